@@ -1,0 +1,1 @@
+"""The Hydra tree: what can be chosen. YAML and structured schemas, no logic."""

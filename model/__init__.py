@@ -1,0 +1,1 @@
+"""Networks and their kernels. Knows no files, no Hydra, no Optuna."""

@@ -1,0 +1,1 @@
+"""Many runs of one thing: seed replication, Phase 4 and what it proves."""
