@@ -1,0 +1,112 @@
+"""Types and bounds of the config's own keys; the values stand in the YAML beside this file.
+
+A dataclass here types a group: an unknown key or a wrong type is refused while the config is composed. ``bounded``
+adds the interval that a number must lie in; ``sweeper.config`` checks these before any work starts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """An interval; ``None`` leaves a side open, and ``open_low``/``open_high`` exclude the end itself."""
+
+    low: float | None = None
+    high: float | None = None
+    open_low: bool = False
+    open_high: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        above = self.low is None or (value > self.low if self.open_low else value >= self.low)
+        below = self.high is None or (value < self.high if self.open_high else value <= self.high)
+        return above and below
+
+    def __str__(self) -> str:
+        if self.high is None:
+            return f"{'>' if self.open_low else '>='} {self.low:g}"
+        left = "(" if self.open_low else "["
+        right = ")" if self.open_high else "]"
+        low = "-inf" if self.low is None else f"{self.low:g}"
+        return f"a number in {left}{low}, {self.high:g}{right}"
+
+
+def bounded(
+    low: float | None = None, high: float | None = None, *, open_low: bool = False, open_high: bool = False
+) -> Any:
+    """A mandatory dataclass field whose value must lie in the given ``Bounds``; a null value passes."""
+    return field(default=MISSING, metadata={"bounds": Bounds(low, high, open_low, open_high)})
+
+
+def positive() -> Any:
+    """A mandatory number above zero."""
+    return bounded(0, open_low=True)
+
+
+@dataclass
+class Regularization:
+    """What the sweep searches."""
+
+    name: str = MISSING
+    dropout: float = bounded(0, 1, open_high=True)
+    weight_decay: float = bounded(0)
+    label_smoothing: float = bounded(0, 0.5)
+
+
+@dataclass
+class Training:
+    """The training loop."""
+
+    epochs: int = bounded(1)
+    batch_size: int = bounded(1)
+    eval_batch_size: int = bounded(1)
+    learning_rate: float = positive()
+    grad_clip_norm: float | None = positive()
+    decay: Literal["coupled", "decoupled"] = MISSING
+    schedule: Literal["constant", "cosine"] = MISSING
+    warmup_fraction: float = bounded(0, 1, open_high=True)
+    patience: int | None = bounded(1)
+    train_sample: int = bounded(1)
+
+
+@dataclass
+class Device:
+    """Where it runs."""
+
+    name: str = MISSING
+    threads: int | None = bounded(1)
+    micro_batch: int | None = bounded(1)
+
+
+@dataclass
+class Sweep:
+    """The study that a job belongs to; ``trial`` is set by the sweeper and never by hand."""
+
+    storage: str = MISSING
+    study: str | None = MISSING
+    trial: int | None = MISSING
+
+
+@dataclass
+class Config:
+    """The whole config of a job."""
+
+    model: Any = MISSING
+    data: Any = MISSING
+    regularization: Regularization = field(default_factory=Regularization)
+    training: Training = field(default_factory=Training)
+    device: Device = field(default_factory=Device)
+    sweep: Sweep = field(default_factory=Sweep)
+    seed: int = bounded(0)
+    experiment: str | None = None
+
+
+def register() -> None:
+    """Puts the schemas into Hydra's config store, where the YAML's ``defaults`` find them. Idempotent."""
+    store = ConfigStore.instance().store
+    store(name="schema", node=Config)
