@@ -29,7 +29,30 @@ class UserBehavior:
     seed: int = bounded(0)
 
 
+@dataclass
+class Synthetic:
+    """A made-up click log."""
+
+    _target_: str = MISSING
+    root: str = MISSING
+    length: int = bounded(1)
+    users: int = bounded(1)
+    items: int = bounded(1)
+    categories: int = bounded(2)
+    views: int = bounded(0)
+    train_rows: int = bounded(1)
+    validation_rows: int = bounded(1)
+    test_rows: int = bounded(1)
+    click_rate: float = bounded(0, 1, open_low=True, open_high=True)
+    start: str = MISSING
+    train_days: int = bounded(1)
+    utc_offset_hours: float = bounded(-12, 14)
+    min_count: dict[str, int] = MISSING
+    seed: int = bounded(0)
+
+
 def register() -> None:
     """Puts the schemas of the group into Hydra's config store."""
     store = ConfigStore.instance().store
     store(group="data", name="schema_user_behavior", node=UserBehavior)
+    store(group="data", name="schema_synthetic", node=Synthetic)

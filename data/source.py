@@ -71,6 +71,13 @@ def source_from(node: DictConfig | Mapping[str, Any]) -> Source:
         raise DataError(f"data: {str(error).splitlines()[0]}") from None
 
 
+def refuse_below(settings: object, **lowest: float) -> None:
+    """DataError if a setting, an attribute of ``settings``, lies below its lowest value."""
+    for key, low in lowest.items():
+        if getattr(settings, key) < low:
+            raise DataError(f"data.{key} is {getattr(settings, key)}; expected at least {low}")
+
+
 def required_file(path: str | None, key: str, expected: str) -> Path:
     """The file that the config's ``key`` names; DataError if it names none or none is there."""
     if path is None:

@@ -11,11 +11,12 @@ from typing import Any
 
 import polars as pl
 
+from data.click_log import TABLES, Periods
 from data.defects import Defects
 from data.errors import DataError
 from data.local_time import unix_seconds
-from data.next_click import TABLES, Protocol, write_next_click
-from data.source import Contents, Progress, content_hash, required_file
+from data.next_click import Protocol, write_next_click
+from data.source import Contents, Progress, content_hash, refuse_below, required_file
 from data.vocabulary import check_min_count
 from data.writer import StoreWriter
 
@@ -54,6 +55,7 @@ class UserBehavior:
     name = "user_behavior"
 
     def __post_init__(self) -> None:
+        refuse_below(self, length=1, negatives=1, max_bad_fraction=0, seed=0)
         check_min_count(self.min_count, TABLES)
         names = ("period_start", "validation_start", "test_start", "period_end")
         times = [unix_seconds(getattr(self, name), name, self.utc_offset_hours) for name in names]
@@ -82,9 +84,7 @@ class UserBehavior:
         events, defects = read_log(self._file, period)
         defects.refuse_if_too_many(str(self.path), self.max_bad_fraction)
         protocol = Protocol(
-            validation=self._unix("validation_start"),
-            test=self._unix("test_start"),
-            utc_offset_hours=self.utc_offset_hours,
+            periods=Periods(self._unix("validation_start"), self._unix("test_start"), self.utc_offset_hours),
             length=self.length,
             negatives=self.negatives,
             positive="pv",
