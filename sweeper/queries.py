@@ -22,6 +22,8 @@ from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeper.errors import UserError
+
 Row = dict[str, Any]
 
 # User attributes that a job writes on its trial (architecture, section 5), in the order of their columns.
@@ -44,7 +46,7 @@ ATTRIBUTES = (
 EDGE_SHARE = 0.02  # of an interval's width: nearer to its end than this is "on the edge"
 
 
-class QueryError(ValueError):
+class QueryError(UserError):
     """A question that the storage can't answer; the message is one line."""
 
 

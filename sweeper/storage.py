@@ -22,6 +22,8 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy import event, exc
 
+from sweeper.errors import UserError
+
 LOCK_TIMEOUT_SECONDS = 60
 CONNECT_TIMEOUT_SECONDS = 10
 CREATION_ATTEMPTS = 12
@@ -34,7 +36,7 @@ _TAKES_CONNECT_TIMEOUT = {"psycopg", "psycopg2", "pymysql", "mysqldb"}
 _PASSWORD_IN_QUERY = re.compile(r"([?&;](?:password|passwd|pwd|sslpassword|ssl_key_password)=)[^&;\s'\"]+", re.I)
 
 
-class StorageError(ValueError):
+class StorageError(UserError):
     """A study database that can't be opened; the message is one line without a password."""
 
 

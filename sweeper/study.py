@@ -19,8 +19,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper import queries, rows
 from sweeper.comparison import Run, compare, run_from_folder, run_from_trial
+from sweeper.errors import UserError
 from sweeper.queries import QueryError
-from sweeper.storage import StorageError, open_storage
+from sweeper.storage import open_storage
 from sweeper.study_output import csv_text, json_text, note, parquet_bytes, print_record, print_table, say, write_whole
 
 
@@ -30,7 +31,7 @@ class StudyGroup(typer.core.TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (QueryError, StorageError) as error:
+        except UserError as error:
             note(f"mdaf-study: {error}")
         except (StorageInternalError, SQLAlchemyError) as error:  # the storage went away after it was opened
             reason = str(error.__cause__ or error).splitlines()[0]

@@ -9,7 +9,6 @@ import csv
 import io
 import json
 import math
-import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -21,6 +20,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from sweeper.atomic import write_atomically
 from sweeper.queries import QueryError, Row
 from sweeper.storage import masked_text
 
@@ -149,13 +149,11 @@ def print_record(record: dict[str, Any], indent: str = "") -> None:
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Writes the file under a temporary name, then renames it: nobody reads a half."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    whole = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content.encode() if isinstance(content, str) else content)
-        draft.replace(path)
+        write_atomically(path, lambda file: file.write(whole))
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise QueryError(f"can't write {path}: {error.strerror}") from None
 
 
