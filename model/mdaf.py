@@ -44,9 +44,9 @@ class MDAF(nn.Module):
         self.static = StaticBranch(schema, **static, outputs=dim) if fusion != "sequence" else None
         self.sequence = SequenceBranch(schema, **sequence, scan=scan) if fusion != "static" else None
         mixers = {"gate": GatedFusion, "concat": ConcatFusion}
-        mixer = mixers[fusion](dim) if fusion in mixers else None
+        mixer: GatedFusion | ConcatFusion | None = mixers[fusion](dim) if fusion in mixers else None
         self.fusion = mixer
-        self.head = Head(mixer.outputs if mixer else dim, list(head))
+        self.head = Head(mixer.outputs if mixer is not None else dim, list(head))
 
     def forward(self, batch: Batch) -> Output:
         static = self.static(batch.static) if self.static else None

@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_params_from_overrides
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from optuna.distributions import BaseDistribution
 from optuna.samplers import GridSampler
 from optuna.study import StudyDirection
@@ -24,6 +24,7 @@ from sweeper.queries import hydra_value
 from sweeper.storage import masked, open_storage
 
 log = logging.getLogger(__name__)
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # the sweep says what happens in its own words
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -52,7 +53,7 @@ class Search(OptunaSweeperImpl):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra. The study's folder is one for all its sweeps, so that a later one goes on in it."""
         if not any(override.startswith("hydra.sweep.dir=") for override in config.hydra.overrides.hydra):
-            with open_dict(config):
+            with read_write(config.hydra), open_dict(config.hydra):
                 config.hydra.sweep.dir = f"runs/studies/{self.study_name}"
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
@@ -132,7 +133,8 @@ class Search(OptunaSweeperImpl):
         for trial in trials:
             trial.set_user_attr("overrides", list(fixed))
             point = [f"{name}={hydra_value(value)}" for name, value in trial.params.items()]
-            jobs.append([*fixed, *point, f"sweep.study={study.study_name}", f"sweep.trial={trial.number}"])
+            place = [f"sweep.study={hydra_value(study.study_name)}", f"sweep.trial={trial.number}"]
+            jobs.append([*fixed, *point, *place, f"hydra.sweep.dir={hydra_value(self.sweep_dir)}"])
         if self._consecutive(trials):
             return self.launcher.launch(jobs, initial_job_idx=trials[0].number)
         return [
