@@ -24,7 +24,7 @@ _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
 def chunk_count(rows: int) -> int:
-    """Chunks that ``rows`` rows of one replica are cut into, by the rows alone. Chunk i has every count-th row from i."""
+    """Chunks that one replica's ``rows`` are cut into, by their number alone. Chunk i has every count-th row from i."""
     return max(1, min(CHUNKS, rows))
 
 
