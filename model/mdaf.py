@@ -44,7 +44,7 @@ class MDAF(nn.Module):
         self.static = StaticBranch(schema, **static, outputs=dim) if fusion != "sequence" else None
         self.sequence = SequenceBranch(schema, **sequence, scan=scan) if fusion != "static" else None
         mixers = {"gate": GatedFusion, "concat": ConcatFusion}
-        mixer: GatedFusion | ConcatFusion | None = mixers[fusion](dim) if fusion in mixers else None
+        mixer = mixers[fusion](dim) if fusion in mixers else None
         self.fusion = mixer
         self.head = Head(mixer.outputs if mixer is not None else dim, list(head))
 

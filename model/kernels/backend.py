@@ -1,0 +1,57 @@
+"""Which of the kernels can run where."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from functools import cache
+
+import torch
+
+#: What the convolution and dropout offer: the equations, numba, Triton. ``auto`` picks by device and by what is
+#: installed.
+FUSED_BACKENDS = ("auto", "reference", "cpu", "triton")
+
+
+@cache
+def installed(package: str) -> bool:
+    """Whether ``package`` can be found; it is not imported."""
+    return importlib.util.find_spec(package) is not None
+
+
+def interpreting() -> bool:
+    """Whether Triton's kernels run in its interpreter, on the CPU (TRITON_INTERPRET=1)."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def cpu_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why a numba kernel cannot take tensors of this device and type, or None if it can."""
+    if device.type != "cpu":
+        return f"its kernel runs on the CPU, the tensors are on {device.type}"
+    if dtype == torch.float64:
+        return "it computes in float32, the tensors are float64"
+    return None if installed("numba") else "numba is not installed"
+
+
+def triton_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why a Triton kernel cannot take tensors of this device and type, or None if it can."""
+    if device.type != "cuda" and not (device.type == "cpu" and interpreting()):
+        return f"it needs CUDA, the tensors are on {device.type}"
+    if dtype == torch.float64:
+        return "it computes in float32, the tensors are float64"
+    return None if installed("triton") else "triton is not installed"
+
+
+def fused_backend(operation: str, backend: str, device: torch.device, dtype: torch.dtype) -> str:
+    """``reference``, ``cpu`` or ``triton`` for what was asked; raises ``ValueError`` where that cannot run."""
+    if backend not in FUSED_BACKENDS:
+        raise ValueError(f"{operation}: unknown backend {backend}, expected one of {', '.join(FUSED_BACKENDS)}")
+    if backend == "reference":
+        return backend
+    obstacles = {"cpu": cpu_obstacle, "triton": triton_obstacle}
+    if backend == "auto":
+        preferred = {"cuda": "triton", "cpu": "cpu"}.get(device.type)
+        return preferred if preferred and obstacles[preferred](device, dtype) is None else "reference"
+    if obstacle := obstacles[backend](device, dtype):
+        raise ValueError(f"{operation}: backend {backend} cannot run here: {obstacle}; use auto")
+    return backend

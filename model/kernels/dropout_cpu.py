@@ -1,0 +1,70 @@
+"""The hash of ``model.dropout`` on CPU cores: 32-bit words, eight at a time, at the speed of memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+from model.kernels.threads import for_each_chunk
+
+#: Elements in a chunk: enough that a call's overhead does not show, few enough that threads end together.
+CHUNK = 1 << 17
+
+_M1 = np.uint32(0x7FEB352D)
+_M2 = np.uint32(0x846CA68B)
+_15 = np.uint32(15)
+_16 = np.uint32(16)
+_8 = np.uint32(8)
+_ZERO = np.float32(0.0)
+
+
+@njit
+def _finalize(word):
+    word = np.uint32(np.uint32(word ^ np.uint32(word >> _16)) * _M1)
+    word = np.uint32(np.uint32(word ^ np.uint32(word >> _15)) * _M2)
+    return np.uint32(word ^ np.uint32(word >> _16))
+
+
+@njit
+def _spread(key):
+    word = np.uint64(key)
+    word = np.uint64((word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9))
+    word = np.uint64((word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB))
+    word = np.uint64(word ^ (word >> np.uint64(31)))
+    return np.uint32(word & np.uint64(0xFFFFFFFF)), np.uint32(word >> np.uint64(32))
+
+
+@njit(cache=True)
+def _mask_range(x, out, start, low, high, threshold, scale):
+    """The elements of ``x`` and ``out``, slices that begin at position ``start`` of the replica."""
+    for i in range(x.size):
+        word = _finalize(np.uint32(_finalize(np.uint32(np.uint32(start + i) ^ low)) ^ high))
+        # Below 2^24, so the signed conversion that vectorizes is the same.
+        kept = np.float32(np.int32(np.uint32(word >> _8))) >= threshold
+        out[i] = x[i] * scale if kept else _ZERO
+
+
+@njit(nogil=True, cache=True)
+def _apply(first, last, chunk, x, rate, scale, key, out):
+    """Kernel of ``for_each_chunk``; x and out (replica, element), chunks counted through the replicas."""
+    elements = x.shape[1]
+    chunks = (elements + chunk - 1) // chunk
+    for task in range(first, last):
+        replica = task // chunks
+        start = (task % chunks) * chunk
+        stop = min(start + chunk, elements)
+        low, high = _spread(key[replica])
+        threshold = np.float32(rate[replica] * np.float32(16777216.0))
+        _mask_range(x[replica, start:stop], out[replica, start:stop], start, low, high, threshold, scale[replica])
+
+
+def apply_mask(x: Tensor, rate: Tensor, key: Tensor) -> Tensor:
+    """``x`` (replica, ...) float32 masked and scaled, as a new tensor."""
+    flat = x.detach().contiguous().view(x.shape[0], -1)
+    out = torch.empty_like(flat)
+    chunks = -(-flat.shape[1] // CHUNK) * flat.shape[0]
+    scale = (1 / (1 - rate)).numpy()
+    for_each_chunk(_apply, chunks, CHUNK, flat.numpy(), rate.numpy(), scale, key.numpy(), out.numpy())
+    return out.view(x.shape)

@@ -1,0 +1,75 @@
+"""exp, sigmoid and softplus in float32 for numba loops, written so that LLVM turns a loop over them into vector code.
+
+libm's functions are calls, and a call keeps a loop scalar. These are polynomials in the argument's reduced range,
+exact to about 2e-7 relative. None of them may be compiled with ``reassoc``: rounding by adding a large constant
+relies on the order of the additions. Callers may use it; the flag stays with each instruction when these are inlined.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+LOG2_E = np.float32(1.4426950408889634)
+LN_2 = np.float32(0.6931471805599453)
+
+#: What a kernel's own loops may assume: sums in any (but always the same) order, so that reductions vectorize. NaN
+#: and infinity keep their meaning.
+LOOP_MATH = {"contract", "reassoc", "nsz", "arcp"}
+_EXACT_MATH = {"contract", "nsz"}
+
+_ONE = np.float32(1.0)
+_TWO = np.float32(2.0)
+_ZERO = np.float32(0.0)
+_SMALLEST_POWER = np.float32(-126.0)
+_LARGEST_POWER = np.float32(127.0)
+# 1.5 * 2^23: adding it leaves the nearest integer in the low bits of the float's representation.
+_ROUNDING = np.float32(12582912.0)
+_MANTISSA_BITS = np.int32(23)
+
+# 2^f = 1 + f * (E1 + f * (E2 + ...)) on [-1/2, 1/2]: weighted least squares driven to the minimax, 9e-8 relative.
+_E1 = np.float32(0.6931469776074226)
+_E2 = np.float32(0.24022242086531154)
+_E3 = np.float32(0.055507337270202184)
+_E4 = np.float32(0.009671512580145928)
+_E5 = np.float32(0.0013264732654601381)
+
+# log(1 + u) = 2 artanh(u / (2 + u)), its series up to s^13: s <= 1/3, so what is cut off is below 1e-8.
+_L3 = np.float32(1 / 3)
+_L5 = np.float32(1 / 5)
+_L7 = np.float32(1 / 7)
+_L9 = np.float32(1 / 9)
+_L11 = np.float32(1 / 11)
+_L13 = np.float32(1 / 13)
+
+
+@njit(fastmath=_EXACT_MATH, error_model="numpy")
+def exp2(v):
+    """2^v, flushed to 2^-126 below and held at 2^127 above; exactly 1 at 0."""
+    v = v if v > _SMALLEST_POWER else _SMALLEST_POWER
+    v = v if v < _LARGEST_POWER else _LARGEST_POWER
+    shifted = np.float32(v + _ROUNDING)
+    f = np.float32(v - np.float32(shifted - _ROUNDING))
+    power = np.float32(_ONE + f * (_E1 + f * (_E2 + f * (_E3 + f * (_E4 + f * _E5)))))
+    power_bits = power.view(np.int32)
+    shifted_bits = shifted.view(np.int32)
+    bits = np.int32(power_bits + np.int32(shifted_bits << _MANTISSA_BITS))
+    return bits.view(np.float32)
+
+
+@njit(fastmath=_EXACT_MATH, error_model="numpy")
+def sigmoid(v):
+    """1 / (1 + e^-v)."""
+    return np.float32(_ONE / (_ONE + exp2(np.float32(-v * LOG2_E))))
+
+
+@njit(fastmath=_EXACT_MATH, error_model="numpy")
+def softplus(v):
+    """log(1 + e^v), with full relative accuracy where it is tiny."""
+    magnitude = v if v > _ZERO else np.float32(-v)
+    u = exp2(np.float32(-magnitude * LOG2_E))
+    s = np.float32(u / (_TWO + u))
+    q = np.float32(s * s)
+    tail = np.float32(_ONE + q * (_L3 + q * (_L5 + q * (_L7 + q * (_L9 + q * (_L11 + q * _L13))))))
+    positive = v if v > _ZERO else _ZERO
+    return np.float32(positive + _TWO * s * tail)

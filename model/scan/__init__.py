@@ -1,0 +1,109 @@
+"""The selective scan of Mamba, fused with softplus, the skip and the gate: one function, a backend for each machine."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from model.kernels.backend import cpu_obstacle, triton_obstacle
+
+__all__ = ["BACKENDS", "choose_backend", "selective_scan"]
+
+#: ``auto`` picks by device and by what is installed. ``reference`` is the equations; ``chunked`` plain PyTorch with
+#: few operations, for devices without a kernel of their own (MPS); ``cpu`` numba; ``triton`` CUDA; ``mamba_ssm`` the
+#: library.
+BACKENDS = ("auto", "reference", "chunked", "cpu", "triton", "mamba_ssm")
+
+Scan = Callable[..., Tensor]
+
+
+def selective_scan(
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor | None = None,
+    lengths: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    backend: str = "auto",
+) -> Tensor:
+    """h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t and y_t = C_t . h_t + D x_t, with dt = softplus(delta + delta_bias).
+
+    ``x``, ``delta``, ``z``: (replica, batch, length, channel); the result is ``y * SiLU(z)`` where ``z`` is given.
+    ``A``: (replica, channel, state). ``B``, ``C``: (replica, batch, length, state). ``D``, ``delta_bias``: (replica,
+    channel). ``lengths``: (replica, batch) int64, the number of valid positions, which come first; positions past it
+    are neither read nor written to gradients, and their result is 0. Returns the shape and dtype of ``x``. float32
+    and bfloat16 everywhere, with the state in float32; float64 in ``reference`` and ``chunked``. Slices of a wider
+    tensor's last axis are taken without a copy.
+
+    Raises ``ValueError`` for shapes that do not fit and for a backend that cannot run here.
+    """
+    _check_shapes(x, delta, A, B, C, D, z, lengths, delta_bias)
+    scan = _load(choose_backend(backend, x.device, x.dtype))
+    return scan(x, delta, A, B, C, D, z, lengths, delta_bias)
+
+
+def choose_backend(backend: str, device: torch.device, dtype: torch.dtype = torch.float32) -> str:
+    """The backend that ``backend`` stands for on ``device``; raises ``ValueError`` where it cannot run."""
+    if backend not in BACKENDS:
+        raise ValueError(f"model.scan={backend}: unknown backend, expected one of {', '.join(BACKENDS)}")
+    if backend == "auto":
+        preferred = {"cuda": ("triton", "mamba_ssm"), "cpu": ("cpu",)}.get(device.type, ())
+        return next((name for name in preferred if _obstacle(name, device, dtype) is None), "chunked")
+    if obstacle := _obstacle(backend, device, dtype):
+        raise ValueError(f"model.scan={backend} cannot run here: {obstacle}; use model.scan=auto")
+    return backend
+
+
+def _obstacle(backend: str, device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why ``backend`` cannot run on tensors of this device and type, or None if it can."""
+    if backend == "cpu":
+        return cpu_obstacle(device, dtype)
+    if backend == "triton":
+        return triton_obstacle(device, dtype)
+    if backend == "mamba_ssm":
+        return importlib.import_module("model.scan.mamba_ssm").obstacle(device, dtype)
+    return None
+
+
+def _load(backend: str) -> Scan:
+    """The backend's function, its module imported on first use."""
+    return importlib.import_module(f"model.scan.{backend}").scan
+
+
+def _check_shapes(
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor | None,
+    lengths: Tensor | None,
+    delta_bias: Tensor | None,
+) -> None:
+    if x.dim() != 4 or A.dim() != 3:
+        raise ValueError(
+            f"selective_scan: x has shape {tuple(x.shape)} and A {tuple(A.shape)}, "
+            "expected (replica, batch, length, channel) and (replica, channel, state)"
+        )
+    replica, batch, length, channel = x.shape
+    state = A.shape[2]
+    expected = {
+        "delta": (delta, (replica, batch, length, channel)),
+        "A": (A, (replica, channel, state)),
+        "B": (B, (replica, batch, length, state)),
+        "C": (C, (replica, batch, length, state)),
+        "D": (D, (replica, channel)),
+        "z": (z, (replica, batch, length, channel)),
+        "lengths": (lengths, (replica, batch)),
+        "delta_bias": (delta_bias, (replica, channel)),
+    }
+    for name, (tensor, shape) in expected.items():
+        if tensor is not None and tuple(tensor.shape) != shape:
+            raise ValueError(f"selective_scan: {name} has shape {tuple(tensor.shape)}, expected {shape} to fit x and A")

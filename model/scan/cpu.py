@@ -1,0 +1,334 @@
+"""The selective scan on CPU cores: one fused pass forward; backward recomputes the states in cache and walks back.
+
+A block of channels of one row is worked on at a time, channel innermost, so that every inner loop runs over
+contiguous channels (LLVM vectorizes it) and all that it touches stays in the core's own cache. Each loop writes to
+few arrays: LLVM must prove or test that they do not overlap, and gives up on many.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from model.kernels.elementary import LN_2, LOG2_E, LOOP_MATH, exp2, sigmoid, softplus
+from model.kernels.rows import flat_array
+from model.kernels.threads import chunk_count, for_each_chunk, in_order
+
+#: Channels in a block: decays and states of 50 steps with 16 states (2 x 105 kB) stay in a 512 kB cache.
+BLOCK = 32
+
+_ZERO = np.float32(0.0)
+_ONE = np.float32(1.0)
+
+
+@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+def _load_steps(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, dt, u):
+    """dt = softplus(delta + bias) and u = dt * x for the valid steps of a block, (step, channel)."""
+    steps, width = dt.shape
+    for t in range(steps):
+        for c in range(width):
+            dt[t, c] = softplus(np.float32(delta[np.uint64(delta_at + t * delta_pitch + c)] + bias[c]))
+        for c in range(width):
+            u[t, c] = dt[t, c] * x[np.uint64(x_at + t * x_pitch + c)]
+
+
+@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+def _run(dt, u, A, B, C, h, y):
+    """The recurrence, keeping the current state ``h`` (state, channel) only; ``y`` (step, channel) = C . h."""
+    steps, width = dt.shape
+    h[:] = _ZERO
+    y[:] = _ZERO
+    for t in range(steps):
+        for n in range(A.shape[0]):
+            b = B[t, n]
+            c_n = C[t, n]
+            for c in range(width):
+                state = exp2(dt[t, c] * A[n, c]) * h[n, c] + u[t, c] * b
+                h[n, c] = state
+                y[t, c] += state * c_n
+
+
+@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+def _run_keeping_states(dt, u, A, B, decay, h):
+    """The recurrence, keeping every decay (step, state, channel) and every state, ``h[0]`` being the zeros before."""
+    steps, width = dt.shape
+    h[0] = _ZERO
+    for t in range(steps):
+        for n in range(A.shape[0]):
+            b = B[t, n]
+            for c in range(width):
+                a = exp2(dt[t, c] * A[n, c])
+                decay[t, n, c] = a
+                h[t + 1, n, c] = a * h[t, n, c] + u[t, c] * b
+
+
+@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+def _walk_back(dt, u, A, B, C, decay, h, dy, dh, ddt, du, dA, dB, dC):
+    """Gradients of the recurrence from ``dy``; ``dh`` carries the state's. Adds to dA, dB, dC; writes ddt and du.
+
+    ``A`` comes in units of log 2 and so does ``ddt``'s share of it: the caller multiplies by log 2.
+    """
+    steps, width = dt.shape
+    dh[:] = _ZERO
+    ddt[:] = _ZERO
+    du[:] = _ZERO
+    for t in range(steps - 1, -1, -1):
+        for n in range(A.shape[0]):
+            b = B[t, n]
+            c_n = C[t, n]
+            db = _ZERO
+            dc = _ZERO
+            for c in range(width):
+                g = dh[n, c] + dy[t, c] * c_n
+                dc += dy[t, c] * h[t + 1, n, c]
+                db += g * u[t, c]
+                du[t, c] += g * b
+                dh[n, c] = g * decay[t, n, c]
+            for c in range(width):
+                g = dh[n, c] * h[t, n, c]
+                ddt[t, c] += g * A[n, c]
+                dA[n, c] += g * dt[t, c]
+            dB[t, n] += db
+            dC[t, n] += dc
+
+
+@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+def _finish(x, x_at, x_pitch, z, z_at, z_pitch, gated, D, y, out, out_at, channels):
+    """out = (y + D x) SiLU(z) for the valid steps of a block."""
+    steps, width = y.shape
+    for t in range(steps):
+        for c in range(width):
+            out[np.uint64(out_at + t * channels + c)] = y[t, c] + D[c] * x[np.uint64(x_at + t * x_pitch + c)]
+        if gated:
+            for c in range(width):
+                gate = z[np.uint64(z_at + t * z_pitch + c)]
+                out[np.uint64(out_at + t * channels + c)] *= gate * sigmoid(gate)
+
+
+@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+def _through_gate(x, x_at, x_pitch, z, z_at, z_pitch, D, C, h, dout, at, channels, y, dy, dz):
+    """dy and dz from dout, the ungated output being recomputed from the states."""
+    steps, width = dy.shape
+    y[:] = _ZERO
+    for t in range(steps):
+        for n in range(C.shape[1]):
+            c_n = C[t, n]
+            for c in range(width):
+                y[t, c] += h[t + 1, n, c] * c_n
+        for c in range(width):
+            gate = z[np.uint64(z_at + t * z_pitch + c)]
+            open_ = sigmoid(gate)
+            ungated = y[t, c] + D[c] * x[np.uint64(x_at + t * x_pitch + c)]
+            dz[np.uint64(at + t * channels + c)] = (
+                dout[np.uint64(at + t * channels + c)] * ungated * open_ * (_ONE + gate * (_ONE - open_))
+            )
+        for c in range(width):
+            gate = z[np.uint64(z_at + t * z_pitch + c)]
+            dy[t, c] = dout[np.uint64(at + t * channels + c)] * gate * sigmoid(gate)
+
+
+@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+def _finish_inputs(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, D, dt, dy, ddt, du, dx, ddelta, at, channels):
+    """dx and ddelta of a block's valid steps; ``ddt`` holds the decay's share in units of log 2."""
+    steps, width = dt.shape
+    for t in range(steps):
+        for c in range(width):
+            dx[np.uint64(at + t * channels + c)] = du[t, c] * dt[t, c] + D[c] * dy[t, c]
+        for c in range(width):
+            slope = sigmoid(np.float32(delta[np.uint64(delta_at + t * delta_pitch + c)] + bias[c]))
+            ddelta[np.uint64(at + t * channels + c)] = (
+                ddt[t, c] * LN_2 + du[t, c] * x[np.uint64(x_at + t * x_pitch + c)]
+            ) * slope
+
+
+@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+def _add_parameters(x, x_at, x_pitch, dy, ddelta, at, channels, dD, dbias):
+    """Adds a block's share to the gradients of D and of the bias."""
+    steps, width = dy.shape
+    for t in range(steps):
+        for c in range(width):
+            dD[c] += dy[t, c] * x[np.uint64(x_at + t * x_pitch + c)]
+        for c in range(width):
+            dbias[c] += ddelta[np.uint64(at + t * channels + c)]
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _forward(first, last, chunks, x, x_pitch, delta, delta_pitch, z, z_pitch, A, B, C, D, bias, lengths, out):
+    """Kernel of ``for_each_chunk``: A (replica, state, channel), B and C (rows, length, state), the rest flat."""
+    replicas, states, channels = A.shape
+    batch = lengths.size // replicas
+    length = B.shape[1]
+    h_buffer = np.empty(states * BLOCK, np.float32)
+    buffer = np.empty((3, length * BLOCK), np.float32)
+    for task in range(first, last):
+        replica = task // chunks
+        for row in range(replica * batch + task % chunks, (replica + 1) * batch, chunks):
+            steps = min(max(lengths[row], 0), length)
+            start = row * length
+            for low in range(0, channels, BLOCK):
+                width = min(BLOCK, channels - low)
+                dt = buffer[0, : steps * width].reshape((steps, width))
+                u = buffer[1, : steps * width].reshape((steps, width))
+                y = buffer[2, : steps * width].reshape((steps, width))
+                h = h_buffer[: states * width].reshape((states, width))
+                decay_rate = np.ascontiguousarray(A[replica, :, low : low + width])
+                x_at = start * x_pitch + low
+                _load_steps(x, x_at, x_pitch, delta, start * delta_pitch + low, delta_pitch, bias[replica, low:], dt, u)
+                _run(dt, u, decay_rate, B[row], C[row], h, y)
+                _finish(
+                    x, x_at, x_pitch, z, start * z_pitch + low, z_pitch, z.size > 0,
+                    D[replica, low:], y, out, start * channels + low, channels,
+                )  # fmt: skip
+            out[(start + steps) * channels : (start + length) * channels] = _ZERO
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _backward(
+    first, last, chunks, x, x_pitch, delta, delta_pitch, z, z_pitch, A, B, C, D, bias, lengths, dout,
+    dx, ddelta, dz, dA, dB, dC, dD, dbias,
+):  # fmt: skip
+    """Kernel of ``for_each_chunk``; dA (replica, chunk, state, channel), dD and dbias (replica, chunk, channel) are
+    partial.
+    """
+    replicas, states, channels = A.shape
+    batch = lengths.size // replicas
+    length = B.shape[1]
+    gated = z.size > 0
+    state_buffer = np.empty((2, (length + 1) * states * BLOCK), np.float32)
+    small = np.empty((2, states * BLOCK), np.float32)
+    buffer = np.empty((6, length * BLOCK), np.float32)
+    for task in range(first, last):
+        replica = task // chunks
+        chunk = task % chunks
+        dA[replica, chunk] = _ZERO
+        dD[replica, chunk] = _ZERO
+        dbias[replica, chunk] = _ZERO
+        for row in range(replica * batch + chunk, (replica + 1) * batch, chunks):
+            steps = min(max(lengths[row], 0), length)
+            start = row * length
+            dB[row] = _ZERO
+            dC[row] = _ZERO
+            for low in range(0, channels, BLOCK):
+                width = min(BLOCK, channels - low)
+                size = steps * width
+                dt = buffer[0, :size].reshape((steps, width))
+                u = buffer[1, :size].reshape((steps, width))
+                y = buffer[2, :size].reshape((steps, width))
+                dy = buffer[3, :size].reshape((steps, width))
+                ddt = buffer[4, :size].reshape((steps, width))
+                du = buffer[5, :size].reshape((steps, width))
+                decay = state_buffer[0, : size * states].reshape((steps, states, width))
+                h = state_buffer[1, : (steps + 1) * states * width].reshape((steps + 1, states, width))
+                dh = small[0, : states * width].reshape((states, width))
+                dA_block = small[1, : states * width].reshape((states, width))
+                decay_rate = np.ascontiguousarray(A[replica, :, low : low + width])
+                x_at = start * x_pitch + low
+                delta_at = start * delta_pitch + low
+                z_at = start * z_pitch + low
+                at = start * channels + low
+                _load_steps(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias[replica, low:], dt, u)
+                _run_keeping_states(dt, u, decay_rate, B[row], decay, h)
+                if gated:
+                    _through_gate(
+                        x, x_at, x_pitch, z, z_at, z_pitch, D[replica, low:], C[row], h, dout, at, channels, y, dy, dz
+                    )
+                else:
+                    for t in range(steps):
+                        for c in range(width):
+                            dy[t, c] = dout[np.uint64(at + t * channels + c)]
+                dA_block[:] = _ZERO
+                _walk_back(dt, u, decay_rate, B[row], C[row], decay, h, dy, dh, ddt, du, dA_block, dB[row], dC[row])
+                dA[replica, chunk, :, low : low + width] += dA_block
+                _finish_inputs(
+                    x, x_at, x_pitch, delta, delta_at, delta_pitch, bias[replica, low:], D[replica, low:],
+                    dt, dy, ddt, du, dx, ddelta, at, channels,
+                )  # fmt: skip
+                _add_parameters(
+                    x, x_at, x_pitch, dy, ddelta, at, channels, dD[replica, chunk, low:], dbias[replica, chunk, low:]
+                )
+            rest = slice((start + steps) * channels, (start + length) * channels)
+            dx[rest] = _ZERO
+            ddelta[rest] = _ZERO
+            if gated:
+                dz[rest] = _ZERO
+
+
+class _SelectiveScan(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor,
+        z: Tensor | None, lengths: Tensor | None, delta_bias: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        ctx.save_for_backward(x, delta, A, B, C, D, z, lengths, delta_bias)
+        out = torch.empty(x.shape, dtype=torch.float32)
+        chunks, inputs = _arrays(x, delta, A, B, C, D, z, lengths, delta_bias)
+        for_each_chunk(_forward, chunks * x.shape[0], chunks, *inputs, out.view(-1).numpy())
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
+        x, delta, A, B, C, D, z, lengths, delta_bias = ctx.saved_tensors
+        chunks, inputs = _arrays(x, delta, A, B, C, D, z, lengths, delta_bias)
+        replica, _, length, channel = x.shape
+        state = A.shape[2]
+        dx, ddelta = torch.empty(x.shape), torch.empty(x.shape)
+        dz = None if z is None else torch.empty(x.shape)
+        dB, dC = torch.empty(B.shape), torch.empty(C.shape)
+        dA = np.empty((replica, chunks, state, channel), np.float32)
+        dD, dbias = np.empty((2, replica, chunks, channel), np.float32)
+        for_each_chunk(
+            _backward, chunks * replica, chunks, *inputs, dout.contiguous().view(-1).numpy(),
+            dx.view(-1).numpy(), ddelta.view(-1).numpy(), _EMPTY if dz is None else dz.view(-1).numpy(),
+            dA, dB.view(-1, length, state).numpy(), dC.view(-1, length, state).numpy(), dD, dbias,
+        )  # fmt: skip
+        return (
+            dx, ddelta, in_order(dA).transpose(1, 2).contiguous(), dB, dC, in_order(dD),
+            dz, None, None if delta_bias is None else in_order(dbias),
+        )  # fmt: skip
+
+
+_EMPTY = np.empty(0, np.float32)
+
+
+def _arrays(
+    x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor,
+    z: Tensor | None, lengths: Tensor | None, delta_bias: Tensor | None,
+) -> tuple[int, tuple[Any, ...]]:  # fmt: skip
+    """Chunks per replica, and the inputs as the kernels take them: views, except for A (scaled and turned)."""
+    replica, batch, length, channel = x.shape
+    rows = replica * batch
+    rate = (A.detach() * float(LOG2_E)).transpose(1, 2).contiguous().numpy()
+    valid = np.full(rows, length, np.int64) if lengths is None else lengths.reshape(-1).contiguous().numpy()
+    bias = np.zeros((replica, channel), np.float32) if delta_bias is None else delta_bias.detach().contiguous().numpy()
+    gate = (_EMPTY, 0) if z is None else flat_array(z)
+    B, C = (part.detach().contiguous().view(rows, length, A.shape[2]) for part in (B, C))
+    skip = D.detach().contiguous().numpy()
+    return chunk_count(batch), (
+        *flat_array(x), *flat_array(delta), *gate, rate, B.numpy(), C.numpy(), skip, bias, valid,
+    )  # fmt: skip
+
+
+def scan(
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor | None,
+    lengths: Tensor | None,
+    delta_bias: Tensor | None,
+) -> Tensor:
+    """Shapes as in ``model.scan.selective_scan``; computes in float32."""
+    if x.numel() == 0:
+        return torch.zeros_like(x)
+    floats = [None if part is None else part.float() for part in (x, delta, A, B, C, D, z)]
+    bias = None if delta_bias is None else delta_bias.float()
+    result: Tensor = _SelectiveScan.apply(*floats, lengths, bias)
+    return result.to(x.dtype)

@@ -1,0 +1,52 @@
+"""The selective scan as its equations (Mamba, arXiv 2312.00752, section 3), a step at a time, in any floating type."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def valid_positions(lengths: Tensor | None, x: Tensor) -> Tensor | None:
+    """Mask (replica, batch, length, 1) of the positions before each row's length, or None where all are valid."""
+    if lengths is None:
+        return None
+    return (torch.arange(x.shape[2], device=x.device) < lengths[..., None])[..., None]
+
+
+def keep_valid(valid: Tensor | None, sequence: Tensor) -> Tensor:
+    """Zeroes the positions outside ``valid``: neither their values nor their gradients pass, not even NaN."""
+    if valid is None:
+        return sequence
+    return torch.where(valid, sequence, torch.zeros((), dtype=sequence.dtype, device=sequence.device))
+
+
+def scan(
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor | None,
+    lengths: Tensor | None,
+    delta_bias: Tensor | None,
+) -> Tensor:
+    """Shapes as in ``model.scan.selective_scan``; the state is kept in the widest of the arguments' types."""
+    valid = valid_positions(lengths, x)
+    x, delta, B, C = (keep_valid(valid, sequence) for sequence in (x, delta, B, C))
+    if delta_bias is not None:
+        delta = delta + delta_bias[:, None, None, :]
+    delta = F.softplus(delta)
+    h = torch.zeros((), dtype=A.dtype, device=x.device).expand(*x.shape[:2], *A.shape[1:])
+    steps = []
+    for t in range(x.shape[2]):
+        decay = torch.exp(delta[:, :, t, :, None] * A[:, None])
+        # (replica, batch, channel, state)
+        h = decay * h + (delta[:, :, t] * x[:, :, t])[..., None] * B[:, :, t, None, :]
+        steps.append((h * C[:, :, t, None, :]).sum(-1))
+    y = torch.stack(steps, dim=2) if steps else torch.zeros_like(x)
+    y = y + D[:, None, None, :] * x
+    if z is not None:
+        y = y * F.silu(keep_valid(valid, z))
+    return keep_valid(valid, y).to(x.dtype)
