@@ -55,6 +55,20 @@ def test_a_history_that_ends_too_late_or_too_early_is_found(
         leakage_check(spoiled(synthetic_store, tmp_path, "test.end", change))
 
 
+def test_an_event_of_the_samples_own_second_is_found_in_its_history(
+    synthetic_store: EventStore, tmp_path: Path
+) -> None:
+    samples = synthetic_store.samples["test"]
+
+    def change(times: np.ndarray) -> None:
+        times[5] = synthetic_store.time[samples.end[5] - 1]
+
+    assert samples.end[5] > synthetic_store.user_offsets[samples.user[5]]
+    assert synthetic_store.time[samples.end[5] - 1] >= synthetic_store.boundaries[1]
+    with pytest.raises(LeakageError, match="not strictly before"):
+        leakage_check(spoiled(synthetic_store, tmp_path, "test.time", change))
+
+
 def test_a_vocabulary_that_holds_what_training_lacks_is_found(synthetic_store: EventStore, tmp_path: Path) -> None:
     def change(codes: np.ndarray) -> None:
         codes[codes == 2] = 3
