@@ -7,6 +7,7 @@ state: dropout is a function of a key that the training loop sets for each step.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -117,7 +118,7 @@ class Head(nn.Module):
     def __init__(self, dim: int, hidden: list[int]) -> None:
         super().__init__()
         widths = [dim, *hidden]
-        self.layers = nn.ModuleList(Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.layers = nn.ModuleList(Linear(a, b) for a, b in pairwise(widths))
         self.dropouts = nn.ModuleList(Dropout() for _ in hidden)
         self.logit = Linear(widths[-1], 1)
 
@@ -138,5 +139,5 @@ def log_uniform(shape: tuple[int, ...], low: float, high: float) -> Tensor:
 
 
 def take_position(x: Tensor, position: Tensor) -> Tensor:
-    """x (replica, batch, length, channel) at position (replica, batch) of each sample -> (replica, batch, 1, channel)."""
+    """x (replica, batch, length, channel) at position (replica, batch) of each -> (replica, batch, 1, channel)."""
     return torch.take_along_dim(x, position[..., None, None], dim=2)

@@ -43,8 +43,10 @@ class MDAF(nn.Module):
         dim = sequence["hidden"]
         self.static = StaticBranch(schema, **static, outputs=dim) if fusion != "sequence" else None
         self.sequence = SequenceBranch(schema, **sequence, scan=scan) if fusion != "static" else None
-        self.fusion = {"gate": GatedFusion, "concat": ConcatFusion}[fusion](dim) if fusion in ("gate", "concat") else None
-        self.head = Head(self.fusion.outputs if self.fusion else dim, list(head))
+        mixers = {"gate": GatedFusion, "concat": ConcatFusion}
+        mixer = mixers[fusion](dim) if fusion in mixers else None
+        self.fusion = mixer
+        self.head = Head(mixer.outputs if mixer else dim, list(head))
 
     def forward(self, batch: Batch) -> Output:
         static = self.static(batch.static) if self.static else None

@@ -10,21 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import optuna
 from hydra import compose, initialize_config_module
-from optuna.trial import FrozenTrial, TrialState
 
 from data.prepare import prepare_config
 from sweeper.config import config_hash, validate
 from sweeper.errors import UserError
-from sweeper.storage import masked, open_storage
+from sweeper.queries import best_records, load_studies, load_study, most_recent_study
+from sweeper.storage import open_storage
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Winner:
-    """A study's best trial, as the overrides that repeat it."""
+    """A study's best trial, as the overrides that repeat it, the seed left out."""
 
     study: str
     number: int
@@ -34,26 +33,13 @@ class Winner:
 
 def find_winner(storage_url: str, study_name: str | None) -> Winner:
     """The best completed trial. UserError if the storage holds no such study or the study no completed trial."""
-    storage = open_storage(storage_url, create=False)
-    summaries = {s.study_name: s for s in optuna.get_all_study_summaries(storage, include_best_trial=False)}
-    if not summaries:
-        raise UserError(f"storage: {masked(storage_url)} holds no study; run a sweep first")
-    if study_name is None:
-        study_name = max(summaries.values(), key=lambda s: (s.datetime_start is not None, s.datetime_start)).study_name
-    if study_name not in summaries:
-        raise UserError(f"study: found {study_name}, expected one of {sorted(summaries)}")
-    study = optuna.load_study(study_name=study_name, storage=storage)
-    if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        raise UserError(f"study {study_name}: no trial completed, so there is no winner to repeat")
-    best = study.best_trial
-    assert best.value is not None
-    return Winner(study_name, best.number, best.value, repeating(best))
-
-
-def repeating(trial: FrozenTrial) -> tuple[str, ...]:
-    """The overrides that repeat a trial, without its seed."""
-    fixed = [o for o in trial.user_attrs.get("overrides", []) if not o.startswith("seed=")]
-    return (*fixed, *(f"{name}={value}" for name, value in trial.params.items()))
+    storage = open_storage(storage_url, create=False, read_only=True)
+    study = load_study(storage, study_name) if study_name else most_recent_study(load_studies(storage))
+    if len(study.directions) > 1:
+        raise UserError(f"study {study.study_name!r} has several objectives, so no single winner; name one objective")
+    best = best_records(study, top=1)[0]
+    overrides = tuple(override for override in best["overrides"] if not override.startswith("seed="))
+    return Winner(study.study_name, best["number"], best["value"], overrides)
 
 
 def replicate(winner: Winner, seeds: Sequence[int], folder: Path) -> list[Path]:
@@ -86,4 +72,6 @@ def launch(overrides: Sequence[str], home: Path) -> None:
     command = [sys.executable, "-m", "sweeper", "-m", *overrides, *where, "~hydra.callbacks.table"]
     done = subprocess.run(command, check=False)
     if done.returncode:
-        raise UserError(f"replication stopped with exit code {done.returncode}; the same command goes on where it stopped")
+        raise UserError(
+            f"replication stopped with exit code {done.returncode}; the same command goes on where it stopped"
+        )

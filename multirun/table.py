@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
@@ -32,11 +34,9 @@ def collect(folders: Iterable[Path]) -> pd.DataFrame:
 
 def _configuration(folder: Path) -> str:
     """The task overrides that Hydra saved with the run, but for the seed and the place in a study."""
-    import yaml
-
     file = folder / ".hydra" / "overrides.yaml"
-    overrides = yaml.safe_load(file.read_text()) if file.exists() else []
-    return " ".join(o for o in overrides if not o.startswith(("seed=", "sweep.")))
+    overrides: Iterable[Any] = OmegaConf.load(file) if file.exists() else []
+    return " ".join(o for o in map(str, overrides) if not o.startswith(("seed=", "sweep.")))
 
 
 def spread(runs: pd.DataFrame) -> pd.DataFrame:
@@ -57,7 +57,7 @@ def show(runs: pd.DataFrame, title: str, console: Console | None = None) -> None
             table.add_row(run["run"], str(run["seed"]), str(run["best_epoch"]), *(_figure(run[m]) for m in METRICS))
         table.add_section()
         for statistic in ("mean", "std"):
-            figures = (_figure(statistics.loc[configuration, (m, statistic)]) for m in METRICS)
+            figures = (_figure(statistics[m, statistic][configuration]) for m in METRICS)
             table.add_row(statistic, "", "", *figures)
         console.print(table)
 

@@ -16,9 +16,11 @@ from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_p
 from omegaconf import DictConfig, OmegaConf, open_dict
 from optuna.distributions import BaseDistribution
 from optuna.samplers import GridSampler
+from optuna.study import StudyDirection
 from optuna.trial import Trial, TrialState
 
 from sweeper.errors import UserError, is_user_error
+from sweeper.queries import hydra_value
 from sweeper.storage import masked, open_storage
 
 log = logging.getLogger(__name__)
@@ -57,9 +59,12 @@ class Search(OptunaSweeperImpl):
     def sweep(self, arguments: list[str]) -> None:
         """Runs trials until the study holds ``n_trials`` finished ones."""
         space, fixed = self._space(arguments)
-        study = self._study(space)
+        assert self.storage is not None
+        study = self._study(self.storage, space)
         self._enqueue(study, space)
-        log.info("study %s in %s: %d of %d trials", study.study_name, masked(self.storage), self._done(study), self.n_trials)
+        log.info(
+            "study %s in %s: %d of %d trials", study.study_name, masked(self.storage), self._done(study), self.n_trials
+        )
         while (left := self.n_trials - self._done(study)) > 0:
             trials = [study.ask() for _ in range(min(left, self.n_jobs))]
             for trial in trials:
@@ -78,14 +83,16 @@ class Search(OptunaSweeperImpl):
 
         What is typed wins over the sweeper's own ``params``: a value fixes a parameter, an interval narrows it.
         """
-        typed = {override.get_key_element().lstrip("+~") for override in OverridesParser.create().parse_overrides(arguments)}
-        own = [f"{key}={value}" for key, value in (self.params or {}).items() if str(key) not in typed]
+        typed = {
+            override.get_key_element().lstrip("+~") for override in OverridesParser.create().parse_overrides(arguments)
+        }
+        own = [f"{key!s}={value}" for key, value in (self.params or {}).items() if str(key) not in typed]
         space, _, _ = create_params_from_overrides(own)
         typed_space, fixed, deletions = create_params_from_overrides(arguments)
         space.update({key.lstrip("+"): distribution for key, distribution in typed_space.items()})
         return space, [f"{key}={value}" for key, value in fixed.items()] + deletions
 
-    def _study(self, space: Mapping[str, BaseDistribution]) -> optuna.Study:
+    def _study(self, url: str, space: Mapping[str, BaseDistribution]) -> optuna.Study:
         sampler = self.sampler
         if getattr(sampler, "func", None) is GridSampler:
             grid = {name: self._to_grid_sampler_choices(distribution) for name, distribution in space.items()}
@@ -93,9 +100,9 @@ class Search(OptunaSweeperImpl):
             sampler = sampler(grid)
         return optuna.create_study(
             study_name=self.study_name,
-            storage=open_storage(self.storage, create=True),
+            storage=open_storage(url, create=True),
             sampler=sampler,
-            directions=self._get_directions(),
+            directions=[StudyDirection[name.upper()] for name in self._get_directions()],
             load_if_exists=True,
         )
 
@@ -115,14 +122,16 @@ class Search(OptunaSweeperImpl):
         for name, distribution in space.items():
             trial._suggest(name, distribution)
         if self.custom_search_space_extender:
+            assert self.config is not None
             self.custom_search_space_extender(self.config, trial)
 
     def _launch(self, study: optuna.Study, trials: Sequence[Trial], fixed: Sequence[str]) -> Sequence[JobReturn]:
         """Launches one job a trial; each job's number and folder are its trial's number."""
+        assert self.launcher is not None
         jobs = []
         for trial in trials:
             trial.set_user_attr("overrides", list(fixed))
-            point = [f"{name}={value}" for name, value in trial.params.items()]
+            point = [f"{name}={hydra_value(value)}" for name, value in trial.params.items()]
             jobs.append([*fixed, *point, f"sweep.study={study.study_name}", f"sweep.trial={trial.number}"])
         if self._consecutive(trials):
             return self.launcher.launch(jobs, initial_job_idx=trials[0].number)
@@ -170,6 +179,8 @@ class Search(OptunaSweeperImpl):
 
     def _report(self, study: optuna.Study) -> None:
         """optimization_results.yaml, upstream's file, with what is needed to find the winner again."""
+        assert self.config is not None
+        assert self.storage is not None
         folder = Path(self.config.hydra.sweep.dir)
         results: dict[str, Any] = {"name": "optuna", "study": study.study_name, "storage": masked(self.storage)}
         if len(study.directions) == 1:
@@ -180,7 +191,9 @@ class Search(OptunaSweeperImpl):
             results |= {"run_dir": best.user_attrs.get("run_dir"), "overrides": best.user_attrs.get("overrides")}
             log.info("best: trial %d, %.4f with %s", best.number, best.value, _shown(best.params))
         else:
-            results["solutions"] = [{"params": t.params, "values": t.values, "trial": t.number} for t in study.best_trials]
+            results["solutions"] = [
+                {"params": t.params, "values": t.values, "trial": t.number} for t in study.best_trials
+            ]
             log.info("Pareto front: trials %s", ", ".join(str(t.number) for t in study.best_trials))
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(OmegaConf.create(results), folder / "optimization_results.yaml")

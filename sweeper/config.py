@@ -30,7 +30,7 @@ def _bounded_values(node: DictConfig, prefix: str) -> Iterator[tuple[str, float,
     schema = OmegaConf.get_type(node)
     fields = {f.name: f for f in dataclasses.fields(schema)} if dataclasses.is_dataclass(schema) else {}
     for name in node:
-        key = f"{prefix}{name}"
+        key = f"{prefix}{name!s}"
         value = node[name]
         if isinstance(value, DictConfig):
             yield from _bounded_values(value, f"{key}.")
@@ -39,7 +39,7 @@ def _bounded_values(node: DictConfig, prefix: str) -> Iterator[tuple[str, float,
 
 
 def config_hash(cfg: DictConfig) -> str:
-    """12 hex digits that identify what is computed: the resolved config without its place in a study or on a machine."""
+    """12 hex digits of what is computed: the resolved config without its place in a study or on a machine."""
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     kept = {key: value for key, value in plain.items() if key not in NOT_HASHED}

@@ -12,9 +12,14 @@ from contextlib import contextmanager
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from data.errors import DataError
+
 EXIT_USER_ERROR = 2
 
 log = logging.getLogger(__name__)
+
+# Hydra's own switch for tracebacks, as the user set it.
+TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
 
 
 class UserError(ValueError):
@@ -39,12 +44,11 @@ def reported_in_one_line() -> Iterator[None]:
 
     With HYDRA_FULL_ERROR=1 everything passes through, traceback and all.
     """
-    full = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     try:
         with _hydra_raises():
             yield
     except (ValueError, HydraException, OmegaConfBaseException) as error:
-        if full or not is_user_error(error):
+        if TRACEBACKS or not is_user_error(error):
             raise
         log.debug("refused", exc_info=True)
         print(f"error: {one_line(error)}", file=sys.stderr)
@@ -70,7 +74,4 @@ def _hydra_raises() -> Iterator[None]:
 
 def is_user_error(error: BaseException) -> bool:
     """Whether the message alone tells a user what to mend."""
-    from data.errors import DataError
-    from sweeper.storage import StorageError
-
-    return isinstance(error, UserError | DataError | StorageError | HydraException | OmegaConfBaseException)
+    return isinstance(error, UserError | DataError | HydraException | OmegaConfBaseException)

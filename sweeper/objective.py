@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +91,9 @@ def build_replicas(
     cfg: DictConfig, store: EventStore, replicas: list[Hyperparameters], device: torch.device
 ) -> Replicas:
     """The model that the config names, for the store's schema, once for each replica."""
-    build = instantiate(cfg.model, _partial_=True, _convert_="all", _recursive_=False)
+    build = instantiate(
+        cfg.model, _partial_=True, _convert_="all", _recursive_=False, _execution_whitelist_=("model.*",)
+    )
     return Replicas(functools.partial(build, schema=store.schema), replicas, cfg.training.decay, device)
 
 
@@ -106,7 +107,12 @@ def identify(cfg: DictConfig, store: EventStore, device: torch.device) -> dict[s
         "seed": cfg.seed,
         "model": choices.get("model"),
         "data": choices.get("data"),
-        "regularization": OmegaConf.to_container(cfg.regularization),
+        "regularization": cfg.regularization.name,
+        "dropout": cfg.regularization.dropout,
+        "weight_decay": cfg.regularization.weight_decay,
+        "label_smoothing": cfg.regularization.label_smoothing,
+        "learning_rate": cfg.training.learning_rate,
+        "batch_size": cfg.training.batch_size,
         "experiment": cfg.experiment,
         "device": describe(device),
         "study": cfg.sweep.study,

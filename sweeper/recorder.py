@@ -119,5 +119,3 @@ def describe_epoch(row: Row, epochs: int) -> str:
         f"val loss {row['val_loss']:.4f} AUC {row['val_auc']:.4f} gAUC {row['val_gauc']:.4f}  "
         f"gap {row['train_val_gap']:+.4f}{gate}  Epoch time: {row['epoch_seconds']:.1f} s"
     )
-
-

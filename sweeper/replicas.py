@@ -67,7 +67,7 @@ class Replicas:
                 group["lr"] = h.learning_rate * factor
 
     def step(self, clip_norm: float | None) -> None:
-        """One optimizer step of every replica from the gradients at hand, each clipped by its own norm, then cleared."""
+        """One optimizer step of every replica from its gradients, clipped by its own norm, then cleared."""
         for k, optimizer in enumerate(self.optimizers):
             views = [view for group in optimizer.param_groups for view in group["params"]]
             for view, parameter in zip(views, self._ordered_parameters(), strict=True):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
+
+from sweeper.atomic import write_atomically
 
 COLUMNS = (
     "epoch",
@@ -65,16 +66,3 @@ class RunFolder:
         """What ``write_json`` wrote, or None if there is no such file."""
         path = self.path / name
         return json.loads(path.read_text()) if path.exists() else None
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Calls ``write`` with a file beside ``path``, then puts it in place: at no moment is ``path`` half written."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

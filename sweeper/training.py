@@ -45,7 +45,7 @@ class Settings:
     micro_batch: int | None
 
 
-class Diverged(RuntimeError):
+class DivergedError(RuntimeError):
     """A replica's loss stopped being a number."""
 
 
@@ -82,7 +82,9 @@ def train(replicas: Replicas, store: DeviceStore, settings: Settings, followers:
         leaving = []
         for k, (number, row) in enumerate(zip(replicas.numbers, rows, strict=True)):
             if not math.isfinite(row["train_loss"]):
-                followers[number].failed(Diverged(f"the training loss became {row['train_loss']} in epoch {epoch}"))
+                followers[number].failed(
+                    DivergedError(f"the training loss became {row['train_loss']} in epoch {epoch}")
+                )
                 leaving.append(number)
                 continue
             if row["val_auc"] > best[number][0]:
