@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from data.errors import DataError
+from data.errors import DataError, one_line
 from data.inspection import show
 from data.prepare import prepare_config
 from data.source import Progress, source_from
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else:
                 print(store.folder)
     except (DataError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
 
@@ -81,7 +81,7 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
 @contextmanager
 def _bar(console: Console) -> Iterator[Progress]:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Bar(*columns, console=console, transient=True) as bar:
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("starting", total=1.0)
 
         def progress(step: str, share: float) -> None:

@@ -103,7 +103,7 @@ class DeviceStore:
         steps = torch.arange(max(1, longest), device=self.device, dtype=self._position_type)
         valid = steps < lengths[..., None]  # (replica, batch, length)
         position = torch.where(valid, samples.first[rows][..., None] + steps, self._padding_row)
-        flat = position.view(-1)
+        flat = position.reshape(-1)
         real = valid.to(torch.int32)
 
         def of_events(column: torch.Tensor) -> torch.Tensor:

@@ -9,3 +9,10 @@ class DataError(ValueError):
 
 class LeakageError(DataError):
     """A prepared store in which something of a later time reaches an earlier sample."""
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, and its cause's first line where that says more, in one line."""
+    told = " ".join(str(error).partition("Config search path")[0].split())
+    cause = str(error.__cause__ or "").strip().partition("\n")[0]
+    return f"{told}: {cause}" if cause and cause not in told else told

@@ -13,7 +13,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from data.defects import Defects
-from data.errors import DataError
+from data.errors import DataError, one_line
 from data.schema import Schema
 from data.writer import StoreWriter
 
@@ -64,11 +64,14 @@ def source_from(node: DictConfig | Mapping[str, Any]) -> Source:
     assert isinstance(plain, dict)
     settings = {key: value for key, value in plain.items() if key != "root"}
     try:
-        return hydra.utils.instantiate(settings, _convert_="all", _execution_whitelist_=["data.*"])
-    except InstantiationException as error:
+        source = hydra.utils.instantiate(settings, _convert_="all", _execution_whitelist_=["data.*"])
+    except (InstantiationException, TypeError) as error:
         if isinstance(error.__cause__, DataError):
             raise error.__cause__ from None
-        raise DataError(f"data: {str(error).splitlines()[0]}") from None
+        raise DataError(f"data._target_={settings.get('_target_')}: {one_line(error)}") from None
+    if not (hasattr(source, "build") and hasattr(source, "fingerprint")):
+        raise DataError(f"data._target_={settings.get('_target_')} is not a source of logs")
+    return source
 
 
 def refuse_below(settings: object, **lowest: float) -> None:
