@@ -49,4 +49,4 @@ class MDAF:
 
 def register() -> None:
     """Puts the schemas of the group into Hydra's config store."""
-    ConfigStore.instance().store(group="model", name="schema_mdaf", node=MDAF)
+    ConfigStore.instance().store(group="model", name="schema_mdaf", node=MDAF, replace=True)

@@ -132,5 +132,5 @@ class Phase4:
 def register() -> None:
     """Puts the schemas of the primary configs into Hydra's config store. Idempotent."""
     store = ConfigStore.instance().store
-    store(name="schema", node=Config)
-    store(name="schema_phase4", node=Phase4)
+    store(name="schema", node=Config, replace=True)
+    store(name="schema_phase4", node=Phase4, replace=True)

@@ -43,7 +43,7 @@ class MDAF(nn.Module):
         dim = sequence["hidden"]
         self.static = StaticBranch(schema, **static, outputs=dim) if fusion != "sequence" else None
         self.sequence = SequenceBranch(schema, **sequence, scan=scan) if fusion != "static" else None
-        mixers = {"gate": GatedFusion, "concat": ConcatFusion}
+        mixers: dict[str, type[GatedFusion] | type[ConcatFusion]] = {"gate": GatedFusion, "concat": ConcatFusion}
         mixer = mixers[fusion](dim) if fusion in mixers else None
         self.fusion = mixer
         self.head = Head(mixer.outputs if mixer is not None else dim, list(head))
