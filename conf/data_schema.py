@@ -54,5 +54,5 @@ class Synthetic:
 def register() -> None:
     """Puts the schemas of the group into Hydra's config store."""
     store = ConfigStore.instance().store
-    store(group="data", name="schema_user_behavior", node=UserBehavior, replace=True, replace=True)
-    store(group="data", name="schema_synthetic", node=Synthetic, replace=True, replace=True)
+    store(group="data", name="schema_user_behavior", node=UserBehavior, replace=True)
+    store(group="data", name="schema_synthetic", node=Synthetic, replace=True)
