@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from conf.schema import bounded
+from conf.schema import bounded, positive
 
 
 @dataclass
@@ -17,6 +17,7 @@ class UserBehavior:
     _target_: str = MISSING
     root: str = MISSING
     path: str | None = MISSING
+    task: str = MISSING
     length: int = bounded(1)
     negatives: int = bounded(1)
     utc_offset_hours: float = bounded(-12, 14)
@@ -27,6 +28,8 @@ class UserBehavior:
     min_count: dict[str, int] = MISSING
     max_bad_fraction: float = bounded(0, 1)
     seed: int = bounded(0)
+    memory_gb: float = positive()
+    bucketing: int = bounded(0)
 
 
 @dataclass
@@ -40,6 +43,8 @@ class Synthetic:
     items: int = bounded(1)
     categories: int = bounded(2)
     views: int = bounded(0)
+    views_before: int = bounded(0)
+    days_before: int = bounded(0)
     train_rows: int = bounded(1)
     validation_rows: int = bounded(1)
     test_rows: int = bounded(1)
@@ -49,6 +54,8 @@ class Synthetic:
     utc_offset_hours: float = bounded(-12, 14)
     min_count: dict[str, int] = MISSING
     seed: int = bounded(0)
+    memory_gb: float = positive()
+    bucketing: int = bounded(0)
 
 
 def register() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import polars as pl
+
 from data.errors import DataError
 
 
@@ -15,6 +17,18 @@ class Defects:
     rows: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
     corrected: Mapping[str, int] = field(default_factory=dict)
+
+    def __add__(self, other: Defects) -> Defects:
+        """Both reports in one, without the kinds that did not occur."""
+
+        def summed(one: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+            kinds = dict.fromkeys((*one, *more))
+            counts = {kind: one.get(kind, 0) + more.get(kind, 0) for kind in kinds}
+            return {kind: count for kind, count in counts.items() if count}
+
+        return Defects(
+            self.rows + other.rows, summed(self.dropped, other.dropped), summed(self.corrected, other.corrected)
+        )
 
     @property
     def bad(self) -> int:
@@ -45,3 +59,12 @@ class Defects:
     def from_json(cls, plain: Mapping) -> Defects:
         """The report that ``to_json`` wrote."""
         return cls(int(plain["rows"]), dict(plain["dropped"]), dict(plain["corrected"]))
+
+
+KIND = "kind"  # a column that names what is wrong with a row, null in a good one
+
+
+def sifted(rows: pl.DataFrame) -> tuple[pl.DataFrame, Defects]:
+    """The rows without a defect, and a report of the others; ``rows`` has the column ``KIND``, which goes."""
+    kinds = dict(rows[KIND].drop_nulls().value_counts(sort=True).iter_rows())
+    return rows.filter(pl.col(KIND).is_null()).drop(KIND), Defects(len(rows), kinds)

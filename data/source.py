@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,18 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from data.defects import Defects
 from data.errors import DataError, one_line
+from data.progress import Progress
 from data.schema import Schema
 from data.writer import StoreWriter
 
-
-class Progress(Protocol):
-    """Told what is being done and the share that is done of the whole, in [0, 1]."""
-
-    def __call__(self, step: str, share: float) -> None: ...
-
-
-def silent(step: str, share: float) -> None:
-    """A ``Progress`` for those who do not watch."""
+NOT_OF_THE_SOURCE = ("root", "bucketing")  # where stores lie, and the order in which they are read
 
 
 @dataclass(frozen=True)
@@ -62,7 +55,7 @@ def source_from(node: DictConfig | Mapping[str, Any]) -> Source:
     """The source that a config's ``data`` node names in ``_target_``, which must lie in this package."""
     plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
     assert isinstance(plain, dict)
-    settings = {key: value for key, value in plain.items() if key != "root"}
+    settings = {key: value for key, value in plain.items() if key not in NOT_OF_THE_SOURCE}
     try:
         source = hydra.utils.instantiate(settings, _convert_="all", _execution_whitelist_=["data.*"])
     except (InstantiationException, TypeError) as error:
@@ -81,6 +74,12 @@ def refuse_below(settings: object, **lowest: float) -> None:
             raise DataError(f"data.{key} is {getattr(settings, key)}; expected at least {low}")
 
 
+def refuse_others(key: str, value: str, known: Sequence[str]) -> None:
+    """DataError if the setting ``key`` is none of the values that it may have."""
+    if value not in known:
+        raise DataError(f"data.{key}={value}: expected one of {', '.join(known)}")
+
+
 def required_file(path: str | None, key: str, expected: str) -> Path:
     """The file that the config's ``key`` names; DataError if it names none or none is there."""
     if path is None:
@@ -91,6 +90,11 @@ def required_file(path: str | None, key: str, expected: str) -> Path:
     if not file.is_file():
         raise DataError(f"{key}={path} does not exist; expected the path of {expected}")
     return file
+
+
+def content_of(path: Path) -> dict[str, Any]:
+    """What identifies a file's content, wherever it lies."""
+    return {"bytes": path.stat().st_size, "blake2b": content_hash(path)}
 
 
 def content_hash(path: Path) -> str:

@@ -20,7 +20,7 @@ from data.defects import Defects
 from data.errors import DataError
 from data.schema import Schema
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "store.json"
 SPLITS = ("train", "validation", "test")
 GAP_FIELD = "gap"  # sequence field that is computed from times while gathering, never stored

@@ -40,6 +40,7 @@ def user_behavior(path: Path | str | None, **settings: Any) -> UserBehavior:
     """The source at the defaults of the config, but for ``settings`` and no minimal count."""
     source = UserBehavior(
         path=None if path is None else str(path),
+        task="next_click",
         length=50,
         negatives=4,
         utc_offset_hours=8,
@@ -49,6 +50,7 @@ def user_behavior(path: Path | str | None, **settings: Any) -> UserBehavior:
         test_start="2017-12-03",
         min_count={},
         max_bad_fraction=0.05,
+        memory_gb=1,
         seed=0,
     )
     return replace(source, **settings)
@@ -62,6 +64,8 @@ def synthetic(**settings: Any) -> Synthetic:
         items=80,
         categories=8,
         views=600,
+        views_before=0,
+        days_before=0,
         train_rows=700,
         validation_rows=200,
         test_rows=200,
@@ -70,6 +74,7 @@ def synthetic(**settings: Any) -> Synthetic:
         train_days=7,
         utc_offset_hours=8,
         min_count={"item": 3},
+        memory_gb=1,
         seed=0,
     )
     return replace(source, **settings)

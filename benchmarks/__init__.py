@@ -1,0 +1,1 @@
+"""Measures speed; docs/benchmarks.md holds what it said."""
