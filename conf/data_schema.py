@@ -11,34 +11,52 @@ from conf.schema import bounded, positive
 
 
 @dataclass
-class UserBehavior:
-    """Taobao's UserBehavior.csv."""
+class Common:
+    """What every data set has."""
 
     _target_: str = MISSING
     root: str = MISSING
-    path: str | None = MISSING
-    task: str = MISSING
+    memory_gb: float = positive()
+    bucketing: int = bounded(0)
+    seed: int = bounded(0)
     length: int = bounded(1)
-    negatives: int = bounded(1)
+
+
+@dataclass
+class Log(Common):
+    """A raw log in files."""
+
+    path: str | None = MISSING
     utc_offset_hours: float = bounded(-12, 14)
+    min_count: dict[str, int] = MISSING
+    max_bad_fraction: float = bounded(0, 1)
+
+
+@dataclass
+class UserBehavior(Log):
+    """Taobao's UserBehavior.csv."""
+
+    task: str = MISSING
+    negatives: int = bounded(1)
     period_start: str = MISSING
     period_end: str = MISSING
     validation_start: str = MISSING
     test_start: str = MISSING
-    min_count: dict[str, int] = MISSING
-    max_bad_fraction: float = bounded(0, 1)
-    seed: int = bounded(0)
-    memory_gb: float = positive()
-    bucketing: int = bounded(0)
 
 
 @dataclass
-class Synthetic:
+class MovieLens(Log):
+    """MovieLens in atomic files."""
+
+    click_rating: float = MISSING
+    validation_start: str = MISSING
+    test_start: str = MISSING
+
+
+@dataclass
+class Synthetic(Common):
     """A made-up click log."""
 
-    _target_: str = MISSING
-    root: str = MISSING
-    length: int = bounded(1)
     users: int = bounded(1)
     items: int = bounded(1)
     categories: int = bounded(2)
@@ -53,13 +71,13 @@ class Synthetic:
     train_days: int = bounded(1)
     utc_offset_hours: float = bounded(-12, 14)
     min_count: dict[str, int] = MISSING
-    seed: int = bounded(0)
-    memory_gb: float = positive()
-    bucketing: int = bounded(0)
+
+
+SCHEMAS = {"user_behavior": UserBehavior, "movielens": MovieLens, "synthetic": Synthetic}
 
 
 def register() -> None:
     """Puts the schemas of the group into Hydra's config store."""
     store = ConfigStore.instance().store
-    store(group="data", name="schema_user_behavior", node=UserBehavior, replace=True)
-    store(group="data", name="schema_synthetic", node=Synthetic, replace=True)
+    for name, schema in SCHEMAS.items():
+        store(group="data", name=f"schema_{name}", node=schema, replace=True)

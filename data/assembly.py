@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -11,12 +11,14 @@ import numpy as np
 import polars as pl
 
 from data.layout import Periods
-from data.pieces import UserRanges, cuts_of, records_of, rows_at_once
+from data.pieces import OWNER, TIME, UserRanges, cuts_of, record_type, records_of, rows_at_once
 from data.progress import Progress
 from data.raw_log import Encoding, RawLog
 from data.schema import FIRST_ID
-from data.store import SPLITS, USER_TABLE
+from data.store import SPLITS
 from data.writer import StoreWriter
+
+LABEL, SPLIT, PROBABILITY = "#label", "#split", "#probability"  # further fields of a sample's record
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,10 @@ class Assembly:
         self._periods = periods
         self._folder = folder
         self._unique = unique
-        self._users = len(encoding.vocabularies[USER_TABLE].values)
-        self._cuts = cuts_of(encoding.vocabularies[USER_TABLE].occurrences, rows_at_once(memory_gb))
+        self._owner = log.layout.owner
+        owners = encoding.vocabularies[self._owner]
+        self._users = len(owners.values)
+        self._cuts = cuts_of(owners.occurrences, rows_at_once(memory_gb))
 
     def write_events(self, writer: StoreWriter, progress: Progress) -> Iterator[tuple[SortedEvents, Samples]]:
         """Writes events and offsets range by range, and yields each range with its samples."""
@@ -112,20 +116,17 @@ class Assembly:
 
     def _routed_events(self, progress: Progress) -> UserRanges:
         fields = self._log.layout.events
-        dtype = records_of(np.zeros(0), np.zeros(0), {name: np.zeros(0, np.int32) for name in fields}).dtype
+        dtype = record_type(dict.fromkeys(fields, np.int32))
         ranges = UserRanges(self._folder / "events by user", dtype, self._cuts)
         for number, frame in enumerate(self._log.events):
             progress("encoding events", 0.4 * number / len(self._log.events))
-            codes = self._encoding.codes(frame, (USER_TABLE, *fields))
-            user = codes.pop(USER_TABLE) - FIRST_ID
-            ranges.append(records_of(user, frame["time"].to_numpy(), codes))
+            ranges.append(records_of(dtype, self._columns(frame, fields)))
         return ranges
 
     def _routed_samples(self, progress: Progress) -> UserRanges:
-        fields = [name for name in self._log.layout.static if name != USER_TABLE]
-        columns = {"label": np.zeros(0, np.uint8), "split": np.zeros(0, np.uint8)}
-        columns |= {"probability": np.zeros(0, np.float32), **{name: np.zeros(0, np.int32) for name in fields}}
-        dtype = records_of(np.zeros(0), np.zeros(0), columns).dtype
+        fields = self._log.layout.static
+        known = {LABEL: np.uint8, SPLIT: np.uint8, PROBABILITY: np.float32}
+        dtype = record_type({**known, **dict.fromkeys(fields, np.int32)})
         ranges = UserRanges(self._folder / "samples by user", dtype, self._cuts)
         for number, frame in enumerate(self._log.samples):
             progress("encoding samples", 0.4 + 0.1 * number / len(self._log.samples))
@@ -133,12 +134,15 @@ class Assembly:
                 frame = frame.with_columns(split=self._periods.split_of(pl.col("time")))
             if "probability" not in frame.columns:
                 frame = frame.with_columns(probability=pl.lit(float("nan"), pl.Float32))
-            codes = self._encoding.codes(frame, (USER_TABLE, *fields))
-            user = codes.pop(USER_TABLE) - FIRST_ID
-            known = {name: frame[name].to_numpy().astype(columns[name].dtype) for name in ("label", "split")}
-            known["probability"] = frame["probability"].to_numpy().astype(np.float32)
-            ranges.append(records_of(user, frame["time"].to_numpy(), {**known, **codes}))
+            told = {LABEL: "label", SPLIT: "split", PROBABILITY: "probability"}
+            columns = {name: frame[raw].to_numpy() for name, raw in told.items()}
+            ranges.append(records_of(dtype, {**columns, **self._columns(frame, fields)}))
         return ranges
+
+    def _columns(self, frame: pl.DataFrame, fields: Sequence[str]) -> dict[str, np.ndarray]:
+        codes = self._encoding.codes(frame, tuple(dict.fromkeys((self._owner, *fields))))
+        columns = {OWNER: codes[self._owner] - FIRST_ID, TIME: frame["time"].to_numpy()}
+        return columns | {name: codes[name] for name in fields}
 
     def _sorted(self, records: np.ndarray, first: int, last: int, position: int) -> SortedEvents:
         order = _by_user_and_time(records)
@@ -146,11 +150,11 @@ class Assembly:
             kept = _first_of_equals(records, order)
             self.repeated += len(order) - len(kept)
             order = kept
-        user = records["user"][order]
+        user = records[OWNER][order]
         counts = np.bincount(user - first, minlength=last - first)
         return SortedEvents(
             user=user,
-            time=records["time"][order],
+            time=records[TIME][order],
             codes={name: records[name][order] for name in self._log.layout.events},
             first_user=first,
             offsets=position + np.concatenate([[0], np.cumsum(counts)]),
@@ -158,14 +162,13 @@ class Assembly:
 
     def _samples_of(self, records: np.ndarray) -> Samples:
         records = records[_by_user_and_time(records)]
-        static = {name: records[name] for name in self._log.layout.static if name != USER_TABLE}
-        probability = records["probability"]
+        probability = records[PROBABILITY]
         return Samples(
-            user=records["user"],
-            time=records["time"],
-            label=records["label"],
-            split=records["split"],
-            static={USER_TABLE: records["user"] + np.int32(FIRST_ID), **static},
+            user=records[OWNER],
+            time=records[TIME],
+            label=records[LABEL],
+            split=records[SPLIT],
+            static={name: records[name] for name in self._log.layout.static},
             probability=None if np.isnan(probability).any() else probability,
         )
 
@@ -174,7 +177,7 @@ def _by_user_and_time(records: np.ndarray) -> np.ndarray:
     """The stable order by (user, time)."""
     if not len(records):
         return np.zeros(0, dtype=np.int64)
-    user, time = records["user"], records["time"]
+    user, time = records[OWNER], records[TIME]
     low = int(time.min())
     span = int(time.max()) - low + 1
     return np.argsort((user - user.min()) * np.int64(span) + (time - low), kind="stable")
@@ -182,7 +185,7 @@ def _by_user_and_time(records: np.ndarray) -> np.ndarray:
 
 def _first_of_equals(records: np.ndarray, order: np.ndarray) -> np.ndarray:
     """``order`` without the rows that repeat an earlier one in every field."""
-    user, time = records["user"][order], records["time"][order]
+    user, time = records[OWNER][order], records[TIME][order]
     same = (np.diff(user) == 0) & (np.diff(time) == 0)
     tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
     rows = records[order[tied]]

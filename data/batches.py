@@ -152,7 +152,7 @@ class DeviceStore:
             match: self._put(samples.static[target[name]], torch.int32) for match, name in self._compared.items()
         }
         return _Split(
-            user=self._put(samples.user, torch.int64),
+            user=self._put(store.users_of[samples.user], torch.int64),
             first=self._put(samples.end - length, self._position_type),
             length=self._put(length, torch.int64),
             time=self._put(self._since_origin(samples.time), torch.int32),

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from data.assembly import Assembly
 from data.defects import Defects
 from data.errors import DataError
 from data.layout import Periods
 from data.progress import Progress
 from data.raw_log import RawLog
+from data.schema import FIRST_ID
 from data.source import Contents
+from data.store import USER_TABLE
 from data.writer import StoreWriter
 
 
@@ -40,8 +44,15 @@ def write_impressions(
     for table in log.layout.tables:
         writer.vocabulary(table, encoding.vocabularies[table])
     assembly = Assembly(log, encoding, periods, folder, memory_gb, unique)
+    users_of: list[np.ndarray] = []
     for events, samples in assembly.write_events(writer, progress):
         samples.write(writer, events.ends(samples.user, samples.time))
+        if log.layout.owner != USER_TABLE:
+            users = np.zeros(len(events.offsets) - 1, dtype=np.int32)
+            users[samples.user - events.first_user] = samples.static[USER_TABLE] - FIRST_ID
+            users_of.append(users)
+    if users_of:
+        writer.users_of(np.concatenate(users_of))
     defects += Defects(dropped={"repeated row": assembly.repeated}, corrected=encoding.changed)
     assert log.first_time is not None
     schema = log.layout.schema(encoding.vocabularies, periods.validation - log.first_time)

@@ -26,12 +26,15 @@ class Layout:
     ``events``  what an event of a history holds.
     ``static``  what a sample holds; ``user`` is among it.
     ``gaps``    whether each event carries the time between it and the sample.
+    ``owner``   the raw column that says whose history an event belongs to and a sample reads: the user, unless every
+                sample has a history of its own.
     """
 
     events: tuple[str, ...]
     static: tuple[str, ...]
     length: int
     gaps: bool = True
+    owner: str = USER_TABLE
 
     @property
     def shared(self) -> tuple[str, ...]:

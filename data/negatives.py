@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data.streams import draws
+
 NO_ITEM = -1  # every item of the pool is one that the user touched
 _ROUNDS = 32  # of drawing again what was rejected, before the rest is drawn exactly
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,5 @@ def draw_negatives(
 
 
 def _places(stream: int, number: np.ndarray, attempt: int, size: int) -> np.ndarray:
-    """A place in [0, ``size``) for each number, by the output function of SplitMix64 (Steele, Lea, Flood 2014)."""
-    state = np.uint64(stream) ^ (np.uint64(attempt) << np.uint64(48))
-    z = number * _GOLDEN + _mixed(np.array([state]))
-    return (_mixed(z) % np.uint64(size)).astype(np.int64)
-
-
-def _mixed(z: np.ndarray) -> np.ndarray:
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    """A place in [0, ``size``) for each number."""
+    return (draws(stream ^ (attempt << 48), number) % np.uint64(size)).astype(np.int64)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 GIGABYTE = 1_000_000_000
+OWNER, TIME = "#owner", "#time"  # fields of every record, named as no field of a log is
 _BYTES_WHILE_SORTED = 200  # an event, its sort keys and the copies that sorting makes
 _TEXT_SHARE = 100  # a block of text takes this many times its size in memory, with all that is made of it
 
@@ -52,7 +53,8 @@ class UserRanges:
     """Records in a folder of their own, cut by their users' indices into ranges that fit in memory.
 
     ``cuts``   first user of each range but the first, ascending.
-    ``dtype``  of a record; its field ``user`` decides the range. Records of a range keep the order in which they came.
+    ``dtype``  of a record; its field ``OWNER``, a user's index, decides the range.
+    Records of a range keep the order in which they came.
     """
 
     def __init__(self, folder: Path, dtype: np.dtype, cuts: np.ndarray) -> None:
@@ -63,7 +65,7 @@ class UserRanges:
 
     def append(self, records: np.ndarray) -> None:
         """Adds records (rows,) to the ranges of their users."""
-        number = np.searchsorted(self._cuts, records["user"], side="right")
+        number = np.searchsorted(self._cuts, records[OWNER], side="right")
         if len(self._cuts):
             order = np.argsort(number, kind="stable")
             records, number = records[order], number[order]
@@ -104,11 +106,14 @@ def cuts_of(events: np.ndarray, most: int) -> np.ndarray:
     return np.array(cuts, dtype=np.int64)
 
 
-def records_of(user: np.ndarray, time: np.ndarray, columns: dict[str, np.ndarray]) -> np.ndarray:
-    """Records of a ``UserRanges`` from columns (rows,)."""
-    fields: Sequence[tuple[str, str]] = [("user", "<i4"), ("time", "<i8")]
-    records = np.empty(len(user), dtype=[*fields, *((name, values.dtype.str) for name, values in columns.items())])
-    records["user"], records["time"] = user, time
+def record_type(columns: Mapping[str, np.dtype | type]) -> np.dtype:
+    """The type of a ``UserRanges``' records with some columns beside ``OWNER`` and ``TIME``."""
+    return np.dtype([(OWNER, np.int32), (TIME, np.int64), *columns.items()])
+
+
+def records_of(dtype: np.dtype, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Records (rows,) from their columns."""
+    records = np.empty(len(columns[OWNER]), dtype=dtype)
     for name, values in columns.items():
         records[name] = values
     return records

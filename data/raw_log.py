@@ -108,18 +108,18 @@ class RawLog:
         self.first_time: int | None = None
         self.trained_rows = 0
         self._ends = training_ends
-        self._counts = {table: ValueCounts() for table in layout.tables}
+        self._counts = {table: ValueCounts() for table in (*layout.tables, layout.owner)}
         self._own = own
         self._settled = {name for own_fields in own for name in (own_fields.owner, *own_fields.fields)}
 
     def add_events(self, frame: pl.DataFrame) -> None:
-        """Columns user, time and those of the layout's events; in any order of time."""
+        """Columns of the histories' owner, time and those of the layout's events; in any order of time."""
         if not len(frame):
             return
         trained = frame["time"] < self._ends
         for own in self._own:
             own.add(frame, trained)
-        self._count(frame, trained, {"user", *self.layout.events} - self._settled)
+        self._count(frame, trained, {self.layout.owner, *self.layout.events} - self._settled)
         self.trained_rows += int(trained.sum())
         self.events.append(frame)
 
@@ -131,7 +131,7 @@ class RawLog:
         if not len(frame):
             return
         trained = frame["time"] < self._ends if trained is None else trained
-        self._count(frame, trained, set(self.layout.static))
+        self._count(frame, trained, {self.layout.owner, *self.layout.static})
         self.trained_rows += int(trained.sum())
         self.samples.append(frame)
 
@@ -162,7 +162,7 @@ class RawLog:
             owners = vocabularies[owner].encode(frame[owner])
             for name in frame.columns:
                 if name in self._counts and name != owner:
-                    codes = np.full(FIRST_ID + len(frame), UNKNOWN, dtype=np.int32)
+                    codes = np.full(FIRST_ID + len(vocabularies[owner].values), UNKNOWN, dtype=np.int32)
                     codes[owners] = vocabularies[name].encode(frame[name])
                     own_codes[name] = (owner, codes)
         return Encoding(vocabularies, own_codes, changed)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from data.defects import Defects
 from data.errors import DataError, one_line
+from data.local_time import unix_seconds
 from data.progress import Progress
 from data.schema import Schema
 from data.writer import StoreWriter
@@ -78,6 +80,23 @@ def refuse_others(key: str, value: str, known: Sequence[str]) -> None:
     """DataError if the setting ``key`` is none of the values that it may have."""
     if value not in known:
         raise DataError(f"data.{key}={value}: expected one of {', '.join(known)}")
+
+
+def split_times(settings: Any, *names: str) -> list[int]:
+    """Unix seconds of a source's dates, which must follow each other; DataError names the first that does not."""
+    times = [unix_seconds(getattr(settings, name), name, settings.utc_offset_hours) for name in names]
+    for (earlier, before), (later, after) in pairwise(zip(names, times, strict=True)):
+        if before >= after:
+            raise DataError(
+                f"data.{later}={getattr(settings, later)} must lie after data.{earlier}={getattr(settings, earlier)}"
+            )
+    return times
+
+
+def settings_of(source: Any, *without: str) -> dict[str, Any]:
+    """A source's settings that change its store: not where files lie, nor what is allowed or spent in reading them."""
+    left_out = ("path", "samples_path", "max_bad_fraction", "memory_gb", *without)
+    return {key: value for key, value in asdict(source).items() if key not in left_out}
 
 
 def required_file(path: str | None, key: str, expected: str) -> Path:

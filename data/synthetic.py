@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from data.local_time import DAY, unix_seconds
 from data.progress import Progress, between, silent
 from data.raw_log import RawLog
 from data.simulation import Actions, World, offset_for, simulate
-from data.source import Contents, refuse_below
+from data.source import Contents, refuse_below, settings_of
 from data.streams import stream_seed
 from data.vocabulary import check_min_count
 from data.writer import StoreWriter
@@ -90,8 +90,7 @@ class Synthetic:
 
     def fingerprint(self) -> dict[str, Any]:
         """All settings that change the store: nothing else decides what is generated."""
-        settings = {key: value for key, value in asdict(self).items() if key != "memory_gb"}
-        return {"settings": settings, "inputs": []}
+        return {"settings": settings_of(self), "inputs": []}
 
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
         """Generates the log and writes its store."""

@@ -142,3 +142,35 @@ def _blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
     with path.open("rb") as file:
         while block := file.read(block_bytes):
             yield block + file.readline()
+
+
+def number(name: str) -> pl.Expr:
+    """A column of text as whole numbers, null where it is none."""
+    return pl.col(name).cast(pl.Int64, strict=False)
+
+
+def decimal(name: str) -> pl.Expr:
+    """A column of text as numbers, null where it is none."""
+    value = pl.col(name).cast(pl.Float64, strict=False)
+    return pl.when(value.is_finite()).then(value).alias(name)
+
+
+def line_defect(needed: Sequence[str], numbers: Sequence[pl.Expr]) -> pl.Expr:
+    """The first thing that is wrong with a line of ``TextFile.frames``, or null.
+
+    ``needed``   columns that may not be empty.
+    ``numbers``  columns as they are read, null where that fails.
+    """
+    first, *others = needed
+    empty = pl.col(first).fill_null("").str.strip_chars() == ""
+    blank = pl.all_horizontal(empty, *(pl.col(name).is_null() for name in others))
+    return (
+        pl.when(blank & pl.col(MORE).is_null())
+        .then(pl.lit("blank line"))
+        .when(pl.col(MORE).is_not_null())
+        .then(pl.lit("too many fields"))
+        .when(pl.any_horizontal(pl.col(name).is_null() for name in needed))
+        .then(pl.lit("cut line"))
+        .when(pl.any_horizontal(column.is_null() for column in numbers))
+        .then(pl.lit("not a number"))
+    )

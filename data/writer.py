@@ -99,6 +99,10 @@ class StoreWriter:
         """Where each user's events begin, and the number of all events at the end, (users + 1,)."""
         self._append("user_offsets", offsets, np.int64)
 
+    def users_of(self, users: np.ndarray) -> None:
+        """The user whose events each range of ``user_offsets`` holds, (ranges,); the range's number, unless given."""
+        self._append("users_of", users, np.int32)
+
     def samples(
         self,
         split: str,

@@ -12,7 +12,8 @@ import pytest
 from data.synthetic import Synthetic
 from data.user_behavior import UserBehavior
 
-REAL_LOG = Path(__file__).parents[3] / "shared/data/taobao_user_behavior/UserBehavior.csv"
+SHARED = Path(__file__).parents[3] / "shared/data"
+REAL_LOG = SHARED / "taobao_user_behavior/UserBehavior.csv"
 needs_real_log = pytest.mark.skipif(not REAL_LOG.is_file(), reason=f"the real log is not at {REAL_LOG}")
 
 DAY = 86_400
