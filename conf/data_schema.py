@@ -23,13 +23,19 @@ class Common:
 
 
 @dataclass
-class Log(Common):
-    """A raw log in files."""
+class Table(Common):
+    """Raw rows in files."""
 
     path: str | None = MISSING
-    utc_offset_hours: float = bounded(-12, 14)
     min_count: dict[str, int] = MISSING
     max_bad_fraction: float = bounded(0, 1)
+
+
+@dataclass
+class Log(Table):
+    """Raw rows with times."""
+
+    utc_offset_hours: float = bounded(-12, 14)
 
 
 @dataclass
@@ -54,6 +60,25 @@ class MovieLens(Log):
 
 
 @dataclass
+class TaobaoAd(Log):
+    """Ali Display Ad Click from its raw files."""
+
+    behaviour_start: str = MISSING
+    period_start: str = MISSING
+    test_start: str = MISSING
+    period_end: str = MISSING
+    validation_share: float = bounded(0, 1, open_low=True, open_high=True)
+
+
+@dataclass
+class TaobaoAdJoined(Table):
+    """Ali Display Ad Click, already joined."""
+
+    validation_share: float = bounded(0, 1, open_low=True, open_high=True)
+    test_share: float = bounded(0, 1, open_low=True, open_high=True)
+
+
+@dataclass
 class Synthetic(Common):
     """A made-up click log."""
 
@@ -73,7 +98,13 @@ class Synthetic(Common):
     min_count: dict[str, int] = MISSING
 
 
-SCHEMAS = {"user_behavior": UserBehavior, "movielens": MovieLens, "synthetic": Synthetic}
+SCHEMAS = {
+    "user_behavior": UserBehavior,
+    "movielens": MovieLens,
+    "taobao_ad": TaobaoAd,
+    "taobao_ad_joined": TaobaoAdJoined,
+    "synthetic": Synthetic,
+}
 
 
 def register() -> None:
