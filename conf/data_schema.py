@@ -79,6 +79,29 @@ class TaobaoAdJoined(Table):
 
 
 @dataclass
+class EventLog(Log):
+    """Anyone's own log, CSV or Parquet."""
+
+    samples_path: str | None = MISSING
+    columns: dict[str, str | None] = MISSING
+    sample_columns: dict[str, str | None] = MISSING
+    user_fields: list[str] = MISSING
+    item_fields: list[str] = MISSING
+    separator: str = MISSING
+    time_format: str = MISSING
+    positive_from: float = MISSING
+    history: str = MISSING
+    task: str = MISSING
+    view: str | None = MISSING
+    purchase: str | None = MISSING
+    negatives: int = bounded(1)
+    validation_start: str | None = MISSING
+    test_start: str | None = MISSING
+    validation_share: float = bounded(0, 1, open_low=True, open_high=True)
+    test_share: float = bounded(0, 1, open_low=True, open_high=True)
+
+
+@dataclass
 class Synthetic(Common):
     """A made-up click log."""
 
@@ -103,6 +126,7 @@ SCHEMAS = {
     "movielens": MovieLens,
     "taobao_ad": TaobaoAd,
     "taobao_ad_joined": TaobaoAdJoined,
+    "event_log": EventLog,
     "synthetic": Synthetic,
 }
 

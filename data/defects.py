@@ -83,3 +83,11 @@ def sifted(rows: pl.DataFrame) -> tuple[pl.DataFrame, Defects]:
     """The rows without a defect, and a report of the others; ``rows`` has the column ``KIND``, which goes."""
     kinds = dict(rows[KIND].drop_nulls().value_counts(sort=True).iter_rows())
     return rows.filter(pl.col(KIND).is_null()).drop(KIND), Defects(len(rows), kinds)
+
+
+def with_kinds(rows: pl.DataFrame, kinds: Mapping[str, pl.Expr]) -> pl.DataFrame:
+    """``rows`` in which those without a defect so far have the first of ``kinds`` that applies to them."""
+    for kind, applies in kinds.items():
+        found = pl.when(pl.col(KIND).is_null() & applies).then(pl.lit(kind)).otherwise(pl.col(KIND))
+        rows = rows.with_columns(found.alias(KIND))
+    return rows

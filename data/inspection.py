@@ -102,9 +102,8 @@ def show(store: EventStore, console: Console) -> None:
     """Prints the facts about every split, what was wrong with the raw file, and what trivial rules reach."""
     counts = store.manifest["counts"]
     console.print(f"[bold]{store.folder}[/]  data hash {store.data_hash}", soft_wrap=True)
-    console.print(
-        f"{counts['events']:,} events of {len(np.unique(store.users_of)):,} users; histories of up to {store.schema.length}"
-    )
+    users = len(np.unique(store.users_of))
+    console.print(f"{counts['events']:,} events of {users:,} users; histories of up to {store.schema.length}")
     facts = {split: split_facts(store, split) for split in SPLITS}
     console.print(_split_table(facts), _defect_table(store), _table_sizes(store))
     console.print(_rule_table(store, facts))

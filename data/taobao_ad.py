@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data.defects import Defects, sifted
+from data.defects import Defects, sifted, with_kinds
 from data.errors import DataError
 from data.impressions import write_impressions
 from data.layout import MOMENTS, Layout, Periods
@@ -195,7 +195,7 @@ def _impressions(text: TextFile, period: tuple[int, int], size: int) -> Iterator
         named = lines.rename(_IMPRESSIONS)
         typed = named.select(*numbers, "position", kind=line_defect(tuple(_IMPRESSIONS.values()), numbers))
         either = (pl.col("label") + pl.col("skipped") == 1) & pl.col("label").is_in([0, 1])
-        rows, defects = sifted(_with_kinds(typed, {"both or neither clicked": ~either, **_outside(period)}))
+        rows, defects = sifted(with_kinds(typed, {"both or neither clicked": ~either, **_outside(period)}))
         yield rows.with_columns(pl.col("label").cast(pl.UInt8)).drop("skipped"), defects, share
 
 
@@ -215,17 +215,9 @@ def _behaviours(text: TextFile, period: tuple[int, int], size: int) -> Iterator[
             number("brand"),
             kind=line_defect(("user", "time", "behaviour", "category"), numbers),
         )
-        rows, defects = sifted(_with_kinds(typed, {"unknown behaviour": ~known, **_outside(period)}))
+        rows, defects = sifted(with_kinds(typed, {"unknown behaviour": ~known, **_outside(period)}))
         yield rows, defects, share
 
 
 def _outside(period: Sequence[int]) -> dict[str, pl.Expr]:
     return {"time out of period": ~pl.col("time").is_between(period[0], period[1], closed="left")}
-
-
-def _with_kinds(rows: pl.DataFrame, kinds: Mapping[str, pl.Expr]) -> pl.DataFrame:
-    """Rows without a defect so far get the first kind that applies."""
-    for kind, applies in kinds.items():
-        found = pl.when(pl.col("kind").is_null() & applies).then(pl.lit(kind)).otherwise(pl.col("kind"))
-        rows = rows.with_columns(kind=found)
-    return rows

@@ -171,6 +171,6 @@ def line_defect(needed: Sequence[str], numbers: Sequence[pl.Expr]) -> pl.Expr:
         .then(pl.lit("too many fields"))
         .when(pl.any_horizontal(pl.col(name).is_null() for name in needed))
         .then(pl.lit("cut line"))
-        .when(pl.any_horizontal(column.is_null() for column in numbers))
+        .when(pl.any_horizontal(pl.lit(False), *(column.is_null() for column in numbers)))
         .then(pl.lit("not a number"))
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from data.defects import Defects, sifted
+from data.defects import Defects, sifted, with_kinds
 from data.layout import CLICK_TABLES, Periods, click_layout
 from data.next_click import TASKS, Protocol, write_next_click
 from data.pieces import block_bytes
@@ -104,14 +104,8 @@ def read_log(text: TextFile, period: tuple[int, int], size: int) -> Iterator[tup
             *(number(name) for name in NUMBERS),
             pl.when(known).then(pl.col("behaviour")).cast(pl.Enum(BEHAVIOURS)).alias("behaviour"),
             kind=line_defect(COLUMNS, [number(name) for name in NUMBERS]),
-            known=known,
-        ).with_columns(
-            kind=pl.when(pl.col("kind").is_not_null())
-            .then(pl.col("kind"))
-            .when(~pl.col("known"))
-            .then(pl.lit("unknown behaviour"))
-            .when(~pl.col("time").is_between(*period, closed="left"))
-            .then(pl.lit("time out of period"))
         )
-        events, defects = sifted(typed)
-        yield events.select(COLUMNS), defects, share
+        outside = ~pl.col("time").is_between(*period, closed="left")
+        kinds = {"unknown behaviour": pl.col("behaviour").is_null(), "time out of period": outside}
+        events, defects = sifted(with_kinds(typed, kinds))
+        yield events, defects, share
