@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,10 @@ class Search(OptunaSweeperImpl):
             study.tell(trial, state=TrialState.FAIL)
             log.warning("trial %d failed: %s: %s", trial.number, type(error).__name__, error)
             return error
-        study.tell(trial, values)
+        # GridSampler stops the study after its last point, which Optuna refuses outside of Study.optimize; the trial
+        # is told by then.
+        with suppress(RuntimeError) if isinstance(study.sampler, GridSampler) else nullcontext():
+            study.tell(trial, values)
         log.info("trial %d: %s with %s", trial.number, ", ".join(f"{v:.4f}" for v in values), _shown(trial.params))
         return None
 
