@@ -14,6 +14,12 @@ from sweeper.errors import reported_in_one_line
 @hydra.main(config_path="pkg://conf", config_name="phase4", execution_whitelist=())
 def job(cfg: DictConfig) -> None:
     """The task that Hydra runs."""
+    with reported_in_one_line():  # before Hydra adds lines of its own
+        repeat_winner(cfg)
+
+
+def repeat_winner(cfg: DictConfig) -> None:
+    """Trains what is missing, then prints every seed and their spread."""
     from hydra.core.global_hydra import GlobalHydra
 
     from multirun.phase4 import find_winner, replicate
