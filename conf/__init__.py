@@ -1,1 +1,11 @@
 """The Hydra tree: what can be chosen. YAML and structured schemas, no logic."""
+
+from __future__ import annotations
+
+
+def register() -> None:
+    """Puts every schema into Hydra's config store, where the YAML's ``defaults`` find it. Idempotent."""
+    from conf import data_schema, model_schema, schema
+
+    for module in (schema, data_schema, model_schema):
+        module.register()

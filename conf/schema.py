@@ -93,6 +93,18 @@ class Sweep:
 
 
 @dataclass
+class Criteria:
+    """The research's success criteria; targets of one data set, so they are configuration."""
+
+    min_val_auc: float = bounded(0, 1)
+    first_best_epoch: int = bounded(1)
+    last_best_epoch: int = bounded(1)
+    max_train_val_gap: float = bounded(0, 1)
+    max_train_auc: float = bounded(0, 1)
+    epoch: int = bounded(1)
+
+
+@dataclass
 class Config:
     """The whole config of a job."""
 
@@ -102,11 +114,23 @@ class Config:
     training: Training = field(default_factory=Training)
     device: Device = field(default_factory=Device)
     sweep: Sweep = field(default_factory=Sweep)
+    criteria: Criteria = field(default_factory=Criteria)
     seed: int = bounded(0)
     experiment: str | None = None
 
 
+@dataclass
+class Phase4:
+    """Which winner is repeated, over which seeds, and where to."""
+
+    storage: str = MISSING
+    study: str | None = MISSING
+    seeds: list[int] = MISSING
+    folder: str = MISSING
+
+
 def register() -> None:
-    """Puts the schemas into Hydra's config store, where the YAML's ``defaults`` find them. Idempotent."""
+    """Puts the schemas of the primary configs into Hydra's config store. Idempotent."""
     store = ConfigStore.instance().store
-    store(name="schema", node=Config)
+    store(name="schema", node=Config, replace=True)
+    store(name="schema_phase4", node=Phase4, replace=True)

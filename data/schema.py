@@ -9,7 +9,7 @@ Axes, everywhere: ``replica`` (models trained in lock-step), ``batch`` (samples)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -108,16 +108,3 @@ class Batch:
 
     def __len__(self) -> int:
         return self.labels.shape[1]
-
-    def split(self, size: int) -> Iterator[Batch]:
-        """The same samples in consecutive pieces of at most ``size``, each cut to its own longest history."""
-        for start in range(0, len(self), size):
-            part = slice(start, start + size)
-            lengths = self.lengths[:, part]
-            longest = max(1, int(lengths.max()))
-            yield Batch(
-                static={name: ids[:, part] for name, ids in self.static.items()},
-                sequence={name: ids[:, part, :longest] for name, ids in self.sequence.items()},
-                lengths=lengths,
-                labels=self.labels[:, part],
-            )

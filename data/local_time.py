@@ -1,0 +1,38 @@
+"""Local time: the hour and the day that a user lived in, from unix seconds and a fixed offset."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from data.errors import DataError
+
+DAY = 86_400
+_THURSDAY = 3  # the weekday of 1970-01-01, Monday being 0
+
+
+def unix_seconds(text: str, key: str, utc_offset_hours: float) -> int:
+    """Unix seconds of a local date or time in ISO form; DataError names the config's ``key``."""
+    try:
+        local = datetime.fromisoformat(str(text))
+    except ValueError:
+        local = None
+    if local is None or local.tzinfo is not None:
+        raise DataError(f"data.{key}={text}: expected a local date or time such as 2017-12-02 or 2017-12-02T12:00:00")
+    return int((local.replace(tzinfo=UTC) - timedelta(hours=utc_offset_hours)).timestamp())
+
+
+def local_days(time: np.ndarray, utc_offset_hours: float) -> np.ndarray:
+    """Days since 1970-01-01 in local time, int64."""
+    return (time + int(utc_offset_hours * 3600)) // DAY
+
+
+def local_hours(time: np.ndarray, utc_offset_hours: float) -> np.ndarray:
+    """Hour of the local day, 0 to 23, int64."""
+    return (time + int(utc_offset_hours * 3600)) % DAY // 3600
+
+
+def local_weekdays(time: np.ndarray, utc_offset_hours: float) -> np.ndarray:
+    """Day of the local week, Monday 0 to Sunday 6, int64."""
+    return (local_days(time, utc_offset_hours) + _THURSDAY) % 7

@@ -1,0 +1,105 @@
+"""Where a log comes from: what every source offers, and how a config names one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import hydra.utils
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+
+from data.defects import Defects
+from data.errors import DataError, one_line
+from data.schema import Schema
+from data.writer import StoreWriter
+
+
+class Progress(Protocol):
+    """Told what is being done and the share that is done of the whole, in [0, 1]."""
+
+    def __call__(self, step: str, share: float) -> None: ...
+
+
+def silent(step: str, share: float) -> None:
+    """A ``Progress`` for those who do not watch."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a source says about the arrays that it wrote.
+
+    ``validation``, ``test``  unix seconds at which these splits begin.
+    """
+
+    schema: Schema
+    validation: int
+    test: int
+    defects: Defects
+
+
+class Source(Protocol):
+    """A log that can be prepared. Its settings are checked when it is made: DataError."""
+
+    @property
+    def name(self) -> str:
+        """Begins the name of the store's folder."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Settings that change the store and hashes of the input files, in plain types.
+
+        DataError if an input is absent or unreadable.
+        """
+
+    def build(self, writer: StoreWriter, progress: Progress) -> Contents:
+        """Writes events, samples and vocabularies; DataError if the log cannot be used."""
+
+
+def source_from(node: DictConfig | Mapping[str, Any]) -> Source:
+    """The source that a config's ``data`` node names in ``_target_``, which must lie in this package."""
+    plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
+    assert isinstance(plain, dict)
+    settings = {key: value for key, value in plain.items() if key != "root"}
+    try:
+        source = hydra.utils.instantiate(settings, _convert_="all", _execution_whitelist_=["data.*"])
+    except (InstantiationException, TypeError) as error:
+        if isinstance(error.__cause__, DataError):
+            raise error.__cause__ from None
+        raise DataError(f"data._target_={settings.get('_target_')}: {one_line(error)}") from None
+    if not (hasattr(source, "build") and hasattr(source, "fingerprint")):
+        raise DataError(f"data._target_={settings.get('_target_')} is not a source of logs")
+    return source
+
+
+def refuse_below(settings: object, **lowest: float) -> None:
+    """DataError if a setting, an attribute of ``settings``, lies below its lowest value."""
+    for key, low in lowest.items():
+        if getattr(settings, key) < low:
+            raise DataError(f"data.{key} is {getattr(settings, key)}; expected at least {low}")
+
+
+def required_file(path: str | None, key: str, expected: str) -> Path:
+    """The file that the config's ``key`` names; DataError if it names none or none is there."""
+    if path is None:
+        raise DataError(f"{key} is not set: expected the path of {expected}; give it as {key}=FILE")
+    file = Path(path).expanduser()
+    if file.is_dir():
+        raise DataError(f"{key}={path} is a folder; expected the path of {expected}")
+    if not file.is_file():
+        raise DataError(f"{key}={path} does not exist; expected the path of {expected}")
+    return file
+
+
+def content_hash(path: Path) -> str:
+    """BLAKE2b of a file's bytes, read in pieces."""
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    return digest.hexdigest()

@@ -1,0 +1,132 @@
+"""The event store: a folder of flat arrays and a manifest. No padded history is ever stored.
+
+Events of all users lie sorted by (user, time). A sample knows its user and ``end``, the position of the user's first
+event that is not strictly before it; so its history is ``events[max(user_offsets[user], end - length):end]``. All
+fields hold codes (see ``data.vocabulary``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.defects import Defects
+from data.errors import DataError
+from data.schema import Schema
+
+FORMAT_VERSION = 1
+MANIFEST = "store.json"
+SPLITS = ("train", "validation", "test")
+GAP_FIELD = "gap"  # sequence field that is computed from times while gathering, never stored
+USER_TABLE = "user"  # a user's index is its code in this table less FIRST_ID
+MATCH_PREFIX = "match_"  # a match field is named after the sequence field that it compares
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of a split, memory-mapped, (samples,) each; see ``StoreWriter.samples``."""
+
+    user: np.ndarray
+    end: np.ndarray
+    time: np.ndarray
+    label: np.ndarray
+    static: Mapping[str, np.ndarray]
+    probability: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+class EventStore:
+    """A prepared store, opened for reading.
+
+    ``schema``        fields and tables of its samples.
+    ``manifest``      what ``store.json`` says: source, settings, inputs, counts, defects, file sizes.
+    ``data_hash``     of format, source, settings and content of the inputs.
+    ``users``         number of users.
+    ``user_offsets``  (users + 1,) int64, positions in the event arrays.
+    ``time``          (events,) int64, unix seconds.
+    ``events``        sequence field -> (events,) int32 codes, of the fields that are stored.
+    ``samples``       split -> ``Samples``.
+    """
+
+    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.schema = Schema.from_json(manifest["schema"])
+        self.data_hash: str = manifest["data_hash"]
+        self.user_offsets = self._load("user_offsets")
+        self.users = len(self.user_offsets) - 1
+        self.time = self._load("events.time")
+        stored = [field.name for field in self.schema.sequence if field.name != GAP_FIELD]
+        self.events = {name: self._load(f"events.{name}") for name in stored}
+        self.samples = {split: self._load_samples(split) for split in SPLITS}
+
+    @classmethod
+    def open(cls, folder: str | Path) -> EventStore:
+        """The store in ``folder``; DataError if it is not one, is damaged, or was written in another format."""
+        folder = Path(folder)
+        path = folder / MANIFEST
+        remedy = "delete the folder and prepare it again"
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            version, files = manifest["format"], manifest["files"]
+        except FileNotFoundError:
+            raise DataError(f"{folder} is not a prepared store: it has no {MANIFEST}; {remedy}") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} cannot be read as a manifest ({error}); {remedy}") from None
+        if version != FORMAT_VERSION:
+            raise DataError(f"{path} has format {version}, this program reads {FORMAT_VERSION}; {remedy}")
+        for name, size in files.items():
+            file = folder / name
+            found = file.stat().st_size if file.is_file() else None
+            if found != size:
+                state = "is missing" if found is None else f"has {found:,} bytes"
+                raise DataError(f"{file} {state}, its manifest says {size:,}: the store is damaged; {remedy}")
+        try:
+            return cls(folder, manifest)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{folder} cannot be opened ({error}): the store is damaged; {remedy}") from None
+
+    @cached_property
+    def defects(self) -> Defects:
+        """Bad rows that were met while preparing."""
+        return Defects.from_json(self.manifest["defects"])
+
+    @property
+    def boundaries(self) -> tuple[int, int]:
+        """Unix seconds at which validation and test begin."""
+        return self.manifest["boundaries"]["validation"], self.manifest["boundaries"]["test"]
+
+    def vocabulary(self, table: str) -> np.ndarray:
+        """Raw values of a table's codes: element i is that of code ``FIRST_ID + i``."""
+        return self._load(f"vocabulary.{table}")
+
+    def history_lengths(self, split: str) -> np.ndarray:
+        """Events of each sample's history, at most ``schema.length``, (samples,) int64."""
+        samples = self.samples[split]
+        return np.minimum(samples.end - self.user_offsets[samples.user], self.schema.length)
+
+    def _load(self, name: str) -> np.ndarray:
+        path = self.folder / f"{name}.npy"
+        small = path.stat().st_size < 4096  # an empty array cannot be mapped
+        return np.load(path, mmap_mode=None if small else "r", allow_pickle=False)
+
+    def _load_samples(self, split: str) -> Samples:
+        def load(name: str) -> np.ndarray:
+            return self._load(f"{split}.{name}")
+
+        return Samples(
+            user=load("user"),
+            end=load("end"),
+            time=load("time"),
+            label=load("label"),
+            static={field.name: load(f"static.{field.name}") for field in self.schema.static},
+            probability=load("probability") if f"{split}.probability.npy" in self.manifest["files"] else None,
+        )

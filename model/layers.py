@@ -1,0 +1,145 @@
+"""Layers that carry the replica axis: parameters are stacked on axis 0, inputs are (replica, batch, ..., channel).
+
+A layer is built for one replica; ``model.stack.stack`` concatenates several along axis 0. No layer holds a random
+state: dropout is a function of a key that the training loop sets for each step.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.dropout import hash_dropout
+
+
+class Linear(nn.Module):
+    """y[r] = x[r] W[r]^T + b[r]; x (replica, ..., inputs) -> (replica, ..., outputs).
+
+    Initialized as ``torch.nn.Linear``: uniform within +-inputs^-1/2.
+    """
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__()
+        bound = inputs**-0.5
+        self.weight = nn.Parameter(torch.empty(1, outputs, inputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(1, outputs).uniform_(-bound, bound)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.flatten(1, -2)
+        weight = self.weight.transpose(1, 2)
+        y = torch.bmm(rows, weight) if self.bias is None else torch.baddbmm(self.bias.unsqueeze(1), rows, weight)
+        return y.unflatten(1, x.shape[1:-1])
+
+
+class Embedding(nn.Module):
+    """ids (replica, ...) -> vectors (replica, ..., dim) from a table of ``rows`` of each replica.
+
+    Rows start as N(0, std^2), the padding row as zero; what follows must leave padding inert, so that it stays zero.
+    """
+
+    def __init__(self, rows: int, dim: int, std: float = 0.01) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(1, rows, dim).normal_(std=std))
+        with torch.no_grad():
+            self.weight[:, 0] = 0.0
+
+    def forward(self, ids: Tensor) -> Tensor:
+        replicas, rows, _ = self.weight.shape
+        if replicas > 1:
+            first_row = torch.arange(replicas, device=ids.device) * rows
+            ids = ids + first_row.view(-1, *[1] * (ids.dim() - 1))
+        return F.embedding(ids, self.weight.flatten(0, 1))
+
+
+class LayerNorm(nn.Module):
+    """Layer normalization over the channels of x (replica, ..., channel), with a gain and a bias of each replica."""
+
+    def __init__(self, dim: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1, dim))
+        self.bias = nn.Parameter(torch.zeros(1, dim))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (-1, *[1] * (x.dim() - 2), x.shape[-1])
+        normal = F.layer_norm(x, x.shape[-1:], eps=self.eps)
+        return torch.addcmul(self.bias.view(shape), normal, self.weight.view(shape))
+
+
+class Dropout(nn.Module):
+    """Dropout with a rate and a random key of each replica, both set by ``set_dropout``; identity in evaluation.
+
+    x (replica, batch, ..., channel) -> same shape. A replica's mask depends on its key alone, so it equals that of its
+    solo run. ``longest`` is the longest sequence that x may hold: masks of a sequence do not depend on its padding.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rate: Tensor | None = None
+        self.key: Tensor | None = None
+        self.longest = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate is None or self.key is None:
+            return x
+        return hash_dropout(x, self.rate, self.key, row_pitch=self.longest * x.shape[-1])
+
+
+def set_dropout(model: nn.Module, rate: Tensor | None, key: Tensor | None) -> None:
+    """Sets what every dropout layer of ``model`` draws next: rate (replica,) float32, key (replica,) int64.
+
+    Each layer gets a key of its own, made from the given one and its position in the model. ``None`` turns dropout off.
+    """
+    for position, layer in enumerate(module for module in model.modules() if isinstance(module, Dropout)):
+        layer.rate = rate
+        # The odd constant is 2^64 / golden ratio, cut to 62 bits: neighbouring positions land far apart.
+        layer.key = None if key is None else (key + (position * 0x1E3779B97F4A7C15) % 2**62) % 2**62
+
+
+class FeedForward(nn.Module):
+    """Linear, GELU, dropout, Linear, dropout: x (replica, ..., dim) -> same shape."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.expand = Linear(dim, hidden)
+        self.contract = Linear(hidden, dim)
+        self.inner_dropout = Dropout()
+        self.outer_dropout = Dropout()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.outer_dropout(self.contract(self.inner_dropout(F.gelu(self.expand(x)))))
+
+
+class Head(nn.Module):
+    """ReLU layers with dropout, then a logit: x (replica, batch, dim) -> (replica, batch)."""
+
+    def __init__(self, dim: int, hidden: list[int]) -> None:
+        super().__init__()
+        widths = [dim, *hidden]
+        self.layers = nn.ModuleList(Linear(a, b) for a, b in pairwise(widths))
+        self.dropouts = nn.ModuleList(Dropout() for _ in hidden)
+        self.logit = Linear(widths[-1], 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer, dropout in zip(self.layers, self.dropouts, strict=True):
+            x = dropout(F.relu(layer(x)))
+        return self.logit(x).squeeze(-1)
+
+
+def inverse_softplus(y: Tensor) -> Tensor:
+    """x such that log(1 + exp(x)) = y, for y > 0."""
+    return y + torch.log(-torch.expm1(-y))
+
+
+def log_uniform(shape: tuple[int, ...], low: float, high: float) -> Tensor:
+    """Samples whose logarithm is uniform between those of ``low`` and ``high``."""
+    return torch.empty(shape).uniform_(math.log(low), math.log(high)).exp()
+
+
+def take_position(x: Tensor, position: Tensor) -> Tensor:
+    """x (replica, batch, length, channel) at position (replica, batch) of each -> (replica, batch, 1, channel)."""
+    return torch.take_along_dim(x, position[..., None, None], dim=2)

@@ -1,0 +1,61 @@
+"""The Mamba-1 block: a selective state space between two projections (arXiv 2312.00752, section 3)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.conv import causal_conv
+from model.layers import Linear, inverse_softplus, log_uniform, take_position
+from model.scan import selective_scan
+
+
+class Mamba(nn.Module):
+    """x (replica, batch, length, hidden) -> same shape; output t depends on inputs up to t alone.
+
+    u = SiLU(conv(W_x x)); dt, B, C = W u; delta = softplus(W_dt dt + b_dt); A = -exp(A_log);
+    h_t = exp(delta_t A) h_(t-1) + delta_t B_t u_t; y_t = C_t h_t + D u_t; out = W_out (y * SiLU(W_z x)).
+    """
+
+    def __init__(self, hidden: int, state: int, conv: int, expand: int, scan: str = "auto") -> None:
+        super().__init__()
+        channels = expand * hidden
+        rank = math.ceil(hidden / 16)
+        self.split = [rank, state, state]
+        self.scan = scan
+        self.input = Linear(hidden, channels, bias=False)
+        self.gate = Linear(hidden, channels, bias=False)
+        bound = conv**-0.5
+        self.conv_weight = nn.Parameter(torch.empty(1, channels, conv).uniform_(-bound, bound))
+        self.conv_bias = nn.Parameter(torch.empty(1, channels).uniform_(-bound, bound))
+        self.select = Linear(channels, rank + 2 * state, bias=False)
+        self.delta = Linear(rank, channels, bias=False)
+        with torch.no_grad():
+            self.delta.weight.uniform_(-(rank**-0.5), rank**-0.5)
+        self.delta_bias = nn.Parameter(inverse_softplus(log_uniform((1, channels), 1e-3, 1e-1).clamp(min=1e-4)))
+        self.A_log = nn.Parameter(torch.arange(1, state + 1).float().log().repeat(1, channels, 1))
+        self.D = nn.Parameter(torch.ones(1, channels))
+        self.output = Linear(channels, hidden, bias=False)
+
+    def forward(self, x: Tensor, lengths: Tensor, last: Tensor | None = None) -> Tensor:
+        """All positions, or with ``last`` (replica, batch) only that one: (replica, batch, 1, hidden).
+
+        Only the scan runs along time, so a caller that reads one position spares the gate and the output of the rest.
+        """
+        u = causal_conv(self.input(x), self.conv_weight, self.conv_bias, lengths)
+        dt, B, C = self.select(u).split(self.split, dim=-1)
+        A = -torch.exp(self.A_log)
+        z = self.gate(x) if last is None else None
+        y = selective_scan(
+            u, self.delta(dt), A, B, C, self.D, z=z, lengths=lengths, delta_bias=self.delta_bias, backend=self.scan
+        )
+        if last is not None:
+            y = take_position(y, last) * F.silu(self.gate(take_position(x, last)))
+        return self.output(y)
+
+    def undecayed(self) -> list[nn.Parameter]:
+        """Parameters that weight decay must leave alone."""
+        return [self.A_log, self.D]

@@ -1,0 +1,29 @@
+"""What Hydra calls when a multirun is over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+
+
+class RunTable(Callback):
+    """Prints the table of a grid of runs, such as ``-m seed=42,123,456,789,2024``; an Optuna sweep has its study."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        if config.hydra.sweeper._target_ != BASIC_SWEEPER:
+            return
+        from multirun.table import collect, show
+
+        folder = Path(config.hydra.sweep.dir)
+        runs = collect(sorted((path for path in folder.iterdir() if path.is_dir()), key=_number))
+        if not runs.empty:
+            show(runs, title=str(folder))
+
+
+def _number(path: Path) -> tuple[int, str]:
+    return (int(path.name), "") if path.name.isdigit() else (2**31, path.name)

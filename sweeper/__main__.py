@@ -1,0 +1,38 @@
+"""``python -m sweeper [overrides]``: one run, or with ``-m`` many."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+import conf
+from sweeper.errors import reported_in_one_line
+
+# What a config may name in `_target_`: this project's own classes, and Optuna's samplers and pruners.
+MAY_BE_NAMED = ("data.*", "model.*", "sweeper.*", "multirun.*", "optuna.samplers.*", "optuna.pruners.*")
+
+
+@hydra.main(config_path="pkg://conf", config_name="config", execution_whitelist=MAY_BE_NAMED)
+def job(cfg: DictConfig) -> float:
+    """The task that Hydra runs for each job."""
+    from sweeper.objective import run  # torch and Optuna take seconds to import; --help and --cfg need neither
+
+    # A job of a sweep fails for itself; a run of its own ends here, before Hydra adds lines of its own.
+    alone = HydraConfig.get().mode is not RunMode.MULTIRUN
+    with reported_in_one_line() if alone else nullcontext():
+        return run(cfg)
+
+
+def main() -> None:
+    """Console script ``mdaf``."""
+    conf.register()
+    with reported_in_one_line():
+        job()
+
+
+if __name__ == "__main__":
+    main()

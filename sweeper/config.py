@@ -1,0 +1,47 @@
+"""Checks a composed config as a whole, before any work starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+
+from omegaconf import DictConfig, OmegaConf
+
+from conf.schema import Bounds
+from sweeper.errors import UserError
+
+# What a job is told about its place in a study, and where it runs; neither changes what is computed.
+NOT_HASHED = ("sweep", "device", "experiment")
+
+
+def validate(cfg: DictConfig) -> None:
+    """Raises UserError at the first missing, ill-typed or out-of-bounds value."""
+    missing = OmegaConf.missing_keys(cfg)
+    if missing:
+        raise UserError(f"{sorted(missing)[0]}: no value; set it on the command line with {sorted(missing)[0]}=...")
+    for key, value, bounds in _bounded_values(cfg, ""):
+        if value is not None and value not in bounds:
+            raise UserError(f"{key}: found {value}, expected {bounds}; set it with {key}=...")
+
+
+def _bounded_values(node: DictConfig, prefix: str) -> Iterator[tuple[str, float, Bounds]]:
+    schema = OmegaConf.get_type(node)
+    fields = {f.name: f for f in dataclasses.fields(schema)} if dataclasses.is_dataclass(schema) else {}
+    for name in node:
+        key = f"{prefix}{name!s}"
+        value = node[name]
+        if isinstance(value, DictConfig):
+            yield from _bounded_values(value, f"{key}.")
+        elif (field := fields.get(str(name))) is not None and "bounds" in field.metadata:
+            yield key, value, field.metadata["bounds"]
+
+
+def config_hash(cfg: DictConfig) -> str:
+    """12 hex digits of what is computed: the resolved config without its place in a study or on a machine."""
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    kept = {key: value for key, value in plain.items() if key not in NOT_HASHED}
+    kept["data"] = {key: value for key, value in kept["data"].items() if key not in ("root", "path")}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]

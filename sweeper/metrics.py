@@ -1,0 +1,67 @@
+"""How well scores rank clicks: AUC, grouped AUC and log loss, on whatever device the scores are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def _midranks(scores: Tensor) -> Tensor:
+    """Ranks from 1, ties given their mean rank; scores (n,) -> (n,) float64."""
+    ordered, order = scores.sort(stable=True)
+    first = torch.ones_like(ordered, dtype=torch.bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    tie = first.cumsum(0) - 1
+    last_rank = torch.bincount(tie).cumsum(0).double()
+    sizes = torch.bincount(tie).double()
+    mean_rank = last_rank - (sizes - 1) / 2
+    ranks = torch.empty(len(scores), dtype=torch.float64, device=scores.device)
+    ranks[order] = mean_rank[tie]
+    return ranks
+
+
+def auc(scores: Tensor, labels: Tensor) -> float:
+    """Area under the ROC curve: the share of (click, no click) pairs ranked rightly, ties counting half.
+
+    scores, labels (n,). NaN if one of the classes is absent.
+    """
+    positive = labels > 0.5
+    clicks = int(positive.sum())
+    others = len(labels) - clicks
+    if clicks == 0 or others == 0:
+        return float("nan")
+    rank_sum = float(_midranks(scores)[positive].sum())
+    return (rank_sum - clicks * (clicks + 1) / 2) / (clicks * others)
+
+
+def grouped_auc(scores: Tensor, labels: Tensor, users: Tensor) -> float:
+    """gAUC: the mean of each user's AUC, **weighted by the user's samples**, over users with both classes.
+
+    scores, labels, users (n,). NaN if no user has both. (Weighted by samples as in FuxiCTR, not by clicks.)
+    """
+    _, group = users.unique(return_inverse=True)
+    # Ranks within a user are ranks of the pairs (user, score): order by score, then stably by user.
+    by_score = scores.sort(stable=True).indices
+    order = by_score[group[by_score].sort(stable=True).indices]
+    g, s, positive = group[order], scores[order], (labels[order] > 0.5).double()
+    first = torch.ones_like(g, dtype=torch.bool)
+    first[1:] = (g[1:] != g[:-1]) | (s[1:] != s[:-1])
+    tie = first.cumsum(0) - 1
+    sizes = torch.bincount(tie).double()
+    mean_rank = sizes.cumsum(0) - (sizes - 1) / 2
+    samples = torch.bincount(g).double()
+    before = samples.cumsum(0) - samples
+    rank = mean_rank[tie] - before[g]
+    clicks = torch.zeros_like(samples).index_add_(0, g, positive)
+    rank_sum = torch.zeros_like(samples).index_add_(0, g, rank * positive)
+    both = (clicks > 0) & (clicks < samples)
+    if not bool(both.any()):
+        return float("nan")
+    value = (rank_sum - clicks * (clicks + 1) / 2)[both] / (clicks * (samples - clicks))[both]
+    return float((value * samples[both]).sum() / samples[both].sum())
+
+
+def log_loss(logits: Tensor, labels: Tensor) -> float:
+    """Mean binary cross-entropy of the labels as they are, without smoothing; logits, labels (n,)."""
+    return float(F.binary_cross_entropy_with_logits(logits.double(), labels.double()))

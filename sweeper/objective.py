@@ -1,0 +1,149 @@
+"""One trainable objective from one config: check, prepare, train, leave the artifacts, return the best AUC."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from data.batches import DeviceStore
+from data.prepare import prepare_config
+from data.store import EventStore
+from sweeper import provenance
+from sweeper.config import config_hash, validate
+from sweeper.device import default_micro_batch, describe, set_up
+from sweeper.progress import EpochProgress
+from sweeper.recorder import Recorder
+from sweeper.replicas import Hyperparameters, Replicas
+from sweeper.run_folder import RunFolder
+from sweeper.summary import Criteria
+from sweeper.training import Settings, train
+from sweeper.trial import TrialLink
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> float:
+    """Runs one job inside Hydra and returns its objective, the best epoch's validation AUC.
+
+    Raises UserError before any work if the config cannot be run, ``optuna.TrialPruned`` if its study stopped it.
+    """
+    validate(cfg)
+    device = set_up(cfg.device)
+    trial = attach_trial(cfg)
+    store = prepare_config(cfg.data)
+    folder = RunFolder(HydraConfig.get().runtime.output_dir)
+    identity = identify(cfg, store, device)
+    if trial is not None:
+        record_start(trial, cfg, identity, folder)
+    recorder = Recorder(
+        folder,
+        identity,
+        Criteria(**OmegaConf.to_container(cfg.criteria)),  # type: ignore[arg-type]
+        cfg.training.epochs,
+        EpochProgress(cfg.training.epochs, cfg.training.batch_size),
+        trial,
+    )
+    replicas = build_replicas(cfg, store, [hyperparameters(cfg)], device)
+    parameters = sum(p.numel() for p in replicas.model.parameters()) // len(replicas)
+    log.info(
+        "%s on %s: %s parameters; %s training rows, %s validation rows of %s",
+        HydraConfig.get().runtime.choices.get("model"),
+        describe(device),
+        f"{parameters:,}",
+        f"{len(store.samples['train']):,}",
+        f"{len(store.samples['validation']):,}",
+        store.folder,
+    )
+    train(replicas, DeviceStore(store, device), settings(cfg, device), [recorder])
+    value = recorder.finish()
+    log.info("best validation AUC %.4f; everything about this run lies in %s", value, shown(folder.path))
+    return value
+
+
+def hyperparameters(cfg: DictConfig) -> Hyperparameters:
+    """What this config's replica has for itself."""
+    return Hyperparameters(
+        seed=cfg.seed,
+        dropout=cfg.regularization.dropout,
+        weight_decay=cfg.regularization.weight_decay,
+        label_smoothing=cfg.regularization.label_smoothing,
+        learning_rate=cfg.training.learning_rate,
+    )
+
+
+def settings(cfg: DictConfig, device: torch.device) -> Settings:
+    """The training loop's settings: the ``training`` group, and the micro-batch that suits the device."""
+    shared = {name: cfg.training[name] for name in cfg.training if name not in ("learning_rate", "decay")}
+    micro_batch = cfg.device.micro_batch or default_micro_batch(device)
+    return Settings(**shared, micro_batch=micro_batch)
+
+
+def build_replicas(
+    cfg: DictConfig, store: EventStore, replicas: list[Hyperparameters], device: torch.device
+) -> Replicas:
+    """The model that the config names, for the store's schema, once for each replica."""
+    build = instantiate(
+        cfg.model, _partial_=True, _convert_="all", _recursive_=False, _execution_whitelist_=("model.*",)
+    )
+    return Replicas(functools.partial(build, schema=store.schema), replicas, cfg.training.decay, device)
+
+
+def identify(cfg: DictConfig, store: EventStore, device: torch.device) -> dict[str, Any]:
+    """What the run is: enough to find it again and to say when two runs computed the same thing."""
+    choices = HydraConfig.get().runtime.choices
+    return {
+        "config_hash": config_hash(cfg),
+        "data_hash": store.data_hash,
+        "commit": provenance.commit(),
+        "seed": cfg.seed,
+        "model": choices.get("model"),
+        "data": choices.get("data"),
+        "regularization": cfg.regularization.name,
+        "dropout": cfg.regularization.dropout,
+        "weight_decay": cfg.regularization.weight_decay,
+        "label_smoothing": cfg.regularization.label_smoothing,
+        "learning_rate": cfg.training.learning_rate,
+        "batch_size": cfg.training.batch_size,
+        "experiment": cfg.experiment,
+        "device": describe(device),
+        "study": cfg.sweep.study,
+        "trial": cfg.sweep.trial,
+        "store": shown(store.folder),
+        "versions": provenance.versions(),
+    }
+
+
+def attach_trial(cfg: DictConfig) -> TrialLink | None:
+    """The trial that the sweeper gave this job, if it runs for one."""
+    if cfg.sweep.trial is None:
+        return None
+    return TrialLink(cfg.sweep.storage, cfg.sweep.study, cfg.sweep.trial, optuna.pruners.NopPruner())
+
+
+def record_start(trial: TrialLink, cfg: DictConfig, identity: dict[str, Any], folder: RunFolder) -> None:
+    """Checks that the trial's point is what will be trained, and writes what is known before training."""
+    effective = trial.check_parameters(cfg, HydraConfig.get().runtime.choices)
+    trial.record(
+        {
+            "run_dir": shown(folder.path),
+            **{name: identity[name] for name in ("config_hash", "data_hash", "commit", "seed", "device")},
+            "versions": json.dumps(identity["versions"], sort_keys=True),
+            "effective": effective,
+        }
+    )
+
+
+def shown(path: str | Path) -> str:
+    """A path as people type it: relative where it lies below the current directory."""
+    absolute = Path(path).absolute()
+    here = Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)

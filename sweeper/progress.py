@@ -1,0 +1,60 @@
+"""One line on the terminal while an epoch trains; nothing where nobody looks."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+REFRESH_SECONDS = 0.25
+
+
+class EpochProgress:
+    """Loss, samples a second and the time left of the epoch under way.
+
+    The loss is read from the device a few times a second at most, so that showing it costs nothing.
+    """
+
+    def __init__(self, epochs: int, batch_size: int) -> None:
+        console = Console(stderr=True)
+        self._shown = console.is_terminal
+        self._console = console
+        self._epochs = epochs
+        self._batch_size = batch_size
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._begun = self._refreshed = 0.0
+
+    def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
+        """After training step ``step`` (from 1) of ``steps``."""
+        if not self._shown:
+            return
+        now = time.monotonic()
+        if self._bar is None:
+            self._start(epoch, steps, now)
+        if now - self._refreshed < REFRESH_SECONDS and step < steps:
+            return
+        self._refreshed = now
+        assert self._bar is not None
+        rate = step * self._batch_size / max(now - self._begun, 1e-9)
+        text = f"loss {float(loss):.4f}  {rate:,.0f} samples/s"
+        self._bar.update(self._task, completed=step, status=text)
+        if step == steps:
+            self._bar.update(self._task, status=text + "  evaluating")
+
+    def close(self) -> None:
+        """Takes the line away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _start(self, epoch: int, steps: int, now: float) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.completed}/{task.total}"))
+        self._bar = Progress(
+            *columns, TextColumn("{task.fields[status]}"), TimeRemainingColumn(), console=self._console, transient=True
+        )
+        self._task = self._bar.add_task(f"epoch {epoch}/{self._epochs}", total=steps, status="")
+        self._bar.start()
+        self._begun = now

@@ -1,0 +1,68 @@
+"""What a run leaves on disk, each file written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sweeper.atomic import write_atomically
+
+COLUMNS = (
+    "epoch",
+    "train_loss",
+    "train_auc",
+    "val_loss",
+    "val_auc",
+    "val_gauc",
+    "train_val_gap",
+    "gate_mean",
+    "gate_std",
+    "gate_median",
+    "gate_min",
+    "gate_max",
+    "epoch_seconds",
+    "batch_ms_p50",
+    "batch_ms_p99",
+    "learning_rate",
+    "running_train_auc",
+)
+
+
+class RunFolder:
+    """The output folder of one run."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).absolute()
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """metrics.csv: a row an epoch; what does not apply stays empty."""
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in history:
+            writer.writerow({name: "" if row.get(name) is None else row[name] for name in COLUMNS})
+        self.write_text("metrics.csv", text.getvalue())
+
+    def write_checkpoint(self, name: str, content: Mapping[str, Any]) -> None:
+        """A checkpoint of tensors and plain values, to be read with ``torch.load(..., weights_only=True)``."""
+        write_atomically(self.path / name, lambda file: torch.save(dict(content), file))
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Plain values, with keys in the given order."""
+        self.write_text(name, json.dumps(content, indent=2) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """A text file in UTF-8."""
+        write_atomically(self.path / name, lambda file: file.write(text.encode()))
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """What ``write_json`` wrote, or None if there is no such file."""
+        path = self.path / name
+        return json.loads(path.read_text()) if path.exists() else None

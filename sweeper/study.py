@@ -1,0 +1,336 @@
+"""The study query: asks a study database what was tried and what won. ``python -m sweeper.study``, ``mdaf-study``.
+
+Read-only: nothing is created or changed but the file named by ``--output``. Answers go to standard output, remarks and
+errors to standard error; an error is one line and exit code 2.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from optuna.exceptions import StorageInternalError
+from optuna.study import Study
+from sqlalchemy.exc import SQLAlchemyError
+
+from sweeper import queries, rows
+from sweeper.comparison import Run, compare, run_from_folder, run_from_trial
+from sweeper.errors import UserError
+from sweeper.queries import QueryError
+from sweeper.storage import open_storage
+from sweeper.study_output import csv_text, json_text, note, parquet_bytes, print_record, print_table, say, write_whole
+
+
+class StudyGroup(typer.core.TyperGroup):
+    """Answers a mistake with one line on standard error and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            note(f"mdaf-study: {error}")
+        except (StorageInternalError, SQLAlchemyError) as error:  # the storage went away after it was opened
+            reason = str(error.__cause__ or error).splitlines()[0]
+            note(f"mdaf-study: the storage failed: {reason}")
+        raise typer.Exit(2)
+
+
+app = typer.Typer(
+    cls=StudyGroup,
+    help="Asks a study database what was tried and what won. Changes nothing.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+class RecordFormat(str, Enum):  # noqa: UP042 - typer prints a str enum's value
+    table = "table"
+    json = "json"
+
+
+class BestFormat(str, Enum):  # noqa: UP042
+    table = "table"
+    json = "json"
+    overrides = "overrides"
+
+
+class TrialsFormat(str, Enum):  # noqa: UP042
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+class State(str, Enum):  # noqa: UP042
+    complete = "complete"
+    pruned = "pruned"
+    fail = "fail"
+    running = "running"
+    waiting = "waiting"
+
+
+StorageUrl = Annotated[
+    str,
+    typer.Option("--storage", envvar="MDAF_STORAGE", metavar="URL", help="The database: sqlite:///, journal:///, ..."),
+]
+StudyName = Annotated[
+    str | None, typer.Option("--study", metavar="NAME", help="The study; default: the most recently active one.")
+]
+TextOrJson = Annotated[RecordFormat, typer.Option("--format", help="table for people, json for scripts.")]
+DEFAULT_STORAGE = "sqlite:///runs/studies.db"
+# Columns of the table for people beside number, state, value and params: shown if any trial has them.
+_OPTIONAL_COLUMNS = ("run_dir", "best_epoch", "train_auc", "train_val_gap", "gate_mean", "duration")
+
+
+@app.command("list")
+def list_studies(storage: StorageUrl = DEFAULT_STORAGE, form: TextOrJson = RecordFormat.table) -> None:
+    """The studies: trials by state, best value, last activity."""
+    found = queries.study_rows(queries.load_studies(open_storage(storage, create=False, read_only=True)))
+    if form is RecordFormat.json:
+        say(json_text(found))
+    elif found:
+        print_table(found)
+    else:
+        note("the storage holds no study yet")
+
+
+@app.command()
+def show(
+    number: Annotated[int | None, typer.Argument(metavar="[N]", help="A trial's number; default: the study.")] = None,
+    storage: StorageUrl = DEFAULT_STORAGE,
+    study: StudyName = None,
+    form: TextOrJson = RecordFormat.table,
+) -> None:
+    """A study's summary, or trial N whole."""
+    chosen = _choose(storage, study)
+    if number is not None:
+        record = queries.trial_record(queries.find_trial(chosen, number))
+    else:
+        record = queries.study_summary(chosen)
+    if form is RecordFormat.json:
+        say(json_text(record))
+        return
+    for name in ("search_space", "distributions"):
+        if name in record:
+            record[name] = {key: queries.interval(kind) for key, kind in record[name].items()}
+    if number is None:
+        record["counts"] = {state.lower(): count for state, count in record["counts"].items() if count}
+        for name in ("changed_intervals", "fixed_overrides", "varying_overrides"):
+            record[name] = " ".join(record[name])
+    print_record(record)
+
+
+@app.command()
+def best(
+    top: Annotated[int, typer.Option("--top", min=1, metavar="K", help="How many trials.")] = 1,
+    form: Annotated[BestFormat, typer.Option("--format", help="overrides: a trial's Hydra overrides, a line.")] = (
+        BestFormat.table
+    ),
+    storage: StorageUrl = DEFAULT_STORAGE,
+    study: StudyName = None,
+) -> None:
+    """The best trials, and how to run them again.
+
+    Of the complete trials that meet the study's constraints: value, parameters, folder, line of shell.
+
+    --format overrides prints one line a trial, quoted for a shell: python -m sweeper $(mdaf-study best --format
+    overrides). With several objectives it is the Pareto front.
+    """
+    records = queries.best_records(_choose(storage, study), top)
+    _warn_of_edges(records)
+    if form is BestFormat.json:
+        say(json_text(records))
+        return
+    if form is BestFormat.table:
+        names = sorted({name for record in records for name in record["params"]})
+        short = _short_names(names)
+        shown = [
+            {"number": record["number"], "value": record["value"]}
+            | {name: record["params"].get(name) for name in names}
+            | {"run_dir": record["run_dir"]}
+            for record in records
+        ]
+        print_table(shown, {"number": "trial", "value": "value", **short, "run_dir": "run_dir"})
+        say("\nto run it again:" if len(records) == 1 else "\nto run them again:")
+    for record in records:
+        say(record["command"] if form is BestFormat.table else shlex.join(record["overrides"]))
+
+
+@app.command()
+def trials(
+    form: Annotated[TrialsFormat, typer.Option("--format", help="parquet needs --output.")] = TrialsFormat.table,
+    output: Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Instead of standard output.")] = None,
+    state: Annotated[list[State] | None, typer.Option("--state", help="Only of this state; may be repeated.")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", metavar="CONDITION", help="Such as 'train_auc<0.75'; repeated: all must hold."),
+    ] = None,
+    sort: Annotated[str, typer.Option("--sort", metavar="COLUMN", help="Ascending; -COLUMN descending.")] = "number",
+    limit: Annotated[int | None, typer.Option("--limit", min=0, metavar="N", help="Only the first N.")] = None,
+    storage: StorageUrl = DEFAULT_STORAGE,
+    study: StudyName = None,
+) -> None:
+    """One row a trial, to filter and sort.
+
+    csv, json and parquet hold every column in full: number, state, value, params.*, the job's attributes, times. The
+    table for people holds those that compare trials.
+    """
+    if output is None and form is TrialsFormat.parquet:
+        raise QueryError("--format parquet is binary: name a file with --output")
+    if output is not None and form is TrialsFormat.table:
+        raise QueryError("--output needs --format csv, json or parquet")
+    chosen = _choose(storage, study)
+    found = queries.trial_rows(chosen)
+    kept = rows.sorted_by(rows.where(found, where or []), sort)
+    if state:
+        kept = [row for row in kept if row["state"].lower() in {wanted.value for wanted in state}]
+    kept = kept[:limit]
+    if form is TrialsFormat.table:
+        columns = _table_columns(found)
+        print_table(kept, columns, optional=[name for name in _OPTIONAL_COLUMNS if name in columns])
+        return
+    names = queries.trial_columns(chosen)
+    content: str | bytes
+    if form is TrialsFormat.parquet:
+        content = parquet_bytes(kept, names)
+    else:
+        content = csv_text(kept, names) if form is TrialsFormat.csv else json_text(kept) + "\n"
+    if output is not None:
+        write_whole(output, content)
+    else:
+        typer.echo(content, nl=False)
+
+
+@app.command()
+def importance(
+    storage: StorageUrl = DEFAULT_STORAGE, study: StudyName = None, form: TextOrJson = RecordFormat.table
+) -> None:
+    """How much each parameter matters (PED-ANOVA).
+
+    The importances sum to 1.
+    """
+    found = queries.importances(_choose(storage, study))
+    if form is RecordFormat.json:
+        say(json_text(found))
+    else:
+        print_table([{"parameter": name, "importance": value} for name, value in found.items()])
+
+
+@app.command("compare")
+def compare_runs(
+    a: Annotated[str, typer.Argument(metavar="A", help="The baseline: a trial's number or a run's folder.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The other: likewise.")],
+    epoch: Annotated[int | None, typer.Option("--epoch", min=1, help="Default: each run's best epoch.")] = None,
+    storage: StorageUrl = DEFAULT_STORAGE,
+    study: StudyName = None,
+    form: TextOrJson = RecordFormat.table,
+) -> None:
+    """Two runs beside each other, metric by metric.
+
+    Per metric both values, delta = B - A, and delta in per cent of A.
+    """
+    chosen = _choose(storage, study) if a.isdecimal() or b.isdecimal() else None
+    first, second = _run(a, chosen), _run(b, chosen)
+    deltas = compare(first, second, epoch)
+    if form is RecordFormat.json:
+        say(json_text({"a": first.name, "b": second.name, "rows": deltas}))
+        return
+    headings = {"metric": "metric", "a": first.name, "b": second.name, "delta": "delta", "delta_percent": "delta %"}
+    print_table(deltas, headings)
+
+
+@app.command()
+def plot(
+    output: Annotated[Path, typer.Option("--output", metavar="FILE.html", help="The page to write.")],
+    storage: StorageUrl = DEFAULT_STORAGE,
+    study: StudyName = None,
+) -> None:
+    """The study's plots in one HTML file.
+
+    Learning curves, history, slices, parallel coordinates, contours and importances; the file needs no network.
+    """
+    from sweeper.study_plots import plots_page
+
+    write_whole(output, plots_page(_choose(storage, study)))
+    say(str(output))
+
+
+@app.command()
+def export(
+    output: Annotated[Path, typer.Option("--output", metavar="FOLDER_OR_FILE", help="FILE.json, or a folder for it.")],
+    storage: StorageUrl = DEFAULT_STORAGE,
+    study: StudyName = None,
+) -> None:
+    """The whole study as JSON.
+
+    Every trial with its intermediate values, attributes and distributions.
+    """
+    chosen = _choose(storage, study)
+    if output.is_dir() or not output.suffix:
+        output = output / (re.sub(r"[^\w.-]+", "_", chosen.study_name) + ".json")
+    write_whole(output, json_text(queries.study_record(chosen)) + "\n")
+    say(str(output))
+
+
+def _choose(url: str, name: str | None) -> Study:
+    """The named study; without a name the only one, or the most recently active, which is then said."""
+    storage = open_storage(url, create=False, read_only=True)
+    if name is not None:
+        return queries.load_study(storage, name)
+    studies = queries.load_studies(storage)
+    chosen = queries.most_recent_study(studies)
+    if len(studies) > 1:
+        note(f"study {chosen.study_name}: the most recently active of {len(studies)}; --study NAME takes another")
+    return chosen
+
+
+def _run(text: str, study: Study | None) -> Run:
+    """A run by trial number, or by folder; a folder whose name is a number is written ./7."""
+    if text.isdecimal() and study is not None:
+        return run_from_trial(queries.find_trial(study, int(text)))
+    return run_from_folder(Path(text))
+
+
+def _warn_of_edges(records: list[dict[str, Any]]) -> None:
+    for record in records:
+        for name, edge in record["edges"].items():
+            value = record["params"][name]
+            note(
+                f"warning: trial {record['number']} lies on the {edge} edge of the interval of {name} ({value!r}): "
+                "better values may lie beyond it"
+            )
+
+
+def _table_columns(found: list[queries.Row]) -> dict[str, str]:
+    """Columns of the table for people, with headings: those that compare trials and hold anything."""
+    if not found:
+        return {}
+    params = [name for name in found[0] if name.startswith("params.")]
+    values = [name for name in found[0] if name == "value" or name.startswith("value.")]
+    held = [name for name in _OPTIONAL_COLUMNS if any(row[name] is not None for row in found)]
+    headings = {"number": "trial", "duration": "seconds"}
+    return {name: headings.get(name, name) for name in ["number", "state", *values]} | {
+        **_short_names(params),
+        **{name: headings.get(name, name) for name in held},
+    }
+
+
+def _short_names(names: list[str]) -> dict[str, str]:
+    """Each key with its last part as heading, or the whole where two keys end alike."""
+    last = [name.rpartition(".")[2] for name in names]
+    return {name: part if last.count(part) == 1 else name for name, part in zip(names, last, strict=True)}
+
+
+def main() -> None:
+    """Entry point of ``mdaf-study`` and ``python -m sweeper.study``."""
+    app(prog_name="mdaf-study")
+
+
+if __name__ == "__main__":
+    main()

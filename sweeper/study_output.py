@@ -1,0 +1,176 @@
+"""Writes the study query's answers down: tables for people, CSV, JSON and Parquet for scripts.
+
+Everything that leaves goes through here, and every string of it through ``masked_text``: no password is shown.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from sweeper.atomic import write_atomically
+from sweeper.queries import QueryError, Row
+from sweeper.storage import masked_text
+
+_FLOATS = {"value", "train_auc", "train_val_gap", "gate_mean", "epoch_seconds", "duration"}
+_INTEGERS = {"number", "seed", "best_epoch"}
+_TIMES = {"datetime_start", "datetime_complete"}
+_UNLIMITED_WIDTH = 100_000  # characters: nothing is cut or wrapped where a script may read it
+
+
+def say(text: str) -> None:
+    """A line on standard output."""
+    typer.echo(masked_text(text))
+
+
+def note(text: str) -> None:
+    """A line on standard error, beside the answer."""
+    typer.echo(masked_text(text), err=True)
+
+
+def plain(value: Any) -> Any:
+    """``value`` in JSON's types: a number that isn't finite becomes "nan", "inf" or "-inf", a time ISO 8601."""
+    if isinstance(value, dict):
+        return {masked_text(str(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value if value is None or isinstance(value, bool | int | float) else masked_text(str(value))
+
+
+def json_text(value: Any) -> str:
+    """Indented JSON, keys in the order of the answer."""
+    return json.dumps(plain(value), indent=2, ensure_ascii=False)
+
+
+def csv_text(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    """CSV with a header; a missing value is an empty field, a list or dict is JSON, numbers have all their digits."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _field(row[name]) for name in columns} for row in rows)
+    return out.getvalue()
+
+
+def parquet_bytes(rows: Sequence[Row], names: Sequence[str]) -> bytes:
+    """Parquet whose column types don't depend on which trials there are; a list or dict is a string of JSON."""
+    import polars as pl
+
+    columns = []
+    for name in names:
+        values = [row[name] for row in rows]
+        kinds = {type(value) for value in values if value is not None}
+        if name in _TIMES:
+            columns.append(pl.Series(name, values, dtype=pl.Datetime("us")))
+        elif kinds == {bool}:
+            columns.append(pl.Series(name, values, dtype=pl.Boolean))
+        elif kinds <= {int} and (kinds or name in _INTEGERS) and name not in _FLOATS:
+            columns.append(pl.Series(name, values, dtype=pl.Int64))
+        elif kinds <= {int, float} and (kinds or name in _FLOATS):
+            columns.append(pl.Series(name, values, dtype=pl.Float64, strict=False))
+        else:
+            texts = [None if value is None else _field(value) for value in values]
+            columns.append(pl.Series(name, texts, dtype=pl.String))
+    out = io.BytesIO()
+    pl.DataFrame(columns).write_parquet(out)
+    return out.getvalue()
+
+
+def print_table(rows: Sequence[Row], columns: dict[str, str] | None = None, optional: Sequence[str] = ()) -> None:
+    """Prints rows under the headings ``columns`` (key: heading; default: every key). Off a terminal it is never cut.
+
+    On a terminal that is too narrow the ``optional`` columns are left out, the last first, which is then said.
+    """
+    terminal = sys.stdout.isatty()
+    console = Console(
+        file=io.StringIO() if not terminal else None,
+        width=None if terminal else _UNLIMITED_WIDTH,
+        color_system="auto" if terminal else None,
+        force_terminal=terminal,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
+    columns = dict(columns or {name: name for row in rows[:1] for name in row})
+    table = _table(rows, columns, terminal)
+    dropped: list[str] = []
+    for key in reversed(optional):
+        if console.measure(table, options=console.options.update(width=_UNLIMITED_WIDTH)).maximum <= console.width:
+            break
+        dropped.insert(0, columns.pop(key))
+        table = _table(rows, columns, terminal)
+    console.print(table)
+    if dropped:
+        note(f"left out, for the terminal is narrow: {', '.join(dropped)}")
+    if isinstance(console.file, io.StringIO):
+        for line in console.file.getvalue().splitlines():
+            typer.echo(line.rstrip())
+
+
+def _table(rows: Sequence[Row], columns: dict[str, str], terminal: bool) -> Table:
+    table = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, padding=(0, 2, 0, 0))
+    for key, heading in columns.items():
+        numeric = any(isinstance(row[key], int | float) for row in rows)
+        table.add_column(heading, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+    for row in rows:
+        table.add_row(*(_cell(row[key]) for key in columns))
+    return table
+
+
+def print_record(record: dict[str, Any], indent: str = "") -> None:
+    """Prints a record as lines of name and value; an inner record or a text of several lines is indented below."""
+    width = max((len(str(key)) for key, value in record.items() if not _is_block(value)), default=0)
+    for key, value in record.items():
+        if isinstance(value, dict) and value:
+            say(f"{indent}{key}")
+            print_record(value, indent + "  ")
+        elif _is_block(value):
+            say(f"{indent}{key}")
+            for line in str(value).rstrip().splitlines():
+                say(f"{indent}  {line}")
+        else:
+            say(f"{indent}{str(key).ljust(width)}  {'' if value in (None, [], {}) else _field(value)}".rstrip())
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes the file under a temporary name, then renames it: nobody reads a half."""
+    whole = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda file: file.write(whole))
+    except OSError as error:
+        raise QueryError(f"can't write {path}: {error.strerror}") from None
+
+
+def _is_block(value: Any) -> bool:
+    return (isinstance(value, dict) and bool(value)) or (isinstance(value, str) and "\n" in value.strip())
+
+
+def _field(value: Any) -> Any:
+    """One value on one line, all of it."""
+    value = plain(value)
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    return "" if value is None else value
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    text = f"{value:.5g}" if isinstance(value, float) else str(_field(value))
+    return " ".join(text.splitlines())

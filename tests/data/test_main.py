@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from data.__main__ import main
+from tests.data.logs import ANCHOR, OTHER, write_rows
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command."""
+    code = main(arguments)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_prepare_prints_where_the_store_lies(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "prepare", "data=synthetic_tiny", f"data.root={root}")
+    assert code == 0
+    assert Path(out.strip()).parent == root
+    assert (Path(out.strip()) / "store.json").is_file()
+
+
+def test_inspect_shows_rows_bad_rows_rules_and_the_oracle(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "inspect", "data=synthetic_tiny", f"data.root={root}")
+    assert code == 0
+    for said in ("2,000", "click rate", "history length, median", "category recency", "popularity", "oracle"):
+        assert said in out
+
+
+def test_inspect_shows_bad_rows_by_kind(tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = write_rows(tmp_path / "log.csv", [*ANCHOR, *OTHER, "1,2,3"])
+    code, out, _ = run(
+        capsys,
+        "inspect",
+        "data=user_behavior",
+        f"data.path={log}",
+        f"data.root={root}",
+        "data.max_bad_fraction=0.5",
+        "data.min_count={item: 1}",
+    )
+    assert code == 0
+    assert "cut line" in out
+    assert "item unseen in training, positives" in out
+
+
+def test_a_generated_log_can_be_prepared_as_the_real_one_is(
+    tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "generated"
+    code, out, _ = run(capsys, "generate", "--to", str(folder), "data=synthetic_tiny")
+    assert code == 0
+    assert out.split() == [str(folder / "events.csv"), str(folder / "impressions.csv")]
+    assert sorted(path.name for path in folder.iterdir()) == ["events.csv", "impressions.csv"]
+    impressions = pl.read_csv(folder / "impressions.csv")
+    assert dict(impressions["split"].value_counts().iter_rows()) == {"train": 2000, "validation": 500, "test": 500}
+    code, _, err = run(
+        capsys, "prepare", "data=user_behavior", f"data.path={folder / 'events.csv'}", f"data.root={root}"
+    )
+    assert (code, err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["data=user_behavior"], "data.path is not set"),
+        (["data=user_behavior", "data.path=nowhere.csv"], "data.path=nowhere.csv does not exist"),
+        (["data=nothing"], "Could not find 'data/nothing'"),
+        (["data.bogus=1"], "data.bogus"),
+        (["data.length=long"], "data.length=long: Value 'long'"),
+        (["data.length=0"], "data.length is 0"),
+        (["data._target_=os.system"], "os.system"),
+    ],
+)
+def test_a_bad_setting_is_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], root: Path, overrides: list[str], said: str
+) -> None:
+    code, out, err = run(capsys, "prepare", f"data.root={root}", *overrides)
+    assert code == 2
+    assert out == ""
+    assert said in err
+    assert err.count("\n") == 1
+    assert not root.exists()
+
+
+def test_only_a_made_up_log_can_be_generated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "generate", "--to", str(tmp_path), "data=user_behavior")
+    assert code == 2
+    assert "use data=synthetic" in err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from data.errors import DataError
+from data.schema import FIRST_ID, UNKNOWN
+from data.vocabulary import Vocabulary, check_min_count
+
+
+def build(values: list, counted: list[bool], min_count: int = 1) -> Vocabulary:
+    return Vocabulary.build([(pl.Series(values), np.array(counted))], min_count)
+
+
+def test_values_that_training_knows_come_first_by_descending_count() -> None:
+    vocabulary = build([7, 5, 5, 9, 9, 9], [True] * 6)
+    assert vocabulary.values.to_list() == [9, 5, 7]
+    assert vocabulary.rows == FIRST_ID + 3
+
+
+def test_a_value_that_only_later_rows_hold_has_a_code_but_no_row() -> None:
+    vocabulary = build([7, 7, 8, 8, 8], [True, True, False, False, False])
+    assert vocabulary.encode(pl.Series([7, 8])).tolist() == [FIRST_ID, FIRST_ID + 1]
+    assert vocabulary.rows == FIRST_ID + 1
+
+
+def test_a_value_below_the_minimal_count_has_a_code_but_no_row() -> None:
+    vocabulary = build([1, 1, 2], [True] * 3, min_count=2)
+    codes = vocabulary.encode(pl.Series([1, 2]))
+    assert codes[0] < vocabulary.rows <= codes[1]
+
+
+def test_a_missing_value_is_unknown() -> None:
+    vocabulary = build(["a", None, "b"], [True] * 3)
+    assert vocabulary.encode(pl.Series(["b", None, "a"])).tolist() == [FIRST_ID + 1, UNKNOWN, FIRST_ID]
+
+
+def test_values_read_back_from_codes() -> None:
+    vocabulary = build(["pv", "buy", "pv"], [True] * 3)
+    assert vocabulary.to_numpy()[vocabulary.encode(pl.Series(["buy"])) - FIRST_ID].tolist() == ["buy"]
+
+
+@pytest.mark.parametrize(("counts", "said"), [({"colour": 2}, "colour"), ({"item": 0}, "item is 0")])
+def test_a_minimal_count_that_makes_no_sense_is_refused(counts: dict[str, int], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        check_min_count(counts, ["item"])

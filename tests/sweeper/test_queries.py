@@ -1,0 +1,51 @@
+"""What is read out of a trial: edges of its intervals, and the overrides that run it again."""
+
+from __future__ import annotations
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import create_trial
+
+from sweeper.queries import edges, hydra_value, rerun_overrides
+
+
+@pytest.mark.parametrize(
+    ("distribution", "value", "expected"),
+    [
+        (FloatDistribution(0, 1), 0.019, {"x": "low"}),
+        (FloatDistribution(0, 1), 0.021, {}),
+        (FloatDistribution(0, 1), 0.999, {"x": "high"}),
+        (FloatDistribution(1e-5, 1e-3, log=True), 1.08e-5, {"x": "low"}),
+        (FloatDistribution(1e-5, 1e-3, log=True), 2e-5, {}),
+        (FloatDistribution(0, 0.1, step=0.001), 0.001, {}),
+        (IntDistribution(1, 200), 2, {}),
+        (IntDistribution(1, 200), 200, {"x": "high"}),
+        (FloatDistribution(0.3, 0.3), 0.3, {}),
+        (CategoricalDistribution([1, 2]), 1, {}),
+    ],
+)
+def test_an_edge_is_the_last_fiftieth_of_the_width_or_the_last_step(
+    distribution: BaseDistribution, value: float, expected: dict[str, str]
+) -> None:
+    assert edges(create_trial(value=0, params={"x": value}, distributions={"x": distribution})) == expected
+
+
+@pytest.mark.parametrize(
+    "value", [0.1, 1e-05, 3, True, None, "mdaf_bst", "true", "1e3", "it's", "a b", "a\\", "x,y", "{z}", "", "inf"]
+)
+def test_hydra_reads_a_parameters_value_back_as_it_was(value: object) -> None:
+    parsed = OverridesParser.create().parse_override(f"key={hydra_value(value)}").value()
+    parsed = getattr(parsed, "text", parsed)
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+def test_a_searched_key_wins_over_a_fixed_override_of_it_and_the_tie_to_the_study_is_cut() -> None:
+    trial = create_trial(
+        value=0.5,
+        params={"model": "mdaf_bst", "seed": 7},
+        distributions={"model": CategoricalDistribution(["mdaf_mamba", "mdaf_bst"]), "seed": IntDistribution(0, 9)},
+        user_attrs={"overrides": ["data=synthetic", "model=mdaf_mamba", "++seed=1", "sweep.study=a", "+tag=x"]},
+    )
+    assert rerun_overrides(trial) == ["data=synthetic", "+tag=x", "model=mdaf_bst", "seed=7"]
