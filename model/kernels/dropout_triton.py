@@ -21,7 +21,7 @@ def _finalize(word):
 
 
 @triton.jit
-def _apply(x, rate, key, out, elements, BLOCK: tl.constexpr):
+def _apply(x, rate, key, out, elements, row, gap, SPREAD: tl.constexpr, BLOCK: tl.constexpr):
     blocks = tl.cdiv(elements, BLOCK)
     replica = (tl.program_id(0) // blocks).to(tl.int64)
     start = (tl.program_id(0) % blocks).to(tl.int64) * BLOCK
@@ -32,7 +32,10 @@ def _apply(x, rate, key, out, elements, BLOCK: tl.constexpr):
     low = (word & 0xFFFFFFFF).to(tl.uint32)
     high = (word >> 32).to(tl.uint32)
     position = start + tl.arange(0, BLOCK)
-    mixed = _finalize(_finalize(position.to(tl.uint32) ^ low) ^ high)
+    counted = position.to(tl.uint32)
+    if SPREAD:
+        counted += (counted // tl.cast(row, tl.uint32)) * tl.cast(gap, tl.uint32)
+    mixed = _finalize(_finalize(counted ^ low) ^ high)
     dropped = tl.load(rate + replica)
     keep = (mixed >> 8).to(tl.int32).to(tl.float32) >= dropped * 16777216.0
     real = position < elements
@@ -41,10 +44,11 @@ def _apply(x, rate, key, out, elements, BLOCK: tl.constexpr):
     store(out + at, tl.where(keep, load(x + at, real) * scale, 0.0), real)
 
 
-def apply_mask(x: Tensor, rate: Tensor, key: Tensor) -> Tensor:
-    """``x`` (replica, ...) masked and scaled, as a new tensor."""
+def apply_mask(x: Tensor, rate: Tensor, key: Tensor, row: int, pitch: int) -> Tensor:
+    """``x`` (replica, ...) masked and scaled, as a new tensor; rows of ``row`` elements, ``pitch`` apart."""
     x = x.contiguous()
     out = torch.empty_like(x)
     elements = x.numel() // x.shape[0]
-    _apply[(x.shape[0] * triton.cdiv(elements, BLOCK),)](x, rate, key, out, elements, BLOCK)
+    grid = (x.shape[0] * triton.cdiv(elements, BLOCK),)
+    _apply[grid](x, rate, key, out, elements, row, pitch - row, row != pitch, BLOCK)
     return out

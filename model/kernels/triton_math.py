@@ -1,4 +1,4 @@
-"""What Triton kernels share: float32 in registers, softplus and sigmoid, the sum of partial results in a fixed order."""
+"""What Triton kernels share: float32 in registers, softplus and sigmoid, sums of partial results in a fixed order."""
 
 from __future__ import annotations
 
