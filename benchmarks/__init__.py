@@ -1,0 +1,1 @@
+"""What measures speed; docs/benchmarks.md holds what it said."""
