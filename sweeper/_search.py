@@ -135,6 +135,9 @@ class Search(OptunaSweeperImpl):
             trial.set_user_attr("overrides", list(fixed))
             point = [f"{name}={hydra_value(value)}" for name, value in trial.params.items()]
             place = [f"sweep.study={hydra_value(study.study_name)}", f"sweep.trial={trial.number}"]
+            assert self.config is not None
+            if self.storage != OmegaConf.select(self.config, "sweep.storage"):
+                place.append(f"sweep.storage={hydra_value(self.storage)}")
             jobs.append([*fixed, *point, *place, f"hydra.sweep.dir={hydra_value(self.sweep_dir)}"])
         if self._consecutive(trials):
             return self.launcher.launch(jobs, initial_job_idx=trials[0].number)
