@@ -29,7 +29,7 @@ def repeat_winner(cfg: DictConfig) -> None:
     GlobalHydra.instance().clear()  # this config is read; those of the runs are composed next
     runs = collect(replicate(winner, cfg.seeds, Path(cfg.folder)))
     show(runs, title=f"{winner.study}, trial {winner.number} over {len(runs)} seeds:")
-    print(f"in the sweep: {winner.value:.4f} (seed of the search, so optimistic)")
+    print(f"in the sweep: {winner.value:.4f}, on one seed and chosen for being the best, so optimistic")
     print(f"runs:  {Path(cfg.folder) / winner.study / f'trial-{winner.number}'}")
     print(f"study: {winner.study} in {cfg.storage}; ask it with: python -m sweeper.study --help")
 
