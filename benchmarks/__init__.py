@@ -1,1 +1,1 @@
-"""Measures speed; docs/benchmarks.md holds what it said."""
+"""What measures speed; docs/benchmarks.md holds what it said."""

@@ -108,4 +108,4 @@ def read_log(text: TextFile, period: tuple[int, int], size: int) -> Iterator[tup
         outside = ~pl.col("time").is_between(*period, closed="left")
         kinds = {"unknown behaviour": pl.col("behaviour").is_null(), "time out of period": outside}
         events, defects = sifted(with_kinds(typed, kinds))
-        yield events, defects, share
+        yield events.select(COLUMNS), defects, share

@@ -1,7 +1,8 @@
 """Dropout whose mask is a hash of a key and the element's position: no generator, nothing stored, the same everywhere.
 
 A replica's mask depends on its key and on positions inside the replica alone, so it equals the mask of its solo run,
-on every device, and backward computes it again instead of keeping it.
+on every device, and backward computes it again instead of keeping it. Positions may be counted with a pitch between the
+rows, so that a sequence's mask does not depend on how far its batch is padded.
 
 The hash is two rounds of a 32-bit finalizer (xor-shifts and odd multipliers, as in MurmurHash3) over the position,
 each round keyed with one half of the 64-bit key after a 64-bit finalizer (as in SplitMix64) has spread the key.
@@ -10,7 +11,7 @@ each round keyed with one half of the 64-bit key after a 64-bit finalizer (as in
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,13 +24,14 @@ __all__ = ["hash_dropout", "keep_mask"]
 _WORD = 0xFFFFFFFF
 
 
-def hash_dropout(x: Tensor, rate: Tensor, key: Tensor, backend: str = "auto") -> Tensor:
+def hash_dropout(x: Tensor, rate: Tensor, key: Tensor, backend: str = "auto", row_pitch: int | None = None) -> Tensor:
     """``x`` / (1 - rate) where an element is kept, 0 where it is dropped; exactly ``x`` at rate 0.
 
     ``x``: (replica, ...), at most 2^32 elements a replica. ``rate``: (replica,) float32 in [0, 1). ``key``:
-    (replica,) int64, a fresh one for each step and layer. Returns x's shape and dtype. ``backend``: auto | reference
-    | cpu | triton, all with the same mask bit for bit. Raises ``ValueError`` for shapes that do not fit and for a
-    backend that cannot run here.
+    (replica,) int64, a fresh one for each step and layer. ``row_pitch``: positions from one row (axis 1) of x to the
+    next, by default the row's own elements; rows longer than it share masks. Returns x's shape and dtype. ``backend``:
+    auto | reference | cpu | triton, all with the same mask bit for bit. Raises ``ValueError`` for shapes that do not
+    fit and for a backend that cannot run here.
     """
     if x.dim() == 0 or tuple(rate.shape) != x.shape[:1] or tuple(key.shape) != x.shape[:1]:
         raise ValueError(
@@ -41,17 +43,29 @@ def hash_dropout(x: Tensor, rate: Tensor, key: Tensor, backend: str = "auto") ->
     chosen = fused_backend("hash_dropout", backend, x.device, x.dtype)
     if x.numel() == 0:
         return x.clone()
-    result: Tensor = _HashDropout.apply(x, rate.float(), key, chosen)
+    elements = x.numel() // x.shape[0] // x.shape[1] if x.dim() > 1 else 1
+    rows = Rows(elements, elements if row_pitch is None else row_pitch)
+    result: Tensor = _HashDropout.apply(x, rate.float(), key, rows, chosen)
     return result
 
 
-def keep_mask(rate: Tensor, key: Tensor, elements: int) -> Tensor:
+class Rows(NamedTuple):
+    """The elements of a row, and the positions from one row to the next."""
+
+    elements: int
+    pitch: int
+
+
+def keep_mask(rate: Tensor, key: Tensor, elements: int, rows: Rows | None = None) -> Tensor:
     """The mask of ``elements`` elements of each replica, (replica, elements) bool, by plain operations on any device.
 
     int64 stands in for unsigned 32-bit words, which PyTorch cannot multiply: products wrap and are cut to 32 bits.
     """
     low, high = _spread(key)
     position = torch.arange(elements, device=key.device)
+    if rows is not None:
+        row = position // rows.elements
+        position = (position + row * (rows.pitch - rows.elements)) & _WORD
     word = _finalize(_finalize(position ^ low[:, None]) ^ high[:, None])
     # The upper 24 bits and rate * 2^24 are exact in float32, so that the comparison is the same on every device.
     return (word >> 8).float() >= (rate.float() * 2.0**24)[:, None]
@@ -76,25 +90,25 @@ def _spread(key: Tensor) -> tuple[Tensor, Tensor]:
     return key & _WORD, _shift_right(key, 32)
 
 
-def _apply_mask(x: Tensor, rate: Tensor, key: Tensor, backend: str) -> Tensor:
+def _apply_mask(x: Tensor, rate: Tensor, key: Tensor, rows: Rows, backend: str) -> Tensor:
     if backend != "reference" and not (backend == "cpu" and x.dtype != torch.float32):
         kernel = importlib.import_module(f"model.kernels.dropout_{backend}")
-        return kernel.apply_mask(x, rate, key)
+        return kernel.apply_mask(x, rate, key, *rows)
     flat = x.reshape(x.shape[0], -1)
-    keep = keep_mask(rate, key, flat.shape[1])
+    keep = keep_mask(rate, key, flat.shape[1], rows)
     scale = (1 / (1 - rate))[:, None]
     return torch.where(keep, flat * scale, torch.zeros((), device=x.device)).to(x.dtype).view(x.shape)
 
 
 class _HashDropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rate: Tensor, key: Tensor, backend: str) -> Tensor:
+    def forward(ctx: Any, x: Tensor, rate: Tensor, key: Tensor, rows: Rows, backend: str) -> Tensor:
         ctx.save_for_backward(rate, key)
-        ctx.backend = backend
-        return _apply_mask(x, rate, key, backend)
+        ctx.rows, ctx.backend = rows, backend
+        return _apply_mask(x, rate, key, rows, backend)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
         rate, key = ctx.saved_tensors
-        return _apply_mask(dout, rate, key, ctx.backend), None, None, None
+        return _apply_mask(dout, rate, key, ctx.rows, ctx.backend), None, None, None, None

@@ -73,18 +73,20 @@ class LayerNorm(nn.Module):
 class Dropout(nn.Module):
     """Dropout with a rate and a random key of each replica, both set by ``set_dropout``; identity in evaluation.
 
-    x (replica, ...) -> same shape. A replica's mask depends on its key alone, so it equals that of its solo run.
+    x (replica, batch, ..., channel) -> same shape. A replica's mask depends on its key alone, so it equals that of its
+    solo run. ``longest`` is the longest sequence that x may hold: masks of a sequence do not depend on its padding.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.rate: Tensor | None = None
         self.key: Tensor | None = None
+        self.longest = 1
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.rate is None or self.key is None:
             return x
-        return hash_dropout(x, self.rate, self.key)
+        return hash_dropout(x, self.rate, self.key, row_pitch=self.longest * x.shape[-1])
 
 
 def set_dropout(model: nn.Module, rate: Tensor | None, key: Tensor | None) -> None:

@@ -64,6 +64,9 @@ class SequenceBranch(nn.Module):
         self.dropout = Dropout()
         self.norm = LayerNorm(hidden, eps=1e-12)
         self.blocks = nn.ModuleList(Block(hidden, state, conv, expand, scan) for _ in range(layers))
+        for module in self.modules():
+            if isinstance(module, Dropout):
+                module.longest = schema.length + int(target_aware)
 
     def forward(self, batch: Batch) -> Tensor:
         lengths = batch.lengths

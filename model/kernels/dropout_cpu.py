@@ -47,7 +47,7 @@ def _mask_range(x, out, start, low, high, threshold, scale):
 
 
 @njit(nogil=True, cache=True)
-def _apply(first, last, chunk, x, rate, scale, key, out):
+def _apply(first, last, chunk, row, pitch, x, rate, scale, key, out):
     """Kernel of ``for_each_chunk``; x and out (replica, element), chunks counted through the replicas."""
     elements = x.shape[1]
     chunks = (elements + chunk - 1) // chunk
@@ -57,14 +57,21 @@ def _apply(first, last, chunk, x, rate, scale, key, out):
         stop = min(start + chunk, elements)
         low, high = _spread(key[replica])
         threshold = np.float32(rate[replica] * np.float32(16777216.0))
-        _mask_range(x[replica, start:stop], out[replica, start:stop], start, low, high, threshold, scale[replica])
+        while start < stop:
+            inside = start % row
+            end = min(start - inside + row, stop)
+            position = (start // row) * pitch + inside
+            _mask_range(x[replica, start:end], out[replica, start:end], position, low, high, threshold, scale[replica])
+            start = end
 
 
-def apply_mask(x: Tensor, rate: Tensor, key: Tensor) -> Tensor:
-    """``x`` (replica, ...) float32 masked and scaled, as a new tensor."""
+def apply_mask(x: Tensor, rate: Tensor, key: Tensor, row: int, pitch: int) -> Tensor:
+    """``x`` (replica, ...) float32 masked and scaled, as a new tensor; rows of ``row`` elements, ``pitch`` apart."""
     flat = x.detach().contiguous().view(x.shape[0], -1)
     out = torch.empty_like(flat)
     chunks = -(-flat.shape[1] // CHUNK) * flat.shape[0]
     scale = (1 / (1 - rate)).numpy()
-    for_each_chunk(_apply, chunks, CHUNK, flat.numpy(), rate.numpy(), scale, key.numpy(), out.numpy())
+    if row == pitch:
+        row = pitch = max(1, flat.shape[1])  # one run of positions
+    for_each_chunk(_apply, chunks, CHUNK, row, pitch, flat.numpy(), rate.numpy(), scale, key.numpy(), out.numpy())
     return out.view(x.shape)

@@ -54,17 +54,21 @@ def _run(dt, u, A, B, C, h, y):
 
 
 @njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
-def _run_keeping_states(dt, u, A, B, decay, h):
+def _run_keeping_states(dt, u, A, B, C, decay, h, y):
     """The recurrence, keeping every decay (step, state, channel) and every state, ``h[0]`` being the zeros before."""
     steps, width = dt.shape
     h[0] = _ZERO
+    y[:] = _ZERO
     for t in range(steps):
         for n in range(A.shape[0]):
             b = B[t, n]
+            c_n = C[t, n]
             for c in range(width):
                 a = exp2(dt[t, c] * A[n, c])
                 decay[t, n, c] = a
-                h[t + 1, n, c] = a * h[t, n, c] + u[t, c] * b
+                state = a * h[t, n, c] + u[t, c] * b
+                h[t + 1, n, c] = state
+                y[t, c] += state * c_n
 
 
 @njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
@@ -111,15 +115,10 @@ def _finish(x, x_at, x_pitch, z, z_at, z_pitch, gated, D, y, out, out_at, channe
 
 
 @njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
-def _through_gate(x, x_at, x_pitch, z, z_at, z_pitch, D, C, h, dout, at, channels, y, dy, dz):
-    """dy and dz from dout, the ungated output being recomputed from the states."""
+def _through_gate(x, x_at, x_pitch, z, z_at, z_pitch, D, dout, at, channels, y, dy, dz):
+    """dy and dz from dout and the recurrence's own output."""
     steps, width = dy.shape
-    y[:] = _ZERO
     for t in range(steps):
-        for n in range(C.shape[1]):
-            c_n = C[t, n]
-            for c in range(width):
-                y[t, c] += h[t + 1, n, c] * c_n
         for c in range(width):
             gate = z[np.uint64(z_at + t * z_pitch + c)]
             open_ = sigmoid(gate)
@@ -232,11 +231,9 @@ def _backward(
                 z_at = start * z_pitch + low
                 at = start * channels + low
                 _load_steps(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias[replica, low:], dt, u)
-                _run_keeping_states(dt, u, decay_rate, B[row], decay, h)
+                _run_keeping_states(dt, u, decay_rate, B[row], C[row], decay, h, y)
                 if gated:
-                    _through_gate(
-                        x, x_at, x_pitch, z, z_at, z_pitch, D[replica, low:], C[row], h, dout, at, channels, y, dy, dz
-                    )
+                    _through_gate(x, x_at, x_pitch, z, z_at, z_pitch, D[replica, low:], dout, at, channels, y, dy, dz)
                 else:
                     for t in range(steps):
                         for c in range(width):

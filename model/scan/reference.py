@@ -38,13 +38,13 @@ def scan(
     if delta_bias is not None:
         delta = delta + delta_bias[:, None, None, :]
     delta = F.softplus(delta)
-    h = torch.zeros((), dtype=A.dtype, device=x.device).expand(*x.shape[:2], *A.shape[1:])
+    rate = A.transpose(1, 2)[:, None]
+    h = torch.zeros((), dtype=A.dtype, device=x.device)
     steps = []
-    for t in range(x.shape[2]):
-        decay = torch.exp(delta[:, :, t, :, None] * A[:, None])
-        # (replica, batch, channel, state)
-        h = decay * h + (delta[:, :, t] * x[:, :, t])[..., None] * B[:, :, t, None, :]
-        steps.append((h * C[:, :, t, None, :]).sum(-1))
+    for x_t, dt, B_t, C_t in zip(*(sequence.unbind(2) for sequence in (x, delta, B, C)), strict=True):
+        # (replica, batch, state, channel)
+        h = torch.exp(dt[:, :, None, :] * rate) * h + B_t[..., None] * (dt * x_t)[:, :, None, :]
+        steps.append((h * C_t[..., None]).sum(2))
     y = torch.stack(steps, dim=2) if steps else torch.zeros_like(x)
     y = y + D[:, None, None, :] * x
     if z is not None:

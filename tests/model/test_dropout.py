@@ -109,3 +109,12 @@ def test_each_bit_of_the_key_changes_half_of_the_mask() -> None:
 def test_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=r"rate \(1,\)"):
         hash_dropout(torch.ones(2, 3), torch.zeros(1), torch.zeros(2, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_mask_of_a_sequence_does_not_depend_on_its_padding(backend: str) -> None:
+    rate, key = torch.tensor([0.5, 0.3]), torch.tensor([5, 6])
+    tight, wide = torch.ones(2, 7, 3, 4), torch.ones(2, 7, 9, 4)
+    short = hash_dropout(tight, rate, key, row_pitch=9 * 4, backend=backend)
+    assert torch.equal(short, hash_dropout(wide, rate, key, row_pitch=9 * 4, backend=backend)[:, :, :3])
+    assert torch.equal(hash_dropout(wide, rate, key, row_pitch=9 * 4, backend=backend), hash_dropout(wide, rate, key))

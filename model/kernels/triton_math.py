@@ -1,0 +1,63 @@
+"""What Triton kernels share: float32 in registers, softplus and sigmoid, sums of partial results in a fixed order."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+LOG2_E = tl.constexpr(1.4426950408889634)
+_LN_2 = tl.constexpr(0.6931471805599453)
+
+
+@triton.jit
+def load(pointer, mask):
+    """The masked values in float32, 0 where the mask is off."""
+    return tl.load(pointer, mask=mask, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def store(pointer, value, mask):
+    """Stores float32 values in the type that the pointer has."""
+    tl.store(pointer, value.to(pointer.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def sigmoid(v):
+    """1 / (1 + e^-v)."""
+    return 1.0 / (1.0 + tl.exp2(-v * LOG2_E))
+
+
+@triton.jit
+def softplus(v):
+    """log(1 + e^v); where e^v is small its series, since 1 + e^v would round most of it away."""
+    u = tl.exp2(-tl.abs(v) * LOG2_E)
+    series = u * (1.0 - u * (0.5 - u * (0.33333333 - u * (0.25 - u * 0.2))))
+    return tl.maximum(v, 0.0) + tl.where(u < 0.0625, series, tl.log2(1.0 + u) * _LN_2)
+
+
+@triton.jit
+def _sum_kernel(partial, total, parts, size, PARTS: tl.constexpr, SIZE: tl.constexpr):
+    blocks = tl.cdiv(size, SIZE)
+    group = (tl.program_id(0) // blocks).to(tl.int64)
+    at = (tl.program_id(0) % blocks) * SIZE + tl.arange(0, SIZE)
+    part = tl.arange(0, PARTS)
+    sums = tl.zeros((PARTS, SIZE), tl.float32)
+    for first in range(0, parts, PARTS):
+        mask = (first + part < parts)[:, None] & (at < size)[None, :]
+        sums += tl.load(partial + (group * parts + first + part)[:, None] * size + at[None, :], mask=mask, other=0.0)
+    tl.store(total + group * size + at, tl.sum(sums, axis=0), mask=at < size)
+
+
+def sum_partials(partial: Tensor) -> Tensor:
+    """Sum of (group, part, size) over the parts, in an order that depends on the number of parts alone.
+
+    ``torch.sum`` picks its order by the whole shape, so that a replica's sum would change with the number of replicas.
+    """
+    groups, parts, size = partial.shape
+    total = torch.empty((groups, size), dtype=torch.float32, device=partial.device)
+    wide = parts <= 16
+    tile_parts, tile_size = (triton.next_power_of_2(parts), 256) if wide else (64, 32)
+    _sum_kernel[(groups * triton.cdiv(size, tile_size),)](partial, total, parts, size, tile_parts, tile_size)
+    return total

@@ -1,0 +1,76 @@
+"""Every YAML in conf/ composes, and says what it promises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+import conf
+from sweeper.config import validate
+
+FOLDER = Path(conf.__file__).parent
+OPTIONS = sorted(
+    (str(path.parent.relative_to(FOLDER)), path.stem) for path in FOLDER.rglob("*.yaml") if path.parent != FOLDER
+)
+
+
+@pytest.fixture(autouse=True)
+def schemas() -> None:
+    conf.register()
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: value)
+def test_every_option_of_every_group_composes_into_a_valid_job(group: str, option: str) -> None:
+    overrides = [f"{group}={option}"] + (["data.path=UserBehavior.csv"] if option == "user_behavior" else [])
+    with initialize_config_module("conf"):
+        cfg = compose("config", overrides=overrides)
+    OmegaConf.resolve(cfg)
+    validate(cfg)
+
+
+def test_there_are_no_primary_configs_but_the_job_and_phase_4() -> None:
+    assert sorted(path.stem for path in FOLDER.glob("*.yaml")) == ["config", "phase4"]
+    with initialize_config_module("conf"):
+        assert list(compose("phase4").seeds) == [42, 123, 456, 789, 2024]
+
+
+@pytest.mark.parametrize(
+    ("name", "dropout", "weight_decay", "label_smoothing"),
+    [("weak", 0.20, 1e-5, 0.0), ("balanced", 0.25, 3e-5, 0.05), ("strong", 0.30, 5e-5, 0.10)],
+)
+def test_the_three_settings_are_those_of_the_research_and_are_what_the_sweep_tries_first(
+    name: str, dropout: float, weight_decay: float, label_smoothing: float
+) -> None:
+    point = {"dropout": dropout, "weight_decay": weight_decay, "label_smoothing": label_smoothing}
+    with initialize_config_module("conf"):
+        cfg = compose(
+            "config", overrides=[f"regularization={name}", "hydra/sweeper=regularization"], return_hydra_config=True
+        )
+    assert {key: cfg.regularization[key] for key in point} == point
+    assert list(cfg.hydra.sweeper.enqueue) == ["weak", "balanced", "strong"]
+    assert dict(cfg.hydra.sweeper.enqueue[name]) == {f"regularization.{key}": value for key, value in point.items()}
+
+
+@pytest.mark.parametrize(
+    ("experiment", "regularization", "epochs", "learning_rate"),
+    [("phase1", "weak", 5, 1e-3), ("phase3", "strong", 15, 3e-4), ("phase3_revised", "balanced", 5, 3e-4)],
+)
+def test_each_phase_of_the_research_is_an_experiment(
+    experiment: str, regularization: str, epochs: int, learning_rate: float
+) -> None:
+    with initialize_config_module("conf"):
+        cfg = compose("config", overrides=[f"experiment={experiment}"])
+    found = (cfg.experiment, cfg.regularization.name, cfg.training.epochs, cfg.training.learning_rate)
+    assert found == (experiment, regularization, epochs, learning_rate)
+    assert (cfg.training.batch_size, cfg.training.grad_clip_norm, cfg.seed) == (2048, 1.0, 42)
+
+
+def test_the_readme_names_every_group_and_option() -> None:
+    readme = (FOLDER.parent / "README.md").read_text()
+    for group, option in OPTIONS:
+        if not group.startswith("hydra/") or group == "hydra/sweeper":
+            assert f"| `{group}` |" in readme
+            assert f"`{option}`" in readme
