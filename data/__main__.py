@@ -17,6 +17,7 @@ from rich.console import Console
 
 from data.errors import DataError, one_line
 from data.inspection import show
+from data.inspection_page import write_page
 from data.prepare import prepare_config
 from data.progress import shown
 from data.source import source_from
@@ -27,7 +28,7 @@ EVENTS, IMPRESSIONS = "events.csv", "impressions.csv"
 _EPILOG = """\
 overrides are Hydra's, of the group `data`:
   python -m data prepare data=user_behavior data.path=UserBehavior.csv
-  python -m data inspect data=synthetic data.seed=1
+  python -m data inspect --html synthetic.html data=synthetic data.seed=1
   python -m data generate --to runs/generated data=synthetic data.train_rows=100000
 """
 
@@ -45,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 store = prepare_config(node, progress)
             if options.command == "inspect":
                 show(store, Console())
+                if options.html:
+                    write_page(store, Path(options.html))
+                    print(options.html)
             else:
                 print(store.folder)
     except (DataError, HydraException, OmegaConfBaseException) as error:
@@ -59,7 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="prepare|inspect|generate")
     commands.add_parser("prepare", help="prepare the store, unless it is there, and print where it lies")
-    commands.add_parser("inspect", help="prepare the store, unless it is there, and print what is in it")
+    inspect = commands.add_parser("inspect", help="prepare the store, unless it is there, and print what is in it")
+    inspect.add_argument("--html", metavar="FILE", help="write a page of plots too; it needs no network")
     generate = commands.add_parser("generate", help=f"write a synthetic log as {EVENTS} and {IMPRESSIONS}")
     generate.add_argument("--to", default="runs/generated", metavar="FOLDER", help="default: %(default)s")
     for command in commands.choices.values():

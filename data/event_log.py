@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data.defects import Defects, sifted
+from data.defects import Defects, sifted, with_kinds
 from data.errors import DataError
 from data.impressions import write_impressions
 from data.layout import MOMENTS, Layout, Periods
-from data.local_time import unix_seconds
+from data.local_time import FARTHEST
 from data.next_click import TASKS, Protocol, write_next_click
 from data.parquet import ParquetFile
 from data.pieces import Pieces, block_bytes
 from data.progress import Progress, between
 from data.raw_log import OwnFields, RawLog
-from data.source import Contents, content_of, refuse_below, refuse_others, required_file, settings_of
+from data.source import Contents, content_of, refuse_below, refuse_others, required_file, settings_of, split_times
 from data.store import SPLITS
 from data.text import TextFile, decimal, line_defect
 from data.vocabulary import check_min_count
@@ -269,10 +269,11 @@ class EventLogFile:
             named = lines.select(*(pl.col(column).alias(role) for role, column in columns.items()), pl.last())
             kind = line_defect(needed, [decimal("label")] if "label" in columns else [])
             typed = named.with_columns(kind=kind, time=self._time())
-            typed = _with_kind(typed, pl.col("time").is_null(), "not a time")
+            time = pl.col("time")
+            typed = with_kinds(typed, {"not a time": time.is_null(), "time out of range": time.abs() > FARTHEST})
             if "split" in columns:
                 typed = typed.with_columns(split=pl.col("split").replace_strict(_SPLITS, default=None))
-                typed = _with_kind(typed, pl.col("split").is_null(), "unknown split")
+                typed = with_kinds(typed, {"unknown split": pl.col("split").is_null()})
             if "label" in columns:
                 clicked = (decimal("label") >= self.positive_from).cast(pl.UInt8)
                 typed = typed.with_columns(clicked.alias("label"))
@@ -291,13 +292,8 @@ class EventLogFile:
     def _periods(self, rows: Pieces) -> Periods:
         """The dates of the config, or else the hours at which the wanted shares of the rows begin."""
         if self.validation_start is not None and self.test_start is not None:
-            times = [
-                unix_seconds(getattr(self, key), key, self.utc_offset_hours)
-                for key in ("validation_start", "test_start")
-            ]
-            if times[0] >= times[1]:
-                raise DataError(f"data.test_start={self.test_start} must lie after data.validation_start")
-            return Periods(times[0], times[1], self.utc_offset_hours)
+            validation, test = split_times(self, "validation_start", "test_start")
+            return Periods(validation, test, self.utc_offset_hours)
         hours = (
             pl.concat([frame.group_by(hour=pl.col("time") // _HOUR).agg(rows=pl.len()) for frame in rows])
             .group_by("hour")
@@ -322,10 +318,3 @@ def _file(path: Path, columns: Sequence[str], separator: str) -> TextFile | Parq
     if path.suffix.lower() in (".parquet", ".pq"):
         return ParquetFile(path, columns, expected)
     return TextFile(path, columns, f"{expected}, named in the first line", separator, header=True, quotes=True)
-
-
-def _with_kind(rows: pl.DataFrame, applies: pl.Expr, kind: str) -> pl.DataFrame:
-    """Rows without a defect so far get this one where it applies."""
-    return rows.with_columns(
-        kind=pl.when(pl.col("kind").is_null() & applies).then(pl.lit(kind)).otherwise(pl.col("kind"))
-    )

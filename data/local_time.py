@@ -14,6 +14,7 @@ DAY = 86_400
 
 Time = TypeVar("Time", np.ndarray, pl.Expr)
 
+FARTHEST = 1 << 33  # seconds from 1970 that a log may reach, to either side: 272 years; sorting counts on it
 _THURSDAY = 3  # the weekday of 1970-01-01, Monday being 0
 
 

@@ -14,10 +14,11 @@ from typing import Any
 
 import polars as pl
 
-from data.defects import Defects, sifted
+from data.defects import Defects, sifted, with_kinds
 from data.errors import DataError
 from data.impressions import write_impressions
 from data.layout import Layout, Periods
+from data.local_time import FARTHEST
 from data.pieces import block_bytes
 from data.progress import Progress, between
 from data.raw_log import RawLog
@@ -111,7 +112,8 @@ class MovieLens:
             named = lines.rename(_RATINGS)
             columns = [number("user"), number("item"), decimal("time").floor().cast(pl.Int64), decimal("rating")]
             typed = named.select(*columns, kind=line_defect(tuple(_RATINGS.values()), columns))
-            yield *sifted(typed), share
+            far = {"time out of range": pl.col("time").abs() > FARTHEST}
+            yield *sifted(with_kinds(typed, far)), share
 
     def _properties(self) -> tuple[pl.DataFrame, pl.DataFrame, Defects]:
         """Items with their category, users with age bucket, gender and occupation, and what is wrong with the lines."""
