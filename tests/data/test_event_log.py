@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import gzip
+import tempfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data.defects import Defects
 from data.errors import DataError
-from data.event_log import EventLogFile
+from data.event_log import HISTORIES, EventLogFile
 from data.prepare import prepare
 from data.schema import FIRST_ID, UNKNOWN
 from data.store import SPLITS, EventStore
@@ -122,8 +126,8 @@ def test_with_labels_each_row_is_an_impression_and_the_history_holds_earlier_cli
 
 
 def test_further_fields_of_users_and_items_come_along(tmp_path: Path, root: Path) -> None:
-    settings = {"columns": {**COLUMNS, "category": "kind"}, "user_fields": ["age"], "item_fields": ["maker"]}
-    store = prepare(event_log(write(tmp_path), **settings), root)
+    fields = {"columns": {**COLUMNS, "category": "kind"}, "user_fields": ["age"], "item_fields": ["maker"]}
+    store = prepare(event_log(write(tmp_path), **fields), root)
     of_item = {row[0]: row[1:] for row in ROWS.select("what", "kind", "maker").iter_rows()}
     age = {user: str(age) for user, age in ROWS.select("who", "age").iter_rows()}
     for user, item, kind, maker, years, _, _ in static(store, "user", "item", "category", "maker", "age"):
@@ -135,8 +139,8 @@ def test_further_fields_of_users_and_items_come_along(tmp_path: Path, root: Path
 def test_a_log_is_the_same_as_csv_as_quoted_text_with_tabs_and_as_parquet(tmp_path: Path, root: Path) -> None:
     columns = {**COLUMNS, "category": "kind", "behaviour": "did"}
     stores = [
-        prepare(event_log(path, columns=columns, item_fields=["maker"], **settings), root)
-        for path, settings in (
+        prepare(event_log(path, columns=columns, item_fields=["maker"], **how), root)
+        for path, how in (
             (write(tmp_path), {}),
             (write(tmp_path, name="log.tsv", separator="\t", quote_style="always"), {"separator": "\t"}),
             (write(tmp_path, name="log.parquet"), {}),
@@ -245,6 +249,35 @@ def test_bad_rows_are_counted(tmp_path: Path, root: Path) -> None:
     )
 
 
+impressions = st.lists(
+    st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(0, 1), st.integers(0, 9), st.integers(0, 2)),
+    max_size=30,
+).map(lambda rows: [(f"u{u}", f"i{i}", label, START + day * DAY + second) for u, i, label, day, second in rows])
+ENDS = [("u0", "i0", 1, START + day * DAY) for day in (0, 5, 9)]  # something in every split
+
+
+@settings(max_examples=30, deadline=None)
+@given(impressions, st.sampled_from(HISTORIES))
+def test_no_row_is_lost_and_a_history_holds_what_is_strictly_earlier(rows: list[tuple], history: str) -> None:
+    frame = pl.DataFrame([*ENDS, *rows], schema=["who", "what", "clicked", "when"], orient="row")
+    columns = {**COLUMNS, "label": "clicked"}
+    dates = {"validation_start": "2020-01-05", "test_start": "2020-01-08"}
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(Path(folder), frame)
+        store = prepare(event_log(path, columns=columns, history=history, **dates), Path(folder) / "stores")
+        found = static(store, "user", "item")
+        assert Counter(found) == Counter(frame.select("who", "what", "when", "clicked").iter_rows())
+        for split in SPLITS:
+            samples = store.samples[split]
+            for n, user in enumerate(raw(store, "user", samples.static["user"])):
+                seen = slice(store.user_offsets[samples.user[n]], samples.end[n])
+                mine = frame.filter((pl.col("who") == user) & (pl.col("when") < samples.time[n]))
+                mine = mine if history == "all" else mine.filter(pl.col("clicked") == 1)
+                # Events of one second stay in the order of the log.
+                expected = mine.sort("when", maintain_order=True)["what"].to_list()
+                assert raw(store, "item", store.events["item"][seen]) == expected
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
@@ -276,7 +309,7 @@ def test_a_parquet_file_without_a_column_names_those_that_it_has(tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("wrong", "said"),
     [
         ({"columns": {"user": "who", "item": "what"}}, r"data\.columns\.time is not set"),
         ({"columns": {**COLUMNS, "price": "x"}}, r"data\.columns\.price: no such role"),
@@ -288,6 +321,6 @@ def test_a_parquet_file_without_a_column_names_those_that_it_has(tmp_path: Path,
         ({"min_count": {"brand": 2}}, r"data\.min_count\.brand"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused_by_its_key(settings: dict, said: str) -> None:
+def test_a_setting_that_makes_no_sense_is_refused_by_its_key(wrong: dict, said: str) -> None:
     with pytest.raises(DataError, match=said):
-        event_log("log.csv", **settings)
+        event_log("log.csv", **wrong)
