@@ -6,8 +6,12 @@ READY := $(VENV)/.installed
 
 .PHONY: sweep test check clean
 
+# Each of these goes on where it stopped and repeats nothing that is there.
 sweep: $(READY)
-	$(BIN)/python -m multirun experiment=main_job
+	$(BIN)/python -m data inspect experiment=main_job
+	$(BIN)/python -m sweeper -m hydra/sweeper=regularization experiment=main_job hydra.sweeper.n_trials=12
+	$(BIN)/python -m sweeper.study trials --study regularization-mdaf_mamba-synthetic
+	$(BIN)/python -m multirun study=regularization-mdaf_mamba-synthetic
 
 test: $(READY)
 	$(BIN)/ruff check .

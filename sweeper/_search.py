@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,9 @@ class Search(OptunaSweeperImpl):
             trial.set_user_attr("overrides", list(fixed))
             point = [f"{name}={hydra_value(value)}" for name, value in trial.params.items()]
             place = [f"sweep.study={hydra_value(study.study_name)}", f"sweep.trial={trial.number}"]
+            assert self.config is not None
+            if self.storage != OmegaConf.select(self.config, "sweep.storage"):
+                place.append(f"sweep.storage={hydra_value(self.storage)}")
             jobs.append([*fixed, *point, *place, f"hydra.sweep.dir={hydra_value(self.sweep_dir)}"])
         if self._consecutive(trials):
             return self.launcher.launch(jobs, initial_job_idx=trials[0].number)
@@ -164,7 +168,10 @@ class Search(OptunaSweeperImpl):
             study.tell(trial, state=TrialState.FAIL)
             log.warning("trial %d failed: %s: %s", trial.number, type(error).__name__, error)
             return error
-        study.tell(trial, values)
+        # GridSampler stops the study after its last point, which Optuna refuses outside of Study.optimize; the trial
+        # is told by then.
+        with suppress(RuntimeError) if isinstance(study.sampler, GridSampler) else nullcontext():
+            study.tell(trial, values)
         log.info("trial %d: %s with %s", trial.number, ", ".join(f"{v:.4f}" for v in values), _shown(trial.params))
         return None
 

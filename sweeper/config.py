@@ -21,6 +21,10 @@ def validate(cfg: DictConfig) -> None:
     missing = OmegaConf.missing_keys(cfg)
     if missing:
         raise UserError(f"{sorted(missing)[0]}: no value; set it on the command line with {sorted(missing)[0]}=...")
+    for group in ("model", "data"):
+        target = cfg[group].get("_target_")
+        if not str(target).startswith(f"{group}."):
+            raise UserError(f"{group}._target_: found {target}, expected a class of the package {group}")
     for key, value, bounds in _bounded_values(cfg, ""):
         if value is not None and value not in bounds:
             raise UserError(f"{key}: found {value}, expected {bounds}; set it with {key}=...")

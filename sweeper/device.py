@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import sys
 
@@ -43,7 +44,16 @@ def set_up(cfg: DictConfig) -> torch.device:
         torch.set_num_threads(cfg.threads)
     if device.type == "cpu":
         _keep_freed_memory()
+    if device.type == "cuda":
+        _repeat_exactly()
     return device
+
+
+def _repeat_exactly() -> None:
+    """Makes the same seed give the same result: by default CUDA adds an embedding's gradients in any order."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _keep_freed_memory() -> None:

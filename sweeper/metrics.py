@@ -13,9 +13,8 @@ def _midranks(scores: Tensor) -> Tensor:
     first = torch.ones_like(ordered, dtype=torch.bool)
     first[1:] = ordered[1:] != ordered[:-1]
     tie = first.cumsum(0) - 1
-    last_rank = torch.bincount(tie).cumsum(0).double()
-    sizes = torch.bincount(tie).double()
-    mean_rank = last_rank - (sizes - 1) / 2
+    sizes = torch.bincount(tie)
+    mean_rank = sizes.cumsum(0) - (sizes - 1).double() / 2
     ranks = torch.empty(len(scores), dtype=torch.float64, device=scores.device)
     ranks[order] = mean_rank[tie]
     return ranks
@@ -48,13 +47,13 @@ def grouped_auc(scores: Tensor, labels: Tensor, users: Tensor) -> float:
     first = torch.ones_like(g, dtype=torch.bool)
     first[1:] = (g[1:] != g[:-1]) | (s[1:] != s[:-1])
     tie = first.cumsum(0) - 1
-    sizes = torch.bincount(tie).double()
-    mean_rank = sizes.cumsum(0) - (sizes - 1) / 2
-    samples = torch.bincount(g).double()
+    sizes = torch.bincount(tie)
+    mean_rank = sizes.cumsum(0) - (sizes - 1).double() / 2
+    samples = torch.bincount(g)
     before = samples.cumsum(0) - samples
     rank = mean_rank[tie] - before[g]
-    clicks = torch.zeros_like(samples).index_add_(0, g, positive)
-    rank_sum = torch.zeros_like(samples).index_add_(0, g, rank * positive)
+    clicks = torch.zeros(len(samples), dtype=torch.float64, device=g.device).index_add_(0, g, positive)
+    rank_sum = torch.zeros_like(clicks).index_add_(0, g, rank * positive)
     both = (clicks > 0) & (clicks < samples)
     if not bool(both.any()):
         return float("nan")

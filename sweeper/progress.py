@@ -38,8 +38,9 @@ class EpochProgress:
             return
         self._refreshed = now
         assert self._bar is not None
-        rate = step * self._batch_size / max(now - self._begun, 1e-9)
-        text = f"loss {float(loss):.4f}  {rate:,.0f} samples/s"
+        text = f"loss {float(loss):.4f}"
+        if step > 1:  # the line appears after the first step: the rate is that of those since
+            text += f"  {(step - 1) * self._batch_size / (now - self._begun):,.0f} samples/s"
         self._bar.update(self._task, completed=step, status=text)
         if step == steps:
             self._bar.update(self._task, status=text + "  evaluating")

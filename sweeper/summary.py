@@ -105,7 +105,10 @@ def summarize(
             f"  {row['val_auc']:>7.4f}  {row['val_gauc']:>8.4f}  {row['train_val_gap']:+.4f}  {gate}"
             f"  {row['epoch_seconds']:>7.1f}"
         )
-    lines += ["", "Criteria"]
+    lines += [
+        "",
+        "Criteria (the targets under `criteria` in the config; by default those of the research, on its data)",
+    ]
     lines += [f"  {j.verdict:<8} {j.criterion}: {j.figures}" for j in judged]
-    lines += ["", "What follows", f"  {advice(history, judged)}", ""]
+    lines += ["", "What follows, by these criteria", f"  {advice(history, judged)}", ""]
     return "\n".join(lines)

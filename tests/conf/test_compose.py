@@ -66,3 +66,11 @@ def test_each_phase_of_the_research_is_an_experiment(
     found = (cfg.experiment, cfg.regularization.name, cfg.training.epochs, cfg.training.learning_rate)
     assert found == (experiment, regularization, epochs, learning_rate)
     assert (cfg.training.batch_size, cfg.training.grad_clip_norm, cfg.seed) == (2048, 1.0, 42)
+
+
+def test_the_readme_names_every_group_and_option() -> None:
+    readme = (FOLDER.parent / "README.md").read_text()
+    for group, option in OPTIONS:
+        if not group.startswith("hydra/") or group == "hydra/sweeper":
+            assert f"| `{group}` |" in readme
+            assert f"`{option}`" in readme

@@ -1,0 +1,55 @@
+"""Which device a run gets; devices that are not here are faked by what torch says of them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sweeper.device import available_devices, default_micro_batch, return_cached_memory, select_device
+from sweeper.errors import UserError
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch):
+    def fake(cuda: int = 0, mps: bool = False) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+    return fake
+
+
+def test_auto_takes_the_best_device_that_is_there(machine) -> None:
+    machine()
+    assert select_device("auto") == torch.device("cpu")
+    machine(mps=True)
+    assert select_device("auto") == torch.device("mps")
+    machine(cuda=2, mps=True)
+    assert select_device("auto") == torch.device("cuda")
+    assert available_devices() == ["cuda", "mps", "cpu"]
+
+
+def test_one_of_several_gpus_can_be_named(machine) -> None:
+    machine(cuda=2)
+    assert select_device("cuda:1") == torch.device("cuda:1")
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps", "cuda:0", "tpu", "cpu:x", ""])
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(machine, name: str) -> None:
+    machine()
+    with pytest.raises(UserError, match=r"^device\.name: found .*choose auto or one of \['cpu'\]$"):
+        select_device(name)
+    machine(cuda=1)
+    with pytest.raises(UserError):
+        select_device("cuda:1")
+
+
+def test_only_a_cpu_is_given_small_pieces_and_only_mps_its_cache_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert default_micro_batch(torch.device("cpu")) == 128
+    assert default_micro_batch(torch.device("mps")) is None
+    returned = []
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: returned.append(True))
+    return_cached_memory(torch.device("cpu"))
+    assert returned == []
+    return_cached_memory(torch.device("mps"))
+    assert returned == [True]

@@ -1,0 +1,33 @@
+"""What a run leaves is whole or not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sweeper.run_folder import COLUMNS, RunFolder
+
+
+def test_metrics_have_the_same_columns_with_nothing_where_nothing_applies(tmp_path: Path) -> None:
+    RunFolder(tmp_path).write_metrics([{"epoch": 1, "val_auc": 0.5, "gate_mean": None}])
+    header, row = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert tuple(header.split(",")) == COLUMNS
+    assert dict(zip(COLUMNS, row.split(","), strict=True))["gate_mean"] == ""
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_it(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_checkpoint("last.pt", {"epoch": 1})
+    with pytest.raises(Exception, match="pickle"):
+        folder.write_checkpoint("last.pt", {"epoch": 2, "cannot": lambda: None})
+    assert torch.load(tmp_path / "last.pt", weights_only=True) == {"epoch": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_what_was_written_as_json_is_read_again(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "new")
+    assert folder.read_json("result.json") is None
+    folder.write_json("result.json", {"objective": 0.5, "versions": {"torch": "2"}})
+    assert folder.read_json("result.json") == {"objective": 0.5, "versions": {"torch": "2"}}

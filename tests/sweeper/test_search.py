@@ -1,0 +1,199 @@
+"""The sweep, from the search space to what the study holds, with a launcher that trains nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
+from optuna.trial import TrialState
+
+import conf
+from sweeper._search import Search
+from sweeper.errors import UserError
+from sweeper.storage import open_storage
+
+DROPOUT, DECAY, SMOOTHING = (f"regularization.{name}" for name in ("dropout", "weight_decay", "label_smoothing"))
+
+
+class Launcher:
+    """Answers each job with ``outcome(overrides)``: a value, or an exception to fail with."""
+
+    def __init__(self, outcome: Callable[[dict[str, str]], Any]) -> None:
+        self.outcome = outcome
+        self.jobs: list[dict[str, str]] = []
+        self.numbers: list[int] = []
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        returns = []
+        for index, overrides in enumerate(job_overrides):
+            job = dict(override.split("=", 1) for override in overrides)
+            self.jobs.append(job)
+            self.numbers.append(initial_job_idx + index)
+            result = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
+            try:
+                result.return_value = self.outcome(job)
+            except Exception as error:
+                result.return_value, result.status = error, JobStatus.FAILED
+            returns.append(result)
+        return returns
+
+
+def smooth(job: dict[str, str]) -> float:
+    """Best at the balanced point."""
+    return 0.6 - (float(job[DROPOUT]) - 0.25) ** 2 - (float(job[SMOOTHING]) - 0.05) ** 2
+
+
+class Sweep:
+    """Sweeps into one database; ``settings`` are those of hydra/sweeper=regularization."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.url = f"sqlite:///{folder}/studies.db"
+
+    def __call__(self, *arguments: str, outcome: Callable[[dict[str, str]], Any] = smooth, **settings: Any) -> Launcher:
+        conf.register()
+        with initialize_config_module("conf"):
+            cfg = compose("config", overrides=["hydra/sweeper=regularization"], return_hydra_config=True)
+        node = OmegaConf.to_container(cfg.hydra.sweeper, resolve=False)
+        assert isinstance(node, dict)
+        node |= {"storage": self.url, "study_name": "test", **settings}
+        del node["_target_"], node["sampler"]
+        node["params"], node["enqueue"] = OmegaConf.create(node["params"]), OmegaConf.create(node["enqueue"])
+        search = Search(optuna.samplers.TPESampler(seed=1), **node)
+        search.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(self.folder)}}})
+        search.sweep_dir = str(self.folder)
+        launcher = Launcher(outcome)
+        search.launcher = launcher  # type: ignore[assignment]
+        search.sweep(list(arguments))
+        return launcher
+
+    @property
+    def study(self) -> optuna.Study:
+        return optuna.load_study(study_name="test", storage=open_storage(self.url, create=False))
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    return Sweep(tmp_path)
+
+
+def test_weak_balanced_and_strong_come_first_and_then_points_of_the_space(sweep: Sweep) -> None:
+    sweep(n_trials=8)
+    points = [(t.params[DROPOUT], t.params[DECAY], t.params[SMOOTHING]) for t in sweep.study.trials]
+    assert points[:3] == [(0.20, 1e-5, 0.0), (0.25, 3e-5, 0.05), (0.30, 5e-5, 0.10)]
+    assert len(set(points)) == 8
+    for dropout, decay, smoothing in points[3:]:
+        assert 0.15 <= dropout <= 0.35
+        assert 1e-5 <= decay <= 1e-4
+        assert 0.0 <= smoothing <= 0.10
+
+
+def test_each_job_is_told_its_study_and_its_trial_and_has_its_trials_number(sweep: Sweep) -> None:
+    launcher = sweep("training.epochs=2", n_trials=5, n_jobs=2)
+    assert launcher.numbers == [0, 1, 2, 3, 4]
+    for number, job in enumerate(launcher.jobs):
+        assert (job["sweep.study"], job["sweep.trial"]) == ("test", str(number))
+        assert job["training.epochs"] == "2"
+        assert job["hydra.sweep.dir"] == str(sweep.folder)
+        trial = sweep.study.trials[number]
+        assert trial.user_attrs["overrides"] == ["training.epochs=2"]
+        assert {name: float(job[name]) for name in trial.params} == trial.params
+
+
+def test_n_trials_is_the_studys_total_so_the_same_command_goes_on(sweep: Sweep) -> None:
+    assert len(sweep(n_trials=4).jobs) == 4
+    assert sweep(n_trials=6).numbers == [4, 5]
+    assert sweep(n_trials=6).jobs == []
+    assert len(sweep.study.trials) == 6
+
+
+def test_what_is_typed_narrows_fixes_or_joins_the_space(sweep: Sweep) -> None:
+    launcher = sweep(
+        f"{DROPOUT}=interval(0.24,0.26)",
+        f"{SMOOTHING}=0.02",
+        "training.learning_rate=tag(log,interval(1e-4,1e-3))",
+        n_trials=5,
+    )
+    for job, trial in zip(launcher.jobs, sweep.study.trials, strict=True):
+        assert 0.24 <= float(job[DROPOUT]) <= 0.26
+        assert job[SMOOTHING] == "0.02"
+        assert SMOOTHING not in trial.params
+        assert 1e-4 <= trial.params["training.learning_rate"] <= 1e-3
+    assert sweep.study.trials[0].params[DECAY] == 3e-5  # balanced is the only known point within the narrowed space
+
+
+def test_a_group_is_searched_by_the_names_of_its_options(sweep: Sweep) -> None:
+    launcher = sweep(
+        "model=choice(mdaf_mamba,mdaf_bst)", n_trials=6, outcome=lambda job: float(job["model"] == "mdaf_bst")
+    )
+    assert {job["model"] for job in launcher.jobs} == {"mdaf_mamba", "mdaf_bst"}
+    assert sweep.study.best_params["model"] == "mdaf_bst"
+
+
+def test_a_pruned_trial_is_pruned_and_the_sweep_goes_on(sweep: Sweep) -> None:
+    def outcome(job: dict[str, str]) -> float:
+        if job["sweep.trial"] == "1":
+            raise optuna.TrialPruned
+        return smooth(job)
+
+    sweep(n_trials=4, outcome=outcome)
+    assert [t.state for t in sweep.study.trials].count(TrialState.PRUNED) == 1
+    assert len(sweep.study.trials) == 4
+
+
+@pytest.mark.parametrize("broken", [RuntimeError("the disk is gone"), math.nan])
+def test_a_failure_is_recorded_and_ends_the_sweep_unless_it_is_tolerated(sweep: Sweep, broken: Any) -> None:
+    def outcome(job: dict[str, str]) -> float:
+        if job["sweep.trial"] != "1":
+            return smooth(job)
+        if isinstance(broken, Exception):
+            raise broken
+        return broken
+
+    with pytest.raises((RuntimeError, ValueError)):
+        sweep(n_trials=4, outcome=outcome)
+    assert [t.state.name for t in sweep.study.trials] == ["COMPLETE", "FAIL", "WAITING"]
+    assert sweep.study.trials[1].user_attrs["error"]
+    sweep(n_trials=4, max_failure_rate=1.0, outcome=outcome)
+    assert len(sweep.study.get_trials(states=[TrialState.COMPLETE])) == 4
+
+
+def test_a_mistake_in_the_config_stops_at_the_first_trial_even_where_failures_are_tolerated(sweep: Sweep) -> None:
+    def outcome(job: dict[str, str]) -> float:
+        raise UserError("data.path is not set")
+
+    with pytest.raises(UserError, match=r"data\.path"):
+        sweep(n_trials=4, max_failure_rate=1.0, outcome=outcome)
+    assert len(sweep.study.get_trials(states=[TrialState.FAIL])) == 1
+
+
+def test_the_results_file_says_where_the_winner_lies(sweep: Sweep) -> None:
+    sweep("training.epochs=2", n_trials=4)
+    results = OmegaConf.load(sweep.folder / "optimization_results.yaml")
+    best = sweep.study.best_trial
+    assert (results.best_value, results.best_trial, results.study) == (best.value, best.number, "test")
+    assert dict(results.best_params) == best.params
+    assert list(results.overrides) == ["training.epochs=2"]
+
+
+def test_a_grid_is_searched_once(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    import functools
+
+    grid = functools.partial(optuna.samplers.GridSampler, seed=0)
+    monkeypatch.setattr(optuna.samplers, "TPESampler", lambda seed: grid)
+    space = [f"{DROPOUT}=choice(0.2,0.3)", f"{DECAY}=choice(1e-5,5e-5)", f"{SMOOTHING}=0.0"]
+    launcher = sweep(*space, n_trials=30, enqueue={})
+    assert {(job[DROPOUT], job[DECAY]) for job in launcher.jobs} == {
+        ("0.2", "1e-05"),
+        ("0.2", "5e-05"),
+        ("0.3", "1e-05"),
+        ("0.3", "5e-05"),
+    }
+    assert len(launcher.jobs) == 4
