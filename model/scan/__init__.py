@@ -53,7 +53,7 @@ def choose_backend(backend: str, device: torch.device, dtype: torch.dtype = torc
     if backend not in BACKENDS:
         raise ValueError(f"model.scan={backend}: unknown backend, expected one of {', '.join(BACKENDS)}")
     if backend == "auto":
-        preferred = {"cuda": ("triton", "mamba_ssm"), "cpu": ("cpu",)}.get(device.type, ())
+        preferred = {"cuda": ("triton", "mamba_ssm"), "cpu": ("cpu", "reference")}.get(device.type, ())
         return next((name for name in preferred if _obstacle(name, device, dtype) is None), "chunked")
     if obstacle := _obstacle(backend, device, dtype):
         raise ValueError(f"model.scan={backend} cannot run here: {obstacle}; use model.scan=auto")

@@ -20,9 +20,9 @@ CHUNK = 16
 
 
 def _scan_chunk(dt: Tensor, u: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-    """(y, the state after) of one chunk; dt, u (replica, batch, step, channel), h (replica, batch, channel, state)."""
-    decay = torch.exp(dt[..., None] * A[:, None, None])
-    state = u[..., None] * B[..., None, :]
+    """(y, the state after) of one chunk; dt, u (replica, batch, step, channel), h (replica, batch, state, channel)."""
+    decay = torch.exp(dt[..., None, :] * A.transpose(1, 2)[:, None, None])
+    state = u[..., None, :] * B[..., None]
     reach = 1
     while reach < dt.shape[2]:
         state = torch.cat(
@@ -31,7 +31,7 @@ def _scan_chunk(dt: Tensor, u: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tenso
         decay = torch.cat([decay[:, :, :reach], decay[:, :, reach:] * decay[:, :, :-reach]], dim=2)
         reach *= 2
     state = state + decay * h[:, :, None]
-    return (state * C[..., None, :]).sum(-1), state[:, :, -1]
+    return (state * C[..., None]).sum(-2), state[:, :, -1]
 
 
 def scan(
@@ -52,7 +52,9 @@ def scan(
     x, delta, B, C = (keep_valid(valid, sequence) for sequence in (x, delta, B, C))
     dt = F.softplus(delta if delta_bias is None else delta + delta_bias[:, None, None, :])
     u = dt * x
-    h = torch.zeros((*x.shape[:2], *A.shape[1:]), dtype=torch.promote_types(A.dtype, dt.dtype), device=x.device)
+    h = torch.zeros(
+        (*x.shape[:2], A.shape[2], A.shape[1]), dtype=torch.promote_types(A.dtype, dt.dtype), device=x.device
+    )
     parts = []
     for start in range(0, x.shape[2], CHUNK):
         steps = slice(start, start + CHUNK)
