@@ -12,9 +12,9 @@ from model.kernels.backend import cpu_obstacle, triton_obstacle
 
 __all__ = ["BACKENDS", "choose_backend", "selective_scan"]
 
-#: ``auto`` picks by device and by what is installed. ``reference`` is the equations; ``chunked`` plain PyTorch with
-#: few operations, for devices without a kernel of their own (MPS); ``cpu`` numba; ``triton`` CUDA; ``mamba_ssm`` the
-#: library.
+#: ``auto`` picks by device and by what is installed. ``reference`` is the equations, a step at a time; ``chunked``
+#: the same in bounded memory, for devices without a kernel of their own (MPS); ``cpu`` numba; ``triton`` CUDA;
+#: ``mamba_ssm`` the library's kernel.
 BACKENDS = ("auto", "reference", "chunked", "cpu", "triton", "mamba_ssm")
 
 Scan = Callable[..., Tensor]
