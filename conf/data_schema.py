@@ -7,39 +7,110 @@ from dataclasses import dataclass
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from conf.schema import bounded
+from conf.schema import bounded, positive
 
 
 @dataclass
-class UserBehavior:
-    """Taobao's UserBehavior.csv."""
+class Common:
+    """What every data set has."""
 
     _target_: str = MISSING
     root: str = MISSING
-    path: str | None = MISSING
+    memory_gb: float = positive()
+    bucketing: int = bounded(0)
+    seed: int = bounded(0)
     length: int = bounded(1)
-    negatives: int = bounded(1)
+
+
+@dataclass
+class Table(Common):
+    """Raw rows in files."""
+
+    path: str | None = MISSING
+    min_count: dict[str, int] = MISSING
+    max_bad_fraction: float = bounded(0, 1)
+
+
+@dataclass
+class Log(Table):
+    """Raw rows with times."""
+
     utc_offset_hours: float = bounded(-12, 14)
+
+
+@dataclass
+class UserBehavior(Log):
+    """Taobao's UserBehavior.csv."""
+
+    task: str = MISSING
+    negatives: int = bounded(1)
     period_start: str = MISSING
     period_end: str = MISSING
     validation_start: str = MISSING
     test_start: str = MISSING
-    min_count: dict[str, int] = MISSING
-    max_bad_fraction: float = bounded(0, 1)
-    seed: int = bounded(0)
 
 
 @dataclass
-class Synthetic:
+class MovieLens(Log):
+    """MovieLens in atomic files."""
+
+    click_rating: float = MISSING
+    validation_start: str = MISSING
+    test_start: str = MISSING
+
+
+@dataclass
+class TaobaoAd(Log):
+    """Ali Display Ad Click from its raw files."""
+
+    behaviour_start: str = MISSING
+    period_start: str = MISSING
+    test_start: str = MISSING
+    period_end: str = MISSING
+    validation_share: float = bounded(0, 1, open_low=True, open_high=True)
+
+
+@dataclass
+class TaobaoAdJoined(Table):
+    """Ali Display Ad Click, already joined."""
+
+    validation_share: float = bounded(0, 1, open_low=True, open_high=True)
+    test_share: float = bounded(0, 1, open_low=True, open_high=True)
+
+
+@dataclass
+class EventLog(Log):
+    """Anyone's own log, CSV or Parquet."""
+
+    samples_path: str | None = MISSING
+    columns: dict[str, str | None] = MISSING
+    sample_columns: dict[str, str | None] = MISSING
+    user_fields: list[str] = MISSING
+    item_fields: list[str] = MISSING
+    separator: str = MISSING
+    time_format: str = MISSING
+    positive_from: float = MISSING
+    history: str = MISSING
+    task: str = MISSING
+    view: str | None = MISSING
+    purchase: str | None = MISSING
+    negatives: int = bounded(1)
+    validation_start: str | None = MISSING
+    test_start: str | None = MISSING
+    validation_share: float = bounded(0, 1, open_low=True, open_high=True)
+    test_share: float = bounded(0, 1, open_low=True, open_high=True)
+
+
+@dataclass
+class Synthetic(Common):
     """A made-up click log."""
 
-    _target_: str = MISSING
-    root: str = MISSING
-    length: int = bounded(1)
     users: int = bounded(1)
     items: int = bounded(1)
     categories: int = bounded(2)
     views: int = bounded(0)
+    views_before: int = bounded(0)
+    days_before: int = bounded(0)
     train_rows: int = bounded(1)
     validation_rows: int = bounded(1)
     test_rows: int = bounded(1)
@@ -48,11 +119,20 @@ class Synthetic:
     train_days: int = bounded(1)
     utc_offset_hours: float = bounded(-12, 14)
     min_count: dict[str, int] = MISSING
-    seed: int = bounded(0)
+
+
+SCHEMAS = {
+    "user_behavior": UserBehavior,
+    "movielens": MovieLens,
+    "taobao_ad": TaobaoAd,
+    "taobao_ad_joined": TaobaoAdJoined,
+    "event_log": EventLog,
+    "synthetic": Synthetic,
+}
 
 
 def register() -> None:
     """Puts the schemas of the group into Hydra's config store."""
     store = ConfigStore.instance().store
-    store(group="data", name="schema_user_behavior", node=UserBehavior, replace=True)
-    store(group="data", name="schema_synthetic", node=Synthetic, replace=True)
+    for name, schema in SCHEMAS.items():
+        store(group="data", name=f"schema_{name}", node=schema, replace=True)

@@ -81,6 +81,7 @@ class Device:
     name: str = MISSING
     threads: int | None = bounded(1)
     micro_batch: int | None = bounded(1)
+    memory_fraction: float = bounded(0, 1)
 
 
 @dataclass

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import hydra
@@ -15,13 +14,13 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 
 from data.errors import DataError, one_line
 from data.inspection import show
+from data.inspection_page import write_page
 from data.prepare import prepare_config
-from data.source import Progress, source_from
+from data.progress import shown
+from data.source import source_from
 from data.store import SPLITS
 from data.synthetic import ClickLog, Synthetic
 
@@ -29,7 +28,7 @@ EVENTS, IMPRESSIONS = "events.csv", "impressions.csv"
 _EPILOG = """\
 overrides are Hydra's, of the group `data`:
   python -m data prepare data=user_behavior data.path=UserBehavior.csv
-  python -m data inspect data=synthetic data.seed=1
+  python -m data inspect --html synthetic.html data=synthetic data.seed=1
   python -m data generate --to runs/generated data=synthetic data.train_rows=100000
 """
 
@@ -43,10 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "generate":
             _generate(node, Path(options.to), console)
         else:
-            with _bar(console) as progress:
+            with shown(console) as progress:
                 store = prepare_config(node, progress)
             if options.command == "inspect":
                 show(store, Console())
+                if options.html:
+                    write_page(store, Path(options.html))
+                    print(options.html)
             else:
                 print(store.folder)
     except (DataError, HydraException, OmegaConfBaseException) as error:
@@ -61,7 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="prepare|inspect|generate")
     commands.add_parser("prepare", help="prepare the store, unless it is there, and print where it lies")
-    commands.add_parser("inspect", help="prepare the store, unless it is there, and print what is in it")
+    inspect = commands.add_parser("inspect", help="prepare the store, unless it is there, and print what is in it")
+    inspect.add_argument("--html", metavar="FILE", help="write a page of plots too; it needs no network")
     generate = commands.add_parser("generate", help=f"write a synthetic log as {EVENTS} and {IMPRESSIONS}")
     generate.add_argument("--to", default="runs/generated", metavar="FOLDER", help="default: %(default)s")
     for command in commands.choices.values():
@@ -78,46 +81,36 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
         return hydra.compose("config", overrides=list(overrides)).data
 
 
-@contextmanager
-def _bar(console: Console) -> Iterator[Progress]:
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("starting", total=1.0)
-
-        def progress(step: str, share: float) -> None:
-            bar.update(task, description=step, completed=share)
-
-        yield progress
-
-
 def _generate(node: DictConfig, folder: Path, console: Console) -> None:
     source = source_from(node)
     if not isinstance(source, Synthetic):
         raise DataError(f"data={source.name} reads a log, it cannot generate one; use data=synthetic")
-    with _bar(console) as progress:
-        log = source.generate(progress)
     try:
-        _write_log(log, source, folder)
+        with shown(console) as progress:
+            events, impressions = _write_log(source.parts(progress), source, folder)
     except OSError as error:
         raise DataError(f"--to {folder}: cannot be written: {error.strerror}") from None
-    console.print(f"{len(log.events):,} events and {len(log.impressions):,} impressions")
+    console.print(f"{events:,} events and {impressions:,} impressions")
     print(folder / EVENTS)
     print(folder / IMPRESSIONS)
 
 
-def _write_log(log: ClickLog, source: Synthetic, folder: Path) -> None:
+def _write_log(parts: Iterable[ClickLog], source: Synthetic, folder: Path) -> tuple[int, int]:
     """Events in the format of UserBehavior.csv, so that ``data=user_behavior`` prepares them; impressions with a
-    header, their split and their true click probability."""
-    time, periods = pl.col("time"), source.periods
-    train, validation, test = (pl.lit(split) for split in SPLITS)
-    late = pl.when(time < periods.test).then(validation).otherwise(test)
-    split = pl.when(time < periods.validation).then(train).otherwise(late)
+    header, their split and their true click probability. Returns how many there are of each."""
+    split = source.periods.split_of(pl.col("time")).cast(pl.Int64)
     folder.mkdir(parents=True, exist_ok=True)
+    events = impressions = 0
     with tempfile.TemporaryDirectory(dir=folder) as aside:
-        log.events.write_csv(Path(aside) / EVENTS, include_header=False)
-        log.impressions.with_columns(split=split).write_csv(Path(aside) / IMPRESSIONS)
+        with (Path(aside) / EVENTS).open("wb") as event_file, (Path(aside) / IMPRESSIONS).open("wb") as sample_file:
+            for part in parts:
+                part.events.write_csv(event_file, include_header=False)
+                named = part.impressions.with_columns(split=split.replace_strict(dict(enumerate(SPLITS))))
+                named.write_csv(sample_file, include_header=not impressions)
+                events, impressions = events + len(part.events), impressions + len(part.impressions)
         for name in (EVENTS, IMPRESSIONS):
             (Path(aside) / name).replace(folder / name)
+    return events, impressions
 
 
 if __name__ == "__main__":

@@ -1,36 +1,78 @@
-"""Batches by index arithmetic, on the device that trains: the whole store lies there, and no worker loads anything."""
+"""Batches by index arithmetic, on the device that trains: the store lies there, and no worker loads anything."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from data.columns import Column, Mapped, Resident, device_bytes
 from data.gaps import gap_bucket
-from data.schema import FIRST_ID, MATCH_DIFFERS, MATCH_EQUALS, PADDING, UNKNOWN, Batch
+from data.schema import FIRST_ID, MATCH_DIFFERS, MATCH_EQUALS, UNKNOWN, Batch
 from data.store import GAP_FIELD, MATCH_PREFIX, SPLITS, EventStore
 from data.streams import stream_seed
 
 
-def epoch_order(rows: torch.Tensor, seed: int, epoch: int) -> torch.Tensor:
+def epoch_order(
+    rows: torch.Tensor,
+    seed: int,
+    epoch: int,
+    *,
+    lengths: torch.Tensor | None = None,
+    batch_size: int = 1,
+    window: int = 0,
+) -> torch.Tensor:
     """``rows`` in the order of an epoch, int64, on their device; the same for every device.
 
     The order comes from the stream (seed, "order", epoch): another epoch or another seed has another one, and a run
-    that resumes needs no more than the epoch's number to have the same.
+    that resumes needs no more than the epoch's number to have the same, and its batch's to go on within it.
+
+    ``window``   batches within which samples are put together by the ``lengths`` of their histories (rows,), so that a
+                 batch pads little; 0: none. Only the order changes: every row comes once, the short batch last. Which
+                 lengths come when does not depend on the seed, so replicas in lock-step meet short batches together.
     """
     generator = torch.Generator().manual_seed(stream_seed(seed, "order", epoch))
     order = torch.randperm(len(rows), generator=generator)
+    if window and lengths is not None:
+        order = _bucketed(order, lengths.cpu(), epoch, batch_size, window)
     return rows[order.to(rows.device)]
+
+
+def _bucketed(order: torch.Tensor, lengths: torch.Tensor, epoch: int, batch_size: int, window: int) -> torch.Tensor:
+    """``order`` (rows,) with each window sorted by length and its batches shuffled."""
+    full = len(order) // batch_size
+    whole, rest = order[: full * batch_size], order[full * batch_size :]
+    number = torch.arange(len(whole)) // (window * batch_size)
+    by_length = torch.argsort(number * (int(lengths.max()) + 1 if len(lengths) else 1) + lengths[whole], stable=True)
+    batches = whole[by_length].view(full, batch_size)
+    generator = torch.Generator().manual_seed(stream_seed(0, "buckets", epoch))
+    places = [
+        start + torch.randperm(min(window, full - start), generator=generator) for start in range(0, full, window)
+    ]
+    return torch.cat([batches[torch.cat(places)].view(-1), rest]) if places else rest
 
 
 _INT32 = np.iinfo(np.int32)
 
 
-def _ids(codes: np.ndarray, rows: int) -> np.ndarray:
-    """Codes reduced to the rows of their table."""
-    return np.where(codes < rows, codes, UNKNOWN).astype(np.int32)
+def _ids(rows: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Reduces codes to the rows of their table."""
+    return lambda codes: np.where(codes < rows, codes, UNKNOWN).astype(np.int32)
+
+
+def _same(codes: np.ndarray) -> np.ndarray:
+    return codes
+
+
+def resident_bytes(store: EventStore) -> int:
+    """What a store takes on a device."""
+    schema = store.schema
+    samples = sum(len(split) for split in store.samples.values())
+    a_sample = 4 + 8 + 8 + 8 + 4 + 4 * (len(schema.static) + len(schema.matches))
+    an_event = 4 * (len(store.events) + len(schema.matches) + 1)
+    return samples * a_sample + len(store.time) * an_event
 
 
 def _has_missing(store: EventStore, name: str) -> bool:
@@ -41,26 +83,30 @@ def _has_missing(store: EventStore, name: str) -> bool:
 
 @dataclass(frozen=True)
 class _Split:
-    """The samples of a split on the device, (samples,) each."""
+    """The samples of a split, (samples,) each."""
 
-    user: torch.Tensor
     first: torch.Tensor  # position of the history's first event
     length: torch.Tensor  # events of the history, int64
-    time: torch.Tensor  # int32 seconds since the store's first event
-    ids: Mapping[str, torch.Tensor]  # static field -> ids, int32
-    targets: Mapping[str, torch.Tensor]  # match field -> the candidate's code, int32
     label: torch.Tensor
+    time: Column  # seconds since the store's first event
+    ids: Mapping[str, Column]  # static field -> ids
+    targets: Mapping[str, Column]  # match field -> the candidate's code
 
 
 class DeviceStore:
     """A store's events and samples on a torch device, and the batches that are gathered from them.
 
     Ids are int32, which embeddings and indexing take as they are. ``schema`` is the store's.
+
+    ``memory_fraction``  of the device's memory that the store may take. One that is larger stays in its memory-mapped
+                         files: the arithmetic runs on the CPU, and finished batches go to the device.
     """
 
-    def __init__(self, store: EventStore, device: torch.device | str) -> None:
+    def __init__(self, store: EventStore, device: torch.device | str, memory_fraction: float = 1.0) -> None:
         self.schema = store.schema
         self.device = torch.device(device)
+        self.mapped = resident_bytes(store) > memory_fraction * device_bytes(self.device)
+        self._home = torch.device("cpu") if self.mapped else self.device
         self._compared = {field.name: field.name.removeprefix(MATCH_PREFIX) for field in self.schema.matches}
         self._gap_buckets = sum(
             self.schema.tables[field.table] - FIRST_ID for field in self.schema.sequence if field.name == GAP_FIELD
@@ -69,58 +115,60 @@ class DeviceStore:
         self._position_type = torch.int32 if len(store.time) < _INT32.max else torch.int64
         self._padding_row = len(store.time)  # behind the last event there is one of padding
         tables = {field.name: self.schema.tables[field.table] for field in self.schema.sequence}
-        self._ids = {name: self._put_events(_ids(codes, tables[name])) for name, codes in store.events.items()}
-        self._codes = {name: self._put_events(store.events[name]) for name in self._compared.values()}
+        self._ids = {name: self._column(codes, _ids(tables[name])) for name, codes in store.events.items()}
+        self._codes = {name: self._column(store.events[name], _same) for name in self._compared.values()}
         self._incomplete = {name for name in self._codes if _has_missing(store, name)}
-        self._time = self._put_events(self._since_origin(store.time))
-        self._splits = {split: self._put_split(store, split) for split in SPLITS}
+        self._time = self._column(store.time, self._since_origin)
+        self._splits = {split: self._split(store, split) for split in SPLITS}
+        self._labels = {split: samples.label.to(self.device) for split, samples in self._splits.items()}
+        self._lengths = {split: samples.length.to(self.device) for split, samples in self._splits.items()}
+        self._users = {
+            split: torch.from_numpy(store.users_of[samples.user].astype(np.int64)).to(self.device)
+            for split, samples in store.samples.items()
+        }
 
     def rows(self, split: str) -> torch.Tensor:
         """The row numbers of a split, (samples,) int64."""
-        return torch.arange(len(self._splits[split].label), device=self.device)
+        return torch.arange(len(self._labels[split]), device=self.device)
 
     def labels(self, split: str) -> torch.Tensor:
         """Labels of a split, (samples,) float32, 0 or 1."""
-        return self._splits[split].label
+        return self._labels[split]
 
     def users(self, split: str) -> torch.Tensor:
         """Dense user index of a split's samples, (samples,) int64."""
-        return self._splits[split].user
+        return self._users[split]
 
     def lengths(self, split: str) -> torch.Tensor:
         """Events of each sample's history, (samples,) int64."""
-        return self._splits[split].length
+        return self._lengths[split]
 
     def gather(self, split: str, rows: torch.Tensor, longest: int | None = None) -> Batch:
         """The samples ``rows`` of a split; (replica, batch) int64 row numbers on the store's device.
 
         ``longest``  the longest history among them, where the caller knows it: finding it out waits for the device.
         """
+        rows = rows.to(self._home)
         samples = self._splits[split]
         lengths = samples.length[rows]
         if longest is None:
             longest = int(lengths.max()) if lengths.numel() else 0
-        steps = torch.arange(max(1, longest), device=self.device, dtype=self._position_type)
+        steps = torch.arange(max(1, longest), device=self._home, dtype=self._position_type)
         valid = steps < lengths[..., None]  # (replica, batch, length)
         position = torch.where(valid, samples.first[rows][..., None] + steps, self._padding_row)
-        flat = position.reshape(-1)
         real = valid.to(torch.int32)
-
-        def of_events(column: torch.Tensor) -> torch.Tensor:
-            return column.index_select(0, flat).view(position.shape)
-
-        sequence = {name: of_events(ids) for name, ids in self._ids.items()}
+        sequence = {name: ids.take(position) for name, ids in self._ids.items()}
         if self._gap_buckets:
-            gaps = samples.time[rows][..., None] - of_events(self._time)
+            gaps = samples.time.take(rows)[..., None] - self._time.take(position)
             sequence[GAP_FIELD] = gap_bucket(gaps, self._gap_buckets).add_(FIRST_ID).mul_(real)
         for match, name in self._compared.items():
-            target = samples.targets[match][rows][..., None]
-            sequence[match] = self._match(name, of_events(self._codes[name]), target).mul_(real)
+            target = samples.targets[match].take(rows)[..., None]
+            sequence[match] = self._match(name, self._codes[name].take(position), target).mul_(real)
         return Batch(
-            static={name: ids[rows] for name, ids in samples.ids.items()},
-            sequence=sequence,
-            lengths=lengths,
-            labels=samples.label[rows],
+            static={name: ids.take(rows).to(self.device) for name, ids in samples.ids.items()},
+            sequence={name: ids.to(self.device) for name, ids in sequence.items()},
+            lengths=lengths.to(self.device),
+            labels=samples.label[rows].to(self.device),
         )
 
     def _match(self, name: str, events: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -134,29 +182,23 @@ class DeviceStore:
         """Seconds since the first event, clipped to int32: 68 years."""
         return np.clip(time - self._origin, _INT32.min, _INT32.max).astype(np.int32)
 
-    def _put(self, array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
-        return torch.from_numpy(np.array(array)).to(self.device, dtype)
+    def _column(self, array: np.ndarray, convert: Callable[[np.ndarray], np.ndarray]) -> Column:
+        return Mapped(array, convert) if self.mapped else Resident.of(array, convert, self._home)
 
-    def _put_events(self, column: np.ndarray) -> torch.Tensor:
-        return self._put(np.append(column, np.int32(PADDING)), torch.int32)
-
-    def _put_split(self, store: EventStore, split: str) -> _Split:
+    def _split(self, store: EventStore, split: str) -> _Split:
         samples = store.samples[split]
         length = store.history_lengths(split)
         target = self.schema.target
-        ids = {
-            field.name: self._put(_ids(samples.static[field.name], self.schema.tables[field.table]), torch.int32)
-            for field in self.schema.static
-        }
-        targets = {
-            match: self._put(samples.static[target[name]], torch.int32) for match, name in self._compared.items()
-        }
         return _Split(
-            user=self._put(samples.user, torch.int64),
-            first=self._put(samples.end - length, self._position_type),
-            length=self._put(length, torch.int64),
-            time=self._put(self._since_origin(samples.time), torch.int32),
-            ids=ids,
-            targets=targets,
-            label=self._put(samples.label, torch.float32),
+            first=torch.from_numpy(samples.end - length).to(self._home, self._position_type),
+            length=torch.from_numpy(length).to(self._home, torch.int64),
+            label=torch.from_numpy(np.array(samples.label)).to(self._home, torch.float32),
+            time=self._column(samples.time, self._since_origin),
+            ids={
+                field.name: self._column(samples.static[field.name], _ids(self.schema.tables[field.table]))
+                for field in self.schema.static
+            },
+            targets={
+                match: self._column(samples.static[target[name]], _same) for match, name in self._compared.items()
+            },
         )

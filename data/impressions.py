@@ -3,67 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
-import polars as pl
+import numpy as np
 
-from data.click_log import EVENT_FIELDS, EventLog, Periods, click_schema, write_by_split
+from data.assembly import Assembly
 from data.defects import Defects
 from data.errors import DataError
+from data.layout import Periods
+from data.progress import Progress
+from data.raw_log import RawLog
 from data.schema import FIRST_ID
-from data.source import Contents, Progress
-from data.vocabulary import Vocabulary
+from data.source import Contents
+from data.store import USER_TABLE
 from data.writer import StoreWriter
 
 
 def write_impressions(
     writer: StoreWriter,
-    events: pl.DataFrame,
-    impressions: pl.DataFrame,
+    log: RawLog,
+    folder: Path,
     *,
     periods: Periods,
-    length: int,
     min_count: Mapping[str, int],
+    memory_gb: float,
     defects: Defects,
     progress: Progress,
+    unique: bool = False,
 ) -> Contents:
-    """Writes the store of a clean log; both frames may be in any order.
+    """Writes the store of a clean log: each of its samples, with the history of its user's events before it.
 
-    ``events``       columns user, item, category, behaviour, time: histories come from these.
-    ``impressions``  columns user, item, category, time, label and, if it is known, probability: the samples.
-    ``min_count``    table -> occurrences in events and impressions of training that give an id a row.
+    ``folder``     for what must wait on disk.
+    ``min_count``  table -> occurrences in events and samples of training that give an id a row.
+    ``unique``     whether events that repeat another in all fields are left out, and counted.
     """
-    progress("building vocabularies", 0.5)
-    impressions = impressions.sort("user", "time", maintain_order=True)
-    times = impressions["time"].to_numpy()
-    trained, lived = times < periods.validation, (events["time"] < periods.validation).to_numpy()
-    if not trained.any():
-        raise DataError("no impression lies before the validation period: nothing to train on")
-    shown = {name: impressions[name] for name in ("user", "item", "category")} | periods.moments(times)
-    vocabularies = {}
-    for table in (*shown, "behaviour"):
-        parts = [(shown[table], trained)] if table in shown else []
-        if table in events.columns:
-            parts.append((events[table], lived))
-        vocabularies[table] = Vocabulary.build(parts, min_count.get(table, 1))
-        writer.vocabulary(table, vocabularies[table])
-
-    progress("sorting events", 0.7)
-    log = EventLog.of(events, vocabularies)
-    writer.user_offsets(log.offsets)
-    writer.events(log.time, {name: log.codes[name] for name in EVENT_FIELDS})
-    static = {name: vocabularies[name].encode(raw) for name, raw in shown.items()}
-    user = static["user"] - FIRST_ID
-    known = "probability" in impressions.columns
-    write_by_split(
-        writer,
-        periods,
-        user=user,
-        end=log.ends(user, times),
-        time=times,
-        label=impressions["label"].to_numpy(),
-        static=static,
-        probability=impressions["probability"].to_numpy() if known else None,
-    )
-    first = min(int(times.min()), int(log.time.min())) if len(log.time) else int(times.min())
-    schema = click_schema(vocabularies, periods.validation - first, length)
+    progress("building vocabularies", 0.0)
+    if not log.trained_rows:
+        raise DataError("no sample lies before the validation period: nothing to train on (data.validation_start)")
+    encoding = log.encode(min_count)
+    for table in log.layout.tables:
+        writer.vocabulary(table, encoding.vocabularies[table])
+    assembly = Assembly(log, encoding, periods, folder, memory_gb, unique)
+    users_of: list[np.ndarray] = []
+    for events, samples in assembly.write_events(writer, progress):
+        samples.write(writer, events.ends(samples.user, samples.time))
+        if log.layout.owner != USER_TABLE:
+            users = np.zeros(len(events.offsets) - 1, dtype=np.int32)
+            users[samples.user - events.first_user] = samples.static[USER_TABLE] - FIRST_ID
+            users_of.append(users)
+    if users_of:
+        writer.users_of(np.concatenate(users_of))
+    defects += Defects(dropped={"repeated row": assembly.repeated}, corrected=encoding.changed)
+    assert log.first_time is not None
+    schema = log.layout.schema(encoding.vocabularies, periods.validation - log.first_time)
     return Contents(schema, periods.validation, periods.test, defects)

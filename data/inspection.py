@@ -52,7 +52,7 @@ def split_facts(store: EventStore, split: str) -> SplitFacts:
         click_rate=_share(label),
         lengths={name: float(np.quantile(lengths, q)) for name, q in QUANTILES.items()},
         empty_histories=_share(lengths == 0),
-        new_users=_share(~_users_in_training(store)[samples.user]),
+        new_users=_share(~_users_in_training(store)[store.users_of[samples.user]]),
         unseen=unseen,
         rowless=rowless,
         oracle=oracle_auc(store, split),
@@ -65,11 +65,11 @@ def _share(what: np.ndarray) -> float:
 
 def _users_in_training(store: EventStore) -> np.ndarray:
     """Whether each user has an event or a sample in training, (users,)."""
-    known = np.zeros(store.users, dtype=bool)
+    known = np.zeros(int(store.users_of.max(initial=-1)) + 1, dtype=bool)
     first, last = store.user_offsets[:-1], store.user_offsets[1:]
     active = np.flatnonzero(first < last)
-    known[active] = store.time[first[active]] < store.boundaries[0]
-    known[store.samples["train"].user] = True
+    known[store.users_of[active[store.time[first[active]] < store.boundaries[0]]]] = True
+    known[store.users_of[store.samples["train"].user]] = True
     return known
 
 
@@ -102,7 +102,8 @@ def show(store: EventStore, console: Console) -> None:
     """Prints the facts about every split, what was wrong with the raw file, and what trivial rules reach."""
     counts = store.manifest["counts"]
     console.print(f"[bold]{store.folder}[/]  data hash {store.data_hash}", soft_wrap=True)
-    console.print(f"{counts['events']:,} events of {counts['users']:,} users; histories of up to {store.schema.length}")
+    users = len(np.unique(store.users_of))
+    console.print(f"{counts['events']:,} events of {users:,} users; histories of up to {store.schema.length}")
     facts = {split: split_facts(store, split) for split in SPLITS}
     console.print(_split_table(facts), _defect_table(store), _table_sizes(store))
     console.print(_rule_table(store, facts))
@@ -136,18 +137,20 @@ def _defect_table(store: EventStore) -> Table | str:
         return "No raw file: nothing was dropped."
     table = Table(title=f"Bad rows, of {defects.rows:,}", title_justify="left")
     table.add_column("kind")
-    table.add_column("dropped", justify="right")
-    table.add_column("corrected", justify="right")
-    for kind in {**defects.dropped, **defects.corrected}:
-        table.add_row(kind, f"{defects.dropped.get(kind, 0):,}", f"{defects.corrected.get(kind, 0):,}")
+    columns = {"dropped": defects.dropped, "corrected": defects.corrected, "incomplete": defects.incomplete}
+    for column in columns:
+        table.add_column(column, justify="right")
+    for kind in {**defects.dropped, **defects.corrected, **defects.incomplete}:
+        table.add_row(kind, *(f"{kinds.get(kind, 0):,}" for kinds in columns.values()))
     return table
 
 
 def _table_sizes(store: EventStore) -> Table:
-    table = Table(title="Embedding tables, rows (padding and unknown included)", title_justify="left")
-    for name in store.schema.tables:
-        table.add_column(name, justify="right")
-    table.add_row(*(f"{rows:,}" for rows in store.schema.tables.values()))
+    table = Table(title="Embedding tables", title_justify="left")
+    table.add_column("table")
+    table.add_column("rows, padding and unknown included", justify="right")
+    for name, rows in store.schema.tables.items():
+        table.add_row(name, f"{rows:,}")
     return table
 
 

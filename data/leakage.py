@@ -29,7 +29,9 @@ def leakage_check(store: EventStore) -> None:
 
 def _check_splits(store: EventStore) -> None:
     validation, test = store.boundaries
-    bounds = {"train": (None, validation), "validation": (validation, test), "test": (test, None)}
+    # Where both begin at once, something else than time tells them apart.
+    bounds = {"train": (None, validation), "validation": (validation, test if test > validation else None)}
+    bounds["test"] = (test, None)
     for split, (first, last) in bounds.items():
         times = store.samples[split].time
         if len(times) and first is not None and times.min() < first:
@@ -69,8 +71,8 @@ def _check_vocabularies(store: EventStore) -> None:
             mark(field.table, store.samples["train"].static[field.name][part])
     if USER_TABLE in seen:
         first, last = store.user_offsets[:-1], store.user_offsets[1:]
-        users = np.flatnonzero(first < last)
-        mark(USER_TABLE, users[store.time[first[users]] < validation] + FIRST_ID)
+        active = np.flatnonzero(first < last)
+        mark(USER_TABLE, store.users_of[active[store.time[first[active]] < validation]] + FIRST_ID)
     computed = {field.table for field in store.schema.sequence if field.name not in store.events}
     computed |= {field.table for field in store.schema.matches}
     for table, rows in seen.items():

@@ -1,10 +1,16 @@
-"""Items that a user was not interested in, drawn by how popular they were."""
+"""Items that a user was not interested in, drawn by how popular they were.
+
+Each draw is a function of the stream, the positive's number, the column and the attempt, so what is drawn does not
+depend on which positives are drawn for together.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+
+from data.streams import draws
 
 NO_ITEM = -1  # every item of the pool is one that the user touched
 _ROUNDS = 32  # of drawing again what was rejected, before the rest is drawn exactly
@@ -18,13 +24,17 @@ class Touched:
     items: int
 
     @classmethod
-    def of(cls, user: np.ndarray, item: np.ndarray) -> Touched:
-        """From a log's rows; ``user`` and ``item`` are indices or codes, (rows,)."""
-        items = int(item.max(initial=0)) + 1
-        return cls(np.unique(user.astype(np.int64) * items + item), items)
+    def of(cls, user: np.ndarray, item: np.ndarray, items: int | None = None) -> Touched:
+        """From a log's rows; ``user`` and ``item`` are indices or codes, (rows,).
+
+        ``items``  more than any item that will be asked for; by default what the rows say.
+        """
+        items = int(item.max(initial=0)) + 1 if items is None else items
+        keys = np.sort(user.astype(np.int64) * items + item)  # numpy.unique hashes: slower by far
+        return cls(keys[np.diff(keys, prepend=-1) > 0], items)
 
     def __call__(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-        """Whether each user touched the item beside it, bool of the same shape; ``item`` must occur in the log."""
+        """Whether each user touched the item beside it, bool of the same shape; ``item`` lies below ``items``."""
         if not len(self.keys):
             return np.zeros(np.shape(item), dtype=bool)
         keys = user.astype(np.int64) * self.items + item
@@ -33,20 +43,23 @@ class Touched:
 
 
 def draw_negatives(
-    generator: np.random.Generator, pool: np.ndarray, user: np.ndarray, count: int, touched: Touched
+    stream: int, pool: np.ndarray, user: np.ndarray, positive: np.ndarray, count: int, touched: Touched
 ) -> np.ndarray:
-    """``count`` items for each user, each drawn from ``pool`` among those the user never touched, (users, count).
+    """``count`` items for each user, each drawn from ``pool`` among those the user never touched, (positives, count).
 
-    ``pool`` holds an item once for each of its views, so drawing an element draws by popularity. Draws are
-    independent. Where a user touched the whole pool the items are ``NO_ITEM``.
+    ``stream``    the seed of the stream to draw from.
+    ``pool``      holds an item once for each of its views, so drawing an element draws by popularity.
+    ``positive``  a number of each positive's own, (positives,).
+    Draws are independent. Where a user touched the whole pool the items are ``NO_ITEM``.
     """
-    drawn = pool[generator.integers(len(pool), size=(len(user), count))]
+    number = positive.astype(np.uint64)[:, None] * np.uint64(count) + np.arange(count, dtype=np.uint64)
+    drawn = pool[_places(stream, number, 0, len(pool))]
     owner = np.broadcast_to(user[:, None], drawn.shape)
     row, column = np.nonzero(touched(owner, drawn))
-    for _ in range(_ROUNDS):
+    for attempt in range(1, _ROUNDS + 1):
         if not len(row):
             return drawn
-        again = pool[generator.integers(len(pool), size=len(row))]
+        again = pool[_places(stream, number[row, column], attempt, len(pool))]
         drawn[row, column] = again
         rejected = touched(user[row], again)
         row, column = row[rejected], column[rejected]
@@ -54,7 +67,13 @@ def draw_negatives(
         mine = user[row] == owner_left
         left = pool[~touched(np.full(len(pool), owner_left), pool)]
         if len(left):
-            drawn[row[mine], column[mine]] = left[generator.integers(len(left), size=int(mine.sum()))]
+            places = _places(stream, number[row[mine], column[mine]], _ROUNDS + 1, len(left))
+            drawn[row[mine], column[mine]] = left[places]
         else:
             drawn[row[mine], column[mine]] = NO_ITEM
     return drawn
+
+
+def _places(stream: int, number: np.ndarray, attempt: int, size: int) -> np.ndarray:
+    """A place in [0, ``size``) for each number."""
+    return (draws(stream ^ (attempt << 48), number) % np.uint64(size)).astype(np.int64)

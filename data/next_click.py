@@ -1,114 +1,214 @@
-"""Samples from a log that holds no impressions: which item does the user view next?
+"""Samples from a log that holds no impressions: what does a user do with an item?
 
-Every page view with an earlier event is a positive. The negatives are items drawn by their popularity on the sample's
-own day: drawn by popularity in the training period instead, only positives would be items that training has never
-seen, and a model would score by noticing just that.
+``next_click``  Every view with an earlier event is a positive. The negatives are items drawn by their popularity on
+                the sample's own day: drawn by popularity in the training period instead, only positives would be items
+                that training has never seen, and a model would score by noticing just that.
+``buy``         Every view with an earlier event is a sample, a positive if its user buys the item later on the same
+                local day. Nothing past the day, or past the sample's split, decides a label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from data.click_log import EVENT_FIELDS, EventLog, Periods, click_schema, write_by_split
+from data.assembly import Assembly, Samples, SortedEvents
 from data.defects import Defects
 from data.errors import DataError
+from data.layout import MOMENTS, Periods
 from data.local_time import local_days
 from data.negatives import NO_ITEM, Touched, draw_negatives
+from data.progress import Progress, between
+from data.raw_log import Encoding, RawLog
 from data.schema import FIRST_ID, UNKNOWN
-from data.source import Contents, Progress
+from data.source import Contents
+from data.store import SPLITS, USER_TABLE
 from data.streams import stream_seed
-from data.vocabulary import Vocabulary
 from data.writer import StoreWriter
+
+TASKS = ("next_click", "buy")
+_CHUNK = 1 << 18  # samples of views that are made together: bounds the memory, changes nothing else
 
 
 @dataclass(frozen=True)
 class Protocol:
     """How samples are made of a log.
 
-    ``negatives``  negatives for each positive.
-    ``positive``   the behaviour that makes a positive.
+    ``negatives``  negatives for each positive of ``next_click``.
+    ``view``       the behaviour that shows a candidate; None: every event does.
+    ``purchase``   the behaviour that the task ``buy`` predicts.
     ``min_count``  table -> events of training that give an id a row; 1 where it says nothing.
     """
 
+    task: str
     periods: Periods
-    length: int
     negatives: int
-    positive: str
+    view: str | None
+    purchase: str | None
     min_count: Mapping[str, int]
     seed: int
 
 
 def write_next_click(
-    writer: StoreWriter, events: pl.DataFrame, defects: Defects, protocol: Protocol, progress: Progress
+    writer: StoreWriter,
+    log: RawLog,
+    folder: Path,
+    protocol: Protocol,
+    memory_gb: float,
+    defects: Defects,
+    progress: Progress,
 ) -> Contents:
-    """Writes the store of a clean log: columns user, item, category, behaviour, time; an item has one category."""
-    progress("building vocabularies", 0.3)
-    training = (events["time"] < protocol.periods.validation).to_numpy()
-    if not training.any():
-        raise DataError("no event lies before the validation period: nothing to train on (data.validation_start)")
-    vocabularies = {
-        name: Vocabulary.build([(events[name], training)], protocol.min_count.get(name, 1))
-        for name in ("user", *EVENT_FIELDS)
-    }
-    log = EventLog.of(events, vocabularies)
-    ends = log.ends(log.user, log.time)
-    behaviours = vocabularies["behaviour"].encode(pl.Series([protocol.positive]))
-    views = log.codes["behaviour"] == behaviours[0]
-    positives = np.flatnonzero(views & (ends > log.offsets[log.user]) & (behaviours[0] != UNKNOWN))
-    positives = positives[np.argsort(local_days(log.time[positives], protocol.periods.utc_offset_hours), kind="stable")]
+    """Writes the store of a clean log without samples; items (and users) own all static fields but the moment.
 
-    trained = log.time[positives] < protocol.periods.validation
-    for name, values in protocol.periods.moments(log.time[positives]).items():
-        vocabularies[name] = Vocabulary.build([(values, trained)], protocol.min_count.get(name, 1))
-    for table, vocabulary in vocabularies.items():
-        writer.vocabulary(table, vocabulary)
-    writer.user_offsets(log.offsets)
-    writer.events(log.time, log.codes)
-    _write_samples(writer, log, positives, ends[positives], views, vocabularies, protocol, progress)
-    longest_gap = protocol.periods.validation - int(log.time.min())
-    schema = click_schema(vocabularies, longest_gap, protocol.length)
+    ``folder``  for what must wait on disk. Rows that repeat another in all fields are left out, and counted.
+    """
+    progress("building vocabularies", 0.0)
+    if not log.trained_rows:
+        raise DataError("no event lies before the validation period: nothing to train on (data.validation_start)")
+    encoding = log.encode(protocol.min_count)
+    assembly = Assembly(log, encoding, protocol.periods, folder, memory_gb, unique=True)
+    pools = _Pools(folder / "pools", protocol.periods.utc_offset_hours)
+    bounds = [0]
+    for events, _ in assembly.write_events(writer, between(progress, 0.0, 0.6)):
+        time, item = events.time, events.codes["item"]
+        viewed = _behaviour(encoding, protocol.view, events.codes)
+        pools.add(time[viewed], item[viewed])
+        position = np.flatnonzero(viewed & (events.ends(events.user, time) > events.starts(events.user)))
+        trained = time[position] < protocol.periods.validation
+        moments = pl.DataFrame({"time": time[position]}).select(protocol.periods.moments())
+        log.count_moments(moments, trained)
+        bounds.append(int(events.offsets[-1]))
+    moments_known = log.moment_vocabularies(protocol.min_count)
+    encoding = replace(encoding, vocabularies={**encoding.vocabularies, **moments_known})
+    for table in log.layout.tables:
+        writer.vocabulary(table, encoding.vocabularies[table])
+
+    sampler = _Sampler(log.layout.static, encoding, protocol, pools)
+    for number, (start, stop) in enumerate(pairwise(bounds)):
+        progress("making samples", 0.6 + 0.4 * number / (len(bounds) - 1))
+        sampler.write(_written_events(writer, log.layout.events, start, stop), writer)
+    defects += Defects(dropped={"repeated row": assembly.repeated}, corrected=encoding.changed)
+    assert log.first_time is not None
+    schema = log.layout.schema(encoding.vocabularies, protocol.periods.validation - log.first_time)
     return Contents(schema, protocol.periods.validation, protocol.periods.test, defects)
 
 
-def _write_samples(
-    writer: StoreWriter,
-    log: EventLog,
-    positives: np.ndarray,
-    ends: np.ndarray,
-    views: np.ndarray,
-    vocabularies: Mapping[str, Vocabulary],
-    protocol: Protocol,
-    progress: Progress,
-) -> None:
-    """Day by day, since popularity is the day's: each positive followed by its negatives."""
-    offset = protocol.periods.utc_offset_hours
-    touched = Touched.of(log.user, log.codes["item"])
-    category_of = np.zeros(touched.items, dtype=np.int32)
-    category_of[log.codes["item"]] = log.codes["category"]
-    days = local_days(log.time, offset)
-    sample_days, starts = np.unique(days[positives], return_index=True)
-    for number, (day, part) in enumerate(
-        zip(sample_days, np.split(np.arange(len(positives)), starts[1:]), strict=True)
-    ):
-        progress("drawing negatives", 0.5 + 0.4 * number / len(sample_days))
-        rows = positives[part]
-        generator = np.random.default_rng(stream_seed(protocol.seed, "negatives", int(day)))
-        pool = log.codes["item"][views & (days == day)]
-        drawn = draw_negatives(generator, pool, log.user[rows], protocol.negatives, touched)
-        item = np.concatenate([log.codes["item"][rows][:, None], drawn], axis=1).reshape(-1)
-        kept = item != NO_ITEM
-        label = (np.arange(len(item)) % (1 + protocol.negatives) == 0)[kept]
-        row = np.repeat(rows, 1 + protocol.negatives)[kept]
-        item, time, user = item[kept], log.time[row], log.user[row]
-        static = {
-            "user": user + FIRST_ID,
-            "item": item,
-            "category": category_of[item],
-            **{name: vocabularies[name].encode(raw) for name, raw in protocol.periods.moments(time).items()},
-        }
-        end = np.repeat(ends[part], 1 + protocol.negatives)[kept]
-        write_by_split(writer, protocol.periods, user=user, end=end, time=time, label=label, static=static)
+class _Pools:
+    """The items that were viewed on each local day, once for each view, on disk."""
+
+    def __init__(self, folder: Path, utc_offset_hours: float) -> None:
+        folder.mkdir()
+        self._folder = folder
+        self._offset = utc_offset_hours
+
+    def add(self, time: np.ndarray, item: np.ndarray) -> None:
+        days = local_days(time, self._offset)
+        for day in np.unique(days):
+            with (self._folder / str(day)).open("ab") as file:
+                item[days == day].tofile(file)
+
+    def of(self, day: int) -> np.ndarray:
+        return np.memmap(self._folder / str(day), dtype=np.int32, mode="r")
+
+
+def _behaviour(encoding: Encoding, behaviour: str | None, codes: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Which events are of a behaviour, bool (events,); all where it is None."""
+    if behaviour is None:
+        return np.ones(len(codes["item"]), dtype=bool)
+    code = encoding.vocabularies["behaviour"].encode(pl.Series([behaviour]))[0]
+    return (codes["behaviour"] == code) & (code != UNKNOWN)
+
+
+def _written_events(writer: StoreWriter, fields: Sequence[str], start: int, stop: int) -> SortedEvents:
+    """The events of the users who have positions ``start`` to ``stop`` of the store that is being written."""
+    offsets = writer.written("user_offsets")
+    first, last = np.searchsorted(offsets, [start, stop], side="left")
+    own = offsets[first : last + 1]
+    return SortedEvents(
+        user=np.repeat(np.arange(first, last, dtype=np.int32), np.diff(own)),
+        time=np.array(writer.written("events.time")[start:stop]),
+        codes={name: np.array(writer.written(f"events.{name}")[start:stop]) for name in fields},
+        first_user=int(first),
+        offsets=own,
+    )
+
+
+class _Sampler:
+    """Makes the samples of a range of users, in the order of its events."""
+
+    def __init__(self, static: Sequence[str], encoding: Encoding, protocol: Protocol, pools: _Pools) -> None:
+        self._static = static
+        self._encoding = encoding
+        self._protocol = protocol
+        self._pools = pools
+        self._items = FIRST_ID + len(encoding.vocabularies["item"].values)
+
+    def write(self, events: SortedEvents, writer: StoreWriter) -> None:
+        """Appends the samples of these events."""
+        ends = events.ends(events.user, events.time)
+        viewed = _behaviour(self._encoding, self._protocol.view, events.codes)
+        rows = np.flatnonzero(viewed & (ends > events.starts(events.user)))
+        if self._protocol.task == "buy":
+            bought = self._bought_later(events)
+            for part in _chunks(rows):
+                self._samples(events, part, events.codes["item"][part], bought[part]).write(writer, ends[part])
+            return
+        touched = Touched.of(events.user - events.first_user, events.codes["item"], self._items)
+        for part in _chunks(rows):
+            items = np.column_stack([events.codes["item"][part], self._negatives(events, part, touched)]).reshape(-1)
+            kept = items != NO_ITEM
+            label = (np.arange(len(items)) % (1 + self._protocol.negatives) == 0)[kept]
+            row = np.repeat(part, 1 + self._protocol.negatives)[kept]
+            self._samples(events, row, items[kept], label).write(writer, ends[row])
+
+    def _negatives(self, events: SortedEvents, rows: np.ndarray, touched: Touched) -> np.ndarray:
+        """Items for the positives at ``rows``, (rows, negatives)."""
+        days = local_days(events.time[rows], self._protocol.periods.utc_offset_hours)
+        drawn = np.empty((len(rows), self._protocol.negatives), dtype=np.int32)
+        for day in np.unique(days).tolist():
+            mine = days == day
+            stream = stream_seed(self._protocol.seed, "negatives", day)
+            user, number = events.user[rows[mine]] - events.first_user, events.offsets[0] + rows[mine]
+            drawn[mine] = draw_negatives(stream, self._pools.of(day), user, number, self._protocol.negatives, touched)
+        return drawn
+
+    def _bought_later(self, events: SortedEvents) -> np.ndarray:
+        """Whether each event's item is bought by its user at or after it, on the same day and in the same split."""
+        periods, time = self._protocol.periods, events.time
+        days = local_days(time, periods.utc_offset_hours)
+        days = days - days.min(initial=0)
+        split = (time >= periods.validation).astype(np.int64) + (time >= periods.test)
+        key = (events.user - events.first_user).astype(np.int64) * self._items + events.codes["item"]
+        key = (key * (int(days.max(initial=0)) + 1) + days) * len(SPLITS) + split
+        buys = np.flatnonzero(_behaviour(self._encoding, self._protocol.purchase, events.codes))
+        if not len(buys):
+            return np.zeros(len(time), dtype=bool)
+        buys = buys[np.lexsort((time[buys], key[buys]))]
+        last = buys[np.append(np.diff(key[buys]) > 0, True)]  # the last purchase of each key
+        place = np.minimum(np.searchsorted(key[last], key), len(last) - 1)
+        return (key[last][place] == key) & (time[last][place] >= time)
+
+    def _samples(self, events: SortedEvents, rows: np.ndarray, item: np.ndarray, label: np.ndarray) -> Samples:
+        """Samples of candidates ``item`` shown to the users and at the times of the events ``rows``."""
+        user, time = events.user[rows], events.time[rows]
+        codes = {USER_TABLE: user + np.int32(FIRST_ID), "item": item}
+        frame = pl.DataFrame({"time": time}).select(
+            *self._protocol.periods.moments(), self._protocol.periods.split_of(pl.col("time")).alias("split")
+        )
+        for name in self._static:
+            if name in MOMENTS:
+                codes[name] = self._encoding.vocabularies[name].encode(frame[name])
+            elif name not in codes:
+                owner, by_owner = self._encoding.own[name]
+                codes[name] = by_owner[codes[owner]]
+        static = {name: codes[name] for name in self._static}
+        return Samples(user=user, time=time, label=label, split=frame["split"].to_numpy(), static=static)
+
+
+def _chunks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    return (rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK))

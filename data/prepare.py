@@ -17,7 +17,8 @@ from omegaconf import DictConfig
 
 from data.errors import DataError
 from data.leakage import leakage_check
-from data.source import Contents, Progress, Source, silent, source_from
+from data.progress import Progress, between, silent
+from data.source import Contents, Source, source_from
 from data.store import FORMAT_VERSION, MANIFEST, SPLITS, EventStore
 from data.writer import StoreWriter, fsync_folder
 
@@ -68,7 +69,7 @@ def _build(source: Source, folder: Path, identity: Mapping[str, Any], progress: 
         raise DataError(f"data.root={folder.parent}: cannot be written to: {error.strerror}") from None
     try:
         with StoreWriter(aside) as writer:
-            contents = source.build(writer, progress)
+            contents = source.build(writer, between(progress, 0.0, 0.9))
             _refuse_empty_splits(source, writer.lengths)
         progress("checking for leakage", 0.95)
         _write_manifest(aside, identity, contents, writer.lengths)

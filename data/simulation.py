@@ -14,7 +14,7 @@ probability itself. All users take their first action together, then their secon
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -75,6 +75,15 @@ class World:
             user_taste=generator.standard_normal((users, _FACTORS)),
             item_quality=generator.standard_normal(items),
             item_taste=generator.standard_normal((items, _FACTORS)) / np.sqrt(_FACTORS),
+        )
+
+    def of_users(self, first: int, last: int) -> World:
+        """The same world with the users ``first`` to ``last`` alone."""
+        return replace(
+            self,
+            interests=self.interests[first:last],
+            user_bias=self.user_bias[first:last],
+            user_taste=self.user_taste[first:last],
         )
 
     def item(self, category: np.ndarray, uniform: np.ndarray) -> np.ndarray:

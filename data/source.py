@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,18 +15,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from data.defects import Defects
 from data.errors import DataError, one_line
+from data.local_time import unix_seconds
+from data.progress import Progress
 from data.schema import Schema
 from data.writer import StoreWriter
 
-
-class Progress(Protocol):
-    """Told what is being done and the share that is done of the whole, in [0, 1]."""
-
-    def __call__(self, step: str, share: float) -> None: ...
-
-
-def silent(step: str, share: float) -> None:
-    """A ``Progress`` for those who do not watch."""
+NOT_OF_THE_SOURCE = ("root", "bucketing")  # where stores lie, and the order in which they are read
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ def source_from(node: DictConfig | Mapping[str, Any]) -> Source:
     """The source that a config's ``data`` node names in ``_target_``, which must lie in this package."""
     plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
     assert isinstance(plain, dict)
-    settings = {key: value for key, value in plain.items() if key != "root"}
+    settings = {key: value for key, value in plain.items() if key not in NOT_OF_THE_SOURCE}
     try:
         source = hydra.utils.instantiate(settings, _convert_="all", _execution_whitelist_=["data.*"])
     except (InstantiationException, TypeError) as error:
@@ -81,6 +76,29 @@ def refuse_below(settings: object, **lowest: float) -> None:
             raise DataError(f"data.{key} is {getattr(settings, key)}; expected at least {low}")
 
 
+def refuse_others(key: str, value: str, known: Sequence[str]) -> None:
+    """DataError if the setting ``key`` is none of the values that it may have."""
+    if value not in known:
+        raise DataError(f"data.{key}={value}: expected one of {', '.join(known)}")
+
+
+def split_times(settings: Any, *names: str) -> list[int]:
+    """Unix seconds of a source's dates, which must follow each other; DataError names the first that does not."""
+    times = [unix_seconds(getattr(settings, name), name, settings.utc_offset_hours) for name in names]
+    for (earlier, before), (later, after) in pairwise(zip(names, times, strict=True)):
+        if before >= after:
+            raise DataError(
+                f"data.{later}={getattr(settings, later)} must lie after data.{earlier}={getattr(settings, earlier)}"
+            )
+    return times
+
+
+def settings_of(source: Any, *without: str) -> dict[str, Any]:
+    """A source's settings that change its store: not where files lie, nor what is allowed or spent in reading them."""
+    left_out = ("path", "samples_path", "max_bad_fraction", "memory_gb", *without)
+    return {key: value for key, value in asdict(source).items() if key not in left_out}
+
+
 def required_file(path: str | None, key: str, expected: str) -> Path:
     """The file that the config's ``key`` names; DataError if it names none or none is there."""
     if path is None:
@@ -91,6 +109,11 @@ def required_file(path: str | None, key: str, expected: str) -> Path:
     if not file.is_file():
         raise DataError(f"{key}={path} does not exist; expected the path of {expected}")
     return file
+
+
+def content_of(path: Path) -> dict[str, Any]:
+    """What identifies a file's content, wherever it lies."""
+    return {"bytes": path.stat().st_size, "blake2b": content_hash(path)}
 
 
 def content_hash(path: Path) -> str:

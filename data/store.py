@@ -20,11 +20,11 @@ from data.defects import Defects
 from data.errors import DataError
 from data.schema import Schema
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "store.json"
 SPLITS = ("train", "validation", "test")
 GAP_FIELD = "gap"  # sequence field that is computed from times while gathering, never stored
-USER_TABLE = "user"  # a user's index is its code in this table less FIRST_ID
+USER_TABLE = "user"  # a user's index (see users_of) is its code in this table less FIRST_ID
 MATCH_PREFIX = "match_"  # a match field is named after the sequence field that it compares
 
 
@@ -49,8 +49,9 @@ class EventStore:
     ``schema``        fields and tables of its samples.
     ``manifest``      what ``store.json`` says: source, settings, inputs, counts, defects, file sizes.
     ``data_hash``     of format, source, settings and content of the inputs.
-    ``users``         number of users.
+    ``users``         number of histories to tell apart: one a user, unless ``users_of`` says otherwise.
     ``user_offsets``  (users + 1,) int64, positions in the event arrays.
+    ``users_of``      (users,) int, the index of the user whose history it is.
     ``time``          (events,) int64, unix seconds.
     ``events``        sequence field -> (events,) int32 codes, of the fields that are stored.
     ``samples``       split -> ``Samples``.
@@ -63,6 +64,8 @@ class EventStore:
         self.data_hash: str = manifest["data_hash"]
         self.user_offsets = self._load("user_offsets")
         self.users = len(self.user_offsets) - 1
+        own = "users_of.npy" not in manifest["files"]
+        self.users_of = np.arange(self.users) if own else self._load("users_of")
         self.time = self._load("events.time")
         stored = [field.name for field in self.schema.sequence if field.name != GAP_FIELD]
         self.events = {name: self._load(f"events.{name}") for name in stored}

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from data.click_log import TABLES, Periods
 from data.defects import Defects
 from data.errors import DataError
 from data.impressions import write_impressions
+from data.layout import CLICK_TABLES, Periods, click_layout
 from data.local_time import DAY, unix_seconds
+from data.progress import Progress, between, silent
+from data.raw_log import RawLog
 from data.simulation import Actions, World, offset_for, simulate
-from data.source import Contents, Progress, refuse_below, silent
+from data.source import Contents, refuse_below, settings_of
 from data.streams import stream_seed
 from data.vocabulary import check_min_count
 from data.writer import StoreWriter
@@ -24,6 +26,7 @@ from data.writer import StoreWriter
 _FOLLOW_UPS = {"cart": 0.06, "fav": 0.03, "buy": 0.02}  # what may come of a view, one second later
 _APART = 3  # seconds between a user's actions, at least
 _SESSIONS = 2  # a day
+_USERS_AT_ONCE = 1 << 16
 _DAWN, _DUSK = 7, 22  # local hours between which sessions begin
 
 
@@ -35,6 +38,15 @@ class ClickLog:
     impressions: pl.DataFrame
 
 
+class _Plan(NamedTuple):
+    """Users who act together: the first of them, how active each is, and how many impressions of each split and how
+    many views they have."""
+
+    first_user: int
+    activity: np.ndarray
+    counts: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class Synthetic:
     """Size and shape of the log; see ``conf/data/synthetic.yaml`` for each setting."""
@@ -44,6 +56,8 @@ class Synthetic:
     items: int
     categories: int
     views: int
+    views_before: int
+    days_before: int
     train_rows: int
     validation_rows: int
     test_rows: int
@@ -52,14 +66,16 @@ class Synthetic:
     train_days: int
     utc_offset_hours: float
     min_count: Mapping[str, int]
+    memory_gb: float
     seed: int
 
     name = "synthetic"
 
     def __post_init__(self) -> None:
         refuse_below(self, length=1, users=1, categories=2, views=0, train_days=1, seed=0)
+        refuse_below(self, views_before=0, days_before=min(1, self.views_before), memory_gb=0)
         refuse_below(self, train_rows=1, validation_rows=1, test_rows=1)
-        check_min_count(self.min_count, TABLES)
+        check_min_count(self.min_count, CLICK_TABLES)
         if self.items < self.categories:
             raise DataError(f"data.items={self.items} is below data.categories={self.categories}: each needs an item")
         if not 0 < self.click_rate < 1:
@@ -73,81 +89,111 @@ class Synthetic:
         return Periods(validation, validation + DAY, self.utc_offset_hours)
 
     def fingerprint(self) -> dict[str, Any]:
-        """All settings: nothing else decides what is generated."""
-        return {"settings": asdict(self), "inputs": []}
+        """All settings that change the store: nothing else decides what is generated."""
+        return {"settings": settings_of(self), "inputs": []}
 
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
         """Generates the log and writes its store."""
-        log = self.generate(progress)
-        return write_impressions(
-            writer,
-            log.events,
-            log.impressions,
-            periods=self.periods,
-            length=self.length,
-            min_count=self.min_count,
-            defects=Defects(),
-            progress=progress,
-        )
+        with writer.workspace() as folder:
+            log = RawLog(folder, click_layout(self.length), self.periods.validation)
+            for part in self.parts(between(progress, 0.0, 0.5)):
+                log.add_events(part.events)
+                log.add_samples(part.impressions.with_columns(self.periods.moments()))
+            return write_impressions(
+                writer,
+                log,
+                folder,
+                periods=self.periods,
+                min_count=self.min_count,
+                memory_gb=self.memory_gb,
+                defects=Defects(),
+                progress=between(progress, 0.5, 1.0),
+            )
 
     def generate(self, progress: Progress = silent) -> ClickLog:
-        """The raw log, the same for the same settings. Ids are numbers from 1; they say nothing about popularity."""
+        """The raw log as a whole, the same for the same settings."""
+        parts = list(self.parts(progress))
+        return ClickLog(pl.concat(part.events for part in parts), pl.concat(part.impressions for part in parts))
+
+    def parts(self, progress: Progress = silent) -> Iterator[ClickLog]:
+        """The raw log, some users at a time. Ids are numbers from 1; they say nothing about popularity."""
         progress("planning actions", 0.0)
         world = World.make(self.seed, self.users, self.items, self.categories)
-        actions = self._actions()
-        shown = actions.impression
-        offset = float(np.log(self.click_rate / (1 - self.click_rate)))
-        for share in (0.1, 0.3):  # the first pass finds the offset that gives the wanted click rate
-            progress("simulating users", share)
-            outcome = simulate(world, actions, offset, self.seed)
-            if share == 0.1:
-                offset = offset_for(outcome.log_odds[shown], self.click_rate)
         names = np.random.default_rng(stream_seed(self.seed, "names"))
         item_id, category_id = names.permutation(self.items) + 1, names.permutation(self.categories) + 1
-        rows = pl.DataFrame(
-            {
-                "user": actions.user + 1,
-                "item": item_id[outcome.item],
-                "category": category_id[outcome.category],
-                "time": actions.time,
-                "label": outcome.clicked,
-                "probability": 1 / (1 + np.exp(-(outcome.log_odds + offset))),
-            }
-        )
-        impressions = rows.filter(shown).with_columns(
-            pl.col("label").cast(pl.UInt8), pl.col("probability").cast(pl.Float32)
-        )
-        return ClickLog(self._events(rows.filter(~shown | outcome.clicked)), impressions)
+        plans = self._plans()
+        offset = None
+        for number, plan in enumerate(plans):
+            progress("simulating users", number / len(plans))
+            some = world.of_users(plan.first_user, plan.first_user + len(plan.activity))
+            actions = self._actions(plan)
+            seed = stream_seed(self.seed, "block", number)
+            if offset is None:  # a first pass finds the offset that gives the wanted click rate
+                offset = float(np.log(self.click_rate / (1 - self.click_rate)))
+                offset = offset_for(simulate(some, actions, offset, seed).log_odds[actions.impression], self.click_rate)
+            outcome = simulate(some, actions, offset, seed)
+            rows = pl.DataFrame(
+                {
+                    "user": plan.first_user + actions.user + 1,
+                    "item": item_id[outcome.item],
+                    "category": category_id[outcome.category],
+                    "time": actions.time,
+                    "label": outcome.clicked,
+                    "probability": 1 / (1 + np.exp(-(outcome.log_odds + offset))),
+                }
+            )
+            impressions = rows.filter(actions.impression).with_columns(
+                pl.col("label").cast(pl.UInt8), pl.col("probability").cast(pl.Float32)
+            )
+            yield ClickLog(self._events(rows.filter(~actions.impression | outcome.clicked), seed), impressions)
 
-    def _actions(self) -> Actions:
-        """Browsing steps over the whole period and the wanted number of impressions in each split."""
-        generator = np.random.default_rng(stream_seed(self.seed, "actions", "times"))
-        days = (self.train_days, 1, 1)
-        first_days = np.cumsum((0, *days[:-1]))
-        activity = np.cumsum(generator.lognormal(0.0, 0.7, self.users))
-        plan = [(count, first, span, True) for count, first, span in zip(self._rows, first_days, days, strict=True)]
-        plan.append((self.views, 0, sum(days), False))
-        total = sum(count for count, *_ in plan)
+    def _plans(self) -> list[_Plan]:
+        """How many actions of each kind the users of each block take."""
+        generator = np.random.default_rng(stream_seed(self.seed, "plans"))
+        activity = generator.lognormal(0.0, 0.7, self.users)
+        blocks = np.array_split(activity, -(-self.users // _USERS_AT_ONCE))
+        weights = np.array([block.sum() for block in blocks]) / activity.sum()
+        counts = np.column_stack([generator.multinomial(count, weights) for count in (*self._rows, self.views)])
+        firsts = np.cumsum([0, *(len(block) for block in blocks[:-1])])
+        return [
+            _Plan(int(first), block, tuple(count))
+            for first, block, count in zip(firsts, blocks, counts.tolist(), strict=True)
+        ]
+
+    def _actions(self, plan: _Plan) -> Actions:
+        """Browsing steps over the whole period and the planned number of impressions in each split."""
+        generator = np.random.default_rng(stream_seed(self.seed, "actions", plan.first_user))
+        users = len(plan.activity)
+        *shown, views = plan.counts
+        before, days = self.days_before, (self.train_days, 1, 1)
+        first_days = before + np.cumsum((0, *days[:-1]))
+        periods = [(count, first, span, True) for count, first, span in zip(shown, first_days, days, strict=True)]
+        periods.append((views, before, sum(days), False))
+        total = sum(count for count, *_ in periods)
+        activity = np.cumsum(plan.activity)
         user = np.searchsorted(activity, generator.random(total) * activity[-1], side="right")
-        day = np.concatenate([first + generator.integers(span, size=count) for count, first, span, _ in plan])
-        impression = np.concatenate([np.full(count, shown) for count, *_, shown in plan])
-        begins = generator.uniform(_DAWN, _DUSK, (self.users, _SESSIONS)) * 3600  # each user has habits
+        user = np.concatenate([user, np.repeat(np.arange(users), self.views_before)])
+        periods.append((users * self.views_before, 0, max(1, before), False))
+        total = len(user)
+        day = np.concatenate([first + generator.integers(span, size=count) for count, first, span, _ in periods])
+        impression = np.concatenate([np.full(count, kind) for count, *_, kind in periods])
+        begins = generator.uniform(_DAWN, _DUSK, (users, _SESSIONS)) * 3600  # each user has habits
         session = begins[user, generator.integers(_SESSIONS, size=total)]
         second = np.minimum(session + generator.exponential(900, total), DAY - 1).astype(np.int64)
         since_start = day * DAY + second
         order = np.lexsort((since_start, user))
         user, impression = user[order], impression[order]
         since_start = _spread(user, since_start[order])
-        time = since_start + unix_seconds(self.start, "start", self.utc_offset_hours)
+        time = since_start + unix_seconds(self.start, "start", self.utc_offset_hours) - before * DAY
         return Actions(user=user, time=time, hour=since_start % DAY // 3600, impression=impression)
 
     @property
     def _rows(self) -> tuple[int, int, int]:
         return self.train_rows, self.validation_rows, self.test_rows
 
-    def _events(self, seen: pl.DataFrame) -> pl.DataFrame:
+    def _events(self, seen: pl.DataFrame, seed: int) -> pl.DataFrame:
         """Page views and what came of some of them, one second later."""
-        generator = np.random.default_rng(stream_seed(self.seed, "follow-ups"))
+        generator = np.random.default_rng(stream_seed(seed, "follow-ups"))
         draw = generator.random(len(seen))
         views = seen.select("user", "item", "category", pl.lit("pv").alias("behaviour"), "time")
         parts, low = [views], 0.0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -31,7 +33,9 @@ class _GrowingArray:
         self.dtype = dtype
         self.length = 0
         self._file: BinaryIO = path.open("wb")
+        self._path = path
         self._write_header()
+        self._header_bytes = self._file.tell()
 
     def _write_header(self) -> None:
         # numpy pads the header for the digits of a growing first axis: its size is the same for every length.
@@ -41,6 +45,13 @@ class _GrowingArray:
     def append(self, values: np.ndarray) -> None:
         np.ascontiguousarray(values, dtype=self.dtype).tofile(self._file)
         self.length += len(values)
+
+    def written(self) -> np.ndarray:
+        """What is there so far, memory-mapped."""
+        self._file.flush()
+        if not self.length:
+            return np.zeros(0, dtype=self.dtype)
+        return np.memmap(self._path, dtype=self.dtype, mode="r", offset=self._header_bytes, shape=(self.length,))
 
     def close(self) -> None:
         if not self._file.closed:
@@ -88,6 +99,10 @@ class StoreWriter:
         """Where each user's events begin, and the number of all events at the end, (users + 1,)."""
         self._append("user_offsets", offsets, np.int64)
 
+    def users_of(self, users: np.ndarray) -> None:
+        """The user whose events each range of ``user_offsets`` holds, (ranges,); the range's number, unless given."""
+        self._append("users_of", users, np.int32)
+
     def samples(
         self,
         split: str,
@@ -120,6 +135,16 @@ class StoreWriter:
         """The raw value of each code of a table, so that results can be read back."""
         values = vocabulary.to_numpy()
         self._append(f"vocabulary.{table}", values, values.dtype)
+
+    def written(self, name: str) -> np.ndarray:
+        """What an array holds so far, memory-mapped; valid until the array grows."""
+        return self._arrays[name].written()
+
+    @contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """A folder for what must wait on disk while the store is written, gone afterwards."""
+        with tempfile.TemporaryDirectory(prefix="workspace-", dir=self.folder) as folder:
+            yield Path(folder)
 
     @property
     def lengths(self) -> dict[str, int]:

@@ -14,6 +14,8 @@ from sweeper.errors import UserError
 
 # What a job is told about its place in a study, and where it runs; neither changes what is computed.
 NOT_HASHED = ("sweep", "device", "experiment")
+# Where inputs and stores lie, and what preparing them may cost; their content is hashed with the data.
+NOT_HASHED_OF_DATA = ("root", "path", "samples_path", "memory_gb")
 
 
 def validate(cfg: DictConfig) -> None:
@@ -47,5 +49,5 @@ def config_hash(cfg: DictConfig) -> str:
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     kept = {key: value for key, value in plain.items() if key not in NOT_HASHED}
-    kept["data"] = {key: value for key, value in kept["data"].items() if key not in ("root", "path")}
+    kept["data"] = {key: value for key, value in kept["data"].items() if key not in NOT_HASHED_OF_DATA}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from data.batches import DeviceStore
 from data.prepare import prepare_config
+from data.progress import shown as shown_progress
 from data.store import EventStore
 from sweeper import provenance
 from sweeper.config import config_hash, validate
@@ -39,7 +40,8 @@ def run(cfg: DictConfig) -> float:
     validate(cfg)
     device = set_up(cfg.device)
     trial = attach_trial(cfg)
-    store = prepare_config(cfg.data)
+    with shown_progress() as progress:
+        store = prepare_config(cfg.data, progress)
     folder = RunFolder(HydraConfig.get().runtime.output_dir)
     identity = identify(cfg, store, device)
     if trial is not None:
@@ -63,7 +65,7 @@ def run(cfg: DictConfig) -> float:
         f"{len(store.samples['validation']):,}",
         store.folder,
     )
-    train(replicas, DeviceStore(store, device), settings(cfg, device), [recorder])
+    train(replicas, DeviceStore(store, device, cfg.device.memory_fraction), settings(cfg, device), [recorder])
     value = recorder.finish()
     log.info("best validation AUC %.4f; everything about this run lies in %s", value, shown(folder.path))
     return value
@@ -84,7 +86,7 @@ def settings(cfg: DictConfig, device: torch.device) -> Settings:
     """The training loop's settings: the ``training`` group, and the micro-batch that suits the device."""
     shared = {name: cfg.training[name] for name in cfg.training if name not in ("learning_rate", "decay")}
     micro_batch = cfg.device.micro_batch or default_micro_batch(device)
-    return Settings(**shared, micro_batch=micro_batch)
+    return Settings(**shared, micro_batch=micro_batch, bucketing=cfg.data.bucketing)
 
 
 def build_replicas(

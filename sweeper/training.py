@@ -6,6 +6,7 @@ a generator's state.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ class Settings:
     """What all replicas of a loop share; the keys of the ``training`` group.
 
     ``micro_batch``  samples per forward pass, or None for the whole batch; the optimizer steps by ``batch_size``.
+    ``bucketing``    batches within which samples are sorted by history length; 0: none.
     """
 
     epochs: int
@@ -43,6 +45,7 @@ class Settings:
     patience: int | None
     train_sample: int
     micro_batch: int | None
+    bucketing: int = 0
 
 
 class DivergedError(RuntimeError):
@@ -110,7 +113,15 @@ def train_epoch(
     """One pass over the training rows, then the evaluation; a row of ``metrics.csv`` for each replica."""
     begun = time.perf_counter()
     clock = StepClock(replicas.device)
-    orders = torch.stack([epoch_order(store.rows("train"), h.seed, epoch) for h in replicas.hyperparameters])
+    order_of = functools.partial(
+        epoch_order,
+        store.rows("train"),
+        epoch=epoch,
+        lengths=store.lengths("train"),
+        batch_size=settings.batch_size,
+        window=settings.bucketing,
+    )
+    orders = torch.stack([order_of(seed=h.seed) for h in replicas.hyperparameters])
     losses, scores = [], []
     replicas.model.train()
     for step in range(steps):

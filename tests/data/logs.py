@@ -12,7 +12,8 @@ import pytest
 from data.synthetic import Synthetic
 from data.user_behavior import UserBehavior
 
-REAL_LOG = Path(__file__).parents[3] / "shared/data/taobao_user_behavior/UserBehavior.csv"
+SHARED = Path(__file__).parents[3] / "shared/data"
+REAL_LOG = SHARED / "taobao_user_behavior/UserBehavior.csv"
 needs_real_log = pytest.mark.skipif(not REAL_LOG.is_file(), reason=f"the real log is not at {REAL_LOG}")
 
 DAY = 86_400
@@ -40,6 +41,7 @@ def user_behavior(path: Path | str | None, **settings: Any) -> UserBehavior:
     """The source at the defaults of the config, but for ``settings`` and no minimal count."""
     source = UserBehavior(
         path=None if path is None else str(path),
+        task="next_click",
         length=50,
         negatives=4,
         utc_offset_hours=8,
@@ -49,6 +51,7 @@ def user_behavior(path: Path | str | None, **settings: Any) -> UserBehavior:
         test_start="2017-12-03",
         min_count={},
         max_bad_fraction=0.05,
+        memory_gb=1,
         seed=0,
     )
     return replace(source, **settings)
@@ -62,6 +65,8 @@ def synthetic(**settings: Any) -> Synthetic:
         items=80,
         categories=8,
         views=600,
+        views_before=0,
+        days_before=0,
         train_rows=700,
         validation_rows=200,
         test_rows=200,
@@ -70,6 +75,7 @@ def synthetic(**settings: Any) -> Synthetic:
         train_days=7,
         utc_offset_hours=8,
         min_count={"item": 3},
+        memory_gb=1,
         seed=0,
     )
     return replace(source, **settings)

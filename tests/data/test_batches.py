@@ -4,6 +4,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -52,7 +53,7 @@ class Naive:
         }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(logs, st.integers(1, 8))
 def test_gathering_equals_looking_up_each_row_on_its_own(log: list[Row], length: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -183,6 +184,97 @@ def test_an_epochs_order_leaves_other_random_numbers_alone() -> None:
     torch.manual_seed(0)
     epoch_order(torch.arange(10), seed=1, epoch=0)
     assert torch.equal(torch.rand(3), before)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(0, 50), min_size=0, max_size=120),
+    st.integers(1, 9),
+    st.integers(1, 5),
+    st.integers(1, 3),
+)
+def test_bucketing_changes_only_the_order(lengths: list[int], batch_size: int, window: int, epoch: int) -> None:
+    rows = torch.arange(1000, 1000 + len(lengths))
+    bucketed = {"lengths": torch.tensor(lengths, dtype=torch.int64), "batch_size": batch_size, "window": window}
+    order = epoch_order(rows, seed=1, epoch=epoch, **bucketed)  # type: ignore[arg-type]
+    plain = epoch_order(rows, seed=1, epoch=epoch)
+    assert torch.equal(order.sort().values, rows)
+    assert torch.equal(order, epoch_order(rows, seed=1, epoch=epoch, **bucketed))  # type: ignore[arg-type]
+    size = window * batch_size
+    full = len(rows) // batch_size * batch_size
+    for start in range(0, full, size):  # a window holds what it would hold without bucketing
+        stop = min(start + size, full)
+        assert torch.equal(order[start:stop].sort().values, plain[start:stop].sort().values)
+        of_window = torch.tensor(lengths)[order[start:stop] - 1000].view(-1, batch_size)
+        by_first = sorted(of_window.tolist(), key=lambda batch: (batch[0], batch[-1]))
+        flat = [length for batch in by_first for length in batch]
+        assert flat == sorted(flat)  # its batches are cut from the sorted lengths
+    assert torch.equal(order[full:], plain[full:])
+
+
+def test_replicas_meet_batches_of_like_length_at_the_same_step(gathered: DeviceStore) -> None:
+    lengths = gathered.lengths("train")
+    orders = [
+        epoch_order(gathered.rows("train"), seed=seed, epoch=1, lengths=lengths, batch_size=20, window=8)
+        for seed in (1, 2)
+    ]
+    assert not torch.equal(*orders)
+    longest = [lengths[order[:640]].view(32, 20).max(dim=1).values.float() for order in orders]
+    assert torch.corrcoef(torch.stack(longest))[0, 1] > 0.9
+
+
+def test_bucketing_computes_less_padding(gathered: DeviceStore) -> None:
+    lengths = gathered.lengths("train")
+
+    def padded(window: int) -> int:
+        order = epoch_order(gathered.rows("train"), 1, 1, lengths=lengths, batch_size=20, window=window)
+        return sum(int(lengths[part].max()) * len(part) for part in order.split(20)) - int(lengths.sum())
+
+    assert padded(16) < 0.5 * padded(0)
+
+
+def test_a_run_that_resumes_within_an_epoch_has_the_batches_that_are_left(gathered: DeviceStore) -> None:
+    def batches(first: int) -> list[Batch]:
+        rows, lengths = gathered.rows("train"), gathered.lengths("train")
+        order = epoch_order(rows, 3, 2, lengths=lengths, batch_size=64, window=4)
+        return [gathered.gather("train", part[None]) for part in order.split(64)[first:]]
+
+    whole, rest = batches(0), batches(7)
+    assert sum(len(batch) for batch in whole) == 700
+    assert len(whole[-1]) == 700 % 64
+    for one, other in zip(whole[7:], rest, strict=True):
+        assert_same(one, other)
+
+
+def test_a_store_too_large_for_the_device_gives_the_same_batches_from_its_files(synthetic_store: EventStore) -> None:
+    resident, mapped = DeviceStore(synthetic_store, "cpu"), DeviceStore(synthetic_store, "cpu", memory_fraction=0)
+    assert mapped.mapped
+    assert not resident.mapped
+    for split in SPLITS:
+        rows = torch.stack([resident.rows(split), resident.rows(split).flip(0)])
+        assert_same(resident.gather(split, rows), mapped.gather(split, rows))
+        assert torch.equal(resident.users(split), mapped.users(split))
+        assert torch.equal(resident.lengths(split), mapped.lengths(split))
+
+
+@settings(max_examples=8, deadline=None)
+@given(logs)
+def test_nothing_behind_a_history_is_ever_read(log: list[Row]) -> None:
+    # Whatever lies at and behind each sample's end may change: its batch does not.
+    with tempfile.TemporaryDirectory() as folder:
+        store = prepare(user_behavior(write_rows(Path(folder) / "log.csv", log)), Path(folder) / "stores")
+        store.events = {name: np.array(codes) for name, codes in store.events.items()}
+        before = DeviceStore(store, "cpu")
+        for split in SPLITS:
+            for row in range(0, len(store.samples[split]), 3):
+                end = int(store.samples[split].end[row])
+                changed = {name: codes.copy() for name, codes in store.events.items()}
+                for codes in changed.values():
+                    codes[end:] = 777
+                spoiled = EventStore(store.folder, store.manifest)
+                spoiled.events = changed
+                rows = torch.tensor([[row]])
+                assert_same(before.gather(split, rows), DeviceStore(spoiled, "cpu").gather(split, rows))
 
 
 @pytest.mark.cuda

@@ -30,6 +30,20 @@ def test_inspect_shows_rows_bad_rows_rules_and_the_oracle(root: Path, capsys: py
         assert said in out
 
 
+def test_inspect_writes_a_page_of_plots_that_needs_no_network(
+    tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "pages" / "tiny.html"
+    code, out, _ = run(capsys, "inspect", "--html", str(page), "data=synthetic_tiny", f"data.root={root}")
+    assert code == 0
+    assert out.endswith(f"{page}\n")
+    text = page.read_text(encoding="utf-8")
+    for title in ("Samples over time", "History lengths", "Click rate", "never seen", "Popularity", "oracle"):
+        assert title in text
+    assert '<script src="http' not in text
+    assert [path.name for path in page.parent.iterdir()] == ["tiny.html"]
+
+
 def test_inspect_shows_bad_rows_by_kind(tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = write_rows(tmp_path / "log.csv", [*ANCHOR, *OTHER, "1,2,3"])
     code, out, _ = run(

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
 from data.errors import DataError
 from data.prepare import prepare
-from data.rules import COUNT, RECENCY, oracle_auc, rule_aucs
+from data.rules import COUNT, RECENCY, auc, oracle_auc, rule_aucs, rule_scores
 from data.simulation import zipf_rank
 from data.store import SPLITS, EventStore
 from tests.data.logs import synthetic
@@ -102,3 +105,60 @@ def test_low_ranks_are_drawn_most() -> None:
 def test_a_setting_that_makes_no_sense_is_refused_by_its_key(setting: str, value: object) -> None:
     with pytest.raises(DataError, match=rf"data\.{setting}"):
         synthetic(**{setting: value})
+
+
+def learned_auc(store: EventStore, columns: list[int], rows: int) -> float:
+    """Validation AUC of a forest on hand-made features, trained on ``rows`` samples."""
+    train, validation = (features(store, split)[:, columns] for split in ("train", "validation"))
+    chosen = np.random.default_rng(0).permutation(len(train))[:rows]
+    model = RandomForestClassifier(40, max_depth=6, min_samples_leaf=5, random_state=0)
+    model.fit(train[chosen], store.samples["train"].label[chosen])
+    return auc(store.samples["validation"].label, model.predict_proba(validation)[:, 1])
+
+
+def features(store: EventStore, split: str) -> np.ndarray:
+    """Of each sample: how often the candidate's category occurs in the history, how long the history is; how recently
+    the category occurred, and how often training clicked what has the same category after the same last one."""
+    scores = rule_scores(store, split)
+    rates = _pair_rates(store, "train")
+    samples = store.samples[split]
+    some = samples.end > store.user_offsets[samples.user]
+    last = np.zeros(len(samples), dtype=int)
+    last[some] = store.events["category"][samples.end[some] - 1]
+    pairs = rates[last, samples.static["category"]]
+    return np.column_stack([scores[COUNT], store.history_lengths(split), scores[RECENCY], pairs])
+
+
+ORDER_BLIND, ORDER_AWARE = [0, 1], [0, 1, 2, 3]
+
+
+def test_what_learns_from_order_passes_what_counts_and_neither_passes_the_oracle(larger_store: EventStore) -> None:
+    blind, aware = (learned_auc(larger_store, columns, 10_000) for columns in (ORDER_BLIND, ORDER_AWARE))
+    oracle = oracle_auc(larger_store, "validation")
+    assert oracle is not None
+    assert blind + 0.02 < aware < oracle
+
+
+def test_with_more_data_a_model_rises_towards_the_oracle(larger_store: EventStore) -> None:
+    aucs = [learned_auc(larger_store, ORDER_AWARE[:3], rows) for rows in (60, 600, 10_000)]
+    oracle = oracle_auc(larger_store, "validation")
+    assert oracle is not None
+    assert aucs[0] + 0.01 < aucs[1] < aucs[2] < oracle
+
+
+def test_earlier_views_give_every_sample_a_full_history(root: Path) -> None:
+    store = prepare(synthetic(views_before=10, days_before=5), root)
+    for split in SPLITS:
+        assert (store.history_lengths(split) == 10).all()
+
+
+def test_users_are_simulated_in_blocks_and_the_numbers_of_rows_stay_exact(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data.synthetic._USERS_AT_ONCE", 7)
+    parts = list(synthetic().parts())
+    assert len(parts) == 9
+    users = [set(part.impressions["user"].to_list()) | set(part.events["user"].to_list()) for part in parts]
+    assert all(not one & other for n, one in enumerate(users) for other in users[:n])
+    store = prepare(synthetic(), root)
+    assert store.manifest["counts"]["samples"] == {"train": 700, "validation": 200, "test": 200}

@@ -10,16 +10,24 @@ import pytest
 from data.defects import Defects
 from data.errors import DataError
 from data.inspection import split_facts
+from data.next_click import TASKS
 from data.prepare import prepare
+from data.schema import FIRST_ID
 from data.store import SPLITS, EventStore
-from data.user_behavior import read_log
+from data.text import TextFile
+from data.user_behavior import BEHAVIOURS, COLUMNS, read_log
 from tests.data.logs import ANCHOR, END, OTHER, START, Row, needs_real_log, user_behavior, write_rows
 
 GOOD: list[Row] = [(1, 10, 5, "pv", START), (1, 11, 5, "buy", START + 9)]
 
 
-def read(path: Path, rows: list[Row | str]) -> tuple[pl.DataFrame, Defects]:
-    return read_log(write_rows(path / "log.csv", rows), (START, END))
+def read(path: Path, rows: list[Row | str], size: int = 1 << 20) -> tuple[pl.DataFrame, Defects]:
+    return read_file(write_rows(path / "log.csv", rows), size)
+
+
+def read_file(path: Path, size: int = 1 << 20) -> tuple[pl.DataFrame, Defects]:
+    parts = list(read_log(TextFile(path, COLUMNS, "a log"), (START, END), size))
+    return pl.concat(events for events, *_ in parts), sum((defects for _, defects, _ in parts), Defects())
 
 
 @pytest.mark.parametrize(
@@ -37,7 +45,6 @@ def read(path: Path, rows: list[Row | str]) -> tuple[pl.DataFrame, Defects]:
         ("1,2,3,view,1511544070", "unknown behaviour"),
         (f"1,2,3,pv,{START - 1}", "time out of period"),
         (f"1,2,3,pv,{END}", "time out of period"),
-        (f"1,10,5,pv,{START}", "repeated row"),
         ('"1,2,3,pv,1511544070', "not a number"),
     ],
 )
@@ -57,16 +64,49 @@ def test_the_first_and_the_last_second_of_the_period_count(tmp_path: Path) -> No
 def test_windows_line_ends_and_a_byte_order_mark_are_no_defects(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_bytes(b"\xef\xbb\xbf" + "".join(f"{','.join(map(str, row))}\r\n" for row in GOOD).encode())
-    events, defects = read_log(path, (START, END))
+    events, defects = read_file(path)
     assert events.rows() == GOOD
     assert defects.bad == 0
 
 
-def test_an_item_in_two_categories_takes_that_of_its_earliest_row_and_is_counted(tmp_path: Path) -> None:
-    rows: list[Row | str] = [(1, 2, 70, "pv", START + 9), (2, 2, 30, "pv", START + 1), (3, 2, 70, "pv", START + 5)]
-    events, defects = read(tmp_path, rows)
-    assert events["category"].to_list() == [30, 30, 30]
-    assert defects == Defects(3, {}, {"item in two categories": 2})
+def test_the_size_of_the_blocks_that_are_read_changes_nothing(tmp_path: Path) -> None:
+    rows = [*GOOD, "", "1,2,3", (1, 12, 5, "pv", START + 3), "1,2,3,pv,1511544070,9", (2, 7, 5, "cart", START)] * 9
+    whole = read(tmp_path, rows)
+    for size in (1, 17, 100):
+        events, defects = read(tmp_path, rows, size)
+        assert events.equals(whole[0])
+        assert defects == whole[1]
+
+
+def test_a_repeated_row_is_left_out_and_counted(tmp_path: Path, root: Path) -> None:
+    path = write_rows(tmp_path / "log.csv", [*ANCHOR, *OTHER, ANCHOR[1], OTHER[0], ANCHOR[1]])
+    store = prepare(user_behavior(path, max_bad_fraction=0.5), root)
+    assert store.defects == Defects(10, {"repeated row": 3}, {})
+    assert len(store.time) == 7
+
+
+def test_an_item_in_two_categories_takes_that_of_its_earliest_row_and_is_counted(tmp_path: Path, root: Path) -> None:
+    rows: list[Row] = [(1, 2, 70, "pv", START + 9), (2, 2, 30, "pv", START + 1), (3, 2, 70, "pv", START + 5)]
+    path = write_rows(tmp_path / "log.csv", [*ANCHOR, *OTHER, *rows])
+    store = prepare(user_behavior(path, max_bad_fraction=0.5), root)
+    assert store.defects == Defects(10, {}, {"item in two categories": 2})
+    items, categories = store.vocabulary("item").tolist(), store.vocabulary("category").tolist()
+    mine = store.events["item"] == items.index(2) + FIRST_ID
+    assert store.events["category"][mine].tolist() == [categories.index(30) + FIRST_ID] * 3
+    assert 70 not in categories
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_memory_changes_how_the_log_is_prepared_but_no_byte_of_the_store(tmp_path: Path, task: str) -> None:
+    rows = [(n * 7 % 23, n % 31, n % 31 % 5, BEHAVIOURS[n % 3 % 2 * 3], START + n * 3671) for n in range(200)]
+    path = write_rows(tmp_path / "log.csv", [*ANCHOR, *OTHER, *rows])
+    stores = [
+        prepare(user_behavior(path, task=task, memory_gb=memory_gb), tmp_path / str(memory_gb))
+        for memory_gb in (1, 3e-6)
+    ]
+    assert stores[0].data_hash == stores[1].data_hash
+    for name in stores[0].manifest["files"]:
+        assert (stores[0].folder / name).read_bytes() == (stores[1].folder / name).read_bytes()
 
 
 def test_more_bad_rows_than_allowed_are_refused_with_the_counts(tmp_path: Path, root: Path) -> None:

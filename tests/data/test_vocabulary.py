@@ -1,16 +1,18 @@
 from __future__ import annotations
 
-import numpy as np
 import polars as pl
 import pytest
 
 from data.errors import DataError
 from data.schema import FIRST_ID, UNKNOWN
-from data.vocabulary import Vocabulary, check_min_count
+from data.vocabulary import ValueCounts, Vocabulary, check_min_count
 
 
 def build(values: list, counted: list[bool], min_count: int = 1) -> Vocabulary:
-    return Vocabulary.build([(pl.Series(values), np.array(counted))], min_count)
+    counts = ValueCounts()
+    for start in range(0, len(values), 2):  # in pieces
+        counts.add(pl.Series(values[start : start + 2]), pl.Series(counted[start : start + 2]))
+    return counts.build(min_count)
 
 
 def test_values_that_training_knows_come_first_by_descending_count() -> None:
@@ -39,6 +41,21 @@ def test_a_missing_value_is_unknown() -> None:
 def test_values_read_back_from_codes() -> None:
     vocabulary = build(["pv", "buy", "pv"], [True] * 3)
     assert vocabulary.to_numpy()[vocabulary.encode(pl.Series(["buy"])) - FIRST_ID].tolist() == ["buy"]
+
+
+@pytest.mark.parametrize("far", [1, 2, 10**12])
+def test_numbers_far_apart_are_encoded_as_those_close_together(far: int) -> None:
+    raw = [3, far + 5, None, 3, -far]
+    codes = build(raw, [True] * 5).encode(pl.Series([*raw, far + 6, -far - 1]))
+    assert codes.tolist() == [FIRST_ID, FIRST_ID + 2, UNKNOWN, FIRST_ID, FIRST_ID + 1, UNKNOWN, UNKNOWN]
+
+
+def test_occurrences_are_those_of_the_whole_log() -> None:
+    assert build([7, 7, 8], [True, False, False]).occurrences.tolist() == [2, 1]
+
+
+def test_nothing_makes_a_vocabulary_of_reserved_ids_alone() -> None:
+    assert ValueCounts().build().rows == FIRST_ID
 
 
 @pytest.mark.parametrize(("counts", "said"), [({"colour": 2}, "colour"), ({"item": 0}, "item is 0")])

@@ -1,0 +1,320 @@
+"""Anyone's own log, CSV or Parquet, its columns named in the config: a new data set needs no code.
+
+With a label column each row is an impression, and the task is to predict its click. Without one, each row is something
+that a user did, and the task is to tell the next item from negatives. With a second file of samples, exactly its rows
+are trained on and scored, each with the history of the user's events strictly before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from data.defects import Defects, sifted, with_kinds
+from data.errors import DataError
+from data.impressions import write_impressions
+from data.layout import MOMENTS, Layout, Periods
+from data.local_time import FARTHEST
+from data.next_click import TASKS, Protocol, write_next_click
+from data.parquet import ParquetFile
+from data.pieces import Pieces, block_bytes
+from data.progress import Progress, between
+from data.raw_log import OwnFields, RawLog
+from data.source import Contents, content_of, refuse_below, refuse_others, required_file, settings_of, split_times
+from data.store import SPLITS
+from data.text import TextFile, decimal, line_defect
+from data.vocabulary import check_min_count
+from data.writer import StoreWriter
+
+ROLES = ("user", "item", "time", "category", "behaviour", "label")
+SAMPLE_ROLES = ("user", "item", "category", "time", "label", "split")
+HISTORIES = ("positives", "all")
+SECONDS, MILLISECONDS = "seconds", "milliseconds"
+_SPLITS = {"train": 0, "val": 1, "validation": 1, "valid": 1, "test": 2}
+_RESERVED = ("split", "probability", "kind", *MOMENTS, "gap")
+_HOUR = 3600
+
+
+@dataclass(frozen=True)
+class EventLogFile:
+    """The files and the protocol by which they become samples; see ``conf/data/event_log.yaml`` for each setting."""
+
+    path: str | None
+    samples_path: str | None
+    columns: Mapping[str, str | None]
+    sample_columns: Mapping[str, str | None]
+    user_fields: Sequence[str]
+    item_fields: Sequence[str]
+    separator: str
+    time_format: str
+    positive_from: float
+    history: str
+    task: str
+    view: str | None
+    purchase: str | None
+    length: int
+    negatives: int
+    utc_offset_hours: float
+    validation_start: str | None
+    test_start: str | None
+    validation_share: float
+    test_share: float
+    min_count: Mapping[str, int]
+    max_bad_fraction: float
+    memory_gb: float
+    seed: int
+
+    name = "event_log"
+
+    def __post_init__(self) -> None:
+        refuse_below(self, length=1, negatives=1, max_bad_fraction=0, memory_gb=0, seed=0)
+        refuse_others("task", self.task, TASKS)
+        refuse_others("history", self.history, HISTORIES)
+        self._check_columns()
+        check_min_count(self.min_count, self._layout.tables)
+        if (self.validation_start is None) != (self.test_start is None):
+            raise DataError("data.validation_start and data.test_start: set both, or none to split by shares")
+        if self.task == "buy" and (self.view is None or self.purchase is None or not self._has("behaviour")):
+            raise DataError("data.task=buy needs data.columns.behaviour, data.view and data.purchase")
+
+    def _check_columns(self) -> None:
+        for role in ("user", "item", "time"):
+            if not self._has(role):
+                raise DataError(f"data.columns.{role} is not set: expected the name of a column")
+        unknown = [role for role in self.columns if role not in ROLES]
+        if unknown:
+            raise DataError(f"data.columns.{unknown[0]}: no such role; roles are {', '.join(ROLES)}")
+        unknown = [role for role in self.sample_columns if role not in SAMPLE_ROLES]
+        if unknown:
+            raise DataError(f"data.sample_columns.{unknown[0]}: no such role; roles are {', '.join(SAMPLE_ROLES)}")
+        for key in ("user_fields", "item_fields"):
+            for field in getattr(self, key):
+                if field in (*ROLES, *_RESERVED):
+                    raise DataError(f"data.{key}: {field!r} is the name of something else; rename the column")
+
+    def _has(self, role: str) -> bool:
+        return self.columns.get(role) is not None
+
+    @cached_property
+    def _of_item(self) -> tuple[str, ...]:
+        return (*(("category",) if self._has("category") else ()), *self.item_fields)
+
+    @cached_property
+    def _layout(self) -> Layout:
+        behaviour = ("behaviour",) if self._has("behaviour") else ()
+        return Layout(
+            events=("item", *self._of_item, *behaviour),
+            static=("user", *self.user_fields, "item", *self._of_item, *MOMENTS),
+            length=self.length,
+        )
+
+    @cached_property
+    def _file(self) -> Path:
+        return required_file(self.path, "data.path", "a log, CSV or Parquet")
+
+    @cached_property
+    def _sample_file(self) -> Path | None:
+        if self.samples_path is None:
+            return None
+        return required_file(self.samples_path, "data.samples_path", "a file of samples, CSV or Parquet")
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Settings that change the store, and the files' hashes."""
+        files = [self._file, *([self._sample_file] if self._sample_file else [])]
+        return {"settings": settings_of(self), "inputs": [content_of(file) for file in files]}
+
+    def build(self, writer: StoreWriter, progress: Progress) -> Contents:
+        """Reads the files and writes their store; DataError if they are not such files or too much of one is bad."""
+        with writer.workspace() as folder:
+            rows = Pieces(folder / "rows")
+            defects = Defects()
+            for frame, found, share in self._rows():
+                between(progress, 0.0, 0.3)("reading", share)
+                rows.append(frame)
+                defects += found
+            defects.refuse_if_too_many(str(self.path), self.max_bad_fraction)
+            later, write = between(progress, 0.3, 0.5), between(progress, 0.5, 1.0)
+            if self._sample_file is not None:
+                return self._build_given(writer, folder, rows, defects, later, write)
+            periods = self._periods(rows)
+            if self._has("label"):
+                return self._build_labelled(writer, folder, rows, periods, defects, later, write)
+            return self._build_next_click(writer, folder, rows, periods, defects, later, write)
+
+    def _build_next_click(
+        self,
+        writer: StoreWriter,
+        folder: Path,
+        rows: Pieces,
+        periods: Periods,
+        defects: Defects,
+        progress: Progress,
+        write: Progress,
+    ) -> Contents:
+        own = [OwnFields("item", self._of_item)]
+        if self.user_fields:
+            own.append(OwnFields("user", self.user_fields))
+        log = RawLog(folder, self._layout, periods.validation, own)
+        for number, frame in enumerate(rows):
+            progress("counting", number / len(rows))
+            log.add_events(frame)
+        protocol = Protocol(
+            task=self.task,
+            periods=periods,
+            negatives=self.negatives,
+            view=self.view,
+            purchase=self.purchase,
+            min_count=self.min_count,
+            seed=self.seed,
+        )
+        return write_next_click(writer, log, folder, protocol, self.memory_gb, defects, write)
+
+    def _build_labelled(
+        self,
+        writer: StoreWriter,
+        folder: Path,
+        rows: Pieces,
+        periods: Periods,
+        defects: Defects,
+        progress: Progress,
+        write: Progress,
+    ) -> Contents:
+        log = RawLog(folder, self._layout, periods.validation)
+        for number, frame in enumerate(rows):
+            progress("counting", number / len(rows))
+            log.add_samples(frame.with_columns(periods.moments()))
+            log.add_events(frame if self.history == "all" else frame.filter(pl.col("label") == 1))
+        return self._write(writer, log, folder, periods, defects, write)
+
+    def _build_given(
+        self, writer: StoreWriter, folder: Path, rows: Pieces, defects: Defects, progress: Progress, write: Progress
+    ) -> Contents:
+        samples = Pieces(folder / "given")
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
+        for frame, found, _ in self._given_rows():
+            defects += found
+            samples.append(frame)
+            spans = frame.group_by("split").agg(low=pl.col("time").min(), high=pl.col("time").max())
+            for split, low, high in spans.iter_rows():
+                first[split] = min(low, first.get(split, low))
+                last[split] = max(high, last.get(split, high))
+        if len(first) < len(SPLITS):
+            missing = next(name for number, name in enumerate(SPLITS) if number not in first)
+            raise DataError(f"data.samples_path={self.samples_path} has no row of split {missing}")
+        begins = min(first[1], first[2])
+        if last[0] >= begins:
+            raise DataError(
+                f"data.samples_path={self.samples_path}: a row of split train is from {last[0]}, the first of "
+                f"validation and test from {begins}; expected training to end before"
+            )
+        periods = Periods(begins, first[2] if last[1] < first[2] else begins, self.utc_offset_hours)
+        # What the file of samples says about its rows stands; the rest is told by the events.
+        said = [name for name in self._of_item if name == "category" and self.sample_columns.get(name) is not None]
+        told = [name for name in self._of_item if name not in said]
+        own = [OwnFields(o, fields) for o, fields in (("user", self.user_fields), ("item", told)) if fields]
+        log = RawLog(folder, self._layout, begins, own)
+        for number, frame in enumerate(rows):
+            progress("counting", number / (len(rows) + len(samples)))
+            log.add_events(frame)
+        for frame in samples:
+            log.add_samples(frame.with_columns(periods.moments()), frame["split"] == 0)
+        return self._write(writer, log, folder, periods, defects, write)
+
+    def _write(
+        self, writer: StoreWriter, log: RawLog, folder: Path, periods: Periods, defects: Defects, progress: Progress
+    ) -> Contents:
+        return write_impressions(
+            writer,
+            log,
+            folder,
+            periods=periods,
+            min_count=self.min_count,
+            memory_gb=self.memory_gb,
+            defects=defects,
+            progress=progress,
+        )
+
+    def _rows(self) -> Iterator[tuple[pl.DataFrame, Defects, float]]:
+        """Usable rows of the log, what was wrong with the others, and the share of the file that is read."""
+        roles = {role: column for role in ROLES if (column := self.columns.get(role)) is not None}
+        if self._sample_file is not None:
+            roles.pop("label", None)
+        extra = {name: name for name in (*self.user_fields, *self.item_fields)}
+        yield from self._typed(self._file, {**roles, **extra})
+
+    def _given_rows(self) -> Iterator[tuple[pl.DataFrame, Defects, float]]:
+        assert self._sample_file is not None
+        roles = {role: column for role in SAMPLE_ROLES if (column := self.sample_columns.get(role)) is not None}
+        absent = [role for role in SAMPLE_ROLES if role not in roles and role != "category"]
+        if absent:
+            raise DataError(f"data.sample_columns.{absent[0]} is not set: expected the name of a column")
+        if not self._has("category"):
+            roles.pop("category", None)
+        yield from self._typed(self._sample_file, roles)
+
+    def _typed(self, path: Path, columns: Mapping[str, str]) -> Iterator[tuple[pl.DataFrame, Defects, float]]:
+        """Rows of a file, its ``columns`` (role -> column of the file) read as what they are."""
+        names = tuple(dict.fromkeys(columns.values()))
+        file = _file(path, names, self.separator)
+        file.check()
+        needed = [role for role in ("user", "item", "time", "label", "split") if role in columns]
+        for lines, share in file.frames(block_bytes(self.memory_gb)):
+            named = lines.select(*(pl.col(column).alias(role) for role, column in columns.items()), pl.last())
+            kind = line_defect(needed, [decimal("label")] if "label" in columns else [])
+            typed = named.with_columns(kind=kind, time=self._time())
+            time = pl.col("time")
+            typed = with_kinds(typed, {"not a time": time.is_null(), "time out of range": time.abs() > FARTHEST})
+            if "split" in columns:
+                typed = typed.with_columns(split=pl.col("split").replace_strict(_SPLITS, default=None))
+                typed = with_kinds(typed, {"unknown split": pl.col("split").is_null()})
+            if "label" in columns:
+                clicked = (decimal("label") >= self.positive_from).cast(pl.UInt8)
+                typed = typed.with_columns(clicked.alias("label"))
+            rows, defects = sifted(typed.select(*columns, "kind"))
+            yield rows, defects, share
+
+    def _time(self) -> pl.Expr:
+        """Unix seconds of the column time, null where it is none."""
+        if self.time_format == SECONDS:
+            return decimal("time").floor().cast(pl.Int64, strict=False)
+        if self.time_format == MILLISECONDS:
+            return (decimal("time") / 1000).floor().cast(pl.Int64, strict=False)
+        local = pl.col("time").str.to_datetime(self.time_format, strict=False, time_unit="us")
+        return local.dt.epoch("s") - int(self.utc_offset_hours * 3600)
+
+    def _periods(self, rows: Pieces) -> Periods:
+        """The dates of the config, or else the hours at which the wanted shares of the rows begin."""
+        if self.validation_start is not None and self.test_start is not None:
+            validation, test = split_times(self, "validation_start", "test_start")
+            return Periods(validation, test, self.utc_offset_hours)
+        hours = (
+            pl.concat([frame.group_by(hour=pl.col("time") // _HOUR).agg(rows=pl.len()) for frame in rows])
+            .group_by("hour")
+            .agg(pl.col("rows").sum())
+            .sort("hour")
+        )
+        begun = np.cumsum(hours["rows"].to_numpy()) / hours["rows"].sum()
+        late = [1 - self.validation_share - self.test_share, 1 - self.test_share]
+        places = [min(int(np.searchsorted(begun, share)) + 1, len(hours) - 1) for share in late]
+        if not 0 < places[0] < places[1]:
+            raise DataError(
+                f"{self.path}: its {len(hours)} hours cannot be split into shares by time; set data.validation_start "
+                "and data.test_start"
+            )
+        validation, test = (int(hours["hour"][place]) * _HOUR for place in places)
+        return Periods(validation, test, self.utc_offset_hours)
+
+
+def _file(path: Path, columns: Sequence[str], separator: str) -> TextFile | ParquetFile:
+    """A log that is told by its ending, and read as text unless that is Parquet's."""
+    expected = f"the columns {', '.join(columns)} (data.columns)"
+    if path.suffix.lower() in (".parquet", ".pq"):
+        return ParquetFile(path, columns, expected)
+    return TextFile(path, columns, f"{expected}, named in the first line", separator, header=True, quotes=True)

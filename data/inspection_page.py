@@ -1,0 +1,140 @@
+"""What is in a prepared store, as plots in one HTML file that needs no network."""
+
+from __future__ import annotations
+
+import html
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.errors import DataError
+from data.inspection import split_facts
+from data.rules import rule_aucs
+from data.schema import FIRST_ID
+from data.store import SPLITS, EventStore
+
+_BARS = 60  # of a histogram over time, at most
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+<style>body {{ font-family: system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }}</style>
+<script>{plotly}</script>
+</head>
+<body>
+<h1>{title}</h1>
+<p>{subtitle}</p>
+{plots}
+</body>
+</html>
+"""
+
+
+def write_page(store: EventStore, path: Path) -> None:
+    """Writes the page of a store; DataError if it cannot be written."""
+    from plotly.offline import get_plotlyjs
+
+    figures = [
+        _samples_over_time(store),
+        _click_rates(store),
+        _history_lengths(store),
+        _cold_starts(store),
+        _popularity(store),
+        _rules(store),
+    ]
+    plots = (
+        figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"plot{number}")
+        for number, figure in enumerate(figures)
+    )
+    counts = store.manifest["counts"]
+    page = _PAGE.format(
+        title=html.escape(store.folder.name),
+        subtitle=html.escape(f"{counts['events']:,} events; data hash {store.data_hash}; {store.defects}"),
+        plotly=get_plotlyjs(),
+        plots="\n".join(plots),
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as aside:
+            whole = Path(aside) / path.name
+            whole.write_text(page, encoding="utf-8")
+            whole.replace(path)
+    except OSError as error:
+        raise DataError(f"--html {path}: cannot be written: {error.strerror}") from None
+
+
+def _figure(title: str, traces: list[Any], x: str, y: str, **layout: Any) -> Any:
+    from plotly.graph_objects import Figure
+
+    figure = Figure(traces)
+    figure.update_layout(title=title, xaxis_title=x, yaxis_title=y, template="plotly_white", **layout)
+    return figure
+
+
+def _bar(name: str, x: Any, y: Any) -> Any:
+    from plotly.graph_objects import Bar
+
+    return Bar(name=name, x=list(x), y=list(y))
+
+
+def _samples_over_time(store: EventStore) -> Any:
+    times = [store.samples[split].time for split in SPLITS]
+    edges = np.linspace(min(t.min() for t in times), max(t.max() for t in times) + 1, _BARS + 1)
+    middle = ((edges[:-1] + edges[1:]) / 2 * 1000).astype("int64").astype("datetime64[ms]").astype(str)
+    traces = [_bar(split, middle, np.histogram(time, edges)[0]) for split, time in zip(SPLITS, times, strict=True)]
+    return _figure("Samples over time", traces, "time, UTC", "samples", barmode="stack")
+
+
+def _click_rates(store: EventStore) -> Any:
+    rates = [split_facts(store, split).click_rate for split in SPLITS]
+    return _figure("Click rate", [_bar("click rate", SPLITS, rates)], "split", "clicks a sample")
+
+
+def _history_lengths(store: EventStore) -> Any:
+    longest = store.schema.length
+    traces = []
+    for split in SPLITS:
+        counts = np.bincount(store.history_lengths(split), minlength=longest + 1)
+        traces.append(_bar(split, range(longest + 1), counts / counts.sum()))
+    return _figure("History lengths", traces, "events before the sample", "share of samples", barmode="group")
+
+
+def _cold_starts(store: EventStore) -> Any:
+    facts = {split: split_facts(store, split) for split in SPLITS[1:]}
+    traces = [
+        _bar(f"{split}, {kind}", fact.unseen, [shares[number] for shares in fact.unseen.values()])
+        for split, fact in facts.items()
+        for number, kind in enumerate(("positives", "negatives"))
+    ]
+    return _figure("Values that training has never seen", traces, "field", "share of samples", barmode="group")
+
+
+def _popularity(store: EventStore) -> Any:
+    from plotly.graph_objects import Scatter
+
+    traces = []
+    for field in store.schema.static:
+        counts = np.sort(np.bincount(store.samples["train"].static[field.name])[FIRST_ID:])[::-1]
+        ranks = np.unique(np.geomspace(1, max(1, len(counts)), 200).astype(int))
+        ranks = ranks[ranks <= len(counts)]
+        traces.append(Scatter(name=field.name, x=ranks.tolist(), y=counts[ranks - 1].tolist(), mode="lines"))
+    figure = _figure("Popularity in training", traces, "rank", "samples")
+    figure.update_xaxes(type="log")
+    figure.update_yaxes(type="log")
+    return figure
+
+
+def _rules(store: EventStore) -> Any:
+    splits = ("validation", "test")
+    aucs = rule_aucs(store, splits)
+    oracle = {split: split_facts(store, split).oracle for split in splits}
+    if oracle["validation"] is not None:
+        aucs["oracle"] = {split: value for split, value in oracle.items() if value is not None}
+    traces = [_bar(split, aucs, [by_split[split] for by_split in aucs.values()]) for split in splits]
+    figure = _figure("AUC of trivial rules", traces, "rule", "AUC", barmode="group")
+    figure.add_hline(y=0.5, line_dash="dot")
+    return figure

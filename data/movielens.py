@@ -1,0 +1,141 @@
+"""MovieLens in atomic files: ratings, items with genres, users with age, gender and occupation.
+
+A rating is an impression, clicked if it is high enough; the history holds all earlier ratings of the user, with their
+values. The whole list of an item's genres is its category.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from data.defects import Defects, sifted, with_kinds
+from data.errors import DataError
+from data.impressions import write_impressions
+from data.layout import Layout, Periods
+from data.local_time import FARTHEST
+from data.pieces import block_bytes
+from data.progress import Progress, between
+from data.raw_log import RawLog
+from data.source import Contents, content_of, refuse_below, required_file, settings_of, split_times
+from data.text import MORE, TextFile, decimal, line_defect, number
+from data.vocabulary import check_min_count
+from data.writer import StoreWriter
+
+_YEARS = 10  # of an age bucket
+_RATINGS = {"user_id:token": "user", "item_id:token": "item", "rating:float": "rating", "timestamp:float": "time"}
+_ITEMS = {"item_id:token": "item", "class:token_seq": "category"}
+_USERS = {"user_id:token": "user", "age:token": "age", "gender:token": "gender", "occupation:token": "occupation"}
+_EVENTS = ("item", "category", "rating")
+_STATIC = ("user", "item", "category", "age", "gender", "occupation", "hour", "weekday")
+
+
+@dataclass(frozen=True)
+class MovieLens:
+    """The files and the protocol by which they become samples; see ``conf/data/movielens.yaml`` for each setting."""
+
+    path: str | None
+    length: int
+    click_rating: float
+    utc_offset_hours: float
+    validation_start: str
+    test_start: str
+    min_count: Mapping[str, int]
+    max_bad_fraction: float
+    memory_gb: float
+    seed: int
+
+    name = "movielens"
+
+    def __post_init__(self) -> None:
+        refuse_below(self, length=1, max_bad_fraction=0, memory_gb=0, seed=0)
+        check_min_count(self.min_count, self._layout.tables)
+        split_times(self, "validation_start", "test_start")
+
+    @property
+    def _layout(self) -> Layout:
+        return Layout(_EVENTS, _STATIC, self.length)
+
+    @cached_property
+    def _files(self) -> tuple[TextFile, TextFile, TextFile]:
+        """Ratings, items and users; the other two lie beside the ratings and end in .item and .user."""
+        ratings = required_file(self.path, "data.path", "the ratings in an atomic file, such as ml-100k.inter")
+        others = (ratings.with_suffix(".item"), ratings.with_suffix(".user"))
+        for other in others:
+            if not other.is_file():
+                raise DataError(f"data.path={self.path}: {other.name} must lie beside it, and does not")
+        paths = zip((ratings, *others), (_RATINGS, _ITEMS, _USERS), strict=True)
+        return tuple(_atomic(path, columns) for path, columns in paths)  # type: ignore[return-value]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Settings that change the store, and the three files' hashes."""
+        return {"settings": settings_of(self), "inputs": [content_of(text.path) for text in self._files]}
+
+    def build(self, writer: StoreWriter, progress: Progress) -> Contents:
+        """Reads the files and writes their store; DataError if they are not such files or too much of one is bad."""
+        ratings, *_ = self._files
+        for text in self._files:
+            text.check()
+        validation, test = split_times(self, "validation_start", "test_start")
+        periods = Periods(validation, test, self.utc_offset_hours)
+        items, users, defects = self._properties()
+        with writer.workspace() as folder:
+            log = RawLog(folder, self._layout, periods.validation)
+            for rows, found, share in self._ratings(ratings):
+                between(progress, 0.0, 0.5)("reading", share)
+                known = rows.join(items, on="item", how="left").join(users, on="user", how="left")
+                lacking = {"item without genres": "category", "user without a profile": "gender"}
+                unknown = {kind: int(known[column].is_null().sum()) for kind, column in lacking.items()}
+                defects += found + Defects(incomplete=unknown)
+                log.add_events(known.select("user", "time", *_EVENTS))
+                label = (pl.col("rating") >= self.click_rating).cast(pl.UInt8).alias("label")
+                log.add_samples(known.with_columns(label, *periods.moments()).drop("rating"))
+            defects.refuse_if_too_many(str(self.path), self.max_bad_fraction)
+            return write_impressions(
+                writer,
+                log,
+                folder,
+                periods=periods,
+                min_count=self.min_count,
+                memory_gb=self.memory_gb,
+                defects=defects,
+                progress=between(progress, 0.5, 1.0),
+            )
+
+    def _ratings(self, text: TextFile) -> Iterator[tuple[pl.DataFrame, Defects, float]]:
+        for lines, share in text.frames(block_bytes(self.memory_gb)):
+            named = lines.rename(_RATINGS)
+            columns = [number("user"), number("item"), decimal("time").floor().cast(pl.Int64), decimal("rating")]
+            typed = named.select(*columns, kind=line_defect(tuple(_RATINGS.values()), columns))
+            far = {"time out of range": pl.col("time").abs() > FARTHEST}
+            yield *sifted(with_kinds(typed, far)), share
+
+    def _properties(self) -> tuple[pl.DataFrame, pl.DataFrame, Defects]:
+        """Items with their category, users with age bucket, gender and occupation, and what is wrong with the lines."""
+        _, item_file, user_file = self._files
+        items, bad_items = _read(item_file, _ITEMS, "item")
+        users, bad_users = _read(user_file, _USERS, "user")
+        age = pl.col("age").cast(pl.Int64, strict=False) // _YEARS * _YEARS
+        return items, users.with_columns(age), bad_items + bad_users
+
+
+def _atomic(path: Path, columns: Mapping[str, str]) -> TextFile:
+    expected = f"tab-separated columns {', '.join(columns)} with a header"
+    return TextFile(path, tuple(columns), expected, separator="\t", header=True)
+
+
+def _read(text: TextFile, columns: Mapping[str, str], key: str) -> tuple[pl.DataFrame, Defects]:
+    """All rows of a small file, the first of each key; its lines are not among those that the defects count."""
+    frames = [lines for lines, _ in text.frames(1 << 24)]
+    if not frames:
+        raise DataError(f"{text.path}: no usable row; expected {text.expected}")
+    lines = pl.concat(frames).rename(columns).with_columns(kind=line_defect((key,), [number(key)]))
+    rows, defects = sifted(lines.with_columns(number(key)).drop(MORE))
+    unique = rows.unique(key, keep="first", maintain_order=True)
+    dropped = {**defects.dropped, f"{key} described twice": len(rows) - len(unique)}
+    return unique, Defects(dropped={kind: count for kind, count in dropped.items() if count})

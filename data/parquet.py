@@ -1,0 +1,63 @@
+"""Columns of a Parquet file in slices that fit in memory, in the shape in which ``TextFile`` gives lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import polars as pl
+
+from data.errors import DataError
+from data.text import MORE
+
+T = TypeVar("T")
+
+_BYTES_OF_A_ROW = 64  # as text
+
+
+@dataclass(frozen=True)
+class ParquetFile:
+    """A Parquet file that must have some columns and may have others."""
+
+    path: Path
+    columns: Sequence[str]
+    expected: str
+
+    def check(self) -> None:
+        """DataError for what is no Parquet file, or lacks a column."""
+        names = self._tried(lambda: pl.read_parquet_schema(self.path))
+        absent = [name for name in self.columns if name not in names]
+        if absent:
+            raise DataError(
+                f"{self.path} has no column {absent[0]!r}, it has {', '.join(names)}; expected {self.expected}"
+            )
+
+    def frames(self, block_bytes: int) -> Iterator[tuple[pl.DataFrame, float]]:
+        """Slices of rows and the share of the file that is read: the columns as text, and an empty ``MORE``."""
+        rows = max(1, block_bytes // _BYTES_OF_A_ROW)
+        file = pl.scan_parquet(self.path).select(self.columns)
+        total = self._tried(file.select(pl.len()).collect).item()
+        for start in range(0, total, rows):
+            part = self._tried(file.slice(start, rows).collect)
+            text = part.with_columns(_as_text(part[name]).replace("", None) for name in self.columns)
+            yield text.with_columns(pl.lit(None, pl.String).alias(MORE)), min(1.0, (start + rows) / total)
+
+    def _tried(self, read: Callable[[], T]) -> T:
+        try:
+            return read()
+        except (pl.exceptions.PolarsError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"{self.path} cannot be read: {reason}; expected {self.expected}") from None
+
+
+def _as_text(column: pl.Series) -> pl.Series:
+    """Text of a column; a moment becomes unix seconds."""
+    if column.dtype == pl.Date:
+        column = column.cast(pl.Datetime)
+    if isinstance(column.dtype, pl.Datetime):
+        column = column.dt.epoch("s")
+    if column.dtype == pl.Boolean:
+        column = column.cast(pl.Int8)
+    return column.cast(pl.String)

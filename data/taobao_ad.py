@@ -1,0 +1,223 @@
+"""Ali Display Ad Click from its raw files: impressions with their clicks, ads, user profiles, behaviours.
+
+Days 1 to 7 train; day 8 is split into validation and test by a hash of the user, so that the day that is tested on is
+not the one that is tuned on. (The public benchmark TaobaoAd_x1 tests on all of day 8 and stops early on it.) A history
+comes from the behaviour log, or, where that file is absent, from the user's earlier clicks on ads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from data.defects import Defects, sifted, with_kinds
+from data.errors import DataError
+from data.impressions import write_impressions
+from data.layout import MOMENTS, Layout, Periods
+from data.pieces import block_bytes
+from data.progress import Progress, between
+from data.raw_log import RawLog
+from data.source import Contents, content_of, refuse_below, settings_of, split_times
+from data.streams import draws, stream_seed
+from data.text import TextFile, decimal, line_defect, number
+from data.vocabulary import check_min_count
+from data.writer import StoreWriter
+
+PROFILE = (
+    "cms_segid", "cms_group_id", "gender", "age_level", "pvalue_level", "shopping_level", "occupation", "city_level",
+)  # fmt: skip
+AD = ("category", "campaign", "customer", "brand", "price")
+STATIC = ("user", *PROFILE, "item", *AD, "position")
+BEHAVIOURS = ("pv", "cart", "fav", "buy")
+
+_IMPRESSIONS = {
+    "user": "user", "time_stamp": "time", "adgroup_id": "item", "pid": "position", "nonclk": "skipped", "clk": "label",
+}  # fmt: skip
+_ADS = {
+    "adgroup_id": "item", "cate_id": "category", "campaign_id": "campaign", "customer": "customer", "brand": "brand",
+    "price": "price",
+}  # fmt: skip
+_USERS = {
+    "userid": "user", "cms_segid": "cms_segid", "cms_group_id": "cms_group_id", "final_gender_code": "gender",
+    "age_level": "age_level", "pvalue_level": "pvalue_level", "shopping_level": "shopping_level",
+    "occupation": "occupation", "new_user_class_level": "city_level",
+}  # fmt: skip
+_BEHAVIOUR = {"user": "user", "time_stamp": "time", "btag": "behaviour", "cate": "category", "brand": "brand"}
+FILES = {
+    "raw_sample.csv": _IMPRESSIONS,
+    "ad_feature.csv": _ADS,
+    "user_profile.csv": _USERS,
+    "behavior_log.csv": _BEHAVIOUR,
+}
+OPTIONAL = "behavior_log.csv"
+
+
+def price_bucket(price: pl.Expr) -> pl.Expr:
+    """Buckets of a price, two an octave, fixed beforehand: no price of a later day moves an edge."""
+    return (price.clip(0.01).log(2) * 2).floor().cast(pl.Int64)
+
+
+@dataclass(frozen=True)
+class TaobaoAd:
+    """The files and the protocol by which they become samples; see ``conf/data/taobao_ad.yaml`` for each setting."""
+
+    path: str | None
+    length: int
+    utc_offset_hours: float
+    behaviour_start: str
+    period_start: str
+    test_start: str
+    period_end: str
+    validation_share: float
+    min_count: Mapping[str, int]
+    max_bad_fraction: float
+    memory_gb: float
+    seed: int
+
+    name = "taobao_ad"
+
+    def __post_init__(self) -> None:
+        refuse_below(self, length=1, max_bad_fraction=0, memory_gb=0, seed=0)
+        if not 0 < self.validation_share < 1:
+            raise DataError(f"data.validation_share={self.validation_share}: expected a number between 0 and 1")
+        check_min_count(self.min_count, (*STATIC, *MOMENTS, "behaviour"))
+        self._times()
+
+    def _times(self) -> list[int]:
+        names = ("behaviour_start", "period_start", "test_start", "period_end")
+        return split_times(self, *names)
+
+    @cached_property
+    def _files(self) -> dict[str, TextFile]:
+        if self.path is None:
+            raise DataError(
+                f"data.path is not set: expected the folder of {', '.join(FILES)}; give it as data.path=..."
+            )
+        folder = Path(self.path).expanduser()
+        if not folder.is_dir():
+            raise DataError(f"data.path={self.path} is not a folder; expected the folder of {', '.join(FILES)}")
+        found = {name: columns for name, columns in FILES.items() if (folder / name).is_file()}
+        absent = [name for name in FILES if name not in found and name != OPTIONAL]
+        if absent:
+            raise DataError(f"data.path={self.path} has no {absent[0]}; expected the folder of {', '.join(FILES)}")
+        return {
+            name: TextFile(folder / name, tuple(columns), f"columns {','.join(columns)} with a header", header=True)
+            for name, columns in found.items()
+        }
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Settings that change the store, and the hashes of the files that are there."""
+        return {"settings": settings_of(self), "inputs": [content_of(text.path) for text in self._files.values()]}
+
+    def build(self, writer: StoreWriter, progress: Progress) -> Contents:
+        """Reads the files and writes their store; DataError if they are not such files or too much of one is bad."""
+        for text in self._files.values():
+            text.check()
+        behaviours = self._files.get(OPTIONAL)
+        *_, test, _ = self._times()
+        periods = Periods(test, test, self.utc_offset_hours)
+        events = ("category", "brand", "behaviour") if behaviours else ("item", "category", "brand")
+        with writer.workspace() as folder:
+            log = RawLog(folder, Layout(events, (*STATIC, *MOMENTS), self.length), test)
+            defects = self._read_impressions(log, periods, between(progress, 0.0, 0.2 if behaviours else 0.5))
+            if behaviours:
+                defects += self._read_behaviours(log, behaviours, between(progress, 0.2, 0.5))
+            return write_impressions(
+                writer,
+                log,
+                folder,
+                periods=periods,
+                min_count=self.min_count,
+                memory_gb=self.memory_gb,
+                defects=defects,
+                progress=between(progress, 0.5, 1.0),
+            )
+
+    def _read_impressions(self, log: RawLog, periods: Periods, progress: Progress) -> Defects:
+        text = self._files["raw_sample.csv"]
+        ads = self._properties("ad_feature.csv", "item").with_columns(price_bucket(decimal("price")))
+        users = self._properties("user_profile.csv", "user")
+        _, start, _, stop = self._times()
+        defects = Defects()
+        for rows, found, share in _impressions(text, (start, stop), block_bytes(self.memory_gb)):
+            progress("reading impressions", share)
+            known = rows.join(ads, on="item", how="left", maintain_order="left")
+            known = known.join(users, on="user", how="left", maintain_order="left")
+            lacking = {"ad without features": "price", "user without a profile": "cms_segid"}
+            defects += found + Defects(incomplete={k: int(known[c].is_null().sum()) for k, c in lacking.items()})
+            log.add_samples(known.with_columns(*periods.moments(), split=self._split(known, periods)))
+            if OPTIONAL not in self._files:
+                log.add_events(known.filter(pl.col("label") == 1).select("user", "time", *log.layout.events))
+        defects.refuse_if_too_many(str(text.path), self.max_bad_fraction)
+        return defects
+
+    def _split(self, rows: pl.DataFrame, periods: Periods) -> pl.Series:
+        """0 for training; of the last day, 1 for the users that validation has, 2 for the others."""
+        hashed = draws(stream_seed(self.seed, "split"), rows["user"].to_numpy().astype(np.uint64))
+        validates = hashed / np.float64(2**64) < self.validation_share
+        late = (rows["time"] >= periods.test).to_numpy()
+        return pl.Series(np.where(late, np.where(validates, 1, 2), 0).astype(np.int8))
+
+    def _read_behaviours(self, log: RawLog, text: TextFile, progress: Progress) -> Defects:
+        start, *_, stop = self._times()
+        defects = Defects()
+        for rows, found, share in _behaviours(text, (start, stop), block_bytes(self.memory_gb)):
+            progress("reading behaviours", share)
+            log.add_events(rows)
+            defects += found
+        defects.refuse_if_too_many(str(text.path), self.max_bad_fraction)
+        return defects
+
+    def _properties(self, name: str, key: str) -> pl.DataFrame:
+        """The rows of a smaller file, all numbers but the price, one for each key; null where a number is missing."""
+        text = self._files[name]
+        needed = {column: FILES[name][column] for column in text.columns}
+        frames = []
+        for lines, _ in text.frames(block_bytes(self.memory_gb)):
+            named = lines.rename(needed)
+            columns = [pl.col(c) if c == "price" else number(c) for c in needed.values()]
+            frames.append(sifted(named.select(*columns, kind=line_defect((key,), [number(key)])))[0])
+        if not frames:
+            raise DataError(f"{text.path}: no usable row; expected {text.expected}")
+        return pl.concat(frames).unique(key, keep="first", maintain_order=True)
+
+
+def _impressions(text: TextFile, period: tuple[int, int], size: int) -> Iterator[tuple[pl.DataFrame, Defects, float]]:
+    """Usable impressions, what was wrong with the others, and the share of the file that is read."""
+    numbers = [number(name) for name in ("user", "time", "item", "skipped", "label")]
+    for lines, share in text.frames(size):
+        named = lines.rename(_IMPRESSIONS)
+        typed = named.select(*numbers, "position", kind=line_defect(tuple(_IMPRESSIONS.values()), numbers))
+        either = (pl.col("label") + pl.col("skipped") == 1) & pl.col("label").is_in([0, 1])
+        rows, defects = sifted(with_kinds(typed, {"both or neither clicked": ~either, **_outside(period)}))
+        yield rows.with_columns(pl.col("label").cast(pl.UInt8)).drop("skipped"), defects, share
+
+
+def _behaviours(text: TextFile, period: tuple[int, int], size: int) -> Iterator[tuple[pl.DataFrame, Defects, float]]:
+    """Usable behaviours, what was wrong with the others, and the share of the file that is read.
+
+    A row that repeats another is kept: it names no item, so it may be another item of the same category and brand.
+    """
+    numbers = [number(name) for name in ("user", "time")]
+    for lines, share in text.frames(size):
+        named = lines.rename(_BEHAVIOUR)
+        known = pl.col("behaviour").is_in(BEHAVIOURS)
+        typed = named.select(
+            *numbers,
+            "behaviour",
+            number("category"),
+            number("brand"),
+            kind=line_defect(("user", "time", "behaviour", "category"), numbers),
+        )
+        rows, defects = sifted(with_kinds(typed, {"unknown behaviour": ~known, **_outside(period)}))
+        yield rows, defects, share
+
+
+def _outside(period: Sequence[int]) -> dict[str, pl.Expr]:
+    return {"time out of period": ~pl.col("time").is_between(period[0], period[1], closed="left")}

@@ -1,0 +1,176 @@
+"""Delimited text in blocks that fit in memory, every line a row: what is wrong with a line is for the reader to say."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from data.errors import DataError
+
+MORE = "<more>"  # a column of what lies behind the last expected field; null in a good line
+_HEAD = 1 << 16  # bytes that tell what kind of file it is
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_SPELLED = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
+_MAGIC = {
+    b"\x1f\x8b": "gzip-compressed (decompress it first)",
+    b"PK\x03\x04": "a zip archive (unpack it first)",
+    b"BZh": "bzip2-compressed (decompress it first)",
+    b"\xfd7zXZ": "xz-compressed (decompress it first)",
+    b"\x28\xb5\x2f\xfd": "zstd-compressed (decompress it first)",
+    b"PAR1": "a Parquet file",
+    b"\xff\xfe": "text in UTF-16 (save it as UTF-8)",
+    b"\xfe\xff": "text in UTF-16 (save it as UTF-8)",
+}
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A delimited file.
+
+    ``columns``   what its lines hold; with ``header`` the first line must name these, and may name others.
+    ``expected``  the format in words, for errors.
+    ``quotes``    whether a field may stand in double quotes; a quoted field may not hold a line break.
+    """
+
+    path: Path
+    columns: Sequence[str]
+    expected: str
+    separator: str = ","
+    header: bool = False
+    quotes: bool = False
+
+    def check(self) -> None:
+        """DataError for what cannot be such a file, told by its beginning."""
+        head = _head(self.path)
+        if not head.strip():
+            raise DataError(f"{self.path} is empty; expected {self.expected}")
+        for magic, kind in _MAGIC.items():
+            if head.startswith(magic):
+                raise DataError(f"{self.path} is {kind}; expected plain text, {self.expected}")
+        if head.count(0) > len(head) // 100:
+            raise DataError(
+                f"{self.path} is binary or in another encoding than UTF-8; expected plain text, {self.expected}"
+            )
+        lines = [line for line in head.splitlines() if line.strip()]
+        names = self._names(lines[0])
+        shown = re.sub(r"[^\x20-\x7e]", "?", lines[0][:60].decode("latin-1"))
+        absent = [name for name in self.columns if name not in names]
+        if absent:
+            raise DataError(
+                f"{self.path} has no column {absent[0]!r}: its first line begins {shown!r}; expected {self.expected}"
+            )
+        widths = sorted(self._width(line) for line in lines)
+        typical = widths[len(widths) // 2]
+        if typical != len(names):
+            raise DataError(
+                f"{self.path} has {typical} {_SPELLED.get(self.separator, repr(self.separator))}-separated "
+                f"column{'s' * (typical > 1)}; expected {len(names)}: {self.expected}; its first line begins {shown!r}"
+            )
+
+    def frames(self, block_bytes: int) -> Iterator[tuple[pl.DataFrame, float]]:
+        """Blocks of lines and the share of the file that is read: the columns as text, null where they are empty, and
+        ``MORE``. A blank line is a row of nulls; bytes that are not UTF-8 become replacement characters."""
+        size = max(1, self.path.stat().st_size)
+        done, first = 0, True
+        for block in _blocks(self.path, block_bytes):
+            done += len(block)
+            if first:
+                block = block.removeprefix(_BYTE_ORDER_MARK)
+                names = list(self.columns)
+                if self.header:
+                    line, _, block = block.partition(b"\n")
+                    names = self._names(line)
+                first = False
+            if block:
+                yield self._parse(names, block), done / size
+
+    def _names(self, line: bytes) -> list[str]:
+        if not self.header:
+            return list(self.columns)
+        text = line.removeprefix(_BYTE_ORDER_MARK).decode("utf-8", errors="replace").strip("\r\n")
+        return [name.strip().strip('"') for name in text.split(self.separator)]
+
+    def _width(self, line: bytes) -> int:
+        if self.quotes:
+            line = re.sub(rb'"[^"]*"', b"", line)
+        return line.count(self.separator.encode()) + 1
+
+    def _parse(self, names: list[str], block: bytes) -> pl.DataFrame:
+        # Numbered names in a header of our own: so the width does not hang on the block's first line.
+        header = self.separator.join(str(number) for number in range(len(names) + 1))
+        quote = '"' if self.quotes and b'"' in block else None
+        text = header.encode() + b"\n" + block
+
+        def parsed(encoding: str) -> pl.DataFrame:
+            return pl.read_csv(
+                io.BytesIO(text),
+                separator=self.separator,
+                quote_char=quote,
+                infer_schema=False,
+                encoding=encoding,
+                truncate_ragged_lines=True,
+            )
+
+        try:
+            try:
+                frame = parsed("utf8")
+            except pl.exceptions.ComputeError:  # slower: replaces what is not UTF-8
+                frame = parsed("utf8-lossy")
+        except pl.exceptions.PolarsError as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"{self.path} cannot be read: {reason}; expected {self.expected}") from None
+        frame.columns = [*names, MORE]
+        columns = [pl.when(pl.col(name) != "").then(pl.col(name)) for name in self.columns]
+        return frame.select(*columns, MORE)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
+    """A file's bytes in blocks that end where a line ends."""
+    with path.open("rb") as file:
+        while block := file.read(block_bytes):
+            yield block + file.readline()
+
+
+def number(name: str) -> pl.Expr:
+    """A column of text as whole numbers, null where it is none."""
+    return pl.col(name).cast(pl.Int64, strict=False)
+
+
+def decimal(name: str) -> pl.Expr:
+    """A column of text as numbers, null where it is none."""
+    value = pl.col(name).cast(pl.Float64, strict=False)
+    return pl.when(value.is_finite()).then(value).alias(name)
+
+
+def line_defect(needed: Sequence[str], numbers: Sequence[pl.Expr]) -> pl.Expr:
+    """The first thing that is wrong with a line of ``TextFile.frames``, or null.
+
+    ``needed``   columns that may not be empty.
+    ``numbers``  columns as they are read, null where that fails.
+    """
+    first, *others = needed
+    empty = pl.col(first).fill_null("").str.strip_chars() == ""
+    blank = pl.all_horizontal(empty, *(pl.col(name).is_null() for name in others))
+    return (
+        pl.when(blank & pl.col(MORE).is_null())
+        .then(pl.lit("blank line"))
+        .when(pl.col(MORE).is_not_null())
+        .then(pl.lit("too many fields"))
+        .when(pl.any_horizontal(pl.col(name).is_null() for name in needed))
+        .then(pl.lit("cut line"))
+        .when(pl.any_horizontal(pl.lit(False), *(column.is_null() for column in numbers)))
+        .then(pl.lit("not a number"))
+    )

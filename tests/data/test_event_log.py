@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+import gzip
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from data.defects import Defects
+from data.errors import DataError
+from data.event_log import EventLogFile
+from data.prepare import prepare
+from data.schema import FIRST_ID, UNKNOWN
+from data.store import SPLITS, EventStore
+from tests.data.logs import DAY
+
+START = 1_577_836_800  # 2020-01-01 00:00 UTC
+ROWS = pl.DataFrame(
+    [
+        {
+            "who": f"u{n % 13}",
+            "what": f"i{n * n % 17}",
+            "kind": f"c{n * n % 17 % 4}",
+            "maker": "acme, inc." if n * n % 17 % 2 else "other",
+            "age": n % 13 // 5,
+            "did": ("view", "view", "buy")[n % 3],
+            "clicked": n % 5 // 4,
+            "when": START + n * 7200 + n % 3,
+        }
+        for n in range(240)
+    ]
+)
+COLUMNS = {"user": "who", "item": "what", "time": "when"}
+SAMPLE_COLUMNS = {role: role for role in ("user", "item", "category", "time", "label", "split")}
+
+
+def event_log(path: Path | str | None, **settings: object) -> EventLogFile:
+    """The source at the defaults of the config, but for ``settings`` and no minimal count."""
+    source = EventLogFile(
+        path=None if path is None else str(path),
+        samples_path=None,
+        columns=COLUMNS,
+        sample_columns=SAMPLE_COLUMNS,
+        user_fields=[],
+        item_fields=[],
+        separator=",",
+        time_format="seconds",
+        positive_from=1,
+        history="positives",
+        task="next_click",
+        view=None,
+        purchase=None,
+        length=50,
+        negatives=2,
+        utc_offset_hours=0,
+        validation_start=None,
+        test_start=None,
+        validation_share=0.1,
+        test_share=0.1,
+        min_count={},
+        max_bad_fraction=0.05,
+        memory_gb=1,
+        seed=0,
+    )
+    return replace(source, **settings)  # type: ignore[arg-type]
+
+
+def write(folder: Path, frame: pl.DataFrame = ROWS, name: str = "log.csv", **options: object) -> Path:
+    path = folder / name
+    if path.suffix == ".parquet":
+        frame.write_parquet(path, row_group_size=50)
+    else:
+        frame.write_csv(path, **options)  # type: ignore[call-overload]
+    return path
+
+
+def raw(store: EventStore, table: str, codes: np.ndarray) -> list:
+    values = store.vocabulary(table).tolist()
+    return [None if code == UNKNOWN else values[code - FIRST_ID] for code in codes.tolist()]
+
+
+def static(store: EventStore, *names: str) -> list[tuple]:
+    """Every sample's fields, split by split."""
+    found: list[tuple] = []
+    for split in SPLITS:
+        samples = store.samples[split]
+        columns = [raw(store, name, samples.static[name]) for name in names]
+        found += zip(*columns, samples.time.tolist(), samples.label.tolist(), strict=True)
+    return found
+
+
+def test_without_labels_each_event_with_an_earlier_one_is_a_positive_with_negatives(tmp_path: Path, root: Path) -> None:
+    store = prepare(event_log(write(tmp_path)), root)
+    positives = [row[:3] for row in static(store, "user", "item") if row[3]]
+    first = dict(ROWS.group_by("who").agg(pl.col("when").min()).iter_rows())
+    expected = [row for row in ROWS.select("who", "what", "when").iter_rows() if row[2] > first[row[0]]]
+    assert sorted(positives) == sorted(expected)
+    assert set(store.events) == {"item"}
+    assert [field.name for field in store.schema.static] == ["user", "item", "hour", "weekday"]
+
+
+def test_the_last_shares_of_the_time_are_validation_and_test(tmp_path: Path, root: Path) -> None:
+    counts = prepare(event_log(write(tmp_path), negatives=1), root).manifest["counts"]["samples"]
+    shares = {split: count / sum(counts.values()) for split, count in counts.items()}
+    assert shares["validation"] == pytest.approx(0.1, abs=0.03)
+    assert shares["test"] == pytest.approx(0.1, abs=0.03)
+
+
+def test_with_labels_each_row_is_an_impression_and_the_history_holds_earlier_clicks(tmp_path: Path, root: Path) -> None:
+    columns = {**COLUMNS, "label": "clicked", "category": "kind"}
+    store = prepare(event_log(write(tmp_path), columns=columns), root)
+    expected = list(ROWS.select("who", "what", "kind", "when", "clicked").iter_rows())
+    assert sorted(static(store, "user", "item", "category")) == sorted(expected)
+    for split in SPLITS:
+        samples = store.samples[split]
+        for n, user in enumerate(raw(store, "user", samples.static["user"])):
+            history = slice(store.user_offsets[samples.user[n]], samples.end[n])
+            mine = ROWS.filter((pl.col("who") == user) & (pl.col("when") < samples.time[n]) & (pl.col("clicked") == 1))
+            assert raw(store, "item", store.events["item"][history]) == mine["what"].to_list()
+
+
+def test_further_fields_of_users_and_items_come_along(tmp_path: Path, root: Path) -> None:
+    settings = {"columns": {**COLUMNS, "category": "kind"}, "user_fields": ["age"], "item_fields": ["maker"]}
+    store = prepare(event_log(write(tmp_path), **settings), root)
+    of_item = {row[0]: row[1:] for row in ROWS.select("what", "kind", "maker").iter_rows()}
+    age = {user: str(age) for user, age in ROWS.select("who", "age").iter_rows()}
+    for user, item, kind, maker, years, _, _ in static(store, "user", "item", "category", "maker", "age"):
+        assert (kind, maker) == of_item[item]
+        assert years == age[user]
+    assert {match.name for match in store.schema.matches} == {"match_item", "match_category", "match_maker"}
+
+
+def test_a_log_is_the_same_as_csv_as_quoted_text_with_tabs_and_as_parquet(tmp_path: Path, root: Path) -> None:
+    columns = {**COLUMNS, "category": "kind", "behaviour": "did"}
+    stores = [
+        prepare(event_log(path, columns=columns, item_fields=["maker"], **settings), root)
+        for path, settings in (
+            (write(tmp_path), {}),
+            (write(tmp_path, name="log.tsv", separator="\t", quote_style="always"), {"separator": "\t"}),
+            (write(tmp_path, name="log.parquet"), {}),
+            (write(tmp_path, name="again.parquet"), {"memory_gb": 1e-6}),
+        )
+    ]
+    for name in stores[0].manifest["files"]:
+        content = {(store.folder / name).read_bytes() for store in stores}
+        assert len(content) == 1, name
+
+
+@pytest.mark.parametrize(
+    ("time_format", "spelled"),
+    [
+        ("milliseconds", pl.col("when") * 1000 + 7),
+        ("%Y-%m-%d %H:%M:%S", pl.from_epoch("when").dt.strftime("%Y-%m-%d %H:%M:%S")),
+    ],
+)
+def test_times_may_be_spelled_in_several_ways(tmp_path: Path, root: Path, time_format: str, spelled: pl.Expr) -> None:
+    plain = prepare(event_log(write(tmp_path)), root)
+    other = write(tmp_path, ROWS.with_columns(when=spelled), "other.csv")
+    assert np.array_equal(prepare(event_log(other, time_format=time_format), root).time, plain.time)
+
+
+def samples_of(*rows: tuple) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=[*SAMPLE_COLUMNS], orient="row")
+
+
+def test_given_samples_are_trained_on_and_scored_as_they_are(tmp_path: Path, root: Path) -> None:
+    late = START + 15 * DAY
+    rows = [
+        (f"u{n % 13}", f"i{n % 20}", f"c{n % 7}", START + n * DAY // 20 if n < 60 else late + n * 600, n % 2,
+         "train" if n < 60 else "val" if n < 80 else "test")
+        for n in range(100)
+    ]  # fmt: skip
+    path = write(tmp_path, samples_of(*rows), "samples.csv")
+    columns = {**COLUMNS, "category": "kind"}
+    store = prepare(event_log(write(tmp_path), samples_path=str(path), columns=columns), root)
+    for number, split in enumerate(("train", "val", "test")):
+        samples = store.samples[SPLITS[number]]
+        names = [raw(store, name, samples.static[name]) for name in ("user", "item", "category")]
+        found = list(zip(*names, samples.time.tolist(), samples.label.tolist(), strict=True))
+        assert sorted(found) == sorted(row[:5] for row in rows if row[5] == split)
+        for n, user in enumerate(names[0]):
+            history = slice(store.user_offsets[samples.user[n]], samples.end[n])
+            before = ROWS.filter((pl.col("who") == user) & (pl.col("when") < samples.time[n]))
+            assert raw(store, "item", store.events["item"][history]) == before["what"].to_list()
+            assert raw(store, "category", store.events["category"][history]) == before["kind"].to_list()
+
+
+def test_given_samples_whose_training_reaches_into_validation_are_refused(tmp_path: Path, root: Path) -> None:
+    rows = [("u1", "i1", "c1", START + DAY * n, 0, split) for n, split in enumerate(("val", "train", "test"))]
+    path = write(tmp_path, samples_of(*rows), "samples.csv")
+    with pytest.raises(DataError, match=r"samples_path.*training to end before"):
+        prepare(event_log(write(tmp_path), samples_path=str(path)), root)
+
+
+def test_given_samples_without_a_split_are_refused(tmp_path: Path, root: Path) -> None:
+    path = write(tmp_path, samples_of(("u1", "i1", "c1", START, 0, "train")), "samples.csv")
+    with pytest.raises(DataError, match="has no row of split validation"):
+        prepare(event_log(write(tmp_path), samples_path=str(path)), root)
+
+
+def test_a_purchase_the_same_day_makes_a_view_a_positive(tmp_path: Path, root: Path) -> None:
+    columns = {**COLUMNS, "behaviour": "did"}
+    store = prepare(event_log(write(tmp_path), columns=columns, task="buy", view="view", purchase="buy"), root)
+    rows = list(ROWS.select("who", "what", "did", "when").iter_rows())
+    first = dict(ROWS.group_by("who").agg(pl.col("when").min()).iter_rows())
+    borders = [0, *store.boundaries, 1 << 40]
+
+    def split(time: int) -> int:
+        return sum(time >= border for border in borders)
+
+    expected = [
+        (user, item, time, any(
+            u == user and i == item and d == "buy" and t >= time and t // DAY == time // DAY and split(t) == split(time)
+            for u, i, d, t in rows))
+        for user, item, did, time in rows if did == "view" and time > first[user]
+    ]  # fmt: skip
+    assert sorted((*row[:3], bool(row[3])) for row in static(store, "user", "item")) == sorted(expected)
+
+
+def test_bad_rows_are_counted(tmp_path: Path, root: Path) -> None:
+    path = write(tmp_path)
+    bad = [
+        "u1,i1",
+        "u1,i1,c1,acme,3,view,0,soon",
+        "u1,i1,c1,acme,3,view,0,8999999999999999999",
+        ",i1,c1,acme,3,view,0,1577836800",
+        "",
+        "u1,i1,c1,a,3,view,x,1577836800",
+        "a,b,c,d,e,f,g,h,i",
+    ]
+    path.write_text(path.read_text() + "\n".join(bad) + "\n")
+    store = prepare(event_log(path, columns={**COLUMNS, "label": "clicked"}), root)
+    assert store.defects == Defects(
+        len(ROWS) + 7,
+        {
+            "cut line": 2,
+            "not a time": 1,
+            "time out of range": 1,
+            "blank line": 1,
+            "not a number": 1,
+            "too many fields": 1,
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("log.csv", b"", "is empty"),
+        ("log.csv", b"who,what,when\n", "no usable row"),
+        ("log.csv", gzip.compress(b"who,what,when\n" * 50), "gzip-compressed"),
+        ("log.csv", b"user,what,when\n1,2,3\n", "has no column 'who'"),
+        ("log.csv", "who,what,when\n".encode("utf-16"), "UTF-16"),
+        ("log.parquet", b"", "cannot be read"),
+        ("log.parquet", b"PAR1 and then nothing", "cannot be read"),
+        ("log.parquet", b"who,what,when\n1,2,3\n", "cannot be read"),
+    ],
+)
+def test_a_file_of_another_kind_gives_one_clear_line(
+    tmp_path: Path, root: Path, name: str, content: bytes, said: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=said) as caught:
+        prepare(event_log(tmp_path / name), root)
+    assert str(tmp_path / name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list(root.iterdir())
+
+
+def test_a_parquet_file_without_a_column_names_those_that_it_has(tmp_path: Path, root: Path) -> None:
+    path = write(tmp_path, ROWS.rename({"who": "person"}), "log.parquet")
+    with pytest.raises(DataError, match=r"no column 'who', it has person, what"):
+        prepare(event_log(path), root)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"columns": {"user": "who", "item": "what"}}, r"data\.columns\.time is not set"),
+        ({"columns": {**COLUMNS, "price": "x"}}, r"data\.columns\.price: no such role"),
+        ({"task": "buy"}, r"data\.task=buy needs"),
+        ({"task": "sell"}, r"data\.task=sell: expected one of"),
+        ({"history": "none"}, r"data\.history=none"),
+        ({"item_fields": ["hour"]}, r"data\.item_fields: 'hour'"),
+        ({"validation_start": "2020-01-05"}, "set both"),
+        ({"min_count": {"brand": 2}}, r"data\.min_count\.brand"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused_by_its_key(settings: dict, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        event_log("log.csv", **settings)

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import gzip
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.defects import Defects
+from data.errors import DataError
+from data.leakage import leakage_check
+from data.movielens import MovieLens
+from data.prepare import prepare
+from data.schema import FIRST_ID
+from data.store import SPLITS, EventStore
+from tests.data.logs import DAY, SHARED
+
+REAL = SHARED / "movielens_100k/ml-100k.inter"
+needs_real = pytest.mark.skipif(not REAL.is_file(), reason=f"MovieLens is not at {REAL}")
+
+NEW_YEAR = 883_634_400  # 1998-01-01 00:00 at UTC-6
+RATINGS = [
+    (user, item, 1 + (user + item) % 5, NEW_YEAR + day * DAY + item)
+    for day in (0, 1, 2)
+    for user in (1, 2)
+    for item in (10 + day, 20 + day)
+]
+ITEMS = [(item, f"Film {item}", 1990, "Drama War" if item % 2 else "Comedy") for item in range(10, 30)]
+USERS = [(1, 24, "M", "artist", "55555"), (2, 39, "F", "lawyer", "12345")]
+HEADERS = {
+    "inter": "user_id:token\titem_id:token\trating:float\ttimestamp:float",
+    "item": "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq",
+    "user": "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token",
+}
+
+
+def movielens(path: Path | str | None, **settings: object) -> MovieLens:
+    """The source for the first days of 1998, but for ``settings``."""
+    source = MovieLens(
+        path=None if path is None else str(path),
+        length=50,
+        click_rating=4,
+        utc_offset_hours=-6,
+        validation_start="1998-01-02",
+        test_start="1998-01-03",
+        min_count={},
+        max_bad_fraction=0.05,
+        memory_gb=1,
+        seed=0,
+    )
+    return replace(source, **settings)  # type: ignore[arg-type]
+
+
+def write(folder: Path, **changed: list) -> Path:
+    """The three files; ``changed`` gives other lines, rows or text as it stands."""
+    for kind, rows in {"inter": RATINGS, "item": ITEMS, "user": USERS, **changed}.items():
+        lines = [row if isinstance(row, str) else "\t".join(map(str, row)) for row in rows]
+        (folder / f"ml.{kind}").write_text("\n".join([HEADERS[kind], *lines]) + "\n", encoding="utf-8")
+    return folder / "ml.inter"
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> EventStore:
+    dates = {"validation_start": "1998-03-07", "test_start": "1998-03-30"}
+    return prepare(movielens(REAL, **dates), tmp_path_factory.mktemp("movielens"))
+
+
+def test_a_high_rating_is_a_click_and_its_history_holds_the_ratings_before_it(tmp_path: Path, root: Path) -> None:
+    store = prepare(movielens(write(tmp_path)), root)
+    users, items, ratings = (store.vocabulary(table).tolist() for table in ("user", "item", "rating"))
+    found = []
+    for split in SPLITS:
+        samples = store.samples[split]
+        for row in range(len(samples)):
+            user = users[samples.user[row]]
+            item = items[samples.static["item"][row] - FIRST_ID]
+            history = slice(store.user_offsets[samples.user[row]], samples.end[row])
+            seen = [
+                (items[i - FIRST_ID], float(ratings[r - FIRST_ID]))
+                for i, r in zip(store.events["item"][history], store.events["rating"][history], strict=True)
+            ]
+            time = samples.time[row]
+            assert sorted(seen) == sorted((i, r) for u, i, r, t in RATINGS if u == user and t < time)
+            found.append((user, item, int(samples.label[row]), int(time)))
+    assert sorted(found) == sorted((u, i, int(r >= 4), t) for u, i, r, t in RATINGS)
+
+
+def test_genres_are_the_category_and_users_have_an_age_bucket_gender_and_occupation(tmp_path: Path, root: Path) -> None:
+    store = prepare(movielens(write(tmp_path)), root)
+    assert set(store.vocabulary("category").tolist()) == {"Drama War", "Comedy"}
+    assert set(store.vocabulary("age").tolist()) == {20, 30}
+    assert set(store.vocabulary("gender").tolist()) == {"M", "F"}
+    assert set(store.vocabulary("occupation").tolist()) == {"artist", "lawyer"}
+
+
+def test_what_is_wrong_with_the_files_is_counted(tmp_path: Path, root: Path) -> None:
+    ratings = [*RATINGS, "1\t10", "1\tx\t3\t883634400", "", "1\t10\t3\t883634400\t9", (1, 99, 5, NEW_YEAR)]
+    store = prepare(movielens(write(tmp_path, inter=ratings, user=USERS[:1]), max_bad_fraction=0.5), root)
+    assert store.defects == Defects(
+        17,
+        {"cut line": 1, "not a number": 1, "blank line": 1, "too many fields": 1},
+        {},
+        {"item without genres": 1, "user without a profile": 6},
+    )
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (gzip.compress(b"1\t2\n" * 50), "gzip-compressed"),
+        ("user_id:token\t1\n".encode("utf-16"), "UTF-16"),
+        (b"user,item\n1,2\n", "has no column"),
+    ],
+)
+def test_a_file_of_another_kind_gives_one_clear_line(
+    tmp_path: Path, root: Path, kind: str, content: bytes, said: str
+) -> None:
+    path = write(tmp_path)
+    (tmp_path / f"ml.{kind}").write_bytes(content)
+    with pytest.raises(DataError, match=said) as caught:
+        prepare(movielens(path), root)
+    assert f"ml.{kind}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list(root.iterdir())
+
+
+def test_a_missing_companion_is_refused_by_its_name(tmp_path: Path, root: Path) -> None:
+    path = write(tmp_path)
+    (tmp_path / "ml.user").unlink()
+    with pytest.raises(DataError, match=r"ml\.user must lie beside it"):
+        prepare(movielens(path), root)
+
+
+@needs_real
+def test_the_real_files_have_no_defect_and_every_rating_is_a_sample(real: EventStore) -> None:
+    leakage_check(real)
+    assert real.defects == Defects(100_000)
+    assert sum(real.manifest["counts"]["samples"].values()) == 100_000
+    labels = np.concatenate([samples.label for samples in real.samples.values()])
+    assert labels.mean() == pytest.approx(0.55375)
