@@ -1,8 +1,8 @@
 """Time and memory of the fused kernels, each backend in a process of its own: ``python -m benchmarks.scan``.
 
-Prints a Markdown table with the device and the versions. The step loop under autograd (``reference``) would need tens
-of gigabytes at the full batch on a CPU, so there it runs on a share of the rows and its time and memory are scaled
-up.
+Prints a Markdown table with the device and the versions. Plain PyTorch under autograd (``reference``, the step loop,
+and ``chunked``) would need tens of gigabytes at the full batch on a CPU, so there it runs on a share of the rows and
+its time and memory are scaled up.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def main() -> None:
     for operation in operations:
         reference: Figures | None = None
         for backend in BACKENDS[operation]:
-            rows = min(reference_batch, shape.batch) if backend == "reference" else shape.batch
+            rows = min(reference_batch, shape.batch) if backend in ("reference", "chunked") else shape.batch
             found = _in_its_own_process(operation, backend, replace(shape, batch=rows))
             if isinstance(found, str):
                 print(f"| {operation} | {backend} | {found} | | | | |", flush=True)
@@ -92,7 +92,7 @@ def _arguments() -> tuple[Shape, int, list[str]]:
     for name, value in {"replica": 1, "batch": 2048, "length": 50, "channel": 256, "state": 16, "repeats": 7}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--bfloat16", action="store_true", help="sequences in bfloat16 instead of float32")
-    parser.add_argument("--reference-batch", type=int, help="rows for the step loop; 128 on a CPU, all on CUDA")
+    parser.add_argument("--reference-batch", type=int, help="rows for plain PyTorch; 128 on a CPU, all on CUDA")
     parser.add_argument("--operation", choices=list(BACKENDS), action="append", help="only this one; can be repeated")
     given = vars(parser.parse_args())
     operations = given.pop("operation") or list(BACKENDS)

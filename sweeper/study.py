@@ -50,17 +50,23 @@ app = typer.Typer(
 
 
 class RecordFormat(str, Enum):  # noqa: UP042 - typer prints a str enum's value
+    """How a record or a few rows are printed."""
+
     table = "table"
     json = "json"
 
 
 class BestFormat(str, Enum):  # noqa: UP042
+    """How the best trials are printed; ``overrides`` is one line of Hydra overrides for scripts."""
+
     table = "table"
     json = "json"
     overrides = "overrides"
 
 
 class TrialsFormat(str, Enum):  # noqa: UP042
+    """How trials are written; ``parquet`` goes to a file."""
+
     table = "table"
     csv = "csv"
     json = "json"
@@ -68,6 +74,8 @@ class TrialsFormat(str, Enum):  # noqa: UP042
 
 
 class State(str, Enum):  # noqa: UP042
+    """A trial's state, in Optuna's words."""
+
     complete = "complete"
     pruned = "pruned"
     fail = "fail"

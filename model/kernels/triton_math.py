@@ -57,7 +57,7 @@ def sum_partials(partial: Tensor) -> Tensor:
     """
     groups, parts, size = partial.shape
     total = torch.empty((groups, size), dtype=torch.float32, device=partial.device)
-    wide = parts <= 16
-    tile_parts, tile_size = (triton.next_power_of_2(parts), 256) if wide else (64, 32)
-    _sum_kernel[(groups * triton.cdiv(size, tile_size),)](partial, total, parts, size, tile_parts, tile_size)
+    tile_parts, tile_size, warps = (triton.next_power_of_2(parts), 256, 4) if parts <= 16 else (256, 16, 8)
+    grid = (groups * triton.cdiv(size, tile_size),)
+    _sum_kernel[grid](partial, total, parts, size, tile_parts, tile_size, num_warps=warps)
     return total

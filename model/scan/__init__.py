@@ -12,9 +12,9 @@ from model.kernels.backend import cpu_obstacle, triton_obstacle
 
 __all__ = ["BACKENDS", "choose_backend", "selective_scan"]
 
-#: ``auto`` picks by device and by what is installed. ``reference`` is the equations; ``chunked`` plain PyTorch with
-#: few operations, for devices without a kernel of their own (MPS); ``cpu`` numba; ``triton`` CUDA; ``mamba_ssm`` the
-#: library.
+#: ``auto`` picks by device and by what is installed. ``reference`` is the equations, a step at a time; ``chunked``
+#: the same in bounded memory, for devices without a kernel of their own (MPS); ``cpu`` numba; ``triton`` CUDA;
+#: ``mamba_ssm`` the library's kernel.
 BACKENDS = ("auto", "reference", "chunked", "cpu", "triton", "mamba_ssm")
 
 Scan = Callable[..., Tensor]
@@ -53,7 +53,7 @@ def choose_backend(backend: str, device: torch.device, dtype: torch.dtype = torc
     if backend not in BACKENDS:
         raise ValueError(f"model.scan={backend}: unknown backend, expected one of {', '.join(BACKENDS)}")
     if backend == "auto":
-        preferred = {"cuda": ("triton", "mamba_ssm"), "cpu": ("cpu",)}.get(device.type, ())
+        preferred = {"cuda": ("triton", "mamba_ssm"), "cpu": ("cpu", "reference")}.get(device.type, ())
         return next((name for name in preferred if _obstacle(name, device, dtype) is None), "chunked")
     if obstacle := _obstacle(backend, device, dtype):
         raise ValueError(f"model.scan={backend} cannot run here: {obstacle}; use model.scan=auto")

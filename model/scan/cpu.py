@@ -156,12 +156,26 @@ def _add_parameters(x, x_at, x_pitch, dy, ddelta, at, channels, dD, dbias):
             dbias[c] += ddelta[np.uint64(at + t * channels + c)]
 
 
+@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+def _touch(sequence, at, pitch, steps, channels, sink):
+    """Reads an element of each cache line of a row's valid steps, in order.
+
+    The blocks of channels take a row in strided pieces, which the core's prefetcher does not foresee; this, it does.
+    """
+    total = _ZERO
+    for t in range(steps):
+        for c in range(0, channels, 16):
+            total += sequence[np.uint64(at + t * pitch + c)]
+    sink[0] += total
+
+
 @njit(nogil=True, error_model="numpy", cache=True)
 def _forward(first, last, chunks, x, x_pitch, delta, delta_pitch, z, z_pitch, A, B, C, D, bias, lengths, out):
     """Kernel of ``for_each_chunk``: A (replica, state, channel), B and C (rows, length, state), the rest flat."""
     replicas, states, channels = A.shape
     batch = lengths.size // replicas
     length = B.shape[1]
+    sink = np.zeros(1, np.float32)
     h_buffer = np.empty(states * BLOCK, np.float32)
     buffer = np.empty((3, length * BLOCK), np.float32)
     for task in range(first, last):
@@ -169,6 +183,10 @@ def _forward(first, last, chunks, x, x_pitch, delta, delta_pitch, z, z_pitch, A,
         for row in range(replica * batch + task % chunks, (replica + 1) * batch, chunks):
             steps = min(max(lengths[row], 0), length)
             start = row * length
+            _touch(x, start * x_pitch, x_pitch, steps, channels, sink)
+            _touch(delta, start * delta_pitch, delta_pitch, steps, channels, sink)
+            if z.size > 0:
+                _touch(z, start * z_pitch, z_pitch, steps, channels, sink)
             for low in range(0, channels, BLOCK):
                 width = min(BLOCK, channels - low)
                 dt = buffer[0, : steps * width].reshape((steps, width))
@@ -186,72 +204,86 @@ def _forward(first, last, chunks, x, x_pitch, delta, delta_pitch, z, z_pitch, A,
             out[(start + steps) * channels : (start + length) * channels] = _ZERO
 
 
+@njit(error_model="numpy", cache=True)
+def _backward_block(
+    x, x_at, x_pitch, delta, delta_at, delta_pitch, z, z_at, z_pitch, A, B, C, D, bias, dout,
+    dx, ddelta, dz, dA, dB, dC, dD, dbias, at, channels, steps, width, states_of_steps, sequences,
+):  # fmt: skip
+    """Backward of the ``width`` channels of a row that start at ``at``; adds to dA, dB, dC, dD, dbias.
+
+    ``states_of_steps`` (2, ...) and ``sequences`` (6, ...) are scratch that a thread keeps from block to block.
+    """
+    states = A.shape[0]
+    size = steps * width
+    dt = sequences[0, :size].reshape((steps, width))
+    u = sequences[1, :size].reshape((steps, width))
+    y = sequences[2, :size].reshape((steps, width))
+    dy = sequences[3, :size].reshape((steps, width))
+    ddt = sequences[4, :size].reshape((steps, width))
+    du = sequences[5, :size].reshape((steps, width))
+    decay = states_of_steps[0, : size * states].reshape((steps, states, width))
+    h = states_of_steps[1, : (steps + 1) * states * width].reshape((steps + 1, states, width))
+    _load_steps(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, dt, u)
+    _run_keeping_states(dt, u, A, B, C, decay, h, y)
+    if z.size > 0:
+        _through_gate(x, x_at, x_pitch, z, z_at, z_pitch, D, dout, at, channels, y, dy, dz)
+    else:
+        for t in range(steps):
+            dy[t] = dout[at + t * channels : at + t * channels + width]
+    dh = np.empty((states, width), np.float32)
+    dA_block = np.zeros((states, width), np.float32)
+    _walk_back(dt, u, A, B, C, decay, h, dy, dh, ddt, du, dA_block, dB, dC)
+    dA[:, :width] += dA_block
+    _finish_inputs(
+        x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, D, dt, dy, ddt, du, dx, ddelta, at, channels
+    )  # fmt: skip
+    _add_parameters(x, x_at, x_pitch, dy, ddelta, at, channels, dD, dbias)
+
+
 @njit(nogil=True, error_model="numpy", cache=True)
 def _backward(
     first, last, chunks, x, x_pitch, delta, delta_pitch, z, z_pitch, A, B, C, D, bias, lengths, dout,
     dx, ddelta, dz, dA, dB, dC, dD, dbias,
 ):  # fmt: skip
-    """Kernel of ``for_each_chunk``; dA (replica, chunk, state, channel), dD and dbias (replica, chunk, channel) are
-    partial.
+    """Kernel of ``for_each_chunk``.
+
+    dA (replica, chunk, state, channel), dD and dbias (replica, chunk, channel) are a chunk's shares.
     """
     replicas, states, channels = A.shape
     batch = lengths.size // replicas
     length = B.shape[1]
-    gated = z.size > 0
-    state_buffer = np.empty((2, (length + 1) * states * BLOCK), np.float32)
-    small = np.empty((2, states * BLOCK), np.float32)
-    buffer = np.empty((6, length * BLOCK), np.float32)
+    sink = np.zeros(1, np.float32)
+    states_of_steps = np.empty((2, (length + 1) * states * BLOCK), np.float32)
+    sequences = np.empty((6, length * BLOCK), np.float32)
     for task in range(first, last):
-        replica = task // chunks
+        r = task // chunks
         chunk = task % chunks
-        dA[replica, chunk] = _ZERO
-        dD[replica, chunk] = _ZERO
-        dbias[replica, chunk] = _ZERO
-        for row in range(replica * batch + chunk, (replica + 1) * batch, chunks):
+        dA[r, chunk] = _ZERO
+        dD[r, chunk] = _ZERO
+        dbias[r, chunk] = _ZERO
+        for row in range(r * batch + chunk, (r + 1) * batch, chunks):
             steps = min(max(lengths[row], 0), length)
             start = row * length
             dB[row] = _ZERO
             dC[row] = _ZERO
+            _touch(x, start * x_pitch, x_pitch, steps, channels, sink)
+            _touch(delta, start * delta_pitch, delta_pitch, steps, channels, sink)
+            _touch(dout, start * channels, channels, steps, channels, sink)
+            if z.size > 0:
+                _touch(z, start * z_pitch, z_pitch, steps, channels, sink)
             for low in range(0, channels, BLOCK):
                 width = min(BLOCK, channels - low)
-                size = steps * width
-                dt = buffer[0, :size].reshape((steps, width))
-                u = buffer[1, :size].reshape((steps, width))
-                y = buffer[2, :size].reshape((steps, width))
-                dy = buffer[3, :size].reshape((steps, width))
-                ddt = buffer[4, :size].reshape((steps, width))
-                du = buffer[5, :size].reshape((steps, width))
-                decay = state_buffer[0, : size * states].reshape((steps, states, width))
-                h = state_buffer[1, : (steps + 1) * states * width].reshape((steps + 1, states, width))
-                dh = small[0, : states * width].reshape((states, width))
-                dA_block = small[1, : states * width].reshape((states, width))
-                decay_rate = np.ascontiguousarray(A[replica, :, low : low + width])
-                x_at = start * x_pitch + low
-                delta_at = start * delta_pitch + low
-                z_at = start * z_pitch + low
-                at = start * channels + low
-                _load_steps(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias[replica, low:], dt, u)
-                _run_keeping_states(dt, u, decay_rate, B[row], C[row], decay, h, y)
-                if gated:
-                    _through_gate(x, x_at, x_pitch, z, z_at, z_pitch, D[replica, low:], dout, at, channels, y, dy, dz)
-                else:
-                    for t in range(steps):
-                        for c in range(width):
-                            dy[t, c] = dout[np.uint64(at + t * channels + c)]
-                dA_block[:] = _ZERO
-                _walk_back(dt, u, decay_rate, B[row], C[row], decay, h, dy, dh, ddt, du, dA_block, dB[row], dC[row])
-                dA[replica, chunk, :, low : low + width] += dA_block
-                _finish_inputs(
-                    x, x_at, x_pitch, delta, delta_at, delta_pitch, bias[replica, low:], D[replica, low:],
-                    dt, dy, ddt, du, dx, ddelta, at, channels,
+                _backward_block(
+                    x, start * x_pitch + low, x_pitch, delta, start * delta_pitch + low, delta_pitch,
+                    z, start * z_pitch + low, z_pitch, np.ascontiguousarray(A[r, :, low : low + width]), B[row], C[row],
+                    D[r, low:], bias[r, low:], dout, dx, ddelta, dz, dA[r, chunk, :, low:], dB[row], dC[row],
+                    dD[r, chunk, low:], dbias[r, chunk, low:], start * channels + low, channels, steps, width,
+                    states_of_steps, sequences,
                 )  # fmt: skip
-                _add_parameters(
-                    x, x_at, x_pitch, dy, ddelta, at, channels, dD[replica, chunk, low:], dbias[replica, chunk, low:]
-                )
             rest = slice((start + steps) * channels, (start + length) * channels)
             dx[rest] = _ZERO
             ddelta[rest] = _ZERO
-            if gated:
+            if z.size > 0:
                 dz[rest] = _ZERO
 
 

@@ -21,6 +21,16 @@ def keep_valid(valid: Tensor | None, sequence: Tensor) -> Tensor:
     return torch.where(valid, sequence, torch.zeros((), dtype=sequence.dtype, device=sequence.device))
 
 
+def run(dt: Tensor, u: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    """The recurrence from the state ``h`` (replica, batch, state, channel): (C . h of every step, the last state)."""
+    rate = A.transpose(1, 2)[:, None]
+    steps = []
+    for dt_t, u_t, B_t, C_t in zip(*(sequence.unbind(2) for sequence in (dt, u, B, C)), strict=True):
+        h = torch.exp(dt_t[:, :, None, :] * rate) * h + B_t[..., None] * u_t[:, :, None, :]
+        steps.append((h * C_t[..., None]).sum(2))
+    return torch.stack(steps, dim=2), h
+
+
 def scan(
     x: Tensor,
     delta: Tensor,
@@ -38,14 +48,7 @@ def scan(
     if delta_bias is not None:
         delta = delta + delta_bias[:, None, None, :]
     delta = F.softplus(delta)
-    rate = A.transpose(1, 2)[:, None]
-    h = torch.zeros((), dtype=A.dtype, device=x.device)
-    steps = []
-    for x_t, dt, B_t, C_t in zip(*(sequence.unbind(2) for sequence in (x, delta, B, C)), strict=True):
-        # (replica, batch, state, channel)
-        h = torch.exp(dt[:, :, None, :] * rate) * h + B_t[..., None] * (dt * x_t)[:, :, None, :]
-        steps.append((h * C_t[..., None]).sum(2))
-    y = torch.stack(steps, dim=2) if steps else torch.zeros_like(x)
+    y = run(delta, delta * x, A, B, C, torch.zeros((), dtype=A.dtype, device=x.device))[0] if x.numel() else x
     y = y + D[:, None, None, :] * x
     if z is not None:
         y = y * F.silu(keep_valid(valid, z))

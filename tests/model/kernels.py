@@ -20,6 +20,11 @@ def device_of(backend: str) -> torch.device:
     return DEVICE if backend in ("triton", "mamba_ssm") else torch.device("cpu")
 
 
+def interpreted(backend: str) -> bool:
+    """Whether the tests of ``backend`` run in Triton's interpreter, thousands of times slower than the kernels."""
+    return backend == "triton" and not CUDA
+
+
 def value_and_gradients(function: Callable[..., Tensor], arguments: dict[str, Tensor | None]) -> dict[str, Tensor]:
     """The result, and the gradient of its weighted sum by every floating argument. Replicas have the same weights."""
     leaves = {

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from model.conv import causal_conv
 from tests.model import kernels
-from tests.model.kernels import assert_close, assert_equal, device_of, value_and_gradients
+from tests.model.kernels import assert_close, assert_equal, device_of, interpreted, value_and_gradients
 
 BACKENDS = [kernels.cpu, kernels.triton]
 
@@ -70,6 +70,8 @@ def test_the_reference_is_pytorchs_convolution_cut_at_the_first_position() -> No
 def test_every_backend_gives_the_values_and_gradients_of_the_equations(
     backend: str, length: int, replica: int, batch: int, channel: int, width: int, lengths: list[list[int]] | None
 ) -> None:
+    if interpreted(backend) and length > 3:
+        replica, batch, lengths = 1, 1, None if lengths is None else [lengths[0][-1:]]
     inputs = arguments(replica, batch, length, channel, width=width, lengths=lengths)
     assert_close(run(backend, inputs), exact(inputs))
 
@@ -109,22 +111,22 @@ def test_positions_past_the_length_are_neither_read_nor_written_to_gradients(bac
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_same_call_gives_the_same_bits(backend: str) -> None:
-    inputs = arguments(2, 5, 20, 11)
+    inputs = arguments(2, 2, 9, 11)
     assert_equal(run(backend, inputs), run(backend, inputs))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_replica_gives_the_bits_of_its_solo_run(backend: str) -> None:
-    inputs = arguments(3, 5, 10, 6, lengths=[[10, 3, 0, 1, 7], [1, 2, 10, 10, 5], [4, 4, 4, 9, 2]])
+    inputs = arguments(2, 3, 5, 6, lengths=[[5, 3, 0], [1, 2, 5]])
     together = run(backend, inputs)
-    for r in range(3):
+    for r in range(2):
         solo = run(backend, {name: None if a is None else a[r : r + 1] for name, a in inputs.items()})
         assert_equal(solo, {name: value[r : r + 1] for name, value in together.items()})
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_slice_of_a_wider_projection_is_taken_as_it_is(backend: str) -> None:
-    inputs = arguments(2, 3, 7, 6)
+    inputs = arguments(2, 2, 5, 6)
 
     def from_wide(x: Tensor, **others: Tensor | None) -> Tensor:
         wide = torch.cat([x, x], dim=-1)

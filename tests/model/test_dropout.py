@@ -6,7 +6,7 @@ from torch import Tensor
 
 from model.dropout import hash_dropout, keep_mask
 from tests.model import kernels
-from tests.model.kernels import device_of
+from tests.model.kernels import device_of, interpreted
 
 BACKENDS = [kernels.cpu, kernels.triton]
 KEYS = [0, 1, 2, -1, 2**62 + 12345, -(2**63)]
@@ -20,6 +20,7 @@ def ones_through(backend: str, rate: Tensor, key: Tensor, *shape: int) -> Tensor
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("elements", [1, 7, 1000, 140_001])
 def test_every_backend_drops_the_same_elements_and_scales_alike(backend: str, elements: int) -> None:
+    elements = min(elements, 9000) if interpreted(backend) else elements
     rate = torch.tensor([0.0, 0.1, 0.3, 0.5, 0.9, 0.999])
     key = torch.tensor(KEYS)
     torch.testing.assert_close(
@@ -83,7 +84,7 @@ def test_the_share_dropped_is_the_rate_for_every_key(rate: float) -> None:
 
 
 def test_masks_of_neighbouring_keys_are_unrelated() -> None:
-    elements = 200_000
+    elements = 100_000
     keep = keep_mask(torch.full((64,), 0.5), torch.arange(64), elements).float()
     correlation = torch.corrcoef(keep) - torch.eye(64)
     assert correlation.abs().max() < 5.5 / elements**0.5
@@ -111,10 +112,11 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         hash_dropout(torch.ones(2, 3), torch.zeros(1), torch.zeros(2, dtype=torch.int64))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ["reference", *BACKENDS])
 def test_the_mask_of_a_sequence_does_not_depend_on_its_padding(backend: str) -> None:
-    rate, key = torch.tensor([0.5, 0.3]), torch.tensor([5, 6])
-    tight, wide = torch.ones(2, 7, 3, 4), torch.ones(2, 7, 9, 4)
-    short = hash_dropout(tight, rate, key, row_pitch=9 * 4, backend=backend)
-    assert torch.equal(short, hash_dropout(wide, rate, key, row_pitch=9 * 4, backend=backend)[:, :, :3])
-    assert torch.equal(hash_dropout(wide, rate, key, row_pitch=9 * 4, backend=backend), hash_dropout(wide, rate, key))
+    device = device_of(backend)
+    rate, key = torch.tensor([0.5, 0.3], device=device), torch.tensor([5, 6], device=device)
+    tight, wide = torch.ones(2, 7, 3, 4, device=device), torch.ones(2, 7, 9, 4, device=device)
+    padded = hash_dropout(wide, rate, key, row_pitch=9 * 4, backend=backend)
+    assert torch.equal(hash_dropout(tight, rate, key, row_pitch=9 * 4, backend=backend), padded[:, :, :3])
+    assert torch.equal(padded, hash_dropout(wide, rate, key, backend=backend))

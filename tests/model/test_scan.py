@@ -8,7 +8,7 @@ from torch import Tensor
 
 from model.scan import choose_backend, selective_scan
 from tests.model import kernels
-from tests.model.kernels import assert_close, assert_equal, device_of, value_and_gradients
+from tests.model.kernels import assert_close, assert_equal, device_of, interpreted, value_and_gradients
 
 BACKENDS = [kernels.cpu, "chunked", kernels.triton]
 
@@ -77,9 +77,10 @@ def test_every_backend_gives_the_values_and_gradients_of_the_equations(
     biased: bool,
     ragged: bool,
 ) -> None:
-    lengths = (
-        [[(length * (b + r)) // 3 % (length + 1) for b in range(batch)] for r in range(replica)] if ragged else None
-    )
+    if interpreted(backend) and length > 3:
+        replica, batch, channel = 1, 1, min(channel, 9)
+    ends = [[(length * (b + r + 1)) // 2 % (length + 1) for b in range(batch)] for r in range(replica)]
+    lengths = ends if ragged else None
     inputs = arguments(replica, batch, length, channel, state, gated=gated, biased=biased, lengths=lengths)
     assert_close(run(backend, inputs), exact(inputs))
 
@@ -149,7 +150,7 @@ def test_only_empty_histories_give_zeros(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_same_call_gives_the_same_bits(backend: str) -> None:
-    inputs = arguments(2, 5, 20, 11, 16, lengths=[[20, 3, 0, 11, 7], [1, 2, 20, 20, 5]])
+    inputs = arguments(2, 3, 6, 11, 16, lengths=[[6, 3, 0], [1, 2, 6]])
     assert_equal(run(backend, inputs), run(backend, inputs))
 
 
@@ -169,16 +170,16 @@ def test_the_number_of_threads_does_not_change_a_bit(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", [kernels.cpu, kernels.triton])
 def test_a_replica_gives_the_bits_of_its_solo_run(backend: str) -> None:
-    inputs = arguments(3, 5, 10, 6, 8, lengths=[[10, 3, 0, 1, 7], [1, 2, 10, 10, 5], [4, 4, 4, 9, 2]])
+    inputs = arguments(2, 3, 5, 6, 8, lengths=[[5, 3, 0], [1, 2, 5]])
     together = run(backend, inputs)
-    for r in range(3):
+    for r in range(2):
         solo = run(backend, {name: None if a is None else a[r : r + 1] for name, a in inputs.items()})
         assert_equal(solo, {name: value[r : r + 1] for name, value in together.items()})
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_slices_of_a_wider_projection_are_taken_as_they_are(backend: str) -> None:
-    inputs = arguments(2, 3, 7, 6, 8, lengths=[[7, 2, 0], [5, 7, 1]])
+    inputs = arguments(2, 2, 5, 6, 8, lengths=[[5, 2], [0, 5]])
     expected = run(backend, inputs)
 
     def from_wide(x: Tensor, z: Tensor, B: Tensor, C: Tensor, **others: Tensor | None) -> Tensor:
@@ -194,8 +195,8 @@ def test_slices_of_a_wider_projection_are_taken_as_they_are(backend: str) -> Non
 
 def test_float64_goes_to_plain_operations_and_keeps_its_precision() -> None:
     inputs = {n: a.double() if a is not None and a.is_floating_point() else a for n, a in arguments().items()}
-    assert choose_backend("auto", torch.device("cpu"), torch.float64) == "chunked"
-    assert_close(run("auto", inputs), run("reference", inputs), rtol=1e-12, atol=1e-12)
+    assert choose_backend("auto", torch.device("cpu"), torch.float64) == "reference"
+    assert_close(run("chunked", inputs), run("auto", inputs), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(
