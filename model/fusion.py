@@ -24,8 +24,8 @@ class GatedFusion(nn.Module):
 
     def forward(self, static: Tensor, sequence: Tensor) -> tuple[Tensor, Tensor | None]:
         both = torch.cat([static, sequence], dim=-1)
-        gate = torch.sigmoid(self.score(F.relu(self.hidden(both))))
-        return torch.lerp(sequence, static, gate), gate.squeeze(-1)
+        gate = torch.sigmoid(self.score(F.relu(self.hidden(both))).float())
+        return torch.lerp(sequence.float(), static.float(), gate), gate.squeeze(-1)
 
 
 class ConcatFusion(nn.Module):

@@ -7,13 +7,17 @@ state: dropout is a function of a key that the training loop sets for each step.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from model.dropout import hash_dropout
+from model.lookup import lookup
 
 
 class Linear(nn.Module):
@@ -52,7 +56,7 @@ class Embedding(nn.Module):
         if replicas > 1:
             first_row = torch.arange(replicas, device=ids.device) * rows
             ids = ids + first_row.view(-1, *[1] * (ids.dim() - 1))
-        return F.embedding(ids, self.weight.flatten(0, 1))
+        return lookup(self.weight.flatten(0, 1), ids)
 
 
 class LayerNorm(nn.Module):
@@ -89,15 +93,25 @@ class Dropout(nn.Module):
         return hash_dropout(x, self.rate, self.key, row_pitch=self.longest * x.shape[-1])
 
 
-def set_dropout(model: nn.Module, rate: Tensor | None, key: Tensor | None) -> None:
-    """Sets what every dropout layer of ``model`` draws next: rate (replica,) float32, key (replica,) int64.
+def _dropouts(model: nn.Module) -> list[Dropout]:
+    return [module for module in model.modules() if isinstance(module, Dropout)]
 
-    Each layer gets a key of its own, made from the given one and its position in the model. ``None`` turns dropout off.
+
+def dropout_keys(model: nn.Module, seeds: Sequence[int]) -> Tensor:
+    """A key of each dropout layer of ``model`` for each replica's seed in [0, 2^62): (layer, replica) int64, CPU."""
+    # The odd constant is 2^64 / golden ratio, cut to 62 bits: neighbouring positions land far apart.
+    shifts = [(position * 0x1E3779B97F4A7C15) % 2**62 for position in range(len(_dropouts(model)))]
+    return torch.tensor([[(seed + shift) % 2**62 for seed in seeds] for shift in shifts], dtype=torch.int64)
+
+
+def set_dropout(model: nn.Module, rate: Tensor | None, keys: Tensor | None) -> None:
+    """Sets what every dropout layer of ``model`` draws next: rate (replica,) float32, keys (layer, replica) int64.
+
+    ``None`` turns dropout off. A layer keeps a view of ``keys``, so that new ones can be copied into it.
     """
-    for position, layer in enumerate(module for module in model.modules() if isinstance(module, Dropout)):
+    for position, layer in enumerate(_dropouts(model)):
         layer.rate = rate
-        # The odd constant is 2^64 / golden ratio, cut to 62 bits: neighbouring positions land far apart.
-        layer.key = None if key is None else (key + (position * 0x1E3779B97F4A7C15) % 2**62) % 2**62
+        layer.key = None if keys is None else keys[position]
 
 
 class FeedForward(nn.Module):
@@ -127,7 +141,8 @@ class Head(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for layer, dropout in zip(self.layers, self.dropouts, strict=True):
             x = dropout(F.relu(layer(x)))
-        return self.logit(x).squeeze(-1)
+        with torch.autocast(x.device.type, enabled=False):  # bfloat16 logits would tie, and ties change an AUC
+            return self.logit(x.float()).squeeze(-1)
 
 
 def inverse_softplus(y: Tensor) -> Tensor:
@@ -142,4 +157,22 @@ def log_uniform(shape: tuple[int, ...], low: float, high: float) -> Tensor:
 
 def take_position(x: Tensor, position: Tensor) -> Tensor:
     """x (replica, batch, length, channel) at position (replica, batch) of each -> (replica, batch, 1, channel)."""
-    return torch.take_along_dim(x, position[..., None, None], dim=2)
+    taken: Tensor = _TakePosition.apply(x, position)
+    return taken
+
+
+class _TakePosition(torch.autograd.Function):
+    """PyTorch's own gradient adds, as if a position could come twice; to do that repeatably it sorts them on CUDA."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, position: Tensor) -> Tensor:
+        ctx.save_for_backward(position)
+        ctx.length = x.shape[2]
+        return torch.take_along_dim(x, position[..., None, None], dim=2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dout: Tensor) -> tuple[Tensor, None]:
+        (position,) = ctx.saved_tensors
+        taken = torch.arange(ctx.length, device=position.device) == position[..., None]
+        return torch.where(taken[..., None], dout, torch.zeros((), dtype=dout.dtype, device=dout.device)), None

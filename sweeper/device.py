@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import sys
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from omegaconf import DictConfig
@@ -68,6 +69,28 @@ def _keep_freed_memory() -> None:
     m_trim_threshold, m_mmap_threshold = -1, -3
     libc.mallopt(m_mmap_threshold, 1 << 30)
     libc.mallopt(m_trim_threshold, (1 << 31) - 1)
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """fp32, tf32 or bf16 for ``device.precision``. Raises UserError where the device cannot compute in it.
+
+    ``auto`` is bf16 on a GPU that has it, with weights, sums and states in fp32, and fp32 elsewhere.
+    """
+    able = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    if precision == "auto":
+        return "bf16" if able else "fp32"
+    if precision != "fp32" and not able:
+        raise UserError(f"device.precision: found {precision}, which {describe(device)} cannot compute in; use fp32")
+    return precision
+
+
+def computing_in(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """The context of a forward pass in ``precision``, one of ``choose_precision``'s."""
+    if precision == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    return nullcontext()
 
 
 def describe(device: torch.device) -> str:

@@ -20,11 +20,12 @@ from data.progress import shown as shown_progress
 from data.store import EventStore
 from sweeper import provenance
 from sweeper.config import config_hash, validate
-from sweeper.device import default_micro_batch, describe, set_up
+from sweeper.device import choose_precision, default_micro_batch, describe, set_up
 from sweeper.progress import EpochProgress
 from sweeper.recorder import Recorder
 from sweeper.replicas import Hyperparameters, Replicas
 from sweeper.run_folder import RunFolder
+from sweeper.step import StepSettings
 from sweeper.summary import Criteria
 from sweeper.training import Settings, train
 from sweeper.trial import TrialLink
@@ -84,9 +85,15 @@ def hyperparameters(cfg: DictConfig) -> Hyperparameters:
 
 def settings(cfg: DictConfig, device: torch.device) -> Settings:
     """The training loop's settings: the ``training`` group, and the micro-batch that suits the device."""
-    shared = {name: cfg.training[name] for name in cfg.training if name not in ("learning_rate", "decay")}
-    micro_batch = cfg.device.micro_batch or default_micro_batch(device)
-    return Settings(**shared, micro_batch=micro_batch, bucketing=cfg.data.bucketing)
+    own = ("learning_rate", "decay", "grad_clip_norm")
+    shared = {name: cfg.training[name] for name in cfg.training if name not in own}
+    step = StepSettings(
+        cfg.training.grad_clip_norm,
+        cfg.device.micro_batch or default_micro_batch(device),
+        choose_precision(cfg.device.precision, device),
+        cfg.device.graphs,
+    )
+    return Settings(**shared, step=step, bucketing=cfg.data.bucketing)
 
 
 def build_replicas(
@@ -117,6 +124,7 @@ def identify(cfg: DictConfig, store: EventStore, device: torch.device) -> dict[s
         "batch_size": cfg.training.batch_size,
         "experiment": cfg.experiment,
         "device": describe(device),
+        "precision": choose_precision(cfg.device.precision, device),
         "study": cfg.sweep.study,
         "trial": cfg.sweep.trial,
         "store": shown(store.folder),

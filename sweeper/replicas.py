@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from data.streams import stream_seed
-from model.layers import set_dropout
+from model.layers import dropout_keys, set_dropout
 from model.stack import keep, stack
 
 
@@ -46,6 +46,8 @@ class Replicas:
         self.device = device
         self.model = stack([_initialized(build_model, h.seed) for h in self.hyperparameters]).to(device)
         self._undecayed = _undecayed_names(self.model)
+        self._columns: dict[str, Tensor] = {}
+        self._dropout_keys = torch.empty(0)
         self.optimizers = [self._optimizer(k, decay) for k in range(len(self))]
 
     def __len__(self) -> int:
@@ -53,18 +55,28 @@ class Replicas:
 
     def column(self, name: str) -> Tensor:
         """One hyperparameter of every replica, (replica,) float32 on the device."""
-        return torch.tensor([getattr(h, name) for h in self.hyperparameters], device=self.device)
+        if name not in self._columns:
+            self._columns[name] = torch.tensor([getattr(h, name) for h in self.hyperparameters], device=self.device)
+        return self._columns[name]
 
     def draw_dropout(self, step: int, piece: int) -> None:
         """Sets the dropout masks of one forward pass: those of micro-batch ``piece`` of training step ``step``."""
-        keys = [stream_seed(h.seed, "dropout", step, piece) >> 1 for h in self.hyperparameters]
-        set_dropout(self.model, self.column("dropout"), torch.tensor(keys, device=self.device))
+        seeds = [stream_seed(h.seed, "dropout", step, piece) >> 1 for h in self.hyperparameters]
+        keys = dropout_keys(self.model, seeds)
+        if self._dropout_keys.shape != keys.shape:
+            self._dropout_keys = keys.to(self.device)
+        else:  # in place: a captured step reads them here
+            self._dropout_keys.copy_(keys)
+        set_dropout(self.model, self.column("dropout"), self._dropout_keys)
 
     def set_learning_rate(self, factor: float) -> None:
         """Multiplies every replica's own learning rate by ``factor`` for the next steps."""
         for optimizer, h in zip(self.optimizers, self.hyperparameters, strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = h.learning_rate * factor
+                if isinstance(group["lr"], Tensor):  # in place: a captured step reads it there
+                    group["lr"].fill_(h.learning_rate * factor)
+                else:
+                    group["lr"] = h.learning_rate * factor
 
     def step(self, clip_norm: float | None) -> None:
         """One optimizer step of every replica from its gradients, clipped by its own norm, then cleared."""
@@ -86,6 +98,7 @@ class Replicas:
         keep(self.model, staying)
         for name in ("numbers", "hyperparameters"):
             setattr(self, name, [getattr(self, name)[k] for k in staying])
+        self._columns.clear()
         for new, old in enumerate(staying):
             optimizer = old_optimizers[old]
             for group, views in zip(optimizer.param_groups, self._views(new), strict=True):
@@ -98,7 +111,10 @@ class Replicas:
 
     def optimizer_state(self, k: int) -> dict[str, Any]:
         """The state of replica k's optimizer, as its solo run would save it."""
-        return self.optimizers[k].state_dict()
+        state = self.optimizers[k].state_dict()
+        for group in state["param_groups"]:
+            group["lr"] = float(group["lr"])
+        return state
 
     def _ordered_parameters(self) -> list[nn.Parameter]:
         named = list(self.model.named_parameters())
@@ -119,6 +135,9 @@ class Replicas:
             {"params": undecayed, "weight_decay": 0.0},
         ]
         adam = torch.optim.Adam if decay == "coupled" else torch.optim.AdamW
+        if self.device.type == "cuda":  # with the learning rate on the device a step can be captured in a CUDA graph
+            lr = torch.tensor(h.learning_rate, device=self.device)
+            return adam(groups, lr=lr, fused=True, capturable=True)
         return adam(groups, lr=h.learning_rate, fused=True)
 
 

@@ -15,15 +15,15 @@ from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from data.batches import DeviceStore, epoch_order
 from data.streams import stream_seed
 from model.layers import set_dropout
 from sweeper import metrics
-from sweeper.device import return_cached_memory
+from sweeper.device import computing_in, return_cached_memory
 from sweeper.monitor import StepClock
 from sweeper.replicas import Replicas
+from sweeper.step import Stepper, StepSettings, longest_histories
 
 Row = dict[str, Any]  # one line of metrics.csv
 
@@ -32,19 +32,18 @@ Row = dict[str, Any]  # one line of metrics.csv
 class Settings:
     """What all replicas of a loop share; the keys of the ``training`` group.
 
-    ``micro_batch``  samples per forward pass, or None for the whole batch; the optimizer steps by ``batch_size``.
-    ``bucketing``    batches within which samples are sorted by history length; 0: none.
+    ``step``       how a step of ``batch_size`` samples is computed.
+    ``bucketing``  batches within which samples are sorted by history length; 0: none.
     """
 
     epochs: int
     batch_size: int
     eval_batch_size: int
-    grad_clip_norm: float | None
     schedule: Literal["constant", "cosine"]
     warmup_fraction: float
     patience: int | None
     train_sample: int
-    micro_batch: int | None
+    step: StepSettings
     bucketing: int = 0
 
 
@@ -80,8 +79,9 @@ def train(replicas: Replicas, store: DeviceStore, settings: Settings, followers:
     """
     steps = math.ceil(len(store.labels("train")) / settings.batch_size)
     best = [(-math.inf, 0)] * len(replicas)
+    stepper = Stepper(replicas, store, settings.step)
     for epoch in range(1, settings.epochs + 1):
-        rows = train_epoch(replicas, store, settings, followers, epoch, steps)
+        rows = train_epoch(stepper, settings, followers, epoch, steps)
         leaving = []
         for k, (number, row) in enumerate(zip(replicas.numbers, rows, strict=True)):
             if not math.isfinite(row["train_loss"]):
@@ -97,21 +97,18 @@ def train(replicas: Replicas, store: DeviceStore, settings: Settings, followers:
                 leaving.append(number)
         if leaving:
             replicas.leave(leaving)
+            stepper.restart()
         if not len(replicas):
             return
         return_cached_memory(replicas.device)
 
 
 def train_epoch(
-    replicas: Replicas,
-    store: DeviceStore,
-    settings: Settings,
-    followers: Sequence[Follower],
-    epoch: int,
-    steps: int,
+    stepper: Stepper, settings: Settings, followers: Sequence[Follower], epoch: int, steps: int
 ) -> list[Row]:
     """One pass over the training rows, then the evaluation; a row of ``metrics.csv`` for each replica."""
     begun = time.perf_counter()
+    replicas, store = stepper.replicas, stepper.store
     clock = StepClock(replicas.device)
     order_of = functools.partial(
         epoch_order,
@@ -122,6 +119,7 @@ def train_epoch(
         window=settings.bucketing,
     )
     orders = torch.stack([order_of(seed=h.seed) for h in replicas.hyperparameters])
+    longest = longest_histories(store.lengths("train"), orders, settings.batch_size)
     losses, scores = [], []
     replicas.model.train()
     for step in range(steps):
@@ -130,7 +128,7 @@ def train_epoch(
         replicas.set_learning_rate(factor)
         chosen = orders[:, step * settings.batch_size : (step + 1) * settings.batch_size]
         with clock:
-            loss, logits = train_step(replicas, store, chosen, settings, number)
+            loss, logits = stepper.step(chosen, number, longest[step])
         losses.append(loss * chosen.shape[1])
         scores.append(logits)
         for k, n in enumerate(replicas.numbers):
@@ -154,37 +152,6 @@ def train_epoch(
     return rows
 
 
-def train_step(
-    replicas: Replicas, store: DeviceStore, chosen: Tensor, settings: Settings, number: int
-) -> tuple[Tensor, Tensor]:
-    """One optimizer step on rows ``chosen`` (replica, batch).
-
-    Returns each replica's mean loss (replica,) and its logits (replica, batch), both detached. The gradient is that of
-    the whole batch, however it is cut into micro-batches; these hold histories of like length, to spare padding.
-    """
-    size = chosen.shape[1]
-    pieces, order = [chosen], None
-    if settings.micro_batch is not None and settings.micro_batch < size:
-        order = store.lengths("train")[chosen].argsort(dim=1, stable=True)
-        pieces = list(chosen.gather(1, order).split(settings.micro_batch, dim=1))
-    smoothing = replicas.column("label_smoothing").unsqueeze(1)
-    losses, logits = [], []
-    for piece, rows in enumerate(pieces):
-        batch = store.gather("train", rows)
-        replicas.draw_dropout(number, piece)
-        output = replicas.model(batch)
-        soft_labels = batch.labels * (1 - smoothing) + smoothing / 2
-        loss = F.binary_cross_entropy_with_logits(output.logits, soft_labels, reduction="none").sum(dim=1) / size
-        loss.sum().backward()
-        losses.append(loss.detach())
-        logits.append(output.logits.detach())
-    replicas.step(settings.grad_clip_norm)
-    scores = torch.cat(logits, dim=1)
-    if order is not None:
-        scores = torch.empty_like(scores).scatter_(1, order, scores)
-    return torch.stack(losses).sum(dim=0), scores
-
-
 def learning_rate_factor(step: int, steps: int, schedule: str, warmup_fraction: float) -> float:
     """The share of the learning rate at ``step`` of ``steps``: a linear warmup, then constant or half a cosine to 0."""
     warmup = int(warmup_fraction * steps)
@@ -201,8 +168,9 @@ def evaluate(replicas: Replicas, store: DeviceStore, settings: Settings) -> list
     sample = torch.stack(
         [train_sample(store.rows("train"), settings.train_sample, h.seed) for h in replicas.hyperparameters]
     )
-    predicted = predict(replicas, store, "validation", validation, settings.eval_batch_size)
-    on_train = predict(replicas, store, "train", sample, settings.eval_batch_size)
+    size, precision = settings.eval_batch_size, settings.step.precision
+    predicted = predict(replicas, store, "validation", validation, size, precision)
+    on_train = predict(replicas, store, "train", sample, size, precision)
     labels, users = store.labels("validation"), store.users("validation")
     train_labels = store.labels("train")
     rows = []
@@ -228,7 +196,9 @@ def train_sample(rows: Tensor, size: int, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def predict(replicas: Replicas, store: DeviceStore, split: str, rows: Tensor, batch_size: int) -> Prediction:
+def predict(
+    replicas: Replicas, store: DeviceStore, split: str, rows: Tensor, batch_size: int, precision: str = "fp32"
+) -> Prediction:
     """Scores rows (replica, row) of a split in evaluation mode.
 
     Rows are visited by history length, so that hardly any padding is computed, and put back in their places.
@@ -240,7 +210,8 @@ def predict(replicas: Replicas, store: DeviceStore, split: str, rows: Tensor, ba
     gate: Tensor | None = None
     for start in range(0, rows.shape[1], batch_size):
         part = order[:, start : start + batch_size]
-        output = replicas.model(store.gather(split, rows.gather(1, part)))
+        with computing_in(precision, replicas.device):
+            output = replicas.model(store.gather(split, rows.gather(1, part)))
         logits.scatter_(1, part, output.logits)
         if output.gate is not None:
             gate = torch.empty_like(logits) if gate is None else gate

@@ -19,7 +19,7 @@ from model.kernels.rows import pitched
 from model.kernels.triton_math import load, sigmoid, store, sum_partials
 
 #: Steps that are loaded together.
-SEGMENT = 8
+SEGMENT = 4
 #: A program's channels: four neighbours a thread, one warp.
 CHANNELS = 128
 #: Rows that one program of backward takes, one after the other.

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from data.schema import Batch
-from model.layers import set_dropout
+from model.layers import dropout_keys, set_dropout
 from model.stack import keep, load_replica, replica_state, stack
 from tests.model.samples import batch, mdaf
 
@@ -26,13 +26,13 @@ def test_each_replica_scores_and_learns_as_alone_with_its_own_dropout() -> None:
     models = [mdaf(seed) for seed in range(3)]
     together = stack(models)
     samples = batch([[3, 5, 0, 6], [6, 1, 2, 4], [0, 0, 1, 5]])
-    rates, keys = torch.tensor([0.1, 0.0, 0.4]), torch.tensor([11, 22, 33])
-    set_dropout(together, rates, keys)
+    rates, seeds = torch.tensor([0.1, 0.0, 0.4]), [11, 22, 33]
+    set_dropout(together, rates, dropout_keys(together, seeds))
     output = together(samples)
     output.logits.square().sum().backward()
     stacked_gradients = dict(together.named_parameters())
     for k, model in enumerate(models):
-        set_dropout(model, rates[k : k + 1], keys[k : k + 1])
+        set_dropout(model, rates[k : k + 1], dropout_keys(model, seeds[k : k + 1]))
         alone = model(part(samples, k))
         alone.logits.square().sum().backward()
         torch.testing.assert_close(output.logits[k], alone.logits[0])
@@ -44,10 +44,10 @@ def test_each_replica_scores_and_learns_as_alone_with_its_own_dropout() -> None:
 def test_dropout_differs_between_keys_and_is_off_in_evaluation() -> None:
     model, samples = mdaf(), batch([[3, 5, 0, 6]])
     rate = torch.tensor([0.5])
-    set_dropout(model, rate, torch.tensor([1]))
+    set_dropout(model, rate, dropout_keys(model, [1]))
     first = model(samples).logits
     torch.testing.assert_close(model(samples).logits, first)
-    set_dropout(model, rate, torch.tensor([2]))
+    set_dropout(model, rate, dropout_keys(model, [2]))
     assert not torch.allclose(model(samples).logits, first)
     model.eval()
     evaluated = model(samples).logits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sweeper.device import available_devices, default_micro_batch, return_cached_memory, select_device
+from sweeper.device import available_devices, choose_precision, default_micro_batch, return_cached_memory, select_device
 from sweeper.errors import UserError
 
 
@@ -53,3 +53,10 @@ def test_only_a_cpu_is_given_small_pieces_and_only_mps_its_cache_back(monkeypatc
     assert returned == []
     return_cached_memory(torch.device("mps"))
     assert returned == [True]
+
+
+def test_reduced_precision_is_for_devices_that_have_it() -> None:
+    cpu = torch.device("cpu")
+    assert choose_precision("auto", cpu) == choose_precision("fp32", cpu) == "fp32"
+    with pytest.raises(UserError, match="precision: found bf16"):
+        choose_precision("bf16", cpu)

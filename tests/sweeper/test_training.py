@@ -61,7 +61,9 @@ def trained(
     points = list(points) or [hyperparameters(cfg)]
     books = [Notebook(*until[k : k + 1]) for k in range(len(points))]
     replicas = build_replicas(cfg, store, points, CPU)
-    train(replicas, DeviceStore(store, CPU), replace(settings(cfg, CPU), **changes), books)
+    chosen = settings(cfg, CPU)
+    step = {name: changes.pop(name) for name in ("micro_batch", "grad_clip_norm") if name in changes}
+    train(replicas, DeviceStore(store, CPU), replace(chosen, step=replace(chosen.step, **step), **changes), books)
     return books
 
 

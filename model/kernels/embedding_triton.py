@@ -1,0 +1,86 @@
+"""The gradient of an embedding table on CUDA, in Triton: rows that share an id are added in a fixed order.
+
+Ids are sorted, which puts what goes to one row of the table side by side, in *runs*. A program takes ``CHUNK``
+neighbours and adds up each run by a segmented scan. A run that lies inside the chunk goes to the table; what the chunk
+has of a run that reaches over its edge, to a list of two partial sums a chunk, on which the same kernel is run again,
+until one chunk holds all. So a run of any length costs no more than a short one, nothing is added atomically, and
+nothing waits for the host: the kernels can be captured in a CUDA graph.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from model.kernels.triton_math import load
+
+#: Neighbours of a program.
+CHUNK = 64
+
+
+@triton.jit
+def _add(left_sum, left_begins, right_sum, right_begins):
+    """Sums of neighbouring stretches: what lies left of a run's begin does not belong to it."""
+    return tl.where(right_begins > 0, right_sum, left_sum + right_sum), left_begins | right_begins
+
+
+@triton.jit
+def _add_runs(
+    ids, source, values, table, partial_ids, partial_sums, count, dim,
+    SORTED: tl.constexpr, CHUNK: tl.constexpr, DIM: tl.constexpr,
+):  # fmt: skip
+    first = tl.program_id(0).to(tl.int64) * CHUNK
+    i = first + tl.arange(0, CHUNK)
+    d = tl.arange(0, DIM)
+    real = i < count
+    own = tl.load(ids + i, mask=real, other=-1)
+    before = tl.load(ids + i - 1, mask=real & (i > 0), other=-1)
+    after = tl.load(ids + i + 1, mask=i + 1 < count, other=-1)
+    at = i
+    if SORTED:
+        at = tl.load(source + i, mask=real, other=0)
+    channel = d < dim
+    value = load(values + at[:, None] * dim + d[None, :], real[:, None] & channel[None, :])
+    begins = tl.broadcast_to((own != before).to(tl.int32)[:, None], (CHUNK, DIM))
+    sums, begun = tl.associative_scan((value, begins), 0, _add)
+    ends = (real & (own != after))[:, None] & channel[None, :]
+    cell = table + own.to(tl.int64)[:, None] * dim + d[None, :]
+    inside = ends & (begun > 0)
+    tl.store(cell, tl.load(cell, mask=inside, other=0.0) + sums, mask=inside)
+    head = tl.sum(tl.where(ends & (begun == 0), sums, 0.0), axis=0)
+    is_last = (i == tl.minimum(first + CHUNK, count) - 1)[:, None]
+    tail = tl.sum(tl.where(is_last & (own == after)[:, None] & channel[None, :], sums, 0.0), axis=0)
+    slot = tl.program_id(0).to(tl.int64) * 2
+    tl.store(partial_sums + slot * dim + d, head, mask=channel)
+    tl.store(partial_sums + (slot + 1) * dim + d, tail, mask=channel)
+    tl.store(partial_ids + slot, tl.load(ids + first))
+    tl.store(partial_ids + slot + 1, tl.load(ids + tl.minimum(first + CHUNK, count) - 1))
+
+
+def table_gradient(ids: Tensor, values: Tensor, rows: int) -> Tensor:
+    """Sum of ``values`` (position, dim) over the positions of each id: (rows, dim) float32.
+
+    ``ids``: (position,) integer in [0, rows).
+    """
+    dim = values.shape[1]
+    table = torch.zeros((rows, dim), dtype=torch.float32, device=values.device)
+    if not len(ids):
+        return table
+    narrow = torch.uint8 if rows <= 256 else torch.int16 if rows <= 2**15 else torch.int32
+    sorted_ids, source = torch.sort(ids.to(narrow), stable=True)
+    level: Tensor | None = source
+    sums, keys = values.contiguous(), sorted_ids.to(torch.int32)
+    while True:
+        count = len(keys)
+        chunks = triton.cdiv(count, CHUNK)
+        partial_ids = torch.empty(2 * chunks, dtype=torch.int32, device=values.device)
+        partial_sums = torch.empty((2 * chunks, dim), dtype=torch.float32, device=values.device)
+        _add_runs[(chunks,)](
+            keys, keys if level is None else level, sums, table, partial_ids, partial_sums, count, dim,
+            level is not None, CHUNK, triton.next_power_of_2(dim),
+        )  # fmt: skip
+        if chunks == 1:
+            return table
+        keys, sums, level = partial_ids, partial_sums, None

@@ -1,0 +1,149 @@
+"""One optimizer step of all replicas; on CUDA captured once for each shape of batch and replayed.
+
+A step of this model is over a thousand kernels, most of which a GPU finishes sooner than Python can ask for the next.
+A CUDA graph asks for all of them at once. What changes from step to step (rows, dropout keys, learning rates) lies in
+tensors that are written before each replay; what changes a shape (the batch's size, its longest history, the number of
+replicas) makes another graph, and histories are padded up to one of a few lengths so that there are few.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from data.batches import DeviceStore
+from sweeper.device import computing_in
+from sweeper.replicas import Replicas
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """How a step is computed.
+
+    ``micro_batch``     samples per forward pass, or None for the whole batch.
+    ``grad_clip_norm``  of each replica's whole gradient, or None.
+    ``precision``       fp32, tf32 or bf16.
+    ``graphs``          whether steps are captured where the device can.
+    """
+
+    grad_clip_norm: float | None
+    micro_batch: int | None
+    precision: str = "fp32"
+    graphs: bool = True
+
+
+@dataclass
+class _Captured:
+    graph: Any
+    rows: Tensor
+    loss: Tensor
+    logits: Tensor
+
+
+class Stepper:
+    """Steps ``replicas`` through training rows of ``store``."""
+
+    def __init__(self, replicas: Replicas, store: DeviceStore, settings: StepSettings) -> None:
+        self.replicas, self.store, self.settings = replicas, store, settings
+        self._graphs: dict[tuple[int, ...], _Captured | None] = {}
+        self._captures = (
+            settings.graphs and replicas.device.type == "cuda" and not store.mapped and (settings.micro_batch is None)
+        )
+
+    def step(self, chosen: Tensor, number: int, longest: int) -> tuple[Tensor, Tensor]:
+        """Training step ``number`` on rows ``chosen`` (replica, batch), whose longest history is ``longest``.
+
+        Returns each replica's mean loss (replica,) and its logits (replica, batch), both detached.
+        """
+        if not self._captures:
+            return self._split(chosen, number)
+        self.replicas.draw_dropout(number, 0)
+        length = padded_length(longest, self.store.schema.length)
+        key = (*chosen.shape, length)
+        if key not in self._graphs:  # the first of a shape: compiles kernels and makes the optimizer's state
+            self._graphs[key] = None
+            return self._whole(chosen, length)
+        captured = self._graphs[key] or self._capture(key, chosen)
+        if captured is None:
+            return self._whole(chosen, length)
+        captured.rows.copy_(chosen)
+        captured.graph.replay()
+        return captured.loss.clone(), captured.logits.clone()
+
+    def restart(self) -> None:
+        """Forgets what was captured, since replicas have left."""
+        self._graphs.clear()
+
+    def _whole(self, chosen: Tensor, length: int | None) -> tuple[Tensor, Tensor]:
+        """The step on the whole batch at once, with the dropout that is drawn."""
+        loss, logits = self._backward(chosen, chosen.shape[1], length)
+        self.replicas.step(self.settings.grad_clip_norm)
+        return loss, logits
+
+    def _split(self, chosen: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """The step in micro-batches of histories of like length; the gradient is that of the whole batch."""
+        size = chosen.shape[1]
+        micro_batch = self.settings.micro_batch
+        if micro_batch is None or micro_batch >= size:
+            self.replicas.draw_dropout(number, 0)
+            return self._whole(chosen, None)
+        order = self.store.lengths("train")[chosen].argsort(dim=1, stable=True)
+        losses, logits = [], []
+        for piece, rows in enumerate(chosen.gather(1, order).split(micro_batch, dim=1)):
+            self.replicas.draw_dropout(number, piece)
+            part_loss, part_logits = self._backward(rows, size, None)
+            losses.append(part_loss)
+            logits.append(part_logits)
+        self.replicas.step(self.settings.grad_clip_norm)
+        scores = torch.cat(logits, dim=1)
+        return torch.stack(losses).sum(dim=0), torch.empty_like(scores).scatter_(1, order, scores)
+
+    def _backward(self, rows: Tensor, size: int, length: int | None) -> tuple[Tensor, Tensor]:
+        """Adds the gradient of ``rows``' share of a batch of ``size``; returns their share of the loss, and logits."""
+        batch = self.store.gather("train", rows, length)
+        with computing_in(self.settings.precision, self.replicas.device):
+            output = self.replicas.model(batch)
+        smoothing = self.replicas.column("label_smoothing").unsqueeze(1)
+        soft_labels = batch.labels * (1 - smoothing) + smoothing / 2
+        loss = F.binary_cross_entropy_with_logits(output.logits, soft_labels, reduction="none").sum(dim=1) / size
+        loss.sum().backward()
+        return loss.detach(), output.logits.detach()
+
+    def _capture(self, key: tuple[int, ...], chosen: Tensor) -> _Captured | None:
+        """The graph of a step on batches of this shape; None where the step cannot be captured."""
+        rows = chosen.clone()
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, pool=self._pool()):
+                loss, logits = self._whole(rows, key[-1])
+        except RuntimeError as error:
+            log.warning("steps are not captured in CUDA graphs, which costs time only: %s", str(error).splitlines()[0])
+            self._captures = False
+            self.replicas.model.zero_grad(set_to_none=True)
+            return None
+        self._graphs[key] = captured = _Captured(graph, rows, loss, logits)
+        return captured
+
+    def _pool(self) -> Any:
+        """One memory pool for all graphs, since no two run at once."""
+        first = next((captured for captured in self._graphs.values() if captured), None)
+        return first.graph.pool() if first else None
+
+
+def padded_length(longest: int, limit: int) -> int:
+    """The length that histories of a captured batch are padded to: at most a quarter more than the longest needs."""
+    step = 2 ** max(0, longest.bit_length() - 3)
+    return min(limit, max(1, -(-longest // step) * step))
+
+
+def longest_histories(lengths: Tensor, orders: Tensor, batch_size: int) -> list[int]:
+    """The longest history of each batch of an epoch: lengths (row,), orders (replica, row) -> one for each step."""
+    longest = lengths[orders].amax(dim=0)
+    return [int(part) for part in torch.stack([part.max() for part in longest.split(batch_size)]).cpu()]

@@ -1,0 +1,42 @@
+"""What captured steps rest on; the steps themselves are tested through ``train``."""
+
+import pytest
+import torch
+
+from data.batches import DeviceStore
+from data.prepare import prepare_config
+from sweeper.objective import build_replicas, hyperparameters, settings
+from sweeper.step import Stepper, longest_histories, padded_length
+from tests.gpu import needs_cuda
+from tests.sweeper.runs import composed
+
+
+def test_histories_are_padded_to_few_lengths_none_shorter_and_none_much_longer() -> None:
+    lengths = {longest: padded_length(longest, limit=50) for longest in range(51)}
+    assert all(longest <= length <= max(1, 1.25 * longest) for longest, length in lengths.items())
+    assert lengths[50] == 50
+    assert len(set(lengths.values())) < 20
+
+
+def test_the_longest_history_of_a_batch_is_taken_over_all_replicas() -> None:
+    lengths = torch.tensor([5, 1, 2, 9, 3])
+    orders = torch.tensor([[0, 1, 2, 3, 4], [1, 2, 4, 0, 3]])
+    assert longest_histories(lengths, orders, batch_size=2) == [5, 9, 9]
+
+
+@needs_cuda
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_captured_steps_train_as_steps_that_are_not_captured(precision: str) -> None:
+    cfg = composed("device=cuda", f"device.precision={precision}")
+    device = torch.device("cuda")
+    store = prepare_config(cfg.data)
+    device_store = DeviceStore(store, device)
+    losses = {}
+    for graphs in (True, False):
+        cfg.device.graphs = graphs
+        replicas = build_replicas(cfg, store, [hyperparameters(cfg)], device)
+        stepper = Stepper(replicas, device_store, settings(cfg, device).step)
+        rows = device_store.rows("train")[None, :256]
+        replicas.model.train()
+        losses[graphs] = torch.stack([stepper.step(rows, number, store.schema.length)[0] for number in range(6)])
+    assert torch.equal(losses[True], losses[False])
