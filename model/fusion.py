@@ -25,7 +25,9 @@ class GatedFusion(nn.Module):
     def forward(self, static: Tensor, sequence: Tensor) -> tuple[Tensor, Tensor | None]:
         both = torch.cat([static, sequence], dim=-1)
         gate = torch.sigmoid(self.score(F.relu(self.hidden(both))))
-        return torch.lerp(sequence, static, gate), gate.squeeze(-1)
+        # Under autocast the projections are bfloat16, and lerp takes one type: that of the branch that ends in a norm.
+        fused = torch.lerp(sequence, static.to(sequence.dtype), gate.to(sequence.dtype))
+        return fused, gate.squeeze(-1)
 
 
 class ConcatFusion(nn.Module):

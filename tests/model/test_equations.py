@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from model.dcnv3 import DCNv3
+from model.dcnv3 import CrossNetworks
 from model.mamba import Mamba
 
 
 def test_dcnv3_follows_its_equations() -> None:
     torch.manual_seed(0)
-    model = DCNv3(dim=6, deep_layers=3, shallow_layers=2)
+    model = CrossNetworks(dim=6, deep_layers=3, shallow_layers=2)
     x = torch.randn(1, 5, 6)
 
     def layer(which: str, index: int, current: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
