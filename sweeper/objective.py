@@ -63,7 +63,8 @@ def run(cfg: DictConfig) -> float:
         f"{len(store.samples['validation']):,}",
         store.folder,
     )
-    train(replicas, DeviceStore(store, device, cfg.device.memory_fraction), settings(cfg, device), [recorder])
+    gathered = DeviceStore(store, device, cfg.device.memory_fraction, cfg.data.history_order)
+    train(replicas, gathered, settings(cfg, device), [recorder])
     value = recorder.finish()
     log.info("best validation AUC %.4f; everything about this run lies in %s", value, shown(folder.path))
     return value
