@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
@@ -18,6 +19,7 @@ class Common:
     root: str = MISSING
     memory_gb: float = positive()
     bucketing: int = bounded(0)
+    history_order: Literal["time", "shuffled"] = MISSING
     seed: int = bounded(0)
     length: int = bounded(1)
 

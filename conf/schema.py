@@ -39,7 +39,7 @@ class Bounds:
 def bounded(
     low: float | None = None, high: float | None = None, *, open_low: bool = False, open_high: bool = False
 ) -> Any:
-    """A mandatory dataclass field whose value must lie in the given ``Bounds``; a null value passes."""
+    """A mandatory dataclass field whose value, or each of its values, must lie in the given ``Bounds``; null passes."""
     return field(default=MISSING, metadata={"bounds": Bounds(low, high, open_low, open_high)})
 
 

@@ -54,7 +54,20 @@ def _bucketed(order: torch.Tensor, lengths: torch.Tensor, epoch: int, batch_size
     return torch.cat([batches[torch.cat(places)].view(-1), rest]) if places else rest
 
 
+def _shuffled_steps(steps: torch.Tensor, valid: torch.Tensor, rows: torch.Tensor, stream: int) -> torch.Tensor:
+    """``steps`` (length,) in an order that is a function of a sample's row alone: (replica, batch, length).
+
+    ``valid`` (replica, batch, length) steps come first, so that padding stays behind; rows (replica, batch).
+    """
+    word = (rows[..., None] * 0x9E3779B1 + steps.long() * 0x85EBCA77 + stream).remainder(_WORD)
+    for multiplier in (0x7FEB352D, 0x846CA68B):  # two rounds of shifts and odd multipliers mix all bits of 32
+        word = ((word ^ (word >> 16)) * multiplier).remainder(_WORD)
+        word = word ^ (word >> 15)
+    return word.masked_fill(~valid, _WORD).argsort(dim=-1, stable=True).to(steps.dtype)
+
+
 _INT32 = np.iinfo(np.int32)
+_WORD = 1 << 32
 
 
 def _ids(rows: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -100,10 +113,19 @@ class DeviceStore:
 
     ``memory_fraction``  of the device's memory that the store may take. One that is larger stays in its memory-mapped
                          files: the arithmetic runs on the CPU, and finished batches go to the device.
+    ``history_order``    ``time``, or ``shuffled``: each history in a fixed random order of its own, so that what
+                         happened when is told by an event's fields (its gap, if that is kept) and by nothing else.
     """
 
-    def __init__(self, store: EventStore, device: torch.device | str, memory_fraction: float = 1.0) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        device: torch.device | str,
+        memory_fraction: float = 1.0,
+        history_order: str = "time",
+    ) -> None:
         self.schema = store.schema
+        self._shuffled = history_order == "shuffled"
         self.device = torch.device(device)
         self.mapped = resident_bytes(store) > memory_fraction * device_bytes(self.device)
         self._home = torch.device("cpu") if self.mapped else self.device
@@ -155,6 +177,8 @@ class DeviceStore:
             longest = int(lengths.max()) if lengths.numel() else 0
         steps = torch.arange(max(1, longest), device=self._home, dtype=self._position_type)
         valid = steps < lengths[..., None]  # (replica, batch, length)
+        if self._shuffled:
+            steps = _shuffled_steps(steps, valid, rows, stream_seed(0, "history order", split))
         position = torch.where(valid, samples.first[rows][..., None] + steps, self._padding_row)
         real = valid.to(torch.int32)
         sequence = {name: ids.take(position) for name, ids in self._ids.items()}

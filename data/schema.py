@@ -9,8 +9,8 @@ Axes, everywhere: ``replica`` (models trained in lock-step), ``batch`` (samples)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -61,6 +61,20 @@ class Schema:
         for event_field, static_field in self.target.items():
             if event_field not in events or static_field not in static:
                 raise ValueError(f"target maps {event_field!r} to {static_field!r}; one of them is not a field")
+
+    def without(self, names: Collection[str]) -> Schema:
+        """This schema less the fields of these names, be they static, of events or matches; ValueError names others."""
+        fields = {field.name for field in (*self.static, *self.sequence, *self.matches)}
+        if unknown := sorted(set(names) - fields):
+            raise ValueError(f"{', '.join(unknown)} is no field of the data, which has {', '.join(sorted(fields))}")
+
+        def kept(fields: tuple[Field, ...]) -> tuple[Field, ...]:
+            return tuple(field for field in fields if field.name not in names)
+
+        target = {event: static for event, static in self.target.items() if not {event, static} & set(names)}
+        return replace(
+            self, static=kept(self.static), sequence=kept(self.sequence), matches=kept(self.matches), target=target
+        )
 
     def to_json(self) -> dict[str, object]:
         """This schema in plain types."""

@@ -20,7 +20,7 @@ from data.progress import Progress
 from data.schema import Schema
 from data.writer import StoreWriter
 
-NOT_OF_THE_SOURCE = ("root", "bucketing")  # where stores lie, and the order in which they are read
+NOT_OF_THE_SOURCE = ("root", "bucketing", "history_order")  # where stores lie, and in what order they are read
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from data.schema import Field, Schema
-from model.layers import Dropout, Embedding, LayerNorm, Linear
+from data.schema import Batch, Schema
+from model.ctr import CTRModel, Output
+from model.fields import FieldVectors
+from model.layers import Dropout, LayerNorm, Linear
 
 
 class CrossLayer(nn.Module):
@@ -30,7 +32,7 @@ class CrossLayer(nn.Module):
         return self.dropout(torch.addcmul(x, base, cross + self.bias.unsqueeze(1)))
 
 
-class DCNv3(nn.Module):
+class CrossNetworks(nn.Module):
     """The exponential (deep) and the linear (shallow) cross network side by side.
 
     x (replica, batch, D) -> (replica, batch, 2 D): the last layers of both, for a logit each or for what follows.
@@ -54,16 +56,44 @@ class DCNv3(nn.Module):
 
 
 class StaticBranch(nn.Module):
-    """Static fields -> embeddings -> DCNv3 -> (replica, batch, outputs)."""
+    """Static fields -> embeddings -> cross networks -> (replica, batch, outputs)."""
 
     def __init__(self, schema: Schema, embedding: int, deep_layers: int, shallow_layers: int, outputs: int) -> None:
         super().__init__()
-        self.fields: tuple[Field, ...] = schema.static
-        tables = {field.table for field in self.fields}
-        self.tables = nn.ModuleDict({table: Embedding(schema.tables[table], embedding) for table in sorted(tables)})
-        self.cross = DCNv3(embedding * len(self.fields), deep_layers, shallow_layers)
+        self.fields = FieldVectors(schema, embedding)
+        self.cross = CrossNetworks(embedding * self.fields.count, deep_layers, shallow_layers)
         self.project = Linear(self.cross.outputs, outputs)
 
-    def forward(self, static: dict[str, Tensor]) -> Tensor:
-        x = torch.cat([self.tables[field.table](static[field.name]) for field in self.fields], dim=-1)
-        return self.project(self.cross(x))
+    def forward(self, batch: Batch) -> Tensor:
+        return self.project(self.cross(self.fields(batch).flatten(2)))
+
+
+class DCNv3(CTRModel):
+    """DCNv3 alone: a logit of each cross network, and their mean.
+
+    ``history`` and ``match_features`` as in ``FieldVectors``. ``tri_bce`` asks for the paper's loss, in which each
+    network has one of its own: the logits of both are then the output's branches.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        embedding: int,
+        deep_layers: int,
+        shallow_layers: int,
+        history: str,
+        match_features: bool,
+        tri_bce: bool,
+    ) -> None:
+        super().__init__()
+        self.fields = FieldVectors(schema, embedding, history, match_features)
+        dim = embedding * self.fields.count
+        self.cross = CrossNetworks(dim, deep_layers, shallow_layers)
+        self.deep_logit = Linear(dim, 1)
+        self.shallow_logit = Linear(dim, 1)
+        self.tri_bce = tri_bce
+
+    def forward(self, batch: Batch) -> Output:
+        deep, shallow = self.cross(self.fields(batch).flatten(2)).chunk(2, dim=-1)
+        branches = (self.deep_logit(deep).squeeze(-1), self.shallow_logit(shallow).squeeze(-1))
+        return Output((branches[0] + branches[1]) / 2, branches=branches if self.tri_bce else ())

@@ -7,7 +7,7 @@ state: dropout is a function of a key that the training loop sets for each step.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -74,6 +74,19 @@ class LayerNorm(nn.Module):
         return torch.addcmul(self.bias.view(shape), normal, self.weight.view(shape))
 
 
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps) * gain over the channels of x (replica, ..., channel), computed in float32."""
+
+    def __init__(self, dim: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1, dim))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = torch.rsqrt(x.float().square().mean(dim=-1, keepdim=True) + self.eps)
+        return (x * scale * self.weight.view(-1, *[1] * (x.dim() - 2), x.shape[-1])).to(x.dtype)
+
+
 class Dropout(nn.Module):
     """Dropout with a rate and a random key of each replica, both set by ``set_dropout``; identity in evaluation.
 
@@ -115,34 +128,47 @@ def set_dropout(model: nn.Module, rate: Tensor | None, keys: Tensor | None) -> N
 
 
 class FeedForward(nn.Module):
-    """Linear, GELU, dropout, Linear, dropout: x (replica, ..., dim) -> same shape."""
+    """Linear, activation, dropout, Linear, dropout: x (replica, ..., dim) -> same shape."""
 
-    def __init__(self, dim: int, hidden: int) -> None:
+    def __init__(self, dim: int, hidden: int, activation: Callable[[Tensor], Tensor] = F.gelu) -> None:
         super().__init__()
         self.expand = Linear(dim, hidden)
         self.contract = Linear(hidden, dim)
+        self.activation = activation
         self.inner_dropout = Dropout()
         self.outer_dropout = Dropout()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.outer_dropout(self.contract(self.inner_dropout(F.gelu(self.expand(x)))))
+        return self.outer_dropout(self.contract(self.inner_dropout(self.activation(self.expand(x)))))
 
 
-class Head(nn.Module):
-    """ReLU layers with dropout, then a logit: x (replica, batch, dim) -> (replica, batch)."""
+class MLP(nn.Module):
+    """ReLU layers with dropout: x (replica, ..., dim) -> (replica, ..., outputs), outputs the last of ``hidden``."""
 
-    def __init__(self, dim: int, hidden: list[int]) -> None:
+    def __init__(self, dim: int, hidden: Sequence[int]) -> None:
         super().__init__()
         widths = [dim, *hidden]
         self.layers = nn.ModuleList(Linear(a, b) for a, b in pairwise(widths))
         self.dropouts = nn.ModuleList(Dropout() for _ in hidden)
-        self.logit = Linear(widths[-1], 1)
+        self.outputs = widths[-1]
 
     def forward(self, x: Tensor) -> Tensor:
         for layer, dropout in zip(self.layers, self.dropouts, strict=True):
             x = dropout(F.relu(layer(x)))
+        return x
+
+
+class Head(MLP):
+    """ReLU layers with dropout, then a logit: x (replica, ..., dim) -> (replica, ...)."""
+
+    def __init__(self, dim: int, hidden: Sequence[int]) -> None:
+        super().__init__(dim, hidden)
+        self.logit = Linear(self.outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = super().forward(x)
         with torch.autocast(x.device.type, enabled=False):  # bfloat16 logits would tie, and ties change an AUC
-            return self.logit(x.float()).squeeze(-1)
+            return self.logit(hidden.float()).squeeze(-1)
 
 
 def inverse_softplus(y: Tensor) -> Tensor:
@@ -153,6 +179,17 @@ def inverse_softplus(y: Tensor) -> Tensor:
 def log_uniform(shape: tuple[int, ...], low: float, high: float) -> Tensor:
     """Samples whose logarithm is uniform between those of ``low`` and ``high``."""
     return torch.empty(shape).uniform_(math.log(low), math.log(high)).exp()
+
+
+def valid_positions(x: Tensor, lengths: Tensor) -> Tensor:
+    """Which positions of x (replica, batch, length, channel) lie before lengths: (replica, batch, length, 1) bool."""
+    return (torch.arange(x.shape[2], device=x.device) < lengths.unsqueeze(-1)).unsqueeze(-1)
+
+
+def mean_position(x: Tensor, lengths: Tensor) -> Tensor:
+    """The mean of the valid positions of x (replica, batch, length, channel); zero where there are none."""
+    total = (x * valid_positions(x, lengths)).sum(dim=2)
+    return total / lengths.clamp(min=1).unsqueeze(-1)
 
 
 def take_position(x: Tensor, position: Tensor) -> Tensor:

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
-
 from data.schema import Batch, Schema
+from model.ctr import CTRModel, Output
 from model.dcnv3 import StaticBranch
 from model.fusion import ConcatFusion, GatedFusion
 from model.layers import Head
-from model.mamba4rec import SequenceBranch
+from model.sequence import SequenceBranch
 
 
-@dataclass(frozen=True)
-class Output:
-    """``logits`` (replica, batch); ``gate`` (replica, batch), the static branch's share, if there is a gate."""
-
-    logits: Tensor
-    gate: Tensor | None = None
-
-
-class MDAF(nn.Module):
-    """MDAF-Mamba: DCNv3 over the static fields, Mamba4Rec over the history.
+class MDAF(CTRModel):
+    """DCNv3 over the static fields; over the history the encoder that ``sequence`` names.
 
     ``static`` and ``sequence`` are the arguments of the branches, ``fusion`` one of gate, concat, static, sequence (the
-    last two leave the other branch out), ``head`` the widths of the layers before the logit.
+    last two leave the other branch out), ``head`` the widths of the layers before the logit, ``scan`` the backend of
+    an encoder that scans.
     """
 
     def __init__(
@@ -37,19 +28,20 @@ class MDAF(nn.Module):
         sequence: Mapping[str, Any],
         fusion: str,
         head: list[int],
-        scan: str = "auto",
+        scan: str | None = None,
     ) -> None:
         super().__init__()
         dim = sequence["hidden"]
+        scanning: dict[str, Any] = {} if scan is None else {"scan": scan}
         self.static = StaticBranch(schema, **static, outputs=dim) if fusion != "sequence" else None
-        self.sequence = SequenceBranch(schema, **sequence, scan=scan) if fusion != "static" else None
+        self.sequence = SequenceBranch(schema, **sequence, **scanning) if fusion != "static" else None
         mixers: dict[str, type[GatedFusion] | type[ConcatFusion]] = {"gate": GatedFusion, "concat": ConcatFusion}
         mixer = mixers[fusion](dim) if fusion in mixers else None
         self.fusion = mixer
         self.head = Head(mixer.outputs if mixer is not None else dim, list(head))
 
     def forward(self, batch: Batch) -> Output:
-        static = self.static(batch.static) if self.static else None
+        static = self.static(batch) if self.static else None
         sequence = self.sequence(batch) if self.sequence else None
         gate = None
         if self.fusion:

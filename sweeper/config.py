@@ -6,8 +6,9 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from conf.schema import Bounds
 from sweeper.errors import UserError
@@ -28,7 +29,7 @@ def validate(cfg: DictConfig) -> None:
         if not str(target).startswith(f"{group}."):
             raise UserError(f"{group}._target_: found {target}, expected a class of the package {group}")
     for key, value, bounds in _bounded_values(cfg, ""):
-        if value is not None and value not in bounds:
+        if value not in bounds:
             raise UserError(f"{key}: found {value}, expected {bounds}; set it with {key}=...")
 
 
@@ -38,10 +39,19 @@ def _bounded_values(node: DictConfig, prefix: str) -> Iterator[tuple[str, float,
     for name in node:
         key = f"{prefix}{name!s}"
         value = node[name]
-        if isinstance(value, DictConfig):
+        if (field := fields.get(str(name))) is not None and "bounds" in field.metadata:
+            yield from ((key, number, field.metadata["bounds"]) for number in _numbers(value))
+        elif isinstance(value, DictConfig):
             yield from _bounded_values(value, f"{key}.")
-        elif (field := fields.get(str(name))) is not None and "bounds" in field.metadata:
-            yield key, value, field.metadata["bounds"]
+
+
+def _numbers(value: Any) -> list[float]:
+    """The numbers of a value: itself, those of a list or of a mapping, none of null."""
+    if isinstance(value, DictConfig):
+        return list(value.values())
+    if isinstance(value, ListConfig):
+        return list(value)
+    return [] if value is None else [value]
 
 
 def config_hash(cfg: DictConfig) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 from pathlib import Path
@@ -11,14 +10,13 @@ from typing import Any
 import optuna
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from data.batches import DeviceStore
 from data.prepare import prepare_config
 from data.progress import shown as shown_progress
 from data.store import EventStore
-from sweeper import provenance
+from sweeper import models, provenance
 from sweeper.config import config_hash, validate
 from sweeper.device import choose_precision, default_micro_batch, describe, set_up
 from sweeper.progress import EpochProgress
@@ -66,7 +64,8 @@ def run(cfg: DictConfig) -> float:
         f"{len(store.samples['validation']):,}",
         store.folder,
     )
-    train(replicas, DeviceStore(store, device, cfg.device.memory_fraction), settings(cfg, device), [recorder])
+    gathered = DeviceStore(store, device, cfg.device.memory_fraction, cfg.data.history_order)
+    train(replicas, gathered, settings(cfg, device), [recorder])
     value = recorder.finish()
     log.info("best validation AUC %.4f; everything about this run lies in %s", value, shown(folder.path))
     return value
@@ -100,10 +99,7 @@ def build_replicas(
     cfg: DictConfig, store: EventStore, replicas: list[Hyperparameters], device: torch.device
 ) -> Replicas:
     """The model that the config names, for the store's schema, once for each replica."""
-    build = instantiate(
-        cfg.model, _partial_=True, _convert_="all", _recursive_=False, _execution_whitelist_=("model.*",)
-    )
-    return Replicas(functools.partial(build, schema=store.schema), replicas, cfg.training.decay, device)
+    return Replicas(models.builder(cfg.model, store.schema), replicas, cfg.training.decay, device)
 
 
 def identify(cfg: DictConfig, store: EventStore, device: torch.device) -> dict[str, Any]:

@@ -9,6 +9,7 @@ replicas) makes another graph, and histories are padded up to one of a few lengt
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,7 +114,7 @@ class Stepper:
         smoothing = self.replicas.column("label_smoothing").unsqueeze(1)
         soft_labels = batch.labels * (1 - smoothing) + smoothing / 2
         loss = F.binary_cross_entropy_with_logits(output.logits, soft_labels, reduction="none").sum(dim=1) / size
-        loss.sum().backward()
+        (loss + branch_losses(output.branches, loss, soft_labels, size)).sum().backward()
         return loss.detach(), output.logits.detach()
 
     def _capture(self, key: tuple[int, ...], chosen: Tensor) -> _Captured | None:
@@ -135,6 +136,18 @@ class Stepper:
         """One memory pool for all graphs, since no two run at once."""
         first = next((captured for captured in self._graphs.values() if captured), None)
         return first.graph.pool() if first else None
+
+
+def branch_losses(branches: Sequence[Tensor], loss: Tensor, labels: Tensor, size: int) -> Tensor | float:
+    """Tri-BCE's share of each replica, (replica,): each branch's loss by how far it exceeds the model's.
+
+    w L_branch with w = max(0, L_branch - L), w held fixed (arXiv 2407.13349, section 4.4). 0 without branches.
+    """
+    total: Tensor | float = 0.0
+    for logits in branches:
+        own = F.binary_cross_entropy_with_logits(logits, labels, reduction="none").sum(dim=1) / size
+        total = total + (own - loss).detach().clamp(min=0) * own
+    return total
 
 
 def padded_length(longest: int, limit: int) -> int:

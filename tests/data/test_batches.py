@@ -291,3 +291,44 @@ def test_a_batch_on_cuda_equals_that_on_the_cpu(gathered: DeviceStore, synthetic
         labels=one.labels.cpu(),
     )
     assert_same(moved, other)
+
+
+@pytest.fixture(scope="module")
+def shuffled(synthetic_store: EventStore) -> DeviceStore:
+    return DeviceStore(synthetic_store, "cpu", history_order="shuffled")
+
+
+def events_of(batch: Batch) -> list[list[tuple[int, ...]]]:
+    """The events of each sample, every field of one together."""
+    fields = torch.stack([ids[0] for ids in batch.sequence.values()], dim=-1).tolist()
+    return [
+        [tuple(event) for event in sample[:length]]
+        for sample, length in zip(fields, batch.lengths[0].tolist(), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_shuffled_history_holds_the_same_events_in_another_order(
+    gathered: DeviceStore, shuffled: DeviceStore, split: str
+) -> None:
+    rows = gathered.rows(split)[None]
+    in_time, mixed = events_of(gathered.gather(split, rows)), events_of(shuffled.gather(split, rows))
+    assert [sorted(events) for events in in_time] == [sorted(events) for events in mixed]
+    long = [(a, b) for a, b in zip(in_time, mixed, strict=True) if len(set(a)) > 3]
+    assert sum(a != b for a, b in long) > 0.8 * len(long)
+
+
+def test_each_event_of_a_shuffled_history_is_as_likely_to_come_first(shuffled: DeviceStore) -> None:
+    rows = torch.arange(len(shuffled.rows("train")))
+    full = rows[shuffled.lengths("train") == shuffled.schema.length]
+    batch = shuffled.gather("train", full[None])
+    gaps = batch.sequence["gap"][0].float()  # of events that happened in order, the first is the longest ago
+    assert abs(float(gaps[:, 0].mean() - gaps[:, -1].mean())) < 4 * float(gaps.std()) / len(full) ** 0.5
+
+
+def test_a_shuffled_history_is_the_same_in_any_batch(shuffled: DeviceStore) -> None:
+    rows = shuffled.rows("train")[:40]
+    together = shuffled.gather("train", rows[None], longest=shuffled.schema.length)
+    alone = shuffled.gather("train", rows[7:8][None])
+    for name, ids in alone.sequence.items():
+        assert torch.equal(ids[0, 0], together.sequence[name][0, 7, : ids.shape[-1]])

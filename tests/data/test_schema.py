@@ -22,3 +22,20 @@ def test_a_field_of_no_table_is_refused(synthetic_store: EventStore) -> None:
 def test_a_target_that_is_no_field_is_refused(synthetic_store: EventStore) -> None:
     with pytest.raises(ValueError, match="target maps 'item' to 'price'"):
         replace(synthetic_store.schema, target={"item": "price"})
+
+
+def test_a_schema_without_fields_keeps_the_rest_and_compares_only_what_is_left() -> None:
+    schema = Schema(
+        tables={"item": 9, "hour": 5, "match": 4},
+        static=(Field("item", "item"), Field("hour", "hour")),
+        sequence=(Field("item", "item"), Field("hour", "hour")),
+        matches=(Field("match_item", "match"),),
+        target={"item": "item", "hour": "hour"},
+        length=3,
+    )
+    less = schema.without(["hour", "match_item"])
+    assert [field.name for field in (*less.static, *less.sequence, *less.matches)] == ["item", "item"]
+    assert less.target == {"item": "item"}
+    assert schema.without([]) == schema
+    with pytest.raises(ValueError, match=r"^hours is no field of the data, which has hour, item, match_item$"):
+        schema.without(["hours"])

@@ -49,6 +49,7 @@ def mdaf(seed: int = 0, **changes: Any) -> MDAF:
     arguments: dict[str, Any] = {
         "static": {"embedding": 4, "deep_layers": 2, "shallow_layers": 2},
         "sequence": {
+            "kind": "mamba",
             "embedding": {"item": 8, "other": 4},
             "hidden": 16,
             "layers": 2,

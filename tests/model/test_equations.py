@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from model.dcnv3 import DCNv3
+from model.dcnv2 import CrossNetworkV2
+from model.dcnv3 import CrossNetworks
+from model.deepfm import pairwise_products
+from model.din import ActivationUnit
+from model.encoder import TransformerEncoder
 from model.mamba import Mamba
 
 
 def test_dcnv3_follows_its_equations() -> None:
     torch.manual_seed(0)
-    model = DCNv3(dim=6, deep_layers=3, shallow_layers=2)
+    model = CrossNetworks(dim=6, deep_layers=3, shallow_layers=2)
     x = torch.randn(1, 5, 6)
 
     def layer(which: str, index: int, current: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
@@ -68,3 +74,81 @@ def test_the_mamba_block_starts_from_the_published_initialization() -> None:
     assert bool((block.D == 1).all())
     assert float(block.delta.weight.detach().abs().max()) <= 4**-0.5
     assert [id(p) for p in block.undecayed()] == [id(block.A_log), id(block.D)]
+
+
+def perturbed(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The model's parameters of its only replica, moved away from zeros and ones, by name."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return {name: value.detach()[0] for name, value in model.named_parameters()}
+
+
+def layer_norm(x: torch.Tensor, w: dict[str, torch.Tensor], name: str, eps: float) -> torch.Tensor:
+    centred = x - x.mean()
+    return centred / (centred.square().mean() + eps).sqrt() * w[f"{name}.weight"] + w[f"{name}.bias"]
+
+
+def linear(x: torch.Tensor, w: dict[str, torch.Tensor], name: str) -> torch.Tensor:
+    y = w[f"{name}.weight"] @ x
+    return y + w[f"{name}.bias"] if f"{name}.bias" in w else y
+
+
+@pytest.mark.parametrize("length", [6, 3, 0])
+def test_bst_encodes_history_and_candidate_by_its_equations(length: int) -> None:
+    torch.manual_seed(0)
+    hidden, heads, width = 8, 2, 4
+    encoder = TransformerEncoder(hidden, longest=6, layers=1, heads=heads, expand=2)
+    w = perturbed(encoder)
+    events = torch.randn(6, hidden)
+    block = "blocks.0."
+    n = max(length, 1)  # an empty history still reads its own position
+    back = [length - t for t in range(n)]
+    x = [events[t] + w["positions.weight"][back[t]] for t in range(n)]
+    query, key, value = ([linear(row, w, f"{block}mixer.{name}") for row in x] for name in ("query", "key", "value"))
+    expected = torch.zeros(n, hidden)
+    for t in range(n):
+        attended = torch.zeros(hidden)
+        for head in range(heads):
+            part = slice(width * head, width * head + width)
+            scores = torch.stack([query[t][part] @ key[s][part] / width**0.5 for s in range(n)])
+            shares = scores.exp() / scores.exp().sum()
+            attended[part] = sum(shares[s] * value[s][part] for s in range(n))
+        y = layer_norm(x[t] + linear(attended, w, f"{block}mixer.output"), w, f"{block}mixer_norm", 1e-5)
+        inner = linear(y, w, f"{block}feed_forward.expand")
+        inner = torch.where(inner > 0, inner, 0.01 * inner)
+        y = layer_norm(y + linear(inner, w, f"{block}feed_forward.contract"), w, f"{block}feed_forward_norm", 1e-5)
+        expected[t] = y
+    encoded = encoder(events[None, None], torch.tensor([[length]]))
+    torch.testing.assert_close(encoded[0, 0, :n], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_dcnv2_follows_its_equations() -> None:
+    torch.manual_seed(0)
+    model = CrossNetworkV2(dim=5, layers=3)
+    w = perturbed(model)
+    x0 = torch.randn(4, 5)
+    x = x0
+    for layer in range(3):
+        x = x0 * (x @ w[f"layers.{layer}.weight"].T + w[f"layers.{layer}.bias"]) + x
+    torch.testing.assert_close(model(x0[None])[0], x)
+
+
+def test_deepfm_multiplies_every_pair_of_fields_once() -> None:
+    vectors = torch.randn(1, 3, 5, 4, generator=torch.Generator().manual_seed(0))
+    expected = [sum(float(v[i] @ v[j]) for i in range(5) for j in range(i)) for v in vectors[0]]
+    torch.testing.assert_close(pairwise_products(vectors)[0], torch.tensor(expected))
+
+
+def test_din_weighs_each_event_by_its_equations() -> None:
+    torch.manual_seed(0)
+    unit = ActivationUnit(compared=3, extra=2, hidden=[4])
+    w = perturbed(unit)
+    t, events, extra = torch.randn(3), torch.randn(5, 3), torch.randn(5, 2)
+    expected = torch.zeros(5)
+    for i, h in enumerate(events):
+        x = linear(torch.cat([t, h, t - h, t * h, extra[i]]), w, "layers.0")
+        x = torch.where(x > 0, x, x * w["activations.0.slope"])
+        expected[i] = linear(x, w, "weight")
+    weights = unit(t[None, None], events[None, None], [extra[None, None]])
+    torch.testing.assert_close(weights[0, 0, :, 0], expected)

@@ -5,40 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from data.schema import Batch
 from model.layers import dropout_keys, set_dropout
 from model.stack import keep, load_replica, replica_state, stack
 from tests.model.samples import batch, mdaf
-
-
-def part(samples: Batch, replica: int) -> Batch:
-    """One replica's samples."""
-    only = slice(replica, replica + 1)
-    return Batch(
-        {name: ids[only] for name, ids in samples.static.items()},
-        {name: ids[only] for name, ids in samples.sequence.items()},
-        samples.lengths[only],
-        samples.labels[only],
-    )
-
-
-def test_each_replica_scores_and_learns_as_alone_with_its_own_dropout() -> None:
-    models = [mdaf(seed) for seed in range(3)]
-    together = stack(models)
-    samples = batch([[3, 5, 0, 6], [6, 1, 2, 4], [0, 0, 1, 5]])
-    rates, seeds = torch.tensor([0.1, 0.0, 0.4]), [11, 22, 33]
-    set_dropout(together, rates, dropout_keys(together, seeds))
-    output = together(samples)
-    output.logits.square().sum().backward()
-    stacked_gradients = dict(together.named_parameters())
-    for k, model in enumerate(models):
-        set_dropout(model, rates[k : k + 1], dropout_keys(model, seeds[k : k + 1]))
-        alone = model(part(samples, k))
-        alone.logits.square().sum().backward()
-        torch.testing.assert_close(output.logits[k], alone.logits[0])
-        torch.testing.assert_close(output.gate[k], alone.gate[0])
-        for name, parameter in model.named_parameters():
-            torch.testing.assert_close(stacked_gradients[name].grad[k], parameter.grad[0], rtol=1e-4, atol=1e-5)
+from tests.model.zoo import part
 
 
 def test_dropout_differs_between_keys_and_is_off_in_evaluation() -> None:

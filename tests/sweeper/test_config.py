@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from omegaconf import OmegaConf
 
+from data.source import source_from
 from sweeper.config import config_hash, validate
 from sweeper.errors import UserError
 from tests.sweeper.runs import composed
@@ -20,6 +21,8 @@ from tests.sweeper.runs import composed
         ("training.epochs=0", r"^training\.epochs: found 0, expected >= 1"),
         ("model.sequence.hidden=0", r"^model\.sequence\.hidden: found 0, expected >= 1"),
         ("seed=-1", r"^seed: found -1, expected >= 0"),
+        ("model.head=[8,0]", r"^model\.head: found 0, expected >= 1"),
+        ("model.sequence.embedding.item=0", r"^model\.sequence\.embedding: found 0, expected >= 1"),
     ],
 )
 def test_a_value_out_of_bounds_is_named_with_what_was_found_and_what_is_expected(override: str, message: str) -> None:
@@ -47,5 +50,11 @@ def test_a_missing_value_is_named() -> None:
 def test_the_config_hash_tells_computations_apart_and_ignores_where_they_run() -> None:
     base = config_hash(composed())
     assert config_hash(composed("sweep.trial=3", "sweep.study=x", "device.threads=1", "data.root=elsewhere")) == base
-    others = [config_hash(composed(o)) for o in ("seed=1", "regularization=weak", "training.epochs=1", "data.seed=9")]
-    assert len({base, *others}) == 5
+    changes = ("seed=1", "regularization=weak", "training.epochs=1", "data.seed=9", "data.history_order=shuffled")
+    others = [config_hash(composed(o)) for o in changes]
+    assert len({base, *others}) == 1 + len(changes)
+
+
+def test_the_order_in_which_histories_are_read_leaves_the_prepared_data_as_they_are() -> None:
+    in_time, shuffled = (source_from(composed(f"data.history_order={order}").data) for order in ("time", "shuffled"))
+    assert in_time.fingerprint() == shuffled.fingerprint()

@@ -6,7 +6,7 @@ import torch
 from data.batches import DeviceStore
 from data.prepare import prepare_config
 from sweeper.objective import build_replicas, hyperparameters, settings
-from sweeper.step import Stepper, longest_histories, padded_length
+from sweeper.step import Stepper, branch_losses, longest_histories, padded_length
 from tests.gpu import needs_cuda
 from tests.sweeper.runs import composed
 
@@ -40,3 +40,16 @@ def test_captured_steps_train_as_steps_that_are_not_captured(precision: str) -> 
         replicas.model.train()
         losses[graphs] = torch.stack([stepper.step(rows, number, store.schema.length)[0] for number in range(6)])
     assert torch.equal(losses[True], losses[False])
+
+
+def test_a_branch_adds_its_loss_by_as_much_as_it_is_worse_than_the_model() -> None:
+    labels = torch.tensor([[1.0, 0.0]])
+    better, worse = torch.tensor([[4.0, -4.0]]), torch.tensor([[0.0, 0.0]], requires_grad=True)
+    loss = torch.tensor([0.1])
+    coin = float(torch.tensor(2.0).log())
+    added = branch_losses([better, worse], loss, labels, size=2)
+    assert isinstance(added, torch.Tensor)
+    assert added.tolist() == pytest.approx([(coin - 0.1) * coin])
+    added.sum().backward()
+    assert worse.grad is not None
+    assert worse.grad[0].tolist() == pytest.approx([-0.25 * (coin - 0.1), 0.25 * (coin - 0.1)])

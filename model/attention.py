@@ -1,0 +1,41 @@
+"""Multi-head self-attention under the replica axis."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.layers import Linear, take_position
+
+
+class Attention(nn.Module):
+    """x (replica, batch, length, hidden) -> same: softmax(Q K^T / sqrt(width)) V in each head, then a projection.
+
+    A position attends to every valid one and to itself, so that an empty history is finite.
+    """
+
+    def __init__(self, hidden: int, heads: int) -> None:
+        super().__init__()
+        if hidden % heads:
+            raise ValueError(f"attention: {hidden} channels do not divide among {heads} heads")
+        self.heads = heads
+        self.query = Linear(hidden, hidden)
+        self.key = Linear(hidden, hidden, bias=False)  # a bias moves all scores of a query alike: softmax forgets it
+        self.value = Linear(hidden, hidden)
+        self.output = Linear(hidden, hidden)
+
+    def forward(self, x: Tensor, lengths: Tensor, last: Tensor | None = None) -> Tensor:
+        """All positions, or with ``last`` (replica, batch) only that one: (replica, batch, 1, hidden)."""
+        steps = torch.arange(x.shape[2], device=x.device)
+        asked = steps.expand(*lengths.shape, -1) if last is None else last.unsqueeze(-1)
+        readable = (steps < lengths.unsqueeze(-1)).unsqueeze(-2) | (steps == asked.unsqueeze(-1))
+        queries = self.query(x if last is None else take_position(x, last))
+        y = F.scaled_dot_product_attention(
+            self._heads(queries), self._heads(self.key(x)), self._heads(self.value(x)), readable.flatten(0, 1)[:, None]
+        )
+        return self.output(y.transpose(1, 2).reshape(queries.shape))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(replica, batch, length, hidden) -> (replica * batch, head, length, width)."""
+        return x.flatten(0, 1).unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -1,0 +1,86 @@
+"""The sequence branch: a history, the candidate in view, to one vector, by any encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from data.schema import MATCH_EQUALS, UNKNOWN, Batch, Field, Schema
+from model.encoder import ENCODERS
+from model.fields import Tables
+from model.layers import Dropout, LayerNorm, Linear, mean_position, valid_positions
+
+
+class SequenceBranch(nn.Module):
+    """History -> (replica, batch, hidden).
+
+    ``kind``            the encoder, one of ``encoder.ENCODERS``; ``encoder`` are its arguments.
+    ``embedding``       width of each table of the events' fields; of ``tables`` where they are given, to share them.
+    ``target_aware``    the candidate is appended as the last element of the sequence, so that a causal model reads the
+                        history with the candidate in view where it is pooled.
+    ``match_features``  each event carries whether its item and its category equal the candidate's.
+    ``pooling``         the last valid position, or the mean of the valid ones.
+    An empty history without a target is the zero vector.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        kind: str,
+        embedding: Mapping[str, int],
+        hidden: int,
+        pooling: str,
+        target_aware: bool,
+        match_features: bool,
+        tables: Tables | None = None,
+        **encoder: Any,
+    ) -> None:
+        super().__init__()
+        self.schema = schema
+        self.fields = event_fields(schema, match_features)
+        self.target_aware = target_aware
+        self.pooling = pooling
+        self.tables = Tables(schema, self.fields, embedding) if tables is None else tables
+        self.project = Linear(self.tables.width(self.fields), hidden)
+        self.dropout = Dropout()
+        self.norm = LayerNorm(hidden, eps=1e-12)
+        longest = schema.length + int(target_aware)
+        self.encoder = ENCODERS[kind](hidden, longest, **encoder)
+        for module in self.modules():
+            if isinstance(module, Dropout):
+                module.longest = longest
+
+    def forward(self, batch: Batch) -> Tensor:
+        lengths = batch.lengths
+        sequence = {field.name: batch.sequence[field.name] for field in self.fields}
+        if self.target_aware:
+            sequence, lengths = self._append_target(sequence, batch), lengths + 1
+        x = self.norm(self.dropout(self.project(self.tables.side_by_side(self.fields, sequence))))
+        if self.pooling == "mean":
+            return mean_position(self.encoder(x, lengths), lengths)
+        x = self.encoder(x, lengths, last=(lengths - 1).clamp(min=0))
+        return (x * valid_positions(x, lengths)).squeeze(2)
+
+    def _append_target(self, sequence: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Each field with the candidate's id at position ``lengths``; what an event alone can have is unknown there."""
+        matches = {field.name for field in self.schema.matches}
+        length = next(iter(sequence.values())).shape[2]
+        added = torch.arange(length + 1, device=batch.lengths.device) == batch.lengths.unsqueeze(-1)
+        longer = {}
+        for name, ids in sequence.items():
+            if name in self.schema.target:
+                longer[name] = torch.where(
+                    added, batch.static[self.schema.target[name]].unsqueeze(-1), F.pad(ids, (0, 1))
+                )
+            else:
+                longer[name] = F.pad(ids, (0, 1)).masked_fill(added, MATCH_EQUALS if name in matches else UNKNOWN)
+        return longer
+
+
+def event_fields(schema: Schema, match_features: bool) -> tuple[Field, ...]:
+    """The fields of an event, with or without those that compare it with the candidate."""
+    return schema.sequence + (schema.matches if match_features else ())

@@ -1,0 +1,66 @@
+"""State space duality: the recurrence of Mamba-2 by matrix products (arXiv 2405.21060, section 6).
+
+h_t = exp(dt_t A) h_(t-1) + dt_t B_t x_t^T and y_t = h_t^T C_t, with one scalar A a head. Unrolled it is attention
+without a softmax: y = (M o C B^T) (dt x) with M_ts = exp(A (dt_(s+1) + ... + dt_t)) for s <= t, 0 otherwise. Within a
+chunk of positions it is computed so; between chunks the state is carried.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, chunk: int) -> Tensor:
+    """y (replica, batch, length, head, width).
+
+    ``x``: (replica, batch, length, head, width). ``dt``: (replica, batch, length, head), positive, float32. ``A``:
+    (replica, head), negative, float32. ``B``, ``C``: (replica, batch, length, state), shared by the heads. ``chunk``:
+    positions that are computed by one product; only the rounding depends on it.
+    """
+    length = x.shape[2]
+    chunk = min(chunk, length)
+    inputs = (dt.unsqueeze(-1) * x).transpose(2, 3)  # (replica, batch, head, length, width)
+    log_decay = (dt * A[:, None, None]).transpose(2, 3)
+    missing = -length % chunk
+    inputs, B, C = (F.pad(t, (0, 0, 0, missing)).unflatten(-2, (-1, chunk)) for t in (inputs, B, C))
+    total = _prefix_sums(F.pad(log_decay, (0, missing)).unflatten(-1, (-1, chunk)))  # (..., head, chunks, position)
+    B, C = B.unsqueeze(2), C.unsqueeze(2)
+    between = total.unsqueeze(-1) - total.unsqueeze(-2)
+    ahead = torch.ones(chunk, chunk, dtype=torch.bool, device=x.device).triu(1)
+    weights = (C @ B.mT) * between.masked_fill(ahead, float("-inf")).exp()
+    y = weights @ inputs
+    if y.shape[3] > 1:
+        to_end = (total[..., -1:] - total).exp().unsqueeze(-1)
+        states = B.mT @ (to_end * inputs)  # what each chunk adds: (..., head, chunks, state, width)
+        whole = total[..., -1].exp()[..., None, None]
+        carried = [torch.zeros_like(states[:, :, :, 0])]
+        for c in range(y.shape[3] - 1):
+            carried.append(whole[:, :, :, c] * carried[-1] + states[:, :, :, c])
+        y = y + total.exp().unsqueeze(-1) * (C @ torch.stack(carried, dim=3))
+    return y.flatten(3, 4)[:, :, :, :length].transpose(2, 3)
+
+
+def ssd_at(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, position: Tensor) -> Tensor:
+    """``ssd`` at one ``position`` (replica, batch) of each sequence, in time linear in the length.
+
+    ``C`` (replica, batch, 1, state) is that position's -> (replica, batch, 1, head, width).
+    """
+    total = _prefix_sums((dt * A[:, None, None]).transpose(2, 3))  # (replica, batch, head, length)
+    there = torch.take_along_dim(total, position[..., None, None], dim=-1)
+    ahead = torch.arange(x.shape[2], device=x.device) > position[..., None, None]
+    decay = (there - total).masked_fill(ahead, float("-inf")).exp()
+    weights = (C @ B.mT) * decay * dt.transpose(2, 3)
+    y = weights.unsqueeze(-2) @ x.transpose(2, 3)  # (replica, batch, head, 1, width)
+    return y.transpose(2, 3)
+
+
+def _prefix_sums(a: Tensor) -> Tensor:
+    """Inclusive sums along the last axis, float32.
+
+    By a product with a triangle: the order of additions is fixed, which CUDA's cumsum does not promise.
+    """
+    triangle = torch.ones(a.shape[-1], a.shape[-1], device=a.device).triu()
+    with torch.autocast(a.device.type, enabled=False):
+        return a.float() @ triangle
