@@ -56,6 +56,8 @@ class Regularization:
     dropout: float = bounded(0, 1, open_high=True)
     weight_decay: float = bounded(0)
     label_smoothing: float = bounded(0, 0.5)
+    embedding_l2: float = bounded(0)
+    reinit_embeddings: bool = MISSING
 
 
 @dataclass
@@ -68,6 +70,7 @@ class Training:
     learning_rate: float = positive()
     grad_clip_norm: float | None = positive()
     decay: Literal["coupled", "decoupled"] = MISSING
+    embedding_optimizer: Literal["full", "lazy"] = MISSING
     schedule: Literal["constant", "cosine"] = MISSING
     warmup_fraction: float = bounded(0, 1, open_high=True)
     patience: int | None = bounded(1)

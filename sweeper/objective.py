@@ -21,7 +21,7 @@ from sweeper.config import config_hash, validate
 from sweeper.device import choose_precision, default_micro_batch, describe, set_up
 from sweeper.progress import EpochProgress
 from sweeper.recorder import Recorder
-from sweeper.replicas import Hyperparameters, Replicas
+from sweeper.replicas import Hyperparameters, Replicas, Update
 from sweeper.run_folder import RunFolder
 from sweeper.step import StepSettings
 from sweeper.summary import Criteria
@@ -79,12 +79,14 @@ def hyperparameters(cfg: DictConfig) -> Hyperparameters:
         weight_decay=cfg.regularization.weight_decay,
         label_smoothing=cfg.regularization.label_smoothing,
         learning_rate=cfg.training.learning_rate,
+        embedding_l2=cfg.regularization.embedding_l2,
+        reinit_embeddings=cfg.regularization.reinit_embeddings,
     )
 
 
 def settings(cfg: DictConfig, device: torch.device) -> Settings:
     """The training loop's settings: the ``training`` group, and the micro-batch that suits the device."""
-    own = ("learning_rate", "decay", "grad_clip_norm")
+    own = ("learning_rate", "decay", "grad_clip_norm", "embedding_optimizer")
     shared = {name: cfg.training[name] for name in cfg.training if name not in own}
     step = StepSettings(
         cfg.training.grad_clip_norm,
@@ -99,7 +101,8 @@ def build_replicas(
     cfg: DictConfig, store: EventStore, replicas: list[Hyperparameters], device: torch.device
 ) -> Replicas:
     """The model that the config names, for the store's schema, once for each replica."""
-    return Replicas(models.builder(cfg.model, store.schema), replicas, cfg.training.decay, device)
+    update = Update(cfg.training.decay, cfg.training.embedding_optimizer)
+    return Replicas(models.builder(cfg.model, store.schema), replicas, update, device)
 
 
 def identify(cfg: DictConfig, store: EventStore, device: torch.device) -> dict[str, Any]:

@@ -13,19 +13,38 @@ import torch
 from torch import Tensor, nn
 
 from data.streams import stream_seed
-from model.layers import dropout_keys, set_dropout
+from model.layers import Embedding, dropout_keys, set_dropout
 from model.stack import keep, stack
+from sweeper.lazy_adam import LazyAdam
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What one replica has for itself; ``weight_decay`` is L2 (coupled) or AdamW's (decoupled)."""
+    """What one replica has for itself.
+
+    ``embedding_l2``       weight decay of embedding tables on top of ``weight_decay``.
+    ``reinit_embeddings``  whether tables are drawn anew at each epoch but the first.
+    """
 
     seed: int
     dropout: float
     weight_decay: float
     label_smoothing: float
     learning_rate: float
+    embedding_l2: float = 0.0
+    reinit_embeddings: bool = False
+
+
+@dataclass(frozen=True)
+class Update:
+    """How gradients move weights.
+
+    ``decay``   weight decay is L2 in Adam's gradient (coupled) or AdamW's (decoupled).
+    ``tables``  a step moves every row of an embedding table (full) or those it touched (lazy).
+    """
+
+    decay: Literal["coupled", "decoupled"] = "coupled"
+    tables: Literal["full", "lazy"] = "full"
 
 
 class Replicas:
@@ -38,17 +57,18 @@ class Replicas:
         self,
         build_model: Callable[[], nn.Module],
         hyperparameters: Sequence[Hyperparameters],
-        decay: Literal["coupled", "decoupled"],
+        update: Update,
         device: torch.device,
     ) -> None:
+        self._build_model, self._update = build_model, update
         self.hyperparameters = list(hyperparameters)
         self.numbers = list(range(len(self.hyperparameters)))
         self.device = device
         self.model = stack([_initialized(build_model, h.seed) for h in self.hyperparameters]).to(device)
-        self._undecayed = _undecayed_names(self.model)
+        self._names = _names_by_group(self.model)
         self._columns: dict[str, Tensor] = {}
         self._dropout_keys = torch.empty(0)
-        self.optimizers = [self._optimizer(k, decay) for k in range(len(self))]
+        self.optimizers = [self._optimizers(k) for k in range(len(self))]
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -71,8 +91,8 @@ class Replicas:
 
     def set_learning_rate(self, factor: float) -> None:
         """Multiplies every replica's own learning rate by ``factor`` for the next steps."""
-        for optimizer, h in zip(self.optimizers, self.hyperparameters, strict=True):
-            for group in optimizer.param_groups:
+        for k, h in enumerate(self.hyperparameters):
+            for group in self._groups(k):
                 if isinstance(group["lr"], Tensor):  # in place: a captured step reads it there
                     group["lr"].fill_(h.learning_rate * factor)
                 else:
@@ -80,78 +100,109 @@ class Replicas:
 
     def step(self, clip_norm: float | None) -> None:
         """One optimizer step of every replica from its gradients, clipped by its own norm, then cleared."""
-        for k, optimizer in enumerate(self.optimizers):
-            views = [view for group in optimizer.param_groups for view in group["params"]]
-            for view, parameter in zip(views, self._ordered_parameters(), strict=True):
+        for k, optimizers in enumerate(self.optimizers):
+            views = [view for group in self._groups(k) for view in group["params"]]
+            for view, parameter in zip(views, self._parameters(), strict=True):
                 view.grad = parameter.grad[k] if parameter.grad is not None else None
             if clip_norm is not None:
                 nn.utils.clip_grad_norm_(views, clip_norm)
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
             for view in views:
                 view.grad = None
         self.model.zero_grad(set_to_none=True)
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Draws the tables of those replicas anew that want it at each epoch but the first, and forgets their moments.
+
+        MEDA (arXiv 2305.19531): what overfits after one epoch are the embeddings; the layers keep what they learnt.
+        """
+        for k, h in enumerate(self.hyperparameters):
+            if not h.reinit_embeddings or epoch == 1:
+                continue
+            fresh = dict(_initialized(self._build_model, h.seed, epoch).named_parameters())
+            tables, optimizer = self._groups(k)[0]["params"], self.optimizers[k][0]
+            for name, table in zip(self._names[0], tables, strict=True):
+                table.copy_(fresh[name].detach()[0])
+                for moment in optimizer.state[table].values():
+                    moment.zero_()
+
     def leave(self, numbers: Sequence[int]) -> None:
         """Takes replicas out of the stack by number; the rest go on unchanged."""
         staying = [k for k, number in enumerate(self.numbers) if number not in numbers]
-        old_optimizers, self.optimizers = self.optimizers, []
         keep(self.model, staying)
-        for name in ("numbers", "hyperparameters"):
+        for name in ("numbers", "hyperparameters", "optimizers"):
             setattr(self, name, [getattr(self, name)[k] for k in staying])
         self._columns.clear()
-        for new, old in enumerate(staying):
-            optimizer = old_optimizers[old]
-            for group, views in zip(optimizer.param_groups, self._views(new), strict=True):
-                for position, view in enumerate(views):
-                    state = optimizer.state.pop(group["params"][position], None)
-                    group["params"][position] = view
-                    if state is not None:
-                        optimizer.state[view] = state
-            self.optimizers.append(optimizer)
+        for k, optimizers in enumerate(self.optimizers):
+            views = iter(self._views(k))
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    moved = next(views)
+                    for old, new in zip(group["params"], moved, strict=True):
+                        if old in optimizer.state:
+                            optimizer.state[new] = optimizer.state.pop(old)
+                    group["params"] = moved
 
-    def optimizer_state(self, k: int) -> dict[str, Any]:
-        """The state of replica k's optimizer, as its solo run would save it."""
-        state = self.optimizers[k].state_dict()
-        for group in state["param_groups"]:
-            group["lr"] = float(group["lr"])
-        return state
+    def optimizer_state(self, k: int) -> list[dict[str, Any]]:
+        """The states of replica k's optimizers, as its solo run would save them."""
+        states = [optimizer.state_dict() for optimizer in self.optimizers[k]]
+        for state in states:
+            for group in state["param_groups"]:
+                group["lr"] = float(group["lr"])
+        return states
 
-    def _ordered_parameters(self) -> list[nn.Parameter]:
-        named = list(self.model.named_parameters())
-        decayed = [p for name, p in named if name not in self._undecayed]
-        return decayed + [p for name, p in named if name in self._undecayed]
+    @property
+    def capturable(self) -> bool:
+        """Whether a step never waits for the host, so that it can be captured in a CUDA graph."""
+        return self._update.tables == "full"
+
+    def _groups(self, k: int) -> list[dict[str, Any]]:
+        """Replica k's parameter groups: tables, what weight decay acts on besides, and what it leaves alone."""
+        return [group for optimizer in self.optimizers[k] for group in optimizer.param_groups]
+
+    def _parameters(self) -> list[nn.Parameter]:
+        """The stacked parameters in the order of the groups."""
+        named = dict(self.model.named_parameters())
+        return [named[name] for names in self._names for name in names]
 
     def _views(self, k: int) -> list[list[Tensor]]:
-        """Replica k's slices of the parameters: the decayed ones and those that weight decay leaves alone."""
-        parameters = [p.detach()[k] for p in self._ordered_parameters()]
-        first_undecayed = len(parameters) - len(self._undecayed)
-        return [parameters[:first_undecayed], parameters[first_undecayed:]]
+        """Replica k's slices of the parameters, by group."""
+        named = dict(self.model.named_parameters())
+        return [[named[name].detach()[k] for name in names] for names in self._names]
 
-    def _optimizer(self, k: int, decay: str) -> torch.optim.Optimizer:
-        h = self.hyperparameters[k]
-        decayed, undecayed = self._views(k)
-        groups = [
-            {"params": decayed, "weight_decay": h.weight_decay},
-            {"params": undecayed, "weight_decay": 0.0},
+    def _optimizers(self, k: int) -> list[torch.optim.Optimizer]:
+        h, decoupled = self.hyperparameters[k], self._update.decay == "decoupled"
+        decays = (h.weight_decay + h.embedding_l2, h.weight_decay, 0.0)
+        tables, *rest = [
+            {"params": views, "weight_decay": decay} for views, decay in zip(self._views(k), decays, strict=True)
         ]
-        adam = torch.optim.Adam if decay == "coupled" else torch.optim.AdamW
-        if self.device.type == "cuda":  # with the learning rate on the device a step can be captured in a CUDA graph
-            lr = torch.tensor(h.learning_rate, device=self.device)
-            return adam(groups, lr=lr, fused=True, capturable=True)
-        return adam(groups, lr=h.learning_rate, fused=True)
+        lazy = self._update.tables == "lazy"
+        groups = rest if lazy else [tables, *rest]
+        # With the learning rate on the device a step can be captured in a CUDA graph.
+        lr = torch.tensor(h.learning_rate, device=self.device) if self.device.type == "cuda" else h.learning_rate
+        adam = torch.optim.AdamW if decoupled else torch.optim.Adam
+        dense = adam(groups, lr=lr, fused=True, capturable=self.device.type == "cuda")
+        return [LazyAdam([tables], lr=h.learning_rate, decoupled=decoupled), dense] if lazy else [dense]
 
 
-def _initialized(build_model: Callable[[], nn.Module], seed: int) -> nn.Module:
+def _initialized(build_model: Callable[[], nn.Module], seed: int, epoch: int = 1) -> nn.Module:
     """A model of one replica, initialized on the CPU from the stream "init" of its seed, whatever device trains it."""
+    names = ("init",) if epoch == 1 else ("init", epoch)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed(seed, "init"))
+        torch.manual_seed(stream_seed(seed, *names))
         return build_model()
 
 
-def _undecayed_names(model: nn.Module) -> set[str]:
-    found = set()
+def _names_by_group(model: nn.Module) -> list[list[str]]:
+    """Names of the parameters: tables, what weight decay acts on besides, and what it leaves alone."""
+    tables, undecayed = set(), set()
     for prefix, module in model.named_modules():
+        if isinstance(module, Embedding):
+            tables.add(f"{prefix}.weight")
         if hasattr(module, "undecayed"):
             exempt = {id(parameter) for parameter in module.undecayed()}
-            found |= {f"{prefix}.{name}" for name, p in module.named_parameters(recurse=False) if id(p) in exempt}
-    return found
+            undecayed |= {f"{prefix}.{name}" for name, p in module.named_parameters(recurse=False) if id(p) in exempt}
+    names = [name for name, _ in model.named_parameters()]
+    rest = [name for name in names if name not in tables | undecayed]
+    return [[n for n in names if n in tables], rest, [n for n in names if n in undecayed]]

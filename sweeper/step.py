@@ -55,7 +55,11 @@ class Stepper:
         self.replicas, self.store, self.settings = replicas, store, settings
         self._graphs: dict[tuple[int, ...], _Captured | None] = {}
         self._captures = (
-            settings.graphs and replicas.device.type == "cuda" and not store.mapped and (settings.micro_batch is None)
+            settings.graphs
+            and replicas.capturable
+            and replicas.device.type == "cuda"
+            and not store.mapped
+            and (settings.micro_batch is None)
         )
 
     def step(self, chosen: Tensor, number: int, longest: int) -> tuple[Tensor, Tensor]:

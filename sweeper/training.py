@@ -121,6 +121,7 @@ def train_epoch(
     orders = torch.stack([order_of(seed=h.seed) for h in replicas.hyperparameters])
     longest = longest_histories(store.lengths("train"), orders, settings.batch_size)
     losses, scores = [], []
+    replicas.begin_epoch(epoch)
     replicas.model.train()
     for step in range(steps):
         number = (epoch - 1) * steps + step
