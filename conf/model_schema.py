@@ -24,7 +24,6 @@ class StaticBranch:
 class Sequence:
     """A history, the candidate in view."""
 
-    kind: str = MISSING
     embedding: dict[str, int] = bounded(1)
     hidden: int = bounded(1)
     layers: int = bounded(1)
@@ -37,15 +36,20 @@ class Sequence:
 class MambaSequence(Sequence):
     """Mamba4Rec's layers."""
 
+    kind: Literal["mamba"] = MISSING
     state: int = bounded(1)
     conv: int = bounded(1)
     expand: int = bounded(1)
 
 
 @dataclass
-class Mamba2Sequence(MambaSequence):
+class Mamba2Sequence(Sequence):
     """Mamba4Rec's layers with Mamba-2."""
 
+    kind: Literal["mamba2"] = MISSING
+    state: int = bounded(1)
+    conv: int = bounded(1)
+    expand: int = bounded(1)
     head: int = bounded(1)
     chunk: int = bounded(1)
 
@@ -54,6 +58,7 @@ class Mamba2Sequence(MambaSequence):
 class TransformerSequence(Sequence):
     """BST's layers."""
 
+    kind: Literal["transformer"] = MISSING
     heads: int = bounded(1)
     expand: int = bounded(1)
 

@@ -35,3 +35,30 @@ class CTRModel(nn.Module):
     def forward(self, batch: Batch) -> Output:
         """Scores a batch; batch axes as in ``Batch``."""
         raise NotImplementedError
+
+
+class Estimator(CTRModel):
+    """A model that is fitted to features of the training samples, in parts that take the place of epochs.
+
+    ``rows``           training samples that it takes, at most.
+    ``learning_rate``  its own, for the record.
+    """
+
+    by_gradient: ClassVar[bool] = False
+    rows: int
+    learning_rate: float
+
+    def count(self, batch: Batch) -> None:
+        """Sees training samples of one replica, each once, before any features are asked for."""
+        raise NotImplementedError
+
+    def training_features(self, batch: Batch) -> Tensor:
+        """Features (replica, batch, feature) of samples that have been counted."""
+        raise NotImplementedError
+
+    def fit(self, x: Tensor, labels: Tensor, share: float, seed: int) -> Tensor:
+        """Goes on until ``share`` of the whole is fitted; the logits (samples,) that it then gives.
+
+        ``x``: (samples, feature). ``labels``: (samples,). ``seed``: below 2^32.
+        """
+        raise NotImplementedError

@@ -16,9 +16,11 @@ from data.batches import DeviceStore
 from data.prepare import prepare_config
 from data.progress import shown as shown_progress
 from data.store import EventStore
+from model.ctr import Estimator
 from sweeper import models, provenance
 from sweeper.config import config_hash, validate
 from sweeper.device import choose_precision, default_micro_batch, describe, set_up
+from sweeper.estimator import fit
 from sweeper.progress import EpochProgress
 from sweeper.recorder import Recorder
 from sweeper.replicas import Hyperparameters, Replicas, Update
@@ -37,7 +39,8 @@ def run(cfg: DictConfig) -> float:
     Raises UserError before any work if the config cannot be run, ``optuna.TrialPruned`` if its study stopped it.
     """
     validate(cfg)
-    device = set_up(cfg.device)
+    trained = models.by_gradient(cfg.model)
+    device = set_up(cfg.device) if trained else torch.device("cpu")
     trial = attach_trial(cfg)
     with shown_progress() as progress:
         store = prepare_config(cfg.data, progress)
@@ -53,22 +56,33 @@ def run(cfg: DictConfig) -> float:
         EpochProgress(cfg.training.epochs, cfg.training.batch_size),
         trial,
     )
-    replicas = build_replicas(cfg, store, [hyperparameters(cfg)], device)
-    parameters = sum(p.numel() for p in replicas.model.parameters()) // len(replicas)
+    gathered = DeviceStore(store, device, cfg.device.memory_fraction, cfg.data.history_order)
+    if trained:
+        replicas = build_replicas(cfg, store, [hyperparameters(cfg)], device)
+        parameters = sum(p.numel() for p in replicas.model.parameters()) // len(replicas)
+        announce(f"{parameters:,} parameters", device, store)
+        train(replicas, gathered, settings(cfg, device), [recorder])
+    else:
+        estimator = models.builder(cfg.model, store.schema)()
+        assert isinstance(estimator, Estimator)
+        announce("no parameters to train", device, store)
+        fit(estimator, gathered, settings(cfg, device), hyperparameters(cfg), recorder)
+    value = recorder.finish()
+    log.info("best validation AUC %.4f; everything about this run lies in %s", value, shown(folder.path))
+    return value
+
+
+def announce(size: str, device: torch.device, store: EventStore) -> None:
+    """Says once what is trained, on what, and where."""
     log.info(
-        "%s on %s: %s parameters; %s training rows, %s validation rows of %s",
+        "%s on %s: %s; %s training rows, %s validation rows of %s",
         HydraConfig.get().runtime.choices.get("model"),
         describe(device),
-        f"{parameters:,}",
+        size,
         f"{len(store.samples['train']):,}",
         f"{len(store.samples['validation']):,}",
         store.folder,
     )
-    gathered = DeviceStore(store, device, cfg.device.memory_fraction, cfg.data.history_order)
-    train(replicas, gathered, settings(cfg, device), [recorder])
-    value = recorder.finish()
-    log.info("best validation AUC %.4f; everything about this run lies in %s", value, shown(folder.path))
-    return value
 
 
 def hyperparameters(cfg: DictConfig) -> Hyperparameters:

@@ -30,11 +30,11 @@ TINY = (
 )
 
 
-def composed(*overrides: str) -> DictConfig:
-    """The job's config with these overrides on top of ``TINY``."""
+def composed(*overrides: str, tiny: tuple[str, ...] = TINY) -> DictConfig:
+    """The job's config with these overrides on top of ``tiny``, which suits MDAF-Mamba."""
     conf.register()
     with initialize_config_module("conf"):
-        return compose("config", overrides=[*TINY, *overrides])
+        return compose("config", overrides=[*tiny, *overrides])
 
 
 def typed(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,151 @@
+"""Measures training steps of every model: ``python -m benchmarks.train``. Prints Markdown for docs/benchmarks.md.
+
+A step is the whole of it: gathering the batch, forward, backward, clipping, Adam. Where its time goes is measured by
+running parts of it alone, on what they get within the step: so the shares need not add up to the whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+import conf
+from data.batches import DeviceStore, epoch_order
+from data.prepare import prepare_config
+from data.store import EventStore
+from model.encoder import Encoder
+from model.layers import Embedding
+from sweeper.device import computing_in, set_up
+from sweeper.objective import build_replicas, hyperparameters, settings
+from sweeper.replicas import Replicas
+from sweeper.step import Stepper, longest_histories
+
+MODELS = sorted(path.stem for path in Path(conf.__file__).parent.glob("model/[!_]*.yaml") if path.stem != "boosted")
+
+
+def main() -> None:
+    """Measures the models that were asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__)
+    parser.add_argument("overrides", nargs="*", help="of the config, say data=synthetic_taobao data.bucketing=32")
+    parser.add_argument("--models", nargs="+", default=MODELS)
+    parser.add_argument("--steps", type=int, default=0, help="measured steps; 0: by the device")
+    options = parser.parse_args()
+    conf.register()
+    print(f"{os.cpu_count()} cores, torch {torch.__version__}; {' '.join(options.overrides)}\n")
+    print("| model | parameters | ms a step | samples/s | embedding | sequence | optimizer |\n|---|" + "---:|" * 6)
+    for name in options.models:
+        with hydra.initialize_config_module("conf", job_name="benchmark"):
+            cfg = hydra.compose("config", overrides=[f"model={name}", *options.overrides])
+        print(line(name, cfg, options.steps), flush=True)
+
+
+def line(name: str, cfg: DictConfig, steps: int) -> str:
+    """A row of the table for one model."""
+    device = set_up(cfg.device)
+    store: EventStore = prepare_config(cfg.data)
+    batches = DeviceStore(store, device)
+    replicas = build_replicas(cfg, store, [hyperparameters(cfg)], device)
+    replicas.model.train()
+    chosen = settings(cfg, device)
+    size = chosen.batch_size
+    lengths = batches.lengths("train")
+    order = epoch_order(batches.rows("train"), 42, 1, lengths=lengths, batch_size=size, window=cfg.data.bucketing)[None]
+    longest = longest_histories(lengths, order, size)
+    stepper = Stepper(replicas, batches, chosen.step)
+    count = steps or (60 if device.type == "cuda" else 4)
+    warm = 2 * len(set(longest)) + 4 if device.type == "cuda" else 2
+
+    def run(numbers: range) -> None:
+        for number in numbers:
+            at = number % (len(longest) - 1)
+            stepper.step(order[:, at * size : (at + 1) * size], number, longest[at])
+
+    run(range(warm))
+    seconds = _seconds(lambda: run(range(warm, warm + count)), device) / count
+    parts = shares(replicas, batches, order[:, :size], chosen.step.precision, seconds)
+    parameters = sum(p.numel() for p in replicas.model.parameters())
+    cells = " | ".join("" if part is None else f"{part:.0%}" for part in parts)
+    return f"| {name} | {parameters:,} | {seconds * 1000:.1f} | {size / seconds:,.0f} | {cells} |"
+
+
+def shares(
+    replicas: Replicas, batches: DeviceStore, rows: Tensor, precision: str, seconds: float
+) -> tuple[float | None, float | None, float]:
+    """The time of looking embeddings up, of the history's encoder and of the optimizer, over that of a step."""
+    calls: dict[nn.Module, tuple[Any, ...]] = {}
+    parts = [m for m in replicas.model.modules() if isinstance(m, Embedding | Encoder)]
+    hooks = [m.register_forward_pre_hook(lambda m, inputs: calls.__setitem__(m, inputs)) for m in parts]
+    replicas.draw_dropout(0, 0)
+    with computing_in(precision, replicas.device):
+        replicas.model(batches.gather("train", rows))
+    for hook in hooks:
+        hook.remove()
+    encoders = {m: inputs for m, inputs in calls.items() if isinstance(m, Encoder)}
+    tables = {m: inputs for m, inputs in calls.items() if isinstance(m, Embedding)}
+    looking = _both_ways(tables, precision, replicas) / seconds
+    encoding = _both_ways(encoders, precision, replicas) / seconds if encoders else None
+    return looking, encoding, _stepping(replicas) / seconds
+
+
+def _both_ways(calls: dict[nn.Module, tuple[Any, ...]], precision: str, replicas: Replicas) -> float:
+    """Seconds of forward and backward of modules on the inputs that they had."""
+
+    def run() -> None:
+        for module, inputs in calls.items():
+            leaves = [
+                x.detach().requires_grad_() if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs
+            ]
+            with computing_in(precision, replicas.device):
+                out = module(*leaves)
+            out.backward(torch.ones_like(out))
+        replicas.model.zero_grad(set_to_none=True)
+
+    return _repeated(run, replicas.device)
+
+
+def _stepping(replicas: Replicas) -> float:
+    for parameter in replicas.model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    gradients = [parameter.grad for parameter in replicas.model.parameters()]
+
+    def run() -> None:
+        for parameter, gradient in zip(replicas.model.parameters(), gradients, strict=True):
+            parameter.grad = gradient
+        replicas.step(1.0)
+
+    return _repeated(run, replicas.device)
+
+
+def _repeated(run: Callable[[], None], device: torch.device) -> float:
+    """Seconds of one run; on CUDA replayed from a graph, as within a step."""
+    for _ in range(2):
+        run()
+    if device.type != "cuda":
+        return _seconds(lambda: [run() for _ in range(3)], device) / 3
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return _seconds(lambda: [graph.replay() for _ in range(20)], device) / 20
+
+
+def _seconds(run: Callable[[], object], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    begun = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begun
+
+
+if __name__ == "__main__":
+    main()
