@@ -81,26 +81,26 @@ def shares(
     replicas: Replicas, batches: DeviceStore, rows: Tensor, precision: str, seconds: float
 ) -> tuple[float | None, float | None, float]:
     """The time of looking embeddings up, of the history's encoder and of the optimizer, over that of a step."""
-    calls: dict[nn.Module, tuple[Any, ...]] = {}
+    calls: list[tuple[nn.Module, tuple[Any, ...]]] = []
     parts = [m for m in replicas.model.modules() if isinstance(m, Embedding | Encoder)]
-    hooks = [m.register_forward_pre_hook(lambda m, inputs: calls.__setitem__(m, inputs)) for m in parts]
+    hooks = [m.register_forward_pre_hook(lambda m, inputs: calls.append((m, inputs))) for m in parts]
     replicas.draw_dropout(0, 0)
     with computing_in(precision, replicas.device):
         replicas.model(batches.gather("train", rows))
     for hook in hooks:
         hook.remove()
-    encoders = {m: inputs for m, inputs in calls.items() if isinstance(m, Encoder)}
-    tables = {m: inputs for m, inputs in calls.items() if isinstance(m, Embedding)}
+    encoders = [call for call in calls if isinstance(call[0], Encoder)]
+    tables = [call for call in calls if isinstance(call[0], Embedding)]
     looking = _both_ways(tables, precision, replicas) / seconds
     encoding = _both_ways(encoders, precision, replicas) / seconds if encoders else None
     return looking, encoding, _stepping(replicas) / seconds
 
 
-def _both_ways(calls: dict[nn.Module, tuple[Any, ...]], precision: str, replicas: Replicas) -> float:
+def _both_ways(calls: list[tuple[nn.Module, tuple[Any, ...]]], precision: str, replicas: Replicas) -> float:
     """Seconds of forward and backward of modules on the inputs that they had."""
 
     def run() -> None:
-        for module, inputs in calls.items():
+        for module, inputs in calls:
             leaves = [
                 x.detach().requires_grad_() if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs
             ]
@@ -130,21 +130,22 @@ def _repeated(run: Callable[[], None], device: torch.device) -> float:
     for _ in range(2):
         run()
     if device.type != "cuda":
-        return _seconds(lambda: [run() for _ in range(3)], device) / 3
+        return _seconds(run, device, 3)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         run()
-    return _seconds(lambda: [graph.replay() for _ in range(20)], device) / 20
+    return _seconds(graph.replay, device, 20)
 
 
-def _seconds(run: Callable[[], object], device: torch.device) -> float:
+def _seconds(run: Callable[[], object], device: torch.device, times: int = 1) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     begun = time.perf_counter()
-    run()
+    for _ in range(times):
+        run()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - begun
+    return (time.perf_counter() - begun) / times
 
 
 if __name__ == "__main__":
