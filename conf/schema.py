@@ -84,7 +84,7 @@ class Device:
     name: str = MISSING
     threads: int | None = bounded(1)
     micro_batch: int | None = bounded(1)
-    precision: Literal["auto", "fp32", "tf32", "bf16"] = MISSING
+    precision: Literal["fp32", "tf32", "bf16"] = MISSING
     graphs: bool = MISSING
     memory_fraction: float = bounded(0, 1)
 

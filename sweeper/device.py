@@ -72,13 +72,11 @@ def _keep_freed_memory() -> None:
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
-    """fp32, tf32 or bf16 for ``device.precision``. Raises UserError where the device cannot compute in it.
+    """``device.precision``: fp32, tf32 or bf16. Raises UserError where the device cannot compute in it.
 
-    ``auto`` is bf16 on a GPU that has it, with weights, sums and states in fp32, and fp32 elsewhere.
+    In bf16 weights, moments, sums and the scan's state stay in fp32.
     """
     able = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-    if precision == "auto":
-        return "bf16" if able else "fp32"
     if precision != "fp32" and not able:
         raise UserError(f"device.precision: found {precision}, which {describe(device)} cannot compute in; use fp32")
     return precision

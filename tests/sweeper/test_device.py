@@ -57,6 +57,6 @@ def test_only_a_cpu_is_given_small_pieces_and_only_mps_its_cache_back(monkeypatc
 
 def test_reduced_precision_is_for_devices_that_have_it() -> None:
     cpu = torch.device("cpu")
-    assert choose_precision("auto", cpu) == choose_precision("fp32", cpu) == "fp32"
+    assert choose_precision("fp32", cpu) == "fp32"
     with pytest.raises(UserError, match="precision: found bf16"):
         choose_precision("bf16", cpu)
