@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from model.layers import Linear, take_position
 
-
 # Sequences of one call: CUDA's fused kernels lay them along a grid axis that holds 65,535 blocks.
 MOST_SEQUENCES = 65_535
 
