@@ -8,6 +8,9 @@ from torch.nn import functional as F
 
 from model.layers import Linear, take_position
 
+# Sequences of one call: CUDA's fused kernels lay them along a grid axis that holds 65,535 blocks.
+MOST_SEQUENCES = 65_535
+
 
 class Attention(nn.Module):
     """x (replica, batch, length, hidden) -> same: softmax(Q K^T / sqrt(width)) V in each head, then a projection.
@@ -31,11 +34,17 @@ class Attention(nn.Module):
         asked = steps.expand(*lengths.shape, -1) if last is None else last.unsqueeze(-1)
         readable = (steps < lengths.unsqueeze(-1)).unsqueeze(-2) | (steps == asked.unsqueeze(-1))
         queries = self.query(x if last is None else take_position(x, last))
-        y = F.scaled_dot_product_attention(
-            self._heads(queries), self._heads(self.key(x)), self._heads(self.value(x)), readable.flatten(0, 1)[:, None]
-        )
+        y = _attend(self._heads(queries), self._heads(self.key(x)), self._heads(self.value(x)), readable)
         return self.output(y.transpose(1, 2).reshape(queries.shape))
 
     def _heads(self, x: Tensor) -> Tensor:
         """(replica, batch, length, hidden) -> (replica * batch, head, length, width)."""
         return x.flatten(0, 1).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, readable: Tensor) -> Tensor:
+    """Attention of (replica * batch, head, length, width); readable (replica, batch, queries, length) bool."""
+    masks = readable.flatten(0, 1).unsqueeze(1)
+    parts = zip(*(t.split(MOST_SEQUENCES) for t in (query, key, value, masks)), strict=True)
+    attended = [F.scaled_dot_product_attention(q, k, v, mask) for q, k, v, mask in parts]
+    return attended[0] if len(attended) == 1 else torch.cat(attended)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from data.schema import Batch
+from data.schema import FIRST_ID, MATCH_ROWS, Batch, Field
 from model.fusion import GatedFusion
 from sweeper.models import builder
 from tests.model.samples import SCHEMA, batch, mdaf
@@ -45,8 +45,12 @@ def test_match_features_reach_the_score_only_where_they_are_switched_on() -> Non
 
 
 def test_the_researchs_dimensions_on_its_vocabularies_leave_out_the_dead_tables() -> None:
-    rows = {"user": 577_484, "item": 335_166, "category": 5_482}  # the two reserved ids included
+    rows = {"user": 577_482, "item": 335_164, "category": 5_480, "hour": 24, "weekday": 7, "behaviour": 4, "gap": 38}
+    schema = replace(
+        SCHEMA,
+        tables={"match": MATCH_ROWS} | {table: FIRST_ID + count for table, count in rows.items()},
+        static=(*SCHEMA.static, Field("weekday", "weekday")),
+    )
     with torch.device("meta"):
-        model = builder(node("mdaf_mamba"), replace(SCHEMA, tables={**SCHEMA.tables, **rows}))()
-    parameters = sum(p.numel() for p in model.parameters())
-    assert 36_500_000 < parameters < 37_500_000  # 45,969,365 less the 9.3 million that never got a gradient
+        model = builder(node("mdaf_mamba"), schema)()
+    assert sum(p.numel() for p in model.parameters()) == 36_934_418  # of 45,969,365, 9,335,091 got no gradient

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from data.schema import UNKNOWN
+from model.attention import Attention
 from model.encoder import ENCODERS
 from model.layers import dropout_keys, set_dropout
 from model.stack import stack
@@ -178,6 +179,14 @@ def test_asking_for_the_last_position_alone_gives_what_all_positions_hold_there(
     x, lengths = torch.randn(1, 3, 7, 16), torch.tensor([[7, 2, 5]])
     last = encoder(x, lengths, last=lengths - 1)
     torch.testing.assert_close(last[0, :, 0], encoder(x, lengths)[0, torch.arange(3), lengths[0] - 1])
+
+
+def test_attention_over_more_sequences_than_one_call_takes_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layer, x, lengths = Attention(8, 2), torch.randn(1, 5, 4, 8), torch.tensor([[4, 0, 2, 1, 3]])
+    expected = layer(x, lengths)
+    monkeypatch.setattr("model.attention.MOST_SEQUENCES", 2)
+    torch.testing.assert_close(layer(x, lengths), expected)
 
 
 @every_model
