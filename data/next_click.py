@@ -126,13 +126,13 @@ def _behaviour(encoding: Encoding, behaviour: str | None, codes: Mapping[str, np
 
 def _written_events(writer: StoreWriter, fields: Sequence[str], start: int, stop: int) -> SortedEvents:
     """The events of the users who have positions ``start`` to ``stop`` of the store that is being written."""
-    offsets = writer.written("user_offsets")
+    offsets = writer.read("user_offsets")
     first, last = np.searchsorted(offsets, [start, stop], side="left")
     own = offsets[first : last + 1]
     return SortedEvents(
         user=np.repeat(np.arange(first, last, dtype=np.int32), np.diff(own)),
-        time=np.array(writer.written("events.time")[start:stop]),
-        codes={name: np.array(writer.written(f"events.{name}")[start:stop]) for name in fields},
+        time=writer.read("events.time", start, stop),
+        codes={name: writer.read(f"events.{name}", start, stop) for name in fields},
         first_user=int(first),
         offsets=own,
     )

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,20 @@ SPLITS = ("train", "validation", "test")
 GAP_FIELD = "gap"  # sequence field that is computed from times while gathering, never stored
 USER_TABLE = "user"  # a user's index (see users_of) is its code in this table less FIRST_ID
 MATCH_PREFIX = "match_"  # a match field is named after the sequence field that it compares
+
+
+def read_part(array: np.ndarray, part: slice) -> np.ndarray:
+    """A contiguous part of one of a store's arrays, a copy, read from its file.
+
+    The pages of a mapped array count as the process's memory for as long as it is mapped: whoever reads all of a large
+    store part by part would seem to hold it whole, and to a limit on memory it would make no difference.
+    """
+    start, stop, step = part.indices(len(array))
+    if step != 1 or not isinstance(array, np.memmap) or not isinstance(array.base, mmap):  # or a view of a mapped one
+        return np.array(array[part])
+    assert array.filename is not None
+    offset = array.offset + start * array.itemsize
+    return np.fromfile(array.filename, dtype=array.dtype, count=max(0, stop - start), offset=offset)
 
 
 @dataclass(frozen=True)
