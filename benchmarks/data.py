@@ -1,14 +1,13 @@
 """Measures the data room: ``python -m benchmarks.data``. Prints Markdown for docs/benchmarks.md.
 
 Raw logs are generated in a temporary folder, prepared by the program's own command in a process of its own, whose time
-and peak memory (resident pages, those of mapped files among them) are taken, and deleted.
+and memory are measured, and deleted.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,11 +21,13 @@ from torch.utils.data import DataLoader, Dataset
 
 import conf
 from benchmarks import raw_logs
+from benchmarks.cost import Cost, cost_of
 from data.batches import DeviceStore, epoch_order
 from data.prepare import prepare_config
 from data.store import EventStore
 
 BATCH = 2048
+BEHAVIOURS_EACH = 50 / 26  # of an impression
 WINDOWS = (0, 8, 32, 128)  # batches within which samples are sorted by length
 
 
@@ -35,7 +36,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.data", description=__doc__)
     parser.add_argument("what", nargs="*", default=["prepare", "batches"], help="prepare, impressions, batches")
     parser.add_argument("--rows", type=float, nargs="+", default=[1e6, 1e7], help="rows of prepare")
-    parser.add_argument("--impressions", type=float, default=2.6e6, help="rows of raw_sample.csv; 1.92 behaviours each")
+    parser.add_argument("--impressions", type=float, nargs="+", default=[2.6e6], help="rows of raw_sample.csv")
+    parser.add_argument("--folder", help="where the raw logs and their stores lie meanwhile; default: the system's")
     parser.add_argument("--memory-gb", type=float, default=4.0, help="data.memory_gb")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--preset", default="synthetic_taobao", help="the store of batches")
@@ -43,9 +45,9 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, torch {torch.__version__}, {_name(options.device)}\n")
     if "prepare" in options.what:
-        prepare([int(rows) for rows in options.rows], options.memory_gb)
+        prepare([int(rows) for rows in options.rows], options.memory_gb, options.folder)
     if "impressions" in options.what:
-        impressions(int(options.impressions), options.memory_gb)
+        impressions([int(rows) for rows in options.impressions], options.memory_gb, options.folder)
     if "batches" in options.what:
         batches(_store(options.preset, options.root), torch.device(options.device))
 
@@ -54,40 +56,45 @@ def _name(device: str) -> str:
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
 
 
-def prepare(sizes: list[int], memory_gb: float) -> None:
+def prepare(sizes: list[int], memory_gb: float, folder: str | None) -> None:
     """Preparing ``UserBehavior`` rows."""
     print(f"### Preparing UserBehavior rows, data.memory_gb={memory_gb:g}\n")
-    print("| rows | seconds | rows/s | peak memory, GB |\n|---:|---:|---:|---:|")
+    print(f"| rows | rows/s {_COST_HEAD}\n|---:|---:{_COST_RULE}")
     for rows in sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "UserBehavior.csv"
+        with tempfile.TemporaryDirectory(dir=folder) as aside:
+            path = Path(aside) / "UserBehavior.csv"
             raw_logs.user_behavior(path, rows)
-            seconds, peak = _prepared(folder, "user_behavior", path, memory_gb)
-        print(f"| {rows:,} | {seconds:.0f} | {rows / seconds:,.0f} | {peak:.2f} |", flush=True)
+            cost = _preparing(aside, "user_behavior", path, memory_gb)
+        print(f"| {rows:,} | {rows / cost.seconds:,.0f} {_cells(cost)}", flush=True)
     print()
 
 
-def impressions(rows: int, memory_gb: float) -> None:
+def impressions(sizes: list[int], memory_gb: float, folder: str | None) -> None:
     """Preparing ``raw_sample`` rows with both feature files and a behaviour log."""
-    behaviours = int(rows * 50 / 26)
     print(f"### Preparing Ali Display Ad Click, data.memory_gb={memory_gb:g}\n")
-    print("| impressions | behaviours | seconds | peak memory, GB |\n|---:|---:|---:|---:|")
-    with tempfile.TemporaryDirectory() as folder:
-        raw_logs.taobao_ad(Path(folder), rows, behaviours)
-        seconds, peak = _prepared(folder, "taobao_ad", Path(folder), memory_gb)
-    print(f"| {rows:,} | {behaviours:,} | {seconds:.0f} | {peak:.2f} |\n", flush=True)
+    print(f"| impressions | behaviours {_COST_HEAD}\n|---:|---:{_COST_RULE}")
+    for rows in sizes:
+        behaviours = round(rows * BEHAVIOURS_EACH)
+        with tempfile.TemporaryDirectory(dir=folder) as aside:
+            raw_logs.taobao_ad(Path(aside), rows, behaviours)
+            cost = _preparing(aside, "taobao_ad", Path(aside), memory_gb)
+        print(f"| {rows:,} | {behaviours:,} {_cells(cost)}", flush=True)
+    print()
 
 
-def _prepared(folder: str, source: str, path: Path, memory_gb: float) -> tuple[float, float]:
-    """Seconds and peak gigabytes of a preparation."""
+_COST_HEAD = "| seconds | of the processor | peak memory, GB | its own | mapped files |"
+_COST_RULE = "|---:|---:|---:|---:|---:|"
+
+
+def _cells(cost: Cost) -> str:
+    sizes = ("" if size is None else f"{size / 1e9:.2f}" for size in (cost.peak, cost.own, cost.mapped))
+    return f"| {cost.seconds:.0f} | {cost.processor:.0f} | {' | '.join(sizes)} |"
+
+
+def _preparing(folder: str, source: str, path: Path, memory_gb: float) -> Cost:
+    """What a preparation costs that keeps its store below ``folder``."""
     overrides = (f"data={source}", f"data.path={path}", f"data.root={folder}/stores", f"data.memory_gb={memory_gb}")
-    begun = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "data", "prepare", *overrides], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"data prepare {' '.join(overrides)} failed")
-    return time.perf_counter() - begun, usage.ru_maxrss * 1024 / 1e9
+    return cost_of([sys.executable, "-m", "data", "prepare", *overrides])
 
 
 def batches(store: EventStore, device: torch.device) -> None:
