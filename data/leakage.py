@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from data.errors import LeakageError
 from data.schema import FIRST_ID
-from data.store import USER_TABLE, EventStore, read_part
-
-_CHUNK = 1 << 20  # elements looked at together: bounds the memory
-
-
-def _chunks(length: int) -> Iterator[slice]:
-    return (slice(start, min(start + _CHUNK, length)) for start in range(0, length, _CHUNK))
+from data.store import USER_TABLE, EventStore, parts_of, read_part, read_parts
 
 
 def leakage_check(store: EventStore) -> None:
     """LeakageError unless splits follow each other in time, histories end before their samples, and training alone
     made the vocabularies."""
     for split, samples in store.samples.items():
-        for part in _chunks(len(samples)):
+        for part in parts_of(len(samples)):
             time = read_part(samples.time, part)
             _check_period(store, split, time)
             _check_histories(store, split, time, read_part(samples.user, part), read_part(samples.end, part))
@@ -58,16 +50,17 @@ def _event_times(store: EventStore, position: np.ndarray) -> np.ndarray:
     those are read for a chunk of these."""
     time = np.empty(len(position), dtype=np.int64)
     low, high = int(position.min(initial=len(store.time))), int(position.max(initial=-1))
-    for start in range(low, high + 1, _CHUNK):
-        here = (position >= start) & (position < start + _CHUNK)
-        time[here] = read_part(store.time, slice(start, start + _CHUNK))[position[here] - start]
+    for part in parts_of(high + 1 - low):
+        start, stop = low + part.start, low + part.stop
+        here = (position >= start) & (position < stop)
+        time[here] = read_part(store.time, slice(start, stop))[position[here] - start]
     return time
 
 
 def _check_order(store: EventStore) -> None:
     """Every user's events are in the order of time: so what lies before a history's last event is no later."""
     begins = np.asarray(store.user_offsets)
-    for part in _chunks(len(store.time)):
+    for part in parts_of(len(store.time)):
         time = read_part(store.time, slice(max(0, part.start - 1), part.stop))
         backwards = np.flatnonzero(np.diff(time) < 0) + max(1, part.start)
         if not np.isin(backwards, begins).all():
@@ -82,14 +75,14 @@ def _check_vocabularies(store: EventStore) -> None:
     def mark(table: str, codes: np.ndarray) -> None:
         seen[table][codes[codes < len(seen[table])]] = True
 
-    for part in _chunks(len(store.time)):
+    for part in parts_of(len(store.time)):
         training = read_part(store.time, part) < validation
         for field in store.schema.sequence:
             if field.name in store.events:
                 mark(field.table, read_part(store.events[field.name], part)[training])
     for field in store.schema.static:
-        for part in _chunks(len(store.samples["train"])):
-            mark(field.table, read_part(store.samples["train"].static[field.name], part))
+        for codes in read_parts(store.samples["train"].static[field.name]):
+            mark(field.table, codes)
     if USER_TABLE in seen:
         first, last = store.user_offsets[:-1], store.user_offsets[1:]
         active = np.flatnonzero(first < last)

@@ -8,7 +8,7 @@ fields hold codes (see ``data.vocabulary``).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from mmap import mmap
@@ -26,6 +26,7 @@ MANIFEST = "store.json"
 SPLITS = ("train", "validation", "test")
 GAP_FIELD = "gap"  # sequence field that is computed from times while gathering, never stored
 USER_TABLE = "user"  # a user's index (see users_of) is its code in this table less FIRST_ID
+_PART = 1 << 20  # elements of an array that are read together
 MATCH_PREFIX = "match_"  # a match field is named after the sequence field that it compares
 
 
@@ -41,6 +42,16 @@ def read_part(array: np.ndarray, part: slice) -> np.ndarray:
     assert array.filename is not None
     offset = array.offset + start * array.itemsize
     return np.fromfile(array.filename, dtype=array.dtype, count=max(0, stop - start), offset=offset)
+
+
+def read_parts(array: np.ndarray) -> Iterator[np.ndarray]:
+    """One of a store's arrays in parts that are read one after the other; see ``read_part``."""
+    return (read_part(array, part) for part in parts_of(len(array)))
+
+
+def parts_of(length: int) -> Iterator[slice]:
+    """Where to cut an array of ``length`` elements into parts that bound the memory."""
+    return (slice(start, min(start + _PART, length)) for start in range(0, length, _PART))
 
 
 @dataclass(frozen=True)
@@ -127,9 +138,13 @@ class EventStore:
         return self._load(f"vocabulary.{table}")
 
     def history_lengths(self, split: str) -> np.ndarray:
-        """Events of each sample's history, at most ``schema.length``, (samples,) int64."""
+        """Events of each sample's history, at most ``schema.length``, (samples,) int32."""
         samples = self.samples[split]
-        return np.minimum(samples.end - self.user_offsets[samples.user], self.schema.length)
+        lengths = np.empty(len(samples), dtype=np.int32)
+        for part in parts_of(len(samples)):
+            events = read_part(samples.end, part) - self.user_offsets[read_part(samples.user, part)]
+            lengths[part] = np.minimum(events, self.schema.length)
+        return lengths
 
     def _load(self, name: str) -> np.ndarray:
         path = self.folder / f"{name}.npy"
