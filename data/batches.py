@@ -11,7 +11,7 @@ import torch
 from data.columns import Column, Mapped, Resident, device_bytes
 from data.gaps import gap_bucket
 from data.schema import FIRST_ID, MATCH_DIFFERS, MATCH_EQUALS, UNKNOWN, Batch
-from data.store import GAP_FIELD, MATCH_PREFIX, SPLITS, EventStore, parts_of, read_part, read_parts
+from data.store import GAP_FIELD, MATCH_PREFIX, EventStore, parts_of, read_part, read_parts
 from data.streams import stream_seed
 
 
@@ -113,24 +113,26 @@ class DeviceStore:
         self._gap_buckets = sum(
             self.schema.tables[field.table] - FIRST_ID for field in self.schema.sequence if field.name == GAP_FIELD
         )
-        self._origin = int(store.time.min()) if len(store.time) else 0
+        self._origin = min((int(part.min()) for part in read_parts(store.time)), default=0)
         self._padding_row = len(store.time)  # behind the last event there is one of padding
         tables = {field.name: self.schema.tables[field.table] for field in self.schema.sequence}
         self._ids = {name: self._column(codes, _ids(tables[name])) for name, codes in store.events.items()}
         self._codes = {name: self._column(store.events[name], _same) for name in self._compared.values()}
         self._incomplete = {name for name in self._codes if _has_missing(store, name)}
         self._time = self._column(store.time, self._since_origin)
-        self._splits = {split: self._split(store, split) for split in SPLITS}
-        self._labels = {split: samples.label.to(self.device) for split, samples in self._splits.items()}
-        self._lengths = {split: samples.length.to(self.device) for split, samples in self._splits.items()}
         self._store = store
+        self._splits: dict[str, _Split] = {}  # each once it is asked for
+        self._labels: dict[str, torch.Tensor] = {}
+        self._lengths: dict[str, torch.Tensor] = {}
 
     def rows(self, split: str) -> torch.Tensor:
         """The row numbers of a split, (samples,) int64."""
-        return torch.arange(len(self._labels[split]), device=self.device)
+        return torch.arange(len(self._store.samples[split]), device=self.device)
 
     def labels(self, split: str) -> torch.Tensor:
         """Labels of a split, (samples,) float32, 0 or 1."""
+        if split not in self._labels:
+            self._labels[split] = self._samples(split).label.to(self.device)
         return self._labels[split]
 
     def users(self, split: str) -> torch.Tensor:
@@ -140,6 +142,8 @@ class DeviceStore:
 
     def lengths(self, split: str) -> torch.Tensor:
         """Events of each sample's history, (samples,) int32."""
+        if split not in self._lengths:
+            self._lengths[split] = self._samples(split).length.to(self.device)
         return self._lengths[split]
 
     def gather(self, split: str, rows: torch.Tensor, longest: int | None = None) -> Batch:
@@ -148,7 +152,7 @@ class DeviceStore:
         ``longest``  the longest history among them, where the caller knows it: finding it out waits for the device.
         """
         rows = rows.to(self._home)
-        samples = self._splits[split]
+        samples = self._samples(split)
         lengths = samples.length[rows]
         if longest is None:
             longest = int(lengths.max()) if lengths.numel() else 0
@@ -183,6 +187,11 @@ class DeviceStore:
 
     def _column(self, array: np.ndarray, convert: Callable[[np.ndarray], np.ndarray]) -> Column:
         return Mapped(array, convert) if self.mapped else Resident.of(array, convert, self._home)
+
+    def _samples(self, split: str) -> _Split:
+        if split not in self._splits:
+            self._splits[split] = self._split(self._store, split)
+        return self._splits[split]
 
     def _split(self, store: EventStore, split: str) -> _Split:
         samples = store.samples[split]

@@ -8,7 +8,7 @@ fields hold codes (see ``data.vocabulary``).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from mmap import mmap
@@ -52,6 +52,16 @@ def read_parts(array: np.ndarray) -> Iterator[np.ndarray]:
 def parts_of(length: int) -> Iterator[slice]:
     """Where to cut an array of ``length`` elements into parts that bound the memory."""
     return (slice(start, min(start + _PART, length)) for start in range(0, length, _PART))
+
+
+def count_codes(parts: Iterable[np.ndarray], least: int = 0) -> np.ndarray:
+    """How often each code occurs, (codes,) int64, at least ``least`` of them."""
+    counts = np.zeros(least, dtype=np.int64)
+    for codes in parts:
+        more = np.bincount(codes, minlength=len(counts))
+        more[: len(counts)] += counts
+        counts = more
+    return counts
 
 
 @dataclass(frozen=True)
