@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data.rules import oracle_auc, rule_aucs
-from data.schema import FIRST_ID
+from data.schema import FIRST_ID, UNKNOWN
 from data.store import SPLITS, USER_TABLE, EventStore, read_parts
 
 QUANTILES = {"min": 0.0, "p10": 0.1, "median": 0.5, "p90": 0.9, "max": 1.0}
@@ -23,6 +23,7 @@ class SplitFacts:
     ``unseen``      static field -> shares of (positives, negatives) whose value never occurs in training: where they
                     differ, a model scores by noticing just that.
     ``rowless``     static field -> share whose value has no row of its own and reads the unknown one.
+    ``missing``     static field -> share without a value, which reads the unknown one too.
     """
 
     rows: int
@@ -32,6 +33,7 @@ class SplitFacts:
     new_users: float
     unseen: Mapping[str, tuple[float, float]]
     rowless: Mapping[str, float]
+    missing: Mapping[str, float]
     oracle: float | None
 
 
@@ -53,14 +55,15 @@ def _split_facts(store: EventStore, split: str, users: np.ndarray, seen: Mapping
     samples = store.samples[split]
     lengths = store.history_lengths(split)
     new_user = [~users[store.users_of[user]] for user in read_parts(samples.user)]
-    unseen, rowless = {}, {}
+    unseen, rowless, missing = {}, {}, {}
     for field in store.schema.static:
-        new, without_row = [], 0
+        new, without_row, without_value = [], 0, 0
         for codes in read_parts(samples.static[field.name]):
             new.append(~seen[field.table][codes])
             without_row += int((codes >= store.schema.tables[field.table]).sum())
+            without_value += int((codes == UNKNOWN).sum())
         unseen[field.name] = _share_of_each(np.concatenate(new), samples.label)
-        rowless[field.name] = without_row / len(samples)
+        rowless[field.name], missing[field.name] = without_row / len(samples), without_value / len(samples)
     return SplitFacts(
         rows=len(samples),
         click_rate=_share(np.asarray(samples.label, dtype=bool)),
@@ -69,6 +72,7 @@ def _split_facts(store: EventStore, split: str, users: np.ndarray, seen: Mapping
         new_users=_share(np.concatenate(new_user)),
         unseen=unseen,
         rowless=rowless,
+        missing=missing,
         oracle=oracle_auc(store, split),
     )
 
@@ -140,11 +144,15 @@ def _split_table(facts: Mapping[str, SplitFacts]) -> Table:
     for field in ("item", "category"):
         if field in every[0].unseen:
             for number, kind in enumerate(("positives", "negatives")):
-                shares = (f"{fact.unseen[field][number]:.2%}" for fact in every)
-                table.add_row(f"{field} unseen in training, {kind}", *shares)
-    for field, share in every[0].rowless.items():
-        if share or any(fact.rowless[field] for fact in every):
-            table.add_row(f"{field} read as unknown", *(f"{fact.rowless[field]:.2%}" for fact in every))
+                values = (f"{fact.unseen[field][number]:.2%}" for fact in every)
+                table.add_row(f"{field} unseen in training, {kind}", *values)
+    for field in every[0].rowless:
+        for said, shares in {
+            "without a row of its own": [fact.rowless[field] for fact in every],
+            "missing": [fact.missing[field] for fact in every],
+        }.items():
+            if any(shares):
+                table.add_row(f"{field} {said}", *(f"{share:.2%}" for share in shares))
     return table
 
 
@@ -152,6 +160,8 @@ def _defect_table(store: EventStore) -> Table | str:
     defects = store.defects
     if not defects.rows:
         return "No raw file: nothing was dropped."
+    if not defects.bad and not defects.incomplete:
+        return f"{defects.rows:,} rows read, none of them bad."
     table = Table(title=f"Bad rows, of {defects.rows:,}", title_justify="left")
     table.add_column("kind")
     columns = {"dropped": defects.dropped, "corrected": defects.corrected, "incomplete": defects.incomplete}
