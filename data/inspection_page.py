@@ -12,7 +12,7 @@ import numpy as np
 from data.errors import DataError
 from data.inspection import Inspection
 from data.schema import FIRST_ID
-from data.store import SPLITS, EventStore, count_codes, read_parts
+from data.store import GAP_FIELD, SPLITS, EventStore, count_codes, read_parts
 
 _BARS = 60  # of a histogram over time, at most
 _PAGE = """<!DOCTYPE html>
@@ -37,8 +37,9 @@ def write_page(store: EventStore, found: Inspection, path: Path) -> None:
     """Writes the page of a store; DataError if it cannot be written."""
     from plotly.offline import get_plotlyjs
 
+    timed = any(field.name == GAP_FIELD for field in store.schema.sequence)  # else times only stand for an order
     figures = [
-        _samples_over_time(store),
+        *([_samples_over_time(store)] if timed else []),
         _click_rates(found),
         _history_lengths(store),
         _cold_starts(found),
@@ -120,6 +121,7 @@ def _popularity(store: EventStore) -> Any:
     traces = []
     for field in store.schema.static:
         counts = np.sort(count_codes(read_parts(store.samples["train"].static[field.name]))[FIRST_ID:])[::-1]
+        counts = counts[counts > 0]
         ranks = np.unique(np.geomspace(1, max(1, len(counts)), 200).astype(int))
         ranks = ranks[ranks <= len(counts)]
         traces.append(Scatter(name=field.name, x=ranks.tolist(), y=counts[ranks - 1].tolist(), mode="lines"))

@@ -11,6 +11,7 @@ from data.batches import DeviceStore
 from data.defects import Defects
 from data.errors import DataError
 from data.inspection import inspect
+from data.inspection_page import write_page
 from data.leakage import leakage_check
 from data.prepare import prepare
 from data.schema import FIRST_ID, UNKNOWN
@@ -230,6 +231,16 @@ def test_inspecting_tells_what_is_missing_from_what_training_lacks(tmp_path: Pat
         assert facts.rowless["brand"] == 0
         assert facts.missing["pvalue_level"] == 1
         assert (facts.missing["category"], facts.rowless["category"]) == (0, 1)
+
+
+def test_a_page_about_a_log_without_times_shows_none(tmp_path: Path, root: Path) -> None:
+    path = tmp_path / "joined.csv"
+    path.write_text("".join(joined_line(user, n % 2, [10]) + "\n" for user in range(1, 31) for n in range(3)))
+    store = prepare(joined(path), root)
+    write_page(store, inspect(store), tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "History lengths" in text
+    assert "Samples over time" not in text
 
 
 @needs_real
