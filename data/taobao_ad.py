@@ -215,7 +215,9 @@ def _behaviours(text: TextFile, period: tuple[int, int], size: int) -> Iterator[
             number("brand"),
             kind=line_defect(("user", "time", "behaviour", "category"), numbers),
         )
-        rows, defects = sifted(with_kinds(typed, {"unknown behaviour": pl.col("behaviour").is_null(), **_outside(period)}))
+        rows, defects = sifted(
+            with_kinds(typed, {"unknown behaviour": pl.col("behaviour").is_null(), **_outside(period)})
+        )
         yield rows, defects, share
 
 
