@@ -1,4 +1,7 @@
-"""Measures batches: how fast they come, how much of them is padding, and what bucketing spares in training."""
+"""Measures batches: how fast they come, how much of them is padding, and what bucketing spares in training.
+
+On a CPU seconds are those of the processor, which other work on the same machine hardly changes.
+"""
 
 from __future__ import annotations
 
@@ -97,27 +100,27 @@ def _step_seconds(
     chosen = full[torch.linspace(0, len(full) - 1, steps + 3).long()]
     for number, part in enumerate(chosen):
         if number == 3:
-            _wait(device)
-            begun = time.perf_counter()
+            begun = _now(device)
         train_step(replicas, gathered, part[None], loop, number)
-    _wait(device)
-    return (time.perf_counter() - begun) / steps
+    return (_now(device) - begun) / steps
 
 
-def _wait(device: torch.device) -> None:
+def _now(device: torch.device) -> float:
+    """Seconds: of the processor on a CPU, else on the clock once all work is done."""
+    if device.type == "cpu":
+        return time.process_time()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def _rate(source: Iterator[int], count: int, device: torch.device) -> float:
     """Samples a second over ``count`` batches, after two that warm up."""
     for _ in range(2):
         next(source)
-    _wait(device)
-    begun = time.perf_counter()
+    begun = _now(device)
     samples = sum(next(source) for _ in range(count))
-    _wait(device)
-    return samples / (time.perf_counter() - begun)
+    return samples / (_now(device) - begun)
 
 
 def _gathered(store: DeviceStore, longest: int | None) -> Iterator[int]:
