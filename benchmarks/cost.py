@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PAUSE = 0.05  # seconds between two looks at a process's memory
-_KINDS = ("RssAnon", "RssFile")
+_KINDS = ("VmHWM", "RssAnon", "RssFile")
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Cost:
     ``peak``    pages of the process in memory at once, of whatever kind.
     ``own``     those that it has made itself.
     ``mapped``  those of files that it has mapped, which the system may drop whenever it needs the room.
-    The last two are looked at now and then, and only where the system tells them; else they are None.
+    All are looked at now and then, and the last two only where the system tells them; else they are None.
     """
 
     seconds: float
@@ -47,7 +47,8 @@ def cost_of(command: Sequence[str]) -> Cost:
     return Cost(
         seconds=time.perf_counter() - begun,
         processor=usage.ru_utime + usage.ru_stime,
-        peak=usage.ru_maxrss * 1024,
+        # What waiting tells is no less than what this process took when it started the other.
+        peak=highest.get("VmHWM", usage.ru_maxrss * 1024),
         own=highest.get("RssAnon"),
         mapped=highest.get("RssFile"),
     )
