@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from data.errors import DataError, one_line
-from data.inspection import show
+from data.inspection import inspect, show
 from data.inspection_page import write_page
 from data.prepare import prepare_config
 from data.progress import shown
@@ -45,9 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with shown(console) as progress:
                 store = prepare_config(node, progress)
             if options.command == "inspect":
-                show(store, Console())
+                found = inspect(store)
+                show(store, found, Console())
                 if options.html:
-                    write_page(store, Path(options.html))
+                    write_page(store, found, Path(options.html))
                     print(options.html)
             else:
                 print(store.folder)

@@ -11,7 +11,7 @@ import torch
 from data.columns import Column, Mapped, Resident, device_bytes
 from data.gaps import gap_bucket
 from data.schema import FIRST_ID, MATCH_DIFFERS, MATCH_EQUALS, UNKNOWN, Batch
-from data.store import GAP_FIELD, MATCH_PREFIX, SPLITS, EventStore
+from data.store import GAP_FIELD, MATCH_PREFIX, EventStore, parts_of, read_part, read_parts
 from data.streams import stream_seed
 
 
@@ -83,7 +83,7 @@ def resident_bytes(store: EventStore) -> int:
     """What a store takes on a device."""
     schema = store.schema
     samples = sum(len(split) for split in store.samples.values())
-    a_sample = 4 + 8 + 8 + 8 + 4 + 4 * (len(schema.static) + len(schema.matches))
+    a_sample = 4 * (4 + len(schema.static) + len(schema.matches))  # first, length, label, time
     an_event = 4 * (len(store.events) + len(schema.matches) + 1)
     return samples * a_sample + len(store.time) * an_event
 
@@ -91,7 +91,9 @@ def resident_bytes(store: EventStore) -> int:
 def _has_missing(store: EventStore, name: str) -> bool:
     """Whether a compared field is missing in any event or any candidate: then it may match nothing."""
     candidates = [samples.static[store.schema.target[name]] for samples in store.samples.values()]
-    return any(bool((codes == UNKNOWN).any()) for codes in (store.events[name], *candidates))
+    return any(
+        bool((codes == UNKNOWN).any()) for array in (store.events[name], *candidates) for codes in read_parts(array)
+    )
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class _Split:
     """The samples of a split, (samples,) each."""
 
     first: torch.Tensor  # position of the history's first event
-    length: torch.Tensor  # events of the history, int64
+    length: torch.Tensor  # events of the history, int32
     label: torch.Tensor
     time: Column  # seconds since the store's first event
     ids: Mapping[str, Column]  # static field -> ids
@@ -133,36 +135,37 @@ class DeviceStore:
         self._gap_buckets = sum(
             self.schema.tables[field.table] - FIRST_ID for field in self.schema.sequence if field.name == GAP_FIELD
         )
-        self._origin = int(store.time.min()) if len(store.time) else 0
-        self._position_type = torch.int32 if len(store.time) < _INT32.max else torch.int64
+        self._origin = min((int(part.min()) for part in read_parts(store.time)), default=0)
         self._padding_row = len(store.time)  # behind the last event there is one of padding
         tables = {field.name: self.schema.tables[field.table] for field in self.schema.sequence}
         self._ids = {name: self._column(codes, _ids(tables[name])) for name, codes in store.events.items()}
         self._codes = {name: self._column(store.events[name], _same) for name in self._compared.values()}
         self._incomplete = {name for name in self._codes if _has_missing(store, name)}
         self._time = self._column(store.time, self._since_origin)
-        self._splits = {split: self._split(store, split) for split in SPLITS}
-        self._labels = {split: samples.label.to(self.device) for split, samples in self._splits.items()}
-        self._lengths = {split: samples.length.to(self.device) for split, samples in self._splits.items()}
-        self._users = {
-            split: torch.from_numpy(store.users_of[samples.user].astype(np.int64)).to(self.device)
-            for split, samples in store.samples.items()
-        }
+        self._store = store
+        self._splits: dict[str, _Split] = {}  # each once it is asked for
+        self._labels: dict[str, torch.Tensor] = {}
+        self._lengths: dict[str, torch.Tensor] = {}
 
     def rows(self, split: str) -> torch.Tensor:
         """The row numbers of a split, (samples,) int64."""
-        return torch.arange(len(self._labels[split]), device=self.device)
+        return torch.arange(len(self._store.samples[split]), device=self.device)
 
     def labels(self, split: str) -> torch.Tensor:
         """Labels of a split, (samples,) float32, 0 or 1."""
+        if split not in self._labels:
+            self._labels[split] = self._samples(split).label.to(self.device)
         return self._labels[split]
 
     def users(self, split: str) -> torch.Tensor:
         """Dense user index of a split's samples, (samples,) int64."""
-        return self._users[split]
+        users = self._store.users_of[self._store.samples[split].user]
+        return torch.from_numpy(users.astype(np.int64)).to(self.device)
 
     def lengths(self, split: str) -> torch.Tensor:
-        """Events of each sample's history, (samples,) int64."""
+        """Events of each sample's history, (samples,) int32."""
+        if split not in self._lengths:
+            self._lengths[split] = self._samples(split).length.to(self.device)
         return self._lengths[split]
 
     def gather(self, split: str, rows: torch.Tensor, longest: int | None = None) -> Batch:
@@ -171,11 +174,11 @@ class DeviceStore:
         ``longest``  the longest history among them, where the caller knows it: finding it out waits for the device.
         """
         rows = rows.to(self._home)
-        samples = self._splits[split]
+        samples = self._samples(split)
         lengths = samples.length[rows]
         if longest is None:
             longest = int(lengths.max()) if lengths.numel() else 0
-        steps = torch.arange(max(1, longest), device=self._home, dtype=self._position_type)
+        steps = torch.arange(max(1, longest), device=self._home, dtype=samples.first.dtype)
         valid = steps < lengths[..., None]  # (replica, batch, length)
         if self._shuffled:
             steps = _shuffled_steps(steps, valid, rows, stream_seed(0, "history order", split))
@@ -191,7 +194,7 @@ class DeviceStore:
         return Batch(
             static={name: ids.take(rows).to(self.device) for name, ids in samples.ids.items()},
             sequence={name: ids.to(self.device) for name, ids in sequence.items()},
-            lengths=lengths.to(self.device),
+            lengths=lengths.to(self.device, torch.int64),
             labels=samples.label[rows].to(self.device),
         )
 
@@ -209,13 +212,21 @@ class DeviceStore:
     def _column(self, array: np.ndarray, convert: Callable[[np.ndarray], np.ndarray]) -> Column:
         return Mapped(array, convert) if self.mapped else Resident.of(array, convert, self._home)
 
+    def _samples(self, split: str) -> _Split:
+        if split not in self._splits:
+            self._splits[split] = self._split(self._store, split)
+        return self._splits[split]
+
     def _split(self, store: EventStore, split: str) -> _Split:
         samples = store.samples[split]
         length = store.history_lengths(split)
+        first = np.empty(len(samples), dtype=np.int32 if len(store.time) < _INT32.max else np.int64)
+        for part in parts_of(len(samples)):
+            first[part] = read_part(samples.end, part) - length[part]
         target = self.schema.target
         return _Split(
-            first=torch.from_numpy(samples.end - length).to(self._home, self._position_type),
-            length=torch.from_numpy(length).to(self._home, torch.int64),
+            first=torch.from_numpy(first).to(self._home),
+            length=torch.from_numpy(length).to(self._home),
             label=torch.from_numpy(np.array(samples.label)).to(self._home, torch.float32),
             time=self._column(samples.time, self._since_origin),
             ids={

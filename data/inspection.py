@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from data.rules import oracle_auc, rule_aucs
-from data.schema import FIRST_ID
-from data.store import SPLITS, USER_TABLE, EventStore
+from data.schema import FIRST_ID, UNKNOWN
+from data.store import SPLITS, USER_TABLE, EventStore, read_parts
 
 QUANTILES = {"min": 0.0, "p10": 0.1, "median": 0.5, "p90": 0.9, "max": 1.0}
 
@@ -23,6 +23,7 @@ class SplitFacts:
     ``unseen``      static field -> shares of (positives, negatives) whose value never occurs in training: where they
                     differ, a model scores by noticing just that.
     ``rowless``     static field -> share whose value has no row of its own and reads the unknown one.
+    ``missing``     static field -> share without a value, which reads the unknown one too.
     """
 
     rows: int
@@ -32,29 +33,46 @@ class SplitFacts:
     new_users: float
     unseen: Mapping[str, tuple[float, float]]
     rowless: Mapping[str, float]
+    missing: Mapping[str, float]
     oracle: float | None
 
 
-def split_facts(store: EventStore, split: str) -> SplitFacts:
-    """Facts about a split of at least one sample."""
+@dataclass(frozen=True)
+class Inspection:
+    """Facts about a store: ``splits`` by split, and ``rules``, the AUC of each trivial rule by split."""
+
+    splits: Mapping[str, SplitFacts]
+    rules: Mapping[str, Mapping[str, float]]
+
+
+def inspect(store: EventStore) -> Inspection:
+    """All facts about a store; its arrays are read in parts, so that it need not fit in memory."""
+    users, seen = _users_in_training(store), _seen_in_training(store)
+    return Inspection({split: _split_facts(store, split, users, seen) for split in SPLITS}, rule_aucs(store))
+
+
+def _split_facts(store: EventStore, split: str, users: np.ndarray, seen: Mapping[str, np.ndarray]) -> SplitFacts:
     samples = store.samples[split]
     lengths = store.history_lengths(split)
-    label = np.asarray(samples.label, dtype=bool)
-    seen = _seen_in_training(store)
-    schema = store.schema
-    unseen, rowless = {}, {}
-    for field in schema.static:
-        new = ~seen[field.table][samples.static[field.name]]
-        unseen[field.name] = (_share(new[label]), _share(new[~label]))
-        rowless[field.name] = _share(samples.static[field.name] >= schema.tables[field.table])
+    new_user = [~users[store.users_of[user]] for user in read_parts(samples.user)]
+    unseen, rowless, missing = {}, {}, {}
+    for field in store.schema.static:
+        new, without_row, without_value = [], 0, 0
+        for codes in read_parts(samples.static[field.name]):
+            new.append(~seen[field.table][codes])
+            without_row += int((codes >= store.schema.tables[field.table]).sum())
+            without_value += int((codes == UNKNOWN).sum())
+        unseen[field.name] = _share_of_each(np.concatenate(new), samples.label)
+        rowless[field.name], missing[field.name] = without_row / len(samples), without_value / len(samples)
     return SplitFacts(
         rows=len(samples),
-        click_rate=_share(label),
+        click_rate=_share(np.asarray(samples.label, dtype=bool)),
         lengths={name: float(np.quantile(lengths, q)) for name, q in QUANTILES.items()},
         empty_histories=_share(lengths == 0),
-        new_users=_share(~_users_in_training(store)[store.users_of[samples.user]]),
+        new_users=_share(np.concatenate(new_user)),
         unseen=unseen,
         rowless=rowless,
+        missing=missing,
         oracle=oracle_auc(store, split),
     )
 
@@ -63,50 +81,53 @@ def _share(what: np.ndarray) -> float:
     return float(np.mean(what)) if len(what) else float("nan")
 
 
+def _share_of_each(what: np.ndarray, label: np.ndarray) -> tuple[float, float]:
+    """Shares of positives and of negatives."""
+    clicked = np.asarray(label, dtype=bool)
+    return _share(what[clicked]), _share(what[~clicked])
+
+
 def _users_in_training(store: EventStore) -> np.ndarray:
     """Whether each user has an event or a sample in training, (users,)."""
     known = np.zeros(int(store.users_of.max(initial=-1)) + 1, dtype=bool)
     first, last = store.user_offsets[:-1], store.user_offsets[1:]
     active = np.flatnonzero(first < last)
     known[store.users_of[active[store.time[first[active]] < store.boundaries[0]]]] = True
-    known[store.users_of[store.samples["train"].user]] = True
+    for user in read_parts(store.samples["train"].user):
+        known[store.users_of[user]] = True
     return known
 
 
 def _seen_in_training(store: EventStore) -> dict[str, np.ndarray]:
     """Table -> whether each code occurs in an event or a sample of training."""
-    training = store.time < store.boundaries[0]
+    static, sequence = store.schema.static, [f for f in store.schema.sequence if f.name in store.events]
     seen: dict[str, np.ndarray] = {}
-    for field in store.schema.static:
-        codes = [samples.static[field.name] for samples in store.samples.values()]
-        same = [
-            store.events[f.name] for f in store.schema.sequence if f.table == field.table and f.name in store.events
-        ]
-        known = np.zeros(1 + max(int(part.max(initial=0)) for part in (*codes, *same)), dtype=bool)
-        known[store.samples["train"].static[field.name]] = True
-        for part in same:
-            known[part[training]] = True
-        if field.table in seen:  # several static fields of one table
-            short, long = sorted((seen[field.table], known), key=len)
-            long[: len(short)] |= short
-            known = long
-        if field.table == USER_TABLE:
-            users = np.flatnonzero(_users_in_training(store)) + FIRST_ID
-            known = np.pad(known, (0, max(0, int(users.max(initial=0)) + 1 - len(known))))
-            known[users] = True
-        seen[field.table] = known
+    for table in {field.table for field in static}:
+        own = [samples.static[f.name] for samples in store.samples.values() for f in static if f.table == table]
+        events = [store.events[field.name] for field in sequence if field.table == table]
+        known = np.zeros(1 + max(int(codes.max()) for array in (*own, *events) for codes in read_parts(array)), bool)
+        for field in static:
+            if field.table == table:
+                for codes in read_parts(store.samples["train"].static[field.name]):
+                    known[codes] = True
+        for array in events:
+            for time, codes in zip(read_parts(store.time), read_parts(array), strict=True):
+                known[codes[time < store.boundaries[0]]] = True
+        seen[table] = known
+    if USER_TABLE in seen:
+        users = np.flatnonzero(_users_in_training(store)) + FIRST_ID
+        seen[USER_TABLE] = np.pad(seen[USER_TABLE], (0, max(0, int(users.max(initial=0)) + 1 - len(seen[USER_TABLE]))))
+        seen[USER_TABLE][users] = True
     return seen
 
 
-def show(store: EventStore, console: Console) -> None:
+def show(store: EventStore, found: Inspection, console: Console) -> None:
     """Prints the facts about every split, what was wrong with the raw file, and what trivial rules reach."""
     counts = store.manifest["counts"]
     console.print(f"[bold]{store.folder}[/]  data hash {store.data_hash}", soft_wrap=True)
     users = len(np.unique(store.users_of))
     console.print(f"{counts['events']:,} events of {users:,} users; histories of up to {store.schema.length}")
-    facts = {split: split_facts(store, split) for split in SPLITS}
-    console.print(_split_table(facts), _defect_table(store), _table_sizes(store))
-    console.print(_rule_table(store, facts))
+    console.print(_split_table(found.splits), _defect_table(store), _table_sizes(store), _rule_table(found))
 
 
 def _split_table(facts: Mapping[str, SplitFacts]) -> Table:
@@ -123,11 +144,15 @@ def _split_table(facts: Mapping[str, SplitFacts]) -> Table:
     for field in ("item", "category"):
         if field in every[0].unseen:
             for number, kind in enumerate(("positives", "negatives")):
-                shares = (f"{fact.unseen[field][number]:.2%}" for fact in every)
-                table.add_row(f"{field} unseen in training, {kind}", *shares)
-    for field, share in every[0].rowless.items():
-        if share or any(fact.rowless[field] for fact in every):
-            table.add_row(f"{field} read as unknown", *(f"{fact.rowless[field]:.2%}" for fact in every))
+                values = (f"{fact.unseen[field][number]:.2%}" for fact in every)
+                table.add_row(f"{field} unseen in training, {kind}", *values)
+    for field in every[0].rowless:
+        for said, shares in {
+            "without a row of its own": [fact.rowless[field] for fact in every],
+            "missing": [fact.missing[field] for fact in every],
+        }.items():
+            if any(shares):
+                table.add_row(f"{field} {said}", *(f"{share:.2%}" for share in shares))
     return table
 
 
@@ -135,6 +160,8 @@ def _defect_table(store: EventStore) -> Table | str:
     defects = store.defects
     if not defects.rows:
         return "No raw file: nothing was dropped."
+    if not defects.bad and not defects.incomplete:
+        return f"{defects.rows:,} rows read, none of them bad."
     table = Table(title=f"Bad rows, of {defects.rows:,}", title_justify="left")
     table.add_column("kind")
     columns = {"dropped": defects.dropped, "corrected": defects.corrected, "incomplete": defects.incomplete}
@@ -154,14 +181,14 @@ def _table_sizes(store: EventStore) -> Table:
     return table
 
 
-def _rule_table(store: EventStore, facts: Mapping[str, SplitFacts]) -> Table:
+def _rule_table(found: Inspection) -> Table:
     table = Table(title="AUC of trivial rules", title_justify="left")
     table.add_column("rule")
     splits = ("validation", "test")
     for split in splits:
         table.add_column(split, justify="right")
-    for rule, by_split in rule_aucs(store, splits).items():
+    for rule, by_split in found.rules.items():
         table.add_row(rule, *(f"{by_split[split]:.4f}" for split in splits))
-    if facts["validation"].oracle is not None:
-        table.add_row("oracle: no model can pass", *(f"{facts[split].oracle:.4f}" for split in splits))
+    if found.splits["validation"].oracle is not None:
+        table.add_row("oracle: no model can pass", *(f"{found.splits[split].oracle:.4f}" for split in splits))
     return table

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from data.errors import DataError
-from data.inspection import split_facts
-from data.rules import rule_aucs
+from data.inspection import Inspection
 from data.schema import FIRST_ID
-from data.store import SPLITS, EventStore
+from data.store import GAP_FIELD, SPLITS, EventStore, count_codes, read_parts
 
 _BARS = 60  # of a histogram over time, at most
 _PAGE = """<!DOCTYPE html>
@@ -34,17 +33,18 @@ _PAGE = """<!DOCTYPE html>
 """
 
 
-def write_page(store: EventStore, path: Path) -> None:
+def write_page(store: EventStore, found: Inspection, path: Path) -> None:
     """Writes the page of a store; DataError if it cannot be written."""
     from plotly.offline import get_plotlyjs
 
+    timed = any(field.name == GAP_FIELD for field in store.schema.sequence)  # else times only stand for an order
     figures = [
-        _samples_over_time(store),
-        _click_rates(store),
+        *([_samples_over_time(store)] if timed else []),
+        _click_rates(found),
         _history_lengths(store),
-        _cold_starts(store),
+        _cold_starts(found),
         _popularity(store),
-        _rules(store),
+        _rules(found),
     ]
     plots = (
         figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"plot{number}")
@@ -83,14 +83,16 @@ def _bar(name: str, x: Any, y: Any) -> Any:
 
 def _samples_over_time(store: EventStore) -> Any:
     times = [store.samples[split].time for split in SPLITS]
-    edges = np.linspace(min(t.min() for t in times), max(t.max() for t in times) + 1, _BARS + 1)
+    spans = [(part.min(), part.max()) for time in times for part in read_parts(time)]
+    edges = np.linspace(min(low for low, _ in spans), max(high for _, high in spans) + 1, _BARS + 1)
     middle = ((edges[:-1] + edges[1:]) / 2 * 1000).astype("int64").astype("datetime64[ms]").astype(str)
-    traces = [_bar(split, middle, np.histogram(time, edges)[0]) for split, time in zip(SPLITS, times, strict=True)]
+    counts = [np.sum([np.histogram(part, edges)[0] for part in read_parts(time)], axis=0) for time in times]
+    traces = [_bar(split, middle, count) for split, count in zip(SPLITS, counts, strict=True)]
     return _figure("Samples over time", traces, "time, UTC", "samples", barmode="stack")
 
 
-def _click_rates(store: EventStore) -> Any:
-    rates = [split_facts(store, split).click_rate for split in SPLITS]
+def _click_rates(found: Inspection) -> Any:
+    rates = [found.splits[split].click_rate for split in SPLITS]
     return _figure("Click rate", [_bar("click rate", SPLITS, rates)], "split", "clicks a sample")
 
 
@@ -103,8 +105,8 @@ def _history_lengths(store: EventStore) -> Any:
     return _figure("History lengths", traces, "events before the sample", "share of samples", barmode="group")
 
 
-def _cold_starts(store: EventStore) -> Any:
-    facts = {split: split_facts(store, split) for split in SPLITS[1:]}
+def _cold_starts(found: Inspection) -> Any:
+    facts = {split: found.splits[split] for split in SPLITS[1:]}
     traces = [
         _bar(f"{split}, {kind}", fact.unseen, [shares[number] for shares in fact.unseen.values()])
         for split, fact in facts.items()
@@ -118,7 +120,8 @@ def _popularity(store: EventStore) -> Any:
 
     traces = []
     for field in store.schema.static:
-        counts = np.sort(np.bincount(store.samples["train"].static[field.name])[FIRST_ID:])[::-1]
+        counts = np.sort(count_codes(read_parts(store.samples["train"].static[field.name]))[FIRST_ID:])[::-1]
+        counts = counts[counts > 0]
         ranks = np.unique(np.geomspace(1, max(1, len(counts)), 200).astype(int))
         ranks = ranks[ranks <= len(counts)]
         traces.append(Scatter(name=field.name, x=ranks.tolist(), y=counts[ranks - 1].tolist(), mode="lines"))
@@ -128,10 +131,10 @@ def _popularity(store: EventStore) -> Any:
     return figure
 
 
-def _rules(store: EventStore) -> Any:
+def _rules(found: Inspection) -> Any:
     splits = ("validation", "test")
-    aucs = rule_aucs(store, splits)
-    oracle = {split: split_facts(store, split).oracle for split in splits}
+    aucs = dict(found.rules)
+    oracle = {split: found.splits[split].oracle for split in splits}
     if oracle["validation"] is not None:
         aucs["oracle"] = {split: value for split, value in oracle.items() if value is not None}
     traces = [_bar(split, aucs, [by_split[split] for by_split in aucs.values()]) for split in splits]

@@ -16,12 +16,20 @@ NO_ITEM = -1  # every item of the pool is one that the user touched
 _ROUNDS = 32  # of drawing again what was rejected, before the rest is drawn exactly
 
 
+_SLOTS = 4  # of the sieve for each key, at least
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
 @dataclass(frozen=True)
 class Touched:
-    """Which users ever touched which items, as a sorted array of user * items + item."""
+    """Which users ever touched which items, as a sorted array of user * items + item.
+
+    ``sieve``  a bool for each hash of a key: most of what is asked for was not touched, and needs no search.
+    """
 
     keys: np.ndarray
     items: int
+    sieve: np.ndarray
 
     @classmethod
     def of(cls, user: np.ndarray, item: np.ndarray, items: int | None = None) -> Touched:
@@ -31,15 +39,26 @@ class Touched:
         """
         items = int(item.max(initial=0)) + 1 if items is None else items
         keys = np.sort(user.astype(np.int64) * items + item)  # numpy.unique hashes: slower by far
-        return cls(keys[np.diff(keys, prepend=-1) > 0], items)
+        keys = keys[np.diff(keys, prepend=-1) > 0]
+        sieve = np.zeros(1 << (_SLOTS * len(keys)).bit_length(), dtype=bool)
+        sieve[_hashes(keys, len(sieve))] = True
+        return cls(keys, items, sieve)
 
     def __call__(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """Whether each user touched the item beside it, bool of the same shape; ``item`` lies below ``items``."""
         if not len(self.keys):
             return np.zeros(np.shape(item), dtype=bool)
         keys = user.astype(np.int64) * self.items + item
-        position = np.searchsorted(self.keys, keys)
-        return self.keys[np.minimum(position, len(self.keys) - 1)] == keys
+        touched = self.sieve[_hashes(keys, len(self.sieve))]
+        likely = keys[touched]
+        position = np.searchsorted(self.keys, likely)
+        touched[touched] = self.keys[np.minimum(position, len(self.keys) - 1)] == likely
+        return touched
+
+
+def _hashes(keys: np.ndarray, slots: int) -> np.ndarray:
+    """A slot for each key, below a power of two (Knuth's multiplicative hashing)."""
+    return (keys.astype(np.uint64) * _GOLDEN) >> np.uint64(65 - slots.bit_length())
 
 
 def draw_negatives(

@@ -126,13 +126,13 @@ def _behaviour(encoding: Encoding, behaviour: str | None, codes: Mapping[str, np
 
 def _written_events(writer: StoreWriter, fields: Sequence[str], start: int, stop: int) -> SortedEvents:
     """The events of the users who have positions ``start`` to ``stop`` of the store that is being written."""
-    offsets = writer.written("user_offsets")
+    offsets = writer.read("user_offsets")
     first, last = np.searchsorted(offsets, [start, stop], side="left")
     own = offsets[first : last + 1]
     return SortedEvents(
         user=np.repeat(np.arange(first, last, dtype=np.int32), np.diff(own)),
-        time=np.array(writer.written("events.time")[start:stop]),
-        codes={name: np.array(writer.written(f"events.{name}")[start:stop]) for name in fields},
+        time=writer.read("events.time", start, stop),
+        codes={name: writer.read(f"events.{name}", start, stop) for name in fields},
         first_user=int(first),
         offsets=own,
     )
@@ -156,15 +156,16 @@ class _Sampler:
         if self._protocol.task == "buy":
             bought = self._bought_later(events)
             for part in _chunks(rows):
-                self._samples(events, part, events.codes["item"][part], bought[part]).write(writer, ends[part])
+                every = np.arange(len(part))
+                self._samples(events, part, every, events.codes["item"][part], bought[part]).write(writer, ends[part])
             return
         touched = Touched.of(events.user - events.first_user, events.codes["item"], self._items)
         for part in _chunks(rows):
             items = np.column_stack([events.codes["item"][part], self._negatives(events, part, touched)]).reshape(-1)
             kept = items != NO_ITEM
             label = (np.arange(len(items)) % (1 + self._protocol.negatives) == 0)[kept]
-            row = np.repeat(part, 1 + self._protocol.negatives)[kept]
-            self._samples(events, row, items[kept], label).write(writer, ends[row])
+            which = np.repeat(np.arange(len(part)), 1 + self._protocol.negatives)[kept]
+            self._samples(events, part, which, items[kept], label).write(writer, ends[part][which])
 
     def _negatives(self, events: SortedEvents, rows: np.ndarray, touched: Touched) -> np.ndarray:
         """Items for the positives at ``rows``, (rows, negatives)."""
@@ -193,21 +194,25 @@ class _Sampler:
         place = np.minimum(np.searchsorted(key[last], key), len(last) - 1)
         return (key[last][place] == key) & (time[last][place] >= time)
 
-    def _samples(self, events: SortedEvents, rows: np.ndarray, item: np.ndarray, label: np.ndarray) -> Samples:
-        """Samples of candidates ``item`` shown to the users and at the times of the events ``rows``."""
+    def _samples(
+        self, events: SortedEvents, rows: np.ndarray, which: np.ndarray, item: np.ndarray, label: np.ndarray
+    ) -> Samples:
+        """Samples of candidates ``item`` (samples,), shown to the users and at the times of the events ``rows``, each
+        of that one of these which ``which`` (samples,) numbers."""
         user, time = events.user[rows], events.time[rows]
-        codes = {USER_TABLE: user + np.int32(FIRST_ID), "item": item}
         frame = pl.DataFrame({"time": time}).select(
             *self._protocol.periods.moments(), self._protocol.periods.split_of(pl.col("time")).alias("split")
         )
+        codes = {USER_TABLE: (user + np.int32(FIRST_ID))[which], "item": item}
         for name in self._static:
             if name in MOMENTS:
-                codes[name] = self._encoding.vocabularies[name].encode(frame[name])
+                codes[name] = self._encoding.vocabularies[name].encode(frame[name])[which]
             elif name not in codes:
                 owner, by_owner = self._encoding.own[name]
                 codes[name] = by_owner[codes[owner]]
         static = {name: codes[name] for name in self._static}
-        return Samples(user=user, time=time, label=label, split=frame["split"].to_numpy(), static=static)
+        split = frame["split"].to_numpy()[which]
+        return Samples(user=user[which], time=time[which], label=label, split=split, static=static)
 
 
 def _chunks(rows: np.ndarray) -> Iterator[np.ndarray]:

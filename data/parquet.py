@@ -28,6 +28,10 @@ class ParquetFile:
     def check(self) -> None:
         """DataError for what is no Parquet file, or lacks a column."""
         names = self._tried(lambda: pl.read_parquet_schema(self.path))
+        nested = [name for name in self.columns if name in names and names[name].is_nested()]
+        if nested:
+            kind = names[nested[0]]
+            raise DataError(f"{self.path}: column {nested[0]!r} holds {kind}; expected numbers, words or times")
         absent = [name for name in self.columns if name not in names]
         if absent:
             raise DataError(
@@ -60,4 +64,4 @@ def _as_text(column: pl.Series) -> pl.Series:
         column = column.dt.epoch("s")
     if column.dtype == pl.Boolean:
         column = column.cast(pl.Int8)
-    return column.cast(pl.String)
+    return column.cast(pl.String, strict=False)

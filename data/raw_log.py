@@ -60,7 +60,8 @@ class OwnFields:
 
 
 def _summed(frame: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
-    return frame.group_by(keys).agg(pl.col("first").min(), pl.col("trained", "total").sum())
+    summed = frame.lazy().group_by(keys).agg(pl.col("first").min(), pl.col("trained", "total").sum())
+    return summed.collect(engine="streaming")  # twice as fast for many keys
 
 
 def plural(name: str) -> str:

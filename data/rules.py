@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from data.batches import DeviceStore
 from data.schema import MATCH_EQUALS
-from data.store import MATCH_PREFIX, EventStore
+from data.store import MATCH_PREFIX, EventStore, count_codes, read_parts
 
 COUNT, RECENCY, POPULARITY = "category count", "category recency", "popularity"
 _CHUNK = 16_384  # samples gathered together
@@ -27,15 +27,20 @@ def rule_scores(store: EventStore, split: str, gathered: DeviceStore | None = No
     ``RECENCY``     how few events ago that category occurred last; the lowest score if it did not.
     ``POPULARITY``  events of training that are of the candidate item.
     """
-    return {**_category_scores(gathered or DeviceStore(store, "cpu"), split), **_popularity(store, split)}
+    return {**_category_scores(gathered or _in_its_files(store), split), **_popularity(store, split)}
 
 
 def rule_aucs(store: EventStore, splits: tuple[str, ...] = ("validation", "test")) -> dict[str, dict[str, float]]:
     """Rule -> split -> AUC."""
-    gathered = DeviceStore(store, "cpu")
+    gathered = _in_its_files(store)
     by_split = {split: rule_scores(store, split, gathered) for split in splits}
     rules = next(iter(by_split.values()))
     return {rule: {split: auc(store.samples[split].label, by_split[split][rule]) for split in splits} for rule in rules}
+
+
+def _in_its_files(store: EventStore) -> DeviceStore:
+    """A store for which no memory is needed: each sample is looked at once."""
+    return DeviceStore(store, "cpu", memory_fraction=0)
 
 
 def oracle_auc(store: EventStore, split: str) -> float | None:
@@ -63,6 +68,6 @@ def _popularity(store: EventStore, split: str) -> Mapping[str, np.ndarray]:
     if "item" not in store.schema.target:
         return {}
     candidates = store.samples[split].static[store.schema.target["item"]]
-    training = store.events["item"][store.time < store.boundaries[0]]
-    counts = np.bincount(training, minlength=int(candidates.max(initial=0)) + 1)
-    return {POPULARITY: counts[candidates]}
+    events = zip(read_parts(store.events["item"]), read_parts(store.time), strict=True)
+    training = (item[time < store.boundaries[0]] for item, time in events)
+    return {POPULARITY: count_codes(training, int(candidates.max(initial=0)) + 1)[candidates]}

@@ -8,9 +8,10 @@ fields hold codes (see ``data.vocabulary``).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,42 @@ MANIFEST = "store.json"
 SPLITS = ("train", "validation", "test")
 GAP_FIELD = "gap"  # sequence field that is computed from times while gathering, never stored
 USER_TABLE = "user"  # a user's index (see users_of) is its code in this table less FIRST_ID
+_PART = 1 << 20  # elements of an array that are read together
 MATCH_PREFIX = "match_"  # a match field is named after the sequence field that it compares
+
+
+def read_part(array: np.ndarray, part: slice) -> np.ndarray:
+    """A contiguous part of one of a store's arrays, a copy, read from its file.
+
+    The pages of a mapped array count as the process's memory for as long as it is mapped: whoever reads all of a large
+    store part by part would seem to hold it whole, and to a limit on memory it would make no difference.
+    """
+    start, stop, step = part.indices(len(array))
+    if step != 1 or not isinstance(array, np.memmap) or not isinstance(array.base, mmap):  # or a view of a mapped one
+        return np.array(array[part])
+    assert array.filename is not None
+    offset = array.offset + start * array.itemsize
+    return np.fromfile(array.filename, dtype=array.dtype, count=max(0, stop - start), offset=offset)
+
+
+def read_parts(array: np.ndarray) -> Iterator[np.ndarray]:
+    """One of a store's arrays in parts that are read one after the other; see ``read_part``."""
+    return (read_part(array, part) for part in parts_of(len(array)))
+
+
+def parts_of(length: int) -> Iterator[slice]:
+    """Where to cut an array of ``length`` elements into parts that bound the memory."""
+    return (slice(start, min(start + _PART, length)) for start in range(0, length, _PART))
+
+
+def count_codes(parts: Iterable[np.ndarray], least: int = 0) -> np.ndarray:
+    """How often each code occurs, (codes,) int64, at least ``least`` of them."""
+    counts = np.zeros(least, dtype=np.int64)
+    for codes in parts:
+        more = np.bincount(codes, minlength=len(counts))
+        more[: len(counts)] += counts
+        counts = more
+    return counts
 
 
 @dataclass(frozen=True)
@@ -112,9 +148,13 @@ class EventStore:
         return self._load(f"vocabulary.{table}")
 
     def history_lengths(self, split: str) -> np.ndarray:
-        """Events of each sample's history, at most ``schema.length``, (samples,) int64."""
+        """Events of each sample's history, at most ``schema.length``, (samples,) int32."""
         samples = self.samples[split]
-        return np.minimum(samples.end - self.user_offsets[samples.user], self.schema.length)
+        lengths = np.empty(len(samples), dtype=np.int32)
+        for part in parts_of(len(samples)):
+            events = read_part(samples.end, part) - self.user_offsets[read_part(samples.user, part)]
+            lengths[part] = np.minimum(events, self.schema.length)
+        return lengths
 
     def _load(self, name: str) -> np.ndarray:
         path = self.folder / f"{name}.npy"

@@ -210,12 +210,14 @@ def _behaviours(text: TextFile, period: tuple[int, int], size: int) -> Iterator[
         known = pl.col("behaviour").is_in(BEHAVIOURS)
         typed = named.select(
             *numbers,
-            "behaviour",
+            pl.when(known).then(pl.col("behaviour")).cast(pl.Enum(BEHAVIOURS)).alias("behaviour"),
             number("category"),
             number("brand"),
             kind=line_defect(("user", "time", "behaviour", "category"), numbers),
         )
-        rows, defects = sifted(with_kinds(typed, {"unknown behaviour": ~known, **_outside(period)}))
+        rows, defects = sifted(
+            with_kinds(typed, {"unknown behaviour": pl.col("behaviour").is_null(), **_outside(period)})
+        )
         yield rows, defects, share
 
 

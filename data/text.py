@@ -13,6 +13,8 @@ import polars as pl
 from data.errors import DataError
 
 MORE = "<more>"  # a column of what lies behind the last expected field; null in a good line
+NOT_UTF8 = "not UTF-8"  # is in that column where bytes of another encoding stand in an expected one
+_REPLACEMENT = "\ufffd"
 _HEAD = 1 << 16  # bytes that tell what kind of file it is
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SPELLED = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
@@ -74,7 +76,7 @@ class TextFile:
 
     def frames(self, block_bytes: int) -> Iterator[tuple[pl.DataFrame, float]]:
         """Blocks of lines and the share of the file that is read: the columns as text, null where they are empty, and
-        ``MORE``. A blank line is a row of nulls; bytes that are not UTF-8 become replacement characters."""
+        ``MORE``. A blank line is a row of nulls; where bytes are not UTF-8, ``MORE`` is ``NOT_UTF8``."""
         size = max(1, self.path.stat().st_size)
         done, first = 0, True
         for block in _blocks(self.path, block_bytes):
@@ -118,13 +120,16 @@ class TextFile:
 
         try:
             try:
-                frame = parsed("utf8")
+                frame, lossy = parsed("utf8"), False
             except pl.exceptions.ComputeError:  # slower: replaces what is not UTF-8
-                frame = parsed("utf8-lossy")
+                frame, lossy = parsed("utf8-lossy"), True
         except pl.exceptions.PolarsError as error:
             reason = str(error).splitlines()[0]
             raise DataError(f"{self.path} cannot be read: {reason}; expected {self.expected}") from None
         frame.columns = [*names, MORE]
+        if lossy:
+            replaced = pl.any_horizontal(pl.col(*self.columns).str.contains(_REPLACEMENT, literal=True))
+            frame = frame.with_columns(pl.when(replaced).then(pl.lit(NOT_UTF8)).otherwise(pl.col(MORE)).alias(MORE))
         columns = [pl.when(pl.col(name) != "").then(pl.col(name)) for name in self.columns]
         return frame.select(*columns, MORE)
 
@@ -167,6 +172,8 @@ def line_defect(needed: Sequence[str], numbers: Sequence[pl.Expr]) -> pl.Expr:
     return (
         pl.when(blank & pl.col(MORE).is_null())
         .then(pl.lit("blank line"))
+        .when(pl.col(MORE) == NOT_UTF8)
+        .then(pl.lit(NOT_UTF8))
         .when(pl.col(MORE).is_not_null())
         .then(pl.lit("too many fields"))
         .when(pl.any_horizontal(pl.col(name).is_null() for name in needed))

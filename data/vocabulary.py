@@ -78,7 +78,7 @@ class ValueCounts:
             .filter(pl.col("value").is_not_null())
             .group_by("value")
             .agg(trained=pl.col("trained").sum().cast(pl.Int64), total=pl.len().cast(pl.Int64))
-            .collect()
+            .collect(engine="streaming")  # twice as fast for many values
         )
 
     def add_counts(self, counts: pl.DataFrame) -> None:
@@ -102,7 +102,8 @@ class ValueCounts:
         return Vocabulary(counts["value"], rows, counts["total"].to_numpy())
 
     def _sum(self) -> pl.DataFrame:
-        return pl.concat(self._parts).group_by("value").agg(pl.col("trained", "total").sum())
+        counts = pl.concat(self._parts).lazy().group_by("value").agg(pl.col("trained", "total").sum())
+        return counts.collect(engine="streaming")
 
 
 def _flag(trained: np.ndarray | pl.Series | bool) -> bool:

@@ -46,12 +46,10 @@ class _GrowingArray:
         np.ascontiguousarray(values, dtype=self.dtype).tofile(self._file)
         self.length += len(values)
 
-    def written(self) -> np.ndarray:
-        """What is there so far, memory-mapped."""
+    def read(self, start: int, stop: int) -> np.ndarray:
         self._file.flush()
-        if not self.length:
-            return np.zeros(0, dtype=self.dtype)
-        return np.memmap(self._path, dtype=self.dtype, mode="r", offset=self._header_bytes, shape=(self.length,))
+        offset = self._header_bytes + start * self.dtype.itemsize
+        return np.fromfile(self._path, dtype=self.dtype, count=stop - start, offset=offset)
 
     def close(self) -> None:
         if not self._file.closed:
@@ -136,9 +134,10 @@ class StoreWriter:
         values = vocabulary.to_numpy()
         self._append(f"vocabulary.{table}", values, values.dtype)
 
-    def written(self, name: str) -> np.ndarray:
-        """What an array holds so far, memory-mapped; valid until the array grows."""
-        return self._arrays[name].written()
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """A part of what an array holds so far, read from its file."""
+        array = self._arrays[name]
+        return array.read(start, array.length if stop is None else min(stop, array.length))
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:

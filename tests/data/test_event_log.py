@@ -302,6 +302,45 @@ def test_a_file_of_another_kind_gives_one_clear_line(
     assert not list(root.iterdir())
 
 
+def accented(rows: int) -> pl.DataFrame:
+    """The log with accents on the last items: in Latin-1 these words are not UTF-8, and two differ by such a byte."""
+    words = pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit("café")).otherwise(pl.lit("cafè"))
+    accent = pl.when(pl.int_range(pl.len()) >= pl.len() - rows).then(words).otherwise(pl.col("what"))
+    return ROWS.with_columns(accent.alias("what"))
+
+
+def test_rows_in_another_encoding_are_bad_rows_not_merged_ones(tmp_path: Path, root: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(accented(5).write_csv().encode("latin-1"))
+    store = prepare(event_log(path), root)
+    assert store.defects.dropped == {"not UTF-8": 5}
+    assert not any("\ufffd" in item for item in store.vocabulary("item"))
+
+
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path, root: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(accented(len(ROWS)).write_csv().encode("latin-1"))
+    with pytest.raises(DataError, match=f"{len(ROWS)} not UTF-8"):
+        prepare(event_log(path), root)
+
+
+@pytest.mark.parametrize("kind", ["list", "struct"])
+def test_a_parquet_column_of_more_than_one_value_a_row_is_refused_by_its_name(
+    tmp_path: Path, root: Path, kind: str
+) -> None:
+    columns = {"list": pl.concat_list("what"), "struct": pl.struct("what")}
+    path = write(tmp_path, ROWS.with_columns(columns[kind].alias("what")), "log.parquet")
+    with pytest.raises(DataError, match=f"column 'what' holds {kind.title()}.* expected numbers, words or times"):
+        prepare(event_log(path), root)
+
+
+def test_words_may_be_bytes_in_parquet_and_numbers_decimals(tmp_path: Path, root: Path) -> None:
+    text = prepare(event_log(write(tmp_path)), root)
+    spelled = ROWS.with_columns(pl.col("what").cast(pl.Binary), pl.col("when").cast(pl.Decimal(20, 2)))
+    other = prepare(event_log(write(tmp_path, spelled, "log.parquet")), root)
+    assert static(other, "user", "item") == static(text, "user", "item")
+
+
 def test_a_parquet_file_without_a_column_names_those_that_it_has(tmp_path: Path, root: Path) -> None:
     path = write(tmp_path, ROWS.rename({"who": "person"}), "log.parquet")
     with pytest.raises(DataError, match=r"no column 'who', it has person, what"):

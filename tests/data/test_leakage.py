@@ -25,6 +25,23 @@ def test_a_prepared_store_leaks_nothing(synthetic_store: EventStore) -> None:
     leakage_check(synthetic_store)
 
 
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not tell what is mapped")
+def test_the_check_leaves_no_samples_and_no_events_mapped_in_memory(
+    synthetic_store: EventStore, tmp_path: Path
+) -> None:
+    """A limit on memory counts the pages of files that a process has touched through a map."""
+    store = EventStore.open(shutil.copytree(synthetic_store.folder, tmp_path / "store"))
+    leakage_check(store)
+    resident, name = {}, ""
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split()[0]:
+            name = line.partition("/")[2]
+        elif line.startswith("Rss:") and str(store.folder) in f"/{name}":
+            resident[Path(name).name] = int(line.split()[1])
+    assert "train.time.npy" in resident, "the store is mapped"
+    assert {name for name, kilobytes in resident.items() if kilobytes} <= {"user_offsets.npy", "users_of.npy"}
+
+
 @pytest.mark.parametrize(
     ("name", "day", "said"),
     [
@@ -75,3 +92,17 @@ def test_a_vocabulary_that_holds_what_training_lacks_is_found(synthetic_store: E
 
     with pytest.raises(LeakageError, match="rows of table 'hour' name things that training lacks"):
         leakage_check(spoiled(synthetic_store, tmp_path, "train.static.hour", change))
+
+
+def test_events_out_of_order_are_found(synthetic_store: EventStore, tmp_path: Path) -> None:
+    time = synthetic_store.time
+    ends = np.concatenate([samples.end for samples in synthetic_store.samples.values()])
+    same_user = ~np.isin(np.arange(1, len(time)), synthetic_store.user_offsets)
+    unread = ~np.isin(np.arange(len(time) - 1), np.concatenate([ends - 2, ends - 1, ends]))
+    first = int(np.flatnonzero(same_user & (np.diff(time) > 0) & unread)[0])  # where no history ends
+
+    def change(times: np.ndarray) -> None:
+        times[first], times[first + 1] = times[first + 1], times[first]
+
+    with pytest.raises(LeakageError, match="order of time"):
+        leakage_check(spoiled(synthetic_store, tmp_path, "events.time", change))

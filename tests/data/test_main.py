@@ -44,6 +44,12 @@ def test_inspect_writes_a_page_of_plots_that_needs_no_network(
     assert [path.name for path in page.parent.iterdir()] == ["tiny.html"]
 
 
+def test_inspect_says_so_where_no_row_is_bad(tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = write_rows(tmp_path / "log.csv", [*ANCHOR, *OTHER])
+    _, out, _ = run(capsys, "inspect", "data=user_behavior", f"data.path={log}", f"data.root={root}")
+    assert f"{len(ANCHOR) + len(OTHER)} rows read, none of them bad" in out
+
+
 def test_inspect_shows_bad_rows_by_kind(tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = write_rows(tmp_path / "log.csv", [*ANCHOR, *OTHER, "1,2,3"])
     code, out, _ = run(

@@ -9,7 +9,7 @@ import pytest
 
 from data.errors import DataError
 from data.schema import FIRST_ID, PADDING, UNKNOWN
-from data.store import MANIFEST, SPLITS, EventStore
+from data.store import MANIFEST, SPLITS, EventStore, read_part
 
 
 @pytest.fixture
@@ -43,6 +43,14 @@ def test_no_padded_history_is_stored(synthetic_store: EventStore) -> None:
 def test_arrays_are_mapped_and_cannot_be_written_to(synthetic_store: EventStore) -> None:
     with pytest.raises(ValueError, match="read-only"):
         EventStore.open(synthetic_store.folder).samples["train"].end[0] = 0
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(0, 0), slice(3, 7), slice(5, 10**9), slice(-3, None)])
+def test_a_part_that_is_read_from_its_file_is_that_of_the_mapped_array(
+    synthetic_store: EventStore, part: slice
+) -> None:
+    for array in (synthetic_store.time, synthetic_store.time[2:], synthetic_store.samples["test"].label):
+        assert read_part(array, part).tolist() == array[part].tolist()
 
 
 def test_codes_read_back_as_raw_values(synthetic_store: EventStore) -> None:

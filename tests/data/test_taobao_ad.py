@@ -10,6 +10,8 @@ import pytest
 from data.batches import DeviceStore
 from data.defects import Defects
 from data.errors import DataError
+from data.inspection import inspect
+from data.inspection_page import write_page
 from data.leakage import leakage_check
 from data.prepare import prepare
 from data.schema import FIRST_ID, UNKNOWN
@@ -218,6 +220,29 @@ def test_the_rows_of_a_user_are_in_one_split_and_known_as_one_users(tmp_path: Pa
         assert all(not set(mine) & set(other) for name, other in users.items() if name != split)
 
 
+def test_inspecting_tells_what_is_missing_from_what_training_lacks(tmp_path: Path, root: Path) -> None:
+    path = tmp_path / "joined.csv"
+    lines = [joined_line(user, n % 2, [10]) for user in range(1, 31) for n in range(4)]
+    branded = [line.replace("NULL", "55") if n % 4 else line for n, line in enumerate(lines)]
+    path.write_text("".join(f"{line}\n" for line in branded))
+    store = prepare(joined(path, min_count={"category": 1000}), root)
+    for facts in inspect(store).splits.values():
+        assert facts.missing["brand"] == 0.25
+        assert facts.rowless["brand"] == 0
+        assert facts.missing["pvalue_level"] == 1
+        assert (facts.missing["category"], facts.rowless["category"]) == (0, 1)
+
+
+def test_a_page_about_a_log_without_times_shows_none(tmp_path: Path, root: Path) -> None:
+    path = tmp_path / "joined.csv"
+    path.write_text("".join(joined_line(user, n % 2, [10]) + "\n" for user in range(1, 31) for n in range(3)))
+    store = prepare(joined(path), root)
+    write_page(store, inspect(store), tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "History lengths" in text
+    assert "Samples over time" not in text
+
+
 @needs_real
 def test_the_real_joined_sample_is_read_whole(root: Path) -> None:
     store = prepare(joined(REAL), root)
@@ -229,3 +254,7 @@ def test_the_real_joined_sample_is_read_whole(root: Path) -> None:
     empty = np.concatenate([store.history_lengths(split) == 0 for split in SPLITS])
     assert empty.mean() == pytest.approx(0.42, abs=0.005)
     assert "gap" not in store.schema.tables
+    facts = inspect(store).splits.values()
+    for field, share in {"brand": 0.32, "pvalue_level": 0.53}.items():
+        missing = sum(fact.missing[field] * fact.rows for fact in facts)
+        assert missing / 10_000 == pytest.approx(share, abs=0.01)

@@ -9,11 +9,11 @@ import pytest
 
 from data.defects import Defects
 from data.errors import DataError
-from data.inspection import split_facts
+from data.inspection import inspect
 from data.next_click import TASKS
 from data.prepare import prepare
 from data.schema import FIRST_ID
-from data.store import SPLITS, EventStore
+from data.store import EventStore
 from data.text import TextFile
 from data.user_behavior import BEHAVIOURS, COLUMNS, read_log
 from tests.data.logs import ANCHOR, END, OTHER, START, Row, needs_real_log, user_behavior, write_rows
@@ -172,10 +172,10 @@ def test_the_real_logs_defects_are_counted(real_store: EventStore) -> None:
 
 @needs_real_log
 def test_on_the_real_log_items_are_as_often_unseen_among_positives_as_among_negatives(real_store: EventStore) -> None:
-    for split in SPLITS:
-        positives, negatives = split_facts(real_store, split).unseen["item"]
+    unseen = {split: facts.unseen["item"] for split, facts in inspect(real_store).splits.items()}
+    for positives, negatives in unseen.values():
         assert abs(positives - negatives) < 0.02
-    assert 0.65 < split_facts(real_store, "validation").unseen["item"][0] < 0.75
+    assert 0.65 < unseen["validation"][0] < 0.75
 
 
 @needs_real_log
