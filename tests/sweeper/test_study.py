@@ -32,6 +32,7 @@ SPACE: dict[str, BaseDistribution] = {
 }
 VALUES = [0.5829, 0.5814, 0.5698, 0.5901, 0.5777]  # the trials 0 to 4 of the study "balanced"
 COMMANDS = ["list", "show", "best", "trials", "importance", "compare 0 1", "plot --output p.html", "export --output e"]
+COMMANDS += ["watch", "reap"]
 
 Ask = Callable[..., Result]
 
@@ -260,6 +261,7 @@ def test_best_warns_of_a_parameter_on_the_edge_of_its_interval(ask: Ask) -> None
     warning = ask("best --study balanced").stderr
     assert warning.count("\n") == 1
     assert "trial 3 lies on the high edge of the interval of regularization.dropout" in warning
+    assert "trial 3 lies on the high edge" in ask("show --study balanced").stderr
     assert ask("best --study old").stderr == ""
 
 
@@ -332,6 +334,7 @@ def test_trials_are_filtered_sorted_and_limited(ask: Ask) -> None:
 
     assert numbers("--state fail --state running") == [5, 6]
     assert numbers("--where 'params.regularization.dropout>0.24' --where train_auc<0.63 --sort -value") == [1, 2]
+    assert numbers("--where 'state==COMPLETE and dropout>0.24 or trial==5' --sort -trial") == [5, 3, 2, 1]
     assert numbers("--sort -value --limit 2") == [3, 0]
 
 
