@@ -23,7 +23,6 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,9 @@ from typing import Any
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeper.waiting import DEATHS, RETRY, enqueue_retries, point_of
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +45,6 @@ WORKER = "worker"  # the process that asked for it, as ``this_process`` says it
 JOB = "job"  # the process that trains it, where that is another one
 LEASE_EXPIRES = "lease_expires"  # unix seconds by the holder's clock; every renewal changes it
 DIED = "died"  # why it was given up
-RETRY_OF = "retry_of"  # the number of the trial whose point this one tries again
-DEATHS = "deaths"  # how many trials of this point died before
-WITHDRAWN = "withdrawn"  # why it ended before it began: another one took its place
-POINT = "point"  # the name of the known point that it is
-OVERRIDES_OF_RETRY = "retry_overrides"  # what a retry sets besides its point
-
-INHERITED = (POINT, DEATHS, OVERRIDES_OF_RETRY)
 
 
 @dataclass(frozen=True)
@@ -194,7 +188,7 @@ def why_dead(trial: FrozenTrial, watch: Watch | None) -> str | None:
 
 
 def reap(study: optuna.Study, watch: Watch | None = None) -> list[Death]:
-    """Fails the RUNNING trials whose process is gone and enqueues the point of each, once per death.
+    """Fails the RUNNING trials whose process is gone and puts the point of each in line again, once per death.
 
     A trial that another machine holds is given up only with a ``watch`` that is kept from call to call and has seen
     its lease stand still for ``LEASE_SECONDS``; without one only processes of this machine are judged. Any number of
@@ -202,62 +196,19 @@ def reap(study: optuna.Study, watch: Watch | None = None) -> list[Death]:
     """
     given_up = {}
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if (reason := why_dead(trial, watch)) is not None and give_up(study, trial._trial_id, reason):
+        if (reason := why_dead(trial, watch)) is not None and give_up(study, trial, reason):
             given_up[trial.number] = reason
-    retries = retry_the_dead(study)
+    retries = enqueue_retries(study)
     return [Death(number, reason, retries.get(number)) for number, reason in given_up.items()]
 
 
-def give_up(study: optuna.Study, trial_id: int, reason: str) -> bool:
-    """Tells a trial FAIL with the reason; False if it is over by now."""
+def give_up(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
+    """Tells a trial FAIL with the reason; False if it is over by now. ``enqueue_retries`` tries its point again."""
+    storage, deaths = study._storage, trial.user_attrs.get(DEATHS, 0) + 1
     try:
-        study._storage.set_trial_user_attr(trial_id, DIED, reason)
-        return study._storage.set_trial_state_values(trial_id, TrialState.FAIL)
+        storage.set_trial_user_attr(trial._trial_id, DIED, reason)
+        if point_of(trial) and deaths < MAX_DEATHS:
+            storage.set_trial_user_attr(trial._trial_id, RETRY, {DEATHS: deaths})
+        return storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
     except UpdateFinishedTrialError:
         return False
-
-
-def retry_the_dead(study: optuna.Study) -> dict[int, int]:
-    """Enqueues the point of every trial that was given up and is not tried again yet; its number -> the new one's."""
-    trials = study.get_trials(deepcopy=False)
-    retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
-    dead = [trial for trial in trials if trial.state is TrialState.FAIL and DIED in trial.user_attrs]
-    retries = {}
-    for trial in dead:
-        if trial.number not in retried and trial.user_attrs.get(DEATHS, 0) + 1 < MAX_DEATHS:
-            new = enqueue_again(study, trial, {DEATHS: trial.user_attrs.get(DEATHS, 0) + 1})
-            if new is not None:
-                retries[trial.number] = new
-    return retries
-
-
-def enqueue_again(study: optuna.Study, trial: FrozenTrial, attributes: Mapping[str, Any]) -> int | None:
-    """Puts a waiting trial with the point of ``trial`` into the study; its number, or None if there is no point yet.
-
-    Where two processes do so at once, the one with the lower number stays.
-    """
-    point = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-    if not point:
-        return None
-    inherited = {name: trial.user_attrs[name] for name in INHERITED if name in trial.user_attrs}
-    waiting = create_trial(
-        state=TrialState.WAITING,
-        system_attrs={"fixed_params": point},
-        user_attrs={**inherited, **attributes, RETRY_OF: trial.number},
-    )
-    study._storage.create_new_trial(study._study_id, template_trial=waiting)
-    trials = study.get_trials(deepcopy=False)
-    first, *others = sorted(t.number for t in trials if t.user_attrs.get(RETRY_OF) == trial.number)
-    for other in others:
-        withdraw(study, trials, other, f"trial {first} tries the same point again")
-    return first
-
-
-def withdraw(study: optuna.Study, trials: Sequence[FrozenTrial], number: int, reason: str) -> None:
-    """Ends a trial that never began, because another one took its place."""
-    [trial_id] = [trial._trial_id for trial in trials if trial.number == number]
-    try:
-        study._storage.set_trial_user_attr(trial_id, WITHDRAWN, reason)
-        study._storage.set_trial_state_values(trial_id, TrialState.FAIL)
-    except UpdateFinishedTrialError:
-        return  # by another process, for the same reason
