@@ -23,6 +23,7 @@ import subprocess
 import threading
 import time
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ class Leases:
     def __init__(self, storage: BaseStorage, every: float = RENEW_SECONDS) -> None:
         self._storage = storage
         self._every = every
-        self._held: set[int] = set()
+        self.held: set[int] = set()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="leases", daemon=True)
 
@@ -130,23 +131,22 @@ class Leases:
 
     def hold(self, trial_id: int) -> None:
         """From now on the trial's lease is renewed."""
-        self._held.add(trial_id)
+        self.held.add(trial_id)
 
     def release(self, trial_id: int) -> None:
         """The trial is over, or is another process's."""
-        self._held.discard(trial_id)
+        self.held.discard(trial_id)
 
     def _renew(self) -> None:
         while not self._over.wait(self._every):
-            for trial_id in sorted(self._held):
+            for trial_id in sorted(self.held):
                 try:
                     self._storage.set_trial_user_attr(trial_id, LEASE_EXPIRES, lease())
                 except UpdateFinishedTrialError:
-                    self._held.discard(trial_id)
+                    self.held.discard(trial_id)
                 except Exception as error:  # a database that is away comes back: the next renewal is soon
                     log.debug("a lease could not be renewed: %s", error)
-        if isinstance(self._storage, optuna.storages.RDBStorage):
-            self._storage.remove_session()  # this thread's own connection
+        self._storage.remove_session()  # this thread's own connection
 
 
 # ---- giving up
@@ -172,11 +172,13 @@ def holders(trial: FrozenTrial) -> list[str]:
     return [str(trial.user_attrs[name]) for name in (WORKER, JOB) if trial.user_attrs.get(name)]
 
 
-def why_dead(trial: FrozenTrial, watch: Watch | None) -> str | None:
+def why_dead(trial: FrozenTrial, watch: Watch | None, held: Collection[int] | None = None) -> str | None:
     """Why nobody runs this RUNNING trial any more; None while somebody does or may."""
     if LEASE_EXPIRES not in trial.user_attrs:
         return None
     held_by = holders(trial)
+    if held is not None and trial._trial_id not in held and held_by == [this_process()]:
+        return "its process does not know it"  # two reached for it, and the one that got it died before it signed
     gone = [is_gone(process) for process in held_by]
     if held_by and all(gone):
         return f"its process {held_by[-1]} is gone"
@@ -187,16 +189,17 @@ def why_dead(trial: FrozenTrial, watch: Watch | None) -> str | None:
     return None
 
 
-def reap(study: optuna.Study, watch: Watch | None = None) -> list[Death]:
+def reap(study: optuna.Study, watch: Watch | None = None, held: Collection[int] | None = None) -> list[Death]:
     """Fails the RUNNING trials whose process is gone and puts the point of each in line again, once per death.
 
     A trial that another machine holds is given up only with a ``watch`` that is kept from call to call and has seen
     its lease stand still for ``LEASE_SECONDS``; without one only processes of this machine are judged. Any number of
-    processes may reap at once, and one that dies half-way is made good by the next.
+    processes may reap at once, and one that dies half-way is made good by the next. ``held`` are the ids of the trials
+    that this process holds, if it knows: any other that names it is nobody's.
     """
     given_up = {}
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if (reason := why_dead(trial, watch)) is not None and give_up(study, trial, reason):
+        if (reason := why_dead(trial, watch, held)) is not None and give_up(study, trial, reason):
             given_up[trial.number] = reason
     retries = enqueue_retries(study)
     return [Death(number, reason, retries.get(number)) for number, reason in given_up.items()]
