@@ -23,7 +23,7 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,9 @@ from typing import Any
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeper.waiting import DEATHS, RETRY, enqueue_retries, point_of
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +46,6 @@ WORKER = "worker"  # the process that asked for it, as ``this_process`` says it
 JOB = "job"  # the process that trains it, where that is another one
 LEASE_EXPIRES = "lease_expires"  # unix seconds by the holder's clock; every renewal changes it
 DIED = "died"  # why it was given up
-RETRY_OF = "retry_of"  # the number of the trial whose point this one tries again
-DEATHS = "deaths"  # how many trials of this point died before
-WITHDRAWN = "withdrawn"  # why it ended before it began: another one took its place
-POINT = "point"  # the name of the known point that it is
-OVERRIDES_OF_RETRY = "retry_overrides"  # what a retry sets besides its point
-
-INHERITED = (POINT, DEATHS, OVERRIDES_OF_RETRY)
 
 
 @dataclass(frozen=True)
@@ -122,7 +117,7 @@ class Leases:
     def __init__(self, storage: BaseStorage, every: float = RENEW_SECONDS) -> None:
         self._storage = storage
         self._every = every
-        self._held: set[int] = set()
+        self.held: set[int] = set()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="leases", daemon=True)
 
@@ -136,23 +131,22 @@ class Leases:
 
     def hold(self, trial_id: int) -> None:
         """From now on the trial's lease is renewed."""
-        self._held.add(trial_id)
+        self.held.add(trial_id)
 
     def release(self, trial_id: int) -> None:
         """The trial is over, or is another process's."""
-        self._held.discard(trial_id)
+        self.held.discard(trial_id)
 
     def _renew(self) -> None:
         while not self._over.wait(self._every):
-            for trial_id in sorted(self._held):
+            for trial_id in sorted(self.held):
                 try:
                     self._storage.set_trial_user_attr(trial_id, LEASE_EXPIRES, lease())
                 except UpdateFinishedTrialError:
-                    self._held.discard(trial_id)
+                    self.held.discard(trial_id)
                 except Exception as error:  # a database that is away comes back: the next renewal is soon
                     log.debug("a lease could not be renewed: %s", error)
-        if isinstance(self._storage, optuna.storages.RDBStorage):
-            self._storage.remove_session()  # this thread's own connection
+        self._storage.remove_session()  # this thread's own connection
 
 
 # ---- giving up
@@ -178,11 +172,13 @@ def holders(trial: FrozenTrial) -> list[str]:
     return [str(trial.user_attrs[name]) for name in (WORKER, JOB) if trial.user_attrs.get(name)]
 
 
-def why_dead(trial: FrozenTrial, watch: Watch | None) -> str | None:
+def why_dead(trial: FrozenTrial, watch: Watch | None, held: Collection[int] | None = None) -> str | None:
     """Why nobody runs this RUNNING trial any more; None while somebody does or may."""
     if LEASE_EXPIRES not in trial.user_attrs:
         return None
     held_by = holders(trial)
+    if held is not None and trial._trial_id not in held and held_by == [this_process()]:
+        return "its process does not know it"  # two reached for it, and the one that got it died before it signed
     gone = [is_gone(process) for process in held_by]
     if held_by and all(gone):
         return f"its process {held_by[-1]} is gone"
@@ -193,71 +189,29 @@ def why_dead(trial: FrozenTrial, watch: Watch | None) -> str | None:
     return None
 
 
-def reap(study: optuna.Study, watch: Watch | None = None) -> list[Death]:
-    """Fails the RUNNING trials whose process is gone and enqueues the point of each, once per death.
+def reap(study: optuna.Study, watch: Watch | None = None, held: Collection[int] | None = None) -> list[Death]:
+    """Fails the RUNNING trials whose process is gone and puts the point of each in line again, once per death.
 
     A trial that another machine holds is given up only with a ``watch`` that is kept from call to call and has seen
     its lease stand still for ``LEASE_SECONDS``; without one only processes of this machine are judged. Any number of
-    processes may reap at once, and one that dies half-way is made good by the next.
+    processes may reap at once, and one that dies half-way is made good by the next. ``held`` are the ids of the trials
+    that this process holds, if it knows: any other that names it is nobody's.
     """
     given_up = {}
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if (reason := why_dead(trial, watch)) is not None and give_up(study, trial._trial_id, reason):
+        if (reason := why_dead(trial, watch, held)) is not None and give_up(study, trial, reason):
             given_up[trial.number] = reason
-    retries = retry_the_dead(study)
+    retries = enqueue_retries(study)
     return [Death(number, reason, retries.get(number)) for number, reason in given_up.items()]
 
 
-def give_up(study: optuna.Study, trial_id: int, reason: str) -> bool:
-    """Tells a trial FAIL with the reason; False if it is over by now."""
+def give_up(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
+    """Tells a trial FAIL with the reason; False if it is over by now. ``enqueue_retries`` tries its point again."""
+    storage, deaths = study._storage, trial.user_attrs.get(DEATHS, 0) + 1
     try:
-        study._storage.set_trial_user_attr(trial_id, DIED, reason)
-        return study._storage.set_trial_state_values(trial_id, TrialState.FAIL)
+        storage.set_trial_user_attr(trial._trial_id, DIED, reason)
+        if point_of(trial) and deaths < MAX_DEATHS:
+            storage.set_trial_user_attr(trial._trial_id, RETRY, {DEATHS: deaths})
+        return storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
     except UpdateFinishedTrialError:
         return False
-
-
-def retry_the_dead(study: optuna.Study) -> dict[int, int]:
-    """Enqueues the point of every trial that was given up and is not tried again yet; its number -> the new one's."""
-    trials = study.get_trials(deepcopy=False)
-    retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
-    dead = [trial for trial in trials if trial.state is TrialState.FAIL and DIED in trial.user_attrs]
-    retries = {}
-    for trial in dead:
-        if trial.number not in retried and trial.user_attrs.get(DEATHS, 0) + 1 < MAX_DEATHS:
-            new = enqueue_again(study, trial, {DEATHS: trial.user_attrs.get(DEATHS, 0) + 1})
-            if new is not None:
-                retries[trial.number] = new
-    return retries
-
-
-def enqueue_again(study: optuna.Study, trial: FrozenTrial, attributes: Mapping[str, Any]) -> int | None:
-    """Puts a waiting trial with the point of ``trial`` into the study; its number, or None if there is no point yet.
-
-    Where two processes do so at once, the one with the lower number stays.
-    """
-    point = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-    if not point:
-        return None
-    inherited = {name: trial.user_attrs[name] for name in INHERITED if name in trial.user_attrs}
-    waiting = create_trial(
-        state=TrialState.WAITING,
-        system_attrs={"fixed_params": point},
-        user_attrs={**inherited, **attributes, RETRY_OF: trial.number},
-    )
-    study._storage.create_new_trial(study._study_id, template_trial=waiting)
-    trials = study.get_trials(deepcopy=False)
-    first, *others = sorted(t.number for t in trials if t.user_attrs.get(RETRY_OF) == trial.number)
-    for other in others:
-        withdraw(study, trials, other, f"trial {first} tries the same point again")
-    return first
-
-
-def withdraw(study: optuna.Study, trials: Sequence[FrozenTrial], number: int, reason: str) -> None:
-    """Ends a trial that never began, because another one took its place."""
-    [trial_id] = [trial._trial_id for trial in trials if trial.number == number]
-    try:
-        study._storage.set_trial_user_attr(trial_id, WITHDRAWN, reason)
-        study._storage.set_trial_state_values(trial_id, TrialState.FAIL)
-    except UpdateFinishedTrialError:
-        return  # by another process, for the same reason

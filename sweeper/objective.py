@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import optuna
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
@@ -19,33 +20,39 @@ from data.prepare import prepare_config
 from data.progress import shown as shown_progress
 from data.store import EventStore
 from sweeper import provenance
+from sweeper.agreement import agree_on_data
 from sweeper.config import config_hash, validate
 from sweeper.device import default_micro_batch, describe, set_up
+from sweeper.outcome import MICRO_BATCH
 from sweeper.progress import EpochProgress
 from sweeper.recorder import Recorder
 from sweeper.replicas import Hyperparameters, Replicas
 from sweeper.run_folder import RunFolder
 from sweeper.summary import Criteria
 from sweeper.training import Settings, train
-from sweeper.trial import TrialLink
+from sweeper.trial import TrialLink, attach
 
 log = logging.getLogger(__name__)
 
 
-def run(cfg: DictConfig) -> float:
+def run(cfg: DictConfig) -> float | tuple[float, ...]:
     """Runs one job inside Hydra and returns its objective, the best epoch's validation AUC.
 
     Raises UserError before any work if the config cannot be run, ``optuna.TrialPruned`` if its study stopped it.
     """
+    with attach(cfg) or nullcontext() as trial:
+        return _run(cfg, trial)
+
+
+def _run(cfg: DictConfig, trial: TrialLink | None) -> float | tuple[float, ...]:
     validate(cfg)
     device = set_up(cfg.device)
-    trial = attach_trial(cfg)
     with shown_progress() as progress:
         store = prepare_config(cfg.data, progress)
     folder = RunFolder(HydraConfig.get().runtime.output_dir)
     identity = identify(cfg, store, device)
     if trial is not None:
-        record_start(trial, cfg, identity, folder)
+        record_start(trial, cfg, identity, folder, device)
     recorder = Recorder(
         folder,
         identity,
@@ -53,8 +60,19 @@ def run(cfg: DictConfig) -> float:
         cfg.training.epochs,
         EpochProgress(cfg.training.epochs, cfg.training.batch_size),
         trial,
+        cfg.sweep.objectives,
     )
     replicas = build_replicas(cfg, store, [hyperparameters(cfg)], device)
+    announce(replicas, store, device)
+    train(replicas, DeviceStore(store, device, cfg.device.memory_fraction), settings(cfg, device), [recorder])
+    value = recorder.finish()
+    best = recorder.best["val_auc"] if recorder.best else math.nan
+    log.info("best validation AUC %.4f; everything about this run lies in %s", best, shown(folder.path))
+    return value
+
+
+def announce(replicas: Replicas, store: EventStore, device: torch.device) -> None:
+    """Says what is trained, where, and on what."""
     parameters = sum(p.numel() for p in replicas.model.parameters()) // len(replicas)
     log.info(
         "%s on %s: %s parameters; %s training rows, %s validation rows of %s",
@@ -65,10 +83,6 @@ def run(cfg: DictConfig) -> float:
         f"{len(store.samples['validation']):,}",
         store.folder,
     )
-    train(replicas, DeviceStore(store, device, cfg.device.memory_fraction), settings(cfg, device), [recorder])
-    value = recorder.finish()
-    log.info("best validation AUC %.4f; everything about this run lies in %s", value, shown(folder.path))
-    return value
 
 
 def hyperparameters(cfg: DictConfig) -> Hyperparameters:
@@ -124,22 +138,21 @@ def identify(cfg: DictConfig, store: EventStore, device: torch.device) -> dict[s
     }
 
 
-def attach_trial(cfg: DictConfig) -> TrialLink | None:
-    """The trial that the sweeper gave this job, if it runs for one."""
-    if cfg.sweep.trial is None:
-        return None
-    return TrialLink(cfg.sweep.storage, cfg.sweep.study, cfg.sweep.trial, optuna.pruners.NopPruner())
-
-
-def record_start(trial: TrialLink, cfg: DictConfig, identity: dict[str, Any], folder: RunFolder) -> None:
-    """Checks that the trial's point is what will be trained, and writes what is known before training."""
-    effective = trial.check_parameters(cfg, HydraConfig.get().runtime.choices)
+def record_start(
+    trial: TrialLink, cfg: DictConfig, identity: dict[str, Any], folder: RunFolder, device: torch.device
+) -> None:
+    """Checks that the trial's point and data are what will be trained, and writes what is known before training."""
+    choices = HydraConfig.get().runtime.choices
+    effective = trial.check_parameters(cfg, choices)
+    if not any(name == "data" or name.startswith("data.") for name in effective):
+        agree_on_data(trial.study, identity["data_hash"], force=cfg.sweep.force)
     trial.record(
         {
             "run_dir": shown(folder.path),
             **{name: identity[name] for name in ("config_hash", "data_hash", "commit", "seed", "device")},
             "versions": json.dumps(identity["versions"], sort_keys=True),
             "effective": effective,
+            MICRO_BATCH: settings(cfg, device).micro_batch or cfg.training.batch_size,
         }
     )
 

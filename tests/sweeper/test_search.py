@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -61,14 +62,15 @@ class Sweep:
         conf.register()
         with initialize_config_module("conf"):
             cfg = compose("config", overrides=["hydra/sweeper=regularization"], return_hydra_config=True)
-        node = OmegaConf.to_container(cfg.hydra.sweeper, resolve=False)
+        node = OmegaConf.to_container(cfg.hydra.sweeper, resolve=True)
         assert isinstance(node, dict)
-        node |= {"storage": self.url, "study_name": "test", **settings}
-        del node["_target_"], node["sampler"]
+        node |= {"storage": self.url, "study_name": "test", "sampler": optuna.samplers.TPESampler(), "sampler_seed": 1}
+        node |= {"pruner": None, **settings}
+        del node["_target_"]
         node["params"], node["enqueue"] = OmegaConf.create(node["params"]), OmegaConf.create(node["enqueue"])
-        search = Search(optuna.samplers.TPESampler(seed=1), **node)
-        search.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(self.folder)}}})
-        search.sweep_dir = str(self.folder)
+        search = Search(**node)
+        search.config = cfg
+        search.sweep_dir = str(self.folder / "runs")
         launcher = Launcher(outcome)
         search.launcher = launcher  # type: ignore[assignment]
         search.sweep(list(arguments))
@@ -101,7 +103,7 @@ def test_each_job_is_told_its_study_and_its_trial_and_has_its_trials_number(swee
     for number, job in enumerate(launcher.jobs):
         assert (job["sweep.study"], job["sweep.trial"]) == ("test", str(number))
         assert job["training.epochs"] == "2"
-        assert job["hydra.sweep.dir"] == str(sweep.folder)
+        assert job["hydra.sweep.dir"] == str(sweep.folder / "runs")
         trial = sweep.study.trials[number]
         assert trial.user_attrs["overrides"] == ["training.epochs=2"]
         assert {name: float(job[name]) for name in trial.params} == trial.params
@@ -158,10 +160,11 @@ def test_a_failure_is_recorded_and_ends_the_sweep_unless_it_is_tolerated(sweep: 
         return broken
 
     with pytest.raises((RuntimeError, ValueError)):
-        sweep(n_trials=4, outcome=outcome)
+        sweep(n_trials=4, max_failure_rate=0.0, outcome=outcome)
     assert [t.state.name for t in sweep.study.trials] == ["COMPLETE", "FAIL", "WAITING"]
     assert sweep.study.trials[1].user_attrs["error"]
-    sweep(n_trials=4, max_failure_rate=1.0, outcome=outcome)
+    assert "Traceback" in sweep.study.trials[1].user_attrs["traceback"] or math.isnan(broken)
+    sweep(n_trials=4, outcome=outcome)
     assert len(sweep.study.get_trials(states=[TrialState.COMPLETE])) == 4
 
 
@@ -176,20 +179,17 @@ def test_a_mistake_in_the_config_stops_at_the_first_trial_even_where_failures_ar
 
 def test_the_results_file_says_where_the_winner_lies(sweep: Sweep) -> None:
     sweep("training.epochs=2", n_trials=4)
-    results = OmegaConf.load(sweep.folder / "optimization_results.yaml")
+    results = OmegaConf.load(sweep.folder / "runs/optimization_results.yaml")
     best = sweep.study.best_trial
     assert (results.best_value, results.best_trial, results.study) == (best.value, best.number, "test")
     assert dict(results.best_params) == best.params
     assert list(results.overrides) == ["training.epochs=2"]
 
 
-def test_a_grid_is_searched_once(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    import functools
-
+def test_a_grid_is_searched_once(sweep: Sweep) -> None:
     grid = functools.partial(optuna.samplers.GridSampler, seed=0)
-    monkeypatch.setattr(optuna.samplers, "TPESampler", lambda seed: grid)
     space = [f"{DROPOUT}=choice(0.2,0.3)", f"{DECAY}=choice(1e-5,5e-5)", f"{SMOOTHING}=0.0"]
-    launcher = sweep(*space, n_trials=30, enqueue={})
+    launcher = sweep(*space, n_trials=30, enqueue={}, sampler=grid)
     assert {(job[DROPOUT], job[DECAY]) for job in launcher.jobs} == {
         ("0.2", "1e-05"),
         ("0.2", "5e-05"),
@@ -197,3 +197,4 @@ def test_a_grid_is_searched_once(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) 
         ("0.3", "5e-05"),
     }
     assert len(launcher.jobs) == 4
+    assert sweep(*space, n_trials=30, enqueue={}, sampler=grid).jobs == []
