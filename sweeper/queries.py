@@ -326,7 +326,9 @@ def rerun_overrides(trial: FrozenTrial) -> list[str]:
         for override in trial.user_attrs.get("overrides") or []
         if not (key := override.lstrip("+~").partition("=")[0]).startswith("sweep.") and key not in trial.params
     ]
-    return [*fixed, *(f"{name}={hydra_value(value)}" for name, value in trial.params.items())]
+    from sweeper.space import Wanted  # which imports this module
+
+    return [*fixed, *Wanted({}, {}, [], []).overrides_of(trial.params)]
 
 
 def hydra_value(value: Any) -> str:

@@ -21,6 +21,7 @@ from sweeper.rows import HEADINGS
 from sweeper.storage import masked, masked_text, open_storage
 from sweeper.study_options import DEFAULT_STORAGE, RecordFormat, StorageUrl, StudyName, TextOrJson, choose
 from sweeper.study_output import json_text, note, print_table, rich_table, say
+from sweeper.waiting import RETRY_OF
 
 # ---- watch
 
@@ -146,7 +147,7 @@ def reap(
     rows = [_verdict(one, patience, one in by_hand) for one in running]
     if yes:
         for one in by_hand:
-            lease.give_up(chosen, one._trial_id, "given up by hand")
+            lease.give_up(chosen, one, "given up by hand")
         retries = {death.number: death.retry for death in lease.reap(chosen, patience)}
         retries |= {one.number: _retry(chosen, one.number) for one in by_hand}
         for row in rows:
@@ -205,7 +206,7 @@ def _verdict(trial: FrozenTrial, patience: lease.Watch | None, by_hand: bool) ->
 
 def _retry(study: Study, number: int) -> int | None:
     """The number of the trial that tries the point of trial ``number`` again."""
-    again = [one.number for one in queries.trials_of(study) if one.user_attrs.get(lease.RETRY_OF) == number]
+    again = [one.number for one in queries.trials_of(study) if one.user_attrs.get(RETRY_OF) == number]
     return min(again, default=None)
 
 
