@@ -130,7 +130,7 @@ class Search(OptunaSweeperImpl):
         )
         agree_on_directions(study, directions)
         assert self.config is not None
-        agree(study, self.objectives, search.space, self.config, force=self.force)
+        agree(study, self.objectives, self.constraints, search.space, self.config, force=self.force)
         self._check_folder(study)
         if not fleet.is_worker():
             where = "memory" if self.storage is None else masked(self.storage)
@@ -203,7 +203,7 @@ class Search(OptunaSweeperImpl):
             idle = not trials
 
     def _take(self, places: Places, search: Wanted) -> list[Trial]:
-        attributes = {"overrides": [override for override in search.fixed if override not in search.own]}
+        attributes = {"overrides": search.fixed}
         trials: list[Trial] = []
         while len(trials) < self.n_jobs and (trial := places.take(attributes)) is not None:
             trials.append(trial)
@@ -256,7 +256,7 @@ class Search(OptunaSweeperImpl):
             place += [f"sweep.study={hydra_value(study.study_name)}", f"sweep.trial={trial.number}"]
             if self.storage != OmegaConf.select(self.config, "sweep.storage"):
                 place.append(f"sweep.storage={hydra_value(self.storage)}")
-        return [*fixed, *retry, *search.overrides_of(trial.params), *place]
+        return [*fixed, *retry, *search.overrides_of(trial.params), *search.own, *place]
 
     def _micro_batch(self) -> int | None:
         """The config's micro-batch, which a retry may halve; None where the program has no such key."""

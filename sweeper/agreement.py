@@ -29,11 +29,18 @@ NOT_COMPARED = ("hydra", "seed", "criteria", *NOT_HASHED)
 
 
 def agree(
-    study: optuna.Study, objectives: Sequence[str] | None, space: Space, config: DictConfig, *, force: bool
+    study: optuna.Study,
+    objectives: Sequence[str] | None,
+    constraints: Mapping[str, float],
+    space: Space,
+    config: DictConfig,
+    *,
+    force: bool,
 ) -> None:
     """Compares a sweep with the study that it joins, and writes down what is new. UserError where they differ."""
     found = [direction.name.lower() for direction in study.directions]
-    objective = {"names": list(objectives) if objectives else None, "directions": found}
+    names = list(objectives) if objectives else None
+    objective = {"names": names, "directions": found, "constraints": dict(constraints)}
     common = dict(_flat(OmegaConf.to_container(config, resolve=False)))
     _compare_mappings(study, OBJECTIVE, objective, "the objective's ", force)
     _compare_mappings(study, MEANINGS, {name: meaning(d) for name, d in space.items()}, "", force)

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 WORKER_VARIABLE = "MDAF_SWEEP_WORKER"  # a worker's number
 BEGAN_VARIABLE = "MDAF_SWEEP_BEGAN"  # unix seconds when the sweep began
 
+STDIN = 0
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 20.0  # from Ctrl-C to SIGKILL: time to tell the study
 RESTARTS = 3  # of workers that were killed, in one sweep
@@ -49,7 +50,8 @@ def follow_parent() -> None:
     signal.signal(signal.SIGTERM, _interrupt_once)
 
     def wait_for_the_end() -> None:
-        sys.stdin.buffer.read()  # nobody writes: it returns when the other end is closed
+        while os.read(STDIN, 1):  # nobody writes: it returns when the other end is closed
+            pass
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=wait_for_the_end, name="parent", daemon=True).start()
@@ -97,6 +99,7 @@ class Worker:
     def __init__(self, number: int, environment: dict[str, str]) -> None:
         self.number = number
         self.complaint: str | None = None
+        self.ending = False  # was asked to: what it says of that is of no interest
         self.process = subprocess.Popen(
             [sys.executable, *sys.orig_argv[1:]],
             env=environment,
@@ -128,7 +131,7 @@ class Worker:
             text = line.decode(errors="replace").rstrip("\r\n")
             if text.startswith("error: "):  # said once, by this process
                 self.complaint = text.removeprefix("error: ")
-            else:
+            elif not self.ending:
                 sys.stderr.write(f"{self.number}| {text}\n")
         lines.close()
 
@@ -158,6 +161,7 @@ def _end(workers: list[Worker]) -> None:
     deadline = time.monotonic() + GRACE_SECONDS
     for worker in workers:
         if worker.poll() is None:
+            worker.ending = True
             worker.process.send_signal(signal.SIGINT)
     for worker in workers:
         try:

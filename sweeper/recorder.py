@@ -65,7 +65,8 @@ class Recorder:
         self.folder.write_checkpoint("last.pt", checkpoint)
         log.info(describe_epoch(row, self.epochs))
         if self.trial is not None:
-            self.pruned = self.trial.report(row["epoch"], row[self.objectives[0]])
+            last = row["epoch"] == self.epochs  # stopping would save nothing and lose the value
+            self.pruned = self.trial.report(row["epoch"], row[self.objectives[0]], last=last)
         return self.pruned
 
     def failed(self, error: Exception) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
 from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper
@@ -11,6 +12,35 @@ from omegaconf import DictConfig
 
 SAMPLERS = ("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*")
 PRUNERS = ("optuna.pruners.*",)
+
+# `hydra/sweeper=study` in any program: upstream's keys and ours, nothing searched yet.
+ConfigStore.instance().store(
+    group="hydra/sweeper",
+    name="study",
+    provider="mdaf-sweep",
+    node={
+        "defaults": [{"sampler": "tpe"}],
+        "_target_": "sweeper.search.RegularizationSweeper",
+        "direction": "minimize",
+        "storage": None,
+        "study_name": None,
+        "n_trials": 20,
+        "n_jobs": 1,
+        "max_failure_rate": 0.0,
+        "custom_search_space": None,
+        "params": None,
+        "enqueue": None,
+        "pruner": None,
+        "objectives": None,
+        "constraints": None,
+        "workers": 1,
+        "max_failures": None,
+        "timeout": None,
+        "target": None,
+        "plateau": {"trials": None, "epsilon": 0.0},
+        "force": False,
+    },
+)
 
 
 class RegularizationSweeper(OptunaSweeper):

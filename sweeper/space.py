@@ -19,6 +19,7 @@ from sweeper.errors import UserError
 from sweeper.queries import hydra_value
 
 Space = dict[str, BaseDistribution]
+ABOUT_JOBS = ("sweep.storage", "sweep.objectives", "sweep.force")  # what a job must know of its sweep
 SIGNS = "+~"  # Hydra's marks before a key: add it, delete it
 
 
@@ -28,7 +29,8 @@ class Wanted:
 
     ``space``  parameter -> distribution
     ``signs``  parameter -> Hydra's marks for a key that the config may not have
-    ``fixed``  overrides that every job gets, with ``own`` among them: those about the sweep itself, ``sweep.*``
+    ``fixed``  overrides that every job gets
+    ``own``    more of these, about the sweep itself: no part of what a trial is
     """
 
     space: Space
@@ -61,7 +63,8 @@ def wanted(params: Mapping[Any, Any], typed: Sequence[str]) -> Wanted:
     for override in fixed:
         if (name := key_of(override)) in space:
             raise UserError(f"{name}: is searched and also set by {override}; take one of the two away")
-    return Wanted(space, signs, fixed, [override for override in fixed if key_of(override).startswith("sweep.")])
+    task = [override for override in fixed if not key_of(override).startswith("sweep.")]
+    return Wanted(space, signs, task, [override for override in fixed if key_of(override) in ABOUT_JOBS])
 
 
 def _distributions(overrides: list[str]) -> tuple[Space, dict[str, Any], list[str]]:

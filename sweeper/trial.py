@@ -109,8 +109,8 @@ class TrialLink:
         except UpdateFinishedTrialError:
             raise self._given_up() from None
 
-    def report(self, epoch: int, value: float) -> bool:
-        """Reports the value of an epoch; True if the pruner asks the job to stop.
+    def report(self, epoch: int, value: float, *, last: bool = False) -> bool:
+        """Reports the value of an epoch; True if the pruner asks the job to stop, never after the ``last`` one.
 
         Optuna prunes by one objective: with several nothing is reported and nothing stops.
         """
@@ -118,7 +118,7 @@ class TrialLink:
             return False
         try:
             self._trial.report(value, epoch)
-            return self._trial.should_prune()
+            return not last and self._trial.should_prune()
         except UpdateFinishedTrialError:
             raise self._given_up() from None
 
