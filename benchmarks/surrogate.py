@@ -60,9 +60,9 @@ def inside(seed: int) -> Bowl:
     return Bowl(random.uniform(MARGIN, 1 - MARGIN, len(SPACE)))
 
 
-def noise(seed: int, trials: int, sd: float) -> np.ndarray:
+def noise(seed: int, trials: int, sd: float, stream: str = "noise") -> np.ndarray:
     """What training with one seed adds to the true AUC of each trial, shape ``(trials,)``."""
-    return sd * np.random.default_rng(stream_seed(seed, "noise")).standard_normal(trials)
+    return sd * np.random.default_rng(stream_seed(seed, stream)).standard_normal(trials)
 
 
 def unit(params: dict[str, float]) -> np.ndarray:
