@@ -23,18 +23,19 @@ from optuna.trial import Trial
 
 from sweeper import fleet
 from sweeper.agreement import agree, agree_on_directions
+from sweeper.attributes import OVERRIDES, RETRY_OVERRIDES
 from sweeper.errors import UserError, is_user_error
 from sweeper.lease import Leases, Watch, give_up, reap
 from sweeper.outcome import Failure, fail, tell
-from sweeper.places import FINISHED, Places
+from sweeper.places import FINISHED, Places, Planned
 from sweeper.queries import hydra_value
 from sweeper.report import write_results
+from sweeper.retries import enqueue_retries
 from sweeper.samplers import reseed
 from sweeper.settings import check_settings
 from sweeper.space import Space, Wanted, grid_points, key_of, wanted
 from sweeper.stopping import Stopping
 from sweeper.storage import masked, open_storage
-from sweeper.waiting import RETRY_OVERRIDES, enqueue_known, enqueue_retries
 
 log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # the sweep says what happens in its own words
@@ -105,25 +106,23 @@ class Search(OptunaSweeperImpl):
                 _execution_whitelist_=(self.custom_search_space,),
             )
         search = wanted(self.params or {}, arguments)
-        study, grid = self._study(search)
+        study = self._study(search)
         if self.workers > 1 and not fleet.is_worker():
             fleet.run_workers(self.workers)
         else:
-            self._work(study, search, only_enqueued=grid)
+            self._work(study, search)
         if not fleet.is_worker():
             write_results(study, Path(self.sweep_dir), self.storage, self.stopping.reason(study))
 
     # ---- the study
 
-    def _study(self, search: Wanted) -> tuple[optuna.Study, bool]:
-        """The study, with what is to be tried first in line; and whether that is all, as in a grid."""
-        sampler = self.sampler
-        grid = sampler.func is GridSampler if hasattr(sampler, "func") else isinstance(sampler, GridSampler)
+    def _study(self, search: Wanted) -> optuna.Study:
+        """The study, new or the one that this sweep goes on with."""
         directions = self._get_directions()
         study = optuna.create_study(
             study_name=self.study_name,
             storage=open_storage(self.storage, create=True) if self.storage is not None else None,
-            sampler=RandomSampler() if grid else sampler,
+            sampler=RandomSampler() if self._is_grid() else self.sampler,
             pruner=self.pruner,
             directions=[StudyDirection[name.upper()] for name in directions],
             load_if_exists=True,
@@ -135,14 +134,25 @@ class Search(OptunaSweeperImpl):
         if not fleet.is_worker():
             where = "memory" if self.storage is None else masked(self.storage)
             log.info("study %s in %s: %d of %d trials", study.study_name, where, _finished(study), self.n_trials)
-        reap(study)
-        self._enqueue(study, search.space)
-        if grid:
-            points = grid_points(search.space, self.sampler_seed or 0)
-            self.n_trials = min(self.n_trials, len(points))
-            for point in points[: self.n_trials]:
-                enqueue_known(study, "grid", point)
-        return study, grid
+        return study
+
+    def _is_grid(self) -> bool:
+        """Whether a grid is searched; its points are planned, since of Optuna's sampler two processes get the same."""
+        return getattr(self.sampler, "func", type(self.sampler)) is GridSampler
+
+    def _planned(self, space: Space) -> Planned:
+        """The known points that lie in the space, then those of a grid."""
+        planned = []
+        for name, point in self.known_points.items():
+            inside = {key: value for key, value in point.items() if key in space}
+            outside = [key for key, value in inside.items() if not space[key]._contains(value)]
+            if outside:
+                log.info("the point %s lies outside the searched %s and is left out", name, ", ".join(outside))
+            elif inside:
+                planned.append((name, inside))
+        if self._is_grid():
+            planned += [("grid", point) for point in grid_points(space, self.sampler_seed or 0)]
+        return planned
 
     def _check_folder(self, study: optuna.Study) -> None:
         """UserError if the study's folder holds runs that are not the study's: they would be overwritten."""
@@ -158,31 +168,27 @@ class Search(OptunaSweeperImpl):
                 "folder is another study's; move it away, or choose another one with hydra.sweep.dir=..."
             )
 
-    def _enqueue(self, study: optuna.Study, space: Space) -> None:
-        """Queues the known points that lie in the space; those that the study has had are left alone."""
-        for name, point in self.known_points.items():
-            inside = {key: value for key, value in point.items() if key in space}
-            if not inside:
-                continue
-            outside = [key for key, value in inside.items() if not space[key]._contains(value)]
-            if outside:
-                log.info("the point %s lies outside the searched %s and is left out", name, ", ".join(outside))
-                continue
-            enqueue_known(study, name, inside)
-
     # ---- the loop
 
-    def _work(self, study: optuna.Study, search: Wanted, only_enqueued: bool) -> None:
+    def _work(self, study: optuna.Study, search: Wanted) -> None:
         """The loop; whatever ends it, no trial of this process is left RUNNING."""
+        planned = self._planned(search.space)
         with Leases(study._storage) as leases:
-            seed = functools.partial(reseed, study.sampler, self.sampler_seed)
-            places = Places(study, self.n_trials, leases, seed, only_enqueued)
+            places = Places(
+                study,
+                self.n_trials,
+                leases,
+                planned=planned,
+                only_planned=self._is_grid(),
+                prepare=functools.partial(reseed, study.sampler, self.sampler_seed),
+            )
             try:
                 self._take_and_run(study, places, search, leases)
             except BaseException:  # Ctrl-C, or a worker that is asked to end
-                for trial_id in sorted(leases.held):
-                    give_up(study, study._storage.get_trial(trial_id), "the sweep was interrupted")
-                enqueue_retries(study)
+                mine = [study._storage.get_trial(trial_id) for trial_id in sorted(leases.held)]
+                for trial in mine:
+                    give_up(study, trial, "the sweep was interrupted")
+                enqueue_retries(study, at_once=[trial.number for trial in mine])
                 raise
 
     def _take_and_run(self, study: optuna.Study, places: Places, search: Wanted, leases: Leases) -> None:
@@ -203,7 +209,7 @@ class Search(OptunaSweeperImpl):
             idle = not trials
 
     def _take(self, places: Places, search: Wanted) -> list[Trial]:
-        attributes = {"overrides": search.fixed}
+        attributes = {OVERRIDES: search.fixed}
         trials: list[Trial] = []
         while len(trials) < self.n_jobs and (trial := places.take(attributes)) is not None:
             trials.append(trial)

@@ -14,15 +14,10 @@ from typing import Any
 import optuna
 from omegaconf import DictConfig, OmegaConf
 
+from sweeper.attributes import CONFIG, DATA_HASH, MEANINGS, OBJECTIVE
 from sweeper.config import NOT_HASHED, NOT_HASHED_OF_DATA
 from sweeper.errors import UserError
 from sweeper.space import Space, key_of, meaning
-
-# User attributes of a study.
-OBJECTIVE = "objective"  # the names of what the job returns, and whether each is maximized
-MEANINGS = "space"  # parameter -> what it is
-CONFIG = "common_config"  # the config of every job outside the searched parameters: flat, as JSON
-DATA_HASH = "data_hash"
 
 WAY_OUT = "give it another name (hydra.sweeper.study_name=...), or mix the two with sweep.force=true"
 NOT_COMPARED = ("hydra", "seed", "criteria", *NOT_HASHED)

@@ -33,19 +33,15 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeper.waiting import DEATHS, RETRY, enqueue_retries, point_of
+from sweeper.attributes import DEATHS, DIED, JOB, LEASE_EXPIRES, RETRY, WORKER
+from sweeper.retries import enqueue_retries, point_of
 
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 120.0
 RENEW_SECONDS = 20.0
+UNSIGNED_SECONDS = 30.0  # for which a trial may run before its holder has signed it
 MAX_DEATHS = 5  # a point that took so many processes with it is not tried again
-
-# User attributes of a trial.
-WORKER = "worker"  # the process that asked for it, as ``this_process`` says it
-JOB = "job"  # the process that trains it, where that is another one
-LEASE_EXPIRES = "lease_expires"  # unix seconds by the holder's clock; every renewal changes it
-DIED = "died"  # why it was given up
 
 
 @dataclass(frozen=True)
@@ -178,13 +174,13 @@ def why_dead(trial: FrozenTrial, watch: Watch | None, held: Collection[int] | No
         return None
     held_by = holders(trial)
     if held is not None and trial._trial_id not in held and held_by == [this_process()]:
-        return "its process does not know it"  # two reached for it, and the one that got it died before it signed
+        return "its process was interrupted before it began"
     gone = [is_gone(process) for process in held_by]
     if held_by and all(gone):
         return f"its process {held_by[-1]} is gone"
     if False in gone or watch is None:
         return None
-    if (still := watch.unchanged(trial)) >= LEASE_SECONDS:
+    if (still := watch.unchanged(trial)) >= (LEASE_SECONDS if held_by else UNSIGNED_SECONDS):
         return f"its lease was not renewed for {still:.0f} s, last by {held_by[-1] if held_by else 'nobody'}"
     return None
 
@@ -201,7 +197,7 @@ def reap(study: optuna.Study, watch: Watch | None = None, held: Collection[int] 
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if (reason := why_dead(trial, watch, held)) is not None and give_up(study, trial, reason):
             given_up[trial.number] = reason
-    retries = enqueue_retries(study)
+    retries = enqueue_retries(study, at_once=given_up)
     return [Death(number, reason, retries.get(number)) for number, reason in given_up.items()]
 
 

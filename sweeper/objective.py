@@ -21,9 +21,9 @@ from data.progress import shown as shown_progress
 from data.store import EventStore
 from sweeper import provenance
 from sweeper.agreement import agree_on_data
+from sweeper.attributes import MICRO_BATCH
 from sweeper.config import config_hash, validate
 from sweeper.device import default_micro_batch, describe, set_up
-from sweeper.outcome import MICRO_BATCH
 from sweeper.progress import EpochProgress
 from sweeper.recorder import Recorder
 from sweeper.replicas import Hyperparameters, Replicas

@@ -17,18 +17,14 @@ from hydra.core.utils import JobReturn
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from sweeper.attributes import ERROR, MICRO_BATCH, RETRY, RETRY_OVERRIDES, TRACEBACK
 from sweeper.errors import one_line
+from sweeper.retries import enqueue_retries
 from sweeper.storage import masked_text
-from sweeper.waiting import RETRY, RETRY_OVERRIDES
 
 log = logging.getLogger(__name__)
 
-# User attributes of a trial.
-ERROR = "error"  # type and message of what made it fail
-TRACEBACK = "traceback"  # where, at most TRACEBACK_CHARACTERS of its end
-MICRO_BATCH = "micro_batch"  # samples per forward pass that the job used
-
-TRACEBACK_CHARACTERS = 12_000
+TRACEBACK_CHARACTERS = 12_000  # of the end, which says the most
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed", "outofmemoryerror")
 
 
@@ -98,6 +94,7 @@ def fail(study: optuna.Study, trial: Trial, error: Exception, micro_batch: int |
         pass
     if not _tell(study, trial, TrialState.FAIL):
         return None
+    enqueue_retries(study, at_once=[trial.number])
     again = f"; it is tried again with {overrides[0]}" if overrides else ""
     log.warning("trial %d failed: %s%s", trial.number, describe(error)[ERROR], again)
     if is_out_of_memory(error):

@@ -11,10 +11,9 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeper.attributes import DIED, ERROR, WITHDRAWN
 from sweeper.errors import UserError
-from sweeper.lease import DIED
 from sweeper.queries import is_feasible
-from sweeper.waiting import WITHDRAWN
 
 
 class TooManyFailuresError(UserError):
@@ -77,7 +76,7 @@ class Stopping:
                 continue  # that a process was killed says nothing of the next one
             row = [*row, trial] if trial.state is TrialState.FAIL else []
         if len(row) >= self.max_failures:
-            each = "; ".join(f"trial {trial.number}: {trial.user_attrs.get('error', 'no reason')}" for trial in row)
+            each = "; ".join(f"trial {trial.number}: {trial.user_attrs.get(ERROR, 'no reason')}" for trial in row)
             show = f"python -m sweeper.study show {row[-1].number} --study {study.study_name}"
             limit = f"and sweep.max_failures={self.max_failures}, so the sweep ends"
             raise TooManyFailuresError(f"{len(row)} trials in a row failed {limit}: {each}; a traceback: {show}")

@@ -20,8 +20,9 @@ from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import Trial
 
+from sweeper.attributes import JOB, WORKER
 from sweeper.errors import UserError
-from sweeper.lease import JOB, WORKER, Leases, this_process
+from sweeper.lease import Leases, this_process
 from sweeper.outcome import describe
 from sweeper.space import SIGNS, meant
 from sweeper.storage import open_storage

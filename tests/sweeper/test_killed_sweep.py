@@ -15,9 +15,8 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeper.lease import DIED
+from sweeper.attributes import DIED, RETRY_OF
 from sweeper.storage import open_storage
-from sweeper.waiting import RETRY_OF
 from tests.sweeper.runs import ROOT
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)

@@ -14,10 +14,10 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from sweeper import lease
-from sweeper.lease import DIED, JOB, LEASE_EXPIRES, WORKER, Leases, Watch, is_gone, reap, this_process
+from sweeper import lease, retries
+from sweeper.attributes import DIED, JOB, LEASE_EXPIRES, RETRY_OF, WORKER
+from sweeper.lease import Leases, Watch, is_gone, reap, this_process
 from sweeper.storage import open_storage
-from sweeper.waiting import RETRY_OF
 
 SPACE = {"x": FloatDistribution(0, 1)}
 
@@ -151,9 +151,14 @@ def test_a_gap_between_two_looks_is_not_taken_for_a_lease_that_stood_still(
     assert reap(study, watch) == []
 
 
-def test_a_reaper_that_died_half_way_is_made_good_by_the_next(study: optuna.Study, dead_process: str) -> None:
+def test_a_reaper_that_died_half_way_is_made_good_by_the_next(
+    study: optuna.Study, dead_process: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     running(study, 0.25, **{WORKER: dead_process, LEASE_EXPIRES: 0.0})
     assert lease.give_up(study, study.trials[0], "gone")  # and no retry
+    reap(study)
+    assert len(study.trials) == 1  # the reaper may still be at it
+    monkeypatch.setattr(retries, "PATIENCE_SECONDS", 0.0)
     reap(study)
     assert [trial.user_attrs.get(RETRY_OF) for trial in study.trials] == [None, 0]
 

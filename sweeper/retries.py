@@ -1,31 +1,35 @@
-"""Waiting trials: points that are tried whatever a sampler would propose: known points, a grid, retries.
-
-Optuna knows waiting trials, but any number of processes may enqueue the same point at once. Here each carries a key,
-and of those with one key the lowest number stands; the others are withdrawn by whoever sees them first.
+"""Retries: trials that wait with the point of one that died, or that ran out of memory.
 
 A trial that is to be tried again says so *before* it fails (``RETRY``). So there is no moment at which a failed trial
 is neither over nor expected again, and a process that dies in between is made good by the next one that looks.
+
+Optuna knows waiting trials, but any number of processes may enqueue the same point at once. Here each carries a key,
+and of those with one key the lowest number stands; the others are withdrawn by whoever sees them first.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-# User attributes of a trial.
-ENQUEUED_AS = "enqueued_as"  # the key under which it was put in line
-POINT = "point"  # the name of the known point that it is
-RETRY = "retry"  # it is to be tried again: the user attributes that its retry gets
-RETRY_OF = "retry_of"  # the number of the trial whose point this one tries again
-DEATHS = "deaths"  # how many trials of this point died before
-RETRY_OVERRIDES = "retry_overrides"  # what a retry sets besides its point
-WITHDRAWN = "withdrawn"  # why it ended before it began: another one has its place
+from sweeper.attributes import (
+    DEATHS,
+    ENQUEUED_AS,
+    LEASE_EXPIRES,
+    POINT,
+    RETRY,
+    RETRY_OF,
+    RETRY_OVERRIDES,
+    WITHDRAWN,
+)
 
+PATIENCE_SECONDS = 5.0
 INHERITED = (POINT, DEATHS, RETRY_OVERRIDES)  # by a retry
 
 
@@ -42,7 +46,8 @@ def enqueue(study: optuna.Study, key: str, point: Mapping[str, Any], attributes:
     trial = create_trial(
         state=TrialState.WAITING,
         system_attrs={"fixed_params": dict(point)},
-        user_attrs={**attributes, ENQUEUED_AS: key},
+        # It has a lease from the moment that it runs, if only an old one: whoever takes it signs it after.
+        user_attrs={**attributes, ENQUEUED_AS: key, LEASE_EXPIRES: 0.0},
     )
     study._storage.create_new_trial(study._study_id, template_trial=trial)
     trials = study.get_trials(deepcopy=False)
@@ -50,12 +55,6 @@ def enqueue(study: optuna.Study, key: str, point: Mapping[str, Any], attributes:
     first = _first(trials, key)
     assert first is not None
     return first
-
-
-def enqueue_known(study: optuna.Study, name: str, point: Mapping[str, Any]) -> None:
-    """Puts a known point in line, unless the study has had it, under whatever name."""
-    if all(point_of(trial) != dict(point) for trial in study.get_trials(deepcopy=False)):
-        enqueue(study, f"point {name} {json.dumps(point, sort_keys=True)}", point, {POINT: name})
 
 
 def doubles(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -94,14 +93,27 @@ def retries_owed(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return [trial for trial in failed if _retry_key(trial) not in keys]
 
 
-def enqueue_retries(study: optuna.Study) -> dict[int, int]:
-    """Puts the points in line that are to be tried again; a failed trial's number -> its retry's."""
+def enqueue_retries(study: optuna.Study, *, at_once: Collection[int] = ()) -> dict[int, int]:
+    """Puts the points in line that are to be tried again; a failed trial's number -> its retry's.
+
+    Who told a trial FAIL enqueues its retry ``at_once``. What somebody else told is left to them for
+    ``PATIENCE_SECONDS``, so that processes which look at the same moment do not all enqueue it.
+    """
     retries = {}
     for trial in retries_owed(study.get_trials(deepcopy=False)):
+        if trial.number not in at_once and _age(trial) < PATIENCE_SECONDS:
+            continue
         inherited = {name: trial.user_attrs[name] for name in INHERITED if name in trial.user_attrs}
         attributes = {**inherited, **trial.user_attrs[RETRY], RETRY_OF: trial.number}
         retries[trial.number] = enqueue(study, _retry_key(trial), point_of(trial), attributes)
     return retries
+
+
+def _age(trial: FrozenTrial) -> float:
+    """Seconds since a trial ended; endless where another machine's clock is ahead of ours."""
+    assert trial.datetime_complete is not None
+    seconds = (datetime.now() - trial.datetime_complete).total_seconds()
+    return seconds if seconds >= 0 else math.inf
 
 
 def _retry_key(trial: FrozenTrial) -> str:
