@@ -17,8 +17,8 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from plotly.subplots import make_subplots
 
+from sweeper.attributes import POINT
 from sweeper.queries import QueryError, edges, ranked, short_names, trials_of
-from sweeper.waiting import POINT
 
 Value = Callable[[FrozenTrial], float]
 

@@ -16,12 +16,12 @@ from rich.live import Live
 from rich.text import Text
 
 from sweeper import lease, queries
+from sweeper.attributes import RETRY_OF
 from sweeper.queries import QueryError, Row
 from sweeper.rows import HEADINGS
 from sweeper.storage import masked, masked_text, open_storage
 from sweeper.study_options import DEFAULT_STORAGE, RecordFormat, StorageUrl, StudyName, TextOrJson, choose
 from sweeper.study_output import json_text, note, print_table, rich_table, say
-from sweeper.waiting import RETRY_OF
 
 # ---- watch
 

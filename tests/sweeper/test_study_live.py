@@ -21,11 +21,11 @@ from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 from typer.testing import CliRunner, Result
 
+from sweeper.attributes import RETRY_OF
 from sweeper.lease import LEASE_EXPIRES, WORKER, this_process
 from sweeper.storage import open_storage
 from sweeper.study import app
 from sweeper.study_live import live_rows
-from sweeper.waiting import RETRY_OF
 from tests.sweeper.runs import ROOT
 
 SPACE: dict[str, BaseDistribution] = {"regularization.dropout": FloatDistribution(0.15, 0.35)}
