@@ -79,7 +79,7 @@ class State(str, Enum):  # noqa: UP042
 
 
 # Columns of the table for people beside number, state, value and params: shown if any trial has them.
-_OPTIONAL_COLUMNS = ("run_dir", "best_epoch", "train_auc", "train_val_gap", "gate_mean", "duration")
+_OPTIONAL_COLUMNS = ("point", "run_dir", "best_epoch", "train_auc", "train_val_gap", "gate_mean", "duration", "error")
 
 
 @app.command("list")
@@ -298,7 +298,7 @@ def _table_columns(found: list[queries.Row]) -> dict[str, str]:
         return {}
     params = [name for name in found[0] if name.startswith("params.")]
     values = [name for name in found[0] if name == "value" or name.startswith("value.")]
-    held = [name for name in _OPTIONAL_COLUMNS if any(row[name] is not None for row in found)]
+    held = [name for name in _OPTIONAL_COLUMNS if any(row.get(name) is not None for row in found)]
     return {name: rows.HEADINGS.get(name, name) for name in ["number", "state", *values]} | {
         **queries.short_names(params),
         **{name: rows.HEADINGS.get(name, name) for name in held},

@@ -346,6 +346,18 @@ def test_trials_of_what_is_not_there_are_refused_in_one_line(ask: Ask, options: 
     assert message in _error(ask(f"trials --study balanced {options}"))
 
 
+def test_the_table_for_people_names_the_known_points_and_says_why_a_trial_failed(
+    ask: Ask, fresh: Callable[..., tuple[str, Study]]
+) -> None:
+    address, study = fresh()
+    study.add_trial(create_trial(value=0.5, user_attrs={"point": "weak"}))
+    study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={"error": "RuntimeError: the disk is gone"}))
+    table = [line.split(maxsplit=3) for line in ask("trials", address).stdout.splitlines()]
+    assert table[0][:4] == ["trial", "state", "value", "point  error"]
+    assert table[1] == ["0", "COMPLETE", "0.5", "weak"]
+    assert " ".join(table[2]) == "1 FAIL RuntimeError: the disk is gone"
+
+
 # ---- importance, compare
 
 
