@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import GridSampler, RandomSampler
 from optuna.study import StudyDirection
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial, Trial
 
 from sweeper import fleet
 from sweeper.agreement import agree, agree_on_directions
@@ -112,7 +112,7 @@ class Search(OptunaSweeperImpl):
         else:
             self._work(study, search)
         if not fleet.is_worker():
-            write_results(study, Path(self.sweep_dir), self.storage, self.stopping.reason(study))
+            write_results(study, Path(self.sweep_dir), self.storage, self._stopped(study))
 
     # ---- the study
 
@@ -193,27 +193,36 @@ class Search(OptunaSweeperImpl):
 
     def _take_and_run(self, study: optuna.Study, places: Places, search: Wanted, leases: Leases) -> None:
         watch, reaped, idle = Watch(), float("-inf"), False
-        while not places.over():
+        while not places.over(seen := study.get_trials(deepcopy=False)):
             if idle or time.monotonic() - reaped > REAP_SECONDS:
                 reaped = time.monotonic()
                 for death in reap(study, watch, held=leases.held):
                     log.warning("trial %d is given up: %s", death.number, death.reason)
-            if reason := self.stopping.reason(study):
+                seen = study.get_trials(deepcopy=False)
+            if reason := self.stopping.reason(study, seen):
                 log.info("the sweep ends: %s", reason)
                 return
-            trials = self._take(places, search)
+            trials = self._take(study, places, seen, search)
             if trials:
                 self._run(study, trials, search, leases)
             elif idle:
                 time.sleep(POLL_SECONDS)
             idle = not trials
 
-    def _take(self, places: Places, search: Wanted) -> list[Trial]:
+    def _take(self, study: optuna.Study, places: Places, seen: Sequence[FrozenTrial], search: Wanted) -> list[Trial]:
         attributes = {OVERRIDES: search.fixed}
         trials: list[Trial] = []
-        while len(trials) < self.n_jobs and (trial := places.take(attributes)) is not None:
+        while len(trials) < self.n_jobs and (trial := places.take(seen, attributes)) is not None:
             trials.append(trial)
+            if len(trials) < self.n_jobs:
+                seen = study.get_trials(deepcopy=False)
         return trials
+
+    def _stopped(self, study: optuna.Study) -> str | None:
+        """Why the sweep ended before its trials were used up."""
+        if _finished(study) >= self.n_trials:
+            return None
+        return self.stopping.reason(study, study.get_trials(deepcopy=False))
 
     def _run(self, study: optuna.Study, trials: Sequence[Trial], search: Wanted, leases: Leases) -> None:
         """Runs a job for each trial and tells the study what came of it."""

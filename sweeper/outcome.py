@@ -40,8 +40,9 @@ class Failure:
 def describe(error: BaseException) -> dict[str, str]:
     """An exception as user attributes, without passwords."""
     lines = "".join(traceback.format_exception(error))
+    kind, message = type(error).__name__, one_line(error)
     return {
-        ERROR: masked_text(f"{type(error).__name__}: {one_line(error)}"),
+        ERROR: masked_text(kind if message == kind else f"{kind}: {message}"),
         TRACEBACK: masked_text(lines)[-TRACEBACK_CHARACTERS:],
     }
 

@@ -78,12 +78,15 @@ class Places:
         self._leases = leases
         self._prepare = prepare
 
-    def take(self, attributes: Mapping[str, Any]) -> Trial | None:
-        """The next trial, with these user attributes; None while all places are taken."""
-        trials = self.study.get_trials(deepcopy=False)
+    def take(self, trials: Sequence[FrozenTrial], attributes: Mapping[str, Any]) -> Trial | None:
+        """The next trial, with these user attributes; None while all places are taken.
+
+        ``trials`` is the study as last seen: an old view costs a look more, never a trial too many.
+        """
         owed = len(retries_owed(trials))
         if owed and enqueue_retries(self.study):
-            return self.take(attributes)
+            trials = self.study.get_trials(deepcopy=False)
+            owed = len(retries_owed(trials))
         stand = standing(trials)
         for before, trial in enumerate(stand):
             if trial.state is TrialState.WAITING and before + owed < self.n_trials and self._begin(trial, attributes):
@@ -95,9 +98,8 @@ class Places:
             return None
         return self._new(attributes, assign=bool(left))
 
-    def over(self) -> bool:
+    def over(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether nothing is left to do, here or in any other process."""
-        trials = self.study.get_trials(deepcopy=False)
         if sum(trial.state in FINISHED for trial in trials) >= self.n_trials:
             return True
         if not self.only_planned or any(not trial.state.is_finished() for trial in standing(trials)):

@@ -37,10 +37,10 @@ class Stopping:
     plateau_epsilon: float = 0.0
     max_failures: int | None = None
 
-    def reason(self, study: optuna.Study) -> str | None:
-        """Why no further trial is to be begun, in words. Raises TooManyFailuresError."""
+    def reason(self, study: optuna.Study, seen: Sequence[FrozenTrial]) -> str | None:
+        """Why no trial is to be begun after those ``seen``, in words. Raises TooManyFailuresError."""
         trials = sorted(
-            (trial for trial in study.get_trials(deepcopy=False) if trial.datetime_complete is not None),
+            (trial for trial in seen if trial.datetime_complete is not None),
             key=lambda trial: (trial.datetime_complete or datetime.min, trial.number),
         )
         self._count_failures(study, trials)
