@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from data.batches import DeviceStore, epoch_order
 from data.store import EventStore
 from sweeper.objective import build_replicas, hyperparameters, settings
-from sweeper.training import train_step
+from sweeper.step import Stepper
 
 BATCH = 2048
 WINDOWS = (0, 8, 32, 128)  # batches within which samples are sorted by length
@@ -69,7 +69,7 @@ def training(cfg: DictConfig, store: EventStore, device: torch.device, steps: in
     """
     gathered = DeviceStore(store, device)
     lengths = gathered.lengths("train").cpu()
-    own = settings(cfg, device).micro_batch
+    own = settings(cfg, device).step.micro_batch
     print(f"### {steps} training steps of {BATCH} on {store.folder.name}\n")
     print("| micro-batch | data.bucketing | seconds a step | samples/s | times plain |\n|---|---:|---:|---:|---:|")
     for micro_batch in dict.fromkeys((own, None)):
@@ -95,13 +95,14 @@ def _step_seconds(
     device = gathered.device
     replicas = build_replicas(cfg, store, [hyperparameters(cfg)], device)
     replicas.model.train()
-    loop = replace(settings(cfg, device), micro_batch=micro_batch)
+    stepper = Stepper(replicas, gathered, replace(settings(cfg, device).step, micro_batch=micro_batch, graphs=False))
+    lengths = gathered.lengths("train")
     full = order[: len(order) // BATCH * BATCH].view(-1, BATCH)
     chosen = full[torch.linspace(0, len(full) - 1, steps + 3).long()]
     for number, part in enumerate(chosen):
         if number == 3:
             begun = _now(device)
-        train_step(replicas, gathered, part[None], loop, number)
+        stepper.step(part[None], number, int(lengths[part].max()))
     return (_now(device) - begun) / steps
 
 

@@ -90,12 +90,30 @@ class Device:
 
 
 @dataclass
+class Plateau:
+    """A sweep that no longer improves: so many trials without a gain of more than ``epsilon``."""
+
+    trials: int | None = bounded(1)
+    epsilon: float = bounded(0)
+
+
+@dataclass
 class Sweep:
-    """The study that a job belongs to; ``trial`` is set by the sweeper and never by hand."""
+    """The study that a job belongs to, and when its sweep ends.
+
+    ``trial`` is set by the sweeper and never by hand.
+    """
 
     storage: str = MISSING
     study: str | None = MISSING
     trial: int | None = MISSING
+    objectives: list[str] = MISSING
+    workers: int = bounded(1)
+    max_failures: int | None = bounded(1)
+    timeout: float | None = bounded(0)
+    target: float | None = MISSING
+    plateau: Plateau = field(default_factory=Plateau)
+    force: bool = MISSING
 
 
 @dataclass

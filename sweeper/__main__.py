@@ -17,7 +17,7 @@ MAY_BE_NAMED = ("data.*", "model.*", "sweeper.*", "multirun.*", "optuna.samplers
 
 
 @hydra.main(config_path="pkg://conf", config_name="config", execution_whitelist=MAY_BE_NAMED)
-def job(cfg: DictConfig) -> float:
+def job(cfg: DictConfig) -> float | tuple[float, ...]:
     """The task that Hydra runs for each job."""
     from sweeper.objective import run  # torch and Optuna take seconds to import; --help and --cfg need neither
 

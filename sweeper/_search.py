@@ -1,213 +1,300 @@
-"""The sweep itself: ask the study, hand jobs that know their trial to the launcher, tell the study what came of it."""
+"""The sweep itself: take a trial, hand a job that knows it to the launcher, tell the study what came of it."""
 
 from __future__ import annotations
 
+import functools
 import logging
-import math
+import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, TaskFunction
-from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_params_from_overrides
+from hydra.utils import instantiate
+from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from optuna.distributions import BaseDistribution
-from optuna.samplers import GridSampler
+from optuna.pruners import BasePruner, NopPruner
+from optuna.samplers import GridSampler, RandomSampler
 from optuna.study import StudyDirection
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial
 
+from sweeper import fleet
+from sweeper.agreement import agree, agree_on_directions
+from sweeper.attributes import OVERRIDES, RETRY_OVERRIDES
 from sweeper.errors import UserError, is_user_error
+from sweeper.lease import Leases, Watch, give_up, reap
+from sweeper.outcome import Failure, fail, tell
+from sweeper.places import FINISHED, Places, Planned
 from sweeper.queries import hydra_value
+from sweeper.report import write_results
+from sweeper.retries import enqueue_retries
+from sweeper.samplers import reseed
+from sweeper.settings import check_settings
+from sweeper.space import Space, Wanted, grid_points, key_of, wanted
+from sweeper.stopping import Stopping
 from sweeper.storage import masked, open_storage
 
 log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # the sweep says what happens in its own words
 
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+POLL_SECONDS = 0.5  # between two looks at a study whose places are all taken
+REAP_SECONDS = 10.0  # between two looks for trials whose process is gone, where there is work to do
 
 
 class Search(OptunaSweeperImpl):
-    """Upstream's search space and samplers, with a loop of its own."""
+    """Upstream's sweeper, with a loop of its own. Arguments beyond upstream's have upstream's behaviour as default."""
 
     def __init__(
         self,
         sampler: Any,
         direction: Any,
-        storage: str,
-        study_name: str,
+        storage: str | None,
+        study_name: str | None,
         n_trials: int,
         n_jobs: int,
         max_failure_rate: float,
         custom_search_space: str | None,
         params: DictConfig | None,
-        enqueue: DictConfig | None,
+        enqueue: Mapping[str, Any] | None = None,
+        *,
+        sampler_seed: int | None = None,
+        pruner: BasePruner | None = None,
+        objectives: Sequence[str] | None = None,
+        constraints: Mapping[str, float] | None = None,
+        workers: int = 1,
+        max_failures: int | None = None,
+        timeout: float | None = None,
+        target: float | None = None,
+        plateau: Mapping[str, Any] | None = None,
+        force: bool = False,
     ) -> None:
-        super().__init__(
-            sampler, direction, storage, study_name, n_trials, n_jobs, max_failure_rate, custom_search_space, params
+        super().__init__(sampler, direction, storage, study_name, n_trials, n_jobs, 0.0, None, params)
+        self.max_failure_rate = max_failure_rate
+        self.custom_search_space = custom_search_space
+        self.known_points = _plain(enqueue)
+        self.sampler_seed = sampler_seed
+        self.pruner = pruner or NopPruner()
+        self.objectives = list(objectives) if objectives is not None else None
+        self.constraints = _plain(constraints)
+        self.workers = workers
+        self.force = force
+        plateau = _plain(plateau)
+        self.stopping = Stopping(
+            time.time(), timeout, target, plateau.get("trials"), plateau.get("epsilon", 0.0), max_failures
         )
-        self.known_points: dict[str, dict[str, Any]] = OmegaConf.to_container(enqueue) if enqueue else {}  # type: ignore[assignment]
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra. The study's folder is one for all its sweeps, so that a later one goes on in it."""
-        if not any(override.startswith("hydra.sweep.dir=") for override in config.hydra.overrides.hydra):
+        folder = str(OmegaConf.to_container(config.hydra.sweep, resolve=False)["dir"])  # type: ignore[index,call-overload]
+        if self.storage is not None and self.study_name is not None and "${now:" in folder:
             with read_write(config.hydra), open_dict(config.hydra):
                 config.hydra.sweep.dir = f"runs/studies/{self.study_name}"
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> None:
-        """Runs trials until the study holds ``n_trials`` finished ones."""
-        space, fixed = self._space(arguments)
-        assert self.storage is not None
-        study = self._study(self.storage, space)
-        self._enqueue(study, space)
-        log.info(
-            "study %s in %s: %d of %d trials", study.study_name, masked(self.storage), self._done(study), self.n_trials
-        )
-        while (left := self.n_trials - self._done(study)) > 0:
-            trials = [study.ask() for _ in range(min(left, self.n_jobs))]
-            for trial in trials:
-                self._suggest(trial, space)
-            returns = self._launch(study, trials, fixed)
-            failures = [
-                failure
-                for trial, result in zip(trials, returns, strict=True)
-                if (failure := self._tell(study, trial, result)) is not None
-            ]
-            self._stop_if_failing(failures, len(trials))
-        self._report(study)
+        """Runs trials until the study holds ``n_trials`` finished ones, or a criterion ends the sweep."""
+        if fleet.is_worker():
+            fleet.follow_parent()
+        self.stopping = replace(self.stopping, began=fleet.began())
+        check_settings(self)
+        if self.custom_search_space:
+            self.custom_search_space_extender = instantiate(
+                {"_target_": self.custom_search_space, "_partial_": True},
+                _execution_whitelist_=(self.custom_search_space,),
+            )
+        search = wanted(self.params or {}, arguments)
+        study = self._study(search)
+        if self.workers > 1 and not fleet.is_worker():
+            fleet.run_workers(self.workers)
+        else:
+            self._work(study, search)
+        if not fleet.is_worker():
+            write_results(study, Path(self.sweep_dir), self.storage, self._stopped(study))
 
-    def _space(self, arguments: list[str]) -> tuple[dict[str, BaseDistribution], list[str]]:
-        """The search space, and the overrides that every job gets as they are.
+    # ---- the study
 
-        What is typed wins over the sweeper's own ``params``: a value fixes a parameter, an interval narrows it.
-        """
-        typed = {
-            override.get_key_element().lstrip("+~") for override in OverridesParser.create().parse_overrides(arguments)
-        }
-        own = [f"{key!s}={value}" for key, value in (self.params or {}).items() if str(key) not in typed]
-        space, _, _ = create_params_from_overrides(own)
-        typed_space, fixed, deletions = create_params_from_overrides(arguments)
-        space.update({key.lstrip("+"): distribution for key, distribution in typed_space.items()})
-        return space, [f"{key}={value}" for key, value in fixed.items()] + deletions
-
-    def _study(self, url: str, space: Mapping[str, BaseDistribution]) -> optuna.Study:
-        sampler = self.sampler
-        if getattr(sampler, "func", None) is GridSampler:
-            grid = {name: self._to_grid_sampler_choices(distribution) for name, distribution in space.items()}
-            self.n_trials = min(self.n_trials, math.prod(len(choices) for choices in grid.values()))
-            sampler = sampler(grid)
-        return optuna.create_study(
+    def _study(self, search: Wanted) -> optuna.Study:
+        """The study, new or the one that this sweep goes on with."""
+        directions = self._get_directions()
+        study = optuna.create_study(
             study_name=self.study_name,
-            storage=open_storage(url, create=True),
-            sampler=sampler,
-            directions=[StudyDirection[name.upper()] for name in self._get_directions()],
+            storage=open_storage(self.storage, create=True) if self.storage is not None else None,
+            sampler=RandomSampler() if self._is_grid() else self.sampler,
+            pruner=self.pruner,
+            directions=[StudyDirection[name.upper()] for name in directions],
             load_if_exists=True,
         )
+        agree_on_directions(study, directions)
+        assert self.config is not None
+        agree(study, self.objectives, self.constraints, search.space, self.config, force=self.force)
+        self._check_folder(study)
+        if not fleet.is_worker():
+            where = "memory" if self.storage is None else masked(self.storage)
+            log.info("study %s in %s: %d of %d trials", study.study_name, where, _finished(study), self.n_trials)
+        return study
 
-    def _enqueue(self, study: optuna.Study, space: Mapping[str, BaseDistribution]) -> None:
-        """Queues the known points that lie in the space; those already there are left alone."""
+    def _is_grid(self) -> bool:
+        """Whether a grid is searched; its points are planned, since of Optuna's sampler two processes get the same."""
+        return getattr(self.sampler, "func", type(self.sampler)) is GridSampler
+
+    def _planned(self, space: Space) -> Planned:
+        """The known points that lie in the space, then those of a grid."""
+        planned = []
         for name, point in self.known_points.items():
             inside = {key: value for key, value in point.items() if key in space}
-            if not inside:
-                continue
             outside = [key for key, value in inside.items() if not space[key]._contains(value)]
             if outside:
                 log.info("the point %s lies outside the searched %s and is left out", name, ", ".join(outside))
-                continue
-            study.enqueue_trial(inside, user_attrs={"point": name}, skip_if_exists=True)
+            elif inside:
+                planned.append((name, inside))
+        if self._is_grid():
+            planned += [("grid", point) for point in grid_points(space, self.sampler_seed or 0)]
+        return planned
 
-    def _suggest(self, trial: Trial, space: Mapping[str, BaseDistribution]) -> None:
+    def _check_folder(self, study: optuna.Study) -> None:
+        """UserError if the study's folder holds runs that are not the study's: they would be overwritten."""
+        assert self.config is not None
+        folder = Path(self.sweep_dir)
+        if self.storage is None or self.force or not folder.is_dir():
+            return
+        runs = {int(path.name) for path in folder.iterdir() if path.name.isdigit()}  # before the trials are listed
+        strange = sorted(runs - {trial.number for trial in study.get_trials(deepcopy=False)})
+        if strange:
+            raise UserError(
+                f"{folder / str(strange[0])}: is there, but study {study.study_name} has no trial {strange[0]}: the "
+                "folder is another study's; move it away, or choose another one with hydra.sweep.dir=..."
+            )
+
+    # ---- the loop
+
+    def _work(self, study: optuna.Study, search: Wanted) -> None:
+        """The loop; whatever ends it, no trial of this process is left RUNNING."""
+        planned = self._planned(search.space)
+        with Leases(study._storage) as leases:
+            places = Places(
+                study,
+                self.n_trials,
+                leases,
+                planned=planned,
+                only_planned=self._is_grid(),
+                prepare=functools.partial(reseed, study.sampler, self.sampler_seed),
+            )
+            try:
+                self._take_and_run(study, places, search, leases)
+            except BaseException:  # Ctrl-C, or a worker that is asked to end
+                mine = [study._storage.get_trial(trial_id) for trial_id in sorted(leases.held)]
+                for trial in mine:
+                    give_up(study, trial, "the sweep was interrupted")
+                enqueue_retries(study, at_once=[trial.number for trial in mine])
+                raise
+
+    def _take_and_run(self, study: optuna.Study, places: Places, search: Wanted, leases: Leases) -> None:
+        watch, reaped, idle = Watch(), float("-inf"), False
+        while not places.over(seen := study.get_trials(deepcopy=False)):
+            if idle or time.monotonic() - reaped > REAP_SECONDS:
+                reaped = time.monotonic()
+                for death in reap(study, watch, held=leases.held):
+                    log.warning("trial %d is given up: %s", death.number, death.reason)
+                seen = study.get_trials(deepcopy=False)
+            if reason := self.stopping.reason(study, seen):
+                log.info("the sweep ends: %s", reason)
+                return
+            trials = self._take(study, places, seen, search)
+            if trials:
+                self._run(study, trials, search, leases)
+            elif idle:
+                time.sleep(POLL_SECONDS)
+            idle = not trials
+
+    def _take(self, study: optuna.Study, places: Places, seen: Sequence[FrozenTrial], search: Wanted) -> list[Trial]:
+        attributes = {OVERRIDES: search.fixed}
+        trials: list[Trial] = []
+        while len(trials) < self.n_jobs and (trial := places.take(seen, attributes)) is not None:
+            trials.append(trial)
+            if len(trials) < self.n_jobs:
+                seen = study.get_trials(deepcopy=False)
+        return trials
+
+    def _stopped(self, study: optuna.Study) -> str | None:
+        """Why the sweep ended before its trials were used up."""
+        if _finished(study) >= self.n_trials:
+            return None
+        return self.stopping.reason(study, study.get_trials(deepcopy=False))
+
+    def _run(self, study: optuna.Study, trials: Sequence[Trial], search: Wanted, leases: Leases) -> None:
+        """Runs a job for each trial and tells the study what came of it."""
+        try:
+            for trial in trials:
+                self._suggest(trial, search.space)
+            returns = self._launch(study, trials, search)
+        except Exception as error:  # of the space, the launcher or the composition of a job: not the job's own
+            for trial in trials:
+                fail(study, trial, error, None)
+                leases.release(trial._trial_id)
+            raise
+        micro_batch, failures = self._micro_batch(), []
+        for trial, result in zip(trials, returns, strict=True):
+            failures.append(tell(study, trial, result, micro_batch))
+            leases.release(trial._trial_id)
+        self._stop_if_failing([failure for failure in failures if failure is not None], len(trials))
+
+    def _suggest(self, trial: Trial, space: Space) -> None:
         for name, distribution in space.items():
             trial._suggest(name, distribution)
         if self.custom_search_space_extender:
             assert self.config is not None
             self.custom_search_space_extender(self.config, trial)
 
-    def _launch(self, study: optuna.Study, trials: Sequence[Trial], fixed: Sequence[str]) -> Sequence[JobReturn]:
+    def _launch(self, study: optuna.Study, trials: Sequence[Trial], search: Wanted) -> list[JobReturn]:
         """Launches one job a trial; each job's number and folder are its trial's number."""
         assert self.launcher is not None
-        jobs = []
-        for trial in trials:
-            trial.set_user_attr("overrides", list(fixed))
-            point = [f"{name}={hydra_value(value)}" for name, value in trial.params.items()]
-            place = [f"sweep.study={hydra_value(study.study_name)}", f"sweep.trial={trial.number}"]
-            assert self.config is not None
-            if self.storage != OmegaConf.select(self.config, "sweep.storage"):
-                place.append(f"sweep.storage={hydra_value(self.storage)}")
-            jobs.append([*fixed, *point, *place, f"hydra.sweep.dir={hydra_value(self.sweep_dir)}"])
-        if self._consecutive(trials):
-            return self.launcher.launch(jobs, initial_job_idx=trials[0].number)
+        jobs = [self._job(study, trial, search) for trial in trials]
+        if [trial.number for trial in trials] == list(range(trials[0].number, trials[0].number + len(trials))):
+            return list(self.launcher.launch(jobs, initial_job_idx=trials[0].number))
+        # A launcher counts jobs from the first one's number, so trials with a gap between them are launched alone.
         return [
             result
             for trial, job in zip(trials, jobs, strict=True)
             for result in self.launcher.launch([job], initial_job_idx=trial.number)
         ]
 
-    @staticmethod
-    def _consecutive(trials: Sequence[Trial]) -> bool:
-        """Whether a launcher that counts jobs from the first one's number gives each its trial's number."""
-        return [trial.number for trial in trials] == list(range(trials[0].number, trials[0].number + len(trials)))
+    def _job(self, study: optuna.Study, trial: Trial, search: Wanted) -> list[str]:
+        retry = trial.user_attrs.get(RETRY_OVERRIDES, [])
+        changed = {key_of(override) for override in retry}
+        fixed = [override for override in search.fixed if key_of(override) not in changed]
+        place = [f"hydra.sweep.dir={hydra_value(self.sweep_dir)}"]
+        assert self.config is not None
+        if "sweep" in self.config and self.storage is not None:  # a program with this node wants to know
+            place += [f"sweep.study={hydra_value(study.study_name)}", f"sweep.trial={trial.number}"]
+            if self.storage != OmegaConf.select(self.config, "sweep.storage"):
+                place.append(f"sweep.storage={hydra_value(self.storage)}")
+        return [*fixed, *retry, *search.overrides_of(trial.params), *search.own, *place]
 
-    def _tell(self, study: optuna.Study, trial: Trial, result: JobReturn) -> Exception | None:
-        """Tells the study how a trial ended, and returns what made it fail."""
-        try:
-            value = result.return_value
-            values = [float(v) for v in value] if isinstance(value, Sequence) else [float(value)]
-            if any(math.isnan(v) for v in values):
-                raise ValueError(f"the objective is {value}")
-        except optuna.TrialPruned:
-            study.tell(trial, state=TrialState.PRUNED)
-            log.info("trial %d pruned", trial.number)
+    def _micro_batch(self) -> int | None:
+        """The config's micro-batch, which a retry may halve; None where the program has no such key."""
+        assert self.config is not None
+        if OmegaConf.select(self.config, "device") is None or "micro_batch" not in self.config.device:
             return None
-        except Exception as error:
-            trial.set_user_attr("error", f"{type(error).__name__}: {error}")
-            study.tell(trial, state=TrialState.FAIL)
-            log.warning("trial %d failed: %s: %s", trial.number, type(error).__name__, error)
-            return error
-        # GridSampler stops the study after its last point, which Optuna refuses outside of Study.optimize; the trial
-        # is told by then.
-        with suppress(RuntimeError) if isinstance(study.sampler, GridSampler) else nullcontext():
-            study.tell(trial, values)
-        log.info("trial %d: %s with %s", trial.number, ", ".join(f"{v:.4f}" for v in values), _shown(trial.params))
-        return None
+        return self.config.device.micro_batch or OmegaConf.select(self.config, "training.batch_size")
 
-    def _stop_if_failing(self, failures: Sequence[Exception], launched: int) -> None:
+    def _stop_if_failing(self, failures: Sequence[Failure], launched: int) -> None:
         """Ends the sweep when too many of a launch failed, or when every trial would fail the same way."""
         for failure in failures:
-            if is_user_error(failure):
-                raise failure
-        if failures and len(failures) / launched > self.max_failure_rate:
-            raise failures[0]
-
-    def _done(self, study: optuna.Study) -> int:
-        return len(study.get_trials(deepcopy=False, states=FINISHED))
-
-    def _report(self, study: optuna.Study) -> None:
-        """optimization_results.yaml, upstream's file, with what is needed to find the winner again."""
-        assert self.config is not None
-        assert self.storage is not None
-        folder = Path(self.config.hydra.sweep.dir)
-        results: dict[str, Any] = {"name": "optuna", "study": study.study_name, "storage": masked(self.storage)}
-        if len(study.directions) == 1:
-            if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-                raise UserError(f"study {study.study_name}: no trial completed, so there is no best one")
-            best = study.best_trial
-            results |= {"best_params": best.params, "best_value": best.value, "best_trial": best.number}
-            results |= {"run_dir": best.user_attrs.get("run_dir"), "overrides": best.user_attrs.get("overrides")}
-            log.info("best: trial %d, %.4f with %s", best.number, best.value, _shown(best.params))
-        else:
-            results["solutions"] = [
-                {"params": t.params, "values": t.values, "trial": t.number} for t in study.best_trials
-            ]
-            log.info("Pareto front: trials %s", ", ".join(str(t.number) for t in study.best_trials))
-        folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(OmegaConf.create(results), folder / "optimization_results.yaml")
+            if is_user_error(failure.error):
+                raise failure.error
+        lasting = [failure for failure in failures if not failure.retried]
+        if lasting and len(lasting) / launched > self.max_failure_rate:
+            raise lasting[0].error
 
 
-def _shown(params: Mapping[str, Any]) -> str:
-    values = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in params.items()}
-    return ", ".join(f"{name.rsplit('.', 1)[-1]} {value}" for name, value in values.items())
+def _finished(study: optuna.Study) -> int:
+    return len(study.get_trials(deepcopy=False, states=FINISHED))
+
+
+def _plain(node: Mapping[str, Any] | None) -> dict[str, Any]:
+    if node is None:
+        return {}
+    return OmegaConf.to_container(node) if OmegaConf.is_config(node) else dict(node)  # type: ignore[return-value]

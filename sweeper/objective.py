@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import optuna
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -18,6 +19,8 @@ from data.progress import shown as shown_progress
 from data.store import EventStore
 from model.ctr import Estimator
 from sweeper import models, provenance
+from sweeper.agreement import agree_on_data
+from sweeper.attributes import MICRO_BATCH
 from sweeper.config import config_hash, validate
 from sweeper.device import choose_precision, default_micro_batch, describe, set_up
 from sweeper.estimator import fit
@@ -28,26 +31,30 @@ from sweeper.run_folder import RunFolder
 from sweeper.step import StepSettings
 from sweeper.summary import Criteria
 from sweeper.training import Settings, train
-from sweeper.trial import TrialLink
+from sweeper.trial import TrialLink, attach
 
 log = logging.getLogger(__name__)
 
 
-def run(cfg: DictConfig) -> float:
+def run(cfg: DictConfig) -> float | tuple[float, ...]:
     """Runs one job inside Hydra and returns its objective, the best epoch's validation AUC.
 
     Raises UserError before any work if the config cannot be run, ``optuna.TrialPruned`` if its study stopped it.
     """
+    with attach(cfg) or nullcontext() as trial:
+        return _run(cfg, trial)
+
+
+def _run(cfg: DictConfig, trial: TrialLink | None) -> float | tuple[float, ...]:
     validate(cfg)
     trained = models.by_gradient(cfg.model)
     device = set_up(cfg.device) if trained else torch.device("cpu")
-    trial = attach_trial(cfg)
     with shown_progress() as progress:
         store = prepare_config(cfg.data, progress)
     folder = RunFolder(HydraConfig.get().runtime.output_dir)
     identity = identify(cfg, store, device)
     if trial is not None:
-        record_start(trial, cfg, identity, folder)
+        record_start(trial, cfg, identity, folder, device)
     recorder = Recorder(
         folder,
         identity,
@@ -55,6 +62,7 @@ def run(cfg: DictConfig) -> float:
         cfg.training.epochs,
         EpochProgress(cfg.training.epochs, cfg.training.batch_size),
         trial,
+        cfg.sweep.objectives,
     )
     gathered = DeviceStore(store, device, cfg.device.memory_fraction, cfg.data.history_order)
     if trained:
@@ -68,7 +76,8 @@ def run(cfg: DictConfig) -> float:
         announce("no parameters to train", device, store)
         fit(estimator, gathered, settings(cfg, device), hyperparameters(cfg), recorder)
     value = recorder.finish()
-    log.info("best validation AUC %.4f; everything about this run lies in %s", value, shown(folder.path))
+    best = recorder.best["val_auc"] if recorder.best else math.nan
+    log.info("best validation AUC %.4f; everything about this run lies in %s", best, shown(folder.path))
     return value
 
 
@@ -145,22 +154,21 @@ def identify(cfg: DictConfig, store: EventStore, device: torch.device) -> dict[s
     }
 
 
-def attach_trial(cfg: DictConfig) -> TrialLink | None:
-    """The trial that the sweeper gave this job, if it runs for one."""
-    if cfg.sweep.trial is None:
-        return None
-    return TrialLink(cfg.sweep.storage, cfg.sweep.study, cfg.sweep.trial, optuna.pruners.NopPruner())
-
-
-def record_start(trial: TrialLink, cfg: DictConfig, identity: dict[str, Any], folder: RunFolder) -> None:
-    """Checks that the trial's point is what will be trained, and writes what is known before training."""
-    effective = trial.check_parameters(cfg, HydraConfig.get().runtime.choices)
+def record_start(
+    trial: TrialLink, cfg: DictConfig, identity: dict[str, Any], folder: RunFolder, device: torch.device
+) -> None:
+    """Checks that the trial's point and data are what will be trained, and writes what is known before training."""
+    choices = HydraConfig.get().runtime.choices
+    effective = trial.check_parameters(cfg, choices)
+    if not any(name == "data" or name.startswith("data.") for name in effective):
+        agree_on_data(trial.study, identity["data_hash"], force=cfg.sweep.force)
     trial.record(
         {
             "run_dir": shown(folder.path),
             **{name: identity[name] for name in ("config_hash", "data_hash", "commit", "seed", "device")},
             "versions": json.dumps(identity["versions"], sort_keys=True),
             "effective": effective,
+            MICRO_BATCH: settings(cfg, device).step.micro_batch or cfg.training.batch_size,
         }
     )
 

@@ -209,6 +209,12 @@ def _value_columns(study: Study) -> list[str]:
     return ["value"] if len(study.directions) == 1 else [f"value.{index}" for index in range(len(study.directions))]
 
 
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Each name with its last part as heading, or the whole where two end alike."""
+    last = [name.rpartition(".")[2] for name in names]
+    return {name: part if last.count(part) == 1 else name for name, part in zip(names, last, strict=True)}
+
+
 def find_trial(study: Study, number: int) -> FrozenTrial:
     """The trial of that number."""
     trials = trials_of(study)
@@ -320,7 +326,9 @@ def rerun_overrides(trial: FrozenTrial) -> list[str]:
         for override in trial.user_attrs.get("overrides") or []
         if not (key := override.lstrip("+~").partition("=")[0]).startswith("sweep.") and key not in trial.params
     ]
-    return [*fixed, *(f"{name}={hydra_value(value)}" for name, value in trial.params.items())]
+    from sweeper.space import Wanted  # which imports this module
+
+    return [*fixed, *Wanted({}, {}, [], []).overrides_of(trial.params)]
 
 
 def hydra_value(value: Any) -> str:

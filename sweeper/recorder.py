@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -24,6 +24,7 @@ class Recorder:
     """The ``training.Follower`` of one run.
 
     ``identity`` is what the result says besides its numbers: hashes, commit, versions, device, seed, study and trial.
+    ``objectives`` are columns of metrics.csv; the first one is what the trial is told epoch by epoch.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Recorder:
         epochs: int,
         progress: EpochProgress,
         trial: TrialLink | None = None,
+        objectives: Sequence[str] = ("val_auc",),
     ) -> None:
         self.folder = folder
         self.identity = dict(identity)
@@ -41,6 +43,7 @@ class Recorder:
         self.epochs = epochs
         self.progress = progress
         self.trial = trial
+        self.objectives = tuple(objectives)
         self.history: list[Row] = []
         self.best: Row | None = None
         self.pruned = False
@@ -62,27 +65,31 @@ class Recorder:
         self.folder.write_checkpoint("last.pt", checkpoint)
         log.info(describe_epoch(row, self.epochs))
         if self.trial is not None:
-            self.pruned = self.trial.report(row["epoch"], row["val_auc"])
+            last = row["epoch"] == self.epochs  # stopping would save nothing and lose the value
+            self.pruned = self.trial.report(row["epoch"], row[self.objectives[0]], last=last)
         return self.pruned
 
     def failed(self, error: Exception) -> None:
         self.progress.close()
         self.error = error
 
-    def finish(self) -> float:
+    def finish(self) -> float | tuple[float, ...]:
         """Writes result and summary and returns the objective: the best epoch's validation AUC.
 
+        With other ``objectives`` it is these metrics of the epoch with the best validation AUC, a tuple if several.
         Raises what made the replica fail, or ``optuna.TrialPruned`` if its study stopped it.
         """
         if self.error is not None:
             raise self.error
         assert self.best is not None
+        values = tuple(self.best[name] for name in self.objectives)
+        objective = values[0] if len(values) == 1 else values
         state = "pruned" if self.pruned else "complete"
         self.folder.write_json(
             "result.json",
             {
                 "state": state,
-                "objective": self.best["val_auc"],
+                "objective": objective,
                 "best_epoch": self.best["epoch"],
                 "epochs": len(self.history),
                 "best": self.best,
@@ -93,9 +100,10 @@ class Recorder:
         if self.trial is not None:
             names = ("train_auc", "train_val_gap", "gate_mean", "epoch_seconds")
             self.trial.record({"best_epoch": self.best["epoch"], **{name: self.best[name] for name in names}})
+            self.trial.constrain(self.history[-1])
         if self.pruned:
             raise optuna.TrialPruned(f"stopped by the pruner after epoch {len(self.history)}")
-        return self.best["val_auc"]
+        return objective
 
     def _checkpoint(self, row: Row, replicas: Replicas, k: int) -> dict[str, Any]:
         return {

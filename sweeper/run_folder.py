@@ -12,26 +12,7 @@ from typing import Any
 import torch
 
 from sweeper.atomic import write_atomically
-
-COLUMNS = (
-    "epoch",
-    "train_loss",
-    "train_auc",
-    "val_loss",
-    "val_auc",
-    "val_gauc",
-    "train_val_gap",
-    "gate_mean",
-    "gate_std",
-    "gate_median",
-    "gate_min",
-    "gate_max",
-    "epoch_seconds",
-    "batch_ms_p50",
-    "batch_ms_p99",
-    "learning_rate",
-    "running_train_auc",
-)
+from sweeper.columns import COLUMNS
 
 
 class RunFolder:

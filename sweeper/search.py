@@ -4,33 +4,79 @@ from __future__ import annotations
 
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
 from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper
 from omegaconf import DictConfig
 
 SAMPLERS = ("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*")
+PRUNERS = ("optuna.pruners.*",)
+
+# `hydra/sweeper=study` in any program: upstream's keys and ours, nothing searched yet.
+ConfigStore.instance().store(
+    group="hydra/sweeper",
+    name="study",
+    provider="mdaf-sweep",
+    node={
+        "defaults": [{"sampler": "tpe"}],
+        "_target_": "sweeper.search.RegularizationSweeper",
+        "direction": "minimize",
+        "storage": None,
+        "study_name": None,
+        "n_trials": 20,
+        "n_jobs": 1,
+        "max_failure_rate": 0.0,
+        "custom_search_space": None,
+        "params": None,
+        "enqueue": None,
+        "pruner": None,
+        "objectives": None,
+        "constraints": None,
+        "workers": 1,
+        "max_failures": None,
+        "timeout": None,
+        "target": None,
+        "plateau": {"trials": None, "epsilon": 0.0},
+        "force": False,
+    },
+)
 
 
 class RegularizationSweeper(OptunaSweeper):
     """hydra-optuna-sweeper's sweeper, with the same config names, whose jobs know their trial.
 
-    ``n_trials`` counts the study's trials in total, a trial's number is its job's number and its folder's name, and
-    ``enqueue`` (name -> point) is tried before anything is sampled. What it does is in ``sweeper._search``.
+    ``n_trials`` counts the study's trials in total, and a trial's number is its job's number and its folder's name.
+    Beyond upstream's keys, each with upstream's behaviour as its default:
+
+    ``enqueue``       name -> point; tried before anything is sampled
+    ``pruner``        an ``optuna.pruners`` class with its arguments; jobs that attach to their trial ask it
+    ``objectives``    names of what the job returns
+    ``constraints``   metric -> greatest allowed value, of the job's last epoch
+    ``workers``       processes that this one starts, each asking for its next trial when it is free
+    ``max_failures``  so many failures in a row end the sweep
+    ``timeout``       seconds after which no trial is begun
+    ``target``        a value that ends the sweep
+    ``plateau``       ``trials`` and ``epsilon``: so many trials without a greater improvement end the sweep
+    ``force``         goes on although the study's trials have another objective, space, config or data
+
+    What it does is in ``sweeper._search``.
     """
 
     def __init__(
         self,
         sampler: Any,
         direction: Any,
-        storage: str,
-        study_name: str,
+        storage: str | None,
+        study_name: str | None,
         n_trials: int,
         n_jobs: int,
         max_failure_rate: float,
         custom_search_space: str | None,
         params: DictConfig | None,
         enqueue: DictConfig | None = None,
+        pruner: Any = None,
+        **further: Any,
     ) -> None:
         from sweeper._search import Search
 
@@ -45,6 +91,9 @@ class RegularizationSweeper(OptunaSweeper):
             custom_search_space,
             params,
             enqueue,
+            sampler_seed=sampler.get("seed") if isinstance(sampler, DictConfig) else None,
+            pruner=instantiate(pruner, _execution_whitelist_=PRUNERS) if pruner is not None else None,
+            **further,
         )
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

@@ -1,7 +1,8 @@
 """The study query: asks a study database what was tried and what won. ``python -m sweeper.study``, ``mdaf-study``.
 
-Read-only: nothing is created or changed but the file named by ``--output``. Answers go to standard output, remarks and
-errors to standard error; an error is one line and exit code 2.
+Read-only: nothing is created or changed but the file named by ``--output``, and what ``reap --yes`` says; the pages of
+``dashboard`` can change studies too. Answers go to standard output, remarks and errors to standard error; an error is
+one line and exit code 2.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 from sqlalchemy.exc import SQLAlchemyError
 
-from sweeper import queries, rows
+from sweeper import queries, rows, study_live
 from sweeper.comparison import Run, compare, run_from_folder, run_from_trial
 from sweeper.errors import UserError
 from sweeper.queries import QueryError
 from sweeper.storage import open_storage
+from sweeper.study_options import DEFAULT_STORAGE, RecordFormat, StorageUrl, StudyName, TextOrJson, choose
 from sweeper.study_output import csv_text, json_text, note, parquet_bytes, print_record, print_table, say, write_whole
 
 
@@ -41,7 +43,7 @@ class StudyGroup(typer.core.TyperGroup):
 
 app = typer.Typer(
     cls=StudyGroup,
-    help="Asks a study database what was tried and what won. Changes nothing.",
+    help="Asks a study database what was tried and what won. Changes nothing, but for reap --yes.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -49,14 +51,7 @@ app = typer.Typer(
 )
 
 
-class RecordFormat(str, Enum):  # noqa: UP042 - typer prints a str enum's value
-    """How a record or a few rows are printed."""
-
-    table = "table"
-    json = "json"
-
-
-class BestFormat(str, Enum):  # noqa: UP042
+class BestFormat(str, Enum):  # noqa: UP042 - typer prints a str enum's value
     """How the best trials are printed; ``overrides`` is one line of Hydra overrides for scripts."""
 
     table = "table"
@@ -83,17 +78,8 @@ class State(str, Enum):  # noqa: UP042
     waiting = "waiting"
 
 
-StorageUrl = Annotated[
-    str,
-    typer.Option("--storage", envvar="MDAF_STORAGE", metavar="URL", help="The database: sqlite:///, journal:///, ..."),
-]
-StudyName = Annotated[
-    str | None, typer.Option("--study", metavar="NAME", help="The study; default: the most recently active one.")
-]
-TextOrJson = Annotated[RecordFormat, typer.Option("--format", help="table for people, json for scripts.")]
-DEFAULT_STORAGE = "sqlite:///runs/studies.db"
 # Columns of the table for people beside number, state, value and params: shown if any trial has them.
-_OPTIONAL_COLUMNS = ("run_dir", "best_epoch", "train_auc", "train_val_gap", "gate_mean", "duration")
+_OPTIONAL_COLUMNS = ("point", "run_dir", "best_epoch", "train_auc", "train_val_gap", "gate_mean", "duration", "error")
 
 
 @app.command("list")
@@ -116,11 +102,12 @@ def show(
     form: TextOrJson = RecordFormat.table,
 ) -> None:
     """A study's summary, or trial N whole."""
-    chosen = _choose(storage, study)
+    chosen = choose(storage, study)
     if number is not None:
         record = queries.trial_record(queries.find_trial(chosen, number))
     else:
         record = queries.study_summary(chosen)
+        _warn_of_edges(queries.best_records(chosen, 1) if record["best_trial"] is not None else [])
     if form is RecordFormat.json:
         say(json_text(record))
         return
@@ -150,14 +137,14 @@ def best(
     --format overrides prints one line a trial, quoted for a shell: python -m sweeper $(mdaf-study best --format
     overrides). With several objectives it is the Pareto front.
     """
-    records = queries.best_records(_choose(storage, study), top)
+    records = queries.best_records(choose(storage, study), top)
     _warn_of_edges(records)
     if form is BestFormat.json:
         say(json_text(records))
         return
     if form is BestFormat.table:
         names = sorted({name for record in records for name in record["params"]})
-        short = _short_names(names)
+        short = queries.short_names(names)
         shown = [
             {"number": record["number"], "value": record["value"]}
             | {name: record["params"].get(name) for name in names}
@@ -177,7 +164,9 @@ def trials(
     state: Annotated[list[State] | None, typer.Option("--state", help="Only of this state; may be repeated.")] = None,
     where: Annotated[
         list[str] | None,
-        typer.Option("--where", metavar="CONDITION", help="Such as 'train_auc<0.75'; repeated: all must hold."),
+        typer.Option(
+            "--where", metavar="CONDITION", help="Such as 'state==COMPLETE and dropout>0.2'; repeated: all must hold."
+        ),
     ] = None,
     sort: Annotated[str, typer.Option("--sort", metavar="COLUMN", help="Ascending; -COLUMN descending.")] = "number",
     limit: Annotated[int | None, typer.Option("--limit", min=0, metavar="N", help="Only the first N.")] = None,
@@ -193,7 +182,7 @@ def trials(
         raise QueryError("--format parquet is binary: name a file with --output")
     if output is not None and form is TrialsFormat.table:
         raise QueryError("--output needs --format csv, json or parquet")
-    chosen = _choose(storage, study)
+    chosen = choose(storage, study)
     found = queries.trial_rows(chosen)
     kept = rows.sorted_by(rows.where(found, where or []), sort)
     if state:
@@ -223,7 +212,7 @@ def importance(
 
     The importances sum to 1.
     """
-    found = queries.importances(_choose(storage, study))
+    found = queries.importances(choose(storage, study))
     if form is RecordFormat.json:
         say(json_text(found))
     else:
@@ -243,7 +232,7 @@ def compare_runs(
 
     Per metric both values, delta = B - A, and delta in per cent of A.
     """
-    chosen = _choose(storage, study) if a.isdecimal() or b.isdecimal() else None
+    chosen = choose(storage, study) if a.isdecimal() or b.isdecimal() else None
     first, second = _run(a, chosen), _run(b, chosen)
     deltas = compare(first, second, epoch)
     if form is RecordFormat.json:
@@ -265,7 +254,7 @@ def plot(
     """
     from sweeper.study_plots import plots_page
 
-    write_whole(output, plots_page(_choose(storage, study)))
+    write_whole(output, plots_page(choose(storage, study)))
     say(str(output))
 
 
@@ -279,23 +268,11 @@ def export(
 
     Every trial with its intermediate values, attributes and distributions.
     """
-    chosen = _choose(storage, study)
+    chosen = choose(storage, study)
     if output.is_dir() or not output.suffix:
         output = output / (re.sub(r"[^\w.-]+", "_", chosen.study_name) + ".json")
     write_whole(output, json_text(queries.study_record(chosen)) + "\n")
     say(str(output))
-
-
-def _choose(url: str, name: str | None) -> Study:
-    """The named study; without a name the only one, or the most recently active, which is then said."""
-    storage = open_storage(url, create=False, read_only=True)
-    if name is not None:
-        return queries.load_study(storage, name)
-    studies = queries.load_studies(storage)
-    chosen = queries.most_recent_study(studies)
-    if len(studies) > 1:
-        note(f"study {chosen.study_name}: the most recently active of {len(studies)}; --study NAME takes another")
-    return chosen
 
 
 def _run(text: str, study: Study | None) -> Run:
@@ -321,18 +298,15 @@ def _table_columns(found: list[queries.Row]) -> dict[str, str]:
         return {}
     params = [name for name in found[0] if name.startswith("params.")]
     values = [name for name in found[0] if name == "value" or name.startswith("value.")]
-    held = [name for name in _OPTIONAL_COLUMNS if any(row[name] is not None for row in found)]
-    headings = {"number": "trial", "duration": "seconds"}
-    return {name: headings.get(name, name) for name in ["number", "state", *values]} | {
-        **_short_names(params),
-        **{name: headings.get(name, name) for name in held},
+    held = [name for name in _OPTIONAL_COLUMNS if any(row.get(name) is not None for row in found)]
+    return {name: rows.HEADINGS.get(name, name) for name in ["number", "state", *values]} | {
+        **queries.short_names(params),
+        **{name: rows.HEADINGS.get(name, name) for name in held},
     }
 
 
-def _short_names(names: list[str]) -> dict[str, str]:
-    """Each key with its last part as heading, or the whole where two keys end alike."""
-    last = [name.rpartition(".")[2] for name in names]
-    return {name: part if last.count(part) == 1 else name for name, part in zip(names, last, strict=True)}
+for command in (study_live.watch, study_live.reap, study_live.dashboard):
+    app.command()(command)
 
 
 def main() -> None:

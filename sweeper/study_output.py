@@ -107,13 +107,15 @@ def print_table(rows: Sequence[Row], columns: dict[str, str] | None = None, opti
         highlight=False,
     )
     columns = dict(columns or {name: name for row in rows[:1] for name in row})
-    table = _table(rows, columns, terminal)
+    if not columns:
+        return
+    table = rich_table(rows, columns, terminal)
     dropped: list[str] = []
     for key in reversed(optional):
         if console.measure(table, options=console.options.update(width=_UNLIMITED_WIDTH)).maximum <= console.width:
             break
         dropped.insert(0, columns.pop(key))
-        table = _table(rows, columns, terminal)
+        table = rich_table(rows, columns, terminal)
     console.print(table)
     if dropped:
         note(f"left out, for the terminal is narrow: {', '.join(dropped)}")
@@ -122,7 +124,8 @@ def print_table(rows: Sequence[Row], columns: dict[str, str] | None = None, opti
             typer.echo(line.rstrip())
 
 
-def _table(rows: Sequence[Row], columns: dict[str, str], terminal: bool) -> Table:
+def rich_table(rows: Sequence[Row], columns: dict[str, str], terminal: bool) -> Table:
+    """Rows under the headings ``columns`` (key: heading), numbers to the right."""
     table = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, padding=(0, 2, 0, 0))
     for key, heading in columns.items():
         numeric = any(isinstance(row[key], int | float) for row in rows)

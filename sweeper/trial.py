@@ -2,29 +2,86 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+import math
+import os
 from collections.abc import Mapping
+from types import TracebackType
 from typing import Any
 
 import optuna
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import RandomSampler
+from optuna.storages import BaseStorage
 from optuna.trial import Trial
 
+from sweeper.attributes import JOB, WORKER
 from sweeper.errors import UserError
+from sweeper.lease import Leases, this_process
+from sweeper.outcome import describe
+from sweeper.space import SIGNS, meant
 from sweeper.storage import open_storage
+
+log = logging.getLogger(__name__)
+
+PRUNERS = ("optuna.pruners.*",)
+
+
+class GivenUpError(RuntimeError):
+    """The trial is over in the study: another process took this one for dead, and its point is tried elsewhere."""
 
 
 class TrialLink:
-    """The trial that this job trains: reports go to it, and it may ask the job to stop."""
+    """The trial that this job trains: reports go to it, and it may ask the job to stop.
 
-    def __init__(self, storage_url: str, study_name: str, number: int, pruner: optuna.pruners.BasePruner) -> None:
-        storage = open_storage(storage_url, create=False)
+    As a context manager it also holds the trial's lease while the job runs in a process of its own, and writes on the
+    trial what made the job fail, traceback included.
+
+    ``constraints``: name of a metric -> the greatest value with which the trial meets the constraint.
+    """
+
+    def __init__(
+        self,
+        storage_url: str,
+        study_name: str,
+        number: int,
+        pruner: BasePruner | None = None,
+        constraints: Mapping[str, float] | None = None,
+    ) -> None:
+        storage = _shared_storage(storage_url, os.getpid())
         # The sampler proposed the point already; a cheap one here keeps Trial() from sampling again.
-        study = optuna.load_study(study_name=study_name, storage=storage, sampler=RandomSampler(), pruner=pruner)
-        trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+        self.study = optuna.load_study(
+            study_name=study_name, storage=storage, sampler=RandomSampler(), pruner=pruner or NopPruner()
+        )
+        trial_id = storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
         self.study_name = study_name
         self.number = number
-        self._trial = Trial(study, trial_id)
+        self.constraints = dict(constraints or {})
+        self._trial = Trial(self.study, trial_id)
+        self._leases: Leases | None = None
+
+    def __enter__(self) -> TrialLink:
+        if self._trial.user_attrs.get(WORKER) not in (None, this_process()):
+            self.record({JOB: this_process()})
+            self._leases = Leases(self.study._storage).__enter__()
+            self._leases.hold(self._trial._trial_id)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._leases is not None:
+            self._leases.__exit__()
+        if isinstance(error, Exception) and not isinstance(error, optuna.TrialPruned | GivenUpError):
+            try:
+                self.record(describe(error))
+            except Exception as second:  # what made the job fail matters more
+                log.warning("trial %d: its error could not be recorded: %s", self.number, second)
 
     def check_parameters(self, cfg: DictConfig, choices: Mapping[str, str]) -> dict[str, Any]:
         """The effective value of every searched parameter. UserError if one is not what the study recorded.
@@ -33,8 +90,11 @@ class TrialLink:
         """
         effective = {}
         for name, suggested in self._trial.params.items():
-            found = choices[name] if name in choices else OmegaConf.select(cfg, name)
-            if not _same(found, suggested):
+            key = name.lstrip(SIGNS)
+            found = choices[key] if key in choices else OmegaConf.select(cfg, key)
+            if OmegaConf.is_config(found):
+                found = OmegaConf.to_container(found, resolve=True)
+            if not _same(found, meant(suggested)):
                 raise UserError(
                     f"{name}: the study suggested {suggested} for trial {self.number} but the job's config holds "
                     f"{found}; another override sets it too, take that one away"
@@ -44,13 +104,57 @@ class TrialLink:
 
     def record(self, attributes: Mapping[str, Any]) -> None:
         """Writes user attributes, in plain types."""
-        for name, value in attributes.items():
-            self._trial.set_user_attr(name, value)
+        try:
+            for name, value in attributes.items():
+                self._trial.set_user_attr(name, value)
+        except UpdateFinishedTrialError:
+            raise self._given_up() from None
 
-    def report(self, epoch: int, value: float) -> bool:
-        """Reports the value of an epoch; True if the pruner asks the job to stop."""
-        self._trial.report(value, epoch)
-        return self._trial.should_prune()
+    def report(self, epoch: int, value: float, *, last: bool = False) -> bool:
+        """Reports the value of an epoch; True if the pruner asks the job to stop, never after the ``last`` one.
+
+        Optuna prunes by one objective: with several nothing is reported and nothing stops.
+        """
+        if len(self.study.directions) > 1:
+            return False
+        try:
+            self._trial.report(value, epoch)
+            return not last and self._trial.should_prune()
+        except UpdateFinishedTrialError:
+            raise self._given_up() from None
+
+    def constrain(self, row: Mapping[str, Any]) -> None:
+        """Records how far the metrics of ``row`` are above their greatest allowed values; not a number is too far."""
+        for name, greatest in self.constraints.items():
+            excess = row[name] - greatest
+            self._trial.set_constraint(name, math.inf if math.isnan(excess) else excess)
+
+    def _given_up(self) -> GivenUpError:
+        return GivenUpError(f"trial {self.number} of study {self.study_name} is over: another process gave it up")
+
+
+def attach(cfg: DictConfig) -> TrialLink | None:
+    """The trial that a sweep gave to this Hydra job, if it runs for one, with the sweep's pruner and constraints.
+
+    A program whose config has the keys ``sweep.storage``, ``sweep.study`` and ``sweep.trial`` is told them.
+    """
+    if OmegaConf.select(cfg, "sweep.trial") is None:
+        return None
+    settings = HydraConfig.get().sweeper
+    pruner, constraints = settings.get("pruner"), settings.get("constraints")
+    return TrialLink(
+        cfg.sweep.storage,
+        cfg.sweep.study,
+        cfg.sweep.trial,
+        instantiate(pruner, _execution_whitelist_=PRUNERS) if pruner else None,
+        {str(name): float(greatest) for name, greatest in (constraints or {}).items()},
+    )
+
+
+@functools.cache
+def _shared_storage(url: str, process: int) -> BaseStorage:
+    """One connection for all the jobs of a process; a forked one opens its own."""
+    return open_storage(url, create=False)
 
 
 def _same(found: Any, suggested: Any) -> bool:

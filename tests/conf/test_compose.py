@@ -27,7 +27,8 @@ def schemas() -> None:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: value)
 def test_every_option_of_every_group_composes_into_a_valid_job(group: str, option: str) -> None:
-    overrides = [f"{group}={option}"] + (["data.path=UserBehavior.csv"] if option in READ_A_FILE else [])
+    overrides = ["hydra/sweeper=regularization"] if group.startswith("hydra/sweeper/") else []
+    overrides += [f"{group}={option}"] + (["data.path=UserBehavior.csv"] if option in READ_A_FILE else [])
     with initialize_config_module("conf"):
         cfg = compose("config", overrides=overrides)
     OmegaConf.resolve(cfg)

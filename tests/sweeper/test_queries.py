@@ -49,3 +49,9 @@ def test_a_searched_key_wins_over_a_fixed_override_of_it_and_the_tie_to_the_stud
         user_attrs={"overrides": ["data=synthetic", "model=mdaf_mamba", "++seed=1", "sweep.study=a", "+tag=x"]},
     )
     assert rerun_overrides(trial) == ["data=synthetic", "+tag=x", "model=mdaf_bst", "seed=7"]
+
+
+def test_a_choice_among_lists_is_run_again_as_the_list_that_it_was() -> None:
+    head = CategoricalDistribution(["[8]", "[16,8]"])
+    trial = create_trial(value=0.5, params={"model.head": "[16,8]"}, distributions={"model.head": head})
+    assert rerun_overrides(trial) == ["model.head=[16,8]"]

@@ -34,6 +34,11 @@ def _numbers(rows: list[Row]) -> list[int]:
         (["start<2026-01-02T12:01"], [0]),
         (["params.model=mdaf_bst"], [0]),
         (["params.model!=mdaf_bst"], [1, 3]),
+        (["model=mdaf_bst"], [0]),  # the last part of a name is enough
+        (["trial>=2"], [2, 3]),  # and so is the heading of the table
+        (["state==COMPLETE and value>0.575"], [0]),
+        (["state==FAIL or value>0.575 and state==COMPLETE"], [0, 1]),
+        (["state=='FAIL or not' or trial=3"], [3]),
     ],
 )
 def test_a_row_is_kept_if_it_meets_every_condition_and_has_a_value(conditions: list[str], expected: list[int]) -> None:
@@ -44,6 +49,9 @@ def test_a_row_is_kept_if_it_meets_every_condition_and_has_a_value(conditions: l
     ("condition", "message"),
     [
         ("dropout>0.2", "there is no column 'dropout'; there is: number, state, value"),
+        ("value>0.5 and", "--where 'value>0.5 and': the column holds numbers, '0.5 and' is none"),
+        ("value>0.5 and ", "expected COLUMN OPERATOR VALUE"),
+        ("value>0.5 and dropout>0.2", "there is no column 'dropout'"),
         ("value", "expected COLUMN OPERATOR VALUE"),
         ("__import__('os').system('true')", "expected COLUMN OPERATOR VALUE"),
         ("value>high", "holds numbers, 'high' is none"),
@@ -55,6 +63,12 @@ def test_a_condition_that_makes_no_sense_is_refused_and_never_evaluated(conditio
     assert message in str(error.value)
 
 
+def test_a_short_name_that_may_mean_two_columns_is_refused() -> None:
+    row: Row = {"params.a.dropout": 0.1, "params.b.dropout": 0.2}
+    with pytest.raises(QueryError, match=r"'dropout' may be params\.a\.dropout or params\.b\.dropout"):
+        where([row], ["dropout>0"])
+
+
 @pytest.mark.parametrize(
     ("column", "expected"),
     [
@@ -63,6 +77,7 @@ def test_a_condition_that_makes_no_sense_is_refused_and_never_evaluated(conditio
         ("-start", [3, 1, 0, 2]),
         ("params.model", [3, 0, 1, 2]),  # numbers before text
         ("state", [0, 2, 1, 3]),
+        ("-trial", [3, 2, 1, 0]),
     ],
 )
 def test_rows_without_a_value_come_last_in_either_order(column: str, expected: list[int]) -> None:

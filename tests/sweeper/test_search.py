@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import optuna
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from optuna.trial import TrialState
 
 import conf
@@ -60,15 +61,17 @@ class Sweep:
     def __call__(self, *arguments: str, outcome: Callable[[dict[str, str]], Any] = smooth, **settings: Any) -> Launcher:
         conf.register()
         with initialize_config_module("conf"):
-            cfg = compose("config", overrides=["hydra/sweeper=regularization"], return_hydra_config=True)
-        node = OmegaConf.to_container(cfg.hydra.sweeper, resolve=False)
+            given = [argument for argument in arguments if "(" not in argument]
+            cfg = compose("config", overrides=["hydra/sweeper=regularization", *given], return_hydra_config=True)
+        node = OmegaConf.to_container(cfg.hydra.sweeper, resolve=True)
         assert isinstance(node, dict)
-        node |= {"storage": self.url, "study_name": "test", **settings}
-        del node["_target_"], node["sampler"]
+        node |= {"storage": self.url, "study_name": "test", "sampler": optuna.samplers.TPESampler(), "sampler_seed": 1}
+        node |= {"pruner": None, **settings}
+        del node["_target_"]
         node["params"], node["enqueue"] = OmegaConf.create(node["params"]), OmegaConf.create(node["enqueue"])
-        search = Search(optuna.samplers.TPESampler(seed=1), **node)
-        search.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(self.folder)}}})
-        search.sweep_dir = str(self.folder)
+        search = Search(**node)
+        search.config = cfg
+        search.sweep_dir = str(self.folder / "runs")
         launcher = Launcher(outcome)
         search.launcher = launcher  # type: ignore[assignment]
         search.sweep(list(arguments))
@@ -101,7 +104,7 @@ def test_each_job_is_told_its_study_and_its_trial_and_has_its_trials_number(swee
     for number, job in enumerate(launcher.jobs):
         assert (job["sweep.study"], job["sweep.trial"]) == ("test", str(number))
         assert job["training.epochs"] == "2"
-        assert job["hydra.sweep.dir"] == str(sweep.folder)
+        assert job["hydra.sweep.dir"] == str(sweep.folder / "runs")
         trial = sweep.study.trials[number]
         assert trial.user_attrs["overrides"] == ["training.epochs=2"]
         assert {name: float(job[name]) for name in trial.params} == trial.params
@@ -158,10 +161,11 @@ def test_a_failure_is_recorded_and_ends_the_sweep_unless_it_is_tolerated(sweep: 
         return broken
 
     with pytest.raises((RuntimeError, ValueError)):
-        sweep(n_trials=4, outcome=outcome)
-    assert [t.state.name for t in sweep.study.trials] == ["COMPLETE", "FAIL", "WAITING"]
+        sweep(n_trials=4, max_failure_rate=0.0, outcome=outcome)
+    assert [t.state.name for t in sweep.study.trials] == ["COMPLETE", "FAIL"]
     assert sweep.study.trials[1].user_attrs["error"]
-    sweep(n_trials=4, max_failure_rate=1.0, outcome=outcome)
+    assert "Traceback" in sweep.study.trials[1].user_attrs["traceback"] or math.isnan(broken)
+    sweep(n_trials=4, outcome=outcome)
     assert len(sweep.study.get_trials(states=[TrialState.COMPLETE])) == 4
 
 
@@ -176,20 +180,17 @@ def test_a_mistake_in_the_config_stops_at_the_first_trial_even_where_failures_ar
 
 def test_the_results_file_says_where_the_winner_lies(sweep: Sweep) -> None:
     sweep("training.epochs=2", n_trials=4)
-    results = OmegaConf.load(sweep.folder / "optimization_results.yaml")
+    results = OmegaConf.load(sweep.folder / "runs/optimization_results.yaml")
     best = sweep.study.best_trial
     assert (results.best_value, results.best_trial, results.study) == (best.value, best.number, "test")
     assert dict(results.best_params) == best.params
     assert list(results.overrides) == ["training.epochs=2"]
 
 
-def test_a_grid_is_searched_once(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    import functools
-
+def test_a_grid_is_searched_once(sweep: Sweep) -> None:
     grid = functools.partial(optuna.samplers.GridSampler, seed=0)
-    monkeypatch.setattr(optuna.samplers, "TPESampler", lambda seed: grid)
     space = [f"{DROPOUT}=choice(0.2,0.3)", f"{DECAY}=choice(1e-5,5e-5)", f"{SMOOTHING}=0.0"]
-    launcher = sweep(*space, n_trials=30, enqueue={})
+    launcher = sweep(*space, n_trials=30, enqueue={}, sampler=grid)
     assert {(job[DROPOUT], job[DECAY]) for job in launcher.jobs} == {
         ("0.2", "1e-05"),
         ("0.2", "5e-05"),
@@ -197,3 +198,151 @@ def test_a_grid_is_searched_once(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) 
         ("0.3", "5e-05"),
     }
     assert len(launcher.jobs) == 4
+    assert sweep(*space, n_trials=30, enqueue={}, sampler=grid).jobs == []
+
+
+def test_a_broken_point_does_not_end_the_sweep_but_failures_in_a_row_do(sweep: Sweep) -> None:
+    def outcome(job: dict[str, str]) -> float:
+        if int(job["sweep.trial"]) in (1, 3, 4, 5):
+            raise RuntimeError("the disk is gone")
+        return smooth(job)
+
+    with pytest.raises(UserError, match=r"^3 trials in a row failed .* trial 3: RuntimeError: the disk is gone; "):
+        sweep(n_trials=6, max_failures=3, outcome=outcome)
+    assert len(sweep.study.get_trials(states=[TrialState.COMPLETE])) == 2
+    sweep(n_trials=6, max_failures=3, outcome=outcome)  # what failed in an earlier sweep does not count
+    assert len(sweep.study.get_trials(states=[TrialState.COMPLETE])) == 6
+
+
+def test_out_of_memory_is_tried_again_with_half_the_micro_batch_and_the_same_batch(sweep: Sweep) -> None:
+    def outcome(job: dict[str, str]) -> float:
+        if job["sweep.trial"] == "0":
+            raise MemoryError
+        return smooth(job)
+
+    launcher = sweep("device.micro_batch=64", "training.batch_size=256", n_trials=2, outcome=outcome)
+    failed, retry = launcher.jobs[:2]
+    assert (failed["device.micro_batch"], retry["device.micro_batch"]) == ("64", "32")
+    assert retry["training.batch_size"] == "256"
+    assert (retry[DROPOUT], retry[DECAY], retry[SMOOTHING]) == (failed[DROPOUT], failed[DECAY], failed[SMOOTHING])
+    again = sweep.study.trials[1]
+    assert (again.user_attrs["retry_of"], again.user_attrs["retry_overrides"]) == (0, ["device.micro_batch=32"])
+    assert len(sweep.study.get_trials(states=[TrialState.COMPLETE])) == 2
+
+
+def test_a_sweep_that_is_interrupted_leaves_nothing_running_and_tries_the_point_again(sweep: Sweep) -> None:
+    def outcome(job: dict[str, str]) -> float:
+        if job["sweep.trial"] == "1":
+            raise KeyboardInterrupt
+        return smooth(job)
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(n_trials=4, outcome=outcome)
+    assert [trial.state.name for trial in sweep.study.trials] == ["COMPLETE", "FAIL", "WAITING"]
+    assert "interrupted" in sweep.study.trials[1].user_attrs["died"]
+    launcher = sweep(n_trials=4)
+    assert launcher.numbers == [2, 3, 4]
+    assert launcher.jobs[0][DROPOUT] == str(sweep.study.trials[1].params[DROPOUT])
+
+
+def test_a_sweep_that_goes_on_draws_what_it_would_have_drawn(tmp_path: Path) -> None:
+    whole, parted = (Sweep(tmp_path / name) for name in ("whole", "parted"))
+    whole(n_trials=9)
+    for n_trials in (4, 7, 9):
+        parted(n_trials=n_trials)
+    assert [trial.params for trial in parted.study.trials] == [trial.params for trial in whole.study.trials]
+
+
+def test_several_trials_a_launch_are_handed_out_together_and_fill_the_study_exactly(sweep: Sweep) -> None:
+    launcher = sweep(n_trials=7, n_jobs=3)
+    assert launcher.numbers == list(range(7))
+    assert len(sweep.study.trials) == 7
+
+
+def test_a_target_and_a_plateau_end_the_sweep_and_the_results_say_so(sweep: Sweep) -> None:
+    launcher = sweep(n_trials=30, target=0.599)
+    assert len(launcher.jobs) < 30
+    assert sweep.study.best_value >= 0.599
+    assert "target is 0.599" in OmegaConf.load(sweep.folder / "runs/optimization_results.yaml").stopped
+    assert len(sweep("seed=2", n_trials=60, plateau={"trials": 5, "epsilon": 0.5}).jobs) <= 5
+
+
+def test_a_space_may_depend_on_what_was_suggested(sweep: Sweep) -> None:
+    launcher = sweep(
+        n_trials=6, enqueue={}, custom_search_space="tests.sweeper.test_search.layers_where_dropout_is_low"
+    )
+    for job, trial in zip(launcher.jobs, sweep.study.trials, strict=True):
+        assert ("model.sequence.layers" in job) == ("model.sequence.layers" in trial.params)
+        assert ("model.sequence.layers" in job) == (float(job[DROPOUT]) < 0.25)
+
+
+def layers_where_dropout_is_low(config: DictConfig, trial: optuna.Trial) -> None:
+    """A conditional space."""
+    if trial.params[DROPOUT] < config.regularization.dropout:
+        trial.suggest_int("model.sequence.layers", 1, 3)
+
+
+def test_several_objectives_end_with_their_pareto_front(sweep: Sweep) -> None:
+    def outcome(job: dict[str, str]) -> tuple[float, float]:
+        return smooth(job), float(job[DROPOUT])
+
+    settings = {"direction": ["maximize", "minimize"], "objectives": ["val_auc", "train_val_gap"], "plateau": None}
+    sweep(n_trials=8, outcome=outcome, **settings)
+    front = OmegaConf.load(sweep.folder / "runs/optimization_results.yaml").solutions
+    assert {solution.trial for solution in front} == {trial.number for trial in sweep.study.best_trials}
+    values = [tuple(solution["values"]) for solution in front]
+    assert not any(a[0] > b[0] and a[1] < b[1] for a in values for b in values)
+
+
+def test_a_study_in_memory_can_be_swept_and_its_jobs_are_told_no_trial(sweep: Sweep) -> None:
+    launcher = sweep(n_trials=3, storage=None)
+    assert len(launcher.jobs) == 3
+    assert "sweep.trial" not in launcher.jobs[0]
+
+
+def test_a_folder_with_the_runs_of_another_study_is_refused_before_they_are_overwritten(sweep: Sweep) -> None:
+    (sweep.folder / "runs/3").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"runs/3: is there, but study test has no trial 3"):
+        sweep(n_trials=2)
+    assert sweep.study.trials == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"n_trials": 0}, "hydra.sweeper.n_trials: found 0, expected a whole number from 1"),
+        ({"n_jobs": 1.5}, "hydra.sweeper.n_jobs: found 1.5, expected a whole number from 1"),
+        ({"workers": 0}, "hydra.sweeper.workers: found 0, expected a whole number from 1"),
+        ({"max_failure_rate": 2}, r"hydra.sweeper.max_failure_rate: found 2, expected a number in \[0, 1\]"),
+        ({"max_failures": 0}, "sweep.max_failures: found 0"),
+        ({"timeout": -1}, "sweep.timeout: found -1"),
+        ({"plateau": {"trials": 0, "epsilon": 0}}, "sweep.plateau.trials: found 0"),
+        ({"plateau": {"trials": 3, "epsilon": -1}}, "sweep.plateau.epsilon: found -1"),
+        ({"direction": "maximise"}, "hydra.sweeper.direction: found maximise, expected maximize or minimize"),
+        ({"direction": ["maximize", "minimize"]}, r"sweep.objectives: found \[val_auc\] for .*as many metrics as"),
+        ({"objectives": ["auc"]}, "sweep.objectives: there is no metric auc; expected one of train_loss, "),
+        ({"constraints": {"auc": 1}}, "hydra.sweeper.constraints.auc: there is no metric auc"),
+        ({"constraints": {"train_auc": "low"}}, "hydra.sweeper.constraints.train_auc: found low"),
+        ({"storage": None, "workers": 2}, "hydra.sweeper.storage: found null, but several workers"),
+        (
+            {
+                "direction": ["maximize", "minimize"],
+                "objectives": ["val_auc", "val_loss"],
+                "pruner": optuna.pruners.MedianPruner(),
+            },
+            "hydra/sweeper/pruner: Optuna prunes by one objective",
+        ),
+        (
+            {"direction": ["maximize", "minimize"], "objectives": ["val_auc", "val_loss"], "target": 0.5},
+            "sweep.target and sweep.plateau.trials: expected null",
+        ),
+    ],
+    ids=str,
+)
+def test_a_setting_that_makes_no_sense_is_one_line_before_any_trial(
+    sweep: Sweep, settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UserError, match=f"^{said}") as error:
+        sweep(**settings)
+    assert "\n" not in str(error.value)
+    assert not (sweep.folder / "studies.db").exists()

@@ -189,3 +189,35 @@ def test_a_masked_url_keeps_all_but_the_password(url: str, expected: str) -> Non
 def test_urls_inside_a_text_are_masked_and_the_rest_stays() -> None:
     text = "File a.py, line 3: connect('mysql://me:hunter2@h/d', retries=2)\nsee https://example.org:80/page"
     assert masked_text(text) == text.replace("hunter2", "***")
+
+
+def _take_waiting_trials(url: str, barrier: object, taken: object) -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.load_study(study_name="line", storage=open_storage(url, create=False))
+    waiting = [trial._trial_id for trial in study.get_trials(states=[optuna.trial.TrialState.WAITING])]
+    for trial_id in waiting:
+        barrier.wait(60)  # type: ignore[attr-defined]
+        try:
+            if study._storage.set_trial_state_values(trial_id, optuna.trial.TrialState.RUNNING):
+                taken.put(trial_id)  # type: ignore[attr-defined]
+        except optuna.exceptions.UpdateFinishedTrialError:
+            continue
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "journal"])
+def test_of_processes_that_reach_for_one_waiting_trial_exactly_one_gets_it(tmp_path: Path, scheme: str) -> None:
+    url = f"{scheme}:///{tmp_path}/studies.db"
+    study = optuna.create_study(storage=open_storage(url, create=True), study_name="line")
+    for x in range(20):
+        study.enqueue_trial({"x": x})
+    context = multiprocessing.get_context("spawn")
+    barrier, taken = context.Barrier(4), context.Queue()
+    processes = [context.Process(target=_take_waiting_trials, args=(url, barrier, taken)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0] * 4
+    found = [taken.get(timeout=10) for _ in range(20)]
+    assert taken.empty()
+    assert sorted(found) == sorted({trial._trial_id for trial in study.trials})

@@ -32,6 +32,7 @@ SPACE: dict[str, BaseDistribution] = {
 }
 VALUES = [0.5829, 0.5814, 0.5698, 0.5901, 0.5777]  # the trials 0 to 4 of the study "balanced"
 COMMANDS = ["list", "show", "best", "trials", "importance", "compare 0 1", "plot --output p.html", "export --output e"]
+COMMANDS += ["watch", "reap"]
 
 Ask = Callable[..., Result]
 
@@ -260,6 +261,7 @@ def test_best_warns_of_a_parameter_on_the_edge_of_its_interval(ask: Ask) -> None
     warning = ask("best --study balanced").stderr
     assert warning.count("\n") == 1
     assert "trial 3 lies on the high edge of the interval of regularization.dropout" in warning
+    assert "trial 3 lies on the high edge" in ask("show --study balanced").stderr
     assert ask("best --study old").stderr == ""
 
 
@@ -332,6 +334,7 @@ def test_trials_are_filtered_sorted_and_limited(ask: Ask) -> None:
 
     assert numbers("--state fail --state running") == [5, 6]
     assert numbers("--where 'params.regularization.dropout>0.24' --where train_auc<0.63 --sort -value") == [1, 2]
+    assert numbers("--where 'state==COMPLETE and dropout>0.24 or trial==5' --sort -trial") == [5, 3, 2, 1]
     assert numbers("--sort -value --limit 2") == [3, 0]
 
 
@@ -341,6 +344,18 @@ def test_trials_are_filtered_sorted_and_limited(ask: Ask) -> None:
 )
 def test_trials_of_what_is_not_there_are_refused_in_one_line(ask: Ask, options: str, message: str) -> None:
     assert message in _error(ask(f"trials --study balanced {options}"))
+
+
+def test_the_table_for_people_names_the_known_points_and_says_why_a_trial_failed(
+    ask: Ask, fresh: Callable[..., tuple[str, Study]]
+) -> None:
+    address, study = fresh()
+    study.add_trial(create_trial(value=0.5, user_attrs={"point": "weak"}))
+    study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={"error": "RuntimeError: the disk is gone"}))
+    table = [line.split(maxsplit=3) for line in ask("trials", address).stdout.splitlines()]
+    assert table[0][:4] == ["trial", "state", "value", "point  error"]
+    assert table[1] == ["0", "COMPLETE", "0.5", "weak"]
+    assert " ".join(table[2]) == "1 FAIL RuntimeError: the disk is gone"
 
 
 # ---- importance, compare

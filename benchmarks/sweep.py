@@ -1,0 +1,109 @@
+"""Overhead beyond training, per trial: ``python -m benchmarks.sweep``. Prints Markdown for docs/benchmarks.md.
+
+The same objective, which costs nothing, the same sampler and SQLite in one run: Optuna alone, hydra-optuna-sweeper,
+this project's sweeper with the same job, and with a job that knows its trial and records what the project's own does.
+A trial's time is that from the begin of its job to the begin of the next one. Each is a process of its own, in turn,
+several times over; processes start before their clocks do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+STARTUP = 10  # trials before the sampler has a model
+
+_BARE = """
+import sys, optuna
+from benchmarks.sweep_job import note_time, objective
+url, times, trials = sys.argv[1], sys.argv[2], int(sys.argv[3])
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+sampler = optuna.samplers.TPESampler(seed=1, multivariate=False, constant_liar=False)
+study = optuna.create_study(study_name="s", storage=url, direction="maximize", sampler=sampler)
+def run(trial):
+    note_time(times)
+    dropout = trial.suggest_float("dropout", 0.15, 0.35)
+    decay = trial.suggest_float("weight_decay", 1e-5, 1e-4, log=True)
+    return objective(dropout, decay, trial.suggest_float("label_smoothing", 0.0, 0.1))
+study.optimize(run, n_trials=trials)
+"""
+_SPACE = (
+    "dropout=interval(0.15,0.35)",
+    "weight_decay=tag(log,interval(1e-5,1e-4))",
+    "label_smoothing=interval(0.0,0.1)",
+)
+_OURS = "hydra.sweeper._target_=sweeper.search.RegularizationSweeper"
+
+
+def bare(folder: Path, trials: int) -> list[str]:
+    """Optuna's own loop."""
+    return [sys.executable, "-c", _BARE, f"sqlite:///{folder}/s.db", f"{folder}/times", str(trials)]
+
+
+def hydra(config: str, settings: Sequence[str], folder: Path, trials: int) -> list[str]:
+    """A Hydra multirun with upstream's config of the sweeper, and ``settings``."""
+    url = f"sqlite:///{folder}/s.db"
+    command = [sys.executable, "-m", "benchmarks.sweep_job", "--config-name", config, "-m", "hydra/sweeper=optuna"]
+    command += [f"hydra.sweeper.storage={url}", "hydra.sweeper.study_name=s", "hydra.sweeper.direction=maximize"]
+    command += [f"hydra.sweeper.n_trials={trials}", "hydra.sweeper.n_jobs=1", "hydra.sweeper.sampler.seed=1"]
+    command += [f"hydra.sweep.dir={folder}/runs", f"times={folder}/times", *_SPACE, *settings]
+    return [*command, f"sweep.storage={url}"] if config == "recording" else command
+
+
+VARIANTS: dict[str, Callable[[Path, int], list[str]]] = {
+    "Optuna alone": bare,
+    "hydra-optuna-sweeper": partial(hydra, "plain", ()),
+    "this sweeper, the same job": partial(hydra, "plain", (_OURS,)),
+    "this sweeper, a job that records": partial(hydra, "recording", (_OURS,)),
+}
+
+
+def trial_times(variant: str, trials: int, folder: Path | None = None) -> np.ndarray:
+    """Of each trial but the last the seconds by the clock and of work, ``(trials - 1, 2)``, in a sweep of its own."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        command = VARIANTS[variant](Path(name), trials)
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        ended = subprocess.run(command, cwd=name, env=environment, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            raise RuntimeError(f"{variant} failed: {' '.join(command)}\n{ended.stderr}")
+        return np.diff(np.loadtxt(Path(name) / "times"), axis=0)
+
+
+def main() -> None:
+    """Runs the variants in turn and prints one table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sweep", description=__doc__)
+    parser.add_argument("--trials", type=int, default=60, help="of a sweep")
+    parser.add_argument("--rounds", type=int, default=5, help="sweeps of each variant")
+    parser.add_argument("--folder", type=Path, default=None, help="where the databases lie; default: the temporary one")
+    options = parser.parse_args()
+    times: dict[str, list[np.ndarray]] = {variant: [] for variant in VARIANTS}
+    for _ in range(options.rounds):
+        for variant, sweeps in times.items():
+            sweeps.append(trial_times(variant, options.trials, options.folder))
+    print(table(times))
+
+
+def table(times: dict[str, list[np.ndarray]]) -> str:
+    """Markdown: milliseconds a trial; a sweep's figure is the median over its trials with a model."""
+    sweeps = len(next(iter(times.values())))
+    lines = [f"| ms a trial, {sweeps} sweeps each | by the clock | least to greatest | last ten trials | processor |"]
+    lines.append("|---|---:|---:|---:|---:|")
+    for variant, found in times.items():
+        clock, work = (1e3 * np.array([np.median(one[STARTUP:, kind]) for one in found]) for kind in (0, 1))
+        last = 1e3 * np.median([np.median(one[-10:, 0]) for one in found])
+        span = f"{min(clock):.0f} to {max(clock):.0f}"
+        lines.append(f"| {variant} | {np.median(clock):.0f} | {span} | {last:.0f} | {np.median(work):.0f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Several worker processes of one sweep on this machine: each is the same command, and asks when it is free.
+
+Workers are told apart by an environment variable. Their output reaches the terminal line by line behind their number.
+They end with this process: at its end, at Ctrl-C, and when it is killed, since then a pipe that only it held closes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+from sweeper.errors import UserError
+
+log = logging.getLogger(__name__)
+
+WORKER_VARIABLE = "MDAF_SWEEP_WORKER"  # a worker's number
+BEGAN_VARIABLE = "MDAF_SWEEP_BEGAN"  # unix seconds when the sweep began
+
+STDIN = 0
+POLL_SECONDS = 0.1
+GRACE_SECONDS = 20.0  # from Ctrl-C to SIGKILL: time to tell the study
+RESTARTS = 3  # of workers that were killed, in one sweep
+
+
+class WorkerError(UserError):
+    """A worker ended for a reason that it has said itself."""
+
+
+def is_worker() -> bool:
+    """Whether this process is a worker of another one."""
+    return WORKER_VARIABLE in os.environ
+
+
+def began() -> float:
+    """When the sweep began, in unix seconds: now, or when the process that started this worker did."""
+    return float(os.environ.get(BEGAN_VARIABLE, time.time()))
+
+
+def follow_parent() -> None:
+    """Makes a worker end when the process that started it is gone, or asks it to: as if by Ctrl-C."""
+    signal.signal(signal.SIGINT, _interrupt_once)
+    signal.signal(signal.SIGTERM, _interrupt_once)
+
+    def wait_for_the_end() -> None:
+        while os.read(STDIN, 1):  # nobody writes: it returns when the other end is closed
+            pass
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=wait_for_the_end, name="parent", daemon=True).start()
+
+
+def _interrupt_once(number: int, frame: FrameType | None) -> None:
+    """What a worker does next is to tell the study; a second signal must not cut that short."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def run_workers(count: int) -> None:
+    """Runs this process's own command ``count`` times at once, to the end.
+
+    A worker that was killed is replaced, ``RESTARTS`` times; its trial is tried again by whoever looks first.
+    Raises WorkerError if one ends with an error, after ending the others.
+    """
+    since = began()
+    workers = [_start(number, count, since) for number in range(count)]
+    restarts = 0
+    try:
+        while (codes := [worker.poll() for worker in workers]) != [0] * count:
+            for number, code in enumerate(codes):
+                if code is None or code == 0:
+                    continue
+                if code > 0:
+                    workers[number].say_the_rest()
+                    ended = f"worker {number} ended with exit code {code}; what it said is above"
+                    raise WorkerError(workers[number].complaint or ended)
+                restarts += 1
+                if restarts > RESTARTS:
+                    raise WorkerError(f"workers were killed {restarts} times, the last one by {_name(code)}")
+                log.warning("worker %d was killed by %s and is replaced", number, _name(code))
+                workers[number].close()
+                workers[number] = _start(number, count, since)
+            time.sleep(POLL_SECONDS)
+    finally:
+        _end(workers)
+
+
+class Worker:
+    """One worker process, and the thread that passes on what it says."""
+
+    def __init__(self, number: int, environment: dict[str, str]) -> None:
+        self.number = number
+        self.complaint: str | None = None
+        self.ending = False  # was asked to: what it says of that is of no interest
+        self.process = subprocess.Popen(
+            [sys.executable, *sys.orig_argv[1:]],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # so that Ctrl-C reaches this process alone, which asks each worker once
+        )
+        assert self.process.stdout is not None
+        self._thread = threading.Thread(target=self._pass_on, args=(self.process.stdout,), daemon=True)
+        self._thread.start()
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+        return self.process.poll()
+
+    def close(self) -> None:
+        """Lets go of a process that is over."""
+        self.say_the_rest()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+
+    def say_the_rest(self) -> None:
+        """Waits until everything that the process said is passed on."""
+        self._thread.join(GRACE_SECONDS)
+
+    def _pass_on(self, lines: IO[bytes]) -> None:
+        for line in lines:
+            text = line.decode(errors="replace").rstrip("\r\n")
+            if text.startswith("error: "):  # said once, by this process
+                self.complaint = text.removeprefix("error: ")
+            elif not self.ending:
+                sys.stderr.write(f"{self.number}| {text}\n")
+        lines.close()
+
+
+def _start(number: int, count: int, since: float) -> Worker:
+    environment = os.environ | {WORKER_VARIABLE: str(number), BEGAN_VARIABLE: repr(since), "PYTHONUNBUFFERED": "1"}
+    threads = str(max(1, (os.cpu_count() or 1) // count))
+    for variable in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        environment.setdefault(variable, threads)
+    devices = _gpus()
+    if len(devices) > 1:
+        environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
+    return Worker(number, environment)
+
+
+def _gpus() -> list[str]:
+    """Names of the CUDA devices that this process may use, found without starting CUDA."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [name for name in chosen.split(",") if name]
+    folder = Path("/proc/driver/nvidia/gpus")
+    return [str(number) for number in range(len(list(folder.iterdir())))] if folder.is_dir() else []
+
+
+def _end(workers: list[Worker]) -> None:
+    """Asks every worker that runs to end, waits, and kills what is left; no process and no zombie remains."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    for worker in workers:
+        if worker.poll() is None:
+            worker.ending = True
+            worker.process.send_signal(signal.SIGINT)
+    for worker in workers:
+        try:
+            worker.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(worker.process.pid, signal.SIGKILL)
+            worker.process.wait()
+        worker.close()
+
+
+def _name(code: int) -> str:
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

@@ -1,0 +1,213 @@
+"""Leases: how a study knows that a RUNNING trial still has a process, and what becomes of it when it has none.
+
+Whoever holds a trial writes who it is and renews a lease from a background thread. A trial is given up only when
+
+- every process recorded as holding it ran on this very machine and is gone (its id is free, or started anew), or
+- its holder is elsewhere, and the lease stood still for ``LEASE_SECONDS`` of this process's own watching.
+
+No clock of another machine is read: what is compared is whether the lease changed, and the time in which it did not is
+counted by this process's monotonic clock, at most ``RENEW_SECONDS`` from one look to the next. So neither a clock that
+jumps, nor a machine that slept, nor a database that was away makes a living trial look dead. A process that lives on
+this machine is never given up, and neither is a trial without a lease: another program's.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import os
+import platform
+import socket
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeper.attributes import DEATHS, DIED, JOB, LEASE_EXPIRES, RETRY, WORKER
+from sweeper.retries import enqueue_retries, point_of
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS = 120.0
+RENEW_SECONDS = 20.0
+UNSIGNED_SECONDS = 30.0  # for which a trial may run before its holder has signed it
+MAX_DEATHS = 5  # a point that took so many processes with it is not tried again
+
+
+@dataclass(frozen=True)
+class Death:
+    """A trial that was given up: its number, why, and the number of the waiting trial that tries its point again."""
+
+    number: int
+    reason: str
+    retry: int | None
+
+
+# ---- who holds a trial
+
+
+def this_process() -> str:
+    """This process as ``host:pid:start``, unique among all processes of all machines.
+
+    ``host`` is the name of the machine and eight hex digits of its boot and process namespace; ``start`` is what the
+    system says of when the process began.
+    """
+    return f"{_host()}:{os.getpid()}:{_start_of(os.getpid())}"
+
+
+def is_gone(process: str) -> bool | None:
+    """Whether a process, as ``this_process`` said it, is over; None if that can't be told from this machine."""
+    host, _, rest = process.partition(":")
+    pid, _, start = rest.partition(":")
+    if host != _host() or not pid.isdigit():
+        return None
+    return _start_of(int(pid)) != start
+
+
+@functools.cache
+def _host() -> str:
+    """The machine since its last boot, and the namespace that gives its process ids a meaning."""
+    boot, space = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    try:
+        identity = f"{boot.read_text().strip()} {os.readlink(space)}"
+    except OSError:
+        identity = f"{platform.platform()} {uuid.getnode()}"
+    return f"{socket.gethostname()}/{hashlib.sha256(identity.encode()).hexdigest()[:8]}".replace(":", "-")
+
+
+def _start_of(pid: int) -> str | None:
+    """When a process began, as the system writes it, without colons; None if there is none, or only its remains."""
+    try:
+        # The name, which may hold anything, ends at the last parenthesis; state and start are fields 3 and 22.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]
+    except (FileNotFoundError, ProcessLookupError):
+        if Path("/proc/self/stat").exists():
+            return None
+    said = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    state, _, start = said.stdout.strip().partition(" ")
+    return None if not state or state.startswith("Z") else start.strip().replace(":", "-")
+
+
+# ---- holding
+
+
+def lease(seconds: float = LEASE_SECONDS) -> float:
+    """The value of ``LEASE_EXPIRES`` as of now."""
+    return time.time() + seconds
+
+
+class Leases:
+    """Renews the leases of the trials that this process holds, from a background thread while the context lasts."""
+
+    def __init__(self, storage: BaseStorage, every: float = RENEW_SECONDS) -> None:
+        self._storage = storage
+        self._every = every
+        self.held: set[int] = set()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="leases", daemon=True)
+
+    def __enter__(self) -> Leases:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def hold(self, trial_id: int) -> None:
+        """From now on the trial's lease is renewed."""
+        self.held.add(trial_id)
+
+    def release(self, trial_id: int) -> None:
+        """The trial is over, or is another process's."""
+        self.held.discard(trial_id)
+
+    def _renew(self) -> None:
+        while not self._over.wait(self._every):
+            for trial_id in sorted(self.held):
+                try:
+                    self._storage.set_trial_user_attr(trial_id, LEASE_EXPIRES, lease())
+                except UpdateFinishedTrialError:
+                    self.held.discard(trial_id)
+                except Exception as error:  # a database that is away comes back: the next renewal is soon
+                    log.debug("a lease could not be renewed: %s", error)
+        self._storage.remove_session()  # this thread's own connection
+
+
+# ---- giving up
+
+
+class Watch:
+    """How long each lease has stood still, by this process's own clock."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[Any, float, float]] = {}  # trial id -> lease, when looked at, seconds unchanged
+
+    def unchanged(self, trial: FrozenTrial) -> float:
+        """Seconds for which the trial's lease has been seen not to change; a look counts ``RENEW_SECONDS`` at most."""
+        now, value = time.monotonic(), trial.user_attrs.get(LEASE_EXPIRES)
+        before, looked, still = self._seen.get(trial._trial_id, (value, now, 0.0))
+        still = still + min(now - looked, RENEW_SECONDS) if value == before else 0.0
+        self._seen[trial._trial_id] = (value, now, still)
+        return still
+
+
+def holders(trial: FrozenTrial) -> list[str]:
+    """The processes recorded as holding a trial."""
+    return [str(trial.user_attrs[name]) for name in (WORKER, JOB) if trial.user_attrs.get(name)]
+
+
+def why_dead(trial: FrozenTrial, watch: Watch | None, held: Collection[int] | None = None) -> str | None:
+    """Why nobody runs this RUNNING trial any more; None while somebody does or may."""
+    if LEASE_EXPIRES not in trial.user_attrs:
+        return None
+    held_by = holders(trial)
+    if held is not None and trial._trial_id not in held and held_by == [this_process()]:
+        return "its process was interrupted before it began"
+    gone = [is_gone(process) for process in held_by]
+    if held_by and all(gone):
+        return f"its process {held_by[-1]} is gone"
+    if False in gone or watch is None:
+        return None
+    if (still := watch.unchanged(trial)) >= (LEASE_SECONDS if held_by else UNSIGNED_SECONDS):
+        return f"its lease was not renewed for {still:.0f} s, last by {held_by[-1] if held_by else 'nobody'}"
+    return None
+
+
+def reap(study: optuna.Study, watch: Watch | None = None, held: Collection[int] | None = None) -> list[Death]:
+    """Fails the RUNNING trials whose process is gone and puts the point of each in line again, once per death.
+
+    A trial that another machine holds is given up only with a ``watch`` that is kept from call to call and has seen
+    its lease stand still for ``LEASE_SECONDS``; without one only processes of this machine are judged. Any number of
+    processes may reap at once, and one that dies half-way is made good by the next. ``held`` are the ids of the trials
+    that this process holds, if it knows: any other that names it is nobody's.
+    """
+    given_up = {}
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if (reason := why_dead(trial, watch, held)) is not None and give_up(study, trial, reason):
+            given_up[trial.number] = reason
+    retries = enqueue_retries(study, at_once=given_up)
+    return [Death(number, reason, retries.get(number)) for number, reason in given_up.items()]
+
+
+def give_up(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
+    """Tells a trial FAIL with the reason; False if it is over by now. ``enqueue_retries`` tries its point again."""
+    storage, deaths = study._storage, trial.user_attrs.get(DEATHS, 0) + 1
+    try:
+        storage.set_trial_user_attr(trial._trial_id, DIED, reason)
+        if point_of(trial) and deaths < MAX_DEATHS:
+            storage.set_trial_user_attr(trial._trial_id, RETRY, {DEATHS: deaths})
+        return storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    except UpdateFinishedTrialError:
+        return False

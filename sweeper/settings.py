@@ -1,0 +1,90 @@
+"""Checks the sweeper's own settings before any work: each mistake is one line that names the key."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+from optuna.pruners import NopPruner
+
+from conf import schema
+from sweeper.columns import METRICS
+from sweeper.config import validate
+from sweeper.errors import UserError
+
+if TYPE_CHECKING:
+    from sweeper._search import Search
+
+DIRECTIONS = ("maximize", "minimize")
+
+
+def check_settings(search: Search) -> None:
+    """Raises UserError at the first setting of a sweep that makes no sense."""
+    for name in ("n_trials", "n_jobs", "workers"):
+        _check(f"hydra.sweeper.{name}", getattr(search, name), 1, "a whole number from 1", whole=True)
+    _check("hydra.sweeper.max_failure_rate", search.max_failure_rate, 0, "a number in [0, 1]", greatest=1)
+    stopping = search.stopping
+    _check("sweep.max_failures", stopping.max_failures, 1, "a whole number from 1, or null", whole=True)
+    _check("sweep.timeout", stopping.timeout, 0, "seconds from 0, or null")
+    _check("sweep.target", stopping.target, -math.inf, "a number, or null")
+    _check("sweep.plateau.trials", stopping.plateau_trials, 1, "a whole number from 1, or null", whole=True)
+    _check("sweep.plateau.epsilon", stopping.plateau_epsilon, 0, "a number from 0")
+    _check_objectives(search)
+    if search.storage is None and search.workers > 1:
+        raise UserError("hydra.sweeper.storage: found null, but several workers share a database; expected its URL")
+    if search.study_name is None and search.workers > 1:
+        raise UserError("hydra.sweeper.study_name: found null, but several workers share a study; expected its name")
+    for name, greatest in search.constraints.items():
+        _check(f"hydra.sweeper.constraints.{name}", greatest, -math.inf, "the greatest allowed value, a number")
+        _check_metric(search.config, f"hydra.sweeper.constraints.{name}", name)
+    if _is_ours(search.config):
+        assert search.config is not None
+        task = OmegaConf.masked_copy(search.config, [str(key) for key in search.config if key != "hydra"])
+        validate(task)
+
+
+def _check_objectives(search: Search) -> None:
+    directions = search._get_directions()
+    for direction in directions:
+        if direction not in DIRECTIONS:
+            raise UserError(f"hydra.sweeper.direction: found {direction}, expected {' or '.join(DIRECTIONS)}")
+    several = len(directions) > 1
+    if search.objectives is not None:
+        if len(search.objectives) != len(directions):
+            found = f"{_shown(search.objectives)} for hydra.sweeper.direction={_shown(directions)}"
+            raise UserError(f"sweep.objectives: found {found}, expected as many metrics as directions")
+        for name in search.objectives:
+            _check_metric(search.config, "sweep.objectives", name)
+    if several and not isinstance(search.pruner, NopPruner):
+        raise UserError(
+            "hydra/sweeper/pruner: Optuna prunes by one objective, and there are "
+            f"{len(directions)}; expected hydra/sweeper/pruner=none"
+        )
+    if several and (search.stopping.target is not None or search.stopping.plateau_trials is not None):
+        raise UserError("sweep.target and sweep.plateau.trials: expected null where there are several objectives")
+
+
+def _check_metric(config: DictConfig | None, key: str, name: str) -> None:
+    if _is_ours(config) and name not in METRICS:
+        raise UserError(f"{key}: there is no metric {name}; expected one of {', '.join(METRICS)}")
+
+
+def _is_ours(config: DictConfig | None) -> bool:
+    """Whether the program that sweeps is this project's own, whose metrics and bounds are known."""
+    return config is not None and OmegaConf.get_type(config) is schema.Config
+
+
+def _check(
+    key: str, value: Any, least: float, expected: str, *, greatest: float = math.inf, whole: bool = False
+) -> None:
+    if value is None and expected.endswith("null"):
+        return
+    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not number or not least <= value <= greatest:
+        raise UserError(f"{key}: found {value}, expected {expected}")
+
+
+def _shown(values: Sequence[str]) -> str:
+    return f"[{','.join(values)}]"

@@ -1,0 +1,235 @@
+"""The commands of the study query for a sweep that runs: ``watch``, ``reap`` and ``dashboard``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from sweeper import lease, queries
+from sweeper.attributes import RETRY_OF
+from sweeper.queries import QueryError, Row
+from sweeper.rows import HEADINGS
+from sweeper.storage import masked, masked_text, open_storage
+from sweeper.study_options import DEFAULT_STORAGE, RecordFormat, StorageUrl, StudyName, TextOrJson, choose
+from sweeper.study_output import json_text, note, print_table, rich_table, say
+
+# ---- watch
+
+
+def watch(
+    every: Annotated[float, typer.Option("--every", min=0.1, metavar="SECONDS", help="Between two looks.")] = 2.0,
+    last: Annotated[int, typer.Option("--last", min=0, metavar="N", help="How many finished trials.")] = 10,
+    storage: StorageUrl = DEFAULT_STORAGE,
+    study: StudyName = None,
+) -> None:
+    """The running and the latest trials, renewed until Ctrl-C.
+
+    Off a terminal it is printed once.
+    """
+    chosen = choose(storage, study)
+    if not sys.stdout.isatty():
+        say(headline(chosen))
+        rows = live_rows(chosen, last)
+        print_table(rows, _headings(rows))
+        return
+    try:
+        with Live(_view(chosen, last), auto_refresh=False) as live:
+            while True:
+                time.sleep(every)
+                live.update(_view(chosen, last), refresh=True)
+    except KeyboardInterrupt:
+        return
+
+
+def headline(study: Study) -> str:
+    """The study in one line: trials by state, the best one."""
+    found = ", ".join(f"{number} {state.lower()}" for state, number in queries.counts(study).items() if number)
+    line = f"{study.study_name}: {found or 'no trial yet'}"
+    ranked = queries.ranked(study)
+    if len(study.directions) > 1:
+        return f"{line}; {len(ranked)} on the Pareto front"
+    return f"{line}; best: trial {ranked[0].number} with {ranked[0].values[0]:.5g}" if ranked else line
+
+
+def live_rows(study: Study, last: int) -> list[Row]:
+    """A row for each running trial and for the ``last`` finished ones, the newest first.
+
+    ``number``, ``state``, ``value`` (of a running trial its best epoch so far), ``epoch`` (the last that was reported),
+    ``seconds`` (so far), ``params.*``, ``holder`` (the process that runs it).
+    """
+    trials = queries.trials_of(study)
+    running = [trial for trial in trials if trial.state is TrialState.RUNNING]
+    finished = [trial for trial in trials if trial.state.is_finished()]
+    finished.sort(key=lambda trial: (trial.datetime_complete or datetime.min, trial.number))
+    shown = running[::-1] + (finished[-last:][::-1] if last else [])
+    names = sorted({name for trial in shown for name in trial.params})
+    maximize = study.directions[0] == StudyDirection.MAXIMIZE
+    return [
+        {
+            "number": trial.number,
+            "state": trial.state.name,
+            "value": _value_so_far(trial, maximize),
+            "epoch": max(trial.intermediate_values, default=None),
+            "seconds": _seconds_so_far(trial),
+            **{f"params.{name}": trial.params.get(name) for name in names},
+            "holder": _holder(trial) if trial.state is TrialState.RUNNING else None,
+        }
+        for trial in shown
+    ]
+
+
+def _value_so_far(trial: FrozenTrial, maximize: bool) -> Any:
+    if trial.values or not trial.intermediate_values:
+        return queries.objective(trial)
+    return (max if maximize else min)(trial.intermediate_values.values())
+
+
+def _seconds_so_far(trial: FrozenTrial) -> int | None:
+    if trial.datetime_start is None:
+        return None
+    return round(((trial.datetime_complete or datetime.now()) - trial.datetime_start).total_seconds())
+
+
+def _holder(trial: FrozenTrial) -> str | None:
+    """The process that trains the trial, or else the one that asked for it."""
+    return next(reversed(lease.holders(trial)), None)
+
+
+def _headings(rows: Sequence[Row]) -> dict[str, str]:
+    keys = list(rows[0]) if rows else []
+    keys = [key for key in keys if key != "holder" or any(row["holder"] for row in rows)]
+    return {key: HEADINGS.get(key, heading) for key, heading in queries.short_names(keys).items()}
+
+
+def _view(study: Study, last: int) -> Group:
+    rows = live_rows(study, last)
+    time_of_day = datetime.now().strftime("%H:%M:%S")
+    lines = [Text(masked_text(f"{time_of_day}  {headline(study)}"))]
+    return Group(*lines, rich_table(rows, _headings(rows), terminal=True), Text("Ctrl-C ends this view", style="dim"))
+
+
+# ---- reap
+
+
+def reap(
+    yes: Annotated[bool, typer.Option("--yes", help="Give them up; without it nothing is changed.")] = False,
+    trial: Annotated[
+        list[int] | None,
+        typer.Option("--trial", metavar="N", help="Give up trial N whatever its lease says; may be repeated."),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help=f"Watch the leases of other machines for {lease.LEASE_SECONDS:.0f} s.")
+    ] = False,
+    storage: StorageUrl = DEFAULT_STORAGE,
+    study: StudyName = None,
+    form: TextOrJson = RecordFormat.table,
+) -> None:
+    """Running trials whose process is gone. Changes something only with --yes.
+
+    --yes fails them and puts their points in line again. A process of this machine is looked for; that of another
+    machine is over once its lease stands still, which --wait sees. A trial without a lease is another program's: only
+    --trial N gives it up.
+    """
+    chosen = choose(storage, study, read_only=not yes)
+    running = queries.trials_of(chosen, TrialState.RUNNING)
+    by_hand = _running(chosen, trial or [])
+    patience = _watched(chosen) if wait else None
+    rows = [_verdict(one, patience, one in by_hand) for one in running]
+    if yes:
+        for one in by_hand:
+            lease.give_up(chosen, one, "given up by hand")
+        retries = {death.number: death.retry for death in lease.reap(chosen, patience)}
+        retries |= {one.number: _retry(chosen, one.number) for one in by_hand}
+        for row in rows:
+            row["given_up"], row["retry"] = row["number"] in retries, retries.get(row["number"])
+    if form is RecordFormat.json:
+        say(json_text(rows))
+    else:
+        print_table(rows, {key: "trial" if key == "number" else key.replace("_", " ") for key in [*rows[:1], {}][0]})
+    dead = sum(row["dead"] for row in rows)
+    if not running:
+        note("no trial is running")
+    elif not yes:
+        note(f"{dead} of {len(running)} would be given up" + ("; nothing was changed, --yes does it" if dead else ""))
+
+
+def _running(study: Study, numbers: Sequence[int]) -> list[FrozenTrial]:
+    found = [queries.find_trial(study, number) for number in numbers]
+    for one in found:
+        if one.state is not TrialState.RUNNING:
+            raise QueryError(f"trial {one.number} is {one.state.name}, not RUNNING: there is nothing to give up")
+    return found
+
+
+def _watched(study: Study) -> lease.Watch:
+    """A watch that has looked at every lease for as long as one may stand still."""
+    patience = lease.Watch()
+    looks = int(lease.LEASE_SECONDS / lease.RENEW_SECONDS) + 1
+    note(f"watching the leases for {lease.LEASE_SECONDS:.0f} s")
+    for look in range(looks):
+        if look:
+            time.sleep(lease.RENEW_SECONDS)
+        for one in queries.trials_of(study, TrialState.RUNNING):
+            patience.unchanged(one)
+    return patience
+
+
+def _verdict(trial: FrozenTrial, patience: lease.Watch | None, by_hand: bool) -> Row:
+    """number, dead, why, seconds since its start, holder."""
+    reason = "given up by hand" if by_hand else lease.why_dead(trial, patience)
+    if reason is not None:
+        why = reason
+    elif lease.LEASE_EXPIRES not in trial.user_attrs:
+        why = "it has no lease, so another program may run it; --trial gives it up"
+    elif any(lease.is_gone(process) is False for process in lease.holders(trial)):
+        why = "its process lives"
+    else:
+        why = "another machine holds it" + ("" if patience else "; --wait watches its lease")
+    return {
+        "number": trial.number,
+        "dead": reason is not None,
+        "why": why,
+        "seconds": _seconds_so_far(trial),
+        "holder": _holder(trial),
+    }
+
+
+def _retry(study: Study, number: int) -> int | None:
+    """The number of the trial that tries the point of trial ``number`` again."""
+    again = [one.number for one in queries.trials_of(study) if one.user_attrs.get(RETRY_OF) == number]
+    return min(again, default=None)
+
+
+# ---- dashboard
+
+
+def dashboard(
+    host: Annotated[str, typer.Option("--host", help="Where it listens.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Where it listens.")] = 8080,
+    storage: StorageUrl = DEFAULT_STORAGE,
+) -> None:
+    """Starts optuna-dashboard on the storage, until Ctrl-C. Its pages can rename and delete studies."""
+    try:
+        from optuna_dashboard import run_server
+    except ImportError:
+        raise QueryError(
+            "the dashboard needs optuna-dashboard, which isn't installed: pip install 'mdaf-sweep[dashboard]'"
+        ) from None
+    opened = open_storage(storage, create=False)
+    note(f"{masked(storage)} is shown at http://{host}:{port}/dashboard, until Ctrl-C")
+    try:
+        run_server(opened, host=host, port=port)
+    except OSError as error:
+        raise QueryError(f"can't listen on {host}:{port}: {error.strerror}; --port takes another") from None
+    except KeyboardInterrupt:
+        return

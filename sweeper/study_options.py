@@ -1,0 +1,44 @@
+"""What the commands of the study query have in common: their options, and the study that is asked."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+from optuna.study import Study
+
+from sweeper import queries
+from sweeper.storage import open_storage
+from sweeper.study_output import note
+
+DEFAULT_STORAGE = "sqlite:///runs/studies.db"
+
+
+class RecordFormat(str, Enum):  # noqa: UP042 - typer prints a str enum's value
+    """How a record or a few rows are printed."""
+
+    table = "table"
+    json = "json"
+
+
+StorageUrl = Annotated[
+    str,
+    typer.Option("--storage", envvar="MDAF_STORAGE", metavar="URL", help="The database: sqlite:///, journal:///, ..."),
+]
+StudyName = Annotated[
+    str | None, typer.Option("--study", metavar="NAME", help="The study; default: the most recently active one.")
+]
+TextOrJson = Annotated[RecordFormat, typer.Option("--format", help="table for people, json for scripts.")]
+
+
+def choose(url: str, name: str | None, *, read_only: bool = True) -> Study:
+    """The named study; without a name the only one, or the most recently active, which is then said."""
+    storage = open_storage(url, create=False, read_only=read_only)
+    if name is not None:
+        return queries.load_study(storage, name)
+    studies = queries.load_studies(storage)
+    chosen = queries.most_recent_study(studies)
+    if len(studies) > 1:
+        note(f"study {chosen.study_name}: the most recently active of {len(studies)}; --study NAME takes another")
+    return chosen

@@ -1,0 +1,49 @@
+"""A program of somebody else that is swept: its job sleeps, reports, and fails where it is told to."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import hydra
+import optuna
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from sweeper.trial import TrialLink, attach
+
+
+@hydra.main(config_path=".", config_name="config", execution_whitelist=("sweeper.*", "optuna.*", "tests.*"))
+def job(cfg: DictConfig) -> float | tuple[float, float]:
+    with attach(cfg) or nullcontext() as trial:
+        return work(cfg, trial)
+
+
+def work(cfg: DictConfig, trial: TrialLink | None) -> float | tuple[float, float]:
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with (folder / "begun").open("x"):  # fails where another job was in this folder before
+        pass
+    fail_if_told(cfg)
+    value = 1 - (cfg.x - 0.3) ** 2 - (cfg.y - 0.6) ** 2
+    for epoch in range(1, cfg.epochs + 1):
+        time.sleep(cfg.seconds / cfg.epochs)
+        if trial is not None and trial.report(epoch, value * epoch / cfg.epochs, last=epoch == cfg.epochs):
+            raise optuna.TrialPruned
+    if len(HydraConfig.get().sweeper.get("direction", "one")) == 2:
+        return value, cfg.x
+    return value
+
+
+def fail_if_told(cfg: DictConfig) -> None:
+    if cfg.broken == "always" or (cfg.broken == "above" and cfg.x > 0.5):
+        raise RuntimeError("the disk is gone: postgresql://me:hunter2@host/db")
+    if cfg.broken == "memory" and cfg.device.micro_batch > 32:
+        raise MemoryError("out of memory")
+    if cfg.broken == "nan":
+        raise ValueError(f"the loss is {math.nan}")
+
+
+if __name__ == "__main__":
+    job()

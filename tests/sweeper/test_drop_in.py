@@ -1,0 +1,238 @@
+"""What users of hydra-optuna-sweeper rely on, asked of that sweeper and of this one: the same answers from both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from hydra.errors import HydraException
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+
+from tests.sweeper.sphere import PARAMS, dependent, sphere, sweep, two_objectives
+
+
+@pytest.fixture(params=["optuna", "study"])
+def sweeper(request: pytest.FixtureRequest) -> str:
+    """The name of upstream's sweeper, then of this one."""
+    return str(request.param)
+
+
+# ---- the space
+
+
+DESCRIBED: dict[str, BaseDistribution] = {
+    "choice(1,2)": CategoricalDistribution([1, 2]),
+    "choice(true,false)": CategoricalDistribution([True, False]),
+    "choice(hello,world)": CategoricalDistribution(["hello", "world"]),
+    "range(1,3)": IntDistribution(1, 2),
+    "range(0.5,5.5,step=1)": FloatDistribution(0.5, 4.5, step=1),
+    "interval(1,5)": FloatDistribution(1, 5),
+    "int(interval(1,5))": IntDistribution(1, 5),
+    "tag(log,interval(1,5))": FloatDistribution(1, 5, log=True),
+    "tag(log,int(interval(1,5)))": IntDistribution(1, 5, log=True),
+}
+
+
+def test_an_override_becomes_the_distribution_that_it_describes(tmp_path: Path, sweeper: str) -> None:
+    names = dict(zip("abcdefghijkl", DESCRIBED, strict=False))
+    typed = [f"+{name}={text}" for name, text in names.items()]
+    swept = sweep(tmp_path, *typed, "hydra.sweeper.n_trials=1", sweeper=sweeper)
+    found = {name.lstrip("+"): kind for name, kind in swept.study.trials[0].distributions.items()}
+    assert found == {name: DESCRIBED[text] for name, text in names.items()}
+
+
+def test_a_shuffled_range_is_a_choice_of_its_members(tmp_path: Path, sweeper: str) -> None:
+    swept = sweep(tmp_path, "x=shuffle(range(1,4))", "hydra.sweeper.n_trials=1", sweeper=sweeper)
+    distribution = swept.study.trials[0].distributions["x"]
+    assert isinstance(distribution, CategoricalDistribution)
+    assert set(distribution.choices) == {1, 2, 3}
+
+
+def test_params_of_the_config_are_searched(tmp_path: Path, sweeper: str) -> None:
+    swept = sweep(tmp_path, "hydra.sweeper.n_trials=3", config=PARAMS, sweeper=sweeper)
+    assert len(swept.jobs) == 3
+    for number, trial in enumerate(swept.study.trials):
+        assert set(trial.params) == {"x", "y"}
+        assert trial.params["x"] % 0.5 == 0
+        assert (swept.jobs[number].x, swept.jobs[number].y) == (trial.params["x"], trial.params["y"])
+        assert trial.value == sphere(swept.jobs[number])
+
+
+def test_overrides_of_the_command_line_win_over_params_of_the_config(tmp_path: Path, sweeper: str) -> None:
+    swept = sweep(tmp_path, "x=choice(0,1,2)", "y=0", "~z", "hydra.sweeper.n_trials=3", config=PARAMS, sweeper=sweeper)
+    for job in swept.jobs.values():
+        assert job.x in (0, 1, 2)
+        assert job.y == 0
+        assert "z" not in job
+    assert {name for trial in swept.study.trials for name in trial.params} == {"x"}
+
+
+def test_a_key_that_the_config_lacks_can_be_searched(tmp_path: Path, sweeper: str) -> None:
+    swept = sweep(tmp_path, "+w=interval(0.0,1.0)", "hydra.sweeper.n_trials=2", sweeper=sweeper)
+    assert all(0 <= job.w <= 1 for job in swept.jobs.values())
+
+
+def test_a_callable_may_extend_the_space_trial_by_trial(tmp_path: Path, sweeper: str) -> None:
+    swept = sweep(
+        tmp_path,
+        "x=interval(-1.0,1.0)",
+        f"hydra.sweeper.custom_search_space={dependent.__module__}.{dependent.__name__}",
+        "hydra.sweeper.n_trials=5",
+        "hydra/sweeper/sampler=random",
+        "hydra.sweeper.sampler.seed=123",
+        sweeper=sweeper,
+    )
+    for number, trial in enumerate(swept.study.trials):
+        job = swept.jobs[number]
+        assert abs(job.x - job.y) <= 0.25
+        assert ("w" in job) == ("+w" in trial.params) == (trial.params["x"] > 0)
+    assert {len(trial.params) for trial in swept.study.trials} == {2, 3}
+
+
+# ---- what a sweep leaves
+
+
+def test_the_results_file_holds_the_best_point_and_its_value(tmp_path: Path, sweeper: str) -> None:
+    swept = sweep(tmp_path, "x=choice(1,2,3)", "hydra.sweeper.n_trials=3", config=PARAMS, sweeper=sweeper)
+    best = swept.study.best_trial
+    assert swept.results.name == "optuna"
+    assert dict(swept.results.best_params) == best.params
+    assert swept.results.best_value == best.value == min(trial.values[0] for trial in swept.study.trials)
+
+
+def test_of_several_objectives_the_results_file_holds_points_that_do_not_dominate_each_other(
+    tmp_path: Path, sweeper: str
+) -> None:
+    swept = sweep(
+        tmp_path,
+        "x=range(0,5)",
+        "y=range(0,3)",
+        "hydra.sweeper.direction=[minimize,minimize]",
+        "hydra/sweeper/sampler=random",
+        "hydra.sweeper.sampler.seed=123",
+        "hydra.sweeper.n_trials=6",
+        task=two_objectives,
+        sweeper=sweeper,
+    )
+    solutions = list(swept.results.solutions)
+    assert len(solutions) > 1
+    for one in solutions:
+        assert set(one.params) == {"x", "y"}
+        for other in solutions:
+            no_worse = all(a <= b for a, b in zip(one["values"], other["values"], strict=True))
+            assert not (no_worse and list(one["values"]) != list(other["values"]))
+
+
+def test_without_a_storage_the_study_lives_in_memory_and_the_results_file_is_left(tmp_path: Path, sweeper: str) -> None:
+    swept = sweep(tmp_path, "x=interval(-1.0,1.0)", "hydra.sweeper.n_trials=3", sweeper=sweeper, stored=False)
+    assert len(swept.jobs) == 3
+    assert -1 <= swept.results.best_params.x <= 1
+    assert not (tmp_path / "s.db").exists()
+
+
+def test_a_sweep_returns_nothing_and_searches_nothing_if_it_is_not_asked_to(tmp_path: Path, sweeper: str) -> None:
+    swept = sweep(tmp_path, "hydra.sweeper.n_trials=5", "hydra.sweeper.n_jobs=3", sweeper=sweeper, stored=False)
+    assert swept.returned is None
+    assert sorted(swept.jobs) == list(range(5))
+
+
+def test_jobs_run_in_the_sweeps_folder_under_their_numbers(tmp_path: Path, sweeper: str) -> None:
+    swept = sweep(tmp_path, "x=interval(-1.0,1.0)", "hydra.sweeper.n_trials=2", sweeper=sweeper)
+    assert {folder.name for folder in swept.folder.iterdir() if folder.is_dir()} == {"0", "1"}
+    assert all(len(overrides) == 1 and overrides[0].startswith("x=") for overrides in swept.overrides.values())
+
+
+# ---- samplers
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "nsgaii", "nsgaiii", "gp", "qmc", "grid"])
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_every_sampler_of_upstream_is_chosen_by_its_name(tmp_path: Path, sweeper: str, sampler: str) -> None:
+    settings = [f"hydra/sweeper/sampler={sampler}", "hydra.sweeper.sampler.seed=7", "hydra.sweeper.n_trials=2"]
+    swept = sweep(tmp_path, *settings, "x=range(-2,3)", "y=range(-2,3)", sweeper=sweeper)
+    assert [trial.state for trial in swept.study.trials] == [TrialState.COMPLETE] * 2
+    assert all(-2 <= trial.params["x"] <= 2 for trial in swept.study.trials)
+
+
+def test_a_grid_has_as_many_trials_as_points_and_repeats_none(tmp_path: Path, sweeper: str) -> None:
+    swept = sweep(tmp_path, "hydra/sweeper/sampler=grid", "x=choice(-1,1)", "y=range(-1,2)", sweeper=sweeper)
+    points = [(job.x, job.y) for job in swept.jobs.values()]
+    assert len(points) == len(set(points)) == 6
+    assert swept.results.best_value == 1
+
+
+def test_a_grid_ends_at_n_trials(tmp_path: Path, sweeper: str) -> None:
+    space = ("hydra/sweeper/sampler=grid", "x=choice(-1,1)", "y=range(-1,2)")
+    assert len(sweep(tmp_path, *space, "hydra.sweeper.n_trials=2", sweeper=sweeper).jobs) == 2
+
+
+def test_a_grid_of_an_interval_is_refused(tmp_path: Path, sweeper: str) -> None:
+    with pytest.raises(ValueError, match=r"discrete|counted"):
+        sweep(tmp_path, "hydra/sweeper/sampler=grid", "x=interval(0.0,1.0)", sweeper=sweeper)
+
+
+def test_the_sampler_that_optuna_dropped_is_said_to_be_dropped(tmp_path: Path, sweeper: str) -> None:
+    with pytest.raises((HydraException, ValueError), match="'motpe' sampler was removed"):
+        sweep(tmp_path, "hydra/sweeper/sampler=motpe", "x=interval(0.0,1.0)", sweeper=sweeper)
+
+
+def test_the_same_seed_gives_the_same_points(tmp_path: Path, sweeper: str) -> None:
+    settings = ("x=interval(-1.0,1.0)", "hydra.sweeper.sampler.seed=3", "hydra.sweeper.n_trials=2")
+    runs = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        runs.append([t.params for t in sweep(tmp_path / name, *settings, sweeper=sweeper).study.trials])
+    assert runs[0] == runs[1]
+    assert len({params["x"] for params in runs[0]}) == 2
+
+
+# ---- failures
+
+
+def failing_at(*numbers: int) -> Any:
+    """A task that fails in the jobs of these numbers, counted from the first."""
+    calls = iter(range(1000))
+
+    def task(cfg: Any) -> float:
+        if next(calls) in numbers:
+            raise RuntimeError("cfg.error is true")
+        return sphere(cfg)
+
+    return task
+
+
+def test_a_failure_ends_the_sweep_where_none_is_tolerated(tmp_path: Path, sweeper: str) -> None:
+    with pytest.raises(RuntimeError, match=r"cfg\.error is true"):
+        sweep(tmp_path, "x=interval(-1.0,1.0)", "hydra.sweeper.n_trials=4", task=failing_at(1), sweeper=sweeper)
+    storage = f"sqlite:///{tmp_path}/s.db"
+    states = [trial.state.name for trial in optuna.load_study(study_name="s", storage=storage).trials]
+    assert states[:2] == ["COMPLETE", "FAIL"]
+
+
+def test_a_tolerated_share_of_failures_does_not_end_the_sweep(tmp_path: Path, sweeper: str) -> None:
+    swept = sweep(
+        tmp_path,
+        "x=interval(-1.0,1.0)",
+        "hydra.sweeper.n_trials=4",
+        "hydra.sweeper.n_jobs=2",
+        "hydra.sweeper.max_failure_rate=0.5",
+        task=failing_at(0),
+        sweeper=sweeper,
+        stored=False,
+    )
+    assert len(swept.jobs) >= 4
+    assert "best_value" in swept.results
+
+
+@pytest.mark.parametrize("returned", [None, "high", [1.0, 2.0]])
+def test_a_job_that_returns_no_number_fails(tmp_path: Path, sweeper: str, returned: Any) -> None:
+    def task(cfg: Any) -> Any:
+        return returned
+
+    with pytest.raises((ValueError, TypeError)):
+        sweep(tmp_path, "x=interval(-1.0,1.0)", "hydra.sweeper.n_trials=1", task=task, sweeper=sweeper)
+    trials = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path}/s.db").trials
+    assert [trial.state for trial in trials] == [TrialState.FAIL]

@@ -1,0 +1,121 @@
+"""A sweep that is killed at any moment goes on with the same command, and nothing is lost, doubled or left running."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeper.attributes import DIED, RETRY_OF
+from sweeper.storage import open_storage
+from tests.sweeper.runs import ROOT
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """The sweep of another program, whose output goes to a file in ``folder``."""
+    output = (folder / "output.txt").open("ab")
+    command = [sys.executable, "-m", "tests.sweeper.program", "-m", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
+
+
+def trials_in(folder: Path) -> list[FrozenTrial]:
+    storage = open_storage(f"sqlite:///{folder}/studies.db", create=False)
+    return optuna.load_study(study_name="test", storage=storage).get_trials()
+
+
+def children_of(process: int) -> list[int]:
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(fields[1]) == process:
+                found.append(int(folder.name))
+    return found
+
+
+def check(folder: Path, n_trials: int) -> None:
+    """What must hold when the last sweep is over."""
+    trials = trials_in(folder)
+    states = Counter(trial.state for trial in trials)
+    assert states[TrialState.COMPLETE] + states[TrialState.PRUNED] == n_trials
+    assert states[TrialState.RUNNING] == states[TrialState.WAITING] == 0
+    assert [trial.number for trial in trials] == list(range(len(trials)))
+    for trial in trials:
+        if trial.state is TrialState.FAIL:
+            assert DIED in trial.user_attrs, trial.user_attrs.get("error")
+    finished = [tuple(sorted(trial.params.items())) for trial in trials if trial.state in FINISHED]
+    assert len(set(finished)) == n_trials
+    retried = Counter(trial.user_attrs[RETRY_OF] for trial in trials if RETRY_OF in trial.user_attrs)
+    with_point = [trial for trial in trials if DIED in trial.user_attrs and trial.params]
+    assert all(retried[trial.number] == 1 for trial in with_point)
+    for trial in trials:
+        if trial.state in FINISHED:
+            assert (folder / f"runs/studies/test/{trial.number}/begun").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_sweep_killed_at_ten_random_moments_ends_with_exactly_its_trials(tmp_path: Path, workers: int) -> None:
+    moments = random.Random(workers)
+    arguments = (
+        "hydra.sweeper.n_trials=24",
+        f"hydra.sweeper.workers={workers}",
+        "seconds=0.3",
+        "hydra.sweeper.pruner={_target_: optuna.pruners.MedianPruner, n_warmup_steps: 2}",
+        "hydra.sweeper.enqueue={first: {x: 0.1, y: 0.1}, second: {x: 0.2, y: 0.2}}",
+    )
+    for _ in range(10):
+        sweep = start(tmp_path, *arguments)
+        time.sleep(moments.uniform(1.0, 6.0))
+        victims = [sweep.pid, *children_of(sweep.pid)]
+        for victim in victims if moments.random() < 0.5 else victims[:1]:  # the power fails, or one process is killed
+            os.kill(victim, signal.SIGKILL)
+        sweep.wait()
+        while any(Path(f"/proc/{victim}").exists() for victim in victims[1:]):
+            time.sleep(0.05)  # workers that outlived the one who started them end by themselves
+    assert start(tmp_path, *arguments).wait(200) == 0
+    check(tmp_path, 24)
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_are_replaced_and_their_trials_tried_again(tmp_path: Path) -> None:
+    sweep = start(tmp_path, "hydra.sweeper.n_trials=16", "hydra.sweeper.workers=2", "seconds=1.5")
+    while not (tmp_path / "runs/studies/test/2/begun").exists():
+        time.sleep(0.1)
+        assert sweep.poll() is None
+    os.kill(children_of(sweep.pid)[0], signal.SIGKILL)
+    assert sweep.wait(200) == 0
+    check(tmp_path, 16)
+    assert sum(DIED in trial.user_attrs for trial in trials_in(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_ends_all_processes_at_once_and_leaves_nothing_running(tmp_path: Path, workers: int) -> None:
+    sweep = start(tmp_path, "hydra.sweeper.n_trials=50", f"hydra.sweeper.workers={workers}", "seconds=0.3")
+    while not (tmp_path / f"runs/studies/test/{workers}/begun").exists():
+        time.sleep(0.05)
+        assert sweep.poll() is None, (tmp_path / "output.txt").read_text()
+    children = children_of(sweep.pid)
+    assert len(children) == (workers if workers > 1 else 0)
+    sweep.send_signal(signal.SIGINT)
+    assert sweep.wait(60) not in (0, -signal.SIGKILL)
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+    states = Counter(trial.state for trial in trials_in(tmp_path))
+    assert states[TrialState.RUNNING] == 0
+    interrupted = [trial for trial in trials_in(tmp_path) if DIED in trial.user_attrs]
+    assert states[TrialState.WAITING] == len(interrupted)

@@ -1,0 +1,212 @@
+"""Leases: a trial whose process is gone is given up and tried again; one that may live is left alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState, create_trial
+
+from sweeper import lease, retries
+from sweeper.attributes import DIED, JOB, LEASE_EXPIRES, RETRY_OF, WORKER
+from sweeper.lease import Leases, Watch, is_gone, reap, this_process
+from sweeper.storage import open_storage
+
+SPACE = {"x": FloatDistribution(0, 1)}
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> optuna.Study:
+    return optuna.create_study(storage=open_storage(f"sqlite:///{tmp_path}/s.db", create=True), study_name="s")
+
+
+@pytest.fixture
+def dead_process() -> str:
+    """A process of this machine that is over, as it said itself while it lived."""
+    code = "from sweeper.lease import this_process; print(this_process())"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture
+def elsewhere() -> str:
+    """A process of another machine."""
+    return "far-away/0123abcd:4711:99"
+
+
+def running(study: optuna.Study, x: float = 0.5, **attributes: Any) -> int:
+    """A RUNNING trial at ``x``; its number."""
+    trial = create_trial(state=TrialState.RUNNING, params={"x": x}, distributions=SPACE, user_attrs=attributes)
+    study.add_trial(trial)
+    return study.get_trials()[-1].number
+
+
+def test_a_process_knows_itself_and_is_not_gone(dead_process: str, elsewhere: str) -> None:
+    assert is_gone(this_process()) is False
+    assert is_gone(dead_process) is True
+    assert is_gone(elsewhere) is None
+    host, pid, start = this_process().split(":")
+    assert is_gone(f"{host}:{pid}:{int(start) - 1}") is True  # the id went to a later process
+
+
+def test_a_killed_process_that_nobody_waited_for_is_gone() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    start = lease._start_of(child.pid)
+    child.kill()
+    while lease._start_of(child.pid) == start:
+        time.sleep(0.01)
+    assert is_gone(f"{lease._host()}:{child.pid}:{start}") is True
+    child.wait()
+
+
+def test_a_dead_processs_trial_fails_and_its_point_waits_to_be_tried_again(
+    study: optuna.Study, dead_process: str
+) -> None:
+    running(study, 0.25, **{WORKER: dead_process, LEASE_EXPIRES: time.time() + 100, "point": "weak"})
+    [death] = reap(study)
+    assert (death.number, death.retry) == (0, 1)
+    dead, retry = study.trials
+    assert (dead.state, dead.user_attrs[DIED]) == (TrialState.FAIL, death.reason)
+    assert dead_process in death.reason
+    assert (retry.state, retry.user_attrs[RETRY_OF], retry.user_attrs["point"]) == (TrialState.WAITING, 0, "weak")
+    trial = study.ask(SPACE)
+    assert (trial.number, trial.params) == (1, {"x": 0.25})
+    assert reap(study) == []  # once per death
+
+
+def test_a_living_processs_trial_is_left_alone_whatever_the_clock_says(study: optuna.Study) -> None:
+    running(study, **{WORKER: this_process(), LEASE_EXPIRES: 0.0})
+    assert reap(study, Watch()) == []
+    assert study.trials[0].state is TrialState.RUNNING
+
+
+def test_a_trial_lives_while_its_job_does_even_if_the_sweep_is_gone(study: optuna.Study, dead_process: str) -> None:
+    running(study, **{WORKER: dead_process, JOB: this_process(), LEASE_EXPIRES: 0.0})
+    assert reap(study, Watch()) == []
+
+
+def test_another_programs_trial_is_left_alone(study: optuna.Study) -> None:
+    study.ask(SPACE)
+    assert reap(study, Watch()) == []
+    assert study.trials[0].state is TrialState.RUNNING
+
+
+class Clock:
+    """Stands in for the module ``time``."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return 5e9 - self.now  # runs backwards: nothing may depend on it
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(lease, "time", clock)
+    return clock
+
+
+def test_a_trial_of_another_machine_is_given_up_when_its_lease_stood_still_long_enough(
+    study: optuna.Study, elsewhere: str, clock: Clock
+) -> None:
+    running(study, **{WORKER: elsewhere, LEASE_EXPIRES: 12.0})
+    watch = Watch()
+    for _ in range(int(lease.LEASE_SECONDS / 10)):
+        assert reap(study) == []
+        assert reap(study, watch) == []
+        clock.now += 10
+    [death] = reap(study, watch)
+    assert "not renewed" in death.reason
+    assert elsewhere in death.reason
+
+
+def test_a_renewed_lease_counts_from_the_start_again(study: optuna.Study, elsewhere: str, clock: Clock) -> None:
+    running(study, **{WORKER: elsewhere, LEASE_EXPIRES: 12.0})
+    watch = Watch()
+    for look in range(50):
+        assert reap(study, watch) == []
+        clock.now += 10
+        if look % 10 == 9:
+            study._storage.set_trial_user_attr(study.trials[0]._trial_id, LEASE_EXPIRES, -float(look))
+
+
+def test_a_gap_between_two_looks_is_not_taken_for_a_lease_that_stood_still(
+    study: optuna.Study, elsewhere: str, clock: Clock
+) -> None:
+    running(study, **{WORKER: elsewhere, LEASE_EXPIRES: 12.0})
+    watch = Watch()
+    reap(study, watch)
+    clock.now += 1e6  # the database was away, or this machine slept
+    assert reap(study, watch) == []
+
+
+def test_a_reaper_that_died_half_way_is_made_good_by_the_next(
+    study: optuna.Study, dead_process: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running(study, 0.25, **{WORKER: dead_process, LEASE_EXPIRES: 0.0})
+    assert lease.give_up(study, study.trials[0], "gone")  # and no retry
+    reap(study)
+    assert len(study.trials) == 1  # the reaper may still be at it
+    monkeypatch.setattr(retries, "PATIENCE_SECONDS", 0.0)
+    reap(study)
+    assert [trial.user_attrs.get(RETRY_OF) for trial in study.trials] == [None, 0]
+
+
+def test_reapers_at_once_leave_one_retry_for_each_death(study: optuna.Study, dead_process: str) -> None:
+    for n in range(5):
+        running(study, n / 10, **{WORKER: dead_process, LEASE_EXPIRES: 0.0})
+    url = str(study._storage._backend.engine.url)  # type: ignore[attr-defined]
+    barrier = threading.Barrier(4)
+
+    def reap_too() -> None:
+        own = optuna.load_study(study_name="s", storage=open_storage(url, create=False))
+        barrier.wait()
+        reap(own)
+
+    threads = [threading.Thread(target=reap_too) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    waiting = study.get_trials(states=[TrialState.WAITING])
+    assert sorted(trial.user_attrs[RETRY_OF] for trial in waiting) == [0, 1, 2, 3, 4]
+
+
+def test_a_point_that_keeps_killing_its_process_is_not_tried_for_ever(study: optuna.Study, dead_process: str) -> None:
+    running(study, 0.25, **{WORKER: dead_process, LEASE_EXPIRES: 0.0})
+    for _ in range(20):
+        reap(study)
+        if not study.get_trials(states=[TrialState.WAITING]):
+            break
+        trial = study.ask(SPACE)
+        trial.set_user_attr(WORKER, dead_process)
+        trial.set_user_attr(LEASE_EXPIRES, 0.0)
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * lease.MAX_DEATHS
+
+
+def test_a_trial_without_a_point_yet_is_not_tried_again(study: optuna.Study, dead_process: str) -> None:
+    study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs={WORKER: dead_process, LEASE_EXPIRES: 0.0}))
+    [death] = reap(study)
+    assert death.retry is None
+    assert len(study.trials) == 1
+
+
+def test_leases_of_held_trials_are_renewed_in_the_background(study: optuna.Study) -> None:
+    held, other = (running(study, **{WORKER: this_process(), LEASE_EXPIRES: 0.0}) for _ in range(2))
+    with Leases(study._storage, every=0.01) as leases:
+        leases.hold(study.trials[held]._trial_id)
+        while study.trials[held].user_attrs[LEASE_EXPIRES] == 0:
+            time.sleep(0.01)
+    assert study.trials[held].user_attrs[LEASE_EXPIRES] > time.time()
+    assert study.trials[other].user_attrs[LEASE_EXPIRES] == 0
