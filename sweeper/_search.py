@@ -32,7 +32,7 @@ from sweeper.queries import hydra_value
 from sweeper.report import write_results
 from sweeper.retries import enqueue_retries
 from sweeper.samplers import reseed
-from sweeper.settings import check_settings
+from sweeper.settings import check_settings, check_space
 from sweeper.space import Space, Wanted, grid_points, key_of, wanted
 from sweeper.stopping import Stopping
 from sweeper.storage import masked, open_storage
@@ -106,6 +106,8 @@ class Search(OptunaSweeperImpl):
                 _execution_whitelist_=(self.custom_search_space,),
             )
         search = wanted(self.params or {}, arguments)
+        if not fleet.is_worker():
+            check_space(self, search)
         study = self._study(search)
         if self.workers > 1 and not fleet.is_worker():
             fleet.run_workers(self.workers)

@@ -81,7 +81,7 @@ class RegularizationSweeper(OptunaSweeper):
         from sweeper._search import Search
 
         self.sweeper = Search(
-            instantiate(sampler, _execution_whitelist_=SAMPLERS),
+            _made("sampler", sampler, SAMPLERS),
             direction,
             storage,
             study_name,
@@ -92,9 +92,21 @@ class RegularizationSweeper(OptunaSweeper):
             params,
             enqueue,
             sampler_seed=sampler.get("seed") if isinstance(sampler, DictConfig) else None,
-            pruner=instantiate(pruner, _execution_whitelist_=PRUNERS) if pruner is not None else None,
+            pruner=_made("pruner", pruner, PRUNERS) if pruner is not None else None,
             **further,
         )
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.sweeper.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+
+def _made(name: str, node: Any, may_be_named: tuple[str, ...]) -> Any:
+    """The sampler or the pruner that a config node describes. UserError where it refuses its arguments."""
+    from sweeper.errors import UserError, is_user_error
+
+    try:
+        return instantiate(node, _execution_whitelist_=may_be_named)
+    except Exception as error:
+        if is_user_error(error):
+            raise
+        raise UserError(f"hydra/sweeper/{name}: {error}") from error

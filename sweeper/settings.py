@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import NopPruner
 
 from conf import schema
 from sweeper.columns import METRICS
 from sweeper.config import validate
 from sweeper.errors import UserError
+from sweeper.space import Space, Wanted
 
 if TYPE_CHECKING:
     from sweeper._search import Search
 
+MOST_PROBES = 24  # of a space with more choices than these the rest are checked when they come
 DIRECTIONS = ("maximize", "minimize")
 
 
@@ -41,8 +44,40 @@ def check_settings(search: Search) -> None:
         _check_metric(search.config, f"hydra.sweeper.constraints.{name}", name)
     if _is_ours(search.config):
         assert search.config is not None
-        task = OmegaConf.masked_copy(search.config, [str(key) for key in search.config if key != "hydra"])
-        validate(task)
+        validate(_task(search.config))
+
+
+def check_space(search: Search, asked: Wanted) -> None:
+    """Composes a job's config at the corners of the space and for each choice, as a job would, and checks it.
+
+    Raises UserError or Hydra's own error where a key is unknown, or a value of the space is none that a job can have.
+    """
+    assert search.config is not None
+    assert search.hydra_context is not None
+    for point in _probes(asked.space):
+        overrides = [*asked.fixed, *asked.overrides_of(point), *asked.own]
+        config = search.hydra_context.config_loader.load_sweep_config(search.config, overrides)
+        if _is_ours(config):
+            try:
+                validate(_task(config))
+            except UserError as error:
+                raise UserError(f"the search space: {error}") from None
+
+
+def _probes(space: Space) -> list[dict[str, Any]]:
+    """Points that show every limit of a space: both ends of each interval, and each choice."""
+    most = max((len(d.choices) for d in space.values() if isinstance(d, CategoricalDistribution)), default=0)
+    return [
+        {name: _limit(distribution, probe) for name, distribution in space.items()}
+        for probe in range(min(max(2, most), MOST_PROBES) if space else 0)
+    ]
+
+
+def _limit(distribution: BaseDistribution, probe: int) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[probe % len(distribution.choices)]
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return distribution.high if probe % 2 else distribution.low
 
 
 def _check_objectives(search: Search) -> None:
@@ -69,6 +104,11 @@ def _check_objectives(search: Search) -> None:
 def _check_metric(config: DictConfig | None, key: str, name: str) -> None:
     if _is_ours(config) and name not in METRICS:
         raise UserError(f"{key}: there is no metric {name}; expected one of {', '.join(METRICS)}")
+
+
+def _task(config: DictConfig) -> DictConfig:
+    """A config as its job sees it, without Hydra's node."""
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
 def _is_ours(config: DictConfig | None) -> bool:
