@@ -5,7 +5,7 @@ A single run is K = 1. What may differ between replicas is exactly ``Hyperparame
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -163,6 +163,15 @@ class Replicas:
             for group in state["param_groups"]:
                 group["lr"] = float(group["lr"])
         return states
+
+    def load_optimizer_state(self, k: int, states: Sequence[Mapping[str, Any]]) -> None:
+        """Gives replica k's optimizers states of ``optimizer_state``, from whatever device.
+
+        Only what they have gathered is taken; rates and options stay those of this replica. ValueError if it does not
+        fit.
+        """
+        for optimizer, state in zip(self.optimizers[k], states, strict=True):
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
 
     @property
     def capturable(self) -> bool:

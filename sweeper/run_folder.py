@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from sweeper import checkpoint
 from sweeper.atomic import write_atomically
 from sweeper.columns import COLUMNS
 
@@ -33,7 +32,24 @@ class RunFolder:
 
     def write_checkpoint(self, name: str, content: Mapping[str, Any]) -> None:
         """A checkpoint of tensors and plain values, to be read with ``torch.load(..., weights_only=True)``."""
-        write_atomically(self.path / name, lambda file: torch.save(dict(content), file))
+        write_atomically(self.path / name, lambda file: checkpoint.write(content, file))
+
+    def save(self, state: checkpoint.Saved) -> None:
+        """last.pt; the state before it is kept until ``finished``."""
+        checkpoint.save(self.path, state.content())
+
+    def saved(self) -> list[checkpoint.Saved]:
+        """The states that are there and whole, the newest first."""
+        return checkpoint.saved_in(self.path)
+
+    def clear(self) -> None:
+        """Takes away what an earlier run left, so that nothing of it is taken for this one's."""
+        for name in (checkpoint.LAST, checkpoint.BEFORE, "best.pt", "metrics.csv", "result.json", "summary.txt"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def finished(self) -> None:
+        """Takes away what only resuming needs."""
+        (self.path / checkpoint.BEFORE).unlink(missing_ok=True)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Plain values, with keys in the given order."""
