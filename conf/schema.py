@@ -75,6 +75,7 @@ class Training:
     warmup_fraction: float = bounded(0, 1, open_high=True)
     patience: int | None = bounded(1)
     train_sample: int = bounded(1)
+    checkpoint_seconds: float | None = bounded(0)
 
 
 @dataclass
@@ -140,6 +141,7 @@ class Config:
     sweep: Sweep = field(default_factory=Sweep)
     criteria: Criteria = field(default_factory=Criteria)
     seed: int = bounded(0)
+    resume: Literal["never", "auto"] = MISSING
     experiment: str | None = None
 
 

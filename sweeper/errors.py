@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from data.errors import DataError
+from sweeper.interruption import EXIT_RESUMABLE, Interrupted
 
 EXIT_USER_ERROR = 2
 
@@ -38,6 +39,12 @@ def one_line(error: BaseException) -> str:
     return f"{keys[0]}: {text}" if keys and keys[0] not in text else text
 
 
+class StoppedError(RuntimeError):
+    """What ends a run that was set up rightly, said in one line; ``exit_code`` is the process's."""
+
+    exit_code = 1
+
+
 @contextmanager
 def reported_in_one_line() -> Iterator[None]:
     """Turns a user's mistake into one line on standard error and exit code 2; other errors pass through.
@@ -53,6 +60,14 @@ def reported_in_one_line() -> Iterator[None]:
         log.debug("refused", exc_info=True)
         print(f"error: {one_line(error)}", file=sys.stderr)
         raise SystemExit(EXIT_USER_ERROR) from None
+    except StoppedError as error:
+        if TRACEBACKS:
+            raise
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except Interrupted:
+        print("interrupted; the state is saved: the same command with resume=auto goes on", file=sys.stderr)
+        raise SystemExit(EXIT_RESUMABLE) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None

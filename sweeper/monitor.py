@@ -7,6 +7,8 @@ from types import TracebackType
 
 import torch
 
+from sweeper.interruption import Interruption
+
 
 class StepClock:
     """A context manager around each step; afterwards, quantiles of the step times.
@@ -35,11 +37,31 @@ class StepClock:
         else:
             self._seconds.append(time.perf_counter() - self._begun)
 
-    def milliseconds(self, quantile: float) -> float:
-        """The given quantile of the step times so far."""
+    def milliseconds(self, quantile: float) -> float | None:
+        """The given quantile of the step times so far; None if there are none."""
+        if not (self._marks or self._seconds):
+            return None
         if self._cuda:
             torch.cuda.synchronize()
             times = torch.tensor([start.elapsed_time(end) for start, end in self._marks])
         else:
             times = torch.tensor(self._seconds) * 1000
         return float(times.quantile(quantile))
+
+
+class Lookout:
+    """The ``training.Watch`` of a run."""
+
+    def __init__(self, interruption: Interruption) -> None:
+        self._interruption = interruption
+
+    def begin(self, epoch: int, steps: int) -> None: ...
+
+    def step(self, epoch: int, step: int) -> None:
+        self._interruption.check()
+
+    def beat(self) -> None:
+        self._interruption.check()
+
+    def end(self, epoch: int) -> None:
+        self._interruption.check()

@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,16 +25,21 @@ from model.ctr import Estimator
 from sweeper import models, provenance
 from sweeper.agreement import agree_on_data
 from sweeper.attributes import MICRO_BATCH
+from sweeper.checkpoint import START, Position, Saved, Underway
 from sweeper.config import config_hash, validate
 from sweeper.device import choose_precision, default_micro_batch, describe, set_up
 from sweeper.estimator import fit
+from sweeper.interruption import Interruption
+from sweeper.lock import locked
+from sweeper.monitor import Lookout
 from sweeper.progress import EpochProgress
 from sweeper.recorder import Recorder
 from sweeper.replicas import REPLICA_KEYS, Hyperparameters, Replicas, Update
+from sweeper.resuming import adopt, epoch_of, is_over, restore, states_of, together
 from sweeper.run_folder import RunFolder
 from sweeper.step import StepSettings
 from sweeper.summary import Criteria
-from sweeper.training import Row, Settings, train
+from sweeper.training import Epoch, Row, Settings, best_of, train
 from sweeper.trial import TrialLink, attach
 
 log = logging.getLogger(__name__)
@@ -53,7 +59,7 @@ class Job:
             self.device = set_up(cfg.device) if models.by_gradient(cfg.model) else torch.device("cpu")
             with shown_progress() as progress:
                 self.store = prepare_config(cfg.data, progress)
-            self.recorder = self._recorder()
+            self.recorder = self._recorder(stack)
             self._handlers = list(logging.getLogger().handlers)
             self._stack = stack.pop_all()
 
@@ -84,9 +90,20 @@ class Job:
         finally:
             root.handlers = others
 
-    def _recorder(self) -> Recorder:
+    def states(self) -> dict[Position, Saved]:
+        """The states from which the run can go on; none where it starts anew, and then nothing of another is left."""
+        folder, identity = self.recorder.folder, self.recorder.identity
+        if self.cfg.resume == "never":
+            folder.clear()
+            return {}
+        if self.trial is not None and (died := self.trial.died_in()) is not None:
+            adopt(folder, died, identity["config_hash"], identity["data_hash"])
+        return states_of(self.recorder)
+
+    def _recorder(self, stack: ExitStack) -> Recorder:
         cfg = self.cfg
         folder = RunFolder(HydraConfig.get().runtime.output_dir)
+        stack.enter_context(locked(folder.path))
         identity = identify(cfg, self.store, self.device)
         if self.trial is not None:
             record_start(self.trial, cfg, identity, folder, self.device)
@@ -123,16 +140,65 @@ def train_jobs(jobs: Sequence[Job]) -> None:
         estimator = models.builder(cfg.model, store.schema)()
         assert isinstance(estimator, Estimator)
         announce("no parameters to train", job)
+        job.recorder.folder.clear()  # fitted in one go: there is nothing to go on from
         fit(estimator, gathered, settings(cfg, device), hyperparameters(cfg), job.recorder)
         return
-    replicas = build_replicas(cfg, store, [hyperparameters(job.cfg) for job in jobs], device)
+    chosen = settings(cfg, device)
+    ready = [Ready(job, job.states()) for job in jobs]
+    for position, group in together([r for r in ready if not r.is_over(chosen)], lambda r: r.states):
+        _train_group(group, position, gathered, chosen)
+
+
+@dataclass
+class Ready:
+    """A job and the states from which it can go on."""
+
+    job: Job
+    states: dict[Position, Saved]
+
+    def is_over(self, settings: Settings) -> bool:
+        """Whether nothing is left to train; then the recorder has taken up what was."""
+        if not self.states:
+            return False
+        newest = self.states[max(self.states)]
+        with self.job.speaking():
+            self.job.recorder.go_on(newest)
+        return is_over(newest, self.job.recorder, settings)
+
+
+def _train_group(ready: Sequence[Ready], position: Position, gathered: DeviceStore, chosen: Settings) -> None:
+    """Trains jobs in lock-step from the position that they share."""
+    jobs = [r.job for r in ready]
+    cfg, device = jobs[0].cfg, gathered.device
+    replicas = build_replicas(cfg, jobs[0].store, [hyperparameters(job.cfg) for job in jobs], device)
     parameters = sum(p.numel() for p in replicas.model.parameters()) // len(replicas)
-    together = f", one of {len(jobs)} replicas in lock-step" if len(jobs) > 1 else ""
+    in_step = f", one of {len(jobs)} replicas in lock-step" if len(jobs) > 1 else ""
     for job in jobs:
-        announce(f"{parameters:,} parameters{together}", job)
+        announce(f"{parameters:,} parameters{in_step}", job)
     for job in jobs[1:]:
         job.recorder.progress.hide()
-    train(replicas, gathered, settings(cfg, device), [_Speaking(job) for job in jobs])
+    start = Epoch(START.epoch)
+    states = [r.states[position] for r in ready if r.states]
+    if states:
+        start = _go_on(jobs, states, replicas)
+    best = [best_of(job.recorder.history) for job in jobs]
+    for r in ready:
+        r.states.clear()  # they take as much memory as the replicas themselves
+    del states
+    with Interruption() as interruption:
+        watch = Lookout(interruption)
+        train(replicas, gathered, chosen, [_Speaking(job) for job in jobs], start=start, best=best, watch=watch)
+
+
+def _go_on(jobs: Sequence[Job], states: Sequence[Saved], replicas: Replicas) -> Epoch:
+    """Puts replicas and recorders where the states were saved."""
+    restore(replicas, states)
+    for job, state in zip(jobs, states, strict=True):
+        with job.speaking():
+            job.recorder.go_on(state)
+            at = state.position
+            log.info("going on in epoch %d after step %d", at.epoch, at.step)
+    return epoch_of(states, replicas)
 
 
 class _Speaking:
@@ -147,6 +213,9 @@ class _Speaking:
     def epoch(self, row: Row, replicas: Replicas, k: int) -> bool:
         with self.job.speaking():
             return self.job.recorder.epoch(row, replicas, k)
+
+    def save(self, position: Position, underway: Underway, replicas: Replicas, k: int) -> None:
+        self.job.recorder.save(position, underway, replicas, k)
 
     def failed(self, error: Exception) -> None:
         self.job.recorder.failed(error)

@@ -10,6 +10,7 @@ import optuna
 from torch import Tensor
 
 from model.stack import replica_state
+from sweeper.checkpoint import Position, Saved, Underway
 from sweeper.progress import EpochProgress
 from sweeper.replicas import Replicas
 from sweeper.run_folder import RunFolder
@@ -59,15 +60,26 @@ class Recorder:
         if improved:
             self.best = row
         self.folder.write_metrics(self.history)
-        checkpoint = self._checkpoint(row, replicas, k)
-        if improved:
-            self.folder.write_checkpoint("best.pt", checkpoint)
-        self.folder.write_checkpoint("last.pt", checkpoint)
+        state = self._state(Position(row["epoch"] + 1, 0), None, replicas, k)
+        self.folder.save(state, is_best=improved)
         log.info(describe_epoch(row, self.epochs))
-        if self.trial is not None:
-            last = row["epoch"] == self.epochs  # stopping would save nothing and lose the value
-            self.pruned = self.trial.report(row["epoch"], row[self.objectives[0]], last=last)
+        self._report(row)
         return self.pruned
+
+    def save(self, position: Position, underway: Underway, replicas: Replicas, k: int) -> None:
+        self.folder.save(self._state(position, underway, replicas, k))
+        self.folder.wait()
+
+    def go_on(self, state: Saved) -> None:
+        """Takes up what an earlier process had recorded, and tells the trial of it; ``pruned`` if it stops there."""
+        self.restart()
+        self.history = list(state.history)
+        for row in self.history:
+            if self.best is None or row["val_auc"] > self.best["val_auc"]:
+                self.best = row
+            self._report(row)
+        if self.history:
+            self.folder.write_metrics(self.history)
 
     def failed(self, error: Exception) -> None:
         self.progress.close()
@@ -85,6 +97,7 @@ class Recorder:
         """
         if self.error is not None:
             raise self.error
+        self.folder.wait()
         assert self.best is not None
         values = tuple(self.best[name] for name in self.objectives)
         objective = values[0] if len(values) == 1 else values
@@ -105,22 +118,28 @@ class Recorder:
             names = ("train_auc", "train_val_gap", "gate_mean", "epoch_seconds")
             self.trial.record({"best_epoch": self.best["epoch"], **{name: self.best[name] for name in names}})
             self.trial.constrain(self.history[-1])
+        self.folder.finished()
         if self.pruned:
             raise optuna.TrialPruned(f"stopped by the pruner after epoch {len(self.history)}")
         return objective
 
-    def _checkpoint(self, row: Row, replicas: Replicas, k: int) -> dict[str, Any]:
-        return {
-            "epoch": row["epoch"],
-            "val_auc": row["val_auc"],
-            "metrics_history": self.history,
-            "weights": replica_state(replicas.model, k),
-            "optimizer": replicas.optimizer_state(k),
-            # Every random stream is a function of the seed and the position: these two are all its state.
-            "streams": {"seed": replicas.hyperparameters[k].seed, "epochs_done": row["epoch"]},
-            "config_hash": self.identity["config_hash"],
-            "data_hash": self.identity["data_hash"],
-        }
+    def _report(self, row: Row) -> None:
+        """Tells the trial of an epoch; ``pruned`` if it asks to stop."""
+        if self.trial is not None:
+            last = row["epoch"] == self.epochs  # stopping would save nothing and lose the value
+            self.pruned = self.trial.report(row["epoch"], row[self.objectives[0]], last=last)
+
+    def _state(self, position: Position, underway: Underway | None, replicas: Replicas, k: int) -> Saved:
+        return Saved(
+            position,
+            self.history,
+            replica_state(replicas.model, k),
+            replicas.optimizer_state(k),
+            underway,
+            replicas.hyperparameters[k].seed,
+            self.identity["config_hash"],
+            self.identity["data_hash"],
+        )
 
 
 def describe_epoch(row: Row, epochs: int) -> str:
