@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from sweeper import models
 from sweeper.config import NOT_HASHED
+from sweeper.errors import is_out_of_memory
 from sweeper.objective import Job, train_jobs
-from sweeper.outcome import is_out_of_memory
 from sweeper.replicas import REPLICA_KEYS
 
 log = logging.getLogger(__name__)

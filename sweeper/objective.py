@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
@@ -40,6 +41,7 @@ from sweeper.recorder import Recorder
 from sweeper.replicas import REPLICA_KEYS, Hyperparameters, Replicas, Update
 from sweeper.resuming import adopt, epoch_of, is_over, restore, states_of, together
 from sweeper.run_folder import RunFolder
+from sweeper.secrets import mask_file
 from sweeper.step import StepSettings
 from sweeper.summary import Criteria
 from sweeper.training import Epoch, Row, Settings, best_of, train
@@ -56,6 +58,7 @@ class Job:
 
     def __init__(self, cfg: DictConfig) -> None:
         with ExitStack() as stack:
+            mask_saved_config()
             self.trial: TrialLink | None = stack.enter_context(attach(cfg) or nullcontext())
             validate(cfg)
             self.cfg = cfg
@@ -271,6 +274,15 @@ def announce(size: str, job: Job) -> None:
             f"{len(job.store.samples['validation']):,}",
             job.store.folder,
         )
+
+
+def mask_saved_config() -> None:
+    """Hides the passwords of storage URLs in what Hydra has written about this job."""
+    hydra = HydraConfig.get()
+    saved = Path(hydra.runtime.output_dir) / str(hydra.output_subdir or "")
+    whole = [Path(str(hydra.sweep.dir)) / "multirun.yaml"] if hydra.mode is RunMode.MULTIRUN else []
+    for path in (*saved.glob("*.yaml"), *whole):
+        mask_file(path)
 
 
 def hyperparameters(cfg: DictConfig) -> Hyperparameters:

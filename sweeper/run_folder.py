@@ -5,21 +5,31 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sweeper import checkpoint
 from sweeper.atomic import write_atomically
 from sweeper.columns import COLUMNS
+from sweeper.errors import StoppedError
+from sweeper.interruption import EXIT_RESUMABLE
+
+
+class FolderError(StoppedError):
+    """A run's folder takes no more."""
+
+    exit_code = EXIT_RESUMABLE
 
 
 class RunFolder:
-    """The output folder of one run."""
+    """The output folder of one run. FolderError where it cannot be written to; what it held before is then there."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()
-        self.path.mkdir(parents=True, exist_ok=True)
+        with self._explained("it"):
+            self.path.mkdir(parents=True, exist_ok=True)
 
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
         """metrics.csv: a row an epoch; what does not apply stays empty."""
@@ -32,11 +42,13 @@ class RunFolder:
 
     def write_checkpoint(self, name: str, content: Mapping[str, Any]) -> None:
         """A checkpoint of tensors and plain values, to be read with ``torch.load(..., weights_only=True)``."""
-        write_atomically(self.path / name, lambda file: checkpoint.write(content, file))
+        with self._explained(name):
+            write_atomically(self.path / name, lambda file: checkpoint.write(content, file))
 
     def save(self, state: checkpoint.Saved) -> None:
         """last.pt; the state before it is kept until ``finished``."""
-        checkpoint.save(self.path, state.content())
+        with self._explained(checkpoint.LAST):
+            checkpoint.save(self.path, state.content())
 
     def saved(self) -> list[checkpoint.Saved]:
         """The states that are there and whole, the newest first."""
@@ -57,9 +69,20 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """A text file in UTF-8."""
-        write_atomically(self.path / name, lambda file: file.write(text.encode()))
+        with self._explained(name):
+            write_atomically(self.path / name, lambda file: file.write(text.encode()))
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """What ``write_json`` wrote, or None if there is no such file."""
         path = self.path / name
         return json.loads(path.read_text()) if path.exists() else None
+
+    @contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise FolderError(
+                f"{self.path}: {name} cannot be written: {error.strerror or error}; when that is mended, the same "
+                "command with resume=auto goes on"
+            ) from error

@@ -300,7 +300,7 @@ def _save(followers: Sequence[Follower], epoch: Epoch, replicas: Replicas) -> No
     for k, number in enumerate(replicas.numbers):
         try:
             followers[number].save(Position(epoch.number, epoch.step), epoch.of(k), replicas, k)
-        except OSError as error:
+        except StoppedError as error:
             log.warning("the state within epoch %d could not be saved: %s", epoch.number, error)
 
 
