@@ -41,6 +41,9 @@ _TAKES_CONNECT_TIMEOUT = {"psycopg", "psycopg2", "pymysql", "mysqldb"}
 class StorageError(UserError):
     """A study database that can't be opened; the message is one line without a password."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))  # a URL may hold anything
+
 
 @patient
 class ServerStorage(RDBStorage):
