@@ -76,6 +76,17 @@ class Training:
     patience: int | None = bounded(1)
     train_sample: int = bounded(1)
     checkpoint_seconds: float | None = bounded(0)
+    steps_per_epoch: int | None = bounded(1)
+
+
+@dataclass
+class Guard:
+    """What is done about a device that becomes slow, or stops."""
+
+    factor: float = bounded(1, open_low=True)
+    patience: float = positive()
+    action: Literal["warn", "stop", "fallback_cpu"] = MISSING
+    hang: float | None = positive()
 
 
 @dataclass
@@ -88,6 +99,7 @@ class Device:
     precision: Literal["fp32", "tf32", "bf16"] = MISSING
     graphs: bool = MISSING
     memory_fraction: float = bounded(0, 1)
+    guard: Guard = field(default_factory=Guard)
 
 
 @dataclass

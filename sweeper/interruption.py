@@ -8,6 +8,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 EXIT_RESUMABLE = 75  # EX_TEMPFAIL: the state is saved, and the same command with resume=auto goes on
+EXIT_HUNG = 76  # no step came to its end: the last state is that of the last save, and resume=auto goes on from there
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from sweeper.secrets import masked_text
+
 # Where Hydra writes what was typed, and below which keys.
 TYPED_IN: dict[str, tuple[Path, tuple[str, ...]]] = {
     "run": (Path(".hydra/overrides.yaml"), ()),
@@ -38,7 +40,7 @@ def newest(resume: str, kind: str, folder: str, overrides: Iterable[str]) -> str
 
 def _what_matters(overrides: Iterable[str]) -> list[str]:
     """Overrides without those that say how a run goes on; the last of each key counts, so their order is kept."""
-    return [str(override) for override in overrides if not str(override).startswith("resume=")]
+    return [masked_text(str(override)) for override in overrides if not str(override).startswith("resume=")]
 
 
 def _typed(run: Path, kind: str) -> list[str] | None:

@@ -42,6 +42,7 @@ class Settings:
     ``step``                how a step of ``batch_size`` samples is computed.
     ``bucketing``           batches within which samples are sorted by history length; 0: none.
     ``checkpoint_seconds``  between two saves within an epoch; None: at its end only.
+    ``steps_per_epoch``     at most; None: every training row is seen.
     """
 
     epochs: int
@@ -54,6 +55,7 @@ class Settings:
     step: StepSettings
     bucketing: int = 0
     checkpoint_seconds: float | None = None
+    steps_per_epoch: int | None = None
 
 
 class DivergedError(StoppedError):
@@ -87,8 +89,8 @@ class Prediction:
 class Watch(Protocol):
     """What looks after a loop. Whatever it raises ends the loop; of a ``Leaving`` the state is saved first."""
 
-    def begin(self, epoch: int, steps: int) -> None:
-        """Before the first step of an epoch, or before the one that it goes on with."""
+    def begin(self, epoch: int, step: int) -> None:
+        """Before an epoch's steps, or those that are left after ``step``."""
 
     def step(self, epoch: int, step: int) -> None:
         """After each training step."""
@@ -96,20 +98,20 @@ class Watch(Protocol):
     def beat(self) -> None:
         """After each batch of an evaluation."""
 
-    def end(self, epoch: int) -> None:
-        """After an epoch, when everyone has saved it."""
+    def end(self, epoch: int, batch_ms: float | None) -> None:
+        """After an epoch that is not the last, when everyone has saved it; its steps took ``batch_ms``, the median."""
 
 
 class Unwatched:
     """A ``Watch`` that lets everything pass."""
 
-    def begin(self, epoch: int, steps: int) -> None: ...
+    def begin(self, epoch: int, step: int) -> None: ...
 
     def step(self, epoch: int, step: int) -> None: ...
 
     def beat(self) -> None: ...
 
-    def end(self, epoch: int) -> None: ...
+    def end(self, epoch: int, batch_ms: float | None) -> None: ...
 
 
 @dataclass
@@ -168,13 +170,12 @@ def train(
     ``followers[n]`` belongs to the replica numbered n, and hears of nobody else. ``start`` is where a loop that was
     left goes on, and ``best`` what ``best_of`` says of each replica there.
     """
-    steps = math.ceil(len(store.labels("train")) / settings.batch_size)
     best = list(best) or [best_of([])] * len(replicas)
     stepper = Stepper(replicas, store, settings.step)
     start, watch = start or Epoch(START.epoch), watch or Unwatched()
     for epoch in range(start.number, settings.epochs + 1):
         under_way = start if epoch == start.number else Epoch(epoch)
-        rows = train_epoch(stepper, settings, followers, under_way, steps, watch)
+        rows = train_epoch(stepper, settings, followers, under_way, watch)
         leaving = []
         for k, (number, row) in enumerate(zip(replicas.numbers, rows, strict=True)):
             if row["val_auc"] > best[number][0]:
@@ -187,7 +188,8 @@ def train(
             stepper.restart()
         if not len(replicas):
             return
-        watch.end(epoch)
+        if epoch < settings.epochs:
+            watch.end(epoch, rows[0]["batch_ms_p50"])
         return_cached_memory(replicas.device)
 
 
@@ -215,7 +217,7 @@ def _follow(follower: Follower, row: Row, replicas: Replicas, k: int) -> bool:
 
 
 def train_epoch(
-    stepper: Stepper, settings: Settings, followers: Sequence[Follower], epoch: Epoch, steps: int, watch: Watch
+    stepper: Stepper, settings: Settings, followers: Sequence[Follower], epoch: Epoch, watch: Watch
 ) -> list[Row]:
     """What is left of one pass over the training rows, then the evaluation; a row of ``metrics.csv`` each replica."""
     replicas, store = stepper.replicas, stepper.store
@@ -224,14 +226,14 @@ def train_epoch(
     if epoch.step == 0:
         replicas.begin_epoch(epoch.number)
     try:
-        watch.begin(epoch.number, steps)
+        watch.begin(epoch.number, epoch.step)
         _take_steps(stepper, settings, followers, epoch, orders, clock, watch)
         rows = evaluate(replicas, store, settings, watch.beat)
     except Leaving:
         _save(followers, epoch, replicas)
         raise
     p50, p99 = (clock.milliseconds(quantile) for quantile in (0.5, 0.99))
-    factor = _rate_factor(settings, epoch.number, steps - 1, steps)
+    factor = _rate_factor(settings, epoch.number, epoch.step - 1, epoch.step)
     train_loss = torch.stack(epoch.losses).sum(dim=0) / orders.shape[1]
     scores, labels = torch.cat(epoch.scores, dim=1), store.labels("train")
     seconds = epoch.elapsed()
@@ -249,7 +251,7 @@ def train_epoch(
 
 
 def epoch_orders(replicas: Replicas, store: DeviceStore, settings: Settings, epoch: int) -> Tensor:
-    """The training rows in each replica's order of an epoch: (replica, row)."""
+    """The training rows that an epoch sees, in each replica's order: (replica, row)."""
     order_of = functools.partial(
         epoch_order,
         store.rows("train"),
@@ -258,7 +260,9 @@ def epoch_orders(replicas: Replicas, store: DeviceStore, settings: Settings, epo
         batch_size=settings.batch_size,
         window=settings.bucketing,
     )
-    return torch.stack([order_of(seed=h.seed) for h in replicas.hyperparameters])
+    orders = torch.stack([order_of(seed=h.seed) for h in replicas.hyperparameters])
+    most = settings.steps_per_epoch
+    return orders if most is None else orders[:, : most * settings.batch_size]
 
 
 def _take_steps(
@@ -298,7 +302,7 @@ def _save(followers: Sequence[Follower], epoch: Epoch, replicas: Replicas) -> No
     for k, number in enumerate(replicas.numbers):
         try:
             followers[number].save(Position(epoch.number, epoch.step), epoch.of(k), replicas, k)
-        except OSError as error:
+        except StoppedError as error:
             log.warning("the state within epoch %d could not be saved: %s", epoch.number, error)
 
 

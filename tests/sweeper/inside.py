@@ -8,7 +8,7 @@ import logging
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -40,15 +40,17 @@ def run(folder: Path, *overrides: str, tiny: tuple[str, ...] = TINIER) -> int:
     return 0
 
 
-def start(folder: Path, *overrides: str) -> BaseProcess:
-    """The same in a process of its own, which says nothing and may be killed."""
-    process = FORKS.Process(target=_run_silently, args=(str(folder), overrides))
+def start(folder: Path, *overrides: str, sabotage: Callable[[], None] | None = None) -> BaseProcess:
+    """The same in a process of its own, which may be killed and writes to ``output.txt``; ``sabotage`` is run first."""
+    process = FORKS.Process(target=_run_silently, args=(str(folder), overrides, sabotage))
     process.start()
     return process
 
 
-def _run_silently(folder: str, overrides: tuple[str, ...]) -> None:
+def _run_silently(folder: str, overrides: tuple[str, ...], sabotage: Callable[[], None] | None) -> None:
     torch.set_num_threads(1)
+    if sabotage is not None:
+        sabotage()
     with (Path(folder) / "output.txt").open("a") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)

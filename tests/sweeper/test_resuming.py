@@ -92,8 +92,8 @@ def test_a_signal_saves_and_leaves_with_a_code_that_says_so(
 ) -> None:
     name, begin_of = number.name, Lookout.begin
 
-    def begin(self: Lookout, epoch: int, steps: int) -> None:
-        begin_of(self, epoch, steps)
+    def begin(self: Lookout, epoch: int, step: int) -> None:
+        begin_of(self, epoch, step)
         if epoch == 2:
             os.kill(os.getpid(), number)
 
