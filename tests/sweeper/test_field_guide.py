@@ -276,12 +276,13 @@ def test_a_job_whose_config_is_not_what_the_study_recorded_fails_and_says_so(tmp
     assert states(stored(tmp_path)) == ["FAIL"]
 
 
-@pytest.mark.xfail(strict=True, reason="the sweeper still takes a range of seeds for a parameter")
-def test_seeds_are_no_parameter_that_a_sampler_proposes(tmp_path: Path) -> None:
-    data = "data=user_behavior", "data.path=there-is-none.csv"  # so that nothing could be trained anyway
-    run = typed("sweeper", "-m", "hydra/sweeper=regularization", "seed=range(0,5)", *data, cwd=tmp_path)
+@pytest.mark.parametrize("seeds", ["range(0,5)", "1,2,3"])
+def test_seeds_are_no_parameter_that_a_sampler_proposes(tmp_path: Path, seeds: str) -> None:
+    run = typed("sweeper", "-m", "hydra/sweeper=regularization", f"seed={seeds}", cwd=tmp_path)
     assert run.returncode == 2
-    assert "seed" in run.stderr.splitlines()[-1]
+    assert run.stderr.splitlines()[-1].startswith("error: seed: found a range, expected one number")
+    assert "python -m multirun" in run.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- constraints, objectives, storage
