@@ -141,6 +141,7 @@ def train_epoch(
             followers[n].step(epoch, step + 1, steps, loss[k])
     train_loss = torch.stack(losses).sum(dim=0) / orders.shape[1]
     running = Prediction(torch.cat(scores, dim=1), None)
+    replicas.settle()
     rows = evaluate(replicas, store, settings)
     seconds = time.perf_counter() - begun
     p50, p99 = clock.milliseconds(0.5), clock.milliseconds(0.99)
