@@ -12,11 +12,11 @@ Row = dict[str, Any]
 
 def delta_table(baseline: Mapping[str, float | None], other: Mapping[str, float | None]) -> list[Row]:
     """Rows of metric, a, b, delta = b - a and delta_percent of |a|, for the metrics that either has."""
-    runs = [
+    first, second = (
         Run(name, 1, {1: {metric: value for metric, value in metrics.items() if value is not None}})
         for name, metrics in (("baseline", baseline), ("other", other))
-    ]
-    return [row for row in compare(*runs) if row["metric"] not in ("epoch", "best_epoch")]
+    )
+    return [row for row in compare(first, second) if row["metric"] not in ("epoch", "best_epoch")]
 
 
 def ranking(aucs: Mapping[str, float]) -> list[Row]:

@@ -218,7 +218,7 @@ def verdict(
 
 RULE = (
     "A configuration is `better` (or `worse`) if the paired t-test over the seeds, adjusted by Holm over all "
-    "comparisons of the report, has p below {alpha:g}, there are at least {seeds} pairs, and the interval of the difference over "
-    "resampled users, where it is known, lies wholly on the same side of zero. Otherwise they are `indistinguishable`, "
-    "which does not mean equal."
+    "comparisons of the report, has p below {alpha:g}, there are at least {seeds} pairs, and the interval of the "
+    "difference over resampled users, where it is known, lies wholly on the same side of zero. Otherwise they are "
+    "`indistinguishable`, which does not mean equal."
 )

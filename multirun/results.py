@@ -1,0 +1,196 @@
+"""All figures of a report, computed from what the runs left: the same function writes a report and verifies it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.streams import stream_seed
+from multirun.comparisons import compare_pairs
+from multirun.confirmation import confirm
+from multirun.criteria import Tiers, assess
+from multirun.deltas import delta_table, ranking
+from multirun.pace import Pace, slow_epochs
+from multirun.roc import auc
+from multirun.runs import FIGURES, Run, Source, read_run
+from multirun.scores import read_scores
+from multirun.statistics import spread
+from multirun.validity import Evidence
+from sweeper.summary import Criteria
+
+Figures = dict[str, Any]
+
+CURVES = ("val_auc", "train_auc", "gate_mean", "gate_std", "gate_min", "gate_max", "train_val_gap", "epoch_seconds")
+
+
+def compute(inputs: Mapping[str, Any], base: Path) -> Figures:
+    """Every figure of the report, from the runs that ``inputs`` name, whose folders are relative to ``base``.
+
+    Raises UserError if a run is missing or damaged.
+    """
+    sources = [Source(**record) for record in inputs["runs"]]
+    runs = {source.id: read_run(base / source.folder) for source in sources}
+    phase4 = _by_point([source for source in sources if source.stage == "phase 4"])
+    values = {
+        point: {seed: runs[one].best["val_auc"] for seed, one in seeds.items()} for point, seeds in phase4.items()
+    }
+    on_test = {source.id: _test_auc(runs[source.id]) for source in sources if source.stage == "phase 4"}
+    test = {
+        point: {seed: found for seed, one in seeds.items() if (found := on_test[one]) is not None}
+        for point, seeds in phase4.items()
+    }
+    folders = {point: {seed: runs[one].folder for seed, one in seeds.items()} for point, seeds in phase4.items()}
+    means = {point: _mean_best([runs[one] for one in seeds.values()]) for point, seeds in phase4.items()}
+    pairs = [(a, b) for a, b in inputs["comparisons"] if a in phase4 and b in phase4]
+    return {
+        "runs": {source.id: _run_figures(runs[source.id], on_test.get(source.id)) for source in sources},
+        "confirmation": _confirmation(inputs, sources, runs),
+        "configurations": {point: _configuration(point, seeds, runs, test[point]) for point, seeds in phase4.items()},
+        "comparisons": compare_pairs(pairs, values, test, folders, inputs["alpha"], inputs["resamples"]),
+        "deltas": [
+            {"baseline": b, "other": a, "rows": delta_table(means[b], means[a]), "from": _ids(phase4, a, b)}
+            for a, b in pairs
+        ],
+        "ranking": ranking({point: float(mean["val_auc"] or 0) for point, mean in means.items()}),
+        "criteria": {point: _criteria(inputs, list(seeds.values()), runs) for point, seeds in phase4.items()},
+        "infrastructure": _infrastructure(inputs, sources, runs),
+        "evidence": _evidence(inputs, phase4, runs).plain(),
+    }
+
+
+def _by_point(sources: Sequence[Source]) -> dict[str, dict[int, str]]:
+    """Configuration -> seed -> id of the run."""
+    found: dict[str, dict[int, str]] = {}
+    for source in sources:
+        found.setdefault(source.point, {})[source.seed] = source.id
+    return found
+
+
+def _ids(phase4: Mapping[str, Mapping[int, str]], *points: str) -> list[str]:
+    return [one for point in points for one in phase4[point].values()]
+
+
+def _test_auc(run: Run) -> float | None:
+    scores = read_scores(run.folder, "test")
+    return None if scores is None else auc(scores.logits, scores.labels)
+
+
+def _run_figures(run: Run, test_auc: float | None) -> Figures:
+    return {
+        "best_epoch": run.best["epoch"],
+        "epochs": len(run.history),
+        "best": run.best,
+        "test_auc": test_auc,
+        "history": [{name: row[name] for name in ("epoch", *CURVES)} for row in run.history],
+    }
+
+
+def _mean_best(runs: Sequence[Run]) -> dict[str, float | None]:
+    """Means over the runs of each figure at its best epoch; None where a model has no such figure."""
+    return {name: _mean([run.best[name] for run in runs]) for name in FIGURES}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _configuration(point: str, seeds: Mapping[int, str], runs: Mapping[str, Run], test: Mapping[int, float]) -> Figures:
+    """Spread over the seeds of every figure at the best epoch, and the mean curve."""
+
+    def over_seeds(name: str, values: Sequence[float]) -> Figures:
+        return spread(values, np.random.default_rng(stream_seed(0, "report", point, name))).plain()
+
+    bests = [runs[one].best for one in seeds.values()]
+    figures = {
+        name: over_seeds(name, [best[name] for best in bests])
+        for name in FIGURES
+        if all(best[name] is not None for best in bests)
+    }
+    if test:
+        figures["test_auc"] = over_seeds("test_auc", list(test.values()))
+    return {
+        "seeds": list(seeds),
+        "best_epochs": [best["epoch"] for best in bests],
+        "figures": figures,
+        "curve": _mean_curve([runs[one] for one in seeds.values()]),
+        "from": list(seeds.values()),
+    }
+
+
+def _mean_curve(runs: Sequence[Run]) -> list[Figures]:
+    """Per epoch that every run has: mean, lowest and highest of the curves' columns over the runs."""
+    epochs = min(len(run.history) for run in runs)
+    curve = []
+    for place in range(epochs):
+        rows = [run.history[place] for run in runs]
+        point: Figures = {"epoch": rows[0]["epoch"]}
+        for name in CURVES:
+            values = [row[name] for row in rows if row[name] is not None]
+            point[name] = {"mean": float(np.mean(values)), "low": min(values), "high": max(values)} if values else None
+        curve.append(point)
+    return curve
+
+
+def _criteria(inputs: Mapping[str, Any], ids: Sequence[str], runs: Mapping[str, Run]) -> Figures:
+    """The criteria judged on the mean curve over the seeds."""
+    history = [
+        {"epoch": row["epoch"], **{n: row[n]["mean"] for n in ("val_auc", "train_auc", "train_val_gap")}}
+        for row in _mean_curve([runs[one] for one in ids])
+    ]
+    tiers = Tiers(inputs["tiers"]["near_miss"], tuple(inputs["tiers"]["healthy_gap"]))
+    found = assess(history, inputs["epochs"], Criteria(**inputs["criteria"]), tiers)
+    return {**found.plain(), "from": list(ids)}
+
+
+def _confirmation(inputs: Mapping[str, Any], sources: Sequence[Source], runs: Mapping[str, Run]) -> Figures | None:
+    if not inputs.get("candidates"):
+        return None
+    values: dict[str, dict[int, float]] = {}
+    ids: dict[str, list[str]] = {}
+    for source in sources:
+        if source.stage == "confirmation":
+            values.setdefault(source.point, {})[source.seed] = runs[source.id].best["val_auc"]
+            ids.setdefault(source.point, []).append(source.id)
+    found = confirm(inputs["candidates"], values, near="balanced")
+    for row in found["candidates"]:
+        row["from"] = ids[row["name"]]
+    return found
+
+
+def _infrastructure(inputs: Mapping[str, Any], sources: Sequence[Source], runs: Mapping[str, Run]) -> Figures:
+    pace = Pace(**inputs["pace"])
+    rows = []
+    for source in sources:
+        seconds = [row["epoch_seconds"] for row in runs[source.id].history]
+        rows.append(
+            {
+                "run": source.id,
+                "device": source.device,
+                "seconds": sum(seconds),
+                "median_epoch": statistics.median(seconds),
+                "slowest_epoch": max(seconds),
+                "slow_epochs": slow_epochs(runs[source.id].history, pace),
+            }
+        )
+    return {
+        "runs": rows,
+        "epochs": sum(len(runs[source.id].history) for source in sources),
+        "seconds": sum(row["seconds"] for row in rows),
+        "slow": [row["run"] for row in rows if row["slow_epochs"]],
+        "devices": sorted({source.device for source in sources}),
+    }
+
+
+def _evidence(inputs: Mapping[str, Any], phase4: Mapping[str, Mapping[int, str]], runs: Mapping[str, Run]) -> Evidence:
+    """What every configuration has: the fewest seeds and the fewest epochs decide."""
+    return Evidence(
+        epochs=min(len(runs[one].history) for seeds in phase4.values() for one in seeds.values()),
+        epochs_planned=inputs["epochs"],
+        seeds=min(len(seeds) for seeds in phase4.values()),
+        seeds_planned=len(inputs["seeds"]["phase4"]),
+    )
