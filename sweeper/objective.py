@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import math
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from data.batches import DeviceStore
 from data.prepare import prepare_config
@@ -26,14 +29,76 @@ from sweeper.device import choose_precision, default_micro_batch, describe, set_
 from sweeper.estimator import fit
 from sweeper.progress import EpochProgress
 from sweeper.recorder import Recorder
-from sweeper.replicas import Hyperparameters, Replicas, Update
+from sweeper.replicas import REPLICA_KEYS, Hyperparameters, Replicas, Update
 from sweeper.run_folder import RunFolder
 from sweeper.step import StepSettings
 from sweeper.summary import Criteria
-from sweeper.training import Settings, train
+from sweeper.training import Row, Settings, train
 from sweeper.trial import TrialLink, attach
 
 log = logging.getLogger(__name__)
+
+
+class Job:
+    """A run between being set up and being finished; in between it is trained, alone or in lock-step with others.
+
+    Made inside its Hydra job; ``with`` closes its link to its trial, which records what made it fail.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        with ExitStack() as stack:
+            self.trial: TrialLink | None = stack.enter_context(attach(cfg) or nullcontext())
+            validate(cfg)
+            self.cfg = cfg
+            self.device = set_up(cfg.device) if models.by_gradient(cfg.model) else torch.device("cpu")
+            with shown_progress() as progress:
+                self.store = prepare_config(cfg.data, progress)
+            self.recorder = self._recorder()
+            self._handlers = list(logging.getLogger().handlers)
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Job:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, traceback)
+
+    def finish(self) -> float | tuple[float, ...]:
+        """Leaves the last artifacts and returns the objective; raises what ended the run otherwise."""
+        with self.speaking():
+            value = self.recorder.finish()
+            best = self.recorder.best["val_auc"] if self.recorder.best else math.nan
+            folder = shown(self.recorder.folder.path)
+            log.info("best validation AUC %.4f; everything about this run lies in %s", best, folder)
+        return value
+
+    @contextmanager
+    def speaking(self) -> Iterator[None]:
+        """Within it, what is logged goes where this job's log goes, although other jobs have begun since."""
+        root = logging.getLogger()
+        others, root.handlers = root.handlers, self._handlers
+        try:
+            yield
+        finally:
+            root.handlers = others
+
+    def _recorder(self) -> Recorder:
+        cfg = self.cfg
+        folder = RunFolder(HydraConfig.get().runtime.output_dir)
+        identity = identify(cfg, self.store, self.device)
+        if self.trial is not None:
+            record_start(self.trial, cfg, identity, folder, self.device)
+        return Recorder(
+            folder,
+            identity,
+            Criteria(**OmegaConf.to_container(cfg.criteria)),  # type: ignore[arg-type]
+            cfg.training.epochs,
+            EpochProgress(cfg.training.epochs, cfg.training.batch_size),
+            self.trial,
+            cfg.sweep.objectives,
+        )
 
 
 def run(cfg: DictConfig) -> float | tuple[float, ...]:
@@ -41,70 +106,69 @@ def run(cfg: DictConfig) -> float | tuple[float, ...]:
 
     Raises UserError before any work if the config cannot be run, ``optuna.TrialPruned`` if its study stopped it.
     """
-    with attach(cfg) or nullcontext() as trial:
-        return _run(cfg, trial)
+    with Job(cfg) as job:
+        train_jobs([job])
+        return job.finish()
 
 
-def _run(cfg: DictConfig, trial: TrialLink | None) -> float | tuple[float, ...]:
-    validate(cfg)
-    trained = models.by_gradient(cfg.model)
-    device = set_up(cfg.device) if trained else torch.device("cpu")
-    with shown_progress() as progress:
-        store = prepare_config(cfg.data, progress)
-    folder = RunFolder(HydraConfig.get().runtime.output_dir)
-    identity = identify(cfg, store, device)
-    if trial is not None:
-        record_start(trial, cfg, identity, folder, device)
-    recorder = Recorder(
-        folder,
-        identity,
-        Criteria(**OmegaConf.to_container(cfg.criteria)),  # type: ignore[arg-type]
-        cfg.training.epochs,
-        EpochProgress(cfg.training.epochs, cfg.training.batch_size),
-        trial,
-        cfg.sweep.objectives,
-    )
+def train_jobs(jobs: Sequence[Job]) -> None:
+    """Trains jobs that differ in nothing but ``REPLICA_KEYS`` as replicas in one loop; each recorder follows its own.
+
+    What ends one job is kept by its recorder and raised when the job is finished.
+    """
+    cfg, device, store = jobs[0].cfg, jobs[0].device, jobs[0].store
     gathered = DeviceStore(store, device, cfg.device.memory_fraction, cfg.data.history_order)
-    if trained:
-        replicas = build_replicas(cfg, store, [hyperparameters(cfg)], device)
-        parameters = sum(p.numel() for p in replicas.model.parameters()) // len(replicas)
-        announce(f"{parameters:,} parameters", device, store)
-        train(replicas, gathered, settings(cfg, device), [recorder])
-    else:
+    if not models.by_gradient(cfg.model):
+        [job] = jobs
         estimator = models.builder(cfg.model, store.schema)()
         assert isinstance(estimator, Estimator)
-        announce("no parameters to train", device, store)
-        fit(estimator, gathered, settings(cfg, device), hyperparameters(cfg), recorder)
-    value = recorder.finish()
-    best = recorder.best["val_auc"] if recorder.best else math.nan
-    log.info("best validation AUC %.4f; everything about this run lies in %s", best, shown(folder.path))
-    return value
+        announce("no parameters to train", job)
+        fit(estimator, gathered, settings(cfg, device), hyperparameters(cfg), job.recorder)
+        return
+    replicas = build_replicas(cfg, store, [hyperparameters(job.cfg) for job in jobs], device)
+    parameters = sum(p.numel() for p in replicas.model.parameters()) // len(replicas)
+    together = f", one of {len(jobs)} replicas in lock-step" if len(jobs) > 1 else ""
+    for job in jobs:
+        announce(f"{parameters:,} parameters{together}", job)
+    for job in jobs[1:]:
+        job.recorder.progress.hide()
+    train(replicas, gathered, settings(cfg, device), [_Speaking(job) for job in jobs])
 
 
-def announce(size: str, device: torch.device, store: EventStore) -> None:
+class _Speaking:
+    """A job's recorder as a follower, whose words go to the job's own log."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
+        self.job.recorder.step(epoch, step, steps, loss)
+
+    def epoch(self, row: Row, replicas: Replicas, k: int) -> bool:
+        with self.job.speaking():
+            return self.job.recorder.epoch(row, replicas, k)
+
+    def failed(self, error: Exception) -> None:
+        self.job.recorder.failed(error)
+
+
+def announce(size: str, job: Job) -> None:
     """Says once what is trained, on what, and where."""
-    log.info(
-        "%s on %s: %s; %s training rows, %s validation rows of %s",
-        HydraConfig.get().runtime.choices.get("model"),
-        describe(device),
-        size,
-        f"{len(store.samples['train']):,}",
-        f"{len(store.samples['validation']):,}",
-        store.folder,
-    )
+    with job.speaking():
+        log.info(
+            "%s on %s: %s; %s training rows, %s validation rows of %s",
+            job.recorder.identity["model"],
+            describe(job.device),
+            size,
+            f"{len(job.store.samples['train']):,}",
+            f"{len(job.store.samples['validation']):,}",
+            job.store.folder,
+        )
 
 
 def hyperparameters(cfg: DictConfig) -> Hyperparameters:
     """What this config's replica has for itself."""
-    return Hyperparameters(
-        seed=cfg.seed,
-        dropout=cfg.regularization.dropout,
-        weight_decay=cfg.regularization.weight_decay,
-        label_smoothing=cfg.regularization.label_smoothing,
-        learning_rate=cfg.training.learning_rate,
-        embedding_l2=cfg.regularization.embedding_l2,
-        reinit_embeddings=cfg.regularization.reinit_embeddings,
-    )
+    return Hyperparameters(**{name: OmegaConf.select(cfg, key) for name, key in REPLICA_KEYS.items()})
 
 
 def settings(cfg: DictConfig, device: torch.device) -> Settings:

@@ -90,6 +90,7 @@ class Places:
         stand = standing(trials)
         for before, trial in enumerate(stand):
             if trial.state is TrialState.WAITING and before + owed < self.n_trials and self._begin(trial, attributes):
+                self.study._thread_local.cached_all_trials = None
                 return self._held(trial._trial_id, trial.number)
         if len(stand) + owed >= self.n_trials:
             return None
@@ -137,6 +138,8 @@ class Places:
             withdraw(self.study, trial_id, "other processes took the last points first")
             self._leases.release(trial_id)
             return None
+        # As Study.ask does, so that samplers see the study as it is now; what was just read is that.
+        self.study._thread_local.cached_all_trials = trials
         return self._held(trial_id, mine.number)
 
     def _assign(self, trial_id: int, trials: Sequence[FrozenTrial]) -> bool:
@@ -165,7 +168,6 @@ class Places:
     def _held(self, trial_id: int, number: int) -> Trial:
         self._leases.hold(trial_id)
         self._prepare(number)
-        self.study._thread_local.cached_all_trials = None  # as Study.ask does: samplers read the trials afresh
         return Trial(self.study, trial_id)
 
 

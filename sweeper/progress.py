@@ -45,6 +45,10 @@ class EpochProgress:
         if step == steps:
             self._bar.update(self._task, status=text + "  evaluating")
 
+    def hide(self) -> None:
+        """Shows nothing from now on: one line is enough for runs that go in step."""
+        self._shown = False
+
     def close(self) -> None:
         """Takes the line away."""
         if self._bar is not None:

@@ -73,6 +73,10 @@ class Recorder:
         self.progress.close()
         self.error = error
 
+    def restart(self) -> None:
+        """Forgets what was recorded, since the run begins again."""
+        self.history, self.best, self.pruned, self.error = [], None, False, None
+
     def finish(self) -> float | tuple[float, ...]:
         """Writes result and summary and returns the objective: the best epoch's validation AUC.
 

@@ -35,6 +35,18 @@ class Hyperparameters:
     reinit_embeddings: bool = False
 
 
+#: Where in a job's config each of the hyperparameters stands. Jobs that differ elsewhere cannot train in lock-step.
+REPLICA_KEYS = {
+    "seed": "seed",
+    "dropout": "regularization.dropout",
+    "weight_decay": "regularization.weight_decay",
+    "label_smoothing": "regularization.label_smoothing",
+    "learning_rate": "training.learning_rate",
+    "embedding_l2": "regularization.embedding_l2",
+    "reinit_embeddings": "regularization.reinit_embeddings",
+}
+
+
 @dataclass(frozen=True)
 class Update:
     """How gradients move weights.

@@ -31,7 +31,8 @@ CREATION_ATTEMPTS = 12
 
 _DRIVER_HINTS = {
     "psycopg": "pip install 'mdaf-sweep[postgres]'",
-    "MySQLdb": "pip install pymysql and write mysql+pymysql://",
+    "MySQLdb": "pip install 'mdaf-sweep[mysql]' and write mysql+pymysql://",
+    "pymysql": "pip install 'mdaf-sweep[mysql]'",
 }
 _TAKES_CONNECT_TIMEOUT = {"psycopg", "psycopg2", "pymysql", "mysqldb"}
 _PASSWORD_IN_QUERY = re.compile(r"([?&;](?:password|passwd|pwd|sslpassword|ssl_key_password)=)[^&;\s'\"]+", re.I)
@@ -56,9 +57,9 @@ class SQLiteStorage(RDBStorage):
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         # Any write takes the lock; it is held until the method of the base class commits, in this same session.
-        lock = sa.text("UPDATE trials SET trial_id = trial_id WHERE trial_id = :trial_id")
+        lock = "UPDATE trials SET trial_id = trial_id WHERE trial_id = ?"
         try:
-            self.scoped_session().execute(lock, {"trial_id": trial_id})
+            self.scoped_session().connection().exec_driver_sql(lock, (trial_id,))
         except exc.SQLAlchemyError as error:
             self.remove_session()
             raise StorageInternalError(f"trial {trial_id} could not be locked") from error

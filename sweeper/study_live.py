@@ -16,8 +16,8 @@ from rich.live import Live
 from rich.text import Text
 
 from sweeper import lease, queries
-from sweeper.attributes import RETRY_OF
 from sweeper.queries import QueryError, Row
+from sweeper.retries import enqueue_retries
 from sweeper.rows import HEADINGS
 from sweeper.storage import masked, masked_text, open_storage
 from sweeper.study_options import DEFAULT_STORAGE, RecordFormat, StorageUrl, StudyName, TextOrJson, choose
@@ -146,10 +146,10 @@ def reap(
     patience = _watched(chosen) if wait else None
     rows = [_verdict(one, patience, one in by_hand) for one in running]
     if yes:
-        for one in by_hand:
-            lease.give_up(chosen, one, "given up by hand")
-        retries = {death.number: death.retry for death in lease.reap(chosen, patience)}
-        retries |= {one.number: _retry(chosen, one.number) for one in by_hand}
+        given_up = [one.number for one in by_hand if lease.give_up(chosen, one, "given up by hand")]
+        retries: dict[int, int | None] = dict.fromkeys(given_up)
+        retries |= enqueue_retries(chosen, at_once=given_up)
+        retries |= {death.number: death.retry for death in lease.reap(chosen, patience)}
         for row in rows:
             row["given_up"], row["retry"] = row["number"] in retries, retries.get(row["number"])
     if form is RecordFormat.json:
@@ -202,12 +202,6 @@ def _verdict(trial: FrozenTrial, patience: lease.Watch | None, by_hand: bool) ->
         "seconds": _seconds_so_far(trial),
         "holder": _holder(trial),
     }
-
-
-def _retry(study: Study, number: int) -> int | None:
-    """The number of the trial that tries the point of trial ``number`` again."""
-    again = [one.number for one in queries.trials_of(study) if one.user_attrs.get(RETRY_OF) == number]
-    return min(again, default=None)
 
 
 # ---- dashboard

@@ -84,16 +84,10 @@ def train(replicas: Replicas, store: DeviceStore, settings: Settings, followers:
         rows = train_epoch(stepper, settings, followers, epoch, steps)
         leaving = []
         for k, (number, row) in enumerate(zip(replicas.numbers, rows, strict=True)):
-            if not math.isfinite(row["train_loss"]):
-                followers[number].failed(
-                    DivergedError(f"the training loss became {row['train_loss']} in epoch {epoch}")
-                )
-                leaving.append(number)
-                continue
             if row["val_auc"] > best[number][0]:
                 best[number] = (row["val_auc"], epoch)
             stale = settings.patience is not None and epoch - best[number][1] >= settings.patience
-            if followers[number].epoch(row, replicas, k) or stale:
+            if _follow(followers[number], row, replicas, k) or stale:
                 leaving.append(number)
         if leaving:
             replicas.leave(leaving)
@@ -101,6 +95,17 @@ def train(replicas: Replicas, store: DeviceStore, settings: Settings, followers:
         if not len(replicas):
             return
         return_cached_memory(replicas.device)
+
+
+def _follow(follower: Follower, row: Row, replicas: Replicas, k: int) -> bool:
+    """Hands a replica's epoch to its follower; True if it stops. What it raises ends this replica and no other."""
+    try:
+        if not math.isfinite(row["train_loss"]):
+            raise DivergedError(f"the training loss became {row['train_loss']} in epoch {row['epoch']}")
+        return follower.epoch(row, replicas, k)
+    except Exception as error:
+        follower.failed(error)
+        return True
 
 
 def train_epoch(

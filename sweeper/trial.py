@@ -17,7 +17,6 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import RandomSampler
-from optuna.storages import BaseStorage
 from optuna.trial import Trial
 
 from sweeper.attributes import JOB, WORKER
@@ -53,12 +52,9 @@ class TrialLink:
         pruner: BasePruner | None = None,
         constraints: Mapping[str, float] | None = None,
     ) -> None:
-        storage = _shared_storage(storage_url, os.getpid())
-        # The sampler proposed the point already; a cheap one here keeps Trial() from sampling again.
-        self.study = optuna.load_study(
-            study_name=study_name, storage=storage, sampler=RandomSampler(), pruner=pruner or NopPruner()
-        )
-        trial_id = storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
+        self.study = _shared_study(storage_url, study_name, os.getpid())
+        self.study.pruner = pruner or NopPruner()
+        trial_id = self.study._storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
         self.study_name = study_name
         self.number = number
         self.constraints = dict(constraints or {})
@@ -151,10 +147,13 @@ def attach(cfg: DictConfig) -> TrialLink | None:
     )
 
 
-@functools.cache
-def _shared_storage(url: str, process: int) -> BaseStorage:
-    """One connection for all the jobs of a process; a forked one opens its own."""
-    return open_storage(url, create=False)
+@functools.lru_cache(maxsize=4)
+def _shared_study(url: str, name: str, process: int) -> optuna.Study:
+    """One connection for all the jobs of a process; a forked one opens its own.
+
+    The sampler proposed the points already; a cheap one here keeps Trial() from sampling again.
+    """
+    return optuna.load_study(study_name=name, storage=open_storage(url, create=False), sampler=RandomSampler())
 
 
 def _same(found: Any, suggested: Any) -> bool:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import optuna
 import pytest
 from hydra import compose, initialize_config_module
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 import conf
 from sweeper.config import validate
+from sweeper.search import PRUNERS, SAMPLERS
 
 FOLDER = Path(conf.__file__).parent
 OPTIONS = sorted(
@@ -33,6 +36,32 @@ def test_every_option_of_every_group_composes_into_a_valid_job(group: str, optio
         cfg = compose("config", overrides=overrides)
     OmegaConf.resolve(cfg)
     validate(cfg)
+
+
+SWEEPER_OPTIONS = [
+    *(("sampler", name) for name in ("tpe", "random", "gp", "cmaes", "qmc", "nsgaii", "nsgaiii")),
+    *(("pruner", name) for name in ("none", "median", "hyperband", "wilcoxon")),
+]
+
+
+@pytest.mark.parametrize(("part", "option"), SWEEPER_OPTIONS, ids=lambda value: value)
+def test_every_sampler_and_pruner_that_can_be_chosen_can_be_made(part: str, option: str) -> None:
+    overrides = ["hydra/sweeper=regularization", f"hydra/sweeper/{part}={option}"]
+    with initialize_config_module("conf"):
+        cfg = compose("config", overrides=overrides, return_hydra_config=True)
+    made = instantiate(cfg.hydra.sweeper[part], _execution_whitelist_=SAMPLERS if part == "sampler" else PRUNERS)
+    assert isinstance(made, optuna.samplers.BaseSampler if part == "sampler" else optuna.pruners.BasePruner)
+    if part == "sampler":
+        assert cfg.hydra.sweeper.sampler.seed == cfg.seed
+
+
+def test_the_default_sampler_is_optunas_own_and_not_upstreams() -> None:
+    with initialize_config_module("conf"):
+        cfg = compose("config", overrides=["hydra/sweeper=regularization"], return_hydra_config=True)
+    chosen = instantiate(cfg.hydra.sweeper.sampler, _execution_whitelist_=SAMPLERS)
+    own = optuna.samplers.TPESampler(seed=cfg.seed)
+    for name in ("_multivariate", "_constant_liar", "_group", "_n_startup_trials", "_n_ei_candidates"):
+        assert getattr(chosen, name) == getattr(own, name)
 
 
 def test_there_are_no_primary_configs_but_the_job_and_phase_4() -> None:

@@ -1,0 +1,35 @@
+"""``hydra/launcher=replicas`` as Hydra sees it: a thin entry, so that finding the plugin imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class ReplicaLauncher(Launcher):
+    """Trains the jobs of a launch that differ in nothing but replica keys in one loop, as replicas in lock-step.
+
+    Which keys these are is said in ``sweeper.replicas.REPLICA_KEYS``. Each job has the result and the folder that it
+    would have had alone. ``max_replicas`` go together at most; None: as many as fit.
+    """
+
+    def __init__(self, max_replicas: int | None = None) -> None:
+        self.max_replicas = max_replicas
+        self.hydra_context: HydraContext | None = None
+        self.config: DictConfig | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keeps what a launch needs; the task is this program's own, whatever Hydra was given."""
+        self.hydra_context, self.config = hydra_context, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Runs the jobs and returns what came of each, in their order."""
+        from multirun.lockstep import launch
+
+        assert self.hydra_context is not None
+        assert self.config is not None
+        return launch(self.hydra_context, self.config, job_overrides, initial_job_idx, self.max_replicas)

@@ -1,0 +1,122 @@
+"""What the replica launcher does: set every job up, train those alike together, finish each by itself."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from sweeper import models
+from sweeper.config import NOT_HASHED
+from sweeper.objective import Job, train_jobs
+from sweeper.outcome import is_out_of_memory
+from sweeper.replicas import REPLICA_KEYS
+
+log = logging.getLogger(__name__)
+
+
+def launch(
+    context: HydraContext,
+    config: DictConfig,
+    job_overrides: Sequence[Sequence[str]],
+    first_number: int,
+    max_replicas: int | None,
+) -> list[JobReturn]:
+    """Runs a job for each list of overrides; results in that order. A job that fails has its error in its result."""
+    setup_globals()
+    _log_as_sweep(context, config)
+    Path(str(config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+    returns = [
+        _set_up(context, config, overrides, first_number + place) for place, overrides in enumerate(job_overrides)
+    ]
+    _log_as_sweep(context, config)
+    jobs = {place: r._return_value for place, r in enumerate(returns) if r.status is JobStatus.COMPLETED}
+    for group in groups(list(jobs.values()), max_replicas):
+        if len(group) > 1:
+            log.info("Training %d jobs in lock-step", len(group))
+        _train(group)
+    for place, job in jobs.items():
+        _finish(returns[place], job)
+    _log_as_sweep(context, config)
+    return returns
+
+
+def groups(jobs: Sequence[Job], max_replicas: int | None) -> list[list[Job]]:
+    """Jobs that may train in lock-step, in the order of each group's first; ``max_replicas`` of them at most."""
+    alike: dict[str, list[Job]] = {}
+    for place, job in enumerate(jobs):
+        key = shape_of(job.cfg) if models.by_gradient(job.cfg.model) else f"alone {place}"
+        alike.setdefault(key, []).append(job)
+    most = max_replicas or len(jobs)
+    return [group[start : start + most] for group in alike.values() for start in range(0, len(group), most)]
+
+
+def shape_of(cfg: DictConfig) -> str:
+    """All of a job's config that replicas must have in common."""
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    shared = {str(key): value for key, value in plain.items() if key == "device" or key not in NOT_HASHED}
+    for key in (*REPLICA_KEYS.values(), "regularization.name"):
+        *path, name = key.split(".")
+        node = shared
+        for part in path:
+            node = node[part]
+        node[name] = None
+    return json.dumps(shared, sort_keys=True)
+
+
+def _set_up(context: HydraContext, config: DictConfig, overrides: Sequence[str], number: int) -> JobReturn:
+    """Hydra's own job, whose task is to become ready to train: the result's value is a ``Job``."""
+    _log_as_sweep(context, config)
+    log.info("\t#%d : %s", number, " ".join(filter_overrides(overrides)))
+    composed = context.config_loader.load_sweep_config(config, list(overrides))
+    with open_dict(composed):
+        composed.hydra.job.id = str(number)
+        composed.hydra.job.num = number
+    return run_job(
+        hydra_context=context,
+        task_function=Job,
+        config=composed,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )
+
+
+def _train(group: list[Job]) -> None:
+    """Trains a group; where memory runs out, its halves one after the other."""
+    try:
+        train_jobs(group)
+        return
+    except Exception as error:
+        if not (is_out_of_memory(error) and len(group) > 1):
+            for job in group:
+                job.recorder.failed(error)
+            return
+    log.warning("%d replicas do not fit the device's memory: training halves of them", len(group))
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    for job in group:
+        job.recorder.restart()
+    half = (len(group) + 1) // 2
+    _train(group[:half])
+    _train(group[half:])
+
+
+def _finish(result: JobReturn, job: Job) -> None:
+    """Turns the result of setting a job up into that of having run it."""
+    try:
+        with job:
+            result.return_value = job.finish()
+    except Exception as error:
+        result.status = JobStatus.FAILED
+        result.return_value = error
+
+
+def _log_as_sweep(context: HydraContext, config: DictConfig) -> None:
+    configure_log(config.hydra.hydra_logging, config.hydra.verbose, execution_whitelist=context.execution_whitelist)

@@ -1,0 +1,115 @@
+"""``hydra/launcher=replicas``: what its jobs leave is what they would have left alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeper.replicas import REPLICA_KEYS, Hyperparameters
+from tests.sweeper.runs import TINY, typed
+
+POINTS = (
+    "regularization.dropout=0.1,0.4",
+    "regularization.weight_decay=0,1e-3",
+    "regularization.label_smoothing=0,0.1",
+)
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("work")
+
+
+def launched(here: Path, name: str, *overrides: str, launcher: str) -> list[Path]:
+    """The run folders of a launch, in the order of their numbers."""
+    end = typed("sweeper", "-m", *TINY, *overrides, f"hydra/launcher={launcher}", f"hydra.sweep.dir={name}", cwd=here)
+    assert end.returncode == 0, end.stderr
+    return sorted((path for path in (here / name).iterdir() if path.is_dir()), key=lambda path: int(path.name))
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    rows = csv.DictReader((run / "metrics.csv").open())
+    return [{name: float(value) for name, value in row.items() if value and "ms" not in name} for row in rows]
+
+
+def assert_same(runs: Sequence[Path], alone: Sequence[Path]) -> None:
+    assert [run.name for run in runs] == [run.name for run in alone]
+    for run, other in zip(runs, alone, strict=True):
+        assert {path.name for path in run.iterdir()} == {path.name for path in other.iterdir()}
+        assert result(run)["config_hash"] == result(other)["config_hash"]
+        for row, expected in zip(metrics(run), metrics(other), strict=True):
+            for name in ("train_auc", "val_auc", "val_gauc"):
+                assert row[name] == pytest.approx(expected[name], abs=1e-4)
+            for name in ("train_loss", "val_loss"):
+                assert row[name] == pytest.approx(expected[name], rel=1e-3)
+
+
+def result(run: Path) -> dict[str, Any]:
+    return json.loads((run / "result.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("two", ["seed=42,123"]),
+        pytest.param("five", ["seed=42,123,456,789,2024"], marks=pytest.mark.slow),
+        pytest.param("eight", POINTS, marks=pytest.mark.slow),
+    ],
+)
+def test_a_job_in_lock_step_leaves_what_it_leaves_alone(here: Path, name: str, overrides: list[str]) -> None:
+    together = launched(here, f"{name}-replicas", "training.epochs=3", *overrides, launcher="replicas")
+    alone = launched(here, f"{name}-basic", "training.epochs=3", *overrides, launcher="basic")
+    assert f"one of {len(together)} replicas" in (together[-1] / "train.log").read_text()
+    assert_same(together, alone)
+
+
+def test_a_mixed_launch_is_trained_in_groups_and_returns_in_the_order_of_its_jobs(here: Path) -> None:
+    jobs = ["model.fusion=gate,concat", "data.history_order=time,shuffled", "seed=1,2", "training.epochs=1"]
+    runs = launched(here, "mixed", *jobs, launcher="replicas")
+    logs = [(run / "train.log").read_text() for run in runs]
+    assert all("one of 2 replicas" in text for text in logs)
+    assert [result(run)["seed"] for run in runs] == [1, 2] * 4
+    assert_same(runs, launched(here, "mixed-alone", *jobs, launcher="basic"))
+
+
+def test_max_replicas_bounds_a_group(here: Path) -> None:
+    jobs = ["seed=1,2,3", "training.epochs=1", "hydra.launcher.max_replicas=2"]
+    logs = [(run / "train.log").read_text() for run in launched(here, "bounded", *jobs, launcher="replicas")]
+    assert ["one of 2 replicas" in text for text in logs] == [True, True, False]
+
+
+def test_a_job_that_fails_takes_none_of_its_group_along(here: Path) -> None:
+    end = typed(
+        "sweeper",
+        "-m",
+        *(t for t in TINY if "learning_rate" not in t),
+        "training.epochs=2",
+        "training.grad_clip_norm=null",
+        "training.learning_rate=5e-3,1e30,2e-3",
+        "hydra/launcher=replicas",
+        "hydra.sweep.dir=failing",
+        cwd=here,
+    )
+    assert end.returncode != 0
+    assert "training loss became" in end.stderr
+    healthy = [result(here / "failing" / number) for number in ("0", "2")]
+    assert [r["epochs"] for r in healthy] == [2, 2]
+    assert not (here / "failing/1/result.json").exists()
+
+
+def test_a_sweep_that_asks_in_batches_trains_them_in_lock_step(here: Path) -> None:
+    sweep = ["hydra/sweeper=regularization", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2"]
+    end = typed("sweeper", "-m", *TINY, "training.epochs=1", *sweep, "hydra/launcher=replicas", cwd=here)
+    assert end.returncode == 0, end.stderr
+    runs = [path.parent for path in (here / "runs").rglob("result.json")]
+    assert sorted(result(run)["trial"] for run in runs) == [0, 1, 2, 3]
+    assert all("one of 2 replicas" in (run / "train.log").read_text() for run in runs)
+
+
+def test_every_hyperparameter_of_a_replica_has_its_place_in_the_config() -> None:
+    assert list(REPLICA_KEYS) == list(Hyperparameters.__dataclass_fields__)
