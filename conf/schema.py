@@ -181,9 +181,10 @@ class Phase4:
     test: bool = MISSING
     alpha: float = bounded(0, 1, open_low=True, open_high=True)
     resamples: int = bounded(1)
-    yes: bool = MISSING
+    ask: bool = MISSING
     force: bool = MISSING
     launcher: str | None = MISSING
+    reuse: str = MISSING
     pace: Pace = field(default_factory=Pace)
     tiers: Tiers = field(default_factory=Tiers)
 

@@ -78,7 +78,7 @@ def decide(judgements: Sequence[Judgement]) -> tuple[Decision, str]:
     auc, epoch, *overfitting = (judgement.verdict for judgement in judgements)
     if "FAIL" in overfitting:
         return "regularize more", "It overfits: the gap or the training AUC is over its limit."
-    if auc == "FAIL":
+    if auc == "FAIL" and "PENDING" not in overfitting:
         return "regularize less", "It does not overfit and misses the validation AUC: it underfits, or needs more data."
     if "PENDING" in (auc, epoch, *overfitting):
         return "complete the run", "Some criteria need epochs that were not run."

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from multirun.pace import Pace, slow_epochs
@@ -50,6 +50,8 @@ def open_study(storage_url: str, study_name: str | None) -> Study:
     study = load_study(storage, study_name) if study_name else most_recent_study(load_studies(storage))
     if len(study.directions) > 1:
         raise UserError(f"study {study.study_name!r} has several objectives, so no single winner; name one objective")
+    if study.direction is not StudyDirection.MAXIMIZE:
+        raise UserError(f"study {study.study_name!r} minimizes, expected one that maximizes the validation AUC")
     return study
 
 
@@ -76,17 +78,17 @@ def search_seeds(study: Study) -> list[int]:
     return sorted({trial.user_attrs["seed"] for trial in trials_of(study) if "seed" in trial.user_attrs})
 
 
-def check_preconditions(study: Study, number: int, planned: int, pace: Pace) -> list[str]:
+def check_preconditions(study: Study, numbers: Sequence[int], planned: int, pace: Pace) -> list[str]:
     """What the research asks for before Phase 4 and is not met, in words; empty if all is.
 
-    A run of all its epochs without slow-down, and a trial whose configuration was what the study says. Runs whose
-    folders lie elsewhere are judged by nothing: that is said too.
+    A run of all its epochs without slow-down, and trials ``numbers`` whose configuration was what the study says. Runs
+    whose folders lie elsewhere are judged by nothing: that is said too.
     """
-    trial = next(trial for trial in trials_of(study) if trial.number == number)
     unmet = []
-    effective = trial.user_attrs.get("effective") or {}
-    if any(effective.get(name) != value for name, value in trial.params.items() if name in effective):
-        unmet.append(f"a validated configuration: trial {number} trained other values than the study recorded")
+    for trial in (trial for trial in trials_of(study) if trial.number in numbers):
+        effective = trial.user_attrs.get("effective") or {}
+        if any(effective.get(name) != value for name, value in trial.params.items() if name in effective):
+            unmet.append(f"a validated configuration: trial {trial.number} trained other values than the study says")
     runs = [run for trial in trials_of(study, TrialState.COMPLETE) if (run := _run_of(trial)) is not None]
     complete = [run for run in runs if len(run.history) >= planned]
     if not complete:
@@ -107,9 +109,9 @@ def epoch_seconds(study: Study) -> float | None:
     return statistics.median(times) if times else None
 
 
-def plan(points: Sequence[Point], seeds: Sequence[int], home: Path) -> list[Series]:
-    """Which runs of these points on these seeds are there, anywhere below ``home``, and which are missing."""
-    finished = Finished(home)
+def plan(points: Sequence[Point], seeds: Sequence[int], places: Sequence[Path]) -> list[Series]:
+    """Which runs of these points on these seeds are there, anywhere below ``places``, and which are missing."""
+    finished = Finished(*places)
     series = []
     for point in points:
         config = checked(point)
@@ -124,25 +126,25 @@ def plan(points: Sequence[Point], seeds: Sequence[int], home: Path) -> list[Seri
     return series
 
 
-def run_missing(series: Sequence[Series], home: Path, launcher: str | None = None) -> None:
+def run_missing(series: Sequence[Series], places: Sequence[Path], launcher: str | None = None) -> None:
     """Trains what is missing. A seed that fails is said and left out; UserError if a point has no run at all.
 
     Points that are the same configuration under two names share their runs.
     """
     for one in series:
-        seeds = plan([one.point], one.missing, home)[0]  # another point may have left it meanwhile
+        seeds = plan([one.point], one.missing, places)[0]  # another point may have left it meanwhile
         one.done |= seeds.done
         if seeds.missing:
             launch([*one.point.overrides, f"seed={','.join(map(str, seeds.missing))}"], one.point.folder, launcher)
-            one.done |= plan([one.point], seeds.missing, home)[0].done
+            one.done |= plan([one.point], seeds.missing, places)[0].done
         one.failed = [seed for seed in one.missing if seed not in one.done]
         one.missing = []
         if one.failed:
             log.warning("%s: no finished run for seed %s", one.point.name, ", ".join(map(str, one.failed)))
         if not one.done:
             raise UserError(
-                f"{one.point.name}: every seed failed, the errors stand above and in {one.point.folder}/seed-*/train.log; "
-                "mend the cause and type the same command again"
+                f"{one.point.name}: every seed failed, the errors stand above and in "
+                f"{one.point.folder}/seed-*/train.log; mend the cause and type the same command again"
             )
 
 
@@ -164,6 +166,8 @@ def describe_plan(stages: Mapping[str, Sequence[Series]], epochs: int, seconds: 
     """How many runs each stage needs, how many are there, and about how long the rest takes."""
     lines, missing = [], 0
     for stage, series in stages.items():
+        if not series:
+            continue
         total = sum(len(one.done) + len(one.missing) for one in series)
         left = sum(len(one.missing) for one in series)
         missing += left

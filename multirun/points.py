@@ -1,7 +1,9 @@
-"""The configurations that are compared: a study's trials, and the known points with everything else as in the winner."""
+"""The configurations that are compared: a study's trials, and the known points, everything else as in the winner."""
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,15 +59,20 @@ def with_epochs(overrides: Sequence[str], epochs: int | None) -> tuple[str, ...]
 
 def composed(overrides: Sequence[str]) -> DictConfig:
     """The config of a job with these overrides."""
+    return _composed(tuple(overrides)).copy()
+
+
+@functools.lru_cache(maxsize=64)
+def _composed(overrides: tuple[str, ...]) -> DictConfig:
     with initialize_config_module("conf"):
         return compose("config", overrides=list(overrides))
 
 
 def differences(configs: Mapping[str, DictConfig]) -> list[dict[str, Any]]:
-    """The keys in which configurations differ, with each one's value. UserError where it is not regularization alone."""
+    """The keys in which configurations differ, with each one's value. UserError if it is not regularization alone."""
     flat = {name: _flat(config) for name, config in configs.items()}
     keys = sorted({key for values in flat.values() for key in values})
-    rows = []
+    rows: list[dict[str, Any]] = []
     for key in keys:
         values = {name: found.get(key) for name, found in flat.items()}
         if len({repr(value) for value in values.values()}) > 1:
@@ -81,31 +88,35 @@ def _flat(node: DictConfig, prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in node.items():
         if isinstance(value, DictConfig):
-            found |= _flat(value, f"{prefix}{name}.")
+            found |= _flat(value, f"{prefix}{name!s}.")
         else:
-            found[f"{prefix}{name}"] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+            found[f"{prefix}{name!s}"] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     return found
 
 
 class Finished:
-    """The finished runs below a folder, by what they computed on which data."""
+    """The finished runs below some folders, by what they computed on which data; the first folder comes first."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, *folders: Path) -> None:
         self._runs: dict[tuple[str, str], Path] = {}
-        self._data: dict[str, str] = {}
-        for file in sorted(folder.rglob("result.json")):
+        for file in (file for folder in folders for file in sorted(folder.rglob("result.json"))):
             result = read_result(file.parent) or {}
-            if result.get("state") == "complete":
+            if result.get("state") == "complete" and (file.parent / "best.pt").is_file():
                 self._runs.setdefault((result["config_hash"], result["data_hash"]), file.parent)
 
     def find(self, config: DictConfig, seed: int) -> Path | None:
         """The folder of a complete run of exactly this config with this seed on exactly its data."""
         config = config.copy()
         config.seed = seed
-        node = str(config.data)
-        if node not in self._data:
-            self._data[node] = prepare_config(config.data).data_hash
-        return self._runs.get((config_hash(config), self._data[node]))
+        return self._runs.get((config_hash(config), _data_hash(OmegaConf.to_yaml(config.data), os.getcwd())))
+
+
+@functools.lru_cache(maxsize=8)
+def _data_hash(data: str, working_directory: str) -> str:
+    """The hash of the data that a ``data`` node names, prepared once a command: paths in it may be relative."""
+    config = OmegaConf.create(data)
+    assert isinstance(config, DictConfig)
+    return prepare_config(config).data_hash
 
 
 def checked(point: Point) -> DictConfig:

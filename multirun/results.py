@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,20 +47,36 @@ def compute(inputs: Mapping[str, Any], base: Path) -> Figures:
     folders = {point: {seed: runs[one].folder for seed, one in seeds.items()} for point, seeds in phase4.items()}
     means = {point: _mean_best([runs[one] for one in seeds.values()]) for point, seeds in phase4.items()}
     pairs = [(a, b) for a, b in inputs["comparisons"] if a in phase4 and b in phase4]
+    comparisons = compare_pairs(pairs, values, test, folders, inputs["alpha"], inputs["resamples"])
+    for record in comparisons:
+        record["from"] = [phase4[point][seed] for point in (record["a"], record["b"]) for seed in record["seeds"]]
     return {
+        "search": _search(inputs, runs),
         "runs": {source.id: _run_figures(runs[source.id], on_test.get(source.id)) for source in sources},
         "confirmation": _confirmation(inputs, sources, runs),
         "configurations": {point: _configuration(point, seeds, runs, test[point]) for point, seeds in phase4.items()},
-        "comparisons": compare_pairs(pairs, values, test, folders, inputs["alpha"], inputs["resamples"]),
+        "comparisons": comparisons,
         "deltas": [
             {"baseline": b, "other": a, "rows": delta_table(means[b], means[a]), "from": _ids(phase4, a, b)}
             for a, b in pairs
         ],
-        "ranking": ranking({point: float(mean["val_auc"] or 0) for point, mean in means.items()}),
+        "ranking": [
+            {**row, "from": _ids(phase4, row["name"])}
+            for row in ranking({point: float(mean["val_auc"] or 0) for point, mean in means.items()})
+        ],
         "criteria": {point: _criteria(inputs, list(seeds.values()), runs) for point, seeds in phase4.items()},
         "infrastructure": _infrastructure(inputs, sources, runs),
-        "evidence": _evidence(inputs, phase4, runs).plain(),
+        "evidence": {**_evidence(inputs, phase4, runs).plain(), "from": _ids(phase4, *phase4)},
     }
+
+
+def _search(inputs: Mapping[str, Any], runs: Mapping[str, Run]) -> list[Figures]:
+    """The value of each trial whose run is here, read from the run and not from the study."""
+    return [
+        {"trial": trial["trial"], "value": runs[trial["run"]].best["val_auc"], "from": [trial["run"]]}
+        for trial in inputs.get("trials", [])
+        if trial["run"] is not None
+    ]
 
 
 def _by_point(sources: Sequence[Source]) -> dict[str, dict[int, str]]:
@@ -84,8 +101,9 @@ def _run_figures(run: Run, test_auc: float | None) -> Figures:
         "best_epoch": run.best["epoch"],
         "epochs": len(run.history),
         "best": run.best,
+        "metrics_sha256": hashlib.sha256((run.folder / "metrics.csv").read_bytes()).hexdigest()[:16],
         "test_auc": test_auc,
-        "history": [{name: row[name] for name in ("epoch", *CURVES)} for row in run.history],
+        "history": run.history,
     }
 
 
@@ -156,10 +174,13 @@ def _confirmation(inputs: Mapping[str, Any], sources: Sequence[Source], runs: Ma
         if source.stage == "confirmation":
             values.setdefault(source.point, {})[source.seed] = runs[source.id].best["val_auc"]
             ids.setdefault(source.point, []).append(source.id)
-    found = confirm(inputs["candidates"], values, near="balanced")
+    candidates = [
+        {name: value for name, value in candidate.items() if name != "overrides"} for candidate in inputs["candidates"]
+    ]
+    found = confirm(candidates, values, near="balanced")
     for row in found["candidates"]:
         row["from"] = ids[row["name"]]
-    return found
+    return {**found, "from": [one for row in found["candidates"] for one in row["from"]]}
 
 
 def _infrastructure(inputs: Mapping[str, Any], sources: Sequence[Source], runs: Mapping[str, Run]) -> Figures:
@@ -183,6 +204,8 @@ def _infrastructure(inputs: Mapping[str, Any], sources: Sequence[Source], runs: 
         "seconds": sum(row["seconds"] for row in rows),
         "slow": [row["run"] for row in rows if row["slow_epochs"]],
         "devices": sorted({source.device for source in sources}),
+        "commits": sorted({source.commit for source in sources}),
+        "data": sorted({source.data_hash for source in sources}),
     }
 
 
@@ -192,5 +215,5 @@ def _evidence(inputs: Mapping[str, Any], phase4: Mapping[str, Mapping[int, str]]
         epochs=min(len(runs[one].history) for seeds in phase4.values() for one in seeds.values()),
         epochs_planned=inputs["epochs"],
         seeds=min(len(seeds) for seeds in phase4.values()),
-        seeds_planned=len(inputs["seeds"]["phase4"]),
+        seeds_planned=len(inputs["seeds"]["phase 4"]),
     )

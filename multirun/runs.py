@@ -25,7 +25,7 @@ class Source:
     ``point``    name of the configuration that the run is one seed of.
     ``stage``    ``search``, ``confirmation`` or ``phase 4``.
     ``folder``   the run's folder, relative to that of the report.
-    ``study``    of the trial that the configuration comes from, with its ``trial``; None if it comes from none.
+    ``study``    that the run confirms or repeats, None if none; ``trial``: the one that had this configuration, if any.
     """
 
     id: str

@@ -131,7 +131,7 @@ def score_runs(folders: Sequence[Path], split: str, log_folder: Path) -> int:
     if not missing:
         return 0
     if split == "test":
-        _log_read(missing, log_folder)
+        log_read(missing, log_folder)
     scorer = Scorer()
     for folder in missing:
         scorer.keep(folder, split)
@@ -139,10 +139,11 @@ def score_runs(folders: Sequence[Path], split: str, log_folder: Path) -> int:
     return len(missing)
 
 
-def _log_read(folders: Sequence[Path], log_folder: Path) -> None:
-    """Adds a line before the split is read, so that even a read that was interrupted is in the log."""
+def log_read(folders: Sequence[Path], log_folder: Path, purpose: str = "report") -> None:
+    """Adds a line before the test split is read, so that even a read that was interrupted is in the log."""
     record = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "purpose": purpose,
         "commit": commit(),
         "runs": [str(folder) for folder in folders],
         "checkpoints": [hashlib.sha256((folder / "best.pt").read_bytes()).hexdigest()[:12] for folder in folders],

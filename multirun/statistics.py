@@ -161,10 +161,14 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def power(difference: float, sd: float, n: int, alpha: float = 0.05) -> float:
-    """Probability that a two-sided paired t-test of n pairs finds a true mean ``difference`` of spread ``sd``."""
-    critical = stats.t.ppf(1 - alpha / 2, n - 1)
-    noncentrality = abs(difference) / sd * math.sqrt(n)
-    return float(stats.nct.sf(critical, n - 1, noncentrality) + stats.nct.cdf(-critical, n - 1, noncentrality))
+    """Probability that a two-sided paired t-test of n pairs finds a true mean ``difference`` of spread ``sd``.
+
+    The squared t statistic is noncentral F with 1 and n - 1 degrees of freedom; scipy's noncentral t is NaN in places.
+    """
+    if difference == 0:
+        return alpha
+    critical = stats.t.ppf(1 - alpha / 2, n - 1) ** 2
+    return float(stats.ncf.sf(critical, 1, n - 1, n * (difference / sd) ** 2))
 
 
 def detectable_difference(sd: float, n: int, alpha: float = 0.05) -> float:
@@ -217,8 +221,8 @@ def verdict(
 
 
 RULE = (
-    "A configuration is `better` (or `worse`) if the paired t-test over the seeds, adjusted by Holm over all "
+    "A configuration is 'better' (or 'worse') if the paired t-test over the seeds, adjusted by Holm over all "
     "comparisons of the report, has p below {alpha:g}, there are at least {seeds} pairs, and the interval of the "
     "difference over resampled users, where it is known, lies wholly on the same side of zero. Otherwise they are "
-    "`indistinguishable`, which does not mean equal."
+    "'indistinguishable', which does not mean equal."
 )
