@@ -33,7 +33,8 @@ def gates(report: Report) -> go.Figure | None:
     """Gate by epoch: mean over seeds, standard deviation over rows as bars, and the range of all rows as a band."""
     figure = make_subplots(rows=1, cols=1)
     for (name, block), colour in zip(_configurations(report), _cycle(), strict=False):
-        points = [point for point in block["curve"] if point["gate_mean"] is not None]
+        columns = ("gate_mean", "gate_std", "gate_min", "gate_max")
+        points = [point for point in block["curve"] if all(point[column] is not None for column in columns)]
         if not points:
             continue
         epochs = [point["epoch"] for point in points]

@@ -25,6 +25,7 @@ from sweeper.summary import Criteria
 
 Figures = dict[str, Any]
 
+BASELINES = ("weak", "strong")  # Phase 1 and Phase 3
 CURVES = ("val_auc", "train_auc", "gate_mean", "gate_std", "gate_min", "gate_max", "train_val_gap", "epoch_seconds")
 
 
@@ -57,8 +58,14 @@ def compute(inputs: Mapping[str, Any], base: Path) -> Figures:
         "configurations": {point: _configuration(point, seeds, runs, test[point]) for point, seeds in phase4.items()},
         "comparisons": comparisons,
         "deltas": [
-            {"baseline": b, "other": a, "rows": delta_table(means[b], means[a]), "from": _ids(phase4, a, b)}
-            for a, b in pairs
+            {
+                "baseline": one,
+                "other": other,
+                "rows": delta_table(means[one], means[other]),
+                "from": _ids(phase4, *pair),
+            }
+            for pair in pairs
+            for one, other in [_against(*pair)]
         ],
         "ranking": [
             {**row, "from": _ids(phase4, row["name"])}
@@ -68,6 +75,11 @@ def compute(inputs: Mapping[str, Any], base: Path) -> Figures:
         "infrastructure": _infrastructure(inputs, sources, runs),
         "evidence": {**_evidence(inputs, phase4, runs).plain(), "from": _ids(phase4, *phase4)},
     }
+
+
+def _against(a: str, b: str) -> tuple[str, str]:
+    """A pair as baseline and other: against Phase 1 or Phase 3 where one of them is in it."""
+    return (a, b) if a in BASELINES and b not in BASELINES else (b, a)
 
 
 def _search(inputs: Mapping[str, Any], runs: Mapping[str, Run]) -> list[Figures]:

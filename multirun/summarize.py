@@ -72,7 +72,7 @@ def summary_inputs(folders: Sequence[Path], report: Path) -> Inputs:
     ]
     first = next(iter(configs.values()))
     with initialize_config_module("conf"):
-        judged_by = rules(compose("phase4"))
+        phase4 = compose("phase4")
     return {
         "title": f"{len(sources)} finished runs of {len(groups)} configurations",
         "study": None,
@@ -89,14 +89,20 @@ def summary_inputs(folders: Sequence[Path], report: Path) -> Inputs:
         "seeds": {
             "search": [],
             "confirmation": [],
-            PHASE_4: sorted({seed for seeds in groups.values() for seed in seeds}),
+            PHASE_4: _planned(groups, list(phase4.seeds)),
         },
         "failed": {},
         "trials": [],
         "criteria": OmegaConf.to_container(first.criteria),
-        **judged_by,
+        **rules(phase4),
         "runs": [source.plain() for source in sources],
     }
+
+
+def _planned(groups: Mapping[str, Mapping[int, Path]], phase4: list[int]) -> list[int]:
+    """Phase 4's seeds if the runs are a part of it, else those that are there."""
+    found = sorted({seed for seeds in groups.values() for seed in seeds})
+    return phase4 if set(found) <= set(phase4) else found
 
 
 def _values(config: DictConfig) -> dict[str, float]:

@@ -59,7 +59,7 @@ def write_run(folder: Path, config: DictConfig, rows: Sequence[dict[str, Any]], 
     OmegaConf.save(config, folder / ".hydra/config.yaml")
     (folder / ".hydra/overrides.yaml").write_text("[]")
     with (folder / "metrics.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     (folder / "best.pt").touch()
