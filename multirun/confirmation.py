@@ -73,7 +73,7 @@ def confirm(
     noise = _noise(rows)
     highest = max(row["mean"] for row in rows)
     tied = [row for row in rows if highest - row["mean"] <= noise]
-    winner = min(tied, key=lambda row: (row["distance"], -row["mean"]))
+    winner = rows[choose([row["mean"] for row in rows], [row["distance"] for row in rows], noise)]
     return {
         "candidates": rows,
         "noise": noise,
@@ -84,6 +84,13 @@ def confirm(
         "highest": next(row["name"] for row in rows if row["mean"] == highest),
         "optimism": winner["optimism"],
     }
+
+
+def choose(means: Sequence[float], distances: Sequence[float], noise: float) -> int:
+    """The place of the winner: of those within ``noise`` of the highest mean, the nearest; of equals the higher."""
+    highest = max(means)
+    tied = [place for place, mean in enumerate(means) if highest - mean <= noise]
+    return min(tied, key=lambda place: (distances[place], -means[place]))
 
 
 def _noise(rows: Sequence[Mapping[str, Any]]) -> float:
