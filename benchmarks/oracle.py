@@ -28,6 +28,7 @@ from data.rules import COUNT, RECENCY, oracle_auc, rule_aucs
 from data.schema import Batch
 from data.store import EventStore
 from data.streams import stream_seed
+from sweeper.checkpoint import Position, Underway
 from sweeper.device import describe, set_up
 from sweeper.objective import build_replicas, hyperparameters, settings
 from sweeper.replicas import Replicas
@@ -86,6 +87,9 @@ class Best:
         """Keeps the AUC; never stops by itself."""
         self.aucs.append(row["val_auc"])
         return False
+
+    def save(self, position: Position, underway: Underway, replicas: Replicas, k: int) -> None:
+        """Nothing is kept: a run begins anew."""
 
     def failed(self, error: Exception) -> None:
         """Nothing here may fail."""
