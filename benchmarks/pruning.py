@@ -28,6 +28,7 @@ from torch import Tensor
 import conf
 from data.batches import DeviceStore
 from data.prepare import prepare_config
+from sweeper.checkpoint import Position, Underway
 from sweeper.device import set_up
 from sweeper.objective import build_replicas, hyperparameters, settings
 from sweeper.replicas import Replicas
@@ -97,6 +98,9 @@ class _Teller:
 
     def epoch(self, row: Row, replicas: Replicas, k: int) -> bool:
         return row["epoch"] > self.heard and bool(self.stops(row["val_auc"]))
+
+    def save(self, position: Position, underway: Underway, replicas: Replicas, k: int) -> None:
+        """Nothing is kept: a run begins anew."""
 
     def failed(self, error: Exception) -> None:
         raise error

@@ -35,7 +35,7 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, torch {torch.__version__}; {' '.join(options.overrides)}\n")
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), options.overrides)
-        bench.seconds("warm", "replicas", 2)
+        bench.seconds("warm", "replicas", 2, "training.epochs=1")
         solo = sum(bench.seconds(f"solo-{i}", "basic", 1) for i in range(options.solo)) / options.solo
         print("| " + " | ".join(COLUMNS) + " |\n|" + "---:|" * len(COLUMNS))
         for replicas in options.replicas:
@@ -59,10 +59,10 @@ class Bench:
         cells = (replicas, f"{together:.1f}", f"{together / solo:.2f}", one_by_one, f"{replicas * solo:.1f}")
         return "| " + " | ".join(str(cell) for cell in (*cells, peak, estimate)) + " |"
 
-    def seconds(self, name: str, launcher: str, replicas: int) -> float:
+    def seconds(self, name: str, launcher: str, replicas: int, *more: str) -> float:
         """The wall time of a process that runs so many seeds; its output is kept."""
         seeds = ",".join(str(seed) for seed in range(1, replicas + 1))
-        command = [sys.executable, "-m", "sweeper", "-m", *self.overrides, f"hydra/launcher={launcher}"]
+        command = [sys.executable, "-m", "sweeper", "-m", *self.overrides, *more, f"hydra/launcher={launcher}"]
         begun = time.perf_counter()
         end = subprocess.run(
             [*command, f"seed={seeds}", f"hydra.sweep.dir={self.folder / name}"], capture_output=True, text=True

@@ -15,9 +15,9 @@ from data.batches import DeviceStore
 from sweeper import models
 from sweeper.config import NOT_HASHED
 from sweeper.device import return_cached_memory
+from sweeper.errors import is_out_of_memory
 from sweeper.memory import Capacity, Footprint, footprint, forget_peak, free_bytes, peak_bytes
 from sweeper.objective import Job, build_replicas, hyperparameters, settings, train_jobs
-from sweeper.outcome import is_out_of_memory
 from sweeper.replicas import REPLICA_KEYS
 
 log = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 import conf
+from sweeper import logs, newest
 from sweeper.errors import reported_in_one_line
 
 # What a config may name in `_target_`: this project's own classes, and Optuna's samplers and pruners.
@@ -30,6 +31,8 @@ def job(cfg: DictConfig) -> float | tuple[float, ...]:
 def main() -> None:
     """Console script ``mdaf``."""
     conf.register()
+    newest.register()
+    logs.set_up()
     with reported_in_one_line():
         job()
 

@@ -13,10 +13,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from conf.schema import Bounds
 from sweeper.errors import UserError
 
-# What a job is told about its place in a study, and where it runs; neither changes what is computed.
-NOT_HASHED = ("sweep", "device", "experiment")
+# What a job is told about its place in a study, where it runs, and how it goes on; none changes what is computed.
+NOT_HASHED = ("sweep", "device", "experiment", "resume")
 # Where inputs and stores lie, and what preparing them may cost; their content is hashed with the data.
 NOT_HASHED_OF_DATA = ("root", "path", "samples_path", "memory_gb")
+NOT_HASHED_OF_TRAINING = ("checkpoint_seconds",)
 
 
 def validate(cfg: DictConfig) -> None:
@@ -28,6 +29,11 @@ def validate(cfg: DictConfig) -> None:
         target = cfg[group].get("_target_")
         if not str(target).startswith(f"{group}."):
             raise UserError(f"{group}._target_: found {target}, expected a class of the package {group}")
+    check_bounds(cfg)
+
+
+def check_bounds(cfg: DictConfig) -> None:
+    """Raises UserError at the first number of a typed config that lies out of its bounds."""
     for key, value, bounds in _bounded_values(cfg, ""):
         if value not in bounds:
             raise UserError(f"{key}: found {value}, expected {bounds}; set it with {key}=...")
@@ -59,5 +65,8 @@ def config_hash(cfg: DictConfig) -> str:
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     kept = {key: value for key, value in plain.items() if key not in NOT_HASHED}
-    kept["data"] = {key: value for key, value in kept["data"].items() if key not in NOT_HASHED_OF_DATA}
+    for group, left_out in (("data", NOT_HASHED_OF_DATA), ("training", NOT_HASHED_OF_TRAINING)):
+        kept[group] = {key: value for key, value in kept[group].items() if key not in left_out}
+    if kept["training"].get("steps_per_epoch") is None:  # a run that sees every row is what it was before the key
+        kept["training"].pop("steps_per_epoch", None)
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]

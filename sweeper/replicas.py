@@ -5,7 +5,7 @@ A single run is K = 1. What may differ between replicas is exactly ``Hyperparame
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -186,8 +186,7 @@ class Replicas:
                         if old in optimizer.state:
                             optimizer.state[new] = optimizer.state.pop(old)
                     group["params"] = moved
-                    if isinstance(group["lr"], Tensor):
-                        group["lr"] = self._rates[k]
+            self._share_rates(k)
 
     def optimizer_state(self, k: int) -> list[dict[str, Any]]:
         """The states of replica k's optimizers, as its solo run would save them."""
@@ -199,10 +198,29 @@ class Replicas:
             states.append(self._deferred.state(k))
         return states
 
+    def load_optimizer_state(self, k: int, states: Sequence[Mapping[str, Any]]) -> None:
+        """Gives replica k's optimizers states of ``optimizer_state``, from whatever device.
+
+        Only what they have gathered is taken; rates and options stay those of this replica. ValueError if it does not
+        fit.
+        """
+        ordinary = list(states)
+        if self._deferred is not None:
+            self._deferred.load_state(k, ordinary.pop())
+        for optimizer, state in zip(self.optimizers[k], ordinary, strict=True):
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
+        self._share_rates(k)
+
     @property
     def capturable(self) -> bool:
         """Whether a step never waits for the host, so that it can be captured in a CUDA graph."""
         return self._update.tables == "full"
+
+    def _share_rates(self, k: int) -> None:
+        """Points replica k's optimizers at where ``begin_step`` writes its rate, where that is on the device."""
+        for group in self._groups(k):
+            if isinstance(group["lr"], Tensor):
+                group["lr"] = self._rates[k]
 
     def _groups(self, k: int) -> list[dict[str, Any]]:
         """Replica k's parameter groups: tables, what weight decay acts on besides, and what it leaves alone."""
