@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -33,3 +34,28 @@ class ReplicaLauncher(Launcher):
         assert self.hydra_context is not None
         assert self.config is not None
         return launch(self.hydra_context, self.config, job_overrides, initial_job_idx, self.max_replicas)
+
+
+class AutoLauncher(ReplicaLauncher):
+    """Replicas in lock-step where that saves time, on CUDA; one job after the other, as Hydra does it, elsewhere."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Runs the jobs and returns what came of each, in their order."""
+        if len(job_overrides) > 1 and self._on_cuda():
+            return super().launch(job_overrides, initial_job_idx)
+        return self._basic.launch(job_overrides, initial_job_idx)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keeps what a launch needs, for either way."""
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self._basic = BasicLauncher()
+        self._basic.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def _on_cuda(self) -> bool:
+        assert self.config is not None
+        name = str(self.config.device.name)
+        if name != "auto":
+            return name.startswith("cuda")
+        from sweeper.device import available_devices
+
+        return available_devices()[0] == "cuda"

@@ -66,9 +66,7 @@ class Recorder:
             self.best = row
         self.folder.write_metrics(self.history)
         state = self._state(Position(row["epoch"] + 1, 0), None, replicas, k)
-        if improved:
-            self.folder.write_checkpoint("best.pt", state.content())
-        self.folder.save(state)
+        self.folder.save(state, is_best=improved)
         self.resident_mb.append(resident_mb())
         log.info(describe_epoch(row, self.epochs))
         self._report(row)
@@ -76,6 +74,7 @@ class Recorder:
 
     def save(self, position: Position, underway: Underway, replicas: Replicas, k: int) -> None:
         self.folder.save(self._state(position, underway, replicas, k))
+        self.folder.wait()
 
     def go_on(self, state: Saved) -> None:
         """Takes up what an earlier process had recorded, and tells the trial of it; ``pruned`` if it stops there."""
@@ -104,6 +103,7 @@ class Recorder:
         """
         if self.error is not None:
             raise self.error
+        self.folder.wait()
         assert self.best is not None
         values = tuple(self.best[name] for name in self.objectives)
         objective = values[0] if len(values) == 1 else values

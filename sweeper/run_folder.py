@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +13,12 @@ from typing import Any
 
 from sweeper import checkpoint
 from sweeper.atomic import write_atomically
+from sweeper.background import Background, on_host
 from sweeper.columns import COLUMNS
 from sweeper.errors import StoppedError
 from sweeper.interruption import EXIT_RESUMABLE
+
+log = logging.getLogger(__name__)
 
 
 class FolderError(StoppedError):
@@ -30,6 +34,7 @@ class RunFolder:
         self.path = Path(path).absolute()
         with self._explained("it"):
             self.path.mkdir(parents=True, exist_ok=True)
+        self._background = Background()
 
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
         """metrics.csv: a row an epoch; what does not apply stays empty."""
@@ -45,22 +50,46 @@ class RunFolder:
         with self._explained(name):
             write_atomically(self.path / name, lambda file: checkpoint.write(content, file))
 
-    def save(self, state: checkpoint.Saved) -> None:
-        """last.pt; the state before it is kept until ``finished``."""
+    def save(self, state: checkpoint.Saved, *, is_best: bool = False) -> None:
+        """last.pt, and best.pt too if it ``is_best``; the state before it is kept until ``finished``.
+
+        The state of a model on a GPU is written while training goes on: ``wait`` until it is there. What went wrong
+        with it is raised by the next call.
+        """
+        content = state.content()
+        if all(weight.device.type == "cpu" for weight in state.weights.values()):
+            self._save(content, is_best)
+            return
+        copied = on_host(content)
+        self._background.submit(lambda: self._save(copied, is_best))
+
+    def wait(self) -> None:
+        """Returns when everything that was saved is on the disk."""
+        self._background.wait()
+
+    def _save(self, content: Mapping[str, Any], is_best: bool) -> None:
+        if is_best:
+            self.write_checkpoint("best.pt", content)
         with self._explained(checkpoint.LAST):
-            checkpoint.save(self.path, state.content())
+            checkpoint.save(self.path, content)
 
     def saved(self) -> list[checkpoint.Saved]:
         """The states that are there and whole, the newest first."""
+        try:
+            self.wait()
+        except StoppedError as error:
+            log.warning("the last state could not be saved: %s", error)
         return checkpoint.saved_in(self.path)
 
     def clear(self) -> None:
         """Takes away what an earlier run left, so that nothing of it is taken for this one's."""
+        self.wait()
         for name in (checkpoint.LAST, checkpoint.BEFORE, "best.pt", "metrics.csv", "result.json", "summary.txt"):
             (self.path / name).unlink(missing_ok=True)
 
     def finished(self) -> None:
-        """Takes away what only resuming needs."""
+        """Takes away what only resuming needs, once everything is written."""
+        self.wait()
         (self.path / checkpoint.BEFORE).unlink(missing_ok=True)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:

@@ -291,12 +291,14 @@ def _take_steps(
         if settings.checkpoint_seconds is not None and time.monotonic() - saved >= settings.checkpoint_seconds:
             _save(followers, epoch, replicas)
             saved = time.monotonic()
+    replicas.settle()
 
 
 def _save(followers: Sequence[Follower], epoch: Epoch, replicas: Replicas) -> None:
     """Has every replica keep the state within an epoch. Where that fails training goes on: the one before is there."""
     if epoch.step == 0:
         return
+    replicas.settle()
     for k, number in enumerate(replicas.numbers):
         try:
             followers[number].save(Position(epoch.number, epoch.step), epoch.of(k), replicas, k)
