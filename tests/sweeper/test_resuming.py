@@ -193,6 +193,20 @@ def test_replicas_in_lock_step_go_on_together_at_the_last_state_that_all_have(
         assert_same_run(work / f"group/{number}", work / f"group-whole/{number}")
 
 
+def test_a_trial_that_is_tried_again_goes_on_where_the_one_before_it_died(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = ["-m", "hydra/sweeper=regularization", "hydra.sweeper.n_trials=1", *EPOCHS, EVERY_STEP]
+    typed = [*sweep, "hydra.sweep.dir=sweep", "sweep.storage=sqlite:///killed.db", "resume=auto"]
+    assert run(work, *sweep, "hydra.sweep.dir=sweep-whole", "sweep.storage=sqlite:///whole.db") == 0
+    kill_at(monkeypatch, [(2, 4)])
+    with pytest.raises(Killed):
+        run(work, *typed)
+    assert run(work, *typed) == 0
+    assert "going on in epoch 2 after step 3" in (work / "sweep/1/train.log").read_text()
+    assert_same_run(work / "sweep/1", work / "sweep-whole/0")
+
+
 def test_runs_that_share_no_position_go_on_from_their_own() -> None:
     states = {"a": [(2, 0), (1, 5)], "b": [(3, 0), (2, 0)], "c": [(3, 0)], "d": []}
     at = {name: dict.fromkeys(Position(*p) for p in positions) for name, positions in states.items()}
