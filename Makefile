@@ -11,7 +11,7 @@ sweep: $(READY)
 	$(BIN)/python -m data inspect experiment=main_job
 	$(BIN)/python -m sweeper -m hydra/sweeper=regularization experiment=main_job hydra.sweeper.n_trials=12
 	$(BIN)/python -m sweeper.study trials --study regularization-mdaf_mamba-synthetic
-	$(BIN)/python -m multirun study=regularization-mdaf_mamba-synthetic
+	$(BIN)/python -m multirun study=regularization-mdaf_mamba-synthetic confirm.top=1 confirm.seeds=[1001,1002] --yes
 
 test: $(READY)
 	$(BIN)/ruff check .

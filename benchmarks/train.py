@@ -62,15 +62,15 @@ def line(name: str, cfg: DictConfig, steps: int) -> str:
     longest = longest_histories(lengths, order, size)
     stepper = Stepper(replicas, batches, chosen.step)
     count = steps or (60 if device.type == "cuda" else 4)
-    warm = 2 * len(set(longest)) + 4 if device.type == "cuda" else 2
 
     def run(numbers: range) -> None:
         for number in numbers:
             at = number % (len(longest) - 1)
             stepper.step(order[:, at * size : (at + 1) * size], number, longest[at])
 
-    run(range(warm))
-    seconds = _seconds(lambda: run(range(warm, warm + count)), device) / count
+    for _ in range(2):  # each length of batch is computed once, then captured
+        run(range(count if device.type == "cuda" else 2))
+    seconds = _seconds(lambda: run(range(count)), device) / count
     parts = shares(replicas, batches, order[:, :size], chosen.step.precision, seconds)
     parameters = sum(p.numel() for p in replicas.model.parameters())
     cells = " | ".join("" if part is None else f"{part:.0%}" for part in parts)

@@ -158,13 +158,49 @@ class Config:
 
 
 @dataclass
+class Confirm:
+    """Which trials are run again on seeds that the search did not use."""
+
+    top: int = bounded(0)
+    seeds: list[int] = MISSING
+
+
+@dataclass
+class Pace:
+    """When an epoch counts as slow."""
+
+    ratio: float = bounded(1)
+    seconds: float = bounded(0)
+
+
+@dataclass
+class Tiers:
+    """What the criteria need besides to become a tier."""
+
+    near_miss: float = bounded(0, 1)
+    healthy_gap: list[float] = MISSING
+
+
+@dataclass
 class Phase4:
-    """Which winner is repeated, over which seeds, and where to."""
+    """What is confirmed and repeated, over which seeds, where to, and how it is judged."""
 
     storage: str = MISSING
     study: str | None = MISSING
-    seeds: list[int] = MISSING
     folder: str = MISSING
+    seeds: list[int] = MISSING
+    points: list[str] = MISSING
+    epochs: int | None = bounded(1)
+    confirm: Confirm = field(default_factory=Confirm)
+    test: bool = MISSING
+    alpha: float = bounded(0, 1, open_low=True, open_high=True)
+    resamples: int = bounded(1)
+    ask: bool = MISSING
+    force: bool = MISSING
+    launcher: str | None = MISSING
+    reuse: str = MISSING
+    pace: Pace = field(default_factory=Pace)
+    tiers: Tiers = field(default_factory=Tiers)
 
 
 def register() -> None:

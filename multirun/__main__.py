@@ -1,7 +1,8 @@
-"""``python -m multirun [overrides]``: repeats a study's winner over the seeds and prints what came of it."""
+"""``python -m multirun``: a study's best trials to a verdict; ``verify`` and ``summarize`` what is there."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import hydra
@@ -15,29 +16,37 @@ from sweeper.errors import reported_in_one_line
 def job(cfg: DictConfig) -> None:
     """The task that Hydra runs."""
     with reported_in_one_line():  # before Hydra adds lines of its own
-        repeat_winner(cfg)
+        to_verdict(cfg)
 
 
-def repeat_winner(cfg: DictConfig) -> None:
-    """Trains what is missing, then prints every seed and their spread."""
+def to_verdict(cfg: DictConfig) -> None:
+    """Trains what is missing, writes the report and prints its summary."""
     from hydra.core.global_hydra import GlobalHydra
 
-    from multirun.phase4 import find_winner, replicate
-    from multirun.table import collect, show
+    from multirun.stages import decide
+    from multirun.summarize import show
+    from multirun.verify import read_report
+    from sweeper.config import check_bounds
 
-    winner = find_winner(cfg.storage, cfg.study)
+    check_bounds(cfg)
     GlobalHydra.instance().clear()  # this config is read; those of the runs are composed next
-    runs = collect(replicate(winner, cfg.seeds, Path(cfg.folder)))
-    show(runs, title=f"{winner.study}, trial {winner.number} over {len(runs)} seeds:")
-    print(f"in the sweep: {winner.value:.4f}, on one seed and chosen for being the best, so optimistic")
-    print(f"runs:  {Path(cfg.folder) / winner.study / f'trial-{winner.number}'}")
-    print(f"study: {winner.study} in {cfg.storage}; ask it with: python -m sweeper.study --help")
+    folder = decide(cfg)
+    show(read_report(folder / "report.json"))
+    print(f"report: {folder}/report.html, report.md, report.json")
+    print(f"check:  python -m multirun verify {folder / 'report.json'}")
+    print(f"study:  ask it with python -m sweeper.study --storage {cfg.storage} --help")
 
 
 def main() -> None:
     """Console script ``mdaf-phase4``."""
     conf.register()
     with reported_in_one_line():
+        if sys.argv[1:2] in (["verify"], ["summarize"]):
+            from multirun.commands import app
+
+            app(prog_name=Path(sys.argv[0]).name)
+            return
+        sys.argv[1:] = ["ask=false" if argument == "--yes" else argument for argument in sys.argv[1:]]
         job()
 
 

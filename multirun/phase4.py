@@ -1,21 +1,24 @@
-"""Phase 4: the winner of a study, repeated over seeds. Runs that are there already are not repeated."""
+"""Phase 4: from a study's best trials to runs over seeds. Runs that are there already are not repeated."""
 
 from __future__ import annotations
 
-import json
 import logging
+import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from hydra import compose, initialize_config_module
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
-from data.prepare import prepare_config
-from sweeper.config import config_hash, validate
+from multirun.pace import Pace, slow_epochs
+from multirun.points import Finished, Point, checked
+from multirun.runs import read_run
 from sweeper.errors import UserError
-from sweeper.queries import best_records, load_studies, load_study, most_recent_study
+from sweeper.queries import best_records, load_studies, load_study, most_recent_study, trials_of
 from sweeper.storage import open_storage
 
 log = logging.getLogger(__name__)
@@ -31,47 +34,153 @@ class Winner:
     overrides: tuple[str, ...]
 
 
-def find_winner(storage_url: str, study_name: str | None) -> Winner:
-    """The best completed trial. UserError if the storage holds no such study or the study no completed trial."""
+@dataclass
+class Series:
+    """A point on its seeds: the folder of each run that is finished, and the seeds that are missing or failed."""
+
+    point: Point
+    done: dict[int, Path] = field(default_factory=dict)
+    missing: list[int] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
+
+
+def open_study(storage_url: str, study_name: str | None) -> Study:
+    """The study to judge. UserError if the storage holds none of that name, or it has several objectives."""
     storage = open_storage(storage_url, create=False, read_only=True)
     study = load_study(storage, study_name) if study_name else most_recent_study(load_studies(storage))
     if len(study.directions) > 1:
         raise UserError(f"study {study.study_name!r} has several objectives, so no single winner; name one objective")
-    best = best_records(study, top=1)[0]
-    overrides = tuple(override for override in best["overrides"] if not override.startswith("seed="))
-    return Winner(study.study_name, best["number"], best["value"], overrides)
+    if study.direction is not StudyDirection.MAXIMIZE:
+        raise UserError(f"study {study.study_name!r} minimizes, expected one that maximizes the validation AUC")
+    return study
 
 
-def replicate(winner: Winner, seeds: Sequence[int], folder: Path) -> list[Path]:
-    """Trains the winner on every seed that has no finished run yet, and returns the folders of all of them."""
-    home = folder / winner.study / f"trial-{winner.number}"
-    runs = {seed: home / f"seed-{seed}" for seed in seeds}
-    missing = [seed for seed, run in runs.items() if not finished(run, [*winner.overrides, f"seed={seed}"])]
-    log.info("%d of %d seeds are there already", len(seeds) - len(missing), len(seeds))
-    if missing:
-        launch([*winner.overrides, f"seed={','.join(map(str, missing))}"], home)
-    return list(runs.values())
-
-
-def finished(run: Path, overrides: Sequence[str]) -> bool:
-    """Whether ``run`` holds the result of exactly this configuration on exactly these data."""
-    file = run / "result.json"
-    if not file.exists():
-        return False
-    result = json.loads(file.read_text())
-    with initialize_config_module("conf"):
-        cfg = compose("config", overrides=list(overrides))
-    validate(cfg)
-    same = result["config_hash"] == config_hash(cfg) and result["data_hash"] == prepare_config(cfg.data).data_hash
-    return same and result["state"] == "complete"
-
-
-def launch(overrides: Sequence[str], home: Path) -> None:
-    """One Hydra multirun in a process of its own, so that it is the very command a user would type."""
-    where = [f"hydra.sweep.dir={home}", "hydra.sweep.subdir=seed-${seed}"]
-    command = [sys.executable, "-m", "sweeper", "-m", *overrides, *where, "~hydra.callbacks.table"]
-    done = subprocess.run(command, check=False)
-    if done.returncode:
-        raise UserError(
-            f"replication stopped with exit code {done.returncode}; the same command goes on where it stopped"
+def best_trials(study: Study, top: int) -> list[Winner]:
+    """The best completed trials, the best first. UserError if there is none."""
+    return [
+        Winner(
+            study.study_name,
+            record["number"],
+            record["value"],
+            tuple(override for override in record["overrides"] if not override.startswith("seed=")),
         )
+        for record in best_records(study, top=top)
+    ]
+
+
+def find_winner(storage_url: str, study_name: str | None) -> Winner:
+    """The best completed trial. UserError if the storage holds no such study or the study no completed trial."""
+    return best_trials(open_study(storage_url, study_name), 1)[0]
+
+
+def search_seeds(study: Study) -> list[int]:
+    """The seeds that the study's trials were trained on."""
+    return sorted({trial.user_attrs["seed"] for trial in trials_of(study) if "seed" in trial.user_attrs})
+
+
+def check_preconditions(study: Study, numbers: Sequence[int], planned: int, pace: Pace) -> list[str]:
+    """What the research asks for before Phase 4 and is not met, in words; empty if all is.
+
+    A run of all its epochs without slow-down, and trials ``numbers`` whose configuration was what the study says. Runs
+    whose folders lie elsewhere are judged by nothing: that is said too.
+    """
+    unmet = []
+    for trial in (trial for trial in trials_of(study) if trial.number in numbers):
+        effective = trial.user_attrs.get("effective") or {}
+        if any(effective.get(name) != value for name, value in trial.params.items() if name in effective):
+            unmet.append(f"a validated configuration: trial {trial.number} trained other values than the study says")
+    runs = [run for trial in trials_of(study, TrialState.COMPLETE) if (run := _run_of(trial)) is not None]
+    complete = [run for run in runs if len(run.history) >= planned]
+    if not complete:
+        unmet.append(f"a complete run: none of the study's run folders that are here holds {planned} epochs")
+    elif all(slow_epochs(run.history, pace) for run in complete):
+        unmet.append("a run without slow-down: each complete run of the study has an epoch that took far longer")
+    return unmet
+
+
+def _run_of(trial: FrozenTrial) -> Any:
+    folder = Path(str(trial.user_attrs.get("run_dir") or ""))
+    return read_run(folder) if trial.user_attrs.get("run_dir") and (folder / "result.json").is_file() else None
+
+
+def epoch_seconds(study: Study) -> float | None:
+    """The median time of an epoch over the study's trials."""
+    times = [trial.user_attrs["epoch_seconds"] for trial in trials_of(study) if "epoch_seconds" in trial.user_attrs]
+    return statistics.median(times) if times else None
+
+
+def plan(points: Sequence[Point], seeds: Sequence[int], places: Sequence[Path]) -> list[Series]:
+    """Which runs of these points on these seeds are there, anywhere below ``places``, and which are missing."""
+    finished = Finished(*places)
+    series = []
+    for point in points:
+        config = checked(point)
+        one = Series(point)
+        for seed in seeds:
+            folder = finished.find(config, seed)
+            if folder is None:
+                one.missing.append(seed)
+            else:
+                one.done[seed] = folder
+        series.append(one)
+    return series
+
+
+def run_missing(series: Sequence[Series], places: Sequence[Path], launcher: str | None = None) -> None:
+    """Trains what is missing. A seed that fails is said and left out; UserError if a point has no run at all.
+
+    Points that are the same configuration under two names share their runs.
+    """
+    for one in series:
+        seeds = plan([one.point], one.missing, places)[0]  # another point may have left it meanwhile
+        one.done |= seeds.done
+        if seeds.missing:
+            launch([*one.point.overrides, f"seed={','.join(map(str, seeds.missing))}"], one.point.folder, launcher)
+            one.done |= plan([one.point], seeds.missing, places)[0].done
+        one.failed = [seed for seed in one.missing if seed not in one.done]
+        one.missing = []
+        if one.failed:
+            log.warning("%s: no finished run for seed %s", one.point.name, ", ".join(map(str, one.failed)))
+        if not one.done:
+            raise UserError(
+                f"{one.point.name}: every seed failed, the errors stand above and in "
+                f"{one.point.folder}/seed-*/train.log; mend the cause and type the same command again"
+            )
+
+
+def launch(overrides: Sequence[str], home: Path, launcher: str | None = None) -> int:
+    """One Hydra multirun in a process of its own, the very command a user would type; its exit code.
+
+    A job that fails leaves the others to run. KeyboardInterrupt if it was interrupted.
+    """
+    where = [f"hydra.sweep.dir={home}", "hydra.sweep.subdir=seed-${seed}"]
+    chosen = [f"hydra/launcher={launcher}"] if launcher else []
+    command = [sys.executable, "-m", "sweeper", "-m", *overrides, *where, *chosen, "~hydra.callbacks.table"]
+    code = subprocess.run(command, check=False).returncode
+    if code in (130, -2):
+        raise KeyboardInterrupt
+    return code
+
+
+def describe_plan(stages: Mapping[str, Sequence[Series]], epochs: int, seconds: float | None) -> str:
+    """How many runs each stage needs, how many are there, and about how long the rest takes."""
+    lines, missing = [], 0
+    for stage, series in stages.items():
+        if not series:
+            continue
+        total = sum(len(one.done) + len(one.missing) for one in series)
+        left = sum(len(one.missing) for one in series)
+        missing += left
+        names = ", ".join(one.point.name for one in series)
+        lines.append(f"{stage}: {names}; {total} runs of {epochs} epochs, {total - left} are there already")
+    if missing and seconds is not None:
+        minutes = missing * epochs * seconds / 60
+        lines.append(
+            f"about {minutes:.0f} min for the {missing} that are missing, at the {seconds:.1f} s an epoch that the "
+            "study's trials took"
+            if minutes >= 1
+            else f"less than a minute for the {missing} that are missing"
+        )
+    elif missing:
+        lines.append(f"{missing} runs are missing; the study does not say how long an epoch takes")
+    return "\n".join(lines)

@@ -29,6 +29,11 @@ def validate(cfg: DictConfig) -> None:
         target = cfg[group].get("_target_")
         if not str(target).startswith(f"{group}."):
             raise UserError(f"{group}._target_: found {target}, expected a class of the package {group}")
+    check_bounds(cfg)
+
+
+def check_bounds(cfg: DictConfig) -> None:
+    """Raises UserError at the first number of a typed config that lies out of its bounds."""
     for key, value, bounds in _bounded_values(cfg, ""):
         if value not in bounds:
             raise UserError(f"{key}: found {value}, expected {bounds}; set it with {key}=...")

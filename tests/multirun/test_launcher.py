@@ -12,13 +12,17 @@ from typing import Any
 import pytest
 import torch
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.types import HydraContext
 from omegaconf import OmegaConf
 
 from multirun import lockstep
 from multirun.launcher import AutoLauncher
+from sweeper.__main__ import job
+from sweeper.errors import UserError
 from sweeper.memory import Capacity, Footprint
 from sweeper.replicas import REPLICA_KEYS, Hyperparameters
 from tests.sweeper.runs import TINY, typed
+from tests.sweeper.sphere import sphere, sweep
 
 POINTS = (
     "regularization.dropout=0.1,0.4",
@@ -185,5 +189,21 @@ def test_auto_trains_in_lock_step_where_there_is_a_gpu(
     monkeypatch.setattr(BasicLauncher, "launch", lambda self, overrides, first: ["one by one"])
     launcher = AutoLauncher()
     config = OmegaConf.create({"device": {"name": device}})
-    launcher.setup(hydra_context=None, task_function=None, config=config)  # type: ignore[arg-type]
+    launcher.setup(hydra_context=HydraContext(None, None), task_function=job.__wrapped__, config=config)  # type: ignore
     assert launcher.launch([["seed=1"], ["seed=2"]], 0) == ["in lock-step" if together else "one by one"]
+
+
+@pytest.mark.parametrize("sweeper", ["basic", "study"])
+def test_another_programs_jobs_are_refused_in_one_line_before_any_runs(tmp_path: Path, sweeper: str) -> None:
+    """Hydra's own suites for launchers run tasks of their own, so that this is all that they can show."""
+    ran: list[float] = []
+    launcher = "hydra.launcher._target_=multirun.launcher.ReplicaLauncher"
+
+    def task(cfg: Any) -> float:
+        ran.append(cfg.x)
+        return sphere(cfg)
+
+    with pytest.raises(UserError, match=r"hydra/launcher=replicas: found the task job of .*sphere\.py") as error:
+        sweep(tmp_path, "x=choice(1,2)", launcher, task=task, sweeper=sweeper, stored=False)
+    assert "\n" not in str(error.value)
+    assert ran == []

@@ -7,21 +7,30 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from multirun.phase4 import find_winner
 from multirun.table import METRICS, collect, spread
+from multirun.verify import verify
 from sweeper.errors import UserError
 from tests.sweeper.runs import TINY, typed
 
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working directory with a study of three trials."""
+    """A working directory with a study of two trials, taken to its report."""
     folder = tmp_path_factory.mktemp("work")
-    command = ["-m", "hydra/sweeper=regularization", *TINY, "training.epochs=1", "seed=7", "hydra.sweeper.n_trials=3"]
+    command = ["-m", "hydra/sweeper=regularization", *TINY, "training.epochs=1", "hydra.sweeper.n_trials=2"]
     sweep = typed("sweeper", *command, cwd=folder)
     assert sweep.returncode == 0, sweep.stderr
+    verdict = typed("multirun", *SMALL, "--yes", cwd=folder)
+    assert verdict.returncode == 0, verdict.stderr
     return folder
+
+
+SMALL = ("points=[winner]", "seeds=[42]", "confirm.top=0", "resamples=20")
+STUDY = "regularization-mdaf_mamba-synthetic_tiny"
+REPORT = Path("runs/phase4") / STUDY / "report"
 
 
 def write_run(folder: Path, seed: int, val_auc: float, overrides: str = "[]") -> Path:
@@ -33,29 +42,39 @@ def write_run(folder: Path, seed: int, val_auc: float, overrides: str = "[]") ->
     return folder
 
 
-def test_phase_4_repeats_the_winner_over_the_seeds_and_then_repeats_nothing(here: Path) -> None:
-    first = typed("multirun", "seeds=[42,123]", cwd=here)
-    assert first.returncode == 0, first.stderr
-    winner = find_winner(f"sqlite:///{here}/runs/studies.db", None)
-    home = here / "runs/phase4" / winner.study / f"trial-{winner.number}"
-    runs = {seed: home / f"seed-{seed}" for seed in (42, 123)}
-    for seed, run in runs.items():
-        result = json.loads((run / "result.json").read_text())
-        assert result["seed"] == seed
-        assert f"{result['best']['val_auc']:.4f}" in first.stdout
-    written = {path: path.stat().st_mtime_ns for path in home.rglob("*") if path.is_file()}
-    second = typed("multirun", "seeds=[42,123]", cwd=here)
-    assert second.stdout == first.stdout
-    assert {path: path.stat().st_mtime_ns for path in home.rglob("*") if path.is_file()} == written
+def test_the_winner_is_trained_on_phase_4s_seeds_and_reported_down_to_its_checkpoint(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(here)
+    report = json.loads((REPORT / "report.json").read_text())
+    [run] = [run for run in report["inputs"]["runs"] if run["stage"] == "phase 4"]
+    result = json.loads((REPORT / run["folder"] / "result.json").read_text())
+    assert (run["seed"], run["study"], run["trial"]) == (42, STUDY, report["inputs"]["winner_trial"])
+    assert (run["config_hash"], run["data_hash"]) == (result["config_hash"], result["data_hash"])
+    figures = report["figures"]["runs"][run["id"]]
+    assert figures["best"]["val_auc"] == result["best"]["val_auc"]
+    assert report["figures"]["configurations"]["winner"]["figures"]["test_auc"]["n"] == 1
+    reads = [json.loads(line) for line in (REPORT / "test_reads.jsonl").read_text().splitlines()]
+    assert [len(read["runs"]) for read in reads] == [1]
+    assert verify(REPORT / "report.json", deep=True) == []
 
 
-def test_a_run_of_another_configuration_is_not_taken_for_finished(here: Path) -> None:
-    typed("multirun", "seeds=[42]", "folder=other", cwd=here)
-    [file] = (here / "other").rglob("result.json")
-    result = json.loads(file.read_text())
-    file.write_text(json.dumps(result | {"config_hash": "0" * 12}))
-    typed("multirun", "seeds=[42]", "folder=other", cwd=here)
-    assert json.loads(file.read_text())["config_hash"] == result["config_hash"]
+def test_an_auc_that_the_checkpoint_does_not_have_is_found_by_a_deep_look(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(here)
+    [run] = [path.parent for path in REPORT.parent.rglob("seed-42/best.pt")]
+    kept = (run / "best.pt").read_bytes()
+    checkpoint = torch.load(run / "best.pt", weights_only=True)
+    checkpoint["weights"] = {name: -value for name, value in checkpoint["weights"].items()}
+    torch.save(checkpoint, run / "best.pt")
+    try:
+        assert verify(REPORT / "report.json") == []
+        named = [difference.figure for difference in verify(REPORT / "report.json", deep=True)]
+    finally:
+        (run / "best.pt").write_bytes(kept)
+    assert "runs.phase 4/winner/seed-42.best.val_auc (from best.pt)" in named
+    assert "runs.phase 4/winner/seed-42.test_auc (from best.pt)" in named
 
 
 def test_the_winner_is_repeated_without_the_searchs_seed(here: Path) -> None:
@@ -66,9 +85,8 @@ def test_the_winner_is_repeated_without_the_searchs_seed(here: Path) -> None:
 
 
 def test_without_a_study_it_says_what_is_missing(here: Path, tmp_path: Path) -> None:
-    run = typed("multirun", cwd=tmp_path)
-    assert run.returncode == 2
-    assert run.stderr.startswith("error: sqlite:///runs/studies.db")
+    with pytest.raises(UserError, match="studies"):
+        find_winner(f"sqlite:///{tmp_path}/studies.db", None)
     with pytest.raises(UserError, match="there is no study 'absent'"):
         find_winner(f"sqlite:///{here}/runs/studies.db", "absent")
 

@@ -1,0 +1,260 @@
+"""A report's charts, drawn from its figures. Each is readable on a phone: one column, legend below, no title."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+Report = Mapping[str, Any]
+
+COLOURS = ("#c2255c", "#1c7ed6", "#2f9e44", "#7048e8", "#e8590c", "#0c8599", "#a9660b", "#495057")
+OTHER = "#868e96"
+ROW = 230  # pixels of a row of a chart with several
+
+
+def curves(report: Report) -> go.Figure | None:
+    """Validation and training AUC by epoch: mean over the seeds, band of all of them."""
+    columns = (("val_auc", "validation AUC"), ("train_auc", "training AUC"))
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08)
+    for (name, block), colour in zip(_configurations(report), _cycle(), strict=False):
+        for row, (column, _) in enumerate(columns, start=1):
+            _band(figure, block["curve"], column, name, colour, row)
+    for row, (_, title) in enumerate(columns, start=1):
+        figure.update_yaxes(title=title, row=row, col=1)
+    figure.update_xaxes(title="epoch", dtick=1, row=2, col=1)
+    return _laid_out(figure, rows=2)
+
+
+def gates(report: Report) -> go.Figure | None:
+    """Gate by epoch: mean over seeds, standard deviation over rows as bars, and the range of all rows as a band."""
+    figure = make_subplots(rows=1, cols=1)
+    for (name, block), colour in zip(_configurations(report), _cycle(), strict=False):
+        columns = ("gate_mean", "gate_std", "gate_min", "gate_max")
+        points = [point for point in block["curve"] if all(point[column] is not None for column in columns)]
+        if not points:
+            continue
+        epochs = [point["epoch"] for point in points]
+        _filled(
+            figure,
+            epochs,
+            [point["gate_min"]["low"] for point in points],
+            [point["gate_max"]["high"] for point in points],
+            name,
+            colour,
+            0.08,
+        )
+        figure.add_scatter(
+            x=epochs,
+            y=[point["gate_mean"]["mean"] for point in points],
+            error_y={
+                "type": "data",
+                "array": [point["gate_std"]["mean"] for point in points],
+                "thickness": 1,
+                "width": 3,
+            },
+            name=name,
+            legendgroup=name,
+            mode="lines+markers",
+            line={"color": colour},
+        )
+    if not figure.data:
+        return None
+    figure.update_xaxes(title="epoch", dtick=1)
+    figure.update_yaxes(title="share of the static branch", range=[0, 1])
+    return _laid_out(figure, rows=1.6)
+
+
+def landscape(report: Report) -> go.Figure | None:
+    """Value of every trial by each searched parameter; known points and the winner have a name."""
+    inputs = report["inputs"]
+    trials = [trial for trial in inputs.get("trials", []) if trial["value"] is not None]
+    names = sorted({name for trial in trials for name in trial["params"]})
+    numeric = [name for name in names if all(isinstance(trial["params"].get(name), int | float) for trial in trials)]
+    if not numeric:
+        return None
+    figure = make_subplots(rows=len(numeric), cols=1, vertical_spacing=min(0.16, 0.4 / len(numeric)))
+    groups: dict[str, list[Mapping[str, Any]]] = {"other trials": []}
+    for trial in trials:
+        winner = trial["trial"] == inputs["winner_trial"]
+        groups.setdefault("winner" if winner else trial["known"] or "other trials", []).append(trial)
+    colours = {"winner": COLOURS[0], "balanced": COLOURS[1], "weak": COLOURS[2], "strong": COLOURS[3]}
+    for row, parameter in enumerate(numeric, start=1):
+        for group, members in groups.items():
+            figure.add_scatter(
+                x=[trial["params"][parameter] for trial in members],
+                y=[trial["value"] for trial in members],
+                customdata=[trial["trial"] for trial in members],
+                name=group,
+                legendgroup=group,
+                showlegend=row == 1 and bool(members),
+                mode="markers",
+                marker={
+                    "color": colours.get(group, OTHER),
+                    "size": 8 if group == "other trials" else 13,
+                    "symbol": "circle" if group == "other trials" else "diamond",
+                },
+                hovertemplate="trial %{customdata}: %{y:.5f} at %{x}<extra></extra>",
+                row=row,
+                col=1,
+            )
+        values = [trial["params"][parameter] for trial in trials]
+        wide = min(values) > 0 and max(values) / min(values) > 5
+        figure.update_xaxes(title=parameter.rpartition(".")[2], type="log" if wide else "linear", row=row, col=1)
+        figure.update_yaxes(title="validation AUC", row=row, col=1)
+    figure.update_xaxes(exponentformat="e")
+    return _laid_out(figure, rows=len(numeric))
+
+
+def pairs(report: Report) -> go.Figure | None:
+    """Paired differences: a dot a seed, the mean and its t interval."""
+    rows = report["figures"]["comparisons"]
+    if not rows:
+        return None
+    figure = go.Figure()
+    for place, row in enumerate(reversed(rows)):
+        colour = {"better": COLOURS[2], "worse": COLOURS[4]}.get(row["verdict"], OTHER)
+        figure.add_scatter(
+            x=list(row["by_seed"].values()),
+            y=[place] * len(row["by_seed"]),
+            customdata=list(row["by_seed"]),
+            mode="markers",
+            marker={"color": colour, "size": 8, "opacity": 0.55},
+            hovertemplate="seed %{customdata}: %{x:+.5f}<extra></extra>",
+            showlegend=False,
+        )
+        ends = row["t_interval"] or [row["mean"], row["mean"]]
+        figure.add_scatter(
+            x=[row["mean"]],
+            y=[place + 0.22],
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [ends[1] - row["mean"]],
+                "arrayminus": [row["mean"] - ends[0]],
+            },
+            mode="markers",
+            marker={"color": colour, "size": 10, "symbol": "diamond"},
+            hovertemplate=f"mean %{{x:+.5f}}, {row['verdict']}<extra></extra>",
+            showlegend=False,
+        )
+    labels = [f"{row['a']}<br>- {row['b']}" for row in reversed(rows)]
+    figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=labels)
+    figure.update_xaxes(title="difference in validation AUC", zeroline=True, zerolinewidth=2, zerolinecolor="#212529")
+    return _laid_out(figure, rows=0.6 + 0.32 * len(rows))
+
+
+def times(report: Report) -> go.Figure | None:
+    """Seconds of every epoch, runs one after another."""
+    figure = go.Figure()
+    start = 0
+    for stage, colour in zip(("search", "confirmation", "phase 4"), (OTHER, COLOURS[1], COLOURS[0]), strict=True):
+        x, y, text = [], [], []
+        for name, run in report["figures"]["runs"].items():
+            if not name.startswith(f"{stage}/"):
+                continue
+            for row in run["history"]:
+                start += 1
+                x.append(start)
+                y.append(row["epoch_seconds"])
+                text.append(f"{name}, epoch {row['epoch']}")
+        if x:
+            figure.add_scatter(
+                x=x,
+                y=y,
+                text=text,
+                name=stage,
+                mode="lines+markers",
+                line={"color": colour, "width": 1},
+                marker={"size": 5},
+                hovertemplate="%{text}: %{y:.1f} s<extra></extra>",
+            )
+    figure.update_xaxes(title="epoch, over all runs")
+    figure.update_yaxes(title="seconds", rangemode="tozero")
+    return _laid_out(figure, rows=1.3)
+
+
+CHARTS: dict[str, Callable[[Report], go.Figure | None]] = {
+    "curves": curves,
+    "gates": gates,
+    "landscape": landscape,
+    "pairs": pairs,
+    "times": times,
+}
+
+
+def _configurations(report: Report) -> list[tuple[str, Mapping[str, Any]]]:
+    return list(report["figures"]["configurations"].items())
+
+
+def _cycle() -> list[str]:
+    return list(COLOURS) * 20
+
+
+def _band(figure: go.Figure, curve: Sequence[Mapping[str, Any]], column: str, name: str, colour: str, row: int) -> None:
+    points = [point for point in curve if point[column] is not None]
+    epochs = [point["epoch"] for point in points]
+    _filled(
+        figure,
+        epochs,
+        [point[column]["low"] for point in points],
+        [point[column]["high"] for point in points],
+        name,
+        colour,
+        0.15,
+        row,
+    )
+    figure.add_scatter(
+        x=epochs,
+        y=[point[column]["mean"] for point in points],
+        name=name,
+        legendgroup=name,
+        showlegend=row == 1,
+        mode="lines+markers",
+        line={"color": colour},
+        hovertemplate=f"{name}, epoch %{{x}}: %{{y:.5f}}<extra></extra>",
+        row=row,
+        col=1,
+    )
+
+
+def _filled(
+    figure: go.Figure,
+    epochs: Sequence[int],
+    low: Sequence[float],
+    high: Sequence[float],
+    name: str,
+    colour: str,
+    opacity: float,
+    row: int = 1,
+) -> None:
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    figure.add_scatter(
+        x=[*epochs, *reversed(epochs)],
+        y=[*high, *reversed(low)],
+        fill="toself",
+        fillcolor=f"rgba({red},{green},{blue},{opacity})",
+        line={"width": 0},
+        mode="lines",
+        legendgroup=name,
+        showlegend=False,
+        hoverinfo="skip",
+        row=row,
+        col=1,
+    )
+
+
+def _laid_out(figure: go.Figure, rows: float) -> go.Figure:
+    figure.update_layout(
+        template="plotly_white",
+        height=math.ceil(110 + ROW * rows),
+        margin={"t": 15, "l": 60, "r": 15, "b": 50},
+        legend={"orientation": "h", "yanchor": "top", "y": -0.28 / max(rows, 1), "x": 0},
+        font={"size": 12},
+        dragmode=False,
+    )
+    figure.update_xaxes(automargin=True)
+    return figure.update_yaxes(automargin=True)

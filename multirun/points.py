@@ -1,0 +1,126 @@
+"""The configurations that are compared: a study's trials, and the known points, everything else as in the winner."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig, OmegaConf
+
+from data.prepare import prepare_config
+from multirun.runs import read_result
+from sweeper.config import config_hash, validate
+from sweeper.errors import UserError
+from sweeper.queries import hydra_value
+from sweeper.space import key_of
+
+KNOWN = ("balanced", "weak", "strong")  # of conf/regularization
+SEARCHED = ("regularization.dropout", "regularization.weight_decay", "regularization.label_smoothing")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A configuration: its overrides without the seed, and the trial of the study that it comes from, if any.
+
+    ``folder``  its runs lie in ``folder/seed-S`` unless they are found elsewhere.
+    """
+
+    name: str
+    overrides: tuple[str, ...]
+    folder: Path
+    trial: int | None = None
+
+
+def known_values(name: str) -> dict[str, float]:
+    """The searched parameters at a known point. UserError if there is no such option of the group."""
+    if name not in KNOWN:
+        raise UserError(f"points: found {name!r}, expected winner, {', '.join(KNOWN)}")
+    config = composed([f"regularization={name}"])
+    return {key: float(OmegaConf.select(config, key)) for key in SEARCHED}
+
+
+def known_point(name: str, like: Point, folder: Path) -> Point:
+    """A known point that differs from ``like`` in its regularization only."""
+    kept = [override for override in like.overrides if not key_of(override).startswith("regularization.")]
+    own = [f"{key}={hydra_value(value)}" for key, value in known_values(name).items()]
+    return Point(name, (*kept, *own), folder / name)
+
+
+def with_epochs(overrides: Sequence[str], epochs: int | None) -> tuple[str, ...]:
+    """The overrides with so many epochs instead of their own, and all of them: no early stopping."""
+    kept = [o for o in overrides if key_of(o) not in ("training.patience", *(["training.epochs"] if epochs else []))]
+    return (*kept, *([f"training.epochs={epochs}"] if epochs else []), "training.patience=null")
+
+
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """The config of a job with these overrides."""
+    return _composed(tuple(overrides)).copy()
+
+
+@functools.lru_cache(maxsize=64)
+def _composed(overrides: tuple[str, ...]) -> DictConfig:
+    with initialize_config_module("conf"):
+        return compose("config", overrides=list(overrides))
+
+
+def differences(configs: Mapping[str, DictConfig]) -> list[dict[str, Any]]:
+    """The keys in which configurations differ, with each one's value. UserError if it is not regularization alone."""
+    flat = {name: _flat(config) for name, config in configs.items()}
+    keys = sorted({key for values in flat.values() for key in values})
+    rows: list[dict[str, Any]] = []
+    for key in keys:
+        values = {name: found.get(key) for name, found in flat.items()}
+        if len({repr(value) for value in values.values()}) > 1:
+            rows.append({"key": key, "values": values})
+    if others := [row["key"] for row in rows if not row["key"].startswith("regularization.")]:
+        raise UserError(
+            f"{others[0]}: differs between configurations that are to be compared, expected regularization alone"
+        )
+    return rows
+
+
+def _flat(node: DictConfig, prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in node.items():
+        if isinstance(value, DictConfig):
+            found |= _flat(value, f"{prefix}{name!s}.")
+        else:
+            found[f"{prefix}{name!s}"] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    return found
+
+
+class Finished:
+    """The finished runs below some folders, by what they computed on which data; the first folder comes first."""
+
+    def __init__(self, *folders: Path) -> None:
+        self._runs: dict[tuple[str, str], Path] = {}
+        for file in (file for folder in folders for file in sorted(folder.rglob("result.json"))):
+            result = read_result(file.parent) or {}
+            if result.get("state") == "complete" and (file.parent / "best.pt").is_file():
+                self._runs.setdefault((result["config_hash"], result["data_hash"]), file.parent)
+
+    def find(self, config: DictConfig, seed: int) -> Path | None:
+        """The folder of a complete run of exactly this config with this seed on exactly its data."""
+        config = config.copy()
+        config.seed = seed
+        return self._runs.get((config_hash(config), _data_hash(OmegaConf.to_yaml(config.data), os.getcwd())))
+
+
+@functools.lru_cache(maxsize=8)
+def _data_hash(data: str, working_directory: str) -> str:
+    """The hash of the data that a ``data`` node names, prepared once a command: paths in it may be relative."""
+    config = OmegaConf.create(data)
+    assert isinstance(config, DictConfig)
+    return prepare_config(config).data_hash
+
+
+def checked(point: Point) -> DictConfig:
+    """The composed config of a point, validated as a job would."""
+    config = composed(point.overrides)
+    validate(config)
+    return config

@@ -1,0 +1,79 @@
+"""Writes a report: report.json with every figure, and the same in words as report.md and report.html."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from multirun.charts import CHARTS
+from multirun.results import compute
+from multirun.sections import sections
+from multirun.verify import FORMAT
+from sweeper.atomic import write_atomically
+from sweeper.provenance import commit, versions
+
+Report = dict[str, Any]
+
+
+def write_report(folder: Path, inputs: Mapping[str, Any], test_reads: Sequence[Mapping[str, Any]]) -> Report:
+    """Computes every figure, writes the three files into ``folder`` and returns what report.json holds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    report = {
+        "format": FORMAT,
+        "title": inputs["title"],
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "versions": versions(),
+        "inputs": dict(inputs),
+        "figures": compute(inputs, folder),
+        "test_reads": list(test_reads),
+    }
+    report = json.loads(json.dumps(report))  # as a reader will find it
+    _write(folder / "report.json", json.dumps(report, indent=1) + "\n")
+    _write(folder / "report.md", markdown(report))
+    _write(folder / "report.html", page(report))
+    return report
+
+
+def markdown(report: Report) -> str:
+    """report.md: everything but the charts."""
+    return _templates(autoescape=False).get_template("report.md.j2").render(report=report, sections=sections(report))
+
+
+def page(report: Report) -> str:
+    """report.html: one file that needs no network."""
+    return (
+        _templates(autoescape=True)
+        .get_template("report.html.j2")
+        .render(report=report, sections=sections(report), plotly=Markup(get_plotlyjs()), charts=_charts(report))
+    )
+
+
+def _charts(report: Report) -> dict[str, Markup]:
+    """Each chart as HTML without plotly.js; a chart that has nothing to show is absent."""
+    settings = {"displaylogo": False, "responsive": True, "displayModeBar": False}
+    drawn = {}
+    for name, draw in CHARTS.items():
+        if (figure := draw(report)) is not None:
+            html = figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"chart-{name}", config=settings)
+            drawn[name] = Markup(html)
+    return drawn
+
+
+def _templates(autoescape: bool) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("multirun"), autoescape=autoescape, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    return environment
+
+
+def _write(file: Path, text: str) -> None:
+    write_atomically(file, lambda handle: handle.write(text.encode()))

@@ -1,0 +1,90 @@
+"""Whether two models' AUCs on the same rows differ: DeLong's test, and a bootstrap by user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+_TOGETHER = 1 << 22  # weights of rows held at a time while resampling
+
+
+@dataclass(frozen=True)
+class DeLong:
+    """Two correlated AUCs, the standard error of ``auc_a - auc_b``, and the two-sided p of no difference.
+
+    Takes rows as independent. Rows of a user are not, so the standard error is too small where users have several.
+    """
+
+    auc_a: float
+    auc_b: float
+    standard_error: float
+    p: float
+
+
+def auc(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Area under the ROC curve, ties counting half; scores, labels (row,). NaN if one of the classes is absent."""
+    positive = labels > 0.5
+    clicks, others = int(positive.sum()), int((~positive).sum())
+    if not clicks or not others:
+        return float("nan")
+    return float((stats.rankdata(scores)[positive].sum() - clicks * (clicks + 1) / 2) / (clicks * others))
+
+
+def delong(scores_a: np.ndarray, scores_b: np.ndarray, labels: np.ndarray) -> DeLong:
+    """DeLong, DeLong and Clarke-Pearson (1988), by midranks (Sun and Xu 2014); all (row,). Needs both classes."""
+    positive = labels > 0.5
+    clicks, others = int(positive.sum()), int((~positive).sum())
+    if clicks < 2 or others < 2:
+        raise ValueError(f"DeLong needs two rows of each class; found {clicks} clicks and {others} others")
+    areas, of_clicks, of_others = [], [], []
+    for scores in (scores_a, scores_b):
+        x, y = scores[positive], scores[~positive]
+        every = stats.rankdata(np.concatenate([x, y]))
+        # The share of the other class that each row is ranked rightly against.
+        of_clicks.append((every[:clicks] - stats.rankdata(x)) / others)
+        of_others.append(1 - (every[clicks:] - stats.rankdata(y)) / clicks)
+        areas.append(float(of_clicks[-1].mean()))
+    covariance = np.cov(of_clicks) / clicks + np.cov(of_others) / others
+    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    error = float(np.sqrt(max(variance, 0.0)))
+    difference = areas[0] - areas[1]
+    p = float(2 * stats.norm.sf(abs(difference) / error)) if error > 0 else float(difference == 0)
+    return DeLong(areas[0], areas[1], error, p)
+
+
+def user_weights(users: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each user is drawn in each resample, (resample, user) int32; users (row,) are dense indices."""
+    present, _ = np.unique(users, return_inverse=True)
+    drawn = rng.integers(0, len(present), size=(resamples, len(present)))
+    return np.stack([np.bincount(row, minlength=len(present)) for row in drawn]).astype(np.int32)
+
+
+def resampled_aucs(scores: np.ndarray, labels: np.ndarray, users: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The AUC under each row of ``user_weights``, (resample,); NaN where a resample lacks a class.
+
+    Users are drawn whole: rows of one user share the user's taste, so they are one observation more than many.
+    """
+    _, user = np.unique(users, return_inverse=True)
+    order = np.argsort(scores, kind="stable")
+    ordered = scores[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))  # of each group of ties
+    click = labels[order] > 0.5
+    found = np.empty(len(weights))
+    step = max(1, _TOGETHER // len(scores))
+    for first in range(0, len(weights), step):
+        weight = weights[first : first + step][:, user[order]].astype(np.float64)  # (resample, row)
+        clicks = np.add.reduceat(weight * click, starts, axis=1)  # (resample, tie)
+        others = np.add.reduceat(weight * ~click, starts, axis=1)
+        below = np.cumsum(others, axis=1) - others / 2
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found[first : first + step] = (clicks * below).sum(axis=1) / (clicks.sum(axis=1) * others.sum(axis=1))
+    return found
+
+
+def rows_interval(differences: Sequence[float] | np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Percentile interval of resampled differences, those without a value left out."""
+    low, high = np.nanquantile(np.asarray(differences), [0.5 - level / 2, 0.5 + level / 2])
+    return float(low), float(high)

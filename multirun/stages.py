@@ -1,0 +1,159 @@
+"""From a study to its verdict, stage by stage: plan, confirmation, Phase 4, scores, figures, report.
+
+Every stage asks the disk what is there already, so a command that was interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from optuna.study import Study
+
+from multirun import phase4
+from multirun.confirmation import check_disjoint, confirm, distance
+from multirun.inputs import Stages, phase4_inputs
+from multirun.pace import Pace
+from multirun.phase4 import Series, Winner
+from multirun.points import Point, checked, composed, known_point, known_values, with_epochs
+from multirun.report import write_report
+from multirun.runs import read_run
+from multirun.scores import reads_of_test, score_runs
+from sweeper.config import config_hash
+from sweeper.errors import UserError
+from sweeper.queries import find_trial
+
+BALANCED = "balanced"
+WINNER = "winner"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A point that may win: its trial's value in the sweep, if it has a trial, and its distance from balanced."""
+
+    point: Point
+    sweep_value: float | None
+    distance: float
+
+    def plain(self) -> dict[str, Any]:
+        """As ``confirm`` and JSON hold it."""
+        return {
+            "name": self.point.name,
+            "trial": self.point.trial,
+            "sweep_value": self.sweep_value,
+            "distance": self.distance,
+            "overrides": list(self.point.overrides),
+        }
+
+
+def decide(cfg: DictConfig) -> Path:
+    """Takes a study to its report and returns the report's folder; UserError says what is missing.
+
+    Nothing is trained before the plan was shown and agreed to.
+    """
+    study = phase4.open_study(cfg.storage, cfg.study)
+    home = Path(cfg.folder) / study.study_name
+    places = (home, Path(cfg.reuse))
+    candidates = find_candidates(study, cfg, home)
+    check(study, cfg, candidates)
+    confirmation = phase4.plan([c.point for c in candidates], cfg.confirm.seeds, places) if cfg.confirm.top else []
+    if any(one.missing for one in confirmation):  # nobody knows the winner yet, so the best trial stands for it
+        points = [_point_of(name, candidates[0].point, home) for name in cfg.points]
+    else:
+        points = points_of(cfg.points, named_winner(candidates, confirmation).point, home)
+    planned = {"confirmation": confirmation, "Phase 4": phase4.plan(points, cfg.seeds, places)}
+    agree(cfg, study, planned, composed(points[0].overrides))
+    phase4.run_missing(confirmation, places, cfg.launcher)
+    winner = named_winner(candidates, confirmation)
+    repeated = phase4.plan(points_of(cfg.points, winner.point, home), cfg.seeds, places)
+    phase4.run_missing(repeated, places, cfg.launcher)
+    report = home / "report"
+    folders = [folder for one in repeated for folder in one.done.values()]
+    score_runs(folders, "validation", report)
+    if cfg.test:
+        score_runs(folders, "test", report)
+    stages = Stages(study, [c.plain() for c in candidates] if confirmation else [], confirmation, repeated)
+    write_report(report, phase4_inputs(cfg, stages, winner.point, report), reads_of_test(report))
+    return report
+
+
+def find_candidates(study: Study, cfg: DictConfig, home: Path) -> list[Candidate]:
+    """The study's best trials, the best first, then the balanced point unless it is one of them."""
+    trials = phase4.best_trials(study, max(1, cfg.confirm.top))
+    points = [_trial_point(trial, cfg.epochs, home) for trial in trials]
+    balanced = known_point(BALANCED, points[0], home)
+    same = config_hash(checked(balanced))
+    reference = known_values(BALANCED)
+    candidates = []
+    for trial, point in zip(trials, points, strict=True):
+        if config_hash(checked(point)) == same:
+            point = replace(balanced, trial=trial.number)
+        found = find_trial(study, trial.number)
+        candidates.append(Candidate(point, trial.value, distance(found.params, reference, found.distributions)))
+    if cfg.confirm.top and not any(candidate.point.name == BALANCED for candidate in candidates):
+        candidates.append(Candidate(balanced, None, 0.0))
+    return candidates
+
+
+def _trial_point(trial: Winner, epochs: int | None, home: Path) -> Point:
+    name = f"trial-{trial.number}"
+    return Point(name, with_epochs(trial.overrides, epochs), home / name, trial.number)
+
+
+def points_of(names: Sequence[str], winner: Point, home: Path) -> list[Point]:
+    """Phase 4's points by name; a known point that is the winner's own configuration goes by the known name alone."""
+    found: dict[str, Point] = {}
+    own = config_hash(checked(winner))
+    for name in names:
+        point = _point_of(name, winner, home)
+        key = config_hash(checked(point))
+        if not (name == WINNER and key in found):
+            found[key] = replace(point, trial=winner.trial) if key == own else point
+    return list(found.values())
+
+
+def _point_of(name: str, winner: Point, home: Path) -> Point:
+    return replace(winner, name=WINNER) if name == WINNER else known_point(name, winner, home)
+
+
+def check(study: Study, cfg: DictConfig, candidates: Sequence[Candidate]) -> None:
+    """UserError where seeds overlap, where a precondition of the research is not met, or a seed is there twice."""
+    for key, seeds in (("seeds", cfg.seeds), ("confirm.seeds", cfg.confirm.seeds)):
+        if not len(seeds) or len(set(seeds)) != len(seeds):
+            raise UserError(f"{key}: found {list(seeds)}, expected one seed or more, each once")
+    confirmation = list(cfg.confirm.seeds) if cfg.confirm.top else []
+    check_disjoint(phase4.search_seeds(study), confirmation, list(cfg.seeds))
+    planned = composed(candidates[0].point.overrides).training.epochs if cfg.epochs is None else cfg.epochs
+    numbers = [candidate.point.trial for candidate in candidates if candidate.point.trial is not None]
+    pace = Pace(**OmegaConf.to_container(cfg.pace))  # type: ignore[arg-type]
+    unmet = phase4.check_preconditions(study, numbers, planned, pace)
+    if unmet and not cfg.force:
+        raise UserError(f"Phase 4 may not start, it lacks {'; '.join(unmet)}. Mend that, or start anyway: force=true")
+
+
+def agree(cfg: DictConfig, study: Study, stages: Mapping[str, Sequence[Series]], config: DictConfig) -> None:
+    """Shows the plan and asks, unless nothing is missing or ``ask`` is false; SystemExit where the answer is no."""
+    print(phase4.describe_plan(stages, config.training.epochs, phase4.epoch_seconds(study)))
+    if not cfg.ask or not any(one.missing for series in stages.values() for one in series):
+        return
+    if not sys.stdin.isatty():
+        raise UserError("nobody can be asked whether to start, since there is no terminal; start with --yes")
+    if input("Start? [y/N] ").strip().lower() not in ("y", "yes"):
+        print("nothing was started")
+        raise SystemExit(1)
+
+
+def named_winner(candidates: Sequence[Candidate], confirmation: Sequence[Series]) -> Candidate:
+    """The candidate that its confirmed mean names; without confirmation the study's best."""
+    if not confirmation:
+        return candidates[0]
+    values = {
+        one.point.name: {seed: float(read_run(folder).best["val_auc"]) for seed, folder in one.done.items()}
+        for one in confirmation
+    }
+    name = confirm([candidate.plain() for candidate in candidates], values, near=BALANCED)["winner"]
+    return next(candidate for candidate in candidates if candidate.point.name == name)

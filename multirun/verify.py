@@ -1,0 +1,135 @@
+"""``python -m multirun verify report.json``: every figure again from the runs; those that differ are named."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from multirun.results import compute
+from multirun.roc import auc
+from multirun.runs import Source, read_result, read_run
+from multirun.scores import Scorer, log_read, read_scores
+from sweeper.errors import UserError
+
+FORMAT = 1
+RELATIVE = 1e-9  # of what is computed: the rounding of another processor. What is read must be the same exactly
+DEEP = 1e-5  # an AUC from a checkpoint, on this device, against the one that was written while training
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure that is not what the runs give."""
+
+    figure: str
+    reported: Any
+    found: Any
+
+    def __str__(self) -> str:
+        return f"{self.figure}: the report says {shown(self.reported)}, the run folders give {shown(self.found)}"
+
+
+def shown(value: Any) -> str:
+    """A value in one short line."""
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def read_report(file: Path) -> dict[str, Any]:
+    """A report.json; UserError if there is none or it is not one."""
+    try:
+        report = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}), expected a report.json") from None
+    except ValueError as error:
+        raise UserError(f"{file}: damaged, expected a report.json ({error})") from None
+    if not isinstance(report, dict) or not {"format", "inputs", "figures"} <= set(report):
+        raise UserError(f"{file}: holds no figures, expected a report.json that python -m multirun wrote")
+    if report["format"] != FORMAT:
+        raise UserError(f"{file}: is of format {report['format']}, expected {FORMAT}; write the report again")
+    return report
+
+
+def verify(file: Path, deep: bool = False) -> list[Difference]:
+    """The differences between a report and the runs that it names, those of single runs first; none if it holds.
+
+    ``deep`` scores validation and test rows again with the checkpoints. Reading the test split is logged.
+    """
+    report = read_report(file)
+    inputs = report["inputs"]
+    base = file.parent
+    sources = [Source(**record) for record in inputs["runs"]]
+    found = [difference for source in sources for difference in _identity(source, base)]
+    computed = json.loads(json.dumps(compute(inputs, base)))
+    order = ["runs", *(name for name in report["figures"] if name != "runs")]
+    for name in order:
+        found += differences(report["figures"].get(name), computed.get(name), name)
+    if deep:
+        found += list(_deep(report["figures"]["runs"], sources, base))
+    return found
+
+
+def count(figures: Any) -> int:
+    """How many numbers there are."""
+    if isinstance(figures, Mapping):
+        return sum(count(value) for name, value in figures.items() if name != "from")
+    if isinstance(figures, list):
+        return sum(map(count, figures))
+    return int(isinstance(figures, int | float) and not isinstance(figures, bool))
+
+
+def differences(reported: Any, found: Any, name: str) -> Iterator[Difference]:
+    """Every leaf that differs, by its dotted name."""
+    if isinstance(reported, Mapping) and isinstance(found, Mapping):
+        for key in {**reported, **found}:
+            yield from differences(reported.get(key), found.get(key), f"{name}.{key}")
+    elif isinstance(reported, list) and isinstance(found, list) and len(reported) == len(found):
+        for place, (a, b) in enumerate(zip(reported, found, strict=True)):
+            yield from differences(a, b, f"{name}[{place}]")
+    elif not _same(reported, found, exactly=name.startswith("runs.") and not name.endswith(".test_auc")):
+        yield Difference(name, reported, found)
+
+
+def _same(a: Any, b: Any, exactly: bool) -> bool:
+    if exactly:
+        return bool(a == b)
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (a, b))
+    return math.isclose(a, b, rel_tol=RELATIVE, abs_tol=1e-15) if numbers else bool(a == b)
+
+
+def _identity(source: Source, base: Path) -> Iterator[Difference]:
+    """What a run's own result.json says of it, and whether its best row is that of metrics.csv."""
+    folder = base / source.folder
+    result = read_result(folder) or {}
+    for name in ("seed", "config_hash", "data_hash", "commit", "device"):
+        if result.get(name) != getattr(source, name):
+            yield Difference(f"inputs.runs.{source.id}.{name}", getattr(source, name), result.get(name))
+    best = read_run(folder).best
+    written = {name: value for name, value in result.get("best", {}).items() if name in best}
+    yield from differences(written, {name: best[name] for name in written}, f"{source.folder}/result.json: best")
+
+
+def _deep(runs: Mapping[str, Any], sources: list[Source], base: Path) -> Iterator[Difference]:
+    """AUCs from the checkpoints: of validation for every run, of test where the report has it."""
+    scorer = Scorer()
+    tested = [base / source.folder for source in sources if runs[source.id]["test_auc"] is not None]
+    if tested:
+        log_read(tested, base, purpose="verify")
+    for source in sources:
+        folder, figures = base / source.folder, runs[source.id]
+        for split, reported, name in (
+            ("validation", figures["best"]["val_auc"], "best.val_auc"),
+            ("test", figures["test_auc"], "test_auc"),
+        ):
+            if reported is None:
+                continue
+            scores = scorer.score(folder, split)
+            found = auc(scores.logits, scores.labels)
+            if abs(found - reported) > DEEP:
+                yield Difference(f"runs.{source.id}.{name} (from best.pt)", reported, found)
+            kept = read_scores(folder, split)
+            if kept is not None and abs(auc(kept.logits, kept.labels) - found) > DEEP:
+                yield Difference(f"{source.folder}/scores_{split}.npz: AUC", auc(kept.logits, kept.labels), found)

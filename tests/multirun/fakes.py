@@ -1,0 +1,144 @@
+"""A study and runs whose figures are made up: everything about a run is there but for the training."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import FloatDistribution
+
+import conf
+from data.prepare import prepare_config
+from multirun.points import composed
+from sweeper.columns import COLUMNS
+from sweeper.config import config_hash
+from tests.sweeper.runs import TINY
+
+STUDY = "made-up"
+SPACE = {
+    "regularization.dropout": FloatDistribution(0.15, 0.35),
+    "regularization.weight_decay": FloatDistribution(1e-5, 1e-4, log=True),
+    "regularization.label_smoothing": FloatDistribution(0.0, 0.10),
+}
+POINTS = ((0.20, 1e-5, 0.0), (0.25, 3e-5, 0.05), (0.30, 5e-5, 0.10), (0.22, 2e-5, 0.02))
+VALUES = (0.70, 0.71, 0.69, 0.74)
+GATES = {"gate_mean": 0.3, "gate_std": 0.1, "gate_median": 0.3, "gate_min": 0.1, "gate_max": 0.6}
+_DATA: dict[str, str] = {}
+
+
+def data_hash(config: DictConfig) -> str:
+    """The hash of a config's data, prepared once."""
+    node = str(config.data)
+    if node not in _DATA:
+        _DATA[node] = prepare_config(config.data).data_hash
+    return _DATA[node]
+
+
+def history(val_auc: float, epochs: int = 2, seconds: Sequence[float] = (1.0, 1.0)) -> list[dict[str, Any]]:
+    """Epochs that end at their best."""
+    rows = []
+    for epoch in range(1, epochs + 1):
+        row: dict[str, Any] = dict.fromkeys(COLUMNS, 0.5) | GATES
+        value = val_auc - 0.01 * (epochs - epoch)
+        row |= {"epoch": epoch, "val_auc": value, "train_auc": value + 0.05, "train_val_gap": 0.05}
+        rows.append(row | {"epoch_seconds": seconds[epoch - 1]})
+    return rows
+
+
+def write_run(folder: Path, config: DictConfig, rows: Sequence[dict[str, Any]], trial: int | None = None) -> Path:
+    """A finished run's folder: config, metrics, result, a checkpoint that is empty, and scores of a few rows."""
+    (folder / ".hydra").mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, folder / ".hydra/config.yaml")
+    (folder / ".hydra/overrides.yaml").write_text("[]")
+    with (folder / "metrics.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / "best.pt").touch()
+    rng = np.random.default_rng(config.seed)
+    labels = np.arange(60) % 3 == 0
+    for split in ("validation", "test"):
+        logits = labels + rng.normal(0, 1, 60)
+        np.savez(folder / f"scores_{split}.npz", logits=logits, labels=labels, users=np.arange(60) // 4)
+    best = max(rows, key=lambda row: row["val_auc"])
+    result = {
+        "state": "complete",
+        "best_epoch": best["epoch"],
+        "best": best,
+        "config_hash": config_hash(config),
+        "data_hash": data_hash(config),
+        "commit": "c" * 40,
+        "seed": config.seed,
+        "device": "cpu",
+        "study": STUDY if trial is not None else None,
+        "trial": trial,
+    }
+    (folder / "result.json").write_text(json.dumps(result))
+    return folder
+
+
+def make_study(folder: Path, seconds: Sequence[float] = (1.0, 1.0), seed: int = 7) -> str:
+    """A study of four complete trials with their runs, the last the best; its storage's URL."""
+    url = f"sqlite:///{folder}/studies.db"
+    study = optuna.create_study(storage=url, study_name=STUDY, direction="maximize")
+    for number, (point, value) in enumerate(zip(POINTS, VALUES, strict=True)):
+        params = dict(zip(SPACE, point, strict=True))
+        config = composed([*TINY, *(f"{key}={one}" for key, one in params.items()), f"seed={seed}"])
+        run = write_run(folder / "search" / str(number), config, history(value, seconds=seconds), trial=number)
+        attributes = {
+            "run_dir": str(run),
+            "seed": seed,
+            "overrides": [f"seed={seed}", *TINY],
+            "effective": params,
+            "epoch_seconds": 60.0,
+        }
+        study.add_trial(
+            optuna.trial.create_trial(params=params, distributions=SPACE, value=value, user_attrs=attributes)
+        )
+    return url
+
+
+@dataclass
+class Trainer:
+    """Stands in for ``phase4.launch``: writes the runs that are asked for, fails or is interrupted on demand."""
+
+    value: Callable[[DictConfig], float]
+    fails: Sequence[tuple[str, int]] = ()  # (name of the point's folder, seed)
+    budget: int | None = None  # runs before it is interrupted
+    trained: list[tuple[str, int]] = field(default_factory=list)
+
+    def __call__(self, overrides: Sequence[str], home: Path, launcher: str | None = None) -> int:
+        *common, last = overrides
+        for seed in map(int, last.removeprefix("seed=").split(",")):
+            if self.budget is not None and not self.budget:
+                raise KeyboardInterrupt
+            if (home.name, seed) in self.fails:
+                continue
+            config = composed([*common, f"seed={seed}"])
+            write_run(home / f"seed-{seed}", config, history(self.value(config)))
+            self.trained.append((home.name, seed))
+            self.budget = None if self.budget is None else self.budget - 1
+        return 0
+
+
+def noisy(config: DictConfig) -> float:
+    """A value that depends on dropout a little and on the seed."""
+    rng = np.random.default_rng([config.seed, int(config.regularization.dropout * 1000)])
+    return 0.7 + 0.1 * config.regularization.dropout + rng.normal(0, 0.004)
+
+
+def settings(folder: Path, *overrides: str) -> DictConfig:
+    """The config of ``python -m multirun`` for the study in ``folder``, small, with everything below it."""
+    conf.register()
+    where = [f"storage=sqlite:///{folder}/studies.db", f"folder={folder}/phase4", f"reuse={folder}/runs", "ask=false"]
+    small = ["confirm.top=2", "confirm.seeds=[1001,1002]", "seeds=[42,123,456,789,2024]", "resamples=50"]
+    with initialize_config_module("conf"):
+        return compose("phase4", overrides=[*where, *small, *overrides])

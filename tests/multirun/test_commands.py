@@ -1,0 +1,53 @@
+"""``verify`` and ``summarize`` as they are typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from multirun.__main__ import main
+from multirun.commands import app
+from tests.multirun.fakes import history, write_run
+from tests.sweeper.runs import composed
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for seed, value in ((42, 0.70), (123, 0.71), (456, 0.72)):
+        write_run(tmp_path / f"runs/{seed}", composed(f"seed={seed}"), history(value))
+    return tmp_path / "runs"
+
+
+def test_finished_runs_are_summarized_and_their_report_holds(runs: Path) -> None:
+    found = CliRunner().invoke(app, ["summarize", str(runs), "--out", "report"])
+    assert found.exit_code == 0, found.output
+    assert "validation AUC 0.7100 ± 0.0100 over 3 seeds (42, 123, 456)" in " ".join(found.output.split())
+    held = CliRunner().invoke(app, ["verify", "report/report.json"])
+    assert (held.exit_code, "figures of 3 runs hold" in held.output) == (0, True)
+
+
+def test_a_report_that_does_not_hold_ends_with_code_one_and_the_names(runs: Path) -> None:
+    CliRunner().invoke(app, ["summarize", str(runs), "--out", "report"])
+    file = Path("report/report.json")
+    report = json.loads(file.read_text())
+    report["figures"]["ranking"][0]["val_auc"] = 0.9
+    file.write_text(json.dumps(report))
+    found = CliRunner().invoke(app, ["verify", str(file)])
+    assert found.exit_code == 1
+    assert "ranking[0].val_auc: the report says 0.9, the run folders give 0.71" in found.output
+
+
+def test_a_mistake_is_one_line_and_code_two(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["mdaf-phase4", "summarize", "absent"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: absent: no such folder, expected one of a finished run, or one that " + (
+        "holds some\n"
+    )
