@@ -21,6 +21,7 @@ from sweeper.step import Stepper
 
 BATCH = 2048
 WINDOWS = (0, 8, 32, 128)  # batches within which samples are sorted by length
+TRAINED = (0, 32)  # those of them that training is measured with
 
 
 def batches(store: EventStore, device: torch.device) -> None:
@@ -74,7 +75,7 @@ def training(cfg: DictConfig, store: EventStore, device: torch.device, steps: in
     print("| micro-batch | data.bucketing | seconds a step | samples/s | times plain |\n|---|---:|---:|---:|---:|")
     for micro_batch in dict.fromkeys((own, None)):
         plain = None
-        for window in WINDOWS:
+        for window in TRAINED:
             seconds = _step_seconds(cfg, store, gathered, _epoch(lengths, window).to(device), micro_batch, steps)
             plain = plain or seconds
             name = "whole batch" if micro_batch is None else str(micro_batch)

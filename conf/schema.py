@@ -75,6 +75,18 @@ class Training:
     warmup_fraction: float = bounded(0, 1, open_high=True)
     patience: int | None = bounded(1)
     train_sample: int = bounded(1)
+    checkpoint_seconds: float | None = bounded(0)
+    steps_per_epoch: int | None = bounded(1)
+
+
+@dataclass
+class Guard:
+    """What is done about a device that becomes slow, or stops."""
+
+    factor: float = bounded(1, open_low=True)
+    patience: float = positive()
+    action: Literal["warn", "stop", "fallback_cpu"] = MISSING
+    hang: float | None = positive()
 
 
 @dataclass
@@ -87,6 +99,7 @@ class Device:
     precision: Literal["fp32", "tf32", "bf16"] = MISSING
     graphs: bool = MISSING
     memory_fraction: float = bounded(0, 1)
+    guard: Guard = field(default_factory=Guard)
 
 
 @dataclass
@@ -140,6 +153,7 @@ class Config:
     sweep: Sweep = field(default_factory=Sweep)
     criteria: Criteria = field(default_factory=Criteria)
     seed: int = bounded(0)
+    resume: Literal["never", "auto"] = MISSING
     experiment: str | None = None
 
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
+from importlib import resources
 from pathlib import Path
 
 import hydra
@@ -25,8 +26,17 @@ from data.store import SPLITS
 from data.synthetic import ClickLog, Synthetic
 
 EVENTS, IMPRESSIONS = "events.csv", "impressions.csv"
+_TASKS = {
+    "prepare": "prepare the store, unless it is there, and print where it lies",
+    "inspect": "prepare the store, unless it is there, and print what is in it",
+    "generate": f"write a synthetic log as {EVENTS} and {IMPRESSIONS}",
+}
 _EPILOG = """\
-overrides are Hydra's, of the group `data`:
+overrides are Hydra's: data=NAME, one of
+  {names}
+and data.KEY=VALUE for its settings; all settings of one, with their values:
+  python -m sweeper data=NAME --cfg job --package data
+
   python -m data prepare data=user_behavior data.path=UserBehavior.csv
   python -m data inspect --html synthetic.html data=synthetic data.seed=1
   python -m data generate --to runs/generated data=synthetic data.train_rows=100000
@@ -59,18 +69,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m data", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    epilog = _EPILOG.format(names=", ".join(_names()))
+    parser = argparse.ArgumentParser(prog="python -m data", epilog=epilog, formatter_class=raw)
     commands = parser.add_subparsers(dest="command", required=True, metavar="prepare|inspect|generate")
-    commands.add_parser("prepare", help="prepare the store, unless it is there, and print where it lies")
-    inspect = commands.add_parser("inspect", help="prepare the store, unless it is there, and print what is in it")
-    inspect.add_argument("--html", metavar="FILE", help="write a page of plots too; it needs no network")
-    generate = commands.add_parser("generate", help=f"write a synthetic log as {EVENTS} and {IMPRESSIONS}")
-    generate.add_argument("--to", default="runs/generated", metavar="FOLDER", help="default: %(default)s")
-    for command in commands.choices.values():
-        command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides")
+    for name, task in _TASKS.items():
+        command = commands.add_parser(name, help=task, description=task, epilog=epilog, formatter_class=raw)
+        command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="say data=synthetic data.seed=1")
+        if name == "inspect":
+            command.add_argument("--html", metavar="FILE", help="write a page of plots too; it needs no network")
+        if name == "generate":
+            command.add_argument("--to", default="runs/generated", metavar="FOLDER", help="default: %(default)s")
     return parser
+
+
+def _names() -> list[str]:
+    """What ``data=`` may be."""
+    files = (file.name for file in (resources.files("conf") / "data").iterdir())
+    return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml") and not name.startswith("_"))
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:

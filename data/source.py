@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -19,6 +20,9 @@ from data.local_time import unix_seconds
 from data.progress import Progress
 from data.schema import Schema
 from data.writer import StoreWriter
+
+_SETTLED_SECONDS = 5.0  # since a file's last change
+_hashes: dict[tuple[Path, int, int, int], str] = {}
 
 NOT_OF_THE_SOURCE = ("root", "bucketing", "history_order")  # where stores lie, and in what order they are read
 
@@ -117,12 +121,21 @@ def content_of(path: Path) -> dict[str, Any]:
 
 
 def content_hash(path: Path) -> str:
-    """BLAKE2b of a file's bytes, read in pieces."""
+    """BLAKE2b of a file's bytes, read in pieces, once in a process: a sweep asks at every trial, of a log that may take
+    minutes to read. A file that was changed a moment ago is always read, for its next change might bear the same time.
+    """
     digest = hashlib.blake2b(digest_size=16)
     try:
+        state = path.stat()
+        identity = (path.absolute(), state.st_ino, state.st_size, state.st_mtime_ns)
+        if identity in _hashes:
+            return _hashes[identity]
+        settled = time.time() - state.st_mtime > _SETTLED_SECONDS
         with path.open("rb") as file:
             while block := file.read(1 << 22):
                 digest.update(block)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    if settled:
+        _hashes[identity] = digest.hexdigest()
     return digest.hexdigest()

@@ -8,13 +8,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from data.errors import DataError
 
 MORE = "<more>"  # a column of what lies behind the last expected field; null in a good line
 NOT_UTF8 = "not UTF-8"  # is in that column where bytes of another encoding stand in an expected one
-_REPLACEMENT = "\ufffd"
+BAD_QUOTES = "bad quotes"  # where a line's quotes do not come in pairs around fields; its other columns are null then
+REPLACEMENT = "\ufffd"  # stands for bytes that are not UTF-8
 _HEAD = 1 << 16  # bytes that tell what kind of file it is
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SPELLED = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
@@ -48,12 +50,11 @@ class TextFile:
 
     def check(self) -> None:
         """DataError for what cannot be such a file, told by its beginning."""
-        head = _head(self.path)
+        head = beginning(self.path)
         if not head.strip():
             raise DataError(f"{self.path} is empty; expected {self.expected}")
-        for magic, kind in _MAGIC.items():
-            if head.startswith(magic):
-                raise DataError(f"{self.path} is {kind}; expected plain text, {self.expected}")
+        if kind := known_kind(head):
+            raise DataError(f"{self.path} is {kind}; expected plain text, {self.expected}")
         if head.count(0) > len(head) // 100:
             raise DataError(
                 f"{self.path} is binary or in another encoding than UTF-8; expected plain text, {self.expected}"
@@ -76,7 +77,7 @@ class TextFile:
 
     def frames(self, block_bytes: int) -> Iterator[tuple[pl.DataFrame, float]]:
         """Blocks of lines and the share of the file that is read: the columns as text, null where they are empty, and
-        ``MORE``. A blank line is a row of nulls; where bytes are not UTF-8, ``MORE`` is ``NOT_UTF8``."""
+        ``MORE``. A blank line is a row of nulls; ``MORE`` is ``NOT_UTF8`` or ``BAD_QUOTES`` where that is wrong."""
         size = max(1, self.path.stat().st_size)
         done, first = 0, True
         for block in _blocks(self.path, block_bytes):
@@ -103,38 +104,40 @@ class TextFile:
         return line.count(self.separator.encode()) + 1
 
     def _parse(self, names: list[str], block: bytes) -> pl.DataFrame:
-        # Numbered names in a header of our own: so the width does not hang on the block's first line.
-        header = self.separator.join(str(number) for number in range(len(names) + 1))
-        quote = '"' if self.quotes and b'"' in block else None
-        text = header.encode() + b"\n" + block
-
-        def parsed(encoding: str) -> pl.DataFrame:
-            return pl.read_csv(
-                io.BytesIO(text),
-                separator=self.separator,
-                quote_char=quote,
-                infer_schema=False,
-                encoding=encoding,
-                truncate_ragged_lines=True,
-            )
-
+        bad_quotes = self.separator.encode() * len(names) + BAD_QUOTES.encode()
+        if quoted := self.quotes and b'"' in block:
+            block = _without_open_quotes(block, bad_quotes)
         try:
             try:
-                frame, lossy = parsed("utf8"), False
-            except pl.exceptions.ComputeError:  # slower: replaces what is not UTF-8
-                frame, lossy = parsed("utf8-lossy"), True
+                frame, lossy = self._read(names, block, "utf8", quoted), False
+            except pl.exceptions.ComputeError:  # slower: replaces what cannot be read
+                block = _without_misplaced_quotes(block, self.separator, bad_quotes) if quoted else block
+                frame, lossy = self._read(names, block, "utf8-lossy", quoted), True
         except pl.exceptions.PolarsError as error:
             reason = str(error).splitlines()[0]
             raise DataError(f"{self.path} cannot be read: {reason}; expected {self.expected}") from None
         frame.columns = [*names, MORE]
         if lossy:
-            replaced = pl.any_horizontal(pl.col(*self.columns).str.contains(_REPLACEMENT, literal=True))
+            replaced = pl.any_horizontal(pl.col(*self.columns).str.contains(REPLACEMENT, literal=True))
             frame = frame.with_columns(pl.when(replaced).then(pl.lit(NOT_UTF8)).otherwise(pl.col(MORE)).alias(MORE))
         columns = [pl.when(pl.col(name) != "").then(pl.col(name)) for name in self.columns]
         return frame.select(*columns, MORE)
 
+    def _read(self, names: list[str], block: bytes, encoding: str, quoted: bool) -> pl.DataFrame:
+        # Numbered names in a header of our own: so the width does not hang on the block's first line.
+        header = self.separator.join(str(number) for number in range(len(names) + 1))
+        return pl.read_csv(
+            io.BytesIO(header.encode() + b"\n" + block),
+            separator=self.separator,
+            quote_char='"' if quoted else None,
+            infer_schema=False,
+            encoding=encoding,
+            truncate_ragged_lines=True,
+        )
 
-def _head(path: Path) -> bytes:
+
+def beginning(path: Path) -> bytes:
+    """A file's first bytes, enough to tell its kind; DataError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(_HEAD)
@@ -142,11 +145,37 @@ def _head(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
 
+def known_kind(head: bytes) -> str | None:
+    """What a file is that begins so, where that cannot be plain text, and what to do about it."""
+    return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
+
+
 def _blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
     """A file's bytes in blocks that end where a line ends."""
     with path.open("rb") as file:
         while block := file.read(block_bytes):
             yield block + file.readline()
+
+
+def _without_open_quotes(block: bytes, instead: bytes) -> bytes:
+    """``block`` with another line for each whose quotes do not come in pairs: one of these would swallow its line's end
+    and all that follows, up to the next quote."""
+    content = np.frombuffer(block, dtype=np.uint8)
+    before = np.searchsorted(np.flatnonzero(content == ord('"')), np.flatnonzero(content == ord("\n")))
+    lines = block.split(b"\n")
+    quotes = np.diff(before, prepend=0, append=block.count(b'"'))
+    for odd in np.flatnonzero(quotes % 2).tolist():
+        lines[odd] = instead
+    return b"\n".join(lines)
+
+
+def _without_misplaced_quotes(block: bytes, separator: str, instead: bytes) -> bytes:
+    """``block`` with another line for each in which something stands between a field's quotes and its end."""
+    between = re.escape(separator.encode())
+    quoted, plain = rb'"(?:[^"]|"")*"', rb"(?!\")[^" + between + rb"]*"
+    sound = re.compile(rb"(?:%s|%s)(?:%s(?:%s|%s))*" % (quoted, plain, between, quoted, plain))
+    lines = block.split(b"\n")
+    return b"\n".join(line if sound.fullmatch(line.removesuffix(b"\r")) else instead for line in lines)
 
 
 def number(name: str) -> pl.Expr:
@@ -172,8 +201,8 @@ def line_defect(needed: Sequence[str], numbers: Sequence[pl.Expr]) -> pl.Expr:
     return (
         pl.when(blank & pl.col(MORE).is_null())
         .then(pl.lit("blank line"))
-        .when(pl.col(MORE) == NOT_UTF8)
-        .then(pl.lit(NOT_UTF8))
+        .when(pl.col(MORE).is_in([NOT_UTF8, BAD_QUOTES]))
+        .then(pl.col(MORE))
         .when(pl.col(MORE).is_not_null())
         .then(pl.lit("too many fields"))
         .when(pl.any_horizontal(pl.col(name).is_null() for name in needed))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -39,10 +39,18 @@ class Linear(nn.Module):
         return y.unflatten(1, x.shape[1:-1])
 
 
+class RowReader(Protocol):
+    """What an optimizer puts between a table and its reader, to bring up to date the rows that are read."""
+
+    def read(self, ids: Tensor) -> Tensor:
+        """ids (...), rows of replica r counted from r * rows -> (..., dim)."""
+
+
 class Embedding(nn.Module):
     """ids (replica, ...) -> vectors (replica, ..., dim) from a table of ``rows`` of each replica.
 
     Rows start as N(0, std^2), the padding row as zero; what follows must leave padding inert, so that it stays zero.
+    In training rows are read through ``deferred``, if an optimizer has set it.
     """
 
     def __init__(self, rows: int, dim: int, std: float = 0.01) -> None:
@@ -50,12 +58,15 @@ class Embedding(nn.Module):
         self.weight = nn.Parameter(torch.empty(1, rows, dim).normal_(std=std))
         with torch.no_grad():
             self.weight[:, 0] = 0.0
+        self.deferred: RowReader | None = None
 
     def forward(self, ids: Tensor) -> Tensor:
         replicas, rows, _ = self.weight.shape
         if replicas > 1:
             first_row = torch.arange(replicas, device=ids.device) * rows
             ids = ids + first_row.view(-1, *[1] * (ids.dim() - 1))
+        if self.deferred is not None and self.training and torch.is_grad_enabled():
+            return self.deferred.read(ids)
         return lookup(self.weight.flatten(0, 1), ids)
 
 

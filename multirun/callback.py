@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -12,7 +14,17 @@ BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
 class RunTable(Callback):
-    """Prints the table of a grid of runs, such as ``-m seed=42,123,456,789,2024``; an Optuna sweep has its study."""
+    """Prints the table of a grid of runs, such as ``-m seed=42,123,456,789,2024``; an Optuna sweep has its study.
+
+    Before the first of them it says how many there will be, so that the time of the whole can be estimated.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if config.hydra.sweeper._target_ == BASIC_SWEEPER:
+            from sweeper.estimate import Plan, expect
+
+            parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+            expect(Plan(sum(len(batch) for batch in BasicSweeper.split_arguments(parsed, None))))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         if config.hydra.sweeper._target_ != BASIC_SWEEPER:

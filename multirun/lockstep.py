@@ -7,15 +7,17 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from data.batches import DeviceStore
 from sweeper import models
 from sweeper.config import NOT_HASHED
-from sweeper.objective import Job, train_jobs
-from sweeper.outcome import is_out_of_memory
+from sweeper.device import return_cached_memory
+from sweeper.errors import is_out_of_memory
+from sweeper.memory import Capacity, Footprint, footprint, forget_peak, free_bytes, peak_bytes
+from sweeper.objective import Job, build_replicas, hyperparameters, settings, train_jobs
 from sweeper.replicas import REPLICA_KEYS
 
 log = logging.getLogger(__name__)
@@ -37,10 +39,9 @@ def launch(
     ]
     _log_as_sweep(context, config)
     jobs = {place: r._return_value for place, r in enumerate(returns) if r.status is JobStatus.COMPLETED}
+    capacity = Capacity()
     for group in groups(list(jobs.values()), max_replicas):
-        if len(group) > 1:
-            log.info("Training %d jobs in lock-step", len(group))
-        _train(group)
+        train_group(group, capacity)
     for place, job in jobs.items():
         _finish(returns[place], job)
     _log_as_sweep(context, config)
@@ -88,24 +89,48 @@ def _set_up(context: HydraContext, config: DictConfig, overrides: Sequence[str],
     )
 
 
-def _train(group: list[Job]) -> None:
-    """Trains a group; where memory runs out, its halves one after the other."""
+def train_group(group: list[Job], capacity: Capacity) -> None:
+    """Trains a group, as many at a time as fit the device's memory."""
+    left = list(group)
+    while left:
+        if len(left) == 1:
+            _try(left)
+            return
+        one = footprint_of(left[0])
+        free = free_bytes(left[0].device)
+        count = capacity.of(one, free, len(left))
+        now, left = left[:count], left[count:]
+        if len(now) > 1:
+            log.info("Training %d jobs in lock-step", len(now))
+        forget_peak(now[0].device)
+        if _try(now):
+            capacity.learn(one, len(now), peak_bytes(now[0].device))
+            continue
+        log.warning("%d replicas do not fit the device's memory: training fewer at a time", len(now))
+        capacity.overflowed(one, len(now), free)
+        for job in now:
+            job.recorder.restart()
+        left = [*now, *left]
+
+
+def _try(group: list[Job]) -> bool:
+    """Trains a group; False if memory ran out and fewer may fit. Another error is that of every job in it."""
     try:
         train_jobs(group)
-        return
     except Exception as error:
-        if not (is_out_of_memory(error) and len(group) > 1):
-            for job in group:
-                job.recorder.failed(error)
-            return
-    log.warning("%d replicas do not fit the device's memory: training halves of them", len(group))
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    for job in group:
-        job.recorder.restart()
-    half = (len(group) + 1) // 2
-    _train(group[:half])
-    _train(group[half:])
+        if is_out_of_memory(error) and len(group) > 1:
+            return_cached_memory(group[0].device)
+            return False
+        for job in group:
+            job.recorder.failed(error)
+    return True
+
+
+def footprint_of(job: Job) -> Footprint:
+    """What one replica of a group takes, by its first job."""
+    cfg, device = job.cfg, job.device
+    store = DeviceStore(job.store, device, cfg.device.memory_fraction, cfg.data.history_order)
+    return footprint(build_replicas(cfg, job.store, [hyperparameters(cfg)], device), store, settings(cfg, device))
 
 
 def _finish(result: JobReturn, job: Job) -> None:

@@ -10,6 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 import conf
+from sweeper import logs, newest
 from sweeper.errors import reported_in_one_line
 
 # What a config may name in `_target_`: this project's own classes, and Optuna's samplers and pruners.
@@ -18,7 +19,7 @@ MAY_BE_NAMED = ("data.*", "model.*", "sweeper.*", "multirun.*", "optuna.samplers
 
 @hydra.main(config_path="pkg://conf", config_name="config", execution_whitelist=MAY_BE_NAMED)
 def job(cfg: DictConfig) -> float | tuple[float, ...]:
-    """The task that Hydra runs for each job."""
+    """The task that Hydra runs for each job. A launcher may train several of its jobs together."""
     from sweeper.objective import run  # torch and Optuna take seconds to import; --help and --cfg need neither
 
     # A job of a sweep fails for itself; a run of its own ends here, before Hydra adds lines of its own.
@@ -30,6 +31,8 @@ def job(cfg: DictConfig) -> float | tuple[float, ...]:
 def main() -> None:
     """Console script ``mdaf``."""
     conf.register()
+    newest.register()
+    logs.set_up()
     with reported_in_one_line():
         job()
 

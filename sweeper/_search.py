@@ -21,7 +21,7 @@ from optuna.samplers import GridSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial
 
-from sweeper import fleet
+from sweeper import estimate, fleet
 from sweeper.agreement import agree, agree_on_directions
 from sweeper.attributes import OVERRIDES, RETRY_OVERRIDES
 from sweeper.errors import UserError, is_user_error
@@ -109,6 +109,8 @@ class Search(OptunaSweeperImpl):
         if not fleet.is_worker():
             check_space(self, search)
         study = self._study(search)
+        if fleet.is_first():
+            estimate.expect(estimate.Plan(self.n_trials - _finished(study), self.workers))
         if self.workers > 1 and not fleet.is_worker():
             fleet.run_workers(self.workers)
         else:

@@ -15,12 +15,16 @@ import optuna
 from omegaconf import DictConfig, OmegaConf
 
 from sweeper.attributes import CONFIG, DATA_HASH, MEANINGS, OBJECTIVE
-from sweeper.config import NOT_HASHED, NOT_HASHED_OF_DATA
+from sweeper.config import NOT_HASHED, NOT_HASHED_OF_DATA, NOT_HASHED_OF_TRAINING
 from sweeper.errors import UserError
 from sweeper.space import Space, key_of, meaning
 
 WAY_OUT = "give it another name (hydra.sweeper.study_name=...), or mix the two with sweep.force=true"
-NOT_COMPARED = ("hydra", "seed", "criteria", *NOT_HASHED)
+NOT_COMPARED = (
+    *("hydra", "seed", "criteria", *NOT_HASHED),
+    *(f"data.{name}" for name in NOT_HASHED_OF_DATA),
+    *(f"training.{name}" for name in NOT_HASHED_OF_TRAINING),
+)
 
 
 def agree(
@@ -97,7 +101,7 @@ def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(node, dict) and (node or not prefix):
         for name, value in node.items():
             key = f"{prefix}{name}"
-            if key not in NOT_COMPARED and key not in {f"data.{name}" for name in NOT_HASHED_OF_DATA}:
+            if key not in NOT_COMPARED:
                 yield from _flat(value, f"{key}.")
     else:
         yield prefix.rstrip("."), node

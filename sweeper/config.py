@@ -13,10 +13,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from conf.schema import Bounds
 from sweeper.errors import UserError
 
-# What a job is told about its place in a study, and where it runs; neither changes what is computed.
-NOT_HASHED = ("sweep", "device", "experiment")
+# What a job is told about its place in a study, where it runs, and how it goes on; none changes what is computed.
+NOT_HASHED = ("sweep", "device", "experiment", "resume")
 # Where inputs and stores lie, and what preparing them may cost; their content is hashed with the data.
 NOT_HASHED_OF_DATA = ("root", "path", "samples_path", "memory_gb")
+NOT_HASHED_OF_TRAINING = ("checkpoint_seconds",)
 
 
 def validate(cfg: DictConfig) -> None:
@@ -64,5 +65,8 @@ def config_hash(cfg: DictConfig) -> str:
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     kept = {key: value for key, value in plain.items() if key not in NOT_HASHED}
-    kept["data"] = {key: value for key, value in kept["data"].items() if key not in NOT_HASHED_OF_DATA}
+    for group, left_out in (("data", NOT_HASHED_OF_DATA), ("training", NOT_HASHED_OF_TRAINING)):
+        kept[group] = {key: value for key, value in kept[group].items() if key not in left_out}
+    if kept["training"].get("steps_per_epoch") is None:  # a run that sees every row is what it was before the key
+        kept["training"].pop("steps_per_epoch", None)
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]

@@ -110,3 +110,5 @@ def return_cached_memory(device: torch.device) -> None:
     """Gives memory that the allocator caches back to the system, between epochs."""
     if device.type == "mps":
         torch.mps.empty_cache()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import errno
 import os
 import re
 import sys
@@ -13,10 +13,14 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from data.errors import DataError
+from sweeper.interruption import EXIT_RESUMABLE, Interrupted
+from sweeper.logs import keep_traceback
+from sweeper.secrets import masked_text
 
 EXIT_USER_ERROR = 2
 
-log = logging.getLogger(__name__)
+SAID_BY_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed", "outofmemoryerror")
 
 # Hydra's own switch for tracebacks, as the user set it.
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
@@ -38,24 +42,63 @@ def one_line(error: BaseException) -> str:
     return f"{keys[0]}: {text}" if keys and keys[0] not in text else text
 
 
+class StoppedError(RuntimeError):
+    """What ends a run that was set up rightly, said in one line; ``exit_code`` is the process's."""
+
+    exit_code = 1
+
+
 @contextmanager
 def reported_in_one_line() -> Iterator[None]:
-    """Turns a user's mistake into one line on standard error and exit code 2; other errors pass through.
+    """Turns what a user can mend into one line on standard error and an exit code; other errors pass through.
+
+    The traceback of either is kept in the run's log.
 
     With HYDRA_FULL_ERROR=1 everything passes through, traceback and all.
     """
     try:
         with _hydra_raises():
             yield
-    except (ValueError, HydraException, OmegaConfBaseException) as error:
-        if TRACEBACKS or not is_user_error(error):
-            raise
-        log.debug("refused", exc_info=True)
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        raise SystemExit(EXIT_USER_ERROR) from None
+    except Interrupted:
+        print("interrupted; the state is saved: the same command with resume=auto goes on", file=sys.stderr)
+        raise SystemExit(EXIT_RESUMABLE) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
+    except Exception as error:
+        keep_traceback(error)
+        if TRACEBACKS or not (said := in_one_line(error)):
+            raise
+        print(f"error: {said}", file=sys.stderr)
+        raise SystemExit(exit_code_of(error)) from None
+
+
+def in_one_line(error: Exception) -> str | None:
+    """What the user is told of an error, without passwords; None of one that only its traceback explains."""
+    if is_user_error(error) or isinstance(error, StoppedError):
+        return masked_text(one_line(error))
+    if is_out_of_memory(error):
+        return masked_text(f"{one_line(error)}; halve device.micro_batch, which changes no result but its rounding")
+    if isinstance(error, OSError) and error.filename is not None and error.errno in SAID_BY_THE_SYSTEM:
+        return f"{os.fsdecode(error.filename)}: {os.strerror(error.errno)}; choose another folder, or make room"
+    return None
+
+
+def exit_code_of(error: Exception) -> int:
+    """Of a user's mistake 2; of what stopped a run that was set up rightly its own, or 1."""
+    if is_user_error(error):
+        return EXIT_USER_ERROR
+    return error.exit_code if isinstance(error, StoppedError) else 1
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether memory ran out, on whatever device, in this error or in what caused it."""
+    while error is not None:
+        text = f"{type(error).__name__} {error}".lower()
+        if isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY):
+            return True
+        error = error.__cause__
+    return False
 
 
 @contextmanager

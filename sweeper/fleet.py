@@ -18,6 +18,7 @@ from types import FrameType
 from typing import IO
 
 from sweeper.errors import UserError
+from sweeper.interruption import EXIT_HUNG
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,11 @@ class WorkerError(UserError):
 def is_worker() -> bool:
     """Whether this process is a worker of another one."""
     return WORKER_VARIABLE in os.environ
+
+
+def is_first() -> bool:
+    """Whether this process speaks for all: the first worker, or the only process."""
+    return os.environ.get(WORKER_VARIABLE, "0") == "0"
 
 
 def began() -> float:
@@ -78,14 +84,14 @@ def run_workers(count: int) -> None:
             for number, code in enumerate(codes):
                 if code is None or code == 0:
                     continue
-                if code > 0:
+                if code > 0 and code != EXIT_HUNG:
                     workers[number].say_the_rest()
                     ended = f"worker {number} ended with exit code {code}; what it said is above"
                     raise WorkerError(workers[number].complaint or ended)
                 restarts += 1
                 if restarts > RESTARTS:
-                    raise WorkerError(f"workers were killed {restarts} times, the last one by {_name(code)}")
-                log.warning("worker %d was killed by %s and is replaced", number, _name(code))
+                    raise WorkerError(f"workers were lost {restarts} times, the last one {_end_of(code)}")
+                log.warning("worker %d %s and is replaced", number, _end_of(code))
                 workers[number].close()
                 workers[number] = _start(number, count, since)
             time.sleep(POLL_SECONDS)
@@ -172,8 +178,11 @@ def _end(workers: list[Worker]) -> None:
         worker.close()
 
 
-def _name(code: int) -> str:
+def _end_of(code: int) -> str:
+    """How a worker was lost, in words."""
+    if code == EXIT_HUNG:
+        return "hung"
     try:
-        return signal.Signals(-code).name
+        return f"was killed by {signal.Signals(-code).name}"
     except ValueError:
-        return f"signal {-code}"
+        return f"was killed by signal {-code}"

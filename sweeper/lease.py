@@ -34,6 +34,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.attributes import DEATHS, DIED, JOB, LEASE_EXPIRES, RETRY, WORKER
+from sweeper.patience import impatient
 from sweeper.retries import enqueue_retries, point_of
 
 log = logging.getLogger(__name__)
@@ -137,7 +138,8 @@ class Leases:
         while not self._over.wait(self._every):
             for trial_id in sorted(self.held):
                 try:
-                    self._storage.set_trial_user_attr(trial_id, LEASE_EXPIRES, lease())
+                    with impatient():
+                        self._storage.set_trial_user_attr(trial_id, LEASE_EXPIRES, lease())
                 except UpdateFinishedTrialError:
                     self.held.discard(trial_id)
                 except Exception as error:  # a database that is away comes back: the next renewal is soon

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
@@ -24,16 +27,24 @@ from model.ctr import Estimator
 from sweeper import models, provenance
 from sweeper.agreement import agree_on_data
 from sweeper.attributes import MICRO_BATCH
+from sweeper.checkpoint import START, Position, Saved, Underway
 from sweeper.config import config_hash, validate
 from sweeper.device import choose_precision, default_micro_batch, describe, set_up
+from sweeper.estimate import after_first_epoch
 from sweeper.estimator import fit
+from sweeper.hang import HangWatch
+from sweeper.interruption import Interruption
+from sweeper.lock import locked
+from sweeper.monitor import FallBack, Guard, Lookout
 from sweeper.progress import EpochProgress
 from sweeper.recorder import Recorder
 from sweeper.replicas import REPLICA_KEYS, Hyperparameters, Replicas, Update
+from sweeper.resuming import adopt, epoch_of, is_over, restore, states_of, together
 from sweeper.run_folder import RunFolder
+from sweeper.secrets import mask_file
 from sweeper.step import StepSettings
 from sweeper.summary import Criteria
-from sweeper.training import Row, Settings, train
+from sweeper.training import Epoch, Row, Settings, best_of, train
 from sweeper.trial import TrialLink, attach
 
 log = logging.getLogger(__name__)
@@ -47,13 +58,14 @@ class Job:
 
     def __init__(self, cfg: DictConfig) -> None:
         with ExitStack() as stack:
+            mask_saved_config()
             self.trial: TrialLink | None = stack.enter_context(attach(cfg) or nullcontext())
             validate(cfg)
             self.cfg = cfg
             self.device = set_up(cfg.device) if models.by_gradient(cfg.model) else torch.device("cpu")
             with shown_progress() as progress:
                 self.store = prepare_config(cfg.data, progress)
-            self.recorder = self._recorder()
+            self.recorder = self._recorder(stack)
             self._handlers = list(logging.getLogger().handlers)
             self._stack = stack.pop_all()
 
@@ -84,9 +96,20 @@ class Job:
         finally:
             root.handlers = others
 
-    def _recorder(self) -> Recorder:
+    def states(self) -> dict[Position, Saved]:
+        """The states from which the run can go on; none where it starts anew, and then nothing of another is left."""
+        folder, identity = self.recorder.folder, self.recorder.identity
+        if self.cfg.resume == "never":
+            folder.clear()
+            return {}
+        if self.trial is not None and (died := self.trial.died_in()) is not None:
+            adopt(folder, died, identity["config_hash"], identity["data_hash"])
+        return states_of(self.recorder)
+
+    def _recorder(self, stack: ExitStack) -> Recorder:
         cfg = self.cfg
         folder = RunFolder(HydraConfig.get().runtime.output_dir)
+        stack.enter_context(locked(folder.path))
         identity = identify(cfg, self.store, self.device)
         if self.trial is not None:
             record_start(self.trial, cfg, identity, folder, self.device)
@@ -123,30 +146,117 @@ def train_jobs(jobs: Sequence[Job]) -> None:
         estimator = models.builder(cfg.model, store.schema)()
         assert isinstance(estimator, Estimator)
         announce("no parameters to train", job)
+        job.recorder.folder.clear()  # fitted in one go: there is nothing to go on from
         fit(estimator, gathered, settings(cfg, device), hyperparameters(cfg), job.recorder)
         return
-    replicas = build_replicas(cfg, store, [hyperparameters(job.cfg) for job in jobs], device)
+    chosen = settings(cfg, device)
+    ready = [Ready(job, job.states()) for job in jobs]
+    for position, group in together([r for r in ready if not r.is_over(chosen)], lambda r: r.states):
+        _train_group(group, position, gathered, chosen)
+
+
+@dataclass
+class Ready:
+    """A job and the states from which it can go on."""
+
+    job: Job
+    states: dict[Position, Saved]
+
+    def is_over(self, settings: Settings) -> bool:
+        """Whether nothing is left to train; then the recorder has taken up what was."""
+        if not self.states:
+            return False
+        newest = self.states[max(self.states)]
+        with self.job.speaking():
+            self.job.recorder.go_on(newest)
+        return is_over(newest, self.job.recorder, settings)
+
+
+def _train_group(
+    ready: Sequence[Ready],
+    position: Position,
+    gathered: DeviceStore,
+    chosen: Settings,
+    on_fallback: Guard | None = None,
+) -> None:
+    """Trains jobs in lock-step from the position that they share; ``on_fallback`` guards those that were moved here."""
+    jobs = [r.job for r in ready]
+    cfg, device = jobs[0].cfg, gathered.device
+    replicas = build_replicas(cfg, jobs[0].store, [hyperparameters(job.cfg) for job in jobs], device)
     parameters = sum(p.numel() for p in replicas.model.parameters()) // len(replicas)
-    together = f", one of {len(jobs)} replicas in lock-step" if len(jobs) > 1 else ""
+    in_step = f", one of {len(jobs)} replicas in lock-step" if len(jobs) > 1 else ""
     for job in jobs:
-        announce(f"{parameters:,} parameters{together}", job)
+        announce(f"{parameters:,} parameters{in_step}", job)
     for job in jobs[1:]:
         job.recorder.progress.hide()
-    train(replicas, gathered, settings(cfg, device), [_Speaking(job) for job in jobs])
+    start = Epoch(START.epoch)
+    states = [r.states[position] for r in ready if r.states]
+    if states:
+        start = _go_on(jobs, states, replicas)
+    best = [best_of(job.recorder.history) for job in jobs]
+    for r in ready:
+        r.states.clear()  # they take as much memory as the replicas themselves
+    del states
+    guard = Guard(**cfg.device.guard) if on_fallback is None else on_fallback
+    with Interruption() as interruption, HangWatch(guard.hang, jobs[0].recorder.folder.path) as hang:
+        lookout = Lookout(interruption, guard, hang, device, lambda record: _keep(record, jobs))
+        speaking = [_Speaking(job, len(jobs)) for job in jobs]
+        try:
+            train(replicas, gathered, chosen, speaking, start=start, best=best, watch=lookout)
+            return
+        except FallBack:
+            left = [jobs[number] for number in replicas.numbers]
+    del replicas  # the device's memory with it
+    _on_cpu(left, replace(guard, action="warn"))
+
+
+def _keep(slow_down: dict[str, Any], jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        job.recorder.slow_downs.append(slow_down)
+
+
+def _on_cpu(jobs: Sequence[Job], guard: Guard) -> None:
+    """Goes on with jobs that have just been saved, on the CPU."""
+    cfg = copy.deepcopy(jobs[0].cfg)
+    cfg.device.name, cfg.device.precision = "cpu", "fp32"
+    device = set_up(cfg.device)
+    gathered = DeviceStore(jobs[0].store, device, cfg.device.memory_fraction, cfg.data.history_order)
+    for job in jobs:
+        job.recorder.identity["device"] += f", then {describe(device)}"
+    ready = [Ready(job, states_of(job.recorder)) for job in jobs]
+    for position, group in together(ready, lambda r: r.states):
+        _train_group(group, position, gathered, settings(cfg, device), guard)
+
+
+def _go_on(jobs: Sequence[Job], states: Sequence[Saved], replicas: Replicas) -> Epoch:
+    """Puts replicas and recorders where the states were saved."""
+    restore(replicas, states)
+    for job, state in zip(jobs, states, strict=True):
+        with job.speaking():
+            job.recorder.go_on(state)
+            at = state.position
+            log.info("going on in epoch %d after step %d", at.epoch, at.step)
+    return epoch_of(states, replicas)
 
 
 class _Speaking:
     """A job's recorder as a follower, whose words go to the job's own log."""
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(self, job: Job, together: int) -> None:
+        self.job, self.together = job, together
 
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         self.job.recorder.step(epoch, step, steps, loss)
 
     def epoch(self, row: Row, replicas: Replicas, k: int) -> bool:
         with self.job.speaking():
-            return self.job.recorder.epoch(row, replicas, k)
+            stops = self.job.recorder.epoch(row, replicas, k)
+            if whole := after_first_epoch(row["epoch_seconds"], self.job.cfg.training.epochs, self.together):
+                log.info(whole)
+            return stops
+
+    def save(self, position: Position, underway: Underway, replicas: Replicas, k: int) -> None:
+        self.job.recorder.save(position, underway, replicas, k)
 
     def failed(self, error: Exception) -> None:
         self.job.recorder.failed(error)
@@ -164,6 +274,15 @@ def announce(size: str, job: Job) -> None:
             f"{len(job.store.samples['validation']):,}",
             job.store.folder,
         )
+
+
+def mask_saved_config() -> None:
+    """Hides the passwords of storage URLs in what Hydra has written about this job."""
+    hydra = HydraConfig.get()
+    saved = Path(hydra.runtime.output_dir) / str(hydra.output_subdir or "")
+    whole = [Path(str(hydra.sweep.dir)) / "multirun.yaml"] if hydra.mode is RunMode.MULTIRUN else []
+    for path in (*saved.glob("*.yaml"), *whole):
+        mask_file(path)
 
 
 def hyperparameters(cfg: DictConfig) -> Hyperparameters:

@@ -18,14 +18,13 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sweeper.attributes import ERROR, MICRO_BATCH, RETRY, RETRY_OVERRIDES, TRACEBACK
-from sweeper.errors import one_line
+from sweeper.errors import is_out_of_memory, one_line
 from sweeper.retries import enqueue_retries
-from sweeper.storage import masked_text
+from sweeper.secrets import masked_text
 
 log = logging.getLogger(__name__)
 
 TRACEBACK_CHARACTERS = 12_000  # of the end, which says the most
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed", "outofmemoryerror")
 
 
 @dataclass(frozen=True)
@@ -101,16 +100,6 @@ def fail(study: optuna.Study, trial: Trial, error: Exception, micro_batch: int |
     if is_out_of_memory(error):
         _release_memory(error)
     return Failure(trial.number, error, retried=overrides is not None)
-
-
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether memory ran out, on whatever device, in this error or in what caused it."""
-    while error is not None:
-        text = f"{type(error).__name__} {error}".lower()
-        if isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY):
-            return True
-        error = error.__cause__
-    return False
 
 
 def _with_less_memory(trial: FrozenTrial, micro_batch: int | None) -> list[str] | None:

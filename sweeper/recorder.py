@@ -10,9 +10,12 @@ import optuna
 from torch import Tensor
 
 from model.stack import replica_state
+from sweeper.checkpoint import Position, Saved, Underway
+from sweeper.machine import resident_mb
 from sweeper.progress import EpochProgress
 from sweeper.replicas import Replicas
 from sweeper.run_folder import RunFolder
+from sweeper.steadiness import judge_steadiness
 from sweeper.summary import Criteria, summarize
 from sweeper.training import Row
 from sweeper.trial import TrialLink
@@ -48,6 +51,9 @@ class Recorder:
         self.best: Row | None = None
         self.pruned = False
         self.error: Exception | None = None
+        self.slow_downs: list[dict[str, Any]] = []
+        self.resident_mb: list[float] = []  # at the end of each epoch of this process
+        self._told = 0  # epochs of which the trial knows
 
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         self.progress.step(epoch, step, steps, loss)
@@ -59,15 +65,27 @@ class Recorder:
         if improved:
             self.best = row
         self.folder.write_metrics(self.history)
-        checkpoint = self._checkpoint(row, replicas, k)
-        if improved:
-            self.folder.write_checkpoint("best.pt", checkpoint)
-        self.folder.write_checkpoint("last.pt", checkpoint)
+        state = self._state(Position(row["epoch"] + 1, 0), None, replicas, k)
+        self.folder.save(state, is_best=improved)
+        self.resident_mb.append(resident_mb())
         log.info(describe_epoch(row, self.epochs))
-        if self.trial is not None:
-            last = row["epoch"] == self.epochs  # stopping would save nothing and lose the value
-            self.pruned = self.trial.report(row["epoch"], row[self.objectives[0]], last=last)
+        self._report(row)
         return self.pruned
+
+    def save(self, position: Position, underway: Underway, replicas: Replicas, k: int) -> None:
+        self.folder.save(self._state(position, underway, replicas, k))
+        self.folder.wait()
+
+    def go_on(self, state: Saved) -> None:
+        """Takes up what an earlier process had recorded, and tells the trial of it; ``pruned`` if it stops there."""
+        self.restart()
+        self.history = list(state.history)
+        for row in self.history:
+            if self.best is None or row["val_auc"] > self.best["val_auc"]:
+                self.best = row
+            self._report(row)
+        if self.history:
+            self.folder.write_metrics(self.history)
 
     def failed(self, error: Exception) -> None:
         self.progress.close()
@@ -85,42 +103,65 @@ class Recorder:
         """
         if self.error is not None:
             raise self.error
+        self.folder.wait()
         assert self.best is not None
         values = tuple(self.best[name] for name in self.objectives)
         objective = values[0] if len(values) == 1 else values
         state = "pruned" if self.pruned else "complete"
-        self.folder.write_json(
-            "result.json",
-            {
-                "state": state,
-                "objective": objective,
-                "best_epoch": self.best["epoch"],
-                "epochs": len(self.history),
-                "best": self.best,
-                **self.identity,
-            },
-        )
-        self.folder.write_text("summary.txt", summarize(self.identity, self.history, self.epochs, self.criteria))
+        if not self._is_told(state):
+            self._tell({"state": state, "objective": objective})
         if self.trial is not None:
             names = ("train_auc", "train_val_gap", "gate_mean", "epoch_seconds")
             self.trial.record({"best_epoch": self.best["epoch"], **{name: self.best[name] for name in names}})
             self.trial.constrain(self.history[-1])
+        self.folder.finished()
         if self.pruned:
             raise optuna.TrialPruned(f"stopped by the pruner after epoch {len(self.history)}")
         return objective
 
-    def _checkpoint(self, row: Row, replicas: Replicas, k: int) -> dict[str, Any]:
-        return {
-            "epoch": row["epoch"],
-            "val_auc": row["val_auc"],
-            "metrics_history": self.history,
-            "weights": replica_state(replicas.model, k),
-            "optimizer": replicas.optimizer_state(k),
-            # Every random stream is a function of the seed and the position: these two are all its state.
-            "streams": {"seed": replicas.hyperparameters[k].seed, "epochs_done": row["epoch"]},
-            "config_hash": self.identity["config_hash"],
-            "data_hash": self.identity["data_hash"],
+    def _is_told(self, state: str) -> bool:
+        """Whether the folder has the result of this very run already: one that is not repeated leaves it as it was."""
+        found = self.folder.read_json("result.json") or {}
+        names = ("config_hash", "data_hash", "study", "trial")
+        return found.get("state") == state and all(found.get(name) == self.identity.get(name) for name in names)
+
+    def _tell(self, outcome: Mapping[str, Any]) -> None:
+        """Writes summary and result, the result last: where it is, the run is finished."""
+        assert self.best is not None
+        steadiness = judge_steadiness(self.history, self.slow_downs, self.resident_mb)
+        summary = summarize(self.identity, self.history, self.epochs, self.criteria)
+        self.folder.write_text("summary.txt", f"{summary}\nThe machine\n  {steadiness}\n")
+        result = {
+            **outcome,
+            "best_epoch": self.best["epoch"],
+            "epochs": len(self.history),
+            "best": self.best,
+            "steadiness": steadiness,
+            "slow_downs": self.slow_downs,
+            **self.identity,
         }
+        self.folder.write_json("result.json", result)
+        if self.slow_downs or self.identity["experiment"] == "infrastructure_check":
+            log.info("the machine: %s", steadiness)
+
+    def _report(self, row: Row) -> None:
+        """Tells the trial of an epoch, once; ``pruned`` if it asks to stop."""
+        if self.trial is not None and row["epoch"] > self._told:
+            self._told = row["epoch"]
+            last = row["epoch"] == self.epochs  # stopping would save nothing and lose the value
+            self.pruned = self.trial.report(row["epoch"], row[self.objectives[0]], last=last)
+
+    def _state(self, position: Position, underway: Underway | None, replicas: Replicas, k: int) -> Saved:
+        return Saved(
+            position,
+            self.history,
+            replica_state(replicas.model, k),
+            replicas.optimizer_state(k),
+            underway,
+            replicas.hyperparameters[k].seed,
+            self.identity["config_hash"],
+            self.identity["data_hash"],
+        )
 
 
 def describe_epoch(row: Row, epochs: int) -> str:

@@ -5,7 +5,7 @@ A single run is K = 1. What may differ between replicas is exactly ``Hyperparame
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from data.streams import stream_seed
 from model.layers import Embedding, dropout_keys, set_dropout
 from model.stack import keep, stack
+from sweeper.deferred_adam import DeferredAdam, can_defer
 from sweeper.lazy_adam import LazyAdam
 
 
@@ -47,6 +48,10 @@ REPLICA_KEYS = {
 }
 
 
+#: The fewest rows of a table on which full steps are put off until a row is read: below it a batch reads most of them.
+DEFERRED_ROWS = 8192
+
+
 @dataclass(frozen=True)
 class Update:
     """How gradients move weights.
@@ -77,9 +82,12 @@ class Replicas:
         self.numbers = list(range(len(self.hyperparameters)))
         self.device = device
         self.model = stack([_initialized(build_model, h.seed) for h in self.hyperparameters]).to(device)
-        self._names = _names_by_group(self.model)
+        self._deferred = self._deferring()
+        self._names = _names_by_group(self.model, set(self._deferred.tables if self._deferred else ()))
         self._columns: dict[str, Tensor] = {}
         self._dropout_keys = torch.empty(0)
+        self._factor = 1.0
+        self._rates = torch.tensor([h.learning_rate for h in self.hyperparameters], device=device)
         self.optimizers = [self._optimizers(k) for k in range(len(self))]
 
     def __len__(self) -> int:
@@ -103,26 +111,42 @@ class Replicas:
 
     def set_learning_rate(self, factor: float) -> None:
         """Multiplies every replica's own learning rate by ``factor`` for the next steps."""
-        for k, h in enumerate(self.hyperparameters):
-            for group in self._groups(k):
-                if isinstance(group["lr"], Tensor):  # in place: a captured step reads it there
-                    group["lr"].fill_(h.learning_rate * factor)
-                else:
-                    group["lr"] = h.learning_rate * factor
+        self._factor = factor
+
+    def begin_step(self) -> None:
+        """Before the first forward pass of a training step, outside of what is captured."""
+        rates = [h.learning_rate * self._factor for h in self.hyperparameters]
+        if self.device.type == "cuda":  # in place: a captured step reads them there
+            self._rates.copy_(torch.tensor(rates))
+        else:
+            for k, rate in enumerate(rates):
+                for group in self._groups(k):
+                    group["lr"] = rate
+        if self._deferred is not None:
+            self._deferred.begin_step(rates)
 
     def step(self, clip_norm: float | None) -> None:
         """One optimizer step of every replica from its gradients, clipped by its own norm, then cleared."""
+        squares = self._deferred.square_norms() if self._deferred is not None and clip_norm is not None else None
+        clips = []
         for k, optimizers in enumerate(self.optimizers):
             views = [view for group in self._groups(k) for view in group["params"]]
             for view, parameter in zip(views, self._parameters(), strict=True):
                 view.grad = parameter.grad[k] if parameter.grad is not None else None
             if clip_norm is not None:
-                nn.utils.clip_grad_norm_(views, clip_norm)
+                clips.append(_clip(views, clip_norm, None if squares is None else squares[k]))
             for optimizer in optimizers:
                 optimizer.step()
             for view in views:
                 view.grad = None
+        if self._deferred is not None:
+            self._deferred.step(torch.stack(clips) if clips else torch.ones(len(self), device=self.device))
         self.model.zero_grad(set_to_none=True)
+
+    def settle(self) -> None:
+        """Brings every weight up to date: before anything but a training step reads them."""
+        if self._deferred is not None:
+            self._deferred.settle()
 
     def begin_epoch(self, epoch: int) -> None:
         """Draws the tables of those replicas anew that want it at each epoch but the first, and forgets their moments.
@@ -133,19 +157,26 @@ class Replicas:
             if not h.reinit_embeddings or epoch == 1:
                 continue
             fresh = dict(_initialized(self._build_model, h.seed, epoch).named_parameters())
+            named = dict(self.model.named_parameters())
+            if self._deferred is not None:
+                self._deferred.restart(k)
+            for name in (*self._names[0], *(self._deferred.tables if self._deferred else ())):
+                named[name].data[k].copy_(fresh[name].detach()[0])
             tables, optimizer = self._groups(k)[0]["params"], self.optimizers[k][0]
-            for name, table in zip(self._names[0], tables, strict=True):
-                table.copy_(fresh[name].detach()[0])
-                for moment in optimizer.state[table].values():
-                    moment.zero_()
+            for moment in (moment for table in tables for moment in optimizer.state[table].values()):
+                moment.zero_()
 
     def leave(self, numbers: Sequence[int]) -> None:
         """Takes replicas out of the stack by number; the rest go on unchanged."""
         staying = [k for k, number in enumerate(self.numbers) if number not in numbers]
+        self.settle()
         keep(self.model, staying)
         for name in ("numbers", "hyperparameters", "optimizers"):
             setattr(self, name, [getattr(self, name)[k] for k in staying])
         self._columns.clear()
+        self._rates = self._rates[staying]
+        if self._deferred is not None:
+            self._deferred.keep(staying)
         for k, optimizers in enumerate(self.optimizers):
             views = iter(self._views(k))
             for optimizer in optimizers:
@@ -155,6 +186,7 @@ class Replicas:
                         if old in optimizer.state:
                             optimizer.state[new] = optimizer.state.pop(old)
                     group["params"] = moved
+            self._share_rates(k)
 
     def optimizer_state(self, k: int) -> list[dict[str, Any]]:
         """The states of replica k's optimizers, as its solo run would save them."""
@@ -162,12 +194,33 @@ class Replicas:
         for state in states:
             for group in state["param_groups"]:
                 group["lr"] = float(group["lr"])
+        if self._deferred is not None:
+            states.append(self._deferred.state(k))
         return states
+
+    def load_optimizer_state(self, k: int, states: Sequence[Mapping[str, Any]]) -> None:
+        """Gives replica k's optimizers states of ``optimizer_state``, from whatever device.
+
+        Only what they have gathered is taken; rates and options stay those of this replica. ValueError if it does not
+        fit.
+        """
+        ordinary = list(states)
+        if self._deferred is not None:
+            self._deferred.load_state(k, ordinary.pop())
+        for optimizer, state in zip(self.optimizers[k], ordinary, strict=True):
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
+        self._share_rates(k)
 
     @property
     def capturable(self) -> bool:
         """Whether a step never waits for the host, so that it can be captured in a CUDA graph."""
         return self._update.tables == "full"
+
+    def _share_rates(self, k: int) -> None:
+        """Points replica k's optimizers at where ``begin_step`` writes its rate, where that is on the device."""
+        for group in self._groups(k):
+            if isinstance(group["lr"], Tensor):
+                group["lr"] = self._rates[k]
 
     def _groups(self, k: int) -> list[dict[str, Any]]:
         """Replica k's parameter groups: tables, what weight decay acts on besides, and what it leaves alone."""
@@ -192,10 +245,36 @@ class Replicas:
         lazy = self._update.tables == "lazy"
         groups = rest if lazy else [tables, *rest]
         # With the learning rate on the device a step can be captured in a CUDA graph.
-        lr = torch.tensor(h.learning_rate, device=self.device) if self.device.type == "cuda" else h.learning_rate
+        lr = self._rates[k] if self.device.type == "cuda" else h.learning_rate
         adam = torch.optim.AdamW if decoupled else torch.optim.Adam
         dense = adam(groups, lr=lr, fused=True, capturable=self.device.type == "cuda")
         return [LazyAdam([tables], lr=h.learning_rate, decoupled=decoupled), dense] if lazy else [dense]
+
+    def _deferring(self) -> DeferredAdam | None:
+        """The optimizer of the tables whose steps are put off."""
+        update, hyperparameters = self._update, self.hyperparameters
+        if update.tables != "full" or not can_defer(self.device):
+            return None
+        large = {
+            f"{prefix}.weight": module
+            for prefix, module in self.model.named_modules()
+            if isinstance(module, Embedding) and module.weight.shape[1] >= DEFERRED_ROWS
+        }
+        decays = [h.weight_decay + h.embedding_l2 for h in hyperparameters]
+        return DeferredAdam(large, decays, update.decay == "decoupled", self.device) if large else None
+
+
+def _clip(views: Sequence[Tensor], clip_norm: float, elsewhere: Tensor | None) -> Tensor:
+    """Scales the gradients of ``views`` so that the norm of the whole gradient is at most ``clip_norm``; by how much.
+
+    ``elsewhere`` is the squared norm of what of the gradient lies elsewhere.
+    """
+    gradients = [view.grad for view in views if view.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if elsewhere is not None:
+        norm = (norm.square() + elsewhere).sqrt()
+    nn.utils.clip_grads_with_norm_(views, clip_norm, norm)
+    return (clip_norm / (norm + 1e-6)).clamp(max=1.0)
 
 
 def _initialized(build_model: Callable[[], nn.Module], seed: int, epoch: int = 1) -> nn.Module:
@@ -206,8 +285,8 @@ def _initialized(build_model: Callable[[], nn.Module], seed: int, epoch: int = 1
         return build_model()
 
 
-def _names_by_group(model: nn.Module) -> list[list[str]]:
-    """Names of the parameters: tables, what weight decay acts on besides, and what it leaves alone."""
+def _names_by_group(model: nn.Module, apart: Set[str]) -> list[list[str]]:
+    """Names of the parameters but ``apart``: tables, what weight decay acts on besides, and what it leaves alone."""
     tables, undecayed = set(), set()
     for prefix, module in model.named_modules():
         if isinstance(module, Embedding):
@@ -215,6 +294,6 @@ def _names_by_group(model: nn.Module) -> list[list[str]]:
         if hasattr(module, "undecayed"):
             exempt = {id(parameter) for parameter in module.undecayed()}
             undecayed |= {f"{prefix}.{name}" for name, p in module.named_parameters(recurse=False) if id(p) in exempt}
-    names = [name for name, _ in model.named_parameters()]
+    names = [name for name, _ in model.named_parameters() if name not in apart]
     rest = [name for name in names if name not in tables | undecayed]
     return [[n for n in names if n in tables], rest, [n for n in names if n in undecayed]]

@@ -5,22 +5,33 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from sweeper import checkpoint
 from sweeper.atomic import write_atomically
+from sweeper.background import Background, on_host
 from sweeper.columns import COLUMNS
+from sweeper.errors import StoppedError
+from sweeper.interruption import EXIT_RESUMABLE
+
+
+class FolderError(StoppedError):
+    """A run's folder takes no more."""
+
+    exit_code = EXIT_RESUMABLE
 
 
 class RunFolder:
-    """The output folder of one run."""
+    """The output folder of one run. FolderError where it cannot be written to; what it held before is then there."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()
-        self.path.mkdir(parents=True, exist_ok=True)
+        with self._explained("it"):
+            self.path.mkdir(parents=True, exist_ok=True)
+        self._background = Background()
 
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
         """metrics.csv: a row an epoch; what does not apply stays empty."""
@@ -33,7 +44,45 @@ class RunFolder:
 
     def write_checkpoint(self, name: str, content: Mapping[str, Any]) -> None:
         """A checkpoint of tensors and plain values, to be read with ``torch.load(..., weights_only=True)``."""
-        write_atomically(self.path / name, lambda file: torch.save(dict(content), file))
+        with self._explained(name):
+            write_atomically(self.path / name, lambda file: checkpoint.write(content, file))
+
+    def save(self, state: checkpoint.Saved, *, is_best: bool = False) -> None:
+        """last.pt, and best.pt too if it ``is_best``; the state before it is kept until ``finished``.
+
+        The state of a model on a GPU is written while training goes on: ``wait`` until it is there. What went wrong
+        with it is raised by the next call.
+        """
+        content = state.content()
+        if all(weight.device.type == "cpu" for weight in state.weights.values()):
+            self._save(content, is_best)
+            return
+        copied = on_host(content)
+        self._background.submit(lambda: self._save(copied, is_best))
+
+    def wait(self) -> None:
+        """Returns when everything that was saved is on the disk."""
+        self._background.wait()
+
+    def _save(self, content: Mapping[str, Any], is_best: bool) -> None:
+        if is_best:
+            self.write_checkpoint("best.pt", content)
+        with self._explained(checkpoint.LAST):
+            checkpoint.save(self.path, content)
+
+    def saved(self) -> list[checkpoint.Saved]:
+        """The states that are there and whole, the newest first."""
+        return checkpoint.saved_in(self.path)
+
+    def clear(self) -> None:
+        """Takes away what an earlier run left, so that nothing of it is taken for this one's."""
+        for name in (checkpoint.LAST, checkpoint.BEFORE, "best.pt", "metrics.csv", "result.json", "summary.txt"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def finished(self) -> None:
+        """Takes away what only resuming needs, once everything is written."""
+        self.wait()
+        (self.path / checkpoint.BEFORE).unlink(missing_ok=True)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Plain values, with keys in the given order."""
@@ -41,9 +90,20 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """A text file in UTF-8."""
-        write_atomically(self.path / name, lambda file: file.write(text.encode()))
+        with self._explained(name):
+            write_atomically(self.path / name, lambda file: file.write(text.encode()))
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """What ``write_json`` wrote, or None if there is no such file."""
         path = self.path / name
         return json.loads(path.read_text()) if path.exists() else None
+
+    @contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise FolderError(
+                f"{self.path}: {name} cannot be written: {error.strerror or error}; when that is mended, the same "
+                "command with resume=auto goes on"
+            ) from error

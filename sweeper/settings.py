@@ -54,6 +54,11 @@ def check_space(search: Search, asked: Wanted) -> None:
     """
     assert search.config is not None
     assert search.hydra_context is not None
+    if _is_ours(search.config) and "seed" in asked.space:
+        raise UserError(
+            "seed: found a range, expected one number, since a sampler would propose seeds as if one were the best; "
+            "repeat the winner over seeds with python -m multirun, or one config with python -m sweeper -m seed=1,2,3"
+        )
     for point in _probes(asked.space):
         overrides = [*asked.fixed, *asked.overrides_of(point), *asked.own]
         config = search.hydra_context.config_loader.load_sweep_config(search.config, overrides)

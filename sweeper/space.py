@@ -19,7 +19,7 @@ from sweeper.errors import UserError
 from sweeper.queries import hydra_value
 
 Space = dict[str, BaseDistribution]
-ABOUT_JOBS = ("sweep.storage", "sweep.objectives", "sweep.force")  # what a job must know of its sweep
+ABOUT_JOBS = ("sweep.storage", "sweep.objectives", "sweep.force", "resume")  # what a job must know of its sweep
 SIGNS = "+~"  # Hydra's marks before a key: add it, delete it
 
 
@@ -63,7 +63,9 @@ def wanted(params: Mapping[Any, Any], typed: Sequence[str]) -> Wanted:
     for override in fixed:
         if (name := key_of(override)) in space:
             raise UserError(f"{name}: is searched and also set by {override}; take one of the two away")
-    task = [override for override in fixed if not key_of(override).startswith("sweep.")]
+    task = [
+        override for override in fixed if not key_of(override).startswith("sweep.") and key_of(override) != "resume"
+    ]
     return Wanted(space, signs, task, [override for override in fixed if key_of(override) in ABOUT_JOBS])
 
 

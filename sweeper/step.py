@@ -67,6 +67,7 @@ class Stepper:
 
         Returns each replica's mean loss (replica,) and its logits (replica, batch), both detached.
         """
+        self.replicas.begin_step()
         if not self._captures:
             return self._split(chosen, number)
         self.replicas.draw_dropout(number, 0)

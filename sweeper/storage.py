@@ -7,7 +7,6 @@ SQLAlchemy; ``journal:///`` follows the same rule. Nothing here prints a passwor
 from __future__ import annotations
 
 import os
-import re
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,8 @@ from optuna.trial import TrialState
 from sqlalchemy import event, exc
 
 from sweeper.errors import UserError
+from sweeper.patience import patient
+from sweeper.secrets import masked, masked_text
 
 LOCK_TIMEOUT_SECONDS = 60
 CONNECT_TIMEOUT_SECONDS = 10
@@ -35,13 +36,21 @@ _DRIVER_HINTS = {
     "pymysql": "pip install 'mdaf-sweep[mysql]'",
 }
 _TAKES_CONNECT_TIMEOUT = {"psycopg", "psycopg2", "pymysql", "mysqldb"}
-_PASSWORD_IN_QUERY = re.compile(r"([?&;](?:password|passwd|pwd|sslpassword|ssl_key_password)=)[^&;\s'\"]+", re.I)
 
 
 class StorageError(UserError):
     """A study database that can't be opened; the message is one line without a password."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))  # a URL may hold anything
 
+
+@patient
+class ServerStorage(RDBStorage):
+    """Optuna's storage on a database server, which may be away for a while."""
+
+
+@patient
 class SQLiteStorage(RDBStorage):
     """Optuna's storage on SQLite, safe for several processes.
 
@@ -66,18 +75,6 @@ class SQLiteStorage(RDBStorage):
         return super().set_trial_state_values(trial_id, state, values)
 
 
-def masked(url: str) -> str:
-    """``url`` with every password replaced by ``***``; of an ambiguous URL too much is hidden, never too little."""
-    hidden = re.sub(r"^([^:/]+://[^:/]*):.*@", r"\1:***@", url, flags=re.S)
-    return _PASSWORD_IN_QUERY.sub(r"\1***", hidden)
-
-
-def masked_text(text: str) -> str:
-    """Free text, such as a traceback, with the passwords of all URLs inside it replaced by ``***``."""
-    hidden = re.sub(r"\b([A-Za-z][\w+.-]*://[^\s:/]*):\S*@", r"\1:***@", text)
-    return _PASSWORD_IN_QUERY.sub(r"\1***", hidden)
-
-
 def open_storage(url: str, create: bool, *, read_only: bool = False) -> BaseStorage:
     """The storage at ``url``, with its schema.
 
@@ -98,8 +95,7 @@ def open_storage(url: str, create: bool, *, read_only: bool = False) -> BaseStor
             _check_sqlite_file(parsed, url, create)
         options = _engine_options(parsed)
         if _has_schema(parsed, options):
-            kind = SQLiteStorage if parsed.get_backend_name() == "sqlite" else RDBStorage
-            storage = kind(_literal(url), engine_kwargs=options, skip_table_creation=True)
+            storage = _kind(parsed)(_literal(url), engine_kwargs=options, skip_table_creation=True)
         elif create:
             storage = _create_schema(parsed, url, options)
         else:
@@ -109,6 +105,10 @@ def open_storage(url: str, create: bool, *, read_only: bool = False) -> BaseStor
         if read_only and parsed.get_backend_name() == "sqlite":
             _on_every_connection(storage, "PRAGMA query_only=ON")
         return storage
+
+
+def _kind(parsed: sa.URL) -> type[RDBStorage]:
+    return SQLiteStorage if parsed.get_backend_name() == "sqlite" else ServerStorage
 
 
 def _parsed(url: str) -> sa.URL:
@@ -221,7 +221,7 @@ def _has_schema(parsed: sa.URL, options: dict[str, Any]) -> bool:
 
 def _create_schema(parsed: sa.URL, url: str, options: dict[str, Any]) -> RDBStorage:
     """Creates the tables in place. A process that loses the race for one of them finds it when it tries again."""
-    kind = SQLiteStorage if parsed.get_backend_name() == "sqlite" else RDBStorage
+    kind = _kind(parsed)
     for attempt in range(1, CREATION_ATTEMPTS):
         try:
             return kind(_literal(url), engine_kwargs=dict(options))

@@ -1,16 +1,18 @@
 """The training loop: K replicas in lock-step, from the first epoch to the last.
 
 Every random choice is a function of (seed, epoch) or (seed, step), so a run can be repeated, split or resumed without
-a generator's state.
+a generator's state. What else the loop knows between two steps is in ``Epoch`` and in the replicas: that is what its
+followers save, and where it goes on.
 """
 
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import torch
@@ -20,10 +22,15 @@ from data.batches import DeviceStore, epoch_order
 from data.streams import stream_seed
 from model.layers import set_dropout
 from sweeper import metrics
+from sweeper.checkpoint import START, Position, Underway
 from sweeper.device import computing_in, return_cached_memory
+from sweeper.errors import StoppedError
+from sweeper.interruption import Leaving
 from sweeper.monitor import StepClock
 from sweeper.replicas import Replicas
 from sweeper.step import Stepper, StepSettings, longest_histories
+
+log = logging.getLogger(__name__)
 
 Row = dict[str, Any]  # one line of metrics.csv
 
@@ -32,8 +39,10 @@ Row = dict[str, Any]  # one line of metrics.csv
 class Settings:
     """What all replicas of a loop share; the keys of the ``training`` group.
 
-    ``step``       how a step of ``batch_size`` samples is computed.
-    ``bucketing``  batches within which samples are sorted by history length; 0: none.
+    ``step``                how a step of ``batch_size`` samples is computed.
+    ``bucketing``           batches within which samples are sorted by history length; 0: none.
+    ``checkpoint_seconds``  between two saves within an epoch; None: at its end only.
+    ``steps_per_epoch``     at most; None: every training row is seen.
     """
 
     epochs: int
@@ -45,9 +54,11 @@ class Settings:
     train_sample: int
     step: StepSettings
     bucketing: int = 0
+    checkpoint_seconds: float | None = None
+    steps_per_epoch: int | None = None
 
 
-class DivergedError(RuntimeError):
+class DivergedError(StoppedError):
     """A replica's loss stopped being a number."""
 
 
@@ -59,6 +70,9 @@ class Follower(Protocol):
 
     def epoch(self, row: Row, replicas: Replicas, k: int) -> bool:
         """After each epoch; True asks the replica to stop."""
+
+    def save(self, position: Position, underway: Underway, replicas: Replicas, k: int) -> None:
+        """Within an epoch, now and then and before the loop is left: keeps what going on at ``position`` needs."""
 
     def failed(self, error: Exception) -> None:
         """Instead of the rest, when this replica cannot go on."""
@@ -72,16 +86,96 @@ class Prediction:
     gate: Tensor | None
 
 
-def train(replicas: Replicas, store: DeviceStore, settings: Settings, followers: Sequence[Follower]) -> None:
+class Watch(Protocol):
+    """What looks after a loop. Whatever it raises ends the loop; of a ``Leaving`` the state is saved first."""
+
+    def begin(self, epoch: int, step: int) -> None:
+        """Before an epoch's steps, or those that are left after ``step``."""
+
+    def step(self, epoch: int, step: int) -> None:
+        """After each training step."""
+
+    def beat(self) -> None:
+        """After each batch of an evaluation."""
+
+    def end(self, epoch: int, batch_ms: float | None) -> None:
+        """After an epoch that is not the last, when everyone has saved it; its steps took ``batch_ms``, the median."""
+
+
+class Unwatched:
+    """A ``Watch`` that lets everything pass."""
+
+    def begin(self, epoch: int, step: int) -> None: ...
+
+    def step(self, epoch: int, step: int) -> None: ...
+
+    def beat(self) -> None: ...
+
+    def end(self, epoch: int, batch_ms: float | None) -> None: ...
+
+
+@dataclass
+class Epoch:
+    """An epoch under way: how many of its steps are done, and what these have summed up.
+
+    ``losses``  of each step, times its samples: (replica,) each
+    ``scores``  logits in the order of the steps: (replica, batch) each
+    """
+
+    number: int
+    step: int = 0
+    losses: list[Tensor] = field(default_factory=list)
+    scores: list[Tensor] = field(default_factory=list)
+    seconds: float = 0.0  # spent on it before ``begun``
+    begun: float = field(default_factory=time.perf_counter)
+
+    @staticmethod
+    def at(position: Position, underway: Sequence[Underway], device: torch.device) -> Epoch:
+        """The epoch at a position, with what each of the replicas had summed up there."""
+        if position.step == 0:
+            return Epoch(position.epoch)
+        losses = torch.stack([part.losses for part in underway]).to(device)
+        logits = torch.stack([part.logits for part in underway]).to(device)
+        seconds = max(part.seconds for part in underway)
+        return Epoch(position.epoch, position.step, list(losses.unbind(dim=1)), [logits], seconds)
+
+    def add(self, loss: Tensor, logits: Tensor) -> None:
+        """Counts a step with its mean loss (replica,) and its logits (replica, batch)."""
+        self.step += 1
+        self.losses.append(loss * logits.shape[1])
+        self.scores.append(logits)
+
+    def elapsed(self) -> float:
+        """Seconds spent on the epoch."""
+        return self.seconds + time.perf_counter() - self.begun
+
+    def of(self, k: int) -> Underway:
+        """What replica k needs to go on here."""
+        losses = torch.stack([loss[k] for loss in self.losses]).cpu()
+        return Underway(losses, torch.cat([part[k] for part in self.scores]).cpu(), self.elapsed())
+
+
+def train(
+    replicas: Replicas,
+    store: DeviceStore,
+    settings: Settings,
+    followers: Sequence[Follower],
+    *,
+    start: Epoch | None = None,
+    best: Sequence[tuple[float, int]] = (),
+    watch: Watch | None = None,
+) -> None:
     """Trains all replicas for ``settings.epochs`` epochs or until each stops.
 
-    ``followers[n]`` belongs to the replica numbered n, and hears of nobody else.
+    ``followers[n]`` belongs to the replica numbered n, and hears of nobody else. ``start`` is where a loop that was
+    left goes on, and ``best`` what ``best_of`` says of each replica there.
     """
-    steps = math.ceil(len(store.labels("train")) / settings.batch_size)
-    best = [(-math.inf, 0)] * len(replicas)
+    best = list(best) or [best_of([])] * len(replicas)
     stepper = Stepper(replicas, store, settings.step)
-    for epoch in range(1, settings.epochs + 1):
-        rows = train_epoch(stepper, settings, followers, epoch, steps)
+    start, watch = start or Epoch(START.epoch), watch or Unwatched()
+    for epoch in range(start.number, settings.epochs + 1):
+        under_way = start if epoch == start.number else Epoch(epoch)
+        rows = train_epoch(stepper, settings, followers, under_way, watch)
         leaving = []
         for k, (number, row) in enumerate(zip(replicas.numbers, rows, strict=True)):
             if row["val_auc"] > best[number][0]:
@@ -94,14 +188,28 @@ def train(replicas: Replicas, store: DeviceStore, settings: Settings, followers:
             stepper.restart()
         if not len(replicas):
             return
+        if epoch < settings.epochs:
+            watch.end(epoch, rows[0]["batch_ms_p50"])
         return_cached_memory(replicas.device)
+
+
+def best_of(history: Sequence[Row]) -> tuple[float, int]:
+    """The best validation AUC of a replica's epochs, and the first one that had it."""
+    best = (-math.inf, 0)
+    for row in history:
+        if row["val_auc"] > best[0]:
+            best = (row["val_auc"], row["epoch"])
+    return best
 
 
 def _follow(follower: Follower, row: Row, replicas: Replicas, k: int) -> bool:
     """Hands a replica's epoch to its follower; True if it stops. What it raises ends this replica and no other."""
     try:
         if not math.isfinite(row["train_loss"]):
-            raise DivergedError(f"the training loss became {row['train_loss']} in epoch {row['epoch']}")
+            raise DivergedError(
+                f"the training loss became {row['train_loss']} in epoch {row['epoch']}; lower training.learning_rate "
+                "or set training.grad_clip_norm"
+            )
         return follower.epoch(row, replicas, k)
     except Exception as error:
         follower.failed(error)
@@ -109,12 +217,41 @@ def _follow(follower: Follower, row: Row, replicas: Replicas, k: int) -> bool:
 
 
 def train_epoch(
-    stepper: Stepper, settings: Settings, followers: Sequence[Follower], epoch: int, steps: int
+    stepper: Stepper, settings: Settings, followers: Sequence[Follower], epoch: Epoch, watch: Watch
 ) -> list[Row]:
-    """One pass over the training rows, then the evaluation; a row of ``metrics.csv`` for each replica."""
-    begun = time.perf_counter()
+    """What is left of one pass over the training rows, then the evaluation; a row of ``metrics.csv`` each replica."""
     replicas, store = stepper.replicas, stepper.store
     clock = StepClock(replicas.device)
+    orders = epoch_orders(replicas, store, settings, epoch.number)
+    if epoch.step == 0:
+        replicas.begin_epoch(epoch.number)
+    try:
+        watch.begin(epoch.number, epoch.step)
+        _take_steps(stepper, settings, followers, epoch, orders, clock, watch)
+        rows = evaluate(replicas, store, settings, watch.beat)
+    except Leaving:
+        _save(followers, epoch, replicas)
+        raise
+    p50, p99 = (clock.milliseconds(quantile) for quantile in (0.5, 0.99))
+    factor = _rate_factor(settings, epoch.number, epoch.step - 1, epoch.step)
+    train_loss = torch.stack(epoch.losses).sum(dim=0) / orders.shape[1]
+    scores, labels = torch.cat(epoch.scores, dim=1), store.labels("train")
+    seconds = epoch.elapsed()
+    for k, row in enumerate(rows):
+        row.update(
+            epoch=epoch.number,
+            train_loss=float(train_loss[k]),
+            running_train_auc=metrics.auc(scores[k], labels[orders[k]]),
+            epoch_seconds=seconds,
+            batch_ms_p50=p50,
+            batch_ms_p99=p99,
+            learning_rate=replicas.hyperparameters[k].learning_rate * factor,
+        )
+    return rows
+
+
+def epoch_orders(replicas: Replicas, store: DeviceStore, settings: Settings, epoch: int) -> Tensor:
+    """The training rows that an epoch sees, in each replica's order: (replica, row)."""
     order_of = functools.partial(
         epoch_order,
         store.rows("train"),
@@ -124,38 +261,55 @@ def train_epoch(
         window=settings.bucketing,
     )
     orders = torch.stack([order_of(seed=h.seed) for h in replicas.hyperparameters])
-    longest = longest_histories(store.lengths("train"), orders, settings.batch_size)
-    losses, scores = [], []
-    replicas.begin_epoch(epoch)
+    most = settings.steps_per_epoch
+    return orders if most is None else orders[:, : most * settings.batch_size]
+
+
+def _take_steps(
+    stepper: Stepper,
+    settings: Settings,
+    followers: Sequence[Follower],
+    epoch: Epoch,
+    orders: Tensor,
+    clock: StepClock,
+    watch: Watch,
+) -> None:
+    """The steps of an epoch that are left, on rows in ``orders`` (replica, row)."""
+    replicas, size = stepper.replicas, settings.batch_size
+    longest = longest_histories(stepper.store.lengths("train"), orders, size)
+    saved = time.monotonic()
     replicas.model.train()
-    for step in range(steps):
-        number = (epoch - 1) * steps + step
-        factor = learning_rate_factor(number, steps * settings.epochs, settings.schedule, settings.warmup_fraction)
-        replicas.set_learning_rate(factor)
-        chosen = orders[:, step * settings.batch_size : (step + 1) * settings.batch_size]
+    for step in range(epoch.step, len(longest)):
+        number = (epoch.number - 1) * len(longest) + step
+        replicas.set_learning_rate(_rate_factor(settings, epoch.number, step, len(longest)))
         with clock:
-            loss, logits = stepper.step(chosen, number, longest[step])
-        losses.append(loss * chosen.shape[1])
-        scores.append(logits)
+            loss, logits = stepper.step(orders[:, step * size : (step + 1) * size], number, longest[step])
+        epoch.add(loss, logits)
         for k, n in enumerate(replicas.numbers):
-            followers[n].step(epoch, step + 1, steps, loss[k])
-    train_loss = torch.stack(losses).sum(dim=0) / orders.shape[1]
-    running = Prediction(torch.cat(scores, dim=1), None)
-    rows = evaluate(replicas, store, settings)
-    seconds = time.perf_counter() - begun
-    p50, p99 = clock.milliseconds(0.5), clock.milliseconds(0.99)
-    labels = store.labels("train")
-    for k, row in enumerate(rows):
-        row.update(
-            epoch=epoch,
-            train_loss=float(train_loss[k]),
-            running_train_auc=metrics.auc(running.logits[k], labels[orders[k]]),
-            epoch_seconds=seconds,
-            batch_ms_p50=p50,
-            batch_ms_p99=p99,
-            learning_rate=replicas.hyperparameters[k].learning_rate * factor,
-        )
-    return rows
+            followers[n].step(epoch.number, epoch.step, len(longest), loss[k])
+        watch.step(epoch.number, epoch.step)
+        if settings.checkpoint_seconds is not None and time.monotonic() - saved >= settings.checkpoint_seconds:
+            _save(followers, epoch, replicas)
+            saved = time.monotonic()
+    replicas.settle()
+
+
+def _save(followers: Sequence[Follower], epoch: Epoch, replicas: Replicas) -> None:
+    """Has every replica keep the state within an epoch. Where that fails training goes on: the one before is there."""
+    if epoch.step == 0:
+        return
+    replicas.settle()
+    for k, number in enumerate(replicas.numbers):
+        try:
+            followers[number].save(Position(epoch.number, epoch.step), epoch.of(k), replicas, k)
+        except StoppedError as error:
+            log.warning("the state within epoch %d could not be saved: %s", epoch.number, error)
+
+
+def _rate_factor(settings: Settings, epoch: int, step: int, steps: int) -> float:
+    """``learning_rate_factor`` of step ``step`` (from 0) of the ``steps`` of an epoch."""
+    total = steps * settings.epochs
+    return learning_rate_factor((epoch - 1) * steps + step, total, settings.schedule, settings.warmup_fraction)
 
 
 def learning_rate_factor(step: int, steps: int, schedule: str, warmup_fraction: float) -> float:
@@ -168,15 +322,17 @@ def learning_rate_factor(step: int, steps: int, schedule: str, warmup_fraction: 
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def evaluate(replicas: Replicas, store: DeviceStore, settings: Settings) -> list[Row]:
+def evaluate(
+    replicas: Replicas, store: DeviceStore, settings: Settings, beat: Callable[[], None] | None = None
+) -> list[Row]:
     """Validation metrics, gate statistics, and the AUC on a fixed sample of the training rows, for each replica."""
     validation = store.rows("validation").expand(len(replicas), -1)
     sample = torch.stack(
         [train_sample(store.rows("train"), settings.train_sample, h.seed) for h in replicas.hyperparameters]
     )
     size, precision = settings.eval_batch_size, settings.step.precision
-    predicted = predict(replicas, store, "validation", validation, size, precision)
-    on_train = predict(replicas, store, "train", sample, size, precision)
+    predicted = predict(replicas, store, "validation", validation, size, precision, beat)
+    on_train = predict(replicas, store, "train", sample, size, precision, beat)
     labels, users = store.labels("validation"), store.users("validation")
     train_labels = store.labels("train")
     rows = []
@@ -203,11 +359,18 @@ def train_sample(rows: Tensor, size: int, seed: int) -> Tensor:
 
 @torch.no_grad()
 def predict(
-    replicas: Replicas, store: DeviceStore, split: str, rows: Tensor, batch_size: int, precision: str = "fp32"
+    replicas: Replicas,
+    store: DeviceStore,
+    split: str,
+    rows: Tensor,
+    batch_size: int,
+    precision: str = "fp32",
+    beat: Callable[[], None] | None = None,
 ) -> Prediction:
     """Scores rows (replica, row) of a split in evaluation mode.
 
     Rows are visited by history length, so that hardly any padding is computed, and put back in their places.
+    ``beat`` is called after each batch; what it raises ends the evaluation.
     """
     replicas.model.eval()
     set_dropout(replicas.model, None, None)
@@ -222,6 +385,8 @@ def predict(
         if output.gate is not None:
             gate = torch.empty_like(logits) if gate is None else gate
             gate.scatter_(1, part, output.gate)
+        if beat is not None:
+            beat()
     return Prediction(logits, gate)
 
 

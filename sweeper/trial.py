@@ -7,6 +7,7 @@ import logging
 import math
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -19,7 +20,7 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import RandomSampler
 from optuna.trial import Trial
 
-from sweeper.attributes import JOB, WORKER
+from sweeper.attributes import DIED, JOB, RETRY_OF, WORKER
 from sweeper.errors import UserError
 from sweeper.lease import Leases, this_process
 from sweeper.outcome import describe
@@ -105,6 +106,14 @@ class TrialLink:
                 self._trial.set_user_attr(name, value)
         except UpdateFinishedTrialError:
             raise self._given_up() from None
+
+    def died_in(self) -> Path | None:
+        """The run folder of the trial whose point this one tries again because its process died."""
+        number = self._trial.user_attrs.get(RETRY_OF)
+        if number is None:
+            return None
+        attributes = self.study.get_trials(deepcopy=False)[number].user_attrs
+        return Path(attributes["run_dir"]) if DIED in attributes and "run_dir" in attributes else None
 
     def report(self, epoch: int, value: float, *, last: bool = False) -> bool:
         """Reports the value of an epoch; True if the pruner asks the job to stop, never after the ``last`` one.

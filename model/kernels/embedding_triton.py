@@ -64,23 +64,33 @@ def table_gradient(ids: Tensor, values: Tensor, rows: int) -> Tensor:
 
     ``ids``: (position,) integer in [0, rows).
     """
-    dim = values.shape[1]
-    table = torch.zeros((rows, dim), dtype=torch.float32, device=values.device)
-    if not len(ids):
-        return table
+    table = torch.zeros((rows, values.shape[1]), dtype=torch.float32, device=values.device)
+    add_runs(*sorted_rows(ids, rows), values.contiguous(), table)
+    return table
+
+
+def sorted_rows(ids: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    """``ids`` (position,) in [0, rows) in ascending order, int32, and the position that each came from, int64."""
     narrow = torch.uint8 if rows <= 256 else torch.int16 if rows <= 2**15 else torch.int32
-    sorted_ids, source = torch.sort(ids.to(narrow), stable=True)
-    level: Tensor | None = source
-    sums, keys = values.contiguous(), sorted_ids.to(torch.int32)
-    while True:
+    keys, source = torch.sort(ids.to(narrow), stable=True)
+    return keys.to(torch.int32), source
+
+
+def add_runs(keys: Tensor, source: Tensor, values: Tensor, table: Tensor) -> None:
+    """Adds to each row of ``table`` (row, dim) the ``values`` (position, dim) of its run in the sorted ``keys``.
+
+    Key i's values stand at ``source[i]``.
+    """
+    dim, level = values.shape[1], True
+    while len(keys):
         count = len(keys)
         chunks = triton.cdiv(count, CHUNK)
         partial_ids = torch.empty(2 * chunks, dtype=torch.int32, device=values.device)
         partial_sums = torch.empty((2 * chunks, dim), dtype=torch.float32, device=values.device)
         _add_runs[(chunks,)](
-            keys, keys if level is None else level, sums, table, partial_ids, partial_sums, count, dim,
-            level is not None, CHUNK, triton.next_power_of_2(dim),
+            keys, source, values, table, partial_ids, partial_sums, count, dim,
+            level, CHUNK, triton.next_power_of_2(dim),
         )  # fmt: skip
         if chunks == 1:
-            return table
-        keys, sums, level = partial_ids, partial_sums, None
+            return
+        keys, source, values, level = partial_ids, partial_ids, partial_sums, False

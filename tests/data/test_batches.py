@@ -53,7 +53,7 @@ class Naive:
         }
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(logs, st.integers(1, 8))
 def test_gathering_equals_looking_up_each_row_on_its_own(log: list[Row], length: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import tempfile
 from collections import Counter
 from dataclasses import replace
@@ -278,17 +279,31 @@ def test_no_row_is_lost_and_a_history_holds_what_is_strictly_earlier(rows: list[
                 assert raw(store, "item", store.events["item"][seen]) == expected
 
 
+def parquet(frame: pl.DataFrame) -> bytes:
+    file = io.BytesIO()
+    frame.write_parquet(file)
+    return file.getvalue()
+
+
+PARQUET = parquet(ROWS)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
         ("log.csv", b"", "is empty"),
         ("log.csv", b"who,what,when\n", "no usable row"),
-        ("log.csv", gzip.compress(b"who,what,when\n" * 50), "gzip-compressed"),
+        ("log.csv", gzip.compress(b"who,what,when\n" * 50, mtime=0), "gzip-compressed"),
         ("log.csv", b"user,what,when\n1,2,3\n", "has no column 'who'"),
         ("log.csv", "who,what,when\n".encode("utf-16"), "UTF-16"),
-        ("log.parquet", b"", "cannot be read"),
-        ("log.parquet", b"PAR1 and then nothing", "cannot be read"),
-        ("log.parquet", b"who,what,when\n1,2,3\n", "cannot be read"),
+        ("log.csv", PARQUET, "is a Parquet file; expected plain text"),
+        ("log.parquet", b"", "is empty"),
+        ("log.parquet", gzip.compress(PARQUET, mtime=0), "gzip-compressed"),
+        ("log.parquet", PARQUET[: len(PARQUET) // 2], "was cut off"),
+        ("log.parquet", PARQUET[:-1], "was cut off"),
+        ("log.parquet", PARQUET[:200] + bytes(64) + PARQUET[264:], "cannot be read"),
+        ("log.parquet", b"PAR1 and then nothing PAR1", "cannot be read"),
+        ("log.parquet", b"who,what,when\n1,2,3\n", "is not a Parquet file, as its name says"),
     ],
 )
 def test_a_file_of_another_kind_gives_one_clear_line(
@@ -309,19 +324,42 @@ def accented(rows: int) -> pl.DataFrame:
     return ROWS.with_columns(accent.alias("what"))
 
 
-def test_rows_in_another_encoding_are_bad_rows_not_merged_ones(tmp_path: Path, root: Path) -> None:
-    path = tmp_path / "log.csv"
-    path.write_bytes(accented(5).write_csv().encode("latin-1"))
-    store = prepare(event_log(path), root)
+def in_latin_1(folder: Path, rows: int, name: str) -> Path:
+    """A file whose last ``rows`` rows are not UTF-8."""
+    path = folder / name
+    if name.endswith(".csv"):
+        path.write_bytes(accented(rows).write_csv().encode("latin-1"))
+    else:  # bytes without an encoding are read as UTF-8
+        frame = accented(rows)
+        path.write_bytes(parquet(frame.with_columns(what=pl.Series(w.encode("latin-1") for w in frame["what"]))))
+    return path
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.parquet"])
+def test_rows_in_another_encoding_are_bad_rows_not_merged_ones(tmp_path: Path, root: Path, name: str) -> None:
+    store = prepare(event_log(in_latin_1(tmp_path, 5, name)), root)
     assert store.defects.dropped == {"not UTF-8": 5}
     assert not any("\ufffd" in item for item in store.vocabulary("item"))
 
 
-def test_a_file_in_another_encoding_is_refused(tmp_path: Path, root: Path) -> None:
-    path = tmp_path / "log.csv"
-    path.write_bytes(accented(len(ROWS)).write_csv().encode("latin-1"))
+@pytest.mark.parametrize("name", ["log.csv", "log.parquet"])
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path, root: Path, name: str) -> None:
     with pytest.raises(DataError, match=f"{len(ROWS)} not UTF-8"):
-        prepare(event_log(path), root)
+        prepare(event_log(in_latin_1(tmp_path, len(ROWS), name)), root)
+
+
+@pytest.mark.parametrize("spoiled", ['"acme, inc.', 'acme, inc."', '"acme", inc."', '"acme, inc."x', '"acme, "inc."'])
+def test_a_line_whose_quotes_are_damaged_is_one_bad_row_and_swallows_no_other(
+    tmp_path: Path, root: Path, spoiled: str
+) -> None:
+    path = write(tmp_path)
+    lines = path.read_text().splitlines()
+    damaged = [n for n, line in enumerate(lines) if '"acme, inc."' in line][::40]
+    for n in damaged:
+        lines[n] = lines[n].replace('"acme, inc."', spoiled)
+    path.write_text("\n".join(lines))
+    store = prepare(event_log(path, item_fields=["maker"]), root)
+    assert store.defects == Defects(len(ROWS), {"bad quotes": len(damaged)})
 
 
 @pytest.mark.parametrize("kind", ["list", "struct"])

@@ -82,6 +82,20 @@ def test_a_generated_log_can_be_prepared_as_the_real_one_is(
     assert (code, err) == (0, "")
 
 
+@pytest.mark.parametrize("command", ["prepare", "inspect", "generate"])
+def test_help_names_every_data_set_and_how_to_see_its_settings(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    for name in ("user_behavior", "movielens", "taobao_ad,", "taobao_ad_joined", "event_log", "synthetic_taobao_long"):
+        assert name in told
+    assert "_common" not in told
+    assert "--cfg job --package data" in told
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [

@@ -13,6 +13,12 @@ DEVICE = torch.device("cuda" if CUDA else "cpu")
 
 cpu = pytest.param("cpu", marks=pytest.mark.skipif(not installed("numba"), reason="numba is not installed"))
 triton = pytest.param("triton", marks=pytest.mark.skipif(not installed("triton"), reason="triton is not installed"))
+mamba_ssm = pytest.param(
+    "mamba_ssm",
+    marks=pytest.mark.skipif(
+        not (CUDA and installed("mamba_ssm") and installed("selective_scan_cuda")), reason="mamba-ssm needs CUDA"
+    ),
+)
 
 
 def device_of(backend: str) -> torch.device:

@@ -51,7 +51,7 @@ def exact(inputs: dict[str, Tensor | None]) -> dict[str, Tensor]:
     return run("reference", wide)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [*BACKENDS, kernels.mamba_ssm])
 @pytest.mark.parametrize(
     ("length", "replica", "batch", "channel", "state", "gated", "biased", "ragged"),
     [
@@ -93,7 +93,17 @@ def test_many_rows_give_the_values_and_gradients_of_the_equations(backend: str) 
     assert_close(run(backend, inputs), exact(inputs))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("other", [kernels.mamba_ssm])
+@pytest.mark.parametrize("length", [8, 50])
+def test_the_triton_kernel_and_that_of_mamba_ssm_agree_at_full_size(other: str, length: int) -> None:
+    lengths = torch.randint(0, length + 1, (1, 2048), generator=torch.Generator().manual_seed(4)).tolist()
+    inputs = arguments(1, 2048, length, 256, 16, lengths=lengths)
+    theirs = run(other, inputs)
+    for name, gradient in run("triton", inputs).items():  # sums over 2048 rows: relative to the largest
+        assert float((gradient - theirs[name]).abs().max()) <= 6e-4 * float(theirs[name].abs().max()) + 2e-3, name
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, kernels.mamba_ssm])
 def test_bfloat16_stays_within_its_own_precision(backend: str) -> None:
     inputs = arguments(1, 2, 12, 9, 16, lengths=[[12, 7]])
     sequences = {"x", "delta", "B", "C", "z"}

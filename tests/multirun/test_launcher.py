@@ -6,12 +6,23 @@ import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.types import HydraContext
+from omegaconf import OmegaConf
 
+from multirun import lockstep
+from multirun.launcher import AutoLauncher
+from sweeper.__main__ import job
+from sweeper.errors import UserError
+from sweeper.memory import Capacity, Footprint
 from sweeper.replicas import REPLICA_KEYS, Hyperparameters
 from tests.sweeper.runs import TINY, typed
+from tests.sweeper.sphere import sphere, sweep
 
 POINTS = (
     "regularization.dropout=0.1,0.4",
@@ -113,3 +124,86 @@ def test_a_sweep_that_asks_in_batches_trains_them_in_lock_step(here: Path) -> No
 
 def test_every_hyperparameter_of_a_replica_has_its_place_in_the_config() -> None:
     assert list(REPLICA_KEYS) == list(Hyperparameters.__dataclass_fields__)
+
+
+@pytest.fixture
+def three_jobs(tmp_path: Path) -> list[Any]:
+    """Jobs of a launch as far as being split goes."""
+    recorders = [Recorded() for _ in range(3)]
+    return [SimpleNamespace(device=torch.device("cpu"), recorder=recorder) for recorder in recorders]
+
+
+class Recorded:
+    def __init__(self) -> None:
+        self.restarts, self.error = 0, None
+
+    def restart(self) -> None:
+        self.restarts += 1
+
+    def failed(self, error: Exception) -> None:
+        self.error = error
+
+
+def split(monkeypatch: pytest.MonkeyPatch, jobs: list[Any], fits: int, free: int) -> list[int]:
+    """The sizes of the groups that were tried, on a device that takes ``fits`` replicas, of one byte each."""
+    tried: list[int] = []
+
+    def train_jobs(group: list[Any]) -> None:
+        tried.append(len(group))
+        if len(group) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(lockstep, "train_jobs", train_jobs)
+    monkeypatch.setattr(lockstep, "footprint_of", lambda job: Footprint(weights=0, activations=1000))
+    monkeypatch.setattr(lockstep, "free_bytes", lambda device: free)
+    lockstep.train_group(jobs, Capacity())
+    return tried
+
+
+def test_a_group_is_split_by_the_memory_that_it_is_estimated_to_take(
+    monkeypatch: pytest.MonkeyPatch, three_jobs: list[Any]
+) -> None:
+    assert split(monkeypatch, three_jobs, fits=3, free=10_000) == [3]
+    assert split(monkeypatch, three_jobs, fits=3, free=2_500) == [2, 1]
+
+
+def test_a_group_that_did_not_fit_begins_again_in_smaller_ones(
+    monkeypatch: pytest.MonkeyPatch, three_jobs: list[Any]
+) -> None:
+    assert split(monkeypatch, three_jobs, fits=1, free=10_000) == [3, 2, 1, 1, 1]
+    assert [job.recorder.restarts for job in three_jobs] == [2, 2, 1]
+    assert [job.recorder.error for job in three_jobs] == [None] * 3
+
+
+def test_a_single_replica_that_does_not_fit_fails(monkeypatch: pytest.MonkeyPatch, three_jobs: list[Any]) -> None:
+    split(monkeypatch, three_jobs[:1], fits=0, free=10_000)
+    assert isinstance(three_jobs[0].recorder.error, torch.OutOfMemoryError)
+
+
+@pytest.mark.parametrize(("device", "together"), [("cuda", True), ("cpu", False), ("auto", False)])
+def test_auto_trains_in_lock_step_where_there_is_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, device: str, together: bool
+) -> None:
+    monkeypatch.setattr("sweeper.device.available_devices", lambda: ["cpu"])
+    monkeypatch.setattr(lockstep, "launch", lambda *given: ["in lock-step"])
+    monkeypatch.setattr(BasicLauncher, "launch", lambda self, overrides, first: ["one by one"])
+    launcher = AutoLauncher()
+    config = OmegaConf.create({"device": {"name": device}})
+    launcher.setup(hydra_context=HydraContext(None, None), task_function=job.__wrapped__, config=config)  # type: ignore
+    assert launcher.launch([["seed=1"], ["seed=2"]], 0) == ["in lock-step" if together else "one by one"]
+
+
+@pytest.mark.parametrize("sweeper", ["basic", "study"])
+def test_another_programs_jobs_are_refused_in_one_line_before_any_runs(tmp_path: Path, sweeper: str) -> None:
+    """Hydra's own suites for launchers run tasks of their own, so that this is all that they can show."""
+    ran: list[float] = []
+    launcher = "hydra.launcher._target_=multirun.launcher.ReplicaLauncher"
+
+    def task(cfg: Any) -> float:
+        ran.append(cfg.x)
+        return sphere(cfg)
+
+    with pytest.raises(UserError, match=r"hydra/launcher=replicas: found the task job of .*sphere\.py") as error:
+        sweep(tmp_path, "x=choice(1,2)", launcher, task=task, sweeper=sweeper, stored=False)
+    assert "\n" not in str(error.value)
+    assert ran == []

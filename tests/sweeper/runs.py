@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
 import conf
+from tests.processes import ROOT, Running
 
-ROOT = Path(__file__).parents[2]
+__all__ = ["ROOT", "TINY", "composed", "typed"]
 
 # A model and a log small enough for a second of training.
 TINY = (
@@ -39,13 +38,4 @@ def composed(*overrides: str, tiny: tuple[str, ...] = TINY) -> DictConfig:
 
 def typed(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """``python -m module arguments`` in ``cwd``; the project need not be installed, only its plugin must be."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"}
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    return Running(module, *arguments, cwd=cwd).wait()

@@ -7,6 +7,7 @@ import torch
 
 from sweeper.device import available_devices, choose_precision, default_micro_batch, return_cached_memory, select_device
 from sweeper.errors import UserError
+from tests.sweeper.runs import ROOT
 
 
 @pytest.fixture
@@ -44,15 +45,24 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(machine, name
         select_device("cuda:1")
 
 
-def test_only_a_cpu_is_given_small_pieces_and_only_mps_its_cache_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_cpu_is_given_small_pieces_and_only_others_their_cache_back(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_micro_batch(torch.device("cpu")) == 128
     assert default_micro_batch(torch.device("mps")) is None
     returned = []
-    monkeypatch.setattr(torch.mps, "empty_cache", lambda: returned.append(True))
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: returned.append("mps"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: returned.append("cuda"))
     return_cached_memory(torch.device("cpu"))
     assert returned == []
     return_cached_memory(torch.device("mps"))
-    assert returned == [True]
+    return_cached_memory(torch.device("cuda"))
+    assert returned == ["mps", "cuda"]
+
+
+def test_nothing_loads_in_workers_or_pins_memory() -> None:
+    rooms = (ROOT / name for name in ("data", "model", "sweeper", "multirun"))
+    sources = [path.read_text() for room in rooms for path in room.glob("**/*.py")]
+    for word in ("DataLoader", "num_workers", "pin_memory", "persistent_workers"):
+        assert not any(word in source for source in sources)
 
 
 def test_reduced_precision_is_for_devices_that_have_it() -> None:

@@ -6,11 +6,6 @@ The order is that of the list of upstream's shortcomings; the numbers are of iss
 from __future__ import annotations
 
 import math
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +22,8 @@ from sweeper.attributes import RETRY_OF, TRACEBACK, WITHDRAWN
 from sweeper.errors import UserError
 from sweeper.storage import open_storage
 from sweeper.trial import attach
-from tests.sweeper.runs import ROOT, typed
+from tests.processes import Running
+from tests.sweeper.runs import typed
 from tests.sweeper.sphere import TOLD, sphere, sweep
 
 X = "x=interval(-1.0,1.0)"
@@ -42,14 +38,11 @@ def states(study: optuna.Study) -> list[str]:
     return [trial.state.name for trial in study.trials]
 
 
-def patient(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def patient(folder: Path, *arguments: str) -> Running:
     """A sweep, typed in ``folder``, whose first job waits until a file is there."""
-    command = [sys.executable, "-m", "tests.sweeper.patient", "-m", "hydra/sweeper=study", "x=interval(0.0,1.0)"]
+    command = ["hydra/sweeper=study", "x=interval(0.0,1.0)"]
     command += ["hydra.sweeper.storage=sqlite:///studies.db", "hydra.sweeper.study_name=s", *arguments]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    return Running("tests.sweeper.patient", "-m", *command, cwd=folder)
 
 
 def stored(folder: Path, name: str = "s.db") -> optuna.Study:
@@ -64,8 +57,8 @@ def test_a_worker_that_is_free_asks_for_its_next_trial_while_another_still_train
 ) -> None:
     # The job of trial 0 goes on only when trial 3 has begun: it would wait for ever if anybody waited for it.
     run = patient(tmp_path, "hydra.sweeper.workers=2", "wait_for=begun-3", "hydra.sweeper.n_trials=5")
-    said, _ = run.communicate(timeout=120)
-    assert run.returncode == 0, said
+    end = run.wait(120)
+    assert end.returncode == 0, end.stderr
     trials = [trial for trial in stored(tmp_path, "studies.db").trials if WITHDRAWN not in trial.user_attrs]
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 5
     assert max(trials[:3], key=lambda trial: trial.datetime_complete or trial.datetime_start).number == 0  # type: ignore
@@ -158,20 +151,15 @@ def test_a_sweep_that_goes_on_does_not_repeat_its_random_draws(tmp_path: Path) -
 def test_after_ctrl_c_nothing_is_left_running_and_the_interrupted_point_is_tried_again(tmp_path: Path) -> None:
     command = "hydra.sweeper.n_trials=3", "wait_for=leave"
     run = patient(tmp_path, *command)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "begun-0").exists():
-        assert run.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    run.send_signal(signal.SIGINT)
-    run.communicate(timeout=60)
+    run.wait_until(tmp_path / "begun-0")
+    run.interrupt()
+    run.wait(60)
     study = stored(tmp_path, "studies.db")
     assert "RUNNING" not in states(study)
     interrupted = study.trials[0]
     assert interrupted.state is TrialState.FAIL
-    again = patient(tmp_path, *command)
-    said, _ = again.communicate(timeout=120)
-    assert again.returncode == 0, said
+    again = patient(tmp_path, *command).wait(120)
+    assert again.returncode == 0, again.stderr
     assert sorted(states(study)) == ["COMPLETE"] * 3 + ["FAIL"]
     [retry] = [trial for trial in study.trials if trial.user_attrs.get(RETRY_OF) == interrupted.number]
     assert retry.params == interrupted.params
@@ -288,12 +276,13 @@ def test_a_job_whose_config_is_not_what_the_study_recorded_fails_and_says_so(tmp
     assert states(stored(tmp_path)) == ["FAIL"]
 
 
-@pytest.mark.xfail(strict=True, reason="the sweeper still takes a range of seeds for a parameter")
-def test_seeds_are_no_parameter_that_a_sampler_proposes(tmp_path: Path) -> None:
-    data = "data=user_behavior", "data.path=there-is-none.csv"  # so that nothing could be trained anyway
-    run = typed("sweeper", "-m", "hydra/sweeper=regularization", "seed=range(0,5)", *data, cwd=tmp_path)
+@pytest.mark.parametrize("seeds", ["range(0,5)", "1,2,3"])
+def test_seeds_are_no_parameter_that_a_sampler_proposes(tmp_path: Path, seeds: str) -> None:
+    run = typed("sweeper", "-m", "hydra/sweeper=regularization", f"seed={seeds}", cwd=tmp_path)
     assert run.returncode == 2
-    assert "seed" in run.stderr.splitlines()[-1]
+    assert run.stderr.splitlines()[-1].startswith("error: seed: found a range, expected one number")
+    assert "python -m multirun" in run.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- constraints, objectives, storage

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.attributes import DIED, RETRY_OF
 from sweeper.storage import open_storage
-from tests.sweeper.runs import ROOT
+from tests.processes import ROOT, Running
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -106,14 +106,13 @@ def test_workers_that_are_killed_are_replaced_and_their_trials_tried_again(tmp_p
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c_ends_all_processes_at_once_and_leaves_nothing_running(tmp_path: Path, workers: int) -> None:
-    sweep = start(tmp_path, "hydra.sweeper.n_trials=50", f"hydra.sweeper.workers={workers}", "seconds=0.3")
-    while not (tmp_path / f"runs/studies/test/{workers}/begun").exists():
-        time.sleep(0.05)
-        assert sweep.poll() is None, (tmp_path / "output.txt").read_text()
+    arguments = ("hydra.sweeper.n_trials=50", f"hydra.sweeper.workers={workers}", "seconds=0.3")
+    sweep = Running("tests.sweeper.program", "-m", *arguments, cwd=tmp_path)
+    sweep.wait_until(tmp_path / f"runs/studies/test/{workers}/begun")
     children = children_of(sweep.pid)
     assert len(children) == (workers if workers > 1 else 0)
-    sweep.send_signal(signal.SIGINT)
-    assert sweep.wait(60) not in (0, -signal.SIGKILL)
+    sweep.interrupt()
+    assert sweep.wait(60).returncode not in (0, -signal.SIGKILL)
     assert not any(Path(f"/proc/{child}").exists() for child in children)
     states = Counter(trial.state for trial in trials_in(tmp_path))
     assert states[TrialState.RUNNING] == 0

@@ -14,12 +14,14 @@ from sweeper.run_folder import COLUMNS
 from sweeper.storage import open_storage
 from tests.sweeper.runs import TINY, typed
 
+SHORT = (*TINY, "data.train_rows=500", "data.validation_rows=200")
+
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working directory with a run of its own in ``run``, and a sweep of four trials."""
     folder = tmp_path_factory.mktemp("work")
-    run = typed("sweeper", *TINY, "hydra.run.dir=run", cwd=folder)
+    run = typed("sweeper", *SHORT, "hydra.run.dir=run", cwd=folder)
     assert run.returncode == 0, run.stderr
     return folder
 
@@ -70,7 +72,7 @@ def test_the_log_can_be_followed_and_the_summary_is_in_plain_words(here: Path) -
 
 
 def test_several_seeds_end_with_a_table_of_them_and_their_spread(here: Path) -> None:
-    run = typed("sweeper", "-m", *TINY, "training.epochs=1", "seed=42,123", "hydra.sweep.dir=seeds", cwd=here)
+    run = typed("sweeper", "-m", *SHORT, "training.epochs=1", "seed=42,123", "hydra.sweep.dir=seeds", cwd=here)
     assert run.returncode == 0, run.stderr
     for word in ("42", "123", "mean", "std", "val_auc"):
         assert word in run.stdout
@@ -81,7 +83,7 @@ def test_several_seeds_end_with_a_table_of_them_and_their_spread(here: Path) -> 
 
 
 def test_a_sweep_fills_the_study_and_each_trial_says_what_it_effectively_trained(here: Path) -> None:
-    command = ["-m", "hydra/sweeper=regularization", *TINY, "training.epochs=1", "hydra.sweeper.n_trials=4"]
+    command = ["-m", "hydra/sweeper=regularization", *SHORT, "training.epochs=1", "hydra.sweeper.n_trials=4"]
     run = typed("sweeper", *command, cwd=here)
     assert run.returncode == 0, run.stderr
     storage = open_storage(f"sqlite:///{here}/runs/studies.db", create=False)

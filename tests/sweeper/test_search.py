@@ -343,7 +343,7 @@ def test_a_folder_with_the_runs_of_another_study_is_refused_before_they_are_over
             "sweep.target and sweep.plateau.trials: expected null",
         ),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_setting_that_makes_no_sense_is_one_line_before_any_trial(
     sweep: Sweep, settings: dict[str, Any], said: str

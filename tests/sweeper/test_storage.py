@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sqlite3
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 
 from sweeper.storage import StorageError, masked, masked_text, open_storage
+from tests.processes import CONTEXT
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +36,8 @@ def test_processes_that_race_to_create_one_database_all_get_to_use_it(tmp_path: 
     if start == "empty":  # then the schema is created in place, and the losers of the race try again
         file.parent.mkdir()
         file.touch()
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(4)
-    racers = [context.Process(target=_join_the_race, args=(f"sqlite:///{file}", barrier, n)) for n in range(4)]
+    barrier = CONTEXT.Barrier(4)
+    racers = [CONTEXT.Process(target=_join_the_race, args=(f"sqlite:///{file}", barrier, n)) for n in range(4)]
     for racer in racers:
         racer.start()
     for racer in racers:
@@ -210,9 +209,8 @@ def test_of_processes_that_reach_for_one_waiting_trial_exactly_one_gets_it(tmp_p
     study = optuna.create_study(storage=open_storage(url, create=True), study_name="line")
     for x in range(20):
         study.enqueue_trial({"x": x})
-    context = multiprocessing.get_context("spawn")
-    barrier, taken = context.Barrier(4), context.Queue()
-    processes = [context.Process(target=_take_waiting_trials, args=(url, barrier, taken)) for _ in range(4)]
+    barrier, taken = CONTEXT.Barrier(4), CONTEXT.Queue()
+    processes = [CONTEXT.Process(target=_take_waiting_trials, args=(url, barrier, taken)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:

@@ -98,6 +98,23 @@ def test_a_replica_that_stops_leaves_the_others_results_unchanged(store: EventSt
         assert without[k].rows[1] == pytest.approx(everyone[k].rows[1], rel=1e-3, abs=1e-4)
 
 
+@pytest.mark.parametrize("overrides", [(), ("regularization.reinit_embeddings=true",), ("training.decay=decoupled",)])
+def test_putting_off_steps_of_tables_changes_rounding_alone(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...]
+) -> None:
+    until = [99, 1, 99]
+    points = [
+        replace(point, reinit_embeddings="regularization.reinit_embeddings=true" in overrides) for point in POINTS
+    ]
+    at_once = trained(store, *overrides, points=points, until=until, micro_batch=100)
+    monkeypatch.setattr("sweeper.replicas.DEFERRED_ROWS", 1)
+    put_off = trained(store, *overrides, points=points, until=until, micro_batch=100)
+    for one, other in zip(at_once, put_off, strict=True):
+        assert len(one.rows) == len(other.rows)
+        for name, weight in one.weights.items():
+            torch.testing.assert_close(other.weights[name], weight, rtol=1e-3, atol=1e-4)
+
+
 def test_a_replica_whose_loss_is_no_number_fails_alone(store: EventStore) -> None:
     sick = replace(POINT, learning_rate=1e30)
     healthy, diverged = trained(store, points=[POINT, sick], grad_clip_norm=None)

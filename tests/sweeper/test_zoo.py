@@ -14,7 +14,8 @@ from sweeper.run_folder import COLUMNS
 from tests.model.zoo import MODELS
 from tests.sweeper.runs import typed
 
-TINY = ("data=synthetic_tiny", "device=cpu", "training.epochs=1", "training.batch_size=512")
+TINY = ("data=synthetic_tiny", "data.train_rows=400", "data.validation_rows=200", "device=cpu")
+TINY += ("training.epochs=1", "training.batch_size=200")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,159 @@
+"""Deferred Adam on CUDA: the rows that a step reads, with their missed steps done in registers.
+
+``keys`` are the rows that were looked up, sorted: (replica * position,), so that the first of equals acts for all.
+Nothing waits for the host and nothing is added atomically: a step that defers can be captured, and repeats exactly.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from model.kernels.embedding_triton import add_runs
+from model.kernels.table_adam import BETA1, BETA2, EPS, Steps, Table
+from model.kernels.triton_math import load, sum_partials
+
+_B1, _B2, _EPS = tl.constexpr(BETA1), tl.constexpr(BETA2), tl.constexpr(EPS)
+#: Elements of a program, one warp's.
+TILE = 128
+
+
+@triton.jit
+def _step(weight, mean, square, gradient, decay, size, root, shrink):
+    """One step of Adam; weight and the like (row, channel), the rest (row,)."""
+    g = gradient + decay[:, None] * weight
+    mean = _B1 * mean + (1.0 - _B1) * g
+    square = _B2 * square + (1.0 - _B2) * g * g
+    moved = (1.0 - shrink[:, None]) * weight - size[:, None] * mean / (tl.sqrt(square) * root[:, None] + _EPS)
+    return moved, mean, square
+
+
+@triton.jit
+def _heads(keys, count, ROWS: tl.constexpr):
+    """The rows that this program acts on: keys, and whether each is the first of its equals."""
+    i = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    own = tl.load(keys + i, mask=i < count, other=-1)
+    before = tl.load(keys + i - 1, mask=(i > 0) & (i < count), other=-1)
+    return own.to(tl.int64), (i < count) & (own != before)
+
+
+@triton.jit
+def _catch_up(
+    keys, weight, mean, square, done, rates, decay, now, behind, count, rows, replicas, dim,
+    ROWS: tl.constexpr, DIM: tl.constexpr,
+):  # fmt: skip
+    own, head = _heads(keys, count, ROWS)
+    upto = tl.load(now) - behind
+    at = tl.load(done + own, mask=head, other=2147483647)
+    late = head & (at < upto)
+    k = own // rows
+    d = tl.arange(0, DIM)
+    cell = own[:, None] * dim + d[None, :]
+    mask = late[:, None] & (d < dim)[None, :]
+    w, m, v = load(weight + cell, mask), load(mean + cell, mask), load(square + cell, mask)
+    own_decay = load(decay + k, late)
+    for step in range(tl.min(tl.where(late, at, upto)) + 1, upto + 1):
+        active = late & (at < step)
+        rate = rates + (step * replicas + k) * 3
+        moved, new_m, new_v = _step(
+            w, m, v, 0.0, own_decay, load(rate, active), load(rate + 1, active), load(rate + 2, active)
+        )
+        w = tl.where(active[:, None], moved, w)
+        m = tl.where(active[:, None], new_m, m)
+        v = tl.where(active[:, None], new_v, v)
+    tl.store(weight + cell, w, mask=mask)
+    tl.store(mean + cell, m, mask=mask)
+    tl.store(square + cell, v, mask=mask)
+    tl.store(done + own, tl.zeros_like(at) + upto, mask=late)
+
+
+@triton.jit
+def _square(keys, gradient, counted, now, partial, count, chunks, dim, ROWS: tl.constexpr, DIM: tl.constexpr):
+    """``count`` positions of each replica, ``chunks`` programs of each; partial (replica, chunk)."""
+    k = (tl.program_id(0) // chunks).to(tl.int64)
+    i = (tl.program_id(0) % chunks) * ROWS + tl.arange(0, ROWS)
+    real = i < count
+    own = tl.load(keys + k * count + i, mask=real, other=-1)
+    before = tl.load(keys + k * count + i - 1, mask=real & (i > 0), other=-1)
+    step = tl.load(now)
+    head = real & (own != before)
+    fresh = head & (tl.load(counted + own, mask=head, other=0) != step)
+    d = tl.arange(0, DIM)
+    g = load(gradient + own.to(tl.int64)[:, None] * dim + d[None, :], fresh[:, None] & (d < dim)[None, :])
+    tl.store(partial + tl.program_id(0), tl.sum(g * g))
+    tl.store(counted + own, tl.zeros_like(own) + step, mask=fresh)
+
+
+@triton.jit
+def _update(
+    keys, weight, mean, square, gradient, done, rates, decay, clip, now, count, rows, replicas, dim,
+    ROWS: tl.constexpr, DIM: tl.constexpr,
+):  # fmt: skip
+    own, head = _heads(keys, count, ROWS)
+    step = tl.load(now)
+    late = head & (tl.load(done + own, mask=head, other=2147483647) < step)
+    k = own // rows
+    d = tl.arange(0, DIM)
+    cell = own[:, None] * dim + d[None, :]
+    mask = late[:, None] & (d < dim)[None, :]
+    rate = rates + (step * replicas + k) * 3
+    g = load(gradient + cell, mask) * load(clip + k, late)[:, None]
+    moved, m, v = _step(
+        load(weight + cell, mask), load(mean + cell, mask), load(square + cell, mask), g,
+        load(decay + k, late), load(rate, late), load(rate + 1, late), load(rate + 2, late),
+    )  # fmt: skip
+    tl.store(weight + cell, moved, mask=mask)
+    tl.store(mean + cell, m, mask=mask)
+    tl.store(square + cell, v, mask=mask)
+    tl.store(gradient + cell, tl.zeros_like(g), mask=mask)
+    tl.store(done + own, tl.zeros_like(own).to(tl.int32) + step, mask=late)
+
+
+def _tile(dim: int) -> tuple[int, int]:
+    """Rows and channels of a program."""
+    width = triton.next_power_of_2(dim)
+    return max(1, TILE // width), width
+
+
+def catch_up(table: Table, steps: Steps, keys: Tensor, behind: int) -> None:
+    """Does on the rows of ``keys`` what they missed up to step ``now`` - ``behind``."""
+    replicas, dim, count = len(steps.decay), table.weight.shape[1], len(keys)
+    rows, width = _tile(dim)
+    _catch_up[(triton.cdiv(count, rows),)](
+        keys, table.weight, table.mean, table.square, table.done, steps.rates, steps.decay, steps.now, behind,
+        count, len(table.done) // replicas, replicas, dim, rows, width, num_warps=1,
+    )  # fmt: skip
+
+
+def add_gradient(table: Table, steps: Steps, keys: Tensor, source: Tensor, values: Tensor) -> None:
+    """Adds ``values`` (position, dim) to the gradients of the rows that they were read from."""
+    add_runs(keys, source, values.contiguous(), table.gradient)
+
+
+def square_norms(table: Table, steps: Steps, keys: list[Tensor]) -> Tensor:
+    """The squared norm of each replica's gradient over the rows of all ``keys``; (replica,) float32."""
+    replicas, dim = len(steps.decay), table.weight.shape[1]
+    rows, width = _tile(dim)
+    counts = [len(part) // replicas for part in keys]
+    partials = []
+    for part, count in zip(keys, counts, strict=True):
+        chunks = triton.cdiv(count, rows)
+        partial = torch.empty((replicas, chunks, 1), dtype=torch.float32, device=part.device)
+        _square[(replicas * chunks,)](
+            part, table.gradient, table.counted, steps.now, partial, count, chunks, dim, rows, width, num_warps=1
+        )
+        partials.append(partial)
+    return sum_partials(torch.cat(partials, dim=1)).squeeze(1)
+
+
+def update(table: Table, steps: Steps, keys: list[Tensor], clip: Tensor) -> None:
+    """The step ``now`` on the rows of all ``keys``, their gradients multiplied by ``clip`` (replica,), then cleared."""
+    replicas, dim = len(steps.decay), table.weight.shape[1]
+    rows, width = _tile(dim)
+    for part in keys:
+        _update[(triton.cdiv(len(part), rows),)](
+            part, table.weight, table.mean, table.square, table.gradient, table.done, steps.rates, steps.decay, clip,
+            steps.now, len(part), len(table.done) // replicas, replicas, dim, rows, width, num_warps=1,
+        )  # fmt: skip

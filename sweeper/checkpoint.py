@@ -1,0 +1,169 @@
+"""A run's saved states: each written whole, checked when it is read, and the one before kept until the next is safe."""
+
+from __future__ import annotations
+
+import logging
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from sweeper.atomic import write_atomically
+
+log = logging.getLogger(__name__)
+
+LAST = "last.pt"
+BEFORE = "last.before.pt"  # the state before it, while the run is not over
+
+
+class DamagedError(ValueError):
+    """A file that is no checkpoint, or no longer one."""
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """Where training goes on: in ``epoch`` (from 1), after ``step`` of its steps."""
+
+    epoch: int
+    step: int
+
+
+START = Position(1, 0)
+
+
+@dataclass(frozen=True)
+class Underway:
+    """What an epoch has summed up for one replica so far: losses (step,), logits (row,) and seconds."""
+
+    losses: Tensor
+    logits: Tensor
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The state of one replica: all that it needs to go on as if it had never stopped.
+
+    ``history``   rows of metrics.csv so far
+    ``optimizer`` as ``Replicas.optimizer_state`` gives it
+    ``underway``  of the epoch that is not over; None between two
+    """
+
+    position: Position
+    history: list[dict[str, Any]]
+    weights: dict[str, Tensor]
+    optimizer: list[dict[str, Any]]
+    underway: Underway | None
+    seed: int
+    config_hash: str
+    data_hash: str
+
+    def content(self) -> dict[str, Any]:
+        """What the file holds; besides what resuming needs, the keys that people read."""
+        row = self.history[-1] if self.history else {}
+        return {
+            "epoch": row.get("epoch", 0),
+            "val_auc": row.get("val_auc"),
+            "metrics_history": self.history,
+            "weights": self.weights,
+            "optimizer": self.optimizer,
+            # Every random stream is a function of the seed and the position: these are all their state.
+            "streams": {"seed": self.seed, "epochs_done": self.position.epoch - 1, **asdict(self.position)},
+            "underway": None if self.underway is None else asdict(self.underway),
+            "config_hash": self.config_hash,
+            "data_hash": self.data_hash,
+        }
+
+
+def save(folder: Path, content: Mapping[str, Any]) -> None:
+    """Writes ``last.pt``; the one before it stays beside it until it is itself replaced."""
+
+    def put_in_place(draft: Path, path: Path) -> None:
+        if path.exists():
+            path.replace(folder / BEFORE)
+        draft.replace(path)
+
+    write_atomically(folder / LAST, lambda file: write(content, file), put_in_place)
+
+
+def write(content: Mapping[str, Any], file: BinaryIO) -> None:
+    """Writes tensors and plain values, to be read with ``torch.load(..., weights_only=True)``.
+
+    OSError where the file cannot take them: torch itself raises something else, which does not say why.
+    """
+    remembering = _Remembering(file)
+    try:
+        torch.save(dict(content), remembering)  # type: ignore[arg-type]
+    except RuntimeError:
+        if remembering.error is not None:
+            raise remembering.error from None
+        raise
+
+
+class _Remembering:
+    """A file that keeps what went wrong when it was written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def saved_in(folder: Path) -> list[Saved]:
+    """The states in a run's folder that are whole, the newest first. A damaged one is named in a warning."""
+    found = []
+    for name in (LAST, BEFORE):
+        try:
+            found.append(read(folder / name))
+        except FileNotFoundError:
+            continue
+        except DamagedError as error:
+            log.warning("%s; the state before it is used, if there is one", error)
+    return sorted(found, key=lambda saved: saved.position, reverse=True)
+
+
+def read(path: Path) -> Saved:
+    """The state in a file. DamagedError if anything about it is not as it was written.
+
+    torch does not look at the checksums of its own files, so a flipped bit would become a weight.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if (bad := archive.testzip()) is not None:
+                raise DamagedError(f"its part {bad} is not as it was written")
+        return _parsed(torch.load(path, map_location="cpu", weights_only=True))
+    except (FileNotFoundError, MemoryError):
+        raise
+    except Exception as error:  # what a reader of damaged bytes raises may be anything
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise DamagedError(f"{path}: found no whole checkpoint: {reason}") from error
+
+
+def _parsed(content: Any) -> Saved:
+    streams, underway = content["streams"], content["underway"]
+    saved = Saved(
+        position=Position(int(streams["epoch"]), int(streams["step"])),
+        history=list(content["metrics_history"]),
+        weights=dict(content["weights"]),
+        optimizer=list(content["optimizer"]),
+        underway=None if underway is None else Underway(**underway),
+        seed=int(streams["seed"]),
+        config_hash=str(content["config_hash"]),
+        data_hash=str(content["data_hash"]),
+    )
+    if (saved.position.step > 0) != (underway is not None) or saved.position.epoch != len(saved.history) + 1:
+        raise DamagedError(f"it says {saved.position}, and has {len(saved.history)} epochs of metrics")
+    return saved

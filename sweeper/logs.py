@@ -1,0 +1,37 @@
+"""What goes into logs: never a password, and for each error that was said in one line the traceback, in the file."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import Any
+
+from sweeper.secrets import masked_text
+
+
+class MaskedRecord(logging.LogRecord):
+    """A log record whose message and traceback show no password."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        if self.exc_info and self.exc_info[0] is not None:
+            self.exc_text = masked_text("".join(traceback.format_exception(*self.exc_info)).rstrip())
+
+    def getMessage(self) -> str:  # noqa: N802 - the name is logging's
+        return masked_text(super().getMessage())
+
+
+def set_up() -> None:
+    """For all logs of this process: passwords are masked, and one that cannot be written ends nothing."""
+    logging.setLogRecordFactory(MaskedRecord)
+    logging.raiseExceptions = False
+
+
+def keep_traceback(error: BaseException) -> None:
+    """Writes the traceback to the log files that are open, and to no terminal."""
+    record = MaskedRecord(
+        __name__, logging.ERROR, __file__, 0, "%s", (type(error).__name__,), (type(error), error, error.__traceback__)
+    )
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)

@@ -1,0 +1,55 @@
+"""Which folder a command's run gets: a new one, or with ``resume=auto`` that of the newest run of the same command.
+
+``${newest:RESUME,KIND,FOLDER,OVERRIDES}`` in a config is FOLDER, such as ``runs/single/2026-11-23/10-30-00``, or a
+sibling of it with the same two last levels whose run was typed with the same OVERRIDES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from sweeper.secrets import masked_text
+
+# Where Hydra writes what was typed, and below which keys.
+TYPED_IN: dict[str, tuple[Path, tuple[str, ...]]] = {
+    "run": (Path(".hydra/overrides.yaml"), ()),
+    "multirun": (Path("multirun.yaml"), ("hydra", "overrides", "task")),
+}
+
+
+def register() -> None:
+    """Makes ``newest`` known to OmegaConf. Idempotent."""
+    OmegaConf.register_resolver("newest", newest, use_cache=True, replace=True, annotation_validation="off")
+
+
+def newest(resume: str, kind: str, folder: str, overrides: Iterable[str]) -> str:
+    """``folder``, or with ``resume`` auto the newest of its siblings that is a run of the same command."""
+    new = Path(folder)
+    if resume != "auto":
+        return folder
+    wanted = _what_matters(overrides)
+    for run in sorted(new.parent.parent.glob("*/*"), key=lambda path: path.parts[-2:], reverse=True):
+        if (typed := _typed(run, kind)) is not None and _what_matters(typed) == wanted:
+            return str(run)
+    return folder
+
+
+def _what_matters(overrides: Iterable[str]) -> list[str]:
+    """Overrides without those that say how a run goes on; the last of each key counts, so their order is kept."""
+    return [masked_text(str(override)) for override in overrides if not str(override).startswith("resume=")]
+
+
+def _typed(run: Path, kind: str) -> list[str] | None:
+    """The overrides of a run in a folder; None if it is none, or what is there cannot be read."""
+    file, keys = TYPED_IN[kind]
+    try:
+        content: Any = OmegaConf.to_container(OmegaConf.load(run / file))
+        for key in keys:
+            content = content[key]
+    except Exception:  # whatever a file that somebody damaged makes the reader raise
+        return None
+    return [str(override) for override in content] if isinstance(content, list) else None
