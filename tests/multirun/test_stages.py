@@ -79,7 +79,7 @@ def test_the_balanced_trial_and_the_balanced_point_are_one_candidate(
     assert len(trainer.trained) == len(set(trainer.trained))
 
 
-@pytest.mark.parametrize("budget", [1, 4])
+@pytest.mark.parametrize("budget", [3, pytest.param(1, marks=pytest.mark.slow)])
 def test_an_interrupted_command_goes_on_and_repeats_no_finished_run(
     here: Path, monkeypatch: pytest.MonkeyPatch, budget: int
 ) -> None:
