@@ -114,7 +114,7 @@ def test_each_job_is_told_its_study_and_its_trial_and_has_its_trials_number(swee
         assert job["training.epochs"] == "2"
         assert job["hydra.sweep.dir"] == str(sweep.folder / "runs")
         trial = sweep.study.trials[number]
-        assert trial.user_attrs["overrides"] == ["training.epochs=2"]
+        assert trial.user_attrs["overrides"] == ["seed=7", "training.epochs=2"]
         assert {name: float(job[name]) for name in trial.params} == trial.params
 
 
@@ -190,7 +190,7 @@ def test_the_results_file_says_where_the_winner_lies(sweep: Sweep) -> None:
     best = sweep.study.best_trial
     assert (results.best_value, results.best_trial, results.study) == (best.value, best.number, "test")
     assert dict(results.best_params) == best.params
-    assert list(results.overrides) == ["training.epochs=2"]
+    assert list(results.overrides) == ["seed=7", "training.epochs=2"]
 
 
 def test_a_grid_is_searched_once(sweep: Sweep) -> None:
