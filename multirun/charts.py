@@ -104,6 +104,8 @@ def landscape(report: Report) -> go.Figure | None:
         values = [trial["params"][parameter] for trial in trials]
         wide = min(values) > 0 and max(values) / min(values) > 5
         figure.update_xaxes(title=parameter.rpartition(".")[2], type="log" if wide else "linear", row=row, col=1)
+        if wide:
+            figure.update_xaxes(dtick="D2", row=row, col=1)  # 1, 2 and 5: more would overlap on a phone
         figure.update_yaxes(title="validation AUC", row=row, col=1)
     figure.update_xaxes(exponentformat="e")
     return _laid_out(figure, rows=len(numeric))

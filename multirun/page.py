@@ -105,3 +105,8 @@ def listed(names: Sequence[Any]) -> str:
 def several(count: int, noun: str) -> str:
     """``1 run``, ``2 runs``."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def short(commit: str) -> str:
+    """A commit as people name it, with a word if the tree had changes."""
+    return commit[:12] + ("+changes" if commit.endswith("+changes") else "") if commit else ABSENT

@@ -20,6 +20,7 @@ from multirun.page import (
     number,
     p_value,
     several,
+    short,
     signed,
 )
 from multirun.statistics import MIN_SEEDS, RULE
@@ -290,7 +291,7 @@ def infrastructure(report: Report) -> Section:
         for row in found["runs"]
         if not row["run"].startswith("search/")
     ]
-    commits = f"Commits: {listed([commit[:12] for commit in found['commits'] if commit]) or 'unknown'}."
+    commits = f"Commits: {listed([short(commit) for commit in found['commits'] if commit])}."
     data = f"Data: {listed([one[:12] for one in found['data']])}."
     mixed = " The runs come from several commits, so code may be a difference too." if len(found["commits"]) > 1 else ""
     return Section(
@@ -332,7 +333,7 @@ def validity(report: Report) -> Section:
 def artifacts(report: Report) -> Section:
     """Where everything lies."""
     rows = [
-        [one["id"], one["folder"], one["config_hash"], one["data_hash"][:12], one["commit"][:12] or "-"]
+        [one["id"], one["folder"], one["config_hash"], one["data_hash"][:12], short(one["commit"])]
         for one in report["inputs"]["runs"]
         if one["stage"] != "search"
     ]

@@ -13,6 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
 
 from multirun import phase4
 from multirun.confirmation import check_disjoint, confirm, distance
@@ -25,7 +26,7 @@ from multirun.runs import read_run
 from multirun.scores import reads_of_test, score_runs
 from sweeper.config import config_hash
 from sweeper.errors import UserError
-from sweeper.queries import find_trial
+from sweeper.queries import find_trial, trials_of
 
 BALANCED = "balanced"
 WINNER = "winner"
@@ -95,8 +96,17 @@ def find_candidates(study: Study, cfg: DictConfig, home: Path) -> list[Candidate
         found = find_trial(study, trial.number)
         candidates.append(Candidate(point, trial.value, distance(found.params, reference, found.distributions)))
     if cfg.confirm.top and not any(candidate.point.name == BALANCED for candidate in candidates):
-        candidates.append(Candidate(balanced, None, 0.0))
+        tried = _trial_at(study, reference)
+        if tried is not None:
+            balanced = replace(balanced, trial=tried.number)
+        candidates.append(Candidate(balanced, None if tried is None else tried.values[0], 0.0))
     return candidates
+
+
+def _trial_at(study: Study, values: Mapping[str, float]) -> FrozenTrial | None:
+    """The first complete trial that is exactly there and searched nothing else."""
+    complete = trials_of(study, TrialState.COMPLETE)
+    return next((trial for trial in complete if dict(trial.params) == dict(values)), None)
 
 
 def _trial_point(trial: Winner, epochs: int | None, home: Path) -> Point:

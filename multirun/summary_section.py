@@ -53,6 +53,12 @@ def _search(report: Report) -> list[str]:
         if row["optimism"] is not None
         else ""
     )
+    if found["candidates"][0] is not row and found["candidates"][0]["optimism"] is not None:
+        first = found["candidates"][0]
+        sentences.append(
+            f"On fresh seeds {first['name']} kept {auc4(first['mean'])} of its {auc4(first['sweep_value'])}: "
+            f"the sweep was {signed(first['optimism'])} optimistic about it."
+        )
     tied = f" {listed(found['tied'])} were tied within noise." if len(found["tied"]) > 1 else ""
     sentences.append(
         f"Confirmed on {several(row['n'], 'fresh seed')}, the winner is {known} ({settings}): "

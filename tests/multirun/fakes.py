@@ -122,7 +122,8 @@ class Trainer:
                 raise KeyboardInterrupt
             if (home.name, seed) in self.fails:
                 continue
-            config = composed([*common, f"seed={seed}"])
+            config = composed(common)  # composed once for all seeds
+            config.seed = seed
             write_run(home / f"seed-{seed}", config, history(self.value(config)))
             self.trained.append((home.name, seed))
             self.budget = None if self.budget is None else self.budget - 1
