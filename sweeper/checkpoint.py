@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from sweeper.atomic import write_atomically
 log = logging.getLogger(__name__)
 
 LAST = "last.pt"
+DIGEST = "digest"
 BEFORE = "last.before.pt"  # the state before it, while the run is not over
 
 
@@ -81,7 +82,7 @@ class Saved:
 
 
 def save(folder: Path, content: Mapping[str, Any]) -> None:
-    """Writes ``last.pt``; the one before it stays beside it until it is itself replaced."""
+    """Writes ``sealed`` content to ``last.pt``; the one before it stays beside it until it is itself replaced."""
 
     def put_in_place(draft: Path, path: Path) -> None:
         if path.exists():
@@ -94,6 +95,35 @@ def save(folder: Path, content: Mapping[str, Any]) -> None:
         draft.replace(path)
 
     write_atomically(folder / LAST, lambda file: write(content, file), put_in_place)
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """``content`` with the digest by which ``read`` knows that it is as it was."""
+    return {**content, DIGEST: digest(content)}
+
+
+def digest(content: Any) -> str:
+    """A hash of nested mappings, sequences, tensors and plain values."""
+    hashed = hashlib.blake2b(digest_size=16)
+    _feed(hashed, content)
+    return hashed.hexdigest()
+
+
+def _feed(hashed: Any, value: Any) -> None:
+    if isinstance(value, Tensor):
+        hashed.update(f"{value.dtype} {tuple(value.shape)} ".encode())
+        hashed.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    elif isinstance(value, Mapping):
+        hashed.update(f"mapping of {len(value)} ".encode())
+        for key, part in value.items():
+            hashed.update(f"{key!r} ".encode())
+            _feed(hashed, part)
+    elif isinstance(value, list | tuple):
+        hashed.update(f"sequence of {len(value)} ".encode())
+        for part in value:
+            _feed(hashed, part)
+    else:
+        hashed.update(f"{value!r} ".encode())
 
 
 def write(content: Mapping[str, Any], file: BinaryIO) -> None:
@@ -144,13 +174,14 @@ def saved_in(folder: Path) -> list[Saved]:
 def read(path: Path) -> Saved:
     """The state in a file. DamagedError if anything about it is not as it was written.
 
-    torch does not look at the checksums of its own files, so a flipped bit would become a weight.
+    torch does not look at the checksums of its own files, so a flipped bit would become a weight; and those do not
+    cover where a part begins. So the content carries a digest of its own.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            if (bad := archive.testzip()) is not None:
-                raise DamagedError(f"its part {bad} is not as it was written")
-        return _parsed(torch.load(path, map_location="cpu", weights_only=True))
+        content = dict(torch.load(path, map_location="cpu", weights_only=True))
+        if content.pop(DIGEST) != digest(content):
+            raise DamagedError("it does not hold what was written")
+        return _parsed(content)
     except (FileNotFoundError, MemoryError):
         raise
     except Exception as error:  # what a reader of damaged bytes raises may be anything

@@ -120,7 +120,7 @@ def _hydra_raises() -> Iterator[None]:
 def is_user_error(error: BaseException) -> bool:
     """Whether the message alone tells a user what to mend."""
     kinds = UserError | DataError | HydraException | OmegaConfBaseException
-    return isinstance(error, kinds) or _is_refused_by_hydra(error)
+    return isinstance(error, kinds) or (not isinstance(error, OSError) and _is_refused_by_hydra(error))
 
 
 def _is_refused_by_hydra(error: BaseException) -> bool:

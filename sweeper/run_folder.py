@@ -68,6 +68,7 @@ class RunFolder:
         self._background.wait()
 
     def _save(self, content: Mapping[str, Any], is_best: bool) -> None:
+        content = checkpoint.sealed(content)
         if is_best:
             self.write_checkpoint("best.pt", content)
         with self._explained(checkpoint.LAST):

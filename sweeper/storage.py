@@ -113,7 +113,10 @@ def _kind(parsed: sa.URL) -> type[RDBStorage]:
 
 def _parsed(url: str) -> sa.URL:
     try:
-        return sa.make_url(url)
+        parsed = sa.make_url(url)
+        if parsed.drivername.replace("+", ".").count(".") > 1:  # SQLAlchemy itself stumbles over it, later
+            raise ValueError("more than a database and its driver")
+        return parsed
     except (exc.ArgumentError, ValueError):  # its text may hold parts of a password: not repeated
         hint = "" if "://" in url else f"; for a SQLite file write sqlite:///{url}"
         raise StorageError(f"{masked(url)!r} is not a storage URL such as sqlite:///runs/studies.db{hint}") from None

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import conf
 from sweeper import objective
-from sweeper.checkpoint import LAST, DamagedError, Position, Saved, Underway, read, save
+from sweeper.checkpoint import LAST, DamagedError, Position, Saved, Underway, read, save, sealed
 from sweeper.config import config_hash, validate
 from sweeper.secrets import masked, masked_text
 from sweeper.storage import StorageError, open_storage
@@ -147,7 +147,7 @@ def _plain(value: Any) -> Any:
 def test_a_damaged_checkpoint_is_recognized_or_holds_what_was_saved(part: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / LAST
-        save(path.parent, example_state().content())
+        save(path.parent, sealed(example_state().content()))
         whole, expected = path.read_bytes(), _plain(example_state().content())
 
         def check(damage: tuple[str, float, bytes]) -> None:
