@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import torch
 from torch import Tensor
 
 
@@ -33,17 +32,12 @@ class Background:
 def on_host(content: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of nested mappings, lists and tensors that training no longer changes, its tensors on the CPU."""
     copied: dict[str, Any] = _copied(content)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
     return copied
 
 
 def _copied(value: Any) -> Any:
     if isinstance(value, Tensor):
-        if value.device.type != "cuda":
-            return value.detach().to("cpu", copy=True)
-        host = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)  # its memory is kept for the next time
-        return host.copy_(value.detach(), non_blocking=True)
+        return value.detach().to("cpu", copy=True)
     if isinstance(value, Mapping):
         return {key: _copied(part) for key, part in value.items()}
     return [_copied(part) for part in value] if isinstance(value, list) else value

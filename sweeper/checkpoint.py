@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -84,7 +85,12 @@ def save(folder: Path, content: Mapping[str, Any]) -> None:
 
     def put_in_place(draft: Path, path: Path) -> None:
         if path.exists():
-            path.replace(folder / BEFORE)
+            second_name = draft.with_name(f"{draft.name}.before")
+            try:
+                os.link(path, second_name)
+                second_name.replace(folder / BEFORE)
+            except OSError:  # a file system without hard links: for a moment there is none of this name
+                path.replace(folder / BEFORE)
         draft.replace(path)
 
     write_atomically(folder / LAST, lambda file: write(content, file), put_in_place)

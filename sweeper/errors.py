@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,6 +21,7 @@ from sweeper.secrets import masked_text
 EXIT_USER_ERROR = 2
 
 SAID_BY_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+_COMPOSING = ("hydra", "omegaconf")
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed", "outofmemoryerror")
 
 # Hydra's own switch for tracebacks, as the user set it.
@@ -117,4 +119,13 @@ def _hydra_raises() -> Iterator[None]:
 
 def is_user_error(error: BaseException) -> bool:
     """Whether the message alone tells a user what to mend."""
-    return isinstance(error, UserError | DataError | HydraException | OmegaConfBaseException)
+    kinds = UserError | DataError | HydraException | OmegaConfBaseException
+    return isinstance(error, kinds) or _is_refused_by_hydra(error)
+
+
+def _is_refused_by_hydra(error: BaseException) -> bool:
+    """Whether an error of no particular type came from Hydra or OmegaConf themselves, which read what was typed."""
+    walked = [
+        frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
+    return next((name for name in reversed(walked) if name not in sys.stdlib_module_names), None) in _COMPOSING

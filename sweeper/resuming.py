@@ -74,7 +74,7 @@ def restore(replicas: Replicas, states: Sequence[Saved]) -> None:
         try:
             load_replica(replicas.model, k, state.weights)
             replicas.load_optimizer_state(k, state.optimizer)
-        except (KeyError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"last.pt does not fit the model of this config, so resume=never: {error}") from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from sweeper.background import Background, on_host
 from sweeper.columns import COLUMNS
 from sweeper.errors import StoppedError
 from sweeper.interruption import EXIT_RESUMABLE
+
+log = logging.getLogger(__name__)
 
 
 class FolderError(StoppedError):
@@ -72,10 +75,15 @@ class RunFolder:
 
     def saved(self) -> list[checkpoint.Saved]:
         """The states that are there and whole, the newest first."""
+        try:
+            self.wait()
+        except StoppedError as error:
+            log.warning("the last state could not be saved: %s", error)
         return checkpoint.saved_in(self.path)
 
     def clear(self) -> None:
         """Takes away what an earlier run left, so that nothing of it is taken for this one's."""
+        self.wait()
         for name in (checkpoint.LAST, checkpoint.BEFORE, "best.pt", "metrics.csv", "result.json", "summary.txt"):
             (self.path / name).unlink(missing_ok=True)
 

@@ -1,3 +1,9 @@
 """Imported before any test imports torch."""
 
-import sweeper  # noqa: F401 - sets how OpenMP waits
+import os
+
+# Tests are tiny, and run beside each other: a second thread costs more than it brings.
+for threads in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS"):
+    os.environ.setdefault(threads, "1")
+
+import sweeper  # noqa: E402, F401 - sets how OpenMP waits

@@ -87,6 +87,7 @@ def _become(module: str, arguments: tuple[str, ...], cwd: str, environment: dict
     for name, descriptor in (("out", 1), ("err", 2)):
         with (Path(said) / name).open("wb") as file:
             os.dup2(file.fileno(), descriptor)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background ignore it
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)

@@ -79,13 +79,21 @@ def test_a_job_in_lock_step_leaves_what_it_leaves_alone(here: Path, name: str, o
     assert_same(together, alone)
 
 
-def test_a_mixed_launch_is_trained_in_groups_and_returns_in_the_order_of_its_jobs(here: Path) -> None:
-    jobs = ["model.fusion=gate,concat", "data.history_order=time,shuffled", "seed=1,2", "training.epochs=1"]
-    runs = launched(here, "mixed", *jobs, launcher="replicas")
+@pytest.mark.parametrize(
+    ("name", "jobs"),
+    [
+        ("mixed", ["model.fusion=gate,concat", "seed=1,2"]),
+        pytest.param("three-logs", ["model.fusion=gate,concat", "data.seed=1,2,3", "seed=1,2"], marks=pytest.mark.slow),
+    ],
+)
+def test_a_mixed_launch_is_trained_in_groups_and_returns_in_the_order_of_its_jobs(
+    here: Path, name: str, jobs: list[str]
+) -> None:
+    runs = launched(here, name, *jobs, "training.epochs=1", launcher="replicas")
     logs = [(run / "train.log").read_text() for run in runs]
     assert all("one of 2 replicas" in text for text in logs)
-    assert [result(run)["seed"] for run in runs] == [1, 2] * 4
-    assert_same(runs, launched(here, "mixed-alone", *jobs, launcher="basic"))
+    assert [result(run)["seed"] for run in runs] == [1, 2] * (len(runs) // 2)
+    assert_same(runs, launched(here, f"{name}-alone", *jobs, "training.epochs=1", launcher="basic"))
 
 
 def test_max_replicas_bounds_a_group(here: Path) -> None:

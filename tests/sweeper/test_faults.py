@@ -84,11 +84,11 @@ def test_a_disk_that_is_full_at_an_epochs_end_ends_the_run_and_it_goes_on_from_t
 ) -> None:
     save_of = RunFolder.save
 
-    def save(self: RunFolder, state: Saved) -> None:
+    def save(self: RunFolder, state: Saved, *, is_best: bool = False) -> None:
         if state.position == Position(3, 0):
             with full_disk():
                 save_of(self, state)
-        save_of(self, state)
+        save_of(self, state, is_best=is_best)
 
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "save", save)

@@ -167,7 +167,14 @@ def test_watch_of_a_study_without_trials_says_so(tmp_path: Path) -> None:
 def test_watch_on_a_terminal_follows_the_study_until_ctrl_c(url: str) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "sweeper.study", "watch", "--every", "0.1", "--storage", url]
-    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, cwd=ROOT, env=os.environ | {"COLUMNS": "150"})
+    process = subprocess.Popen(
+        command,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": "150"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
+    )
     os.close(theirs)
     try:
         assert "best: trial 4" in read_until(ours, "Ctrl-C ends this view")
