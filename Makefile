@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
+# Of the whole Phase 4 (three candidates, five seeds) as much as fits the minutes that two cores have.
+SMALL := confirm.top=1 confirm.seeds=[1001,1002] seeds=[42,123,456]
+
 .PHONY: sweep test check clean
 
 # Each of these goes on where it stopped and repeats nothing that is there.
@@ -11,7 +14,7 @@ sweep: $(READY)
 	$(BIN)/python -m data inspect experiment=main_job
 	$(BIN)/python -m sweeper -m hydra/sweeper=regularization experiment=main_job hydra.sweeper.n_trials=12
 	$(BIN)/python -m sweeper.study trials --study regularization-mdaf_mamba-synthetic
-	$(BIN)/python -m multirun study=regularization-mdaf_mamba-synthetic confirm.top=1 confirm.seeds=[1001,1002] --yes
+	$(BIN)/python -m multirun study=regularization-mdaf_mamba-synthetic $(SMALL) --yes
 
 test: $(READY)
 	$(BIN)/ruff check .

@@ -79,8 +79,10 @@ def landscape(report: Report) -> go.Figure | None:
     figure = make_subplots(rows=len(numeric), cols=1, vertical_spacing=min(0.16, 0.4 / len(numeric)))
     groups: dict[str, list[Mapping[str, Any]]] = {"other trials": []}
     for trial in trials:
-        winner = trial["trial"] == inputs["winner_trial"]
-        groups.setdefault("winner" if winner else trial["known"] or "other trials", []).append(trial)
+        name = trial["known"] or "other trials"
+        if trial["trial"] == inputs["winner_trial"]:
+            name = f"winner, {trial['known']}" if trial["known"] else "winner"
+        groups.setdefault(name, []).append(trial)
     colours = {"winner": COLOURS[0], "balanced": COLOURS[1], "weak": COLOURS[2], "strong": COLOURS[3]}
     for row, parameter in enumerate(numeric, start=1):
         for group, members in groups.items():
@@ -93,7 +95,7 @@ def landscape(report: Report) -> go.Figure | None:
                 showlegend=row == 1 and bool(members),
                 mode="markers",
                 marker={
-                    "color": colours.get(group, OTHER),
+                    "color": colours.get(group.partition(",")[0], OTHER),
                     "size": 8 if group == "other trials" else 13,
                     "symbol": "circle" if group == "other trials" else "diamond",
                 },
