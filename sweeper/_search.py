@@ -112,7 +112,10 @@ class Search(OptunaSweeperImpl):
         if fleet.is_first():
             estimate.expect(estimate.Plan(self.n_trials - _finished(study), self.workers))
         if self.workers > 1 and not fleet.is_worker():
-            fleet.run_workers(self.workers)
+            try:
+                fleet.run_workers(self.workers)
+            finally:
+                reap(study)  # a worker that was ended between two lines may have left its trial running
         else:
             self._work(study, search)
         if not fleet.is_worker():
