@@ -15,12 +15,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from data.durability import fsync_folder
 from data.errors import DataError
 from data.leakage import leakage_check
 from data.progress import Progress, between, silent
 from data.source import Contents, Source, source_from
 from data.store import FORMAT_VERSION, MANIFEST, SPLITS, EventStore
-from data.writer import StoreWriter, fsync_folder
+from data.writer import StoreWriter
 
 log = logging.getLogger(__name__)
 

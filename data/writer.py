@@ -13,17 +13,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
+from data.durability import fsync_folder
 from data.vocabulary import Vocabulary
-
-
-def fsync_folder(folder: Path) -> None:
-    """Makes the names in ``folder`` survive a power cut, where the system can do that."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 class _GrowingArray:

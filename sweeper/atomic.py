@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from data.durability import fsync_folder
+
 
 def write_atomically(
     path: Path, write: Callable[[BinaryIO], Any], put_in_place: Callable[[Path, Path], Any] = Path.replace
@@ -22,16 +24,6 @@ def write_atomically(
             file.flush()
             os.fsync(file.fileno())
         put_in_place(beside, path)
-        _sync_folder(path.parent)
+        fsync_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the names in ``folder`` survive a power cut, where the system can do that."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -91,7 +91,7 @@ def fail(study: optuna.Study, trial: Trial, error: Exception, micro_batch: int |
         if overrides is not None:
             trial.set_user_attr(RETRY, {RETRY_OVERRIDES: overrides})
     except UpdateFinishedTrialError:
-        pass
+        pass  # another process gave the trial up meanwhile: telling it says so
     if not _tell(study, trial, TrialState.FAIL):
         return None
     enqueue_retries(study, at_once=[trial.number])
