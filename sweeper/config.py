@@ -66,7 +66,7 @@ def config_hash(cfg: DictConfig) -> str:
     assert isinstance(plain, dict)
     kept = {key: value for key, value in plain.items() if key not in NOT_HASHED}
     for group, left_out in (("data", NOT_HASHED_OF_DATA), ("training", NOT_HASHED_OF_TRAINING)):
-        kept[group] = {key: value for key, value in kept[group].items() if key not in left_out}
+        kept[group] = {key: value for key, value in kept.get(group, {}).items() if key not in left_out}
     if kept["training"].get("steps_per_epoch") is None:  # a run that sees every row is what it was before the key
         kept["training"].pop("steps_per_epoch", None)
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
