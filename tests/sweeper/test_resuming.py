@@ -152,6 +152,7 @@ def test_the_same_command_finds_the_newest_run_of_its_own(work: Path, monkeypatc
         kill_at(patch, [(2, 4)])
         with pytest.raises(Killed):
             run(work, *EPOCHS, EVERY_STEP)
+    time.sleep(1.1)  # folders are named by the second
     assert run(work, *EPOCHS, EVERY_STEP, "seed=1") == 0
     assert run(work, *EPOCHS, EVERY_STEP, "resume=auto") == 0
     found = sorted((work / "runs/single").glob("*/*"))
