@@ -80,7 +80,7 @@ def _square(first, last, chunks, now, keys, gradient, counted, sums):
         total = 0.0
         for i in range(task % chunks, count, chunks):
             row = keys[k, i]
-            if counted[row] == now:
+            if (i and row == keys[k, i - 1]) or counted[row] == now:
                 continue
             counted[row] = now
             for c in range(gradient.shape[1]):
