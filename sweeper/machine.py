@@ -17,8 +17,12 @@ def resident_mb() -> float:
     with contextlib.suppress(OSError, ValueError, IndexError):
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / 1e6 if sys.platform == "darwin" else most / 1e3
+    return peak_resident_bytes() / 1e6
+
+
+def peak_resident_bytes() -> int:
+    """The most memory of this process that ever lay in RAM."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def situation(device: torch.device) -> dict[str, Any]:

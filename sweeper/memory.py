@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import resource
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from torch import Tensor
 
 from data.batches import DeviceStore
 from sweeper.device import computing_in
+from sweeper.machine import peak_resident_bytes
 from sweeper.replicas import Replicas
 from sweeper.training import Settings
 
@@ -91,7 +90,7 @@ def peak_bytes(device: torch.device) -> int:
     """The most that this process has held since ``forget_peak``; on a CPU since it began."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak_resident_bytes()
 
 
 def forget_peak(device: torch.device) -> None:
