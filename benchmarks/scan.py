@@ -1,8 +1,7 @@
 """Time and memory of the fused kernels, each backend in a process of its own: ``python -m benchmarks.scan``.
 
-Prints a Markdown table with the device and the versions. Plain PyTorch under autograd (``reference``, the step loop,
-and ``chunked``) would need tens of gigabytes at the full batch on a CPU, so there it runs on a share of the rows and
-its time and memory are scaled up.
+Prints a Markdown table with the device and the versions. ``mamba-ssm`` in a row of its own is the library's function on
+tensors that were made in its layout, (batch, channel, time); ``mamba_ssm`` is the backend, which turns ours into it.
 """
 
 from __future__ import annotations
@@ -31,8 +30,9 @@ from model.conv import causal_conv
 from model.dropout import hash_dropout
 from model.scan import selective_scan
 
+LIBRARY = "mamba-ssm in its own layout"
 BACKENDS = {
-    "selective scan": ("reference", "chunked", "cpu", "triton", "mamba_ssm"),
+    "selective scan": ("reference", "chunked", "cpu", "triton", "mamba_ssm", LIBRARY),
     "convolution": ("reference", "cpu", "triton"),
     "dropout": ("reference", "cpu", "triton"),
 }
@@ -92,11 +92,11 @@ def _arguments() -> tuple[Shape, int, list[str]]:
     for name, value in {"replica": 1, "batch": 2048, "length": 50, "channel": 256, "state": 16, "repeats": 7}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--bfloat16", action="store_true", help="sequences in bfloat16 instead of float32")
-    parser.add_argument("--reference-batch", type=int, help="rows for plain PyTorch; 128 on a CPU, all on CUDA")
+    parser.add_argument("--reference-batch", type=int, help="rows for plain PyTorch, scaled up; default: all")
     parser.add_argument("--operation", choices=list(BACKENDS), action="append", help="only this one; can be repeated")
     given = vars(parser.parse_args())
     operations = given.pop("operation") or list(BACKENDS)
-    reference_batch = given.pop("reference_batch") or (128 if given["device"] == "cpu" else given["batch"])
+    reference_batch = given.pop("reference_batch") or given["batch"]
     return Shape(**given), reference_batch, operations
 
 
@@ -129,10 +129,10 @@ def _in_its_own_process(operation: str, backend: str, shape: Shape) -> Figures |
 
 
 def _measure(operation: str, backend: str, shape: Shape) -> Figures | str:
-    call, leaves = _call(operation, backend, shape)
     try:
+        call, leaves = _library_call(shape) if backend == LIBRARY else _call(operation, backend, shape)
         call().sum().backward()
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         return str(error)
     dy = torch.ones_like(leaves[0])
     before = _reset_peak_memory(leaves, shape.device)
@@ -173,6 +173,23 @@ def _call(operation: str, backend: str, shape: Shape) -> tuple[Callable[[], Tens
     arguments |= {name: leaf(shape.replica, shape.channel) for name in ("D", "delta_bias")}
     arguments["A"] = (-leaf(shape.replica, shape.channel, shape.state).detach().exp()).requires_grad_()
     return lambda: selective_scan(**arguments, backend=backend), list(arguments.values())
+
+
+def _library_call(shape: Shape) -> tuple[Callable[[], Tensor], list[Tensor]]:
+    """mamba-ssm's own function on one replica's tensors in its own layout; raises ImportError where it is missing."""
+    from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+
+    dtype = torch.bfloat16 if shape.bfloat16 else torch.float32
+
+    def leaf(*size: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.randn(*size, device=shape.device, dtype=dtype).requires_grad_()
+
+    x, delta, z = (leaf(shape.batch, shape.channel, shape.length, dtype=dtype) for _ in range(3))
+    B, C = (leaf(shape.batch, shape.state, shape.length, dtype=dtype) for _ in range(2))
+    A = (-leaf(shape.channel, shape.state).detach().exp()).requires_grad_()
+    D, bias = leaf(shape.channel), leaf(shape.channel)
+    call = lambda: selective_scan_fn(x, delta, A, B, C, D, z, bias, delta_softplus=True)  # noqa: E731
+    return call, [x, delta, z, B, C, A, D, bias]
 
 
 def _clear(leaves: list[Tensor]) -> None:

@@ -46,8 +46,7 @@ _L13 = np.float32(1 / 13)
 @njit(fastmath=_EXACT_MATH, error_model="numpy")
 def exp2(v):
     """2^v, flushed to 2^-126 below and held at 2^127 above; exactly 1 at 0."""
-    v = v if v > _SMALLEST_POWER else _SMALLEST_POWER
-    v = v if v < _LARGEST_POWER else _LARGEST_POWER
+    v = min(max(v, _SMALLEST_POWER), _LARGEST_POWER)
     shifted = np.float32(v + _ROUNDING)
     f = np.float32(v - np.float32(shifted - _ROUNDING))
     power = np.float32(_ONE + f * (_E1 + f * (_E2 + f * (_E3 + f * (_E4 + f * _E5)))))
