@@ -30,11 +30,21 @@ def sigmoid(v):
 
 
 @triton.jit
-def softplus(v):
-    """log(1 + e^v); where e^v is small its series, since 1 + e^v would round most of it away."""
+def softplus_and_slope(v):
+    """log(1 + e^v) and its derivative, the sigmoid, from one exponential.
+
+    Where e^v is small the logarithm is its series, since 1 + e^v would round most of it away.
+    """
     u = tl.exp2(-tl.abs(v) * LOG2_E)
     series = u * (1.0 - u * (0.5 - u * (0.33333333 - u * (0.25 - u * 0.2))))
-    return tl.maximum(v, 0.0) + tl.where(u < 0.0625, series, tl.log2(1.0 + u) * _LN_2)
+    value = tl.maximum(v, 0.0) + tl.where(u < 0.0625, series, tl.log2(1.0 + u) * _LN_2)
+    return value, tl.where(v < 0.0, u, 1.0) / (1.0 + u)
+
+
+@triton.jit
+def softplus(v):
+    """log(1 + e^v)."""
+    return softplus_and_slope(v)[0]
 
 
 @triton.jit

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from model.kernels.rows import pitched
-from model.kernels.triton_math import LOG2_E, load, sigmoid, softplus, store, sum_partials
+from model.kernels.triton_math import LOG2_E, load, sigmoid, softplus, softplus_and_slope, store, sum_partials
 
 #: Steps between two kept states. More of them keep less memory busy but do not fit in a thread's registers.
 SEGMENT = 3
@@ -186,9 +186,9 @@ def _backward(
             valid = c < tl.where(t < steps, channels, 0)
             valid_n = n < tl.where(t < steps, states, 0)
             xs = xs + (load(x + t * x_pitch + c, valid),)
-            raw = load(delta + t * delta_pitch + c, valid) + shift
-            dts = dts + (softplus(raw),)
-            slopes = slopes + (sigmoid(raw),)
+            dt, slope = softplus_and_slope(load(delta + t * delta_pitch + c, valid) + shift)
+            dts = dts + (dt,)
+            slopes = slopes + (slope,)
             bs = bs + (load(B + t * B_pitch + n, valid_n),)
             cs = cs + (load(C + t * C_pitch + n, valid_n),)
             dys = dys + (load(dout + t * channels + c, valid),)
