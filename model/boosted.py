@@ -143,9 +143,11 @@ class Boosted(Estimator):
             self._classifier = HistGradientBoostingClassifier(
                 warm_start=True, early_stopping=False, random_state=seed, **self._settings
             )
-        self._classifier.set_params(max_iter=math.ceil(self._trees * share)).fit(x.numpy(), labels.numpy() > 0.5)
+        # scikit-learn cannot bin a feature that no sample has; as a constant it splits nothing, and so is never asked.
+        features = x.masked_fill(x.isnan().all(dim=0), 0.0).numpy()
+        self._classifier.set_params(max_iter=math.ceil(self._trees * share)).fit(features, labels.numpy() > 0.5)
         self.trees.set(self._classifier, features=x.shape[1])
-        return torch.from_numpy(self._classifier.decision_function(x.numpy()))
+        return torch.from_numpy(self._classifier.decision_function(features))
 
 
 def _rounded_down(thresholds: np.ndarray) -> np.ndarray:

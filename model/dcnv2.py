@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from data.schema import Batch, Schema
 from model.ctr import CTRModel, Output
 from model.fields import FieldVectors
-from model.layers import MLP, Linear
+from model.layers import MLP, Head, Linear
 
 
 class CrossNetworkV2(nn.Module):
@@ -45,8 +45,8 @@ class DCNv2(CTRModel):
         dim = embedding * self.fields.count
         self.cross = CrossNetworkV2(dim, cross_layers)
         self.deep = MLP(dim, deep)
-        self.logit = Linear(dim + self.deep.outputs, 1)
+        self.head = Head(dim + self.deep.outputs, ())
 
     def forward(self, batch: Batch) -> Output:
         x = self.fields(batch).flatten(2)
-        return Output(self.logit(torch.cat([self.cross(x), self.deep(x)], dim=-1)).squeeze(-1))
+        return Output(self.head(torch.cat([self.cross(x), self.deep(x)], dim=-1)))

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from data.schema import Batch, Schema
 from model.ctr import CTRModel, Output
 from model.fields import FieldVectors
-from model.layers import Dropout, LayerNorm, Linear
+from model.layers import Dropout, Head, LayerNorm, Linear
 
 
 class CrossLayer(nn.Module):
@@ -89,11 +89,11 @@ class DCNv3(CTRModel):
         self.fields = FieldVectors(schema, embedding, history, match_features)
         dim = embedding * self.fields.count
         self.cross = CrossNetworks(dim, deep_layers, shallow_layers)
-        self.deep_logit = Linear(dim, 1)
-        self.shallow_logit = Linear(dim, 1)
+        self.deep_logit = Head(dim, ())
+        self.shallow_logit = Head(dim, ())
         self.tri_bce = tri_bce
 
     def forward(self, batch: Batch) -> Output:
         deep, shallow = self.cross(self.fields(batch).flatten(2)).chunk(2, dim=-1)
-        branches = (self.deep_logit(deep).squeeze(-1), self.shallow_logit(shallow).squeeze(-1))
+        branches = (self.deep_logit(deep), self.shallow_logit(shallow))
         return Output((branches[0] + branches[1]) / 2, branches=branches if self.tri_bce else ())

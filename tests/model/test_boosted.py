@@ -111,6 +111,13 @@ def test_a_training_samples_own_occurrence_is_not_part_of_its_popularity() -> No
     assert boosted.features(training, dict(boosted.popularity))[0, :, column].tolist() == [2, 2, 1]
 
 
+def test_a_feature_that_no_training_sample_has_changes_no_score() -> None:
+    x, labels = samples()
+    never = torch.cat([x, torch.full((len(x), 1), torch.nan)], dim=1)
+    expected, found = (Boosted(SCHEMA, trees=8, **SETTINGS).fit(part, labels, 1.0, seed=0) for part in (x, never))
+    torch.testing.assert_close(found, expected)
+
+
 def test_it_is_not_trained_by_gradient() -> None:
     assert not Boosted.by_gradient
     assert not any(parameter.requires_grad for parameter in Boosted(SCHEMA, trees=2, **SETTINGS).parameters())

@@ -190,13 +190,14 @@ def test_attention_over_more_sequences_than_one_call_takes_is_the_same(monkeypat
 
 
 @every_model
-def test_under_autocast_the_score_stays_close_and_finite(name: str) -> None:
+def test_under_autocast_the_score_stays_close_finite_and_in_float32(name: str) -> None:
     model, samples = zoo_model(name), batch([[6, 4, 0, 2]])
     expected = model(samples).logits
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = model(samples).logits
-    logits.float().sum().backward()
-    torch.testing.assert_close(logits.float(), expected, rtol=0.05, atol=0.1)
+        output = model(samples)
+    assert {scores.dtype for scores in (output.logits, *output.branches)} == {torch.float32}
+    output.logits.sum().backward()
+    torch.testing.assert_close(output.logits, expected, rtol=0.05, atol=0.1)
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
