@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from model.dropout import hash_dropout
 from model.kernels.backend import fused_backend
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "leaky_relu": F.leaky_relu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "leaky_relu": F.leaky_relu}
 
 
 class Mask(NamedTuple):
@@ -58,7 +58,7 @@ def activated(x: Tensor, bias: Tensor, activation: str, mask: Mask | None = None
     ``activation``: relu | gelu | leaky_relu. ``mask`` and ``backend`` as in ``normed_sum``.
     """
     if _chosen("activated", backend, x) == "reference":
-        return _dropped(_ACTIVATIONS[activation](x + _wide(bias, x)), mask)
+        return _dropped(ACTIVATIONS[activation](x + _wide(bias, x)), mask)
     result: Tensor = _Activated.apply(x, bias, activation, mask)
     return result
 
