@@ -43,6 +43,12 @@ class Linear(nn.Module):
         return torch.bmm(x.flatten(1, -2), self.weight.transpose(1, 2)).unflatten(1, x.shape[1:-1])
 
 
+def as_factor(x: Tensor) -> Tensor:
+    """x in the type that autocast gives the factors of a product, for what goes into several: it is cast once."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+
+
 class RowReader(Protocol):
     """What an optimizer puts between a table and its reader, to bring up to date the rows that are read."""
 
