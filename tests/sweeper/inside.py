@@ -62,7 +62,7 @@ def _run_silently(folder: str, overrides: tuple[str, ...], sabotage: Callable[[]
 def _typed(folder: Path, words: list[str]) -> Iterator[None]:
     Plugins.instance()  # finds all plugins, which register their configs once
     root = logging.getLogger()
-    before = (os.getcwd(), sys.argv, list(root.handlers), root.level)
+    before = (os.getcwd(), sys.argv, list(root.handlers), root.level, sys.excepthook)
     # Not their whole content, which takes longer than a refused command: the config store is only ever added to.
     singletons = {kind: copy.copy(instance) for kind, instance in Singleton._instances.items()}
     resolvers = dict(BaseContainer._resolvers)
@@ -78,6 +78,7 @@ def _typed(folder: Path, words: list[str]) -> Iterator[None]:
             handler.close()
         root.handlers[:] = before[2]
         root.setLevel(before[3])
+        sys.excepthook = before[4]
         Singleton._instances = singletons
         BaseContainer._resolvers = resolvers
 
