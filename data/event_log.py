@@ -20,7 +20,7 @@ from data.defects import Defects, sifted, with_kinds
 from data.errors import DataError
 from data.impressions import write_impressions
 from data.layout import MOMENTS, Layout, Periods
-from data.local_time import FARTHEST
+from data.local_time import too_far
 from data.next_click import TASKS, Protocol, write_next_click
 from data.parquet import ParquetFile
 from data.pieces import Pieces, block_bytes
@@ -270,7 +270,7 @@ class EventLogFile:
             kind = line_defect(needed, [decimal("label")] if "label" in columns else [])
             typed = named.with_columns(kind=kind, time=self._time())
             time = pl.col("time")
-            typed = with_kinds(typed, {"not a time": time.is_null(), "time out of range": time.abs() > FARTHEST})
+            typed = with_kinds(typed, {"not a time": time.is_null(), "time out of range": too_far(time)})
             if "split" in columns:
                 typed = typed.with_columns(split=pl.col("split").replace_strict(_SPLITS, default=None))
                 typed = with_kinds(typed, {"unknown split": pl.col("split").is_null()})

@@ -18,7 +18,7 @@ from data.defects import Defects, sifted, with_kinds
 from data.errors import DataError
 from data.impressions import write_impressions
 from data.layout import Layout, Periods
-from data.local_time import FARTHEST
+from data.local_time import too_far
 from data.pieces import block_bytes
 from data.progress import Progress, between
 from data.raw_log import RawLog
@@ -110,9 +110,14 @@ class MovieLens:
     def _ratings(self, text: TextFile) -> Iterator[tuple[pl.DataFrame, Defects, float]]:
         for lines, share in text.frames(block_bytes(self.memory_gb)):
             named = lines.rename(_RATINGS)
-            columns = [number("user"), number("item"), decimal("time").floor().cast(pl.Int64), decimal("rating")]
+            columns = [
+                number("user"),
+                number("item"),
+                decimal("time").floor().cast(pl.Int64, strict=False),
+                decimal("rating"),
+            ]
             typed = named.select(*columns, kind=line_defect(tuple(_RATINGS.values()), columns))
-            far = {"time out of range": pl.col("time").abs() > FARTHEST}
+            far = {"time out of range": too_far(pl.col("time"))}
             yield *sifted(with_kinds(typed, far)), share
 
     def _properties(self) -> tuple[pl.DataFrame, pl.DataFrame, Defects]:
