@@ -200,7 +200,8 @@ def _engine_options(parsed: sa.URL) -> dict[str, Any]:
     if parsed.get_backend_name() == "sqlite":
         return {} if "timeout" in parsed.query else {"connect_args": {"timeout": LOCK_TIMEOUT_SECONDS}}
     # A trial may outlast the server's patience with an idle connection, so one is checked before it is used.
-    options: dict[str, Any] = {"pool_pre_ping": True}
+    # A process keeps one, so that a hundred workers fit a server's usual limit; its threads may take more for a moment.
+    options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 4}
     if parsed.get_driver_name() in _TAKES_CONNECT_TIMEOUT and "connect_timeout" not in parsed.query:
         options["connect_args"] = {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
     return options
