@@ -74,3 +74,6 @@ def _typed(run: Path, kind: str) -> list[str] | None:
     except Exception:  # whatever a file that somebody damaged makes the reader raise
         return None
     return [str(override) for override in content] if isinstance(content, list) else None
+
+
+register()  # at import too: a process that a launcher starts reads its config before it runs anything of ours
