@@ -1,7 +1,7 @@
 """Run folders on a store that all machines reach, by URL: a job leaves a copy there, whoever needs it fetches it.
 
-URLs are fsspec's: ``s3://bucket/runs``, ``gs://``, ``sftp://``, ``file:///srv/runs``; each but ``file`` needs its driver.
-fsspec itself comes with torch.
+URLs are those of fsspec: ``s3://bucket/runs``, ``gs://``, ``sftp://``, ``file:///srv/runs``; each but ``file`` needs a
+driver. fsspec itself comes with torch.
 """
 
 from __future__ import annotations
