@@ -50,10 +50,11 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 @dataclass
 class Load:
-    """How many workers, how long their trials are, how long they are watched; seconds."""
+    """How many workers, how long their trials are, how long they are let settle and then watched; seconds."""
 
     workers: int
     trial: float
+    settle: float
     window: float
 
 
@@ -117,6 +118,7 @@ class Process:
             barrier.wait()
             for thread in threads:
                 thread.start()
+            time.sleep(self.load.settle)
             before, self.counting = time.process_time(), True
             self.over.wait(self.load.window)
             self.counting = False
@@ -221,6 +223,7 @@ def simulate(url: str, load: Load, processes: int, history: int, idle: int) -> s
     for process in started:
         process.start()
     barrier.wait()
+    time.sleep(load.settle)
     before = Server.read(url)
     time.sleep(load.window)
     after = Server.read(url)
@@ -265,6 +268,7 @@ def main() -> None:
     parser.add_argument("--storage", required=True, metavar="URL", help="a PostgreSQL database of this machine")
     parser.add_argument("--loads", nargs="+", default=["10x20", "100x60", "1000x600"], metavar="WORKERSxSECONDS")
     parser.add_argument("--window", type=float, default=60.0, metavar="SECONDS", help="that a load is watched")
+    parser.add_argument("--settle", type=float, default=30.0, metavar="SECONDS", help="before it is watched")
     parser.add_argument("--processes", type=int, default=8, help="that share the workers")
     parser.add_argument("--history", type=int, default=200, metavar="N", help="finished trials of the study")
     parser.add_argument("--idle", type=int, default=1, metavar="N", help="further connections a worker keeps open")
@@ -273,7 +277,7 @@ def main() -> None:
     print(f"| {' | '.join(HEADINGS.split(', '))} |\n|{'---:|' * len(HEADINGS.split(', '))}")
     for text in options.loads:
         workers, _, seconds = text.partition("x")
-        load = Load(int(workers), float(seconds), options.window)
+        load = Load(int(workers), float(seconds), options.settle, options.window)
         print(simulate(options.storage, load, options.processes, options.history, options.idle), flush=True)
 
 

@@ -122,6 +122,7 @@ class Sweep:
     study: str | None = MISSING
     trial: int | None = MISSING
     objectives: list[str] = MISSING
+    artifacts: str | None = MISSING
     workers: int = bounded(1)
     max_failures: int | None = bounded(1)
     timeout: float | None = bounded(0)

@@ -1,6 +1,6 @@
 """The study query: asks a study database what was tried and what won. ``python -m sweeper.study``, ``mdaf-study``.
 
-Read-only: nothing is created or changed but the file named by ``--output``, the database that ``copy`` writes, and what
+Read-only: nothing is created or changed but the file named by ``--output``, what ``copy`` and ``fetch`` make, and what
 ``reap --yes`` says; the pages of ``dashboard`` can change studies too. Answers go to standard output, remarks and
 errors to standard error; an error is one line and exit code 2.
 """
@@ -18,7 +18,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 from sqlalchemy.exc import SQLAlchemyError
 
-from sweeper import queries, rows, study_live
+from sweeper import artifacts, queries, rows, study_live
 from sweeper.comparison import Run, compare, run_from_folder, run_from_trial
 from sweeper.errors import UserError
 from sweeper.moving import copy_study
@@ -274,6 +274,17 @@ def export(
         output = output / (re.sub(r"[^\w.-]+", "_", chosen.study_name) + ".json")
     write_whole(output, json_text(queries.study_record(chosen)) + "\n")
     say(str(output))
+
+
+@app.command()
+def fetch(storage: StorageUrl = DEFAULT_STORAGE, study: StudyName = None) -> None:
+    """Run folders that are not on this machine, from the copies that sweep.artifacts left.
+
+    Afterwards the report, compare and whatever reads run folders find them where their trials say.
+    """
+    chosen = choose(storage, study)
+    for trial, folder, url in artifacts.missing(chosen.get_trials(deepcopy=False)):
+        say(f"trial {trial.number}: {artifacts.fetch(url, folder)} files to {folder}")
 
 
 @app.command("copy")

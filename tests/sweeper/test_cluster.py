@@ -143,3 +143,20 @@ def test_forty_trials_finish_although_a_job_is_killed(tmp_path: Path, server: st
     with sweep(folder, server, plugin, *arguments) as process:
         finish_although(folder, server, plugin, process, kill_a_job)
     check(folder, trials_of(server, plugin))
+
+
+@pytest.mark.slow
+def test_a_sweep_may_leave_and_what_its_jobs_came_to_counts_when_it_returns(tmp_path: Path, server: str) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason=INSTALL)
+    arguments = ("hydra/launcher=submitit_local", "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=4", "seconds=9")
+    with sweep(tmp_path, server, "left", *arguments):
+        while len(jobs := jobs_amid(trials_of(server, "left"))) < 2:
+            time.sleep(0.3)
+    while any(Path(f"/proc/{job}").exists() for job in jobs):  # the sweep was killed, and they go on
+        time.sleep(0.3)
+    assert [trial.state for trial in trials_of(server, "left")] == [TrialState.RUNNING] * 2
+    with sweep(tmp_path, server, "left", *arguments) as process:
+        assert process.wait() == 0, (tmp_path / "said.txt").read_text()
+    trials = trials_of(server, "left")
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 4
+    assert not any(DIED in trial.user_attrs or RETRY_OF in trial.user_attrs for trial in trials)
