@@ -96,6 +96,7 @@ class Device:
     name: str = MISSING
     threads: int | None = bounded(1)
     micro_batch: int | None = bounded(1)
+    gpus_per_trial: float = bounded(0, 1)
     precision: Literal["fp32", "tf32", "bf16"] = MISSING
     graphs: bool = MISSING
     memory_fraction: float = bounded(0, 1)
@@ -121,6 +122,7 @@ class Sweep:
     study: str | None = MISSING
     trial: int | None = MISSING
     objectives: list[str] = MISSING
+    artifacts: str | None = MISSING
     workers: int = bounded(1)
     max_failures: int | None = bounded(1)
     timeout: float | None = bounded(0)

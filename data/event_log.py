@@ -18,15 +18,16 @@ import polars as pl
 
 from data.defects import Defects, sifted, with_kinds
 from data.errors import DataError
+from data.file_hashes import FileHashes
 from data.impressions import write_impressions
 from data.layout import MOMENTS, Layout, Periods
-from data.local_time import FARTHEST
+from data.local_time import too_far
 from data.next_click import TASKS, Protocol, write_next_click
 from data.parquet import ParquetFile
 from data.pieces import Pieces, block_bytes
 from data.progress import Progress, between
 from data.raw_log import OwnFields, RawLog
-from data.source import Contents, content_of, refuse_below, refuse_others, required_file, settings_of, split_times
+from data.source import Contents, refuse_below, refuse_others, required_file, settings_of, split_times
 from data.store import SPLITS
 from data.text import TextFile, decimal, line_defect
 from data.vocabulary import check_min_count
@@ -124,10 +125,10 @@ class EventLogFile:
             return None
         return required_file(self.samples_path, "data.samples_path", "a file of samples, CSV or Parquet")
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self, hashes: FileHashes) -> dict[str, Any]:
         """Settings that change the store, and the files' hashes."""
         files = [self._file, *([self._sample_file] if self._sample_file else [])]
-        return {"settings": settings_of(self), "inputs": [content_of(file) for file in files]}
+        return {"settings": settings_of(self), "inputs": hashes.of(files)}
 
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
         """Reads the files and writes their store; DataError if they are not such files or too much of one is bad."""
@@ -270,7 +271,7 @@ class EventLogFile:
             kind = line_defect(needed, [decimal("label")] if "label" in columns else [])
             typed = named.with_columns(kind=kind, time=self._time())
             time = pl.col("time")
-            typed = with_kinds(typed, {"not a time": time.is_null(), "time out of range": time.abs() > FARTHEST})
+            typed = with_kinds(typed, {"not a time": time.is_null(), "time out of range": too_far(time)})
             if "split" in columns:
                 typed = typed.with_columns(split=pl.col("split").replace_strict(_SPLITS, default=None))
                 typed = with_kinds(typed, {"unknown split": pl.col("split").is_null()})

@@ -29,6 +29,11 @@ def unix_seconds(text: str, key: str, utc_offset_hours: float) -> int:
     return int((local.replace(tzinfo=UTC) - timedelta(hours=utc_offset_hours)).timestamp())
 
 
+def too_far(time: pl.Expr) -> pl.Expr:
+    """Whether a time lies beyond ``FARTHEST``; null where it is null. Not by its absolute value: the least has none."""
+    return ~time.is_between(-FARTHEST, FARTHEST)
+
+
 def local_days(time: Time, utc_offset_hours: float) -> Time:
     """Days since 1970-01-01 in local time, int64."""
     return (time + int(utc_offset_hours * 3600)) // DAY

@@ -16,13 +16,14 @@ import polars as pl
 
 from data.defects import Defects, sifted, with_kinds
 from data.errors import DataError
+from data.file_hashes import FileHashes
 from data.impressions import write_impressions
 from data.layout import Layout, Periods
-from data.local_time import FARTHEST
+from data.local_time import too_far
 from data.pieces import block_bytes
 from data.progress import Progress, between
 from data.raw_log import RawLog
-from data.source import Contents, content_of, refuse_below, required_file, settings_of, split_times
+from data.source import Contents, refuse_below, required_file, settings_of, split_times
 from data.text import MORE, TextFile, decimal, line_defect, number
 from data.vocabulary import check_min_count
 from data.writer import StoreWriter
@@ -72,9 +73,9 @@ class MovieLens:
         paths = zip((ratings, *others), (_RATINGS, _ITEMS, _USERS), strict=True)
         return tuple(_atomic(path, columns) for path, columns in paths)  # type: ignore[return-value]
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self, hashes: FileHashes) -> dict[str, Any]:
         """Settings that change the store, and the three files' hashes."""
-        return {"settings": settings_of(self), "inputs": [content_of(text.path) for text in self._files]}
+        return {"settings": settings_of(self), "inputs": hashes.of([text.path for text in self._files])}
 
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
         """Reads the files and writes their store; DataError if they are not such files or too much of one is bad."""
@@ -110,9 +111,14 @@ class MovieLens:
     def _ratings(self, text: TextFile) -> Iterator[tuple[pl.DataFrame, Defects, float]]:
         for lines, share in text.frames(block_bytes(self.memory_gb)):
             named = lines.rename(_RATINGS)
-            columns = [number("user"), number("item"), decimal("time").floor().cast(pl.Int64), decimal("rating")]
+            columns = [
+                number("user"),
+                number("item"),
+                decimal("time").floor().cast(pl.Int64, strict=False),
+                decimal("rating"),
+            ]
             typed = named.select(*columns, kind=line_defect(tuple(_RATINGS.values()), columns))
-            far = {"time out of range": pl.col("time").abs() > FARTHEST}
+            far = {"time out of range": too_far(pl.col("time"))}
             yield *sifted(with_kinds(typed, far)), share
 
     def _properties(self) -> tuple[pl.DataFrame, pl.DataFrame, Defects]:

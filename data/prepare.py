@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from data.durability import fsync_folder
 from data.errors import DataError
+from data.file_hashes import FileHashes
 from data.leakage import leakage_check
 from data.progress import Progress, between, silent
 from data.source import Contents, Source, source_from
@@ -37,7 +38,8 @@ def prepare(source: Source, root: str | Path, progress: Progress = silent) -> Ev
     Two processes may prepare the same at once: the first to finish wins, the other takes its store. DataError if the
     log cannot be used, LeakageError if what was built leaks; either leaves nothing behind.
     """
-    fingerprint = {"format": FORMAT_VERSION, "source": source.name, **source.fingerprint()}
+    hashes = FileHashes(Path(root).expanduser(), progress)
+    fingerprint = {"format": FORMAT_VERSION, "source": source.name, **source.fingerprint(hashes)}
     data_hash = hashlib.blake2b(json.dumps(fingerprint, sort_keys=True).encode(), digest_size=16).hexdigest()
     folder = Path(root).expanduser() / f"{source.name}-{data_hash[:12]}"
     store = _whole_store(folder) or _build(source, folder, {**fingerprint, "data_hash": data_hash}, progress)

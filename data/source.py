@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -16,13 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from data.defects import Defects
 from data.errors import DataError, one_line
+from data.file_hashes import FileHashes
 from data.local_time import unix_seconds
 from data.progress import Progress
 from data.schema import Schema
 from data.writer import StoreWriter
-
-_SETTLED_SECONDS = 5.0  # since a file's last change
-_hashes: dict[tuple[Path, int, int, int], str] = {}
 
 NOT_OF_THE_SOURCE = ("root", "bucketing", "history_order")  # where stores lie, and in what order they are read
 
@@ -47,7 +43,7 @@ class Source(Protocol):
     def name(self) -> str:
         """Begins the name of the store's folder."""
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self, hashes: FileHashes) -> dict[str, Any]:
         """Settings that change the store and hashes of the input files, in plain types.
 
         DataError if an input is absent or unreadable.
@@ -113,29 +109,3 @@ def required_file(path: str | None, key: str, expected: str) -> Path:
     if not file.is_file():
         raise DataError(f"{key}={path} does not exist; expected the path of {expected}")
     return file
-
-
-def content_of(path: Path) -> dict[str, Any]:
-    """What identifies a file's content, wherever it lies."""
-    return {"bytes": path.stat().st_size, "blake2b": content_hash(path)}
-
-
-def content_hash(path: Path) -> str:
-    """BLAKE2b of a file's bytes, read in pieces, once in a process: a sweep asks at every trial, of a log that may take
-    minutes to read. A file that was changed a moment ago is always read, for its next change might bear the same time.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    try:
-        state = path.stat()
-        identity = (path.absolute(), state.st_ino, state.st_size, state.st_mtime_ns)
-        if identity in _hashes:
-            return _hashes[identity]
-        settled = time.time() - state.st_mtime > _SETTLED_SECONDS
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    if settled:
-        _hashes[identity] = digest.hexdigest()
-    return digest.hexdigest()

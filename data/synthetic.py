@@ -12,6 +12,7 @@ import polars as pl
 
 from data.defects import Defects
 from data.errors import DataError
+from data.file_hashes import FileHashes
 from data.impressions import write_impressions
 from data.layout import CLICK_TABLES, Periods, click_layout
 from data.local_time import DAY, unix_seconds
@@ -88,7 +89,7 @@ class Synthetic:
         validation = unix_seconds(self.start, "start", self.utc_offset_hours) + self.train_days * DAY
         return Periods(validation, validation + DAY, self.utc_offset_hours)
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self, hashes: FileHashes) -> dict[str, Any]:
         """All settings that change the store: nothing else decides what is generated."""
         return {"settings": settings_of(self), "inputs": []}
 

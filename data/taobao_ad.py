@@ -18,12 +18,13 @@ import polars as pl
 
 from data.defects import Defects, sifted, with_kinds
 from data.errors import DataError
+from data.file_hashes import FileHashes
 from data.impressions import write_impressions
 from data.layout import MOMENTS, Layout, Periods
 from data.pieces import block_bytes
 from data.progress import Progress, between
 from data.raw_log import RawLog
-from data.source import Contents, content_of, refuse_below, settings_of, split_times
+from data.source import Contents, refuse_below, settings_of, split_times
 from data.streams import draws, stream_seed
 from data.text import TextFile, decimal, line_defect, number
 from data.vocabulary import check_min_count
@@ -111,9 +112,9 @@ class TaobaoAd:
             for name, columns in found.items()
         }
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self, hashes: FileHashes) -> dict[str, Any]:
         """Settings that change the store, and the hashes of the files that are there."""
-        return {"settings": settings_of(self), "inputs": [content_of(text.path) for text in self._files.values()]}
+        return {"settings": settings_of(self), "inputs": hashes.of([text.path for text in self._files.values()])}
 
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
         """Reads the files and writes their store; DataError if they are not such files or too much of one is bad."""

@@ -17,12 +17,13 @@ import polars as pl
 
 from data.defects import Defects, sifted
 from data.errors import DataError
+from data.file_hashes import FileHashes
 from data.impressions import write_impressions
 from data.layout import Layout, Periods
 from data.pieces import block_bytes
 from data.progress import Progress, between
 from data.raw_log import RawLog
-from data.source import Contents, content_of, refuse_below, required_file, settings_of
+from data.source import Contents, refuse_below, required_file, settings_of
 from data.streams import draws, stream_seed
 from data.taobao_ad import PROFILE, STATIC, price_bucket
 from data.text import TextFile, decimal, line_defect, number
@@ -68,9 +69,9 @@ class TaobaoAdJoined:
     def _file(self) -> Path:
         return required_file(self.path, "data.path", f"the joined file ({_EXPECTED})")
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self, hashes: FileHashes) -> dict[str, Any]:
         """Settings that change the store, and the file's hash."""
-        return {"settings": settings_of(self), "inputs": [content_of(self._file)]}
+        return {"settings": settings_of(self), "inputs": hashes.of([self._file])}
 
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
         """Reads the file and writes its store; DataError if it is not such a file or too much of it is bad."""

@@ -11,12 +11,13 @@ from typing import Any
 import polars as pl
 
 from data.defects import Defects, sifted, with_kinds
+from data.file_hashes import FileHashes
 from data.layout import CLICK_TABLES, Periods, click_layout
 from data.next_click import TASKS, Protocol, write_next_click
 from data.pieces import block_bytes
 from data.progress import Progress, between
 from data.raw_log import OwnFields, RawLog
-from data.source import Contents, content_of, refuse_below, refuse_others, required_file, settings_of, split_times
+from data.source import Contents, refuse_below, refuse_others, required_file, settings_of, split_times
 from data.text import TextFile, line_defect, number
 from data.vocabulary import check_min_count
 from data.writer import StoreWriter
@@ -58,9 +59,9 @@ class UserBehavior:
     def _file(self) -> Path:
         return required_file(self.path, "data.path", f"Taobao's UserBehavior.csv ({_EXPECTED})")
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self, hashes: FileHashes) -> dict[str, Any]:
         """Settings that change the store, and the file's hash; where the file lies is not among them."""
-        return {"settings": settings_of(self), "inputs": [content_of(self._file)]}
+        return {"settings": settings_of(self), "inputs": hashes.of([self._file])}
 
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
         """Reads, cleans and samples the log; DataError if it is not such a file or too much of it is bad."""

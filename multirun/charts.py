@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import plotly.graph_objects as go
@@ -12,6 +13,8 @@ from plotly.subplots import make_subplots
 Report = Mapping[str, Any]
 
 COLOURS = ("#c2255c", "#1c7ed6", "#2f9e44", "#7048e8", "#e8590c", "#0c8599", "#a9660b", "#495057")
+#: Of the points with a name; a configuration that has none is the winner, or one of a summary's.
+KNOWN = {"winner": COLOURS[0], "balanced": COLOURS[1], "weak": COLOURS[2], "strong": COLOURS[3]}
 OTHER = "#868e96"
 ROW = 230  # pixels of a row of a chart with several
 
@@ -20,7 +23,7 @@ def curves(report: Report) -> go.Figure | None:
     """Validation and training AUC by epoch: mean over the seeds, band of all of them."""
     columns = (("val_auc", "validation AUC"), ("train_auc", "training AUC"))
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08)
-    for (name, block), colour in zip(_configurations(report), _cycle(), strict=False):
+    for name, block, colour in _configurations(report):
         for row, (column, _) in enumerate(columns, start=1):
             _band(figure, block["curve"], column, name, colour, row)
     for row, (_, title) in enumerate(columns, start=1):
@@ -32,7 +35,7 @@ def curves(report: Report) -> go.Figure | None:
 def gates(report: Report) -> go.Figure | None:
     """Gate by epoch: mean over seeds, standard deviation over rows as bars, and the range of all rows as a band."""
     figure = make_subplots(rows=1, cols=1)
-    for (name, block), colour in zip(_configurations(report), _cycle(), strict=False):
+    for name, block, colour in _configurations(report):
         columns = ("gate_mean", "gate_std", "gate_min", "gate_max")
         points = [point for point in block["curve"] if all(point[column] is not None for column in columns)]
         if not points:
@@ -83,7 +86,6 @@ def landscape(report: Report) -> go.Figure | None:
         if trial["trial"] == inputs["winner_trial"]:
             name = f"winner, {trial['known']}" if trial["known"] else "winner"
         groups.setdefault(name, []).append(trial)
-    colours = {"winner": COLOURS[0], "balanced": COLOURS[1], "weak": COLOURS[2], "strong": COLOURS[3]}
     for row, parameter in enumerate(numeric, start=1):
         for group, members in groups.items():
             figure.add_scatter(
@@ -95,7 +97,7 @@ def landscape(report: Report) -> go.Figure | None:
                 showlegend=row == 1 and bool(members),
                 mode="markers",
                 marker={
-                    "color": colours.get(group.partition(",")[0], OTHER),
+                    "color": KNOWN.get(group.rpartition(", ")[2], OTHER),
                     "size": 8 if group == "other trials" else 13,
                     "symbol": "circle" if group == "other trials" else "diamond",
                 },
@@ -190,12 +192,11 @@ CHARTS: dict[str, Callable[[Report], go.Figure | None]] = {
 }
 
 
-def _configurations(report: Report) -> list[tuple[str, Mapping[str, Any]]]:
-    return list(report["figures"]["configurations"].items())
-
-
-def _cycle() -> list[str]:
-    return list(COLOURS) * 20
+def _configurations(report: Report) -> list[tuple[str, Mapping[str, Any], str]]:
+    """Each configuration's name, figures and colour; the known points have the same one in every chart."""
+    free = cycle(colour for colour in COLOURS if colour not in list(KNOWN.values())[1:])
+    found = report["figures"]["configurations"].items()
+    return [(name, block, KNOWN.get(name) or next(free)) for name, block in found]
 
 
 def _band(figure: go.Figure, curve: Sequence[Mapping[str, Any]], column: str, name: str, colour: str, row: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import statistics
 import subprocess
 import sys
@@ -17,11 +18,15 @@ from optuna.trial import FrozenTrial, TrialState
 from multirun.pace import Pace, slow_epochs
 from multirun.points import Finished, Point, checked
 from multirun.runs import read_run
+from multirun.unfinished import make_way
 from sweeper.errors import UserError
+from sweeper.interruption import EXIT_RESUMABLE
 from sweeper.queries import best_records, load_studies, load_study, most_recent_study, trials_of
 from sweeper.storage import open_storage
 
 log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 30.0  # from Ctrl-C to SIGTERM: time to save
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,7 @@ def run_missing(series: Sequence[Series], places: Sequence[Path], launcher: str 
         seeds = plan([one.point], one.missing, places)[0]  # another point may have left it meanwhile
         one.done |= seeds.done
         if seeds.missing:
+            make_way(one.point, seeds.missing)
             launch([*one.point.overrides, f"seed={','.join(map(str, seeds.missing))}"], one.point.folder, launcher)
             one.done |= plan([one.point], seeds.missing, places)[0].done
         one.failed = [seed for seed in one.missing if seed not in one.done]
@@ -151,15 +157,35 @@ def run_missing(series: Sequence[Series], places: Sequence[Path], launcher: str 
 def launch(overrides: Sequence[str], home: Path, launcher: str | None = None) -> int:
     """One Hydra multirun in a process of its own, the very command a user would type; its exit code.
 
-    A job that fails leaves the others to run. KeyboardInterrupt if it was interrupted.
+    A job that fails leaves the others to run; one that an earlier command left unfinished goes on. KeyboardInterrupt if
+    it was interrupted.
     """
     where = [f"hydra.sweep.dir={home}", "hydra.sweep.subdir=seed-${seed}"]
     chosen = [f"hydra/launcher={launcher}"] if launcher else []
     command = [sys.executable, "-m", "sweeper", "-m", *overrides, *where, *chosen, "~hydra.callbacks.table"]
-    code = subprocess.run(command, check=False).returncode
-    if code in (130, -2):
+    process = start([*command, "resume=auto"])
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:  # the process heard it too, and saves its state
+        _wait_for_the_end(process)
+        raise
+    if code in (EXIT_RESUMABLE, 130, -signal.SIGINT):
         raise KeyboardInterrupt
     return code
+
+
+def start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    """The process of a command."""
+    return subprocess.Popen(command)
+
+
+def _wait_for_the_end(process: subprocess.Popen[bytes]) -> None:
+    """Waits for a process that was asked to end; asks it once more if it does not, as one that nobody asked."""
+    try:
+        process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        process.wait()
 
 
 def describe_plan(stages: Mapping[str, Sequence[Series]], epochs: int, seconds: float | None) -> str:

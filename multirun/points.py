@@ -106,9 +106,14 @@ class Finished:
 
     def find(self, config: DictConfig, seed: int) -> Path | None:
         """The folder of a complete run of exactly this config with this seed on exactly its data."""
-        config = config.copy()
-        config.seed = seed
-        return self._runs.get((config_hash(config), _data_hash(OmegaConf.to_yaml(config.data), os.getcwd())))
+        return self._runs.get(hashes(config, seed))
+
+
+def hashes(config: DictConfig, seed: int) -> tuple[str, str]:
+    """The config hash and the data hash of a run of this config with this seed; prepares its data."""
+    config = config.copy()
+    config.seed = seed
+    return config_hash(config), _data_hash(OmegaConf.to_yaml(config.data), os.getcwd())
 
 
 @functools.lru_cache(maxsize=8)

@@ -10,16 +10,24 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 import conf
-from sweeper import logs, newest
+from sweeper import cluster, logs, newest
 from sweeper.errors import reported_in_one_line
 
 # What a config may name in `_target_`: this project's own classes, and Optuna's samplers and pruners.
 MAY_BE_NAMED = ("data.*", "model.*", "sweeper.*", "multirun.*", "optuna.samplers.*", "optuna.pruners.*")
 
 
+def prepare() -> None:
+    """What every process needs that runs jobs: this one, and those of a launcher, which import it so."""
+    logs.set_up()
+    newest.register()
+    cluster.register()
+
+
 @hydra.main(config_path="pkg://conf", config_name="config", execution_whitelist=MAY_BE_NAMED)
 def job(cfg: DictConfig) -> float | tuple[float, ...]:
     """The task that Hydra runs for each job. A launcher may train several of its jobs together."""
+    prepare()
     from sweeper.objective import run  # torch and Optuna take seconds to import; --help and --cfg need neither
 
     # A job of a sweep fails for itself; a run of its own ends here, before Hydra adds lines of its own.
@@ -31,8 +39,7 @@ def job(cfg: DictConfig) -> float | tuple[float, ...]:
 def main() -> None:
     """Console script ``mdaf``."""
     conf.register()
-    newest.register()
-    logs.set_up()
+    prepare()
     with reported_in_one_line():
         job()
 

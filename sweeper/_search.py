@@ -24,8 +24,9 @@ from optuna.trial import FrozenTrial, Trial
 from sweeper import estimate, fleet
 from sweeper.agreement import agree, agree_on_directions
 from sweeper.attributes import OVERRIDES, RETRY_OVERRIDES
-from sweeper.errors import UserError, is_user_error
-from sweeper.lease import Leases, Watch, give_up, reap
+from sweeper.cluster import is_lost, runs_elsewhere
+from sweeper.errors import UserError, is_user_error, one_line
+from sweeper.lease import Leases, Watch, give_up, reap, tell_outcome
 from sweeper.outcome import Failure, fail, tell
 from sweeper.places import FINISHED, Places, Planned
 from sweeper.queries import hydra_value
@@ -33,6 +34,7 @@ from sweeper.report import write_results
 from sweeper.retries import enqueue_retries
 from sweeper.samplers import reseed
 from sweeper.settings import check_settings, check_space
+from sweeper.slots import Ended, Slots
 from sweeper.space import Space, Wanted, grid_points, key_of, wanted
 from sweeper.stopping import Stopping
 from sweeper.storage import masked, open_storage
@@ -41,6 +43,7 @@ log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # the sweep says what happens in its own words
 
 POLL_SECONDS = 0.5  # between two looks at a study whose places are all taken
+LOST_IN_A_ROW = 5  # times n_jobs: so many jobs that were lost say that none will come back
 REAP_SECONDS = 10.0  # between two looks for trials whose process is gone, where there is work to do
 
 
@@ -190,7 +193,10 @@ class Search(OptunaSweeperImpl):
                 prepare=functools.partial(reseed, study.sampler, self.sampler_seed),
             )
             try:
-                self._take_and_run(study, places, search, leases)
+                if runs_elsewhere(self.launcher):
+                    self._keep_running(study, places, search, leases)
+                else:
+                    self._take_and_run(study, places, search, leases)
             except BaseException:  # Ctrl-C, or a worker that is asked to end
                 mine = [study._storage.get_trial(trial_id) for trial_id in sorted(leases.held)]
                 for trial in mine:
@@ -199,12 +205,10 @@ class Search(OptunaSweeperImpl):
                 raise
 
     def _take_and_run(self, study: optuna.Study, places: Places, search: Wanted, leases: Leases) -> None:
-        watch, reaped, idle = Watch(), float("-inf"), False
+        """Launches ``n_jobs`` trials, waits for all, and so on."""
+        reaper, idle = _Reaper(study, leases), False
         while not places.over(seen := study.get_trials(deepcopy=False)):
-            if idle or time.monotonic() - reaped > REAP_SECONDS:
-                reaped = time.monotonic()
-                for death in reap(study, watch, held=leases.held):
-                    log.warning("trial %d is given up: %s", death.number, death.reason)
+            if reaper.look(at_once=idle):
                 seen = study.get_trials(deepcopy=False)
             if reason := self.stopping.reason(study, seen):
                 log.info("the sweep ends: %s", reason)
@@ -224,6 +228,55 @@ class Search(OptunaSweeperImpl):
             if len(trials) < self.n_jobs:
                 seen = study.get_trials(deepcopy=False)
         return trials
+
+    def _keep_running(self, study: optuna.Study, places: Places, search: Wanted, leases: Leases) -> None:
+        """Keeps ``n_jobs`` jobs running elsewhere, each begun when another ends; a lost one's point is tried again."""
+        assert self.launcher is not None
+        reaper, slots, ending, lost = _Reaper(study, leases), Slots(self.launcher, self.n_jobs), False, 0
+        while True:
+            seen, begun = study.get_trials(deepcopy=False), False
+            if reaper.look(at_once=not slots.running):
+                seen = study.get_trials(deepcopy=False)
+            over = places.over(seen)
+            if not (ending or over) and (reason := self.stopping.reason(study, seen)):
+                log.info("the sweep ends: %s", reason)
+                ending = True
+            if not slots.running and (ending or over):
+                return
+            if not (ending or over) and slots.free and (trial := places.take(seen, {OVERRIDES: search.fixed})):
+                self._begin(study, trial, search, leases, slots)
+                begun = True
+            for ended in slots.wait(0.0 if begun else POLL_SECONDS):
+                lost = lost + 1 if self._end(study, ended, leases) else 0
+                if lost > LOST_IN_A_ROW * self.n_jobs:
+                    assert isinstance(ended.result, Exception)
+                    raise UserError(f"{lost} jobs in a row were lost, the last one: {one_line(ended.result)}")
+
+    def _begin(self, study: optuna.Study, trial: Trial, search: Wanted, leases: Leases, slots: Slots) -> None:
+        try:
+            self._suggest(trial, search.space)
+            job = self._job(study, trial, search)
+        except Exception as error:  # of the space: not the job's own
+            fail(study, trial, error, None)
+            leases.release(trial._trial_id)
+            raise
+        slots.start(trial, job)
+
+    def _end(self, study: optuna.Study, ended: Ended, leases: Leases) -> bool:
+        """Tells the study what came of a job; whether it was lost."""
+        trial, result, failure, lost = ended.trial, ended.result, None, False
+        if not isinstance(result, Exception):
+            failure = tell(study, trial, result, self._micro_batch())
+        elif lost := is_lost(result):
+            frozen = study._storage.get_trial(trial._trial_id)
+            if not tell_outcome(study, frozen) and give_up(study, frozen, f"its job was lost: {one_line(result)}"):
+                log.warning("trial %d is given up: its job was lost: %s", trial.number, one_line(result))
+                enqueue_retries(study, at_once=[trial.number])
+        else:
+            failure = fail(study, trial, result, self._micro_batch())
+        leases.release(trial._trial_id)
+        self._stop_if_failing([failure] if failure is not None else [], 1)
+        return lost
 
     def _stopped(self, study: optuna.Study) -> str | None:
         """Why the sweep ended before its trials were used up."""
@@ -295,6 +348,23 @@ class Search(OptunaSweeperImpl):
         lasting = [failure for failure in failures if not failure.retried]
         if lasting and len(lasting) / launched > self.max_failure_rate:
             raise lasting[0].error
+
+
+class _Reaper:
+    """Gives up the trials whose process is gone, every so often."""
+
+    def __init__(self, study: optuna.Study, leases: Leases) -> None:
+        self._study, self._leases = study, leases
+        self._watch, self._looked = Watch(), float("-inf")
+
+    def look(self, *, at_once: bool) -> bool:
+        """Looks if it is time to, or ``at_once``; whether it did."""
+        if not at_once and time.monotonic() - self._looked <= REAP_SECONDS:
+            return False
+        self._looked = time.monotonic()
+        for death in reap(self._study, self._watch, held=self._leases.held):
+            log.warning("trial %d is given up: %s", death.number, death.reason)
+        return True
 
 
 def _finished(study: optuna.Study) -> int:

@@ -16,6 +16,7 @@ DEATHS = "deaths"  # how many trials of this point died before
 OVERRIDES = "overrides"  # what every job of its sweep got as it is
 
 # ---- of a trial: how it ended
+OUTCOME = "outcome"  # state and values, by a job in a process of its own: in case nobody is there to tell the study
 DIED = "died"  # why it was given up
 WITHDRAWN = "withdrawn"  # why it ended before it began: another one has its place
 RETRY = "retry"  # it is to be tried again: the user attributes that its retry gets

@@ -34,6 +34,9 @@ class UserError(ValueError):
 
 def one_line(error: BaseException) -> str:
     """The message of ``error`` on a single line, with the cause where Hydra hides the reason in it."""
+    if missing := re.match(r"Unknown plugin class : '(?:hydra_plugins\.hydra_(\w+?)_launcher)\b", str(error)):
+        name, extra = missing[1], {"submitit": "slurm"}.get(missing[1], missing[1])
+        return f"hydra/launcher: hydra-{name}-launcher is not installed; pip install 'mdaf-sweep[{extra}]'"
     parts = [str(error)]
     if isinstance(error, HydraException) and error.__cause__ is not None:
         parts.append(str(error.__cause__))

@@ -13,6 +13,7 @@ this machine is never given up, and neither is a trial without a lease: another 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import logging
@@ -33,7 +34,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeper.attributes import DEATHS, DIED, JOB, LEASE_EXPIRES, RETRY, WORKER
+from sweeper.attributes import DEATHS, DIED, JOB, LEASE_EXPIRES, OUTCOME, RETRY, WORKER
 from sweeper.patience import impatient
 from sweeper.retries import enqueue_retries, point_of
 
@@ -190,6 +191,8 @@ def why_dead(trial: FrozenTrial, watch: Watch | None, held: Collection[int] | No
 def reap(study: optuna.Study, watch: Watch | None = None, held: Collection[int] | None = None) -> list[Death]:
     """Fails the RUNNING trials whose process is gone and puts the point of each in line again, once per death.
 
+    One whose job came to its end, and recorded it, is told so instead.
+
     A trial that another machine holds is given up only with a ``watch`` that is kept from call to call and has seen
     its lease stand still for ``LEASE_SECONDS``; without one only processes of this machine are judged. Any number of
     processes may reap at once, and one that dies half-way is made good by the next. ``held`` are the ids of the trials
@@ -197,10 +200,25 @@ def reap(study: optuna.Study, watch: Watch | None = None, held: Collection[int] 
     """
     given_up = {}
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if (reason := why_dead(trial, watch, held)) is not None and give_up(study, trial, reason):
+        if (reason := why_dead(trial, watch, held)) is None or tell_outcome(study, trial):
+            continue
+        if give_up(study, trial, reason):
             given_up[trial.number] = reason
     retries = enqueue_retries(study, at_once=given_up)
     return [Death(number, reason, retries.get(number)) for number, reason in given_up.items()]
+
+
+def tell_outcome(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Tells the study what the job of a trial recorded of its own end; False if it came to none."""
+    outcome = trial.user_attrs.get(OUTCOME)
+    if outcome is None:
+        return False
+    storage, state, values = study._storage, TrialState[outcome["state"]], outcome["values"]
+    if state is TrialState.PRUNED and trial.intermediate_values:  # as Study.tell does
+        values = [trial.intermediate_values[max(trial.intermediate_values)]]
+    with contextlib.suppress(UpdateFinishedTrialError):
+        storage.set_trial_state_values(trial._trial_id, state, values)
+    return True
 
 
 def give_up(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:

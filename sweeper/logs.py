@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
 import traceback
+from types import TracebackType
 from typing import Any
+
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
 
 from sweeper.secrets import masked_text
 
@@ -21,10 +27,23 @@ class MaskedRecord(logging.LogRecord):
         return masked_text(super().getMessage())
 
 
+class MaskedOverrides(Callback):
+    """Hides the passwords in a job's overrides, which Hydra prints when the job has failed."""
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        job_return.overrides = [masked_text(override) for override in job_return.overrides or ()]
+
+
 def set_up() -> None:
     """For all logs of this process: passwords are masked, and one that cannot be written ends nothing."""
     logging.setLogRecordFactory(MaskedRecord)
     logging.raiseExceptions = False
+    sys.excepthook = _print_masked
+
+
+def _print_masked(kind: type[BaseException], error: BaseException, tb: TracebackType | None) -> None:
+    """Prints the traceback of what nobody caught, as Python does."""
+    sys.stderr.write(masked_text("".join(traceback.format_exception(kind, error, tb))))
 
 
 def keep_traceback(error: BaseException) -> None:

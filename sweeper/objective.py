@@ -24,7 +24,7 @@ from data.prepare import prepare_config
 from data.progress import shown as shown_progress
 from data.store import EventStore
 from model.ctr import Estimator
-from sweeper import models, provenance
+from sweeper import artifacts, models, provenance
 from sweeper.agreement import agree_on_data
 from sweeper.attributes import MICRO_BATCH
 from sweeper.checkpoint import START, Position, Saved, Underway
@@ -113,6 +113,11 @@ class Job:
         identity = identify(cfg, self.store, self.device)
         if self.trial is not None:
             record_start(self.trial, cfg, identity, folder, self.device)
+            if cfg.sweep.artifacts:
+                url = artifacts.url_of(cfg.sweep.artifacts, self.trial.study_name, self.trial.number)
+                artifacts.check(url)
+                self.trial.record({artifacts.ARTIFACTS: url})
+                stack.callback(artifacts.leave, folder.path, url)  # however the job ends
         return Recorder(
             folder,
             identity,

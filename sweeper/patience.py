@@ -37,8 +37,10 @@ def patient(kind: Kind) -> Kind:
 
     A call that failed because the database was locked or away changed nothing, so it is made again.
     """
-    for name in vars(BaseStorage):
-        if not name.startswith("_") and name != "remove_session" and callable(getattr(kind, name)):
+    for name in (*vars(BaseStorage), "_get_trials"):  # the last is what a study reads through, by way of a cache
+        if name == "_get_trials" or (
+            not name.startswith("_") and name != "remove_session" and callable(getattr(kind, name))
+        ):
             setattr(kind, name, _waiting(getattr(kind, name)))
     return kind
 

@@ -114,6 +114,8 @@ class Recorder:
             names = ("train_auc", "train_val_gap", "gate_mean", "epoch_seconds")
             self.trial.record({"best_epoch": self.best["epoch"], **{name: self.best[name] for name in names}})
             self.trial.constrain(self.history[-1])
+            if not self.pruned:
+                self.trial.conclude(values)
         self.folder.finished()
         if self.pruned:
             raise optuna.TrialPruned(f"stopped by the pruner after epoch {len(self.history)}")

@@ -18,6 +18,7 @@ ConfigStore.instance().store(
     group="hydra/sweeper",
     name="study",
     provider="mdaf-sweep",
+    replace=True,  # a launcher's process finds it in the state that it was given, too
     node={
         "defaults": [{"sampler": "tpe"}],
         "_target_": "sweeper.search.RegularizationSweeper",

@@ -19,7 +19,8 @@ from sweeper.errors import UserError
 from sweeper.queries import hydra_value
 
 Space = dict[str, BaseDistribution]
-ABOUT_JOBS = ("sweep.storage", "sweep.objectives", "sweep.force", "resume")  # what a job must know of its sweep
+# What a job must know of its sweep.
+ABOUT_JOBS = ("sweep.storage", "sweep.objectives", "sweep.artifacts", "sweep.force", "resume")
 SIGNS = "+~"  # Hydra's marks before a key: add it, delete it
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event, exc
 
 from sweeper.errors import UserError
 from sweeper.patience import patient
+from sweeper.reading import read_trials
 from sweeper.secrets import masked, masked_text
 
 LOCK_TIMEOUT_SECONDS = 60
@@ -45,13 +46,27 @@ class StorageError(UserError):
         super().__init__(" ".join(message.splitlines()))  # a URL may hold anything
 
 
+class _PlainReading(RDBStorage):
+    """Optuna's storage, which reads trials without building an object for each row."""
+
+    def _get_trials(
+        self,
+        study_id: int,
+        states: Container[TrialState] | None,
+        included_trial_ids: set[int],
+        trial_id_greater_than: int,
+    ) -> list[FrozenTrial]:
+        wanted = None if states is None else [state for state in TrialState if state in states]
+        return read_trials(self.engine, study_id, wanted, included_trial_ids, trial_id_greater_than)
+
+
 @patient
-class ServerStorage(RDBStorage):
+class ServerStorage(_PlainReading):
     """Optuna's storage on a database server, which may be away for a while."""
 
 
 @patient
-class SQLiteStorage(RDBStorage):
+class SQLiteStorage(_PlainReading):
     """Optuna's storage on SQLite, safe for several processes.
 
     Optuna looks at a trial's state and then changes it, which other databases guard by ``SELECT ... FOR UPDATE``.
@@ -200,7 +215,8 @@ def _engine_options(parsed: sa.URL) -> dict[str, Any]:
     if parsed.get_backend_name() == "sqlite":
         return {} if "timeout" in parsed.query else {"connect_args": {"timeout": LOCK_TIMEOUT_SECONDS}}
     # A trial may outlast the server's patience with an idle connection, so one is checked before it is used.
-    options: dict[str, Any] = {"pool_pre_ping": True}
+    # A process keeps one, so that a hundred workers fit a server's usual limit; its threads may take more for a moment.
+    options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 4}
     if parsed.get_driver_name() in _TAKES_CONNECT_TIMEOUT and "connect_timeout" not in parsed.query:
         options["connect_args"] = {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
     return options

@@ -1,8 +1,8 @@
 """The study query: asks a study database what was tried and what won. ``python -m sweeper.study``, ``mdaf-study``.
 
-Read-only: nothing is created or changed but the file named by ``--output``, and what ``reap --yes`` says; the pages of
-``dashboard`` can change studies too. Answers go to standard output, remarks and errors to standard error; an error is
-one line and exit code 2.
+Read-only: nothing is created or changed but the file named by ``--output``, what ``copy`` and ``fetch`` make, and what
+``reap --yes`` says; the pages of ``dashboard`` can change studies too. Answers go to standard output, remarks and
+errors to standard error; an error is one line and exit code 2.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 from sqlalchemy.exc import SQLAlchemyError
 
-from sweeper import queries, rows, study_live
+from sweeper import artifacts, queries, rows, study_live
 from sweeper.comparison import Run, compare, run_from_folder, run_from_trial
 from sweeper.errors import UserError
+from sweeper.moving import copy_study
 from sweeper.queries import QueryError
-from sweeper.storage import open_storage
+from sweeper.storage import masked, open_storage
 from sweeper.study_options import DEFAULT_STORAGE, RecordFormat, StorageUrl, StudyName, TextOrJson, choose
 from sweeper.study_output import csv_text, json_text, note, parquet_bytes, print_record, print_table, say, write_whole
 
@@ -43,7 +44,7 @@ class StudyGroup(typer.core.TyperGroup):
 
 app = typer.Typer(
     cls=StudyGroup,
-    help="Asks a study database what was tried and what won. Changes nothing, but for reap --yes.",
+    help="Asks a study database what was tried and what won. Changes nothing, but for reap --yes and what copy makes.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -273,6 +274,34 @@ def export(
         output = output / (re.sub(r"[^\w.-]+", "_", chosen.study_name) + ".json")
     write_whole(output, json_text(queries.study_record(chosen)) + "\n")
     say(str(output))
+
+
+@app.command()
+def fetch(storage: StorageUrl = DEFAULT_STORAGE, study: StudyName = None) -> None:
+    """Run folders that are not on this machine, from the copies that sweep.artifacts left.
+
+    Afterwards the report, compare and whatever reads run folders find them where their trials say.
+    """
+    chosen = choose(storage, study)
+    for trial, folder, url in artifacts.missing(chosen.get_trials(deepcopy=False)):
+        say(f"trial {trial.number}: {artifacts.fetch(url, folder)} files to {folder}")
+
+
+@app.command("copy")
+def copy_to(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="The database that holds the study.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="The one that gets it; made if it is not there.")],
+    study: StudyName = None,
+    running: Annotated[bool, typer.Option("--running", help="Copy RUNNING trials too, as they are.")] = False,
+) -> None:
+    """Copies a study whole into another database, as from SQLite to PostgreSQL or back.
+
+    Every trial keeps its number, state, times, parameters, values, intermediate values and attributes. FROM stays as it
+    is; a study that TO holds already is not overwritten.
+    """
+    name = choose(source, study).study_name
+    copied = copy_study(source, target, name, running=running)
+    say(f"study {name}: {copied.trials} trials, {copied.rows} rows, from {masked(source)} to {masked(target)}")
 
 
 def _run(text: str, study: Study | None) -> Run:

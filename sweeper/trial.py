@@ -6,7 +6,7 @@ import functools
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,7 +20,7 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import RandomSampler
 from optuna.trial import Trial
 
-from sweeper.attributes import DIED, JOB, RETRY_OF, WORKER
+from sweeper.attributes import DIED, JOB, OUTCOME, RETRY_OF, WORKER
 from sweeper.errors import UserError
 from sweeper.lease import Leases, this_process
 from sweeper.outcome import describe
@@ -74,11 +74,14 @@ class TrialLink:
     ) -> None:
         if self._leases is not None:
             self._leases.__exit__()
-        if isinstance(error, Exception) and not isinstance(error, optuna.TrialPruned | GivenUpError):
+        if isinstance(error, Exception) and not isinstance(error, GivenUpError):
             try:
-                self.record(describe(error))
-            except Exception as second:  # what made the job fail matters more
-                log.warning("trial %d: its error could not be recorded: %s", self.number, second)
+                if isinstance(error, optuna.TrialPruned):
+                    self.conclude(None)
+                else:
+                    self.record(describe(error))
+            except Exception as second:  # what ended the job matters more
+                log.warning("trial %d: its end could not be recorded: %s", self.number, second)
 
     def check_parameters(self, cfg: DictConfig, choices: Mapping[str, str]) -> dict[str, Any]:
         """The effective value of every searched parameter. UserError if one is not what the study recorded.
@@ -106,6 +109,15 @@ class TrialLink:
                 self._trial.set_user_attr(name, value)
         except UpdateFinishedTrialError:
             raise self._given_up() from None
+
+    def conclude(self, values: Sequence[float] | None) -> None:
+        """Records what the job returns, None where the pruner stopped it, if another process tells the study.
+
+        Should that one be gone by then, whoever finds the trial tells the study of it (``sweeper.lease``).
+        """
+        if self._leases is not None:
+            state = "PRUNED" if values is None else "COMPLETE"
+            self.record({OUTCOME: {"state": state, "values": None if values is None else list(values)}})
 
     def died_in(self) -> Path | None:
         """The run folder of the trial whose point this one tries again because its process died."""

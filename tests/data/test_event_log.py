@@ -230,6 +230,7 @@ def test_bad_rows_are_counted(tmp_path: Path, root: Path) -> None:
         "u1,i1",
         "u1,i1,c1,acme,3,view,0,soon",
         "u1,i1,c1,acme,3,view,0,8999999999999999999",
+        "u1,i1,c1,acme,3,view,0,-9223372036854775808",
         ",i1,c1,acme,3,view,0,1577836800",
         "",
         "u1,i1,c1,a,3,view,x,1577836800",
@@ -238,11 +239,11 @@ def test_bad_rows_are_counted(tmp_path: Path, root: Path) -> None:
     path.write_text(path.read_text() + "\n".join(bad) + "\n")
     store = prepare(event_log(path, columns={**COLUMNS, "label": "clicked"}), root)
     assert store.defects == Defects(
-        len(ROWS) + 7,
+        len(ROWS) + 8,
         {
             "cut line": 2,
             "not a time": 1,
-            "time out of range": 1,
+            "time out of range": 2,
             "blank line": 1,
             "not a number": 1,
             "too many fields": 1,

@@ -105,6 +105,14 @@ def test_what_is_wrong_with_the_files_is_counted(tmp_path: Path, root: Path) -> 
     )
 
 
+def test_a_time_that_nobody_lived_at_is_counted_however_large(tmp_path: Path, root: Path) -> None:
+    times = [2**34, -(2**34), 2**63 - 1, -(2**63), -9223372036854775300, 2**64, 10**40, "1e30", "-1e300"]
+    ratings = [*RATINGS, *((1, 10, 5, time) for time in times)]
+    store = prepare(movielens(write(tmp_path, inter=ratings), max_bad_fraction=0.5), root)
+    assert len(store.samples["train"]) + len(store.samples["validation"]) + len(store.samples["test"]) == len(RATINGS)
+    assert sum(store.defects.dropped.values()) == len(times)
+
+
 @pytest.mark.parametrize("kind", HEADERS)
 @pytest.mark.parametrize(
     ("content", "said"),

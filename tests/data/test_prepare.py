@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from data.errors import DataError, LeakageError
+from data.file_hashes import FileHashes
 from data.prepare import prepare, prepare_config
 from data.source import Contents, Progress, Source
 from data.store import MANIFEST
@@ -31,8 +32,8 @@ class Watched:
     def name(self) -> str:
         return self.source.name
 
-    def fingerprint(self) -> dict[str, Any]:
-        return self.source.fingerprint()
+    def fingerprint(self, hashes: FileHashes) -> dict[str, Any]:
+        return self.source.fingerprint(hashes)
 
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
         self.built += 1

@@ -18,6 +18,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
+from omegaconf.basecontainer import BaseContainer
 
 from sweeper import __main__ as program
 from tests.sweeper.runs import TINY
@@ -61,7 +62,10 @@ def _run_silently(folder: str, overrides: tuple[str, ...], sabotage: Callable[[]
 def _typed(folder: Path, words: list[str]) -> Iterator[None]:
     Plugins.instance()  # finds all plugins, which register their configs once
     root = logging.getLogger()
-    before = (os.getcwd(), sys.argv, list(root.handlers), root.level, copy.deepcopy(Singleton.get_state()))
+    before = (os.getcwd(), sys.argv, list(root.handlers), root.level, sys.excepthook)
+    # Not their whole content, which takes longer than a refused command: the config store is only ever added to.
+    singletons = {kind: copy.copy(instance) for kind, instance in Singleton._instances.items()}
+    resolvers = dict(BaseContainer._resolvers)
     GlobalHydra.instance().clear()
     os.chdir(folder)
     sys.argv = words
@@ -74,7 +78,9 @@ def _typed(folder: Path, words: list[str]) -> Iterator[None]:
             handler.close()
         root.handlers[:] = before[2]
         root.setLevel(before[3])
-        Singleton.set_state(before[4])
+        sys.excepthook = before[4]
+        Singleton._instances = singletons
+        BaseContainer._resolvers = resolvers
 
 
 def metrics(run_folder: Path) -> list[dict[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from omegaconf import OmegaConf
 
+from data.file_hashes import FileHashes
 from data.source import source_from
 from sweeper.config import config_hash, validate
 from sweeper.errors import UserError
@@ -57,4 +58,4 @@ def test_the_config_hash_tells_computations_apart_and_ignores_where_they_run() -
 
 def test_the_order_in_which_histories_are_read_leaves_the_prepared_data_as_they_are() -> None:
     in_time, shuffled = (source_from(composed(f"data.history_order={order}").data) for order in ("time", "shuffled"))
-    assert in_time.fingerprint() == shuffled.fingerprint()
+    assert in_time.fingerprint(FileHashes()) == shuffled.fingerprint(FileHashes())

@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from sweeper import lock
+from sweeper import lock, logs, objective
 from sweeper.checkpoint import LAST, DamagedError, Position, Saved, read
 from sweeper.interruption import EXIT_RESUMABLE
 from sweeper.lock import LockedError, locked
@@ -224,6 +225,37 @@ def test_no_file_and_no_line_of_a_run_shows_the_password_of_its_storage(
     assert {"multirun.yaml", "config.yaml", "overrides.yaml", "train.log"} <= {path.name for path in files}
     assert not [path for path in files if SECRET.encode() in path.read_bytes()]
     assert SECRET not in said.out + said.err
+
+
+def test_what_hydra_says_of_a_job_that_failed_shows_no_password(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(cfg: Any) -> float:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(objective, "run", fail)
+    storage = f"sweep.storage=postgresql+psycopg://me:{SECRET}@host/studies"
+    for typed in (["hydra.run.dir=told"], ["-m", "hydra.sweep.dir=all-told"]):
+        with pytest.raises(ZeroDivisionError):
+            run(work, storage, *typed)
+        said = capsys.readouterr().err
+        assert "Error executing job with overrides" in said
+        assert ":***@host/studies" in said
+        assert SECRET not in said
+
+
+def test_the_traceback_of_a_bug_shows_no_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # put back at the end
+    logs.set_up()
+    try:
+        raise ValueError(f"no route to mysql://me:{SECRET}@host/db")
+    except ValueError as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback (most recent call last)")
+    assert said.endswith("ValueError: no route to mysql://me:***@host/db\n")
 
 
 def test_a_record_is_masked_with_its_arguments_and_its_traceback() -> None:

@@ -113,6 +113,8 @@ def test_any_overrides_are_taken_or_refused_in_one_line(
     part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objective, "run", _everything_before_the_data)
+    conf.register()
+    monkeypatch.setattr(conf, "register", lambda: None)  # done once for all, being half of what an input takes
 
     def check(typed: list[str]) -> None:
         said = io.StringIO()

@@ -17,6 +17,7 @@ from sweeper.attributes import DEATHS, DIED, RETRY_OF, WITHDRAWN
 from sweeper.lease import MAX_DEATHS
 from sweeper.storage import open_storage
 from tests.processes import Running
+from tests.sweeper.inside import TINIER
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -129,3 +130,21 @@ def test_ctrl_c_ends_all_processes_at_once_and_leaves_nothing_running(tmp_path: 
     assert states[TrialState.RUNNING] == 0
     interrupted = [trial for trial in trials_in(tmp_path) if DIED in trial.user_attrs]
     assert states[TrialState.WAITING] == len(interrupted)
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_replaced_and_its_trial_goes_on_where_it_hung(tmp_path: Path) -> None:
+    studies, hang = f"sqlite:///{tmp_path}/studies.db", ("device.guard.hang=5", "training.checkpoint_seconds=0")
+    typed = ("-m", *TINIER, "training.epochs=3", "hydra/sweeper=regularization", "hydra.sweeper.n_trials=3", *hang)
+    place = (f"sweep.storage={studies}", "hydra.sweeper.study_name=test", "hydra.sweep.dir=runs/studies/test")
+    sweep = Running("tests.sweeper.hanging", *typed, *place, "sweep.workers=2", "resume=auto", cwd=tmp_path).wait()
+    assert sweep.returncode == 0, sweep.stderr
+    assert "hung and is replaced" in sweep.stderr
+    trials = trials_in(tmp_path)
+    assert Counter(trial.state for trial in trials) == {TrialState.COMPLETE: 3, TrialState.FAIL: 1}
+    [hung] = [trial for trial in trials if trial.state is TrialState.FAIL]
+    [retry] = [trial for trial in trials if trial.user_attrs.get(RETRY_OF) == hung.number]
+    assert retry.params == hung.params
+    assert (tmp_path / f"runs/studies/test/{hung.number}/hang.txt").exists()
+    log = (tmp_path / f"runs/studies/test/{retry.number}/train.log").read_text()
+    assert "going on in epoch 2 after step 3" in log

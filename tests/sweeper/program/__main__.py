@@ -31,9 +31,10 @@ def work(cfg: DictConfig, trial: TrialLink | None) -> float | tuple[float, float
         time.sleep(cfg.seconds / cfg.epochs)
         if trial is not None and trial.report(epoch, value * epoch / cfg.epochs, last=epoch == cfg.epochs):
             raise optuna.TrialPruned
-    if len(HydraConfig.get().sweeper.get("direction", "one")) == 2:
-        return value, cfg.x
-    return value
+    both = len(HydraConfig.get().sweeper.get("direction", "one")) == 2
+    if trial is not None:
+        trial.conclude([value, cfg.x] if both else [value])
+    return (value, cfg.x) if both else value
 
 
 def fail_if_told(cfg: DictConfig) -> None:

@@ -1,0 +1,97 @@
+"""Jobs in processes of their own, each launched by itself: none waits for another, and a lost one takes none along.
+
+A launcher's ``launch`` returns when its jobs are over, so each is called in a thread. Everything else of a sweep stays
+in the thread that asks: sampler, study, and what is said.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import queue
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.utils import JobReturn
+from hydra.types import HydraContext
+from optuna.trial import Trial
+
+from sweeper.cluster import connect
+
+_COMPOSING = threading.Lock()
+
+
+class ComposedInTurn:
+    """A config loader of which one thread at a time composes a job's config: the parser's tables are shared."""
+
+    def __init__(self, loader: ConfigLoader) -> None:
+        self._loader = loader
+
+    def load_sweep_config(self, *arguments: Any, **named: Any) -> Any:
+        """As Hydra's own."""
+        with _COMPOSING:
+            return self._loader.load_sweep_config(*arguments, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "_loader":  # asked for while it is unpickled
+            raise AttributeError(name)
+        return getattr(self._loader, name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """A job that is over: what it returned, or what its launcher raised."""
+
+    trial: Trial
+    result: JobReturn | Exception
+
+
+class Slots:
+    """So many jobs at a time of one launcher, a plugin's."""
+
+    def __init__(self, launcher: Any, count: int) -> None:
+        self._launcher = launcher
+        self.count = count
+        self.running: dict[int, Trial] = {}  # by trial id
+        self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
+        if count > 1:
+            connect(launcher)
+            context: HydraContext = launcher.hydra_context
+            loader: Any = ComposedInTurn(context.config_loader)
+            launcher.hydra_context = dataclasses.replace(context, config_loader=loader)
+
+    @property
+    def free(self) -> int:
+        """How many jobs may be started."""
+        return self.count - len(self.running)
+
+    def start(self, trial: Trial, job: Sequence[str]) -> None:
+        """Launches a job for a trial; with a single slot it is waited for, in this thread."""
+        self.running[trial._trial_id] = trial
+        if self.count == 1:
+            self._launch(trial, job)
+        else:
+            # A daemon: a sweep that is interrupted does not wait for the nodes.
+            threading.Thread(target=self._launch, args=(trial, job), name=f"trial {trial.number}", daemon=True).start()
+
+    def wait(self, seconds: float) -> list[Ended]:
+        """The jobs that ended since the last call; waits for one, if none did."""
+        found: list[Ended] = []
+        try:
+            found.append(self._ended.get(timeout=seconds) if seconds > 0 else self._ended.get_nowait())
+            while True:
+                found.append(self._ended.get_nowait())
+        except queue.Empty:
+            pass
+        for ended in found:
+            del self.running[ended.trial._trial_id]
+        return found
+
+    def _launch(self, trial: Trial, job: Sequence[str]) -> None:
+        result: JobReturn | Exception
+        try:
+            [result] = self._launcher.launch([list(job)], initial_job_idx=trial.number)
+        except Exception as error:
+            result = error
+        self._ended.put(Ended(trial, result))

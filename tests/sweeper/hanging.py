@@ -1,0 +1,29 @@
+"""``python -m sweeper`` whose first job to come to its second epoch stands still there; no later one does."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from sweeper.__main__ import main
+from sweeper.monitor import Lookout
+
+HUNG = Path("hung")  # left in the working directory by the job that stands still
+
+
+def hang_once() -> None:
+    step_of = Lookout.step
+
+    def step(self: Lookout, epoch: int, step: int) -> None:
+        step_of(self, epoch, step)
+        if (epoch, step) == (2, 4) and not HUNG.exists():
+            HUNG.touch()
+            while True:
+                time.sleep(60)
+
+    Lookout.step = step  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    hang_once()
+    main()
