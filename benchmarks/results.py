@@ -21,7 +21,6 @@ from threading import Lock
 
 import torch
 
-import conf
 from data.prepare import prepare_config
 from data.rules import rule_aucs
 from multirun.runs import read_config, read_result
@@ -157,7 +156,6 @@ class Bench:
             outcome = models[name]
             cells = [_spread(outcome.figures[split][figure]) for split in SPLITS for figure in FIGURES]
             lines.append(f"| {name} | {', '.join(o.split('=')[1] for o in outcome.chosen)} | {' | '.join(cells)} |")
-        conf.register()
         first = self.folder / "repeated" / next(iter(models)) / "0"
         for rule, by_split in rule_aucs(prepare_config(read_config(first).data)).items():
             lines.append(f"| rule: {rule} | | {by_split['validation']:.4f} | | | {by_split['test']:.4f} | | |")

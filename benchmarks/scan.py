@@ -10,7 +10,6 @@ import argparse
 import multiprocessing
 import os
 import platform
-import resource
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,6 +28,7 @@ from torch import Tensor
 from model.conv import causal_conv
 from model.dropout import hash_dropout
 from model.scan import selective_scan
+from sweeper.machine import peak_resident_bytes
 
 LIBRARY = "mamba-ssm in its own layout"
 #: Replays of a CUDA graph between two looks at the clock.
@@ -138,9 +138,6 @@ def _measure(operation: str, backend: str, shape: Shape) -> Figures | str:
         return str(error)
     dy = torch.ones_like(leaves[0])
 
-    def forward() -> Tensor:
-        return call()
-
     def both() -> tuple[Tensor, ...]:
         return torch.autograd.grad(call(), leaves, dy)
 
@@ -148,7 +145,7 @@ def _measure(operation: str, backend: str, shape: Shape) -> Figures | str:
     both()
     memory = _peak_memory(shape.device) - before
     once = _replayed if shape.device == "cuda" else _clocked
-    alone, together = once(forward, shape.repeats), once(both, shape.repeats)
+    alone, together = once(call, shape.repeats), once(both, shape.repeats)
     return Figures(alone, together - alone, memory)
 
 
@@ -250,7 +247,7 @@ def _peak_memory(device: str) -> float:
     with suppress(OSError):
         status = Path("/proc/self/status").read_text()
         return 1024.0 * int(status.split("VmHWM:")[1].split()[0])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+    return peak_resident_bytes()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ there whole and equal, which is checked before it is kept, or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import exc
 
+from sweeper.reading import pieces
 from sweeper.storage import StorageError, masked, open_storage
 
 ROWS_AT_A_TIME = 1000
@@ -120,7 +121,7 @@ def _trial_ids(connection: sa.Connection, study: int) -> dict[int, int]:
 def _copy_rows(there: sa.Connection, here: sa.Connection, table: Any, owner: Any, ids: dict[int, int]) -> int:
     """Copies what belongs to these owners, in its order, under their new keys; compares; returns how many rows."""
     count = 0
-    for some in _pieces(sorted(ids)):
+    for some in pieces(sorted(ids), ROWS_AT_A_TIME):
         rows = [row | {owner.name: ids[row[owner.name]]} for row in _rows(there, table, owner, some)]
         if rows:
             here.execute(table.insert(), rows)
@@ -136,8 +137,3 @@ def _rows(connection: sa.Connection, table: Any, owner: Any, keys: Sequence[int]
     columns = [column for column in table.columns if column is not key]
     asked = sa.select(*columns).where(owner.in_(keys)).order_by(owner, key)
     return [dict(row) for row in connection.execute(asked).mappings()]
-
-
-def _pieces(keys: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(keys), ROWS_AT_A_TIME):
-        yield keys[start : start + ROWS_AT_A_TIME]

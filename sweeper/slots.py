@@ -10,6 +10,7 @@ import dataclasses
 import queue
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -78,12 +79,10 @@ class Slots:
     def wait(self, seconds: float) -> list[Ended]:
         """The jobs that ended since the last call; waits for one, if none did."""
         found: list[Ended] = []
-        try:
+        with suppress(queue.Empty):
             found.append(self._ended.get(timeout=seconds) if seconds > 0 else self._ended.get_nowait())
             while True:
                 found.append(self._ended.get_nowait())
-        except queue.Empty:
-            pass
         for ended in found:
             del self.running[ended.trial._trial_id]
         return found
