@@ -2,10 +2,9 @@
 
 A program of one warp owns a block of channels of one row and walks through time with the state in registers. The
 forward pass leaves the state at the start of every segment of ``SEGMENT`` steps; backward takes the segments last to
-first, runs each again from there with its states in registers, and walks back. The states are computed in float32 and
-left in the type of the sequences, which is half of the memory traffic of a bfloat16 call; only gradients read them.
-Nothing is added atomically: a program writes its own share of what is summed over rows (A, D, the bias) or over
-channels (B, C), and the shares are added in a fixed order.
+first, runs each again from there with its states in registers, and walks back. Nothing is added atomically: a program
+writes its own share of what is summed over rows (A, D, the bias) or over channels (B, C), and the shares are added in
+a fixed order.
 """
 
 from __future__ import annotations
@@ -87,7 +86,7 @@ def _forward(
             store(out + t * channels + c, y, c < tl.where(t < steps, channels, 0))
         if KEEP:
             more = n < tl.where((segment + 1) * SEGMENT < steps, states, 0)
-            store(kept + segment * states * channels + cell, h, more[:, None] & real_c[None, :])
+            tl.store(kept + segment * states * channels + cell, h, mask=more[:, None] & real_c[None, :])
     for t in range(steps, length):
         store(out + t * channels + c, tl.zeros((CHANNELS,), tl.float32), real_c)
 
@@ -174,7 +173,7 @@ def _backward(
     for back in range(full):
         segment = full - 1 - back
         kept_n = n < tl.where(segment > 0, states, 0)
-        h = load(kept + (segment - 1) * states * channels + cell, kept_n[:, None] & real_c[None, :])
+        h = tl.load(kept + (segment - 1) * states * channels + cell, mask=kept_n[:, None] & real_c[None, :], other=0.0)
         xs = ()
         dts = ()
         slopes = ()
@@ -236,7 +235,7 @@ class _SelectiveScan(torch.autograd.Function):
         keep = any(ctx.needs_input_grad)
         rate = (A.float() * LOG2_E.value).transpose(1, 2).contiguous()
         segments = max(1, triton.cdiv(length, SEGMENT) - 1) if keep else 1
-        kept = torch.empty((replica * batch, segments, *rate.shape[1:]) if keep else 1, dtype=x.dtype, device=x.device)
+        kept = torch.empty((replica * batch, segments, *rate.shape[1:]) if keep else 1, device=x.device)
         out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         tensors, pitches, flags = _arguments(x, delta, z, rate, B, C, D, delta_bias, lengths)
         _forward[(replica * batch * triton.cdiv(channel, CHANNELS),)](
