@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.layers import Linear, take_position
+from model.layers import Linear, as_factor, take_position
 
 # Sequences of one call: CUDA's fused kernels lay them along a grid axis that holds 65,535 blocks.
 MOST_SEQUENCES = 65_535
@@ -30,6 +30,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor, last: Tensor | None = None) -> Tensor:
         """All positions, or with ``last`` (replica, batch) only that one: (replica, batch, 1, hidden)."""
+        x = as_factor(x)
         steps = torch.arange(x.shape[2], device=x.device)
         asked = steps.expand(*lengths.shape, -1) if last is None else last.unsqueeze(-1)
         readable = (steps < lengths.unsqueeze(-1)).unsqueeze(-2) | (steps == asked.unsqueeze(-1))

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from model.attention import Attention
 from model.layers import Dropout, Embedding, FeedForward, LayerNorm, take_position
@@ -16,7 +15,7 @@ from model.mamba2 import Mamba2
 
 
 class Block(nn.Module):
-    """x <- LN(dropout(mixer(x)) + x); x <- LN(FFN(x) + x)."""
+    """x <- LN(dropout(mixer(x)) + x); x <- LN(FFN(x) + x), the second in the ``feed_forward``."""
 
     def __init__(self, mixer: nn.Module, feed_forward: FeedForward, hidden: int, eps: float) -> None:
         super().__init__()
@@ -24,13 +23,13 @@ class Block(nn.Module):
         self.dropout = Dropout()
         self.mixer_norm = LayerNorm(hidden, eps)
         self.feed_forward = feed_forward
-        self.feed_forward_norm = LayerNorm(hidden, eps)
 
     def forward(self, x: Tensor, lengths: Tensor, last: Tensor | None = None) -> Tensor:
         """x (replica, batch, length, hidden) -> same; with ``last`` (replica, batch) that position alone, length 1."""
-        mixed = self.dropout(self.mixer(x, lengths, last))
-        x = self.mixer_norm(mixed + (x if last is None else take_position(x, last)))
-        return self.feed_forward_norm(self.feed_forward(x) + x)
+        mixed: Tensor = self.mixer(x, lengths, last)
+        x = x if last is None else take_position(x, last)
+        x = self.mixer_norm(mixed, dropout=self.dropout, residual=x)
+        return self.feed_forward(x)
 
 
 class Encoder(nn.Module):
@@ -83,7 +82,7 @@ class TransformerEncoder(Encoder):
 
     def __init__(self, hidden: int, longest: int, layers: int, heads: int, expand: int) -> None:
         def block() -> Block:
-            feed_forward = FeedForward(hidden, expand * hidden, F.leaky_relu)
+            feed_forward = FeedForward(hidden, expand * hidden, 1e-5, "leaky_relu")
             return Block(Attention(hidden, heads), feed_forward, hidden, eps=1e-5)
 
         super().__init__(block() for _ in range(layers))
@@ -103,4 +102,4 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
 
 
 def _mamba4rec_block(hidden: int, mixer: nn.Module) -> Block:
-    return Block(mixer, FeedForward(hidden, 4 * hidden), hidden, eps=1e-12)
+    return Block(mixer, FeedForward(hidden, 4 * hidden, 1e-12), hidden, eps=1e-12)

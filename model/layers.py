@@ -7,17 +7,17 @@ state: dropout is a function of a key that the training loop sets for each step.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from model.dropout import hash_dropout
 from model.lookup import lookup
+from model.normed import Mask, activated, normed_sum
 
 
 class Linear(nn.Module):
@@ -33,10 +33,20 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.empty(1, outputs).uniform_(-bound, bound)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x.flatten(1, -2)
-        weight = self.weight.transpose(1, 2)
-        y = torch.bmm(rows, weight) if self.bias is None else torch.baddbmm(self.bias.unsqueeze(1), rows, weight)
+        if self.bias is None:
+            return self.product(x)
+        y = torch.baddbmm(self.bias.unsqueeze(1), x.flatten(1, -2), self.weight.transpose(1, 2))
         return y.unflatten(1, x.shape[1:-1])
+
+    def product(self, x: Tensor) -> Tensor:
+        """x[r] W[r]^T, for what adds the bias itself."""
+        return torch.bmm(x.flatten(1, -2), self.weight.transpose(1, 2)).unflatten(1, x.shape[1:-1])
+
+
+def as_factor(x: Tensor) -> Tensor:
+    """x in the type that autocast gives the factors of a product, for what goes into several: it is cast once."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
 
 
 class RowReader(Protocol):
@@ -79,10 +89,12 @@ class LayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, dim))
         self.eps = eps
 
-    def forward(self, x: Tensor) -> Tensor:
-        shape = (-1, *[1] * (x.dim() - 2), x.shape[-1])
-        normal = F.layer_norm(x, x.shape[-1:], eps=self.eps)
-        return torch.addcmul(self.bias.view(shape), normal, self.weight.view(shape))
+    def forward(
+        self, x: Tensor, bias: Tensor | None = None, dropout: Dropout | None = None, residual: Tensor | None = None
+    ) -> Tensor:
+        """LN(dropout(x + bias) + residual), of what is given; ``bias`` (replica, channel)."""
+        mask = None if dropout is None else dropout.mask(x)
+        return normed_sum(x, self.weight, self.bias, self.eps, bias, mask, residual)
 
 
 class RMSNorm(nn.Module):
@@ -112,9 +124,14 @@ class Dropout(nn.Module):
         self.longest = 1
 
     def forward(self, x: Tensor) -> Tensor:
+        mask = self.mask(x)
+        return x if mask is None else hash_dropout(x, mask.rate, mask.key, row_pitch=mask.pitch)
+
+    def mask(self, x: Tensor) -> Mask | None:
+        """What it draws for x; None where nothing is dropped."""
         if not self.training or self.rate is None or self.key is None:
-            return x
-        return hash_dropout(x, self.rate, self.key, row_pitch=self.longest * x.shape[-1])
+            return None
+        return Mask(self.rate, self.key, self.longest * x.shape[-1])
 
 
 def _dropouts(model: nn.Module) -> list[Dropout]:
@@ -138,19 +155,37 @@ def set_dropout(model: nn.Module, rate: Tensor | None, keys: Tensor | None) -> N
         layer.key = None if keys is None else keys[position]
 
 
-class FeedForward(nn.Module):
-    """Linear, activation, dropout, Linear, dropout: x (replica, ..., dim) -> same shape."""
+class Hidden(Linear):
+    """dropout(activation(W x + b)); x (replica, ..., inputs) -> (replica, ..., outputs).
 
-    def __init__(self, dim: int, hidden: int, activation: Callable[[Tensor], Tensor] = F.gelu) -> None:
-        super().__init__()
-        self.expand = Linear(dim, hidden)
-        self.contract = Linear(hidden, dim)
+    ``activation`` is one of ``model.normed.ACTIVATIONS``.
+    """
+
+    bias: nn.Parameter
+
+    def __init__(self, inputs: int, outputs: int, activation: str) -> None:
+        super().__init__(inputs, outputs)
         self.activation = activation
+
+    def forward(self, x: Tensor, dropout: Dropout | None = None) -> Tensor:
+        x = self.product(x)
+        return activated(x, self.bias, self.activation, None if dropout is None else dropout.mask(x))
+
+
+class FeedForward(nn.Module):
+    """LN(dropout(W_2 dropout(activation(W_1 x + b_1)) + b_2) + x): x (replica, ..., dim) -> same shape."""
+
+    def __init__(self, dim: int, hidden: int, eps: float, activation: str = "gelu") -> None:
+        super().__init__()
+        self.expand = Hidden(dim, hidden, activation)
+        self.contract = Linear(hidden, dim)
         self.inner_dropout = Dropout()
         self.outer_dropout = Dropout()
+        self.norm = LayerNorm(dim, eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.outer_dropout(self.contract(self.inner_dropout(self.activation(self.expand(x)))))
+        hidden = self.expand(x, self.inner_dropout)
+        return self.norm(self.contract.product(hidden), self.contract.bias, self.outer_dropout, residual=x)
 
 
 class MLP(nn.Module):
@@ -159,13 +194,13 @@ class MLP(nn.Module):
     def __init__(self, dim: int, hidden: Sequence[int]) -> None:
         super().__init__()
         widths = [dim, *hidden]
-        self.layers = nn.ModuleList(Linear(a, b) for a, b in pairwise(widths))
+        self.layers = nn.ModuleList(Hidden(a, b, "relu") for a, b in pairwise(widths))
         self.dropouts = nn.ModuleList(Dropout() for _ in hidden)
         self.outputs = widths[-1]
 
     def forward(self, x: Tensor) -> Tensor:
         for layer, dropout in zip(self.layers, self.dropouts, strict=True):
-            x = dropout(F.relu(layer(x)))
+            x = layer(x, dropout)
         return x
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.conv import causal_conv
-from model.layers import Linear, inverse_softplus, log_uniform, take_position
+from model.layers import Linear, as_factor, inverse_softplus, log_uniform, take_position
 from model.scan import selective_scan
 
 
@@ -45,6 +45,7 @@ class Mamba(nn.Module):
 
         Only the scan runs along time, so a caller that reads one position spares the gate and the output of the rest.
         """
+        x = as_factor(x)
         u = causal_conv(self.input(x), self.conv_weight, self.conv_bias, lengths)
         dt, B, C = self.select(u).split(self.split, dim=-1)
         A = -torch.exp(self.A_log)

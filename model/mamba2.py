@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.conv import causal_conv
-from model.layers import Linear, RMSNorm, inverse_softplus, log_uniform, take_position
+from model.layers import Linear, RMSNorm, as_factor, inverse_softplus, log_uniform, take_position
 from model.ssd import ssd, ssd_at
 
 
@@ -41,6 +41,7 @@ class Mamba2(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor, last: Tensor | None = None) -> Tensor:
         """All positions, or with ``last`` (replica, batch) only that one: (replica, batch, 1, hidden)."""
+        x = as_factor(x)
         mixed = causal_conv(self.input(x), self.conv_weight, self.conv_bias, lengths)
         u, B, C = mixed.split(self.split, dim=-1)
         u = u.unflatten(-1, (-1, self.head))

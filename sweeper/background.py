@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -30,14 +31,22 @@ class Background:
 
 
 def on_host(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of nested mappings, lists and tensors that training no longer changes, its tensors on the CPU."""
+    """A copy of nested mappings, lists and tensors that training no longer changes, its tensors on the CPU.
+
+    What lies on CUDA goes to pinned memory, several times as fast; PyTorch keeps that memory for the next copy.
+    """
     copied: dict[str, Any] = _copied(content)
+    if torch.cuda.is_initialized():
+        torch.cuda.current_stream().synchronize()
     return copied
 
 
 def _copied(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
+        if not value.is_cuda:
+            return value.detach().to("cpu", copy=True)
+        pinned = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
+        return pinned.copy_(value.detach(), non_blocking=True)
     if isinstance(value, Mapping):
         return {key: _copied(part) for key, part in value.items()}
     return [_copied(part) for part in value] if isinstance(value, list) else value

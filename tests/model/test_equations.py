@@ -117,7 +117,7 @@ def test_bst_encodes_history_and_candidate_by_its_equations(length: int) -> None
         y = layer_norm(x[t] + linear(attended, w, f"{block}mixer.output"), w, f"{block}mixer_norm", 1e-5)
         inner = linear(y, w, f"{block}feed_forward.expand")
         inner = torch.where(inner > 0, inner, 0.01 * inner)
-        y = layer_norm(y + linear(inner, w, f"{block}feed_forward.contract"), w, f"{block}feed_forward_norm", 1e-5)
+        y = layer_norm(y + linear(inner, w, f"{block}feed_forward.contract"), w, f"{block}feed_forward.norm", 1e-5)
         expected[t] = y
     encoded = encoder(events[None, None], torch.tensor([[length]]))
     torch.testing.assert_close(encoded[0, 0, :n], expected, rtol=1e-4, atol=1e-5)

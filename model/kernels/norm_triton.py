@@ -1,0 +1,148 @@
+"""Layer normalization of a sum on CUDA, in Triton: LN(dropout(x + bias) + residual) * gain + shift in one pass.
+
+A token's channels are one row of a program's tile. Backward computes the sum again from ``x`` and ``residual`` and
+keeps each program's share of what is summed over tokens (gain, shift, bias), which are added in a fixed order.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from model.kernels.hash_triton import mask_of, masked, spread
+from model.kernels.triton_math import load, store, sum_partials
+
+#: Elements of a tile; a program of the backward pass takes ``TILES`` of them, one after the other.
+TILE = 2048
+TILES = 4
+
+
+@triton.jit
+def _sum(
+    x, bias, residual, low, high, rate, at, position, replica, channels, c, real,
+    BIASED: tl.constexpr, ADDED: tl.constexpr, DROPPED: tl.constexpr,
+):  # fmt: skip
+    """dropout(x + bias) + residual of a tile."""
+    s = load(x + at, real)
+    if BIASED:
+        s += load(bias + replica * channels + c, c < channels)[None, :]
+    if DROPPED:
+        s = masked(s, position, low, high, rate)
+    if ADDED:
+        s += load(residual + at, real)
+    return s
+
+
+@triton.jit
+def _forward(
+    x, bias, residual, gain, shift, rates, keys, out, mean, scale, tokens, length, channels, gap, eps,
+    BIASED: tl.constexpr, ADDED: tl.constexpr, DROPPED: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    blocks = tl.cdiv(tokens, ROWS)
+    replica = (tl.program_id(0) // blocks).to(tl.int64)
+    token = (tl.program_id(0) % blocks) * ROWS + tl.arange(0, ROWS)
+    c = tl.arange(0, CHANNELS)
+    real = (token < tokens)[:, None] & (c < channels)[None, :]
+    at = (replica * tokens + token)[:, None] * channels + c[None, :]
+    position = (token * channels + (token // length) * gap).to(tl.uint32)[:, None] + c.to(tl.uint32)[None, :]
+    low, high = spread(tl.load(keys + replica))
+    s = _sum(
+        x, bias, residual, low, high, tl.load(rates + replica), at, position, replica, channels, c, real,
+        BIASED, ADDED, DROPPED,
+    )  # fmt: skip
+    centre = tl.sum(s, axis=1) / channels
+    apart = tl.where(real, s - centre[:, None], 0.0)
+    rstd = 1.0 / tl.sqrt(tl.sum(apart * apart, axis=1) / channels + eps)
+    g = load(gain + replica * channels + c, c < channels)
+    b = load(shift + replica * channels + c, c < channels)
+    store(out + at, apart * rstd[:, None] * g[None, :] + b[None, :], real)
+    tl.store(mean + replica * tokens + token, centre, mask=token < tokens)
+    tl.store(scale + replica * tokens + token, rstd, mask=token < tokens)
+
+
+@triton.jit
+def _backward(
+    x, bias, residual, gain, rates, keys, mean, scale, dout, dx, dresidual, shares, tokens, length, channels, gap,
+    BIASED: tl.constexpr, ADDED: tl.constexpr, DROPPED: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
+    TILES: tl.constexpr,
+):  # fmt: skip
+    programs = tl.cdiv(tokens, ROWS * TILES)
+    replica = (tl.program_id(0) // programs).to(tl.int64)
+    program = tl.program_id(0) % programs
+    c = tl.arange(0, CHANNELS)
+    g = load(gain + replica * channels + c, c < channels)
+    low, high = spread(tl.load(keys + replica))
+    rate = tl.load(rates + replica)
+    dgain = tl.zeros((CHANNELS,), tl.float32)
+    dshift = tl.zeros((CHANNELS,), tl.float32)
+    dbias = tl.zeros((CHANNELS,), tl.float32)
+    for tile in range(TILES):
+        token = (program * TILES + tile) * ROWS + tl.arange(0, ROWS)
+        real = (token < tokens)[:, None] & (c < channels)[None, :]
+        at = (replica * tokens + token)[:, None] * channels + c[None, :]
+        position = (token * channels + (token // length) * gap).to(tl.uint32)[:, None] + c.to(tl.uint32)[None, :]
+        s = _sum(x, bias, residual, low, high, rate, at, position, replica, channels, c, real, BIASED, ADDED, DROPPED)
+        centre = tl.load(mean + replica * tokens + token, mask=token < tokens, other=0.0)
+        rstd = tl.load(scale + replica * tokens + token, mask=token < tokens, other=0.0)
+        normal = tl.where(real, (s - centre[:, None]) * rstd[:, None], 0.0)
+        dy = load(dout + at, real)
+        dnormal = dy * g[None, :]
+        along = tl.sum(dnormal * normal, axis=1) / channels
+        ds = rstd[:, None] * (dnormal - (tl.sum(dnormal, axis=1) / channels)[:, None] - normal * along[:, None])
+        dgain += tl.sum(dy * normal, axis=0)
+        dshift += tl.sum(dy, axis=0)
+        if ADDED:
+            store(dresidual + at, ds, real)
+        if DROPPED:
+            ds = masked(ds, position, low, high, rate)
+        dbias += tl.sum(tl.where(real, ds, 0.0), axis=0)
+        store(dx + at, ds, real)
+    share = shares + tl.program_id(0).to(tl.int64) * 3 * channels + c
+    tl.store(share, dgain, mask=c < channels)
+    tl.store(share + channels, dshift, mask=c < channels)
+    tl.store(share + 2 * channels, dbias, mask=c < channels)
+
+
+def _tile(channels: int) -> tuple[int, int]:
+    """Tokens and channels of a tile."""
+    width = triton.next_power_of_2(channels)
+    return max(1, TILE // width), width
+
+
+def forward(
+    x: Tensor, bias: Tensor | None, residual: Tensor | None, gain: Tensor, shift: Tensor, rate: Tensor | None,
+    key: Tensor | None, length: int, pitch: int, eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """The result in float32, and each token's mean and 1 / standard deviation; x (replica, tokens, channel)."""
+    replica, tokens, channels = x.shape
+    out = torch.empty(x.shape, device=x.device)
+    mean, scale = torch.empty((2, replica, tokens), device=x.device)
+    rows, width = _tile(channels)
+    _forward[(replica * triton.cdiv(tokens, rows),)](
+        x, x if bias is None else bias, x if residual is None else residual, gain, shift, *mask_of(x, rate, key),
+        out, mean, scale, tokens, length, channels, pitch - length * channels, eps,
+        bias is not None, residual is not None, key is not None, rows, width,
+    )  # fmt: skip
+    return out, mean, scale
+
+
+def backward(
+    dout: Tensor, x: Tensor, bias: Tensor | None, residual: Tensor | None, gain: Tensor, rate: Tensor | None,
+    key: Tensor | None, mean: Tensor, scale: Tensor, length: int, pitch: int,
+) -> tuple[Tensor, Tensor | None, Tensor]:  # fmt: skip
+    """Gradients of x and the residual, and those of gain, shift and bias (replica, 3, channel)."""
+    replica, tokens, channels = x.shape
+    dx = torch.empty_like(x)
+    dresidual = None if residual is None else torch.empty_like(residual)
+    rows, width = _tile(channels)
+    programs = triton.cdiv(tokens, rows * TILES)
+    shares = torch.empty((replica, programs, 3 * channels), device=x.device)
+    _backward[(replica * programs,)](
+        x, x if bias is None else bias, x if residual is None else residual, gain, *mask_of(x, rate, key),
+        mean, scale, dout, dx, dx if dresidual is None else dresidual, shares,
+        tokens, length, channels, pitch - length * channels,
+        bias is not None, residual is not None, key is not None, rows, width, TILES,
+    )  # fmt: skip
+    return dx, dresidual, sum_partials(shares).view(replica, 3, channels)
