@@ -23,6 +23,25 @@ def store(pointer, value, mask):
 
 
 @triton.jit
+def read(pointer, mask, WHOLE: tl.constexpr):
+    """As ``load``; the mask of a ``WHOLE`` tile is on everywhere, and is not computed."""
+    if WHOLE:
+        value = tl.load(pointer).to(tl.float32)
+    else:
+        value = load(pointer, mask)
+    return value
+
+
+@triton.jit
+def write(pointer, value, mask, WHOLE: tl.constexpr):
+    """As ``store``, with a mask as ``read`` takes it."""
+    if WHOLE:
+        tl.store(pointer, value.to(pointer.dtype.element_ty))
+    else:
+        store(pointer, value, mask)
+
+
+@triton.jit
 def sigmoid(v):
     """1 / (1 + e^-v)."""
     return 1.0 / (1.0 + tl.exp2(-v * LOG2_E))

@@ -18,7 +18,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from model.kernels.rows import pitched
-from model.kernels.triton_math import LOG2_E, load, sigmoid, softplus, softplus_and_slope, store, sum_partials
+from model.kernels.triton_math import (
+    LOG2_E,
+    read,
+    sigmoid,
+    softplus,
+    softplus_and_slope,
+    store,
+    sum_partials,
+    write,
+)  # fmt: skip
 
 #: Steps between two kept states. More of them keep less memory busy but do not fit in a thread's registers.
 SEGMENT = 3
@@ -30,24 +39,6 @@ ROWS = 2
 MANY = 8192
 
 _LN_2 = tl.constexpr(0.6931471805599453)
-
-
-@triton.jit
-def _read(pointer, mask, WHOLE: tl.constexpr):
-    """float32 values; those that the mask turns off are 0. A ``WHOLE`` tile has none."""
-    if WHOLE:
-        value = tl.load(pointer).to(tl.float32)
-    else:
-        value = load(pointer, mask)
-    return value
-
-
-@triton.jit
-def _write(pointer, value, mask, WHOLE: tl.constexpr):
-    if WHOLE:
-        tl.store(pointer, value.to(pointer.dtype.element_ty))
-    else:
-        store(pointer, value, mask)
 
 
 @triton.jit
@@ -66,18 +57,18 @@ def _run_segment(
     for i in tl.static_range(SEGMENT):
         valid = c < tl.where(i < left, channels, 0)
         valid_n = n < tl.where(i < left, states, 0)
-        xs = xs + (_read(x + i * x_pitch, valid, WHOLE),)
-        dts = dts + (softplus(_read(delta + i * delta_pitch, valid, WHOLE) + shift),)
-        bs = bs + (_read(B + i * B_pitch + n, valid_n, WHOLE),)
-        cs = cs + (_read(C + i * C_pitch + n, valid_n, WHOLE),)
+        xs = xs + (read(x + i * x_pitch, valid, WHOLE),)
+        dts = dts + (softplus(read(delta + i * delta_pitch, valid, WHOLE) + shift),)
+        bs = bs + (read(B + i * B_pitch + n, valid_n, WHOLE),)
+        cs = cs + (read(C + i * C_pitch + n, valid_n, WHOLE),)
         if GATED:
-            zs = zs + (_read(z + i * z_pitch, valid, WHOLE),)
+            zs = zs + (read(z + i * z_pitch, valid, WHOLE),)
     for i in tl.static_range(SEGMENT):
         h = tl.exp2(dts[i][:, None] * rate) * h + (dts[i] * xs[i])[:, None] * bs[i][None, :]
         y = tl.sum(h * cs[i][None, :], axis=1) + skip * xs[i]
         if GATED:
             y = y * zs[i] * sigmoid(zs[i])
-        _write(out + i * channels, y, c < tl.where(i < left, channels, 0), WHOLE)
+        write(out + i * channels, y, c < tl.where(i < left, channels, 0), WHOLE)
     return h
 
 
@@ -102,11 +93,11 @@ def _forward(
     steps = length
     if RAGGED:
         steps = tl.minimum(tl.maximum(tl.load(lengths + row), 0), length).to(tl.int32)
-    rate = _read(A + replica * states * channels + cell, real, EVEN) * LOG2_E
-    skip = _read(D + replica * channels + c, real_c, EVEN)
+    rate = read(A + replica * states * channels + cell, real, EVEN) * LOG2_E
+    skip = read(D + replica * channels + c, real_c, EVEN)
     shift = tl.zeros((CHANNELS,), tl.float32)
     if BIASED:
-        shift = _read(bias + replica * channels + c, real_c, EVEN)
+        shift = read(bias + replica * channels + c, real_c, EVEN)
     start = row * length
     x += start * x_pitch + c
     delta += start * delta_pitch + c
@@ -125,7 +116,7 @@ def _forward(
         left -= SEGMENT
         if KEEP:
             if left > 0:
-                _write(kept + cell, h, real, EVEN)
+                write(kept + cell, h, real, EVEN)
             kept += states * channels
         x += SEGMENT * x_pitch
         delta += SEGMENT * delta_pitch
@@ -140,7 +131,7 @@ def _forward(
         )  # fmt: skip
         out += left * channels
     for _ in range(steps, length):
-        _write(out, tl.zeros((CHANNELS,), tl.float32), real_c, EVEN)
+        write(out, tl.zeros((CHANNELS,), tl.float32), real_c, EVEN)
         out += channels
 
 
@@ -199,14 +190,14 @@ def _unwind_segment(
     for i in tl.static_range(SEGMENT):
         valid = c < tl.where(i < left, channels, 0)
         valid_n = n < tl.where(i < left, states, 0)
-        xs = xs + (_read(x + i * x_pitch, valid, WHOLE),)
-        dt, slope = softplus_and_slope(_read(delta + i * delta_pitch, valid, WHOLE) + shift)
+        xs = xs + (read(x + i * x_pitch, valid, WHOLE),)
+        dt, slope = softplus_and_slope(read(delta + i * delta_pitch, valid, WHOLE) + shift)
         dts = dts + (dt,)
         slopes = slopes + (slope,)
-        bs = bs + (_read(B + i * B_pitch + n, valid_n, WHOLE),)
-        cs = cs + (_read(C + i * C_pitch + n, valid_n, WHOLE),)
-        dys = dys + (_read(dout + i * channels, valid, WHOLE),)
-        zs = zs + (_read(z + i * z_pitch, valid, WHOLE) if GATED else shift,)
+        bs = bs + (read(B + i * B_pitch + n, valid_n, WHOLE),)
+        cs = cs + (read(C + i * C_pitch + n, valid_n, WHOLE),)
+        dys = dys + (read(dout + i * channels, valid, WHOLE),)
+        zs = zs + (read(z + i * z_pitch, valid, WHOLE) if GATED else shift,)
     hs = (h,)
     for i in tl.static_range(SEGMENT - 1):
         h = tl.exp2(dts[i][:, None] * rate) * h + (dts[i] * xs[i])[:, None] * bs[i][None, :]
@@ -225,12 +216,12 @@ def _unwind_segment(
         dbias += ddelta_t
         valid = c < tl.where(i < left, channels, 0)
         valid_n = n < tl.where(i < left, states, 0)
-        _write(dx + i * channels, dx_t, valid, WHOLE)
-        _write(ddelta + i * channels, ddelta_t, valid, WHOLE)
+        write(dx + i * channels, dx_t, valid, WHOLE)
+        write(ddelta + i * channels, ddelta_t, valid, WHOLE)
         if GATED:
-            _write(dz + i * channels, dz_t, valid, WHOLE)
-        _write(dB + i * states + n, dB_t, valid_n, WHOLE)
-        _write(dC + i * states + n, dC_t, valid_n, WHOLE)
+            write(dz + i * channels, dz_t, valid, WHOLE)
+        write(dB + i * states + n, dB_t, valid_n, WHOLE)
+        write(dC + i * states + n, dC_t, valid_n, WHOLE)
     return dh, dA, dD, dbias
 
 
@@ -254,11 +245,11 @@ def _backward(
     real_c = c < channels
     real = real_c[:, None] & (n < states)[None, :]
     cell = c[:, None] * states + n[None, :]
-    rate = _read(A + replica * states * channels + cell, real, EVEN) * LOG2_E
-    skip = _read(D + replica * channels + c, real_c, EVEN)
+    rate = read(A + replica * states * channels + cell, real, EVEN) * LOG2_E
+    skip = read(D + replica * channels + c, real_c, EVEN)
     shift = tl.zeros((CHANNELS,), tl.float32)
     if BIASED:
-        shift = _read(bias + replica * channels + c, real_c, EVEN)
+        shift = read(bias + replica * channels + c, real_c, EVEN)
     dA = tl.zeros((CHANNELS, STATES), tl.float32)
     dD = tl.zeros((CHANNELS,), tl.float32)
     dbias = tl.zeros((CHANNELS,), tl.float32)
@@ -288,7 +279,7 @@ def _backward(
         if rest > 0:
             h = tl.zeros((CHANNELS, STATES), tl.float32)
             if whole > 0:
-                h = _read(before + cell, real, EVEN)
+                h = read(before + cell, real, EVEN)
             dh, dA, dD, dbias = _unwind_segment(
                 h, dh, dA, dD, dbias, x_at, delta_at, z_at, B_at, C_at, dout_at, dx_at, ddelta_at, dz_at, dB_at, dC_at,
                 rate, skip, shift, c, n, rest,
@@ -310,7 +301,7 @@ def _backward(
             before -= states * channels
             h = tl.zeros((CHANNELS, STATES), tl.float32)
             if whole > 0:
-                h = _read(before + cell, real, EVEN)
+                h = read(before + cell, real, EVEN)
             dh, dA, dD, dbias = _unwind_segment(
                 h, dh, dA, dD, dbias, x_at, delta_at, z_at, B_at, C_at, dout_at, dx_at, ddelta_at, dz_at, dB_at, dC_at,
                 rate, skip, shift, c, n, SEGMENT,
@@ -358,7 +349,7 @@ class _SelectiveScan(torch.autograd.Function):
         replica, batch, length, channel = x.shape
         state = rate.shape[2]
         rows, blocks = replica * batch, triton.cdiv(channel, CHANNELS)
-        together = ROWS if batch * blocks >= MANY else 1
+        together = rows_together(batch, blocks)
         groups = triton.cdiv(batch, together)
         dx, ddelta = (torch.empty(x.shape, dtype=part.dtype, device=x.device) for part in (x, delta))
         dz = None if z is None else torch.empty(x.shape, dtype=z.dtype, device=x.device)
@@ -376,6 +367,11 @@ class _SelectiveScan(torch.autograd.Function):
             dx, ddelta, dA.view(rate.shape).to(ctx.dtype), dB, dC.to(C.dtype), dD.to(D.dtype),
             dz, None, None if delta_bias is None else dbias.to(delta_bias.dtype),
         )  # fmt: skip
+
+
+def rows_together(batch: int, blocks: int) -> int:
+    """Rows of a program of the backward pass, for ``blocks`` of channels; the same for any number of replicas."""
+    return ROWS if batch * blocks >= MANY else 1
 
 
 def _arguments(
