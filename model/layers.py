@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from model.dropout import hash_dropout
-from model.lookup import lookup
+from model.lookup import RowReader, Rows
 from model.normed import Mask, activated, normed_sum
 
 
@@ -45,15 +45,13 @@ class Linear(nn.Module):
 
 def as_factor(x: Tensor) -> Tensor:
     """x in the type that autocast gives the factors of a product, for what goes into several: it is cast once."""
+    return x.to(factor_type(x))
+
+
+def factor_type(x: Tensor) -> torch.dtype:
+    """The type that autocast gives x as the factor of a product."""
     device = x.device.type
-    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
-
-
-class RowReader(Protocol):
-    """What an optimizer puts between a table and its reader, to bring up to date the rows that are read."""
-
-    def read(self, ids: Tensor) -> Tensor:
-        """ids (...), rows of replica r counted from r * rows -> (..., dim)."""
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 class Embedding(nn.Module):
@@ -71,13 +69,16 @@ class Embedding(nn.Module):
         self.deferred: RowReader | None = None
 
     def forward(self, ids: Tensor) -> Tensor:
+        return self.rows(ids).vectors()
+
+    def rows(self, ids: Tensor) -> Rows:
+        """What ``ids`` (replica, ...) read of the table."""
         replicas, rows, _ = self.weight.shape
         if replicas > 1:
             first_row = torch.arange(replicas, device=ids.device) * rows
             ids = ids + first_row.view(-1, *[1] * (ids.dim() - 1))
-        if self.deferred is not None and self.training and torch.is_grad_enabled():
-            return self.deferred.read(ids)
-        return lookup(self.weight.flatten(0, 1), ids)
+        deferring = self.training and torch.is_grad_enabled()
+        return Rows(self.weight.flatten(0, 1), ids, self.deferred if deferring else None)
 
 
 class LayerNorm(nn.Module):

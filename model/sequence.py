@@ -59,7 +59,7 @@ class SequenceBranch(nn.Module):
         sequence = {field.name: batch.sequence[field.name] for field in self.fields}
         if self.target_aware:
             sequence, lengths = self._append_target(sequence, batch), lengths + 1
-        x = self.project.product(self.tables.side_by_side(self.fields, sequence))
+        x = self.project.product(self.tables.factors(self.fields, sequence))
         x = self.norm(x, self.project.bias, self.dropout)
         if self.pooling == "mean":
             return mean_position(self.encoder(x, lengths), lengths)
