@@ -11,7 +11,6 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrid
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from data.batches import DeviceStore
 from sweeper import models
 from sweeper.config import NOT_HASHED
 from sweeper.device import return_cached_memory
@@ -129,8 +128,8 @@ def _try(group: list[Job]) -> bool:
 def footprint_of(job: Job) -> Footprint:
     """What one replica of a group takes, by its first job."""
     cfg, device = job.cfg, job.device
-    store = DeviceStore(job.store, device, cfg.device.memory_fraction, cfg.data.history_order)
-    return footprint(build_replicas(cfg, job.store, [hyperparameters(cfg)], device), store, settings(cfg, device))
+    replica = build_replicas(cfg, job.store, [hyperparameters(cfg)], device)
+    return footprint(replica, job.gathered, settings(cfg, device))
 
 
 def _finish(result: JobReturn, job: Job) -> None:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -96,6 +97,12 @@ class Job:
         finally:
             root.handlers = others
 
+    @cached_property
+    def gathered(self) -> DeviceStore:
+        """The store on the job's device."""
+        device = self.cfg.device
+        return DeviceStore(self.store, self.device, device.memory_fraction, self.cfg.data.history_order)
+
     def states(self) -> dict[Position, Saved]:
         """The states from which the run can go on; none where it starts anew, and then nothing of another is left."""
         folder, identity = self.recorder.folder, self.recorder.identity
@@ -145,7 +152,8 @@ def train_jobs(jobs: Sequence[Job]) -> None:
     What ends one job is kept by its recorder and raised when the job is finished.
     """
     cfg, device, store = jobs[0].cfg, jobs[0].device, jobs[0].store
-    gathered = DeviceStore(store, device, cfg.device.memory_fraction, cfg.data.history_order)
+    gathered = jobs[0].gathered
+    del jobs[0].gathered  # it goes with this group: the next one needs the device's memory
     if not models.by_gradient(cfg.model):
         [job] = jobs
         estimator = models.builder(cfg.model, store.schema)()
