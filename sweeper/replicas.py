@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from data.streams import stream_seed
 from model.layers import Embedding, dropout_keys, set_dropout
 from model.stack import keep, stack
+from sweeper.adam import FusedAdam
 from sweeper.deferred_adam import DeferredAdam, can_defer
 from sweeper.initial import all_initialized, initialized
 from sweeper.lazy_adam import LazyAdam
@@ -237,7 +238,7 @@ class Replicas:
         named = dict(self.model.named_parameters())
         return [[named[name].detach()[k] for name in names] for names in self._names]
 
-    def _optimizers(self, k: int) -> list[torch.optim.Optimizer]:
+    def _optimizers(self, k: int) -> list[FusedAdam | LazyAdam]:
         h, decoupled = self.hyperparameters[k], self._update.decay == "decoupled"
         decays = (h.weight_decay + h.embedding_l2, h.weight_decay, 0.0)
         tables, *rest = [
@@ -247,8 +248,7 @@ class Replicas:
         groups = rest if lazy else [tables, *rest]
         # With the learning rate on the device a step can be captured in a CUDA graph.
         lr = self._rates[k] if self.device.type == "cuda" else h.learning_rate
-        adam = torch.optim.AdamW if decoupled else torch.optim.Adam
-        dense = adam(groups, lr=lr, fused=True, capturable=self.device.type == "cuda")
+        dense = FusedAdam(groups, lr, decoupled)
         return [LazyAdam([tables], lr=h.learning_rate, decoupled=decoupled), dense] if lazy else [dense]
 
     def _deferring(self) -> DeferredAdam | None:
