@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -26,7 +26,6 @@ from data.progress import shown as shown_progress
 from data.store import EventStore
 from model.ctr import Estimator
 from sweeper import artifacts, models, provenance
-from sweeper.agreement import agree_on_data
 from sweeper.attributes import MICRO_BATCH
 from sweeper.checkpoint import START, Position, Saved, Underway
 from sweeper.config import config_hash, validate
@@ -46,7 +45,9 @@ from sweeper.secrets import mask_file
 from sweeper.step import StepSettings
 from sweeper.summary import Criteria
 from sweeper.training import Epoch, Row, Settings, best_of, train
-from sweeper.trial import TrialLink, attach
+
+if TYPE_CHECKING:
+    from sweeper.trial import TrialLink
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class Job:
     def __init__(self, cfg: DictConfig) -> None:
         with ExitStack() as stack:
             mask_saved_config()
-            self.trial: TrialLink | None = stack.enter_context(attach(cfg) or nullcontext())
+            self.trial: TrialLink | None = stack.enter_context(attached(cfg) or nullcontext())
             validate(cfg)
             self.cfg = cfg
             self.device = set_up(cfg.device) if models.by_gradient(cfg.model) else torch.device("cpu")
@@ -289,6 +290,15 @@ def announce(size: str, job: Job) -> None:
         )
 
 
+def attached(cfg: DictConfig) -> TrialLink | None:
+    """The job's link to its trial; None where it runs for no study, and then no database's drivers are imported."""
+    if cfg.sweep.trial is None:
+        return None
+    from sweeper.trial import attach
+
+    return attach(cfg)
+
+
 def mask_saved_config() -> None:
     """Hides the passwords of storage URLs in what Hydra has written about this job."""
     hydra = HydraConfig.get()
@@ -354,6 +364,8 @@ def record_start(
     trial: TrialLink, cfg: DictConfig, identity: dict[str, Any], folder: RunFolder, device: torch.device
 ) -> None:
     """Checks that the trial's point and data are what will be trained, and writes what is known before training."""
+    from sweeper.agreement import agree_on_data  # Optuna, which only a job of a study needs
+
     choices = HydraConfig.get().runtime.choices
     effective = trial.check_parameters(cfg, choices)
     if not any(name == "data" or name.startswith("data.") for name in effective):
