@@ -11,6 +11,7 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrid
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from multirun.composing import ComposedOnce
 from sweeper import models
 from sweeper.config import NOT_HASHED
 from sweeper.device import return_cached_memory
@@ -75,7 +76,9 @@ def _set_up(context: HydraContext, config: DictConfig, overrides: Sequence[str],
     """Hydra's own job, whose task is to become ready to train: the result's value is a ``Job``."""
     _log_as_sweep(context, config)
     log.info("\t#%d : %s", number, " ".join(filter_overrides(overrides)))
-    composed = context.config_loader.load_sweep_config(config, list(overrides))
+    loader = context.config_loader
+    taken = loader.take if isinstance(loader, ComposedOnce) else loader.load_sweep_config
+    composed = taken(config, list(overrides))
     with open_dict(composed):
         composed.hydra.job.id = str(number)
         composed.hydra.job.num = number
