@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 import sweeper
 from multirun.callback import BASIC_SWEEPER
 from multirun.composing import ComposedOnce
+from sweeper.imports import imported_to_stay
 
 
 class ReplicaLauncher(Launcher):
@@ -41,7 +42,8 @@ class ReplicaLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs the jobs and returns what came of each, in their order. UserError for another program's jobs."""
-        from multirun.lockstep import launch
+        with imported_to_stay():
+            from multirun.lockstep import launch
 
         assert self.hydra_context is not None
         assert self.task_function is not None
@@ -71,7 +73,8 @@ class AutoLauncher(ReplicaLauncher):
         name = str(self.config.device.name)
         if name != "auto":
             return name.startswith("cuda")
-        from sweeper.device import available_devices
+        with imported_to_stay():
+            from sweeper.device import available_devices
 
         return available_devices()[0] == "cuda"
 
