@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def imported_to_stay() -> Iterator[None]:
-    """Within it Python does not look for garbage, and later not among what was made by then.
+    """Within it Python does not look for garbage.
 
     Modules are made of a million objects that all stay; torch's import was measured to spend a fifth of its time on
     looking through them again and again.
@@ -22,4 +22,3 @@ def imported_to_stay() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-        gc.freeze()
