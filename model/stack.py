@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-def stack(models: Sequence[nn.Module]) -> nn.Module:
-    """One model whose replicas are those of ``models``, in order; the given ones are left as they are."""
-    stacked = copy.deepcopy(models[0])
+def stack(models: Sequence[nn.Module], device: torch.device | str = "cpu") -> nn.Module:
+    """One model on ``device`` whose replicas are those of ``models``, in order; the given ones are left as they are."""
     others = [dict(model.named_parameters()) for model in models]
-    for name, parameter in stacked.named_parameters():
-        parameter.data = torch.cat([parameters[name].data for parameters in others])
-    return stacked
+    made: dict[int, Any] = {}  # what a copy puts in a parameter's place: the weights themselves are copied once
+    for name, parameter in models[0].named_parameters():
+        parts = [parameters[name].detach() for parameters in others]
+        weights = torch.empty((sum(map(len, parts)), *parameter.shape[1:]), dtype=parameter.dtype, device=device)
+        for place, part in zip(weights.split([len(part) for part in parts]), parts, strict=True):
+            place.copy_(part)
+        made[id(parameter)] = nn.Parameter(weights, requires_grad=parameter.requires_grad)
+    return copy.deepcopy(models[0], made).to(device)
 
 
 def keep(model: nn.Module, replicas: Sequence[int]) -> None:

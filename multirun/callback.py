@@ -33,7 +33,7 @@ class RunTable(Callback):
 
         folder = Path(config.hydra.sweep.dir)
         runs = collect(sorted((path for path in folder.iterdir() if path.is_dir()), key=_number))
-        if not runs.empty:
+        if runs:
             show(runs, title=str(folder))
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 import sweeper
+from multirun.callback import BASIC_SWEEPER
+from multirun.composing import ComposedOnce
+from sweeper.imports import imported_to_stay
 
 
 class ReplicaLauncher(Launcher):
@@ -29,12 +34,16 @@ class ReplicaLauncher(Launcher):
         self.config: DictConfig | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keeps what a launch needs."""
+        """Keeps what a launch needs. What the sweeper of a grid composes from now on is kept for the launch."""
+        if OmegaConf.select(config, "hydra.sweeper._target_") == BASIC_SWEEPER:
+            loader: Any = ComposedOnce(hydra_context.config_loader)
+            hydra_context.config_loader = loader
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs the jobs and returns what came of each, in their order. UserError for another program's jobs."""
-        from multirun.lockstep import launch
+        with imported_to_stay():
+            from multirun.lockstep import launch
 
         assert self.hydra_context is not None
         assert self.task_function is not None
@@ -54,16 +63,18 @@ class AutoLauncher(ReplicaLauncher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keeps what a launch needs, for either way."""
-        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self._basic = BasicLauncher()
-        self._basic.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        own = dataclasses.replace(hydra_context)  # with Hydra's own loader
+        self._basic.setup(hydra_context=own, task_function=task_function, config=config)
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def _on_cuda(self) -> bool:
         assert self.config is not None
         name = str(self.config.device.name)
         if name != "auto":
             return name.startswith("cuda")
-        from sweeper.device import available_devices
+        with imported_to_stay():
+            from sweeper.device import available_devices
 
         return available_devices()[0] == "cuda"
 

@@ -11,7 +11,7 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrid
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from data.batches import DeviceStore
+from multirun.composing import ComposedOnce
 from sweeper import models
 from sweeper.config import NOT_HASHED
 from sweeper.device import return_cached_memory
@@ -76,7 +76,9 @@ def _set_up(context: HydraContext, config: DictConfig, overrides: Sequence[str],
     """Hydra's own job, whose task is to become ready to train: the result's value is a ``Job``."""
     _log_as_sweep(context, config)
     log.info("\t#%d : %s", number, " ".join(filter_overrides(overrides)))
-    composed = context.config_loader.load_sweep_config(config, list(overrides))
+    loader = context.config_loader
+    taken = loader.take if isinstance(loader, ComposedOnce) else loader.load_sweep_config
+    composed = taken(config, list(overrides))
     with open_dict(composed):
         composed.hydra.job.id = str(number)
         composed.hydra.job.num = number
@@ -129,8 +131,8 @@ def _try(group: list[Job]) -> bool:
 def footprint_of(job: Job) -> Footprint:
     """What one replica of a group takes, by its first job."""
     cfg, device = job.cfg, job.device
-    store = DeviceStore(job.store, device, cfg.device.memory_fraction, cfg.data.history_order)
-    return footprint(build_replicas(cfg, job.store, [hyperparameters(cfg)], device), store, settings(cfg, device))
+    replica = build_replicas(cfg, job.store, [hyperparameters(cfg)], device)
+    return footprint(replica, job.gathered, settings(cfg, device))
 
 
 def _finish(result: JobReturn, job: Job) -> None:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
+import statistics
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import pandas as pd
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
 METRICS = ("val_auc", "val_gauc", "val_loss", "train_auc", "train_val_gap", "gate_mean")
 
+Run = dict[str, Any]  # a row of ``collect``
 
-def collect(folders: Iterable[Path]) -> pd.DataFrame:
+
+class Spread(NamedTuple):
+    """Mean and sample standard deviation; not a number where there are too few values."""
+
+    mean: float
+    std: float
+
+
+def collect(folders: Iterable[Path]) -> list[Run]:
     """A row for each folder that holds a result.json: its overrides, seed, best epoch and the best epoch's metrics.
 
     ``configuration`` is the run's overrides without the seed: runs that agree in it differ in the seed alone.
@@ -29,7 +39,7 @@ def collect(folders: Iterable[Path]) -> pd.DataFrame:
         row = {"configuration": _configuration(folder), "seed": result["seed"], "best_epoch": result["best_epoch"]}
         row |= {name: result["best"][name] for name in METRICS}
         rows.append(row | {"run": folder.name, "folder": str(folder)})
-    return pd.DataFrame(rows)
+    return rows
 
 
 def _configuration(folder: Path) -> str:
@@ -39,28 +49,43 @@ def _configuration(folder: Path) -> str:
     return " ".join(o for o in map(str, overrides) if not o.startswith(("seed=", "sweep.")))
 
 
-def spread(runs: pd.DataFrame) -> pd.DataFrame:
-    """Mean and sample standard deviation of the metrics, a pair of rows for each configuration."""
-    metrics = runs[list(METRICS)].apply(pd.to_numeric)
-    return metrics.groupby(runs["configuration"], sort=False).agg(["mean", "std"])
+def spread(runs: Sequence[Run]) -> dict[str, dict[str, Spread]]:
+    """The spread of each metric over the runs of each configuration, in the order in which these come."""
+    return {
+        configuration: {name: _spread(run[name] for run in block) for name in METRICS}
+        for configuration, block in _by_configuration(runs).items()
+    }
 
 
-def show(runs: pd.DataFrame, title: str, console: Console | None = None) -> None:
+def _by_configuration(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    blocks: dict[str, list[Run]] = {}
+    for run in runs:
+        blocks.setdefault(run["configuration"], []).append(run)
+    return blocks
+
+
+def _spread(values: Iterable[float | None]) -> Spread:
+    found = [value for value in values if value is not None and not math.isnan(value)]
+    mean = statistics.fmean(found) if found else math.nan
+    return Spread(mean, statistics.stdev(found) if len(found) > 1 else math.nan)
+
+
+def show(runs: Sequence[Run], title: str, console: Console | None = None) -> None:
     """Prints ``collect``'s rows and their spread, a block a configuration."""
     console = console or Console(width=None if Console().is_terminal else 120)
-    statistics = spread(runs)
-    for configuration, block in runs.groupby("configuration", sort=False):
+    spreads = spread(runs)
+    for configuration, block in _by_configuration(runs).items():
         table = Table(title=f"{title}  {configuration}".strip(), title_justify="left")
         for name in ("run", "seed", "best_epoch", *METRICS):
             table.add_column(name, justify="left" if name == "run" else "right")
-        for _, run in block.iterrows():
+        for run in block:
             table.add_row(run["run"], str(run["seed"]), str(run["best_epoch"]), *(_figure(run[m]) for m in METRICS))
         table.add_section()
-        for statistic in ("mean", "std"):
-            figures = (_figure(statistics[m, statistic][configuration]) for m in METRICS)
+        for statistic in Spread._fields:
+            figures = (_figure(getattr(spreads[configuration][m], statistic)) for m in METRICS)
             table.add_row(statistic, "", "", *figures)
         console.print(table)
 
 
 def _figure(value: float | None) -> str:
-    return "-" if value is None or pd.isna(value) else f"{value:.4f}"
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 import conf
 from sweeper import cluster, logs, newest
 from sweeper.errors import reported_in_one_line
+from sweeper.imports import imported_to_stay
 
 # What a config may name in `_target_`: this project's own classes, and Optuna's samplers and pruners.
 MAY_BE_NAMED = ("data.*", "model.*", "sweeper.*", "multirun.*", "optuna.samplers.*", "optuna.pruners.*")
@@ -28,7 +29,8 @@ def prepare() -> None:
 def job(cfg: DictConfig) -> float | tuple[float, ...]:
     """The task that Hydra runs for each job. A launcher may train several of its jobs together."""
     prepare()
-    from sweeper.objective import run  # torch and Optuna take seconds to import; --help and --cfg need neither
+    with imported_to_stay():
+        from sweeper.objective import run  # torch takes seconds to import; --help and --cfg do not need it
 
     # A job of a sweep fails for itself; a run of its own ends here, before Hydra adds lines of its own.
     alone = HydraConfig.get().mode is not RunMode.MULTIRUN

@@ -11,12 +11,13 @@ import os
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from optuna.trial import FrozenTrial
+from typing import TYPE_CHECKING, Any
 
 from sweeper.errors import UserError
 from sweeper.secrets import masked, masked_text
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 log = logging.getLogger(__name__)
 

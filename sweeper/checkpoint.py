@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from data.durability import fsync_folder
 from sweeper.atomic import write_atomically
 
 log = logging.getLogger(__name__)
@@ -81,20 +82,38 @@ class Saved:
         }
 
 
-def save(folder: Path, content: Mapping[str, Any]) -> None:
-    """Writes ``sealed`` content to ``last.pt``; the one before it stays beside it until it is itself replaced."""
+def save(folder: Path, content: Mapping[str, Any], written: Path | None = None) -> None:
+    """Writes ``sealed`` content to ``last.pt``; the one before it stays beside it until it is itself replaced.
 
-    def put_in_place(draft: Path, path: Path) -> None:
-        if path.exists():
-            second_name = draft.with_name(f"{draft.name}.before")
-            try:
-                os.link(path, second_name)
-                second_name.replace(folder / BEFORE)
-            except OSError:  # a file system without hard links: for a moment there is none of this name
-                path.replace(folder / BEFORE)
-        draft.replace(path)
+    ``written`` is a file in the folder that holds the same content already: it gets a second name, where it can.
+    """
+    path = folder / LAST
+    if written is not None:
+        draft = folder / f".{LAST}.{os.getpid()}.again"
+        try:
+            os.link(written, draft)
+            _put_in_place(draft, path)
+            fsync_folder(folder)
+            return
+        except OSError:  # a file system without hard links
+            pass
+        finally:
+            draft.unlink(missing_ok=True)
+    write_atomically(path, lambda file: write(content, file), _put_in_place)
 
-    write_atomically(folder / LAST, lambda file: write(content, file), put_in_place)
+
+def _put_in_place(draft: Path, path: Path) -> None:
+    """Gives a new state its name; the one that had it becomes the one before."""
+    before = path.with_name(BEFORE)
+    if path.exists():
+        second_name = draft.with_name(f"{draft.name}.before")
+        try:
+            os.link(path, second_name)
+            second_name.replace(before)
+            second_name.unlink(missing_ok=True)  # two names of one file stay two
+        except OSError:  # a file system without hard links: for a moment there is none of this name
+            path.replace(before)
+    draft.replace(path)
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def set_up(cfg: DictConfig) -> torch.device:
 def _repeat_exactly() -> None:
     """Makes the same seed give the same result: by default CUDA adds an embedding's gradients in any order."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms, less its import of torch._inductor
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 

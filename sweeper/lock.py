@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sweeper.errors import UserError
-from sweeper.lease import this_process
+from sweeper.process import this_process
 
 try:
     import fcntl

@@ -9,9 +9,10 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -25,7 +26,6 @@ from data.progress import shown as shown_progress
 from data.store import EventStore
 from model.ctr import Estimator
 from sweeper import artifacts, models, provenance
-from sweeper.agreement import agree_on_data
 from sweeper.attributes import MICRO_BATCH
 from sweeper.checkpoint import START, Position, Saved, Underway
 from sweeper.config import config_hash, validate
@@ -45,7 +45,9 @@ from sweeper.secrets import mask_file
 from sweeper.step import StepSettings
 from sweeper.summary import Criteria
 from sweeper.training import Epoch, Row, Settings, best_of, train
-from sweeper.trial import TrialLink, attach
+
+if TYPE_CHECKING:
+    from sweeper.trial import TrialLink
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ class Job:
     def __init__(self, cfg: DictConfig) -> None:
         with ExitStack() as stack:
             mask_saved_config()
-            self.trial: TrialLink | None = stack.enter_context(attach(cfg) or nullcontext())
+            self.trial: TrialLink | None = stack.enter_context(attached(cfg) or nullcontext())
             validate(cfg)
             self.cfg = cfg
             self.device = set_up(cfg.device) if models.by_gradient(cfg.model) else torch.device("cpu")
@@ -95,6 +97,12 @@ class Job:
             yield
         finally:
             root.handlers = others
+
+    @cached_property
+    def gathered(self) -> DeviceStore:
+        """The store on the job's device."""
+        device = self.cfg.device
+        return DeviceStore(self.store, self.device, device.memory_fraction, self.cfg.data.history_order)
 
     def states(self) -> dict[Position, Saved]:
         """The states from which the run can go on; none where it starts anew, and then nothing of another is left."""
@@ -145,7 +153,8 @@ def train_jobs(jobs: Sequence[Job]) -> None:
     What ends one job is kept by its recorder and raised when the job is finished.
     """
     cfg, device, store = jobs[0].cfg, jobs[0].device, jobs[0].store
-    gathered = DeviceStore(store, device, cfg.device.memory_fraction, cfg.data.history_order)
+    gathered = jobs[0].gathered
+    del jobs[0].gathered  # it goes with this group: the next one needs the device's memory
     if not models.by_gradient(cfg.model):
         [job] = jobs
         estimator = models.builder(cfg.model, store.schema)()
@@ -281,6 +290,15 @@ def announce(size: str, job: Job) -> None:
         )
 
 
+def attached(cfg: DictConfig) -> TrialLink | None:
+    """The job's link to its trial; None where it runs for no study, and then no database's drivers are imported."""
+    if cfg.sweep.trial is None:
+        return None
+    from sweeper.trial import attach
+
+    return attach(cfg)
+
+
 def mask_saved_config() -> None:
     """Hides the passwords of storage URLs in what Hydra has written about this job."""
     hydra = HydraConfig.get()
@@ -346,6 +364,8 @@ def record_start(
     trial: TrialLink, cfg: DictConfig, identity: dict[str, Any], folder: RunFolder, device: torch.device
 ) -> None:
     """Checks that the trial's point and data are what will be trained, and writes what is known before training."""
+    from sweeper.agreement import agree_on_data  # Optuna, which only a job of a study needs
+
     choices = HydraConfig.get().runtime.choices
     effective = trial.check_parameters(cfg, choices)
     if not any(name == "data" or name.startswith("data.") for name in effective):

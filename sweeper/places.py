@@ -18,7 +18,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from sweeper.attributes import LEASE_EXPIRES, POINT, WITHDRAWN, WORKER
-from sweeper.lease import Leases, lease, this_process
+from sweeper.lease import Leases, lease
+from sweeper.process import this_process
 from sweeper.retries import doubles, enqueue_retries, point_of, retries_owed, withdraw
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)

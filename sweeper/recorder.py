@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import optuna
 from torch import Tensor
 
 from model.stack import replica_state
@@ -18,7 +17,9 @@ from sweeper.run_folder import RunFolder
 from sweeper.steadiness import judge_steadiness
 from sweeper.summary import Criteria, summarize
 from sweeper.training import Row
-from sweeper.trial import TrialLink
+
+if TYPE_CHECKING:  # a run without a study needs neither Optuna nor a database's drivers
+    from sweeper.trial import TrialLink
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +119,8 @@ class Recorder:
                 self.trial.conclude(values)
         self.folder.finished()
         if self.pruned:
+            import optuna
+
             raise optuna.TrialPruned(f"stopped by the pruner after epoch {len(self.history)}")
         return objective
 

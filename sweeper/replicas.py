@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from data.streams import stream_seed
 from model.layers import Embedding, dropout_keys, set_dropout
 from model.stack import keep, stack
+from sweeper.adam import FusedAdam
 from sweeper.deferred_adam import DeferredAdam, can_defer
+from sweeper.initial import all_initialized, initialized
 from sweeper.lazy_adam import LazyAdam
 
 
@@ -81,7 +83,7 @@ class Replicas:
         self.hyperparameters = list(hyperparameters)
         self.numbers = list(range(len(self.hyperparameters)))
         self.device = device
-        self.model = stack([_initialized(build_model, h.seed) for h in self.hyperparameters]).to(device)
+        self.model = stack(all_initialized(build_model, [h.seed for h in self.hyperparameters]), device)
         self._deferred = self._deferring()
         self._names = _names_by_group(self.model, set(self._deferred.tables if self._deferred else ()))
         self._columns: dict[str, Tensor] = {}
@@ -156,7 +158,7 @@ class Replicas:
         for k, h in enumerate(self.hyperparameters):
             if not h.reinit_embeddings or epoch == 1:
                 continue
-            fresh = dict(_initialized(self._build_model, h.seed, epoch).named_parameters())
+            fresh = dict(initialized(self._build_model, h.seed, epoch).named_parameters())
             named = dict(self.model.named_parameters())
             if self._deferred is not None:
                 self._deferred.restart(k)
@@ -236,7 +238,7 @@ class Replicas:
         named = dict(self.model.named_parameters())
         return [[named[name].detach()[k] for name in names] for names in self._names]
 
-    def _optimizers(self, k: int) -> list[torch.optim.Optimizer]:
+    def _optimizers(self, k: int) -> list[FusedAdam | LazyAdam]:
         h, decoupled = self.hyperparameters[k], self._update.decay == "decoupled"
         decays = (h.weight_decay + h.embedding_l2, h.weight_decay, 0.0)
         tables, *rest = [
@@ -246,8 +248,7 @@ class Replicas:
         groups = rest if lazy else [tables, *rest]
         # With the learning rate on the device a step can be captured in a CUDA graph.
         lr = self._rates[k] if self.device.type == "cuda" else h.learning_rate
-        adam = torch.optim.AdamW if decoupled else torch.optim.Adam
-        dense = adam(groups, lr=lr, fused=True, capturable=self.device.type == "cuda")
+        dense = FusedAdam(groups, lr, decoupled)
         return [LazyAdam([tables], lr=h.learning_rate, decoupled=decoupled), dense] if lazy else [dense]
 
     def _deferring(self) -> DeferredAdam | None:
@@ -275,14 +276,6 @@ def _clip(views: Sequence[Tensor], clip_norm: float, elsewhere: Tensor | None) -
         norm = (norm.square() + elsewhere).sqrt()
     nn.utils.clip_grads_with_norm_(views, clip_norm, norm)
     return (clip_norm / (norm + 1e-6)).clamp(max=1.0)
-
-
-def _initialized(build_model: Callable[[], nn.Module], seed: int, epoch: int = 1) -> nn.Module:
-    """A model of one replica, initialized on the CPU from the stream "init" of its seed, whatever device trains it."""
-    names = ("init",) if epoch == 1 else ("init", epoch)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed(seed, *names))
-        return build_model()
 
 
 def _names_by_group(model: nn.Module, apart: Set[str]) -> list[list[str]]:

@@ -72,7 +72,7 @@ class RunFolder:
         if is_best:
             self.write_checkpoint("best.pt", content)
         with self._explained(checkpoint.LAST):
-            checkpoint.save(self.path, content)
+            checkpoint.save(self.path, content, self.path / "best.pt" if is_best else None)
 
     def saved(self) -> list[checkpoint.Saved]:
         """The states that are there and whole, the newest first."""

@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from sweeper import lease, queries
+from sweeper.process import is_gone
 from sweeper.queries import QueryError, Row
 from sweeper.retries import enqueue_retries
 from sweeper.rows import HEADINGS
@@ -191,7 +192,7 @@ def _verdict(trial: FrozenTrial, patience: lease.Watch | None, by_hand: bool) ->
         why = reason
     elif lease.LEASE_EXPIRES not in trial.user_attrs:
         why = "it has no lease, so another program may run it; --trial gives it up"
-    elif any(lease.is_gone(process) is False for process in lease.holders(trial)):
+    elif any(is_gone(process) is False for process in lease.holders(trial)):
         why = "its process lives"
     else:
         why = "another machine holds it" + ("" if patience else "; --wait watches its lease")

@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from data.batches import DeviceStore, epoch_order
+from data.batches import DeviceStore
 from data.streams import stream_seed
 from model.layers import set_dropout
 from sweeper import metrics
@@ -27,6 +27,7 @@ from sweeper.device import computing_in, return_cached_memory
 from sweeper.errors import StoppedError
 from sweeper.interruption import Leaving
 from sweeper.monitor import StepClock
+from sweeper.orders import EpochOrders
 from sweeper.replicas import Replicas
 from sweeper.step import Stepper, StepSettings, longest_histories
 
@@ -173,24 +174,27 @@ def train(
     best = list(best) or [best_of([])] * len(replicas)
     stepper = Stepper(replicas, store, settings.step)
     start, watch = start or Epoch(START.epoch), watch or Unwatched()
-    for epoch in range(start.number, settings.epochs + 1):
-        under_way = start if epoch == start.number else Epoch(epoch)
-        rows = train_epoch(stepper, settings, followers, under_way, watch)
-        leaving = []
-        for k, (number, row) in enumerate(zip(replicas.numbers, rows, strict=True)):
-            if row["val_auc"] > best[number][0]:
-                best[number] = (row["val_auc"], epoch)
-            stale = settings.patience is not None and epoch - best[number][1] >= settings.patience
-            if _follow(followers[number], row, replicas, k) or stale:
-                leaving.append(number)
-        if leaving:
-            replicas.leave(leaving)
-            stepper.restart()
-        if not len(replicas):
-            return
-        if epoch < settings.epochs:
-            watch.end(epoch, rows[0]["batch_ms_p50"])
-        return_cached_memory(replicas.device)
+    most = settings.steps_per_epoch
+    rows_seen = None if most is None else most * settings.batch_size
+    with EpochOrders(store, settings.batch_size, settings.bucketing, rows_seen) as found:
+        for epoch in range(start.number, settings.epochs + 1):
+            under_way = start if epoch == start.number else Epoch(epoch)
+            rows = train_epoch(stepper, found, settings, followers, under_way, watch)
+            leaving = []
+            for k, (number, row) in enumerate(zip(replicas.numbers, rows, strict=True)):
+                if row["val_auc"] > best[number][0]:
+                    best[number] = (row["val_auc"], epoch)
+                stale = settings.patience is not None and epoch - best[number][1] >= settings.patience
+                if _follow(followers[number], row, replicas, k) or stale:
+                    leaving.append(number)
+            if leaving:
+                replicas.leave(leaving)
+                stepper.restart()
+            if not len(replicas):
+                return
+            if epoch < settings.epochs:
+                watch.end(epoch, rows[0]["batch_ms_p50"])
+            return_cached_memory(replicas.device)
 
 
 def best_of(history: Sequence[Row]) -> tuple[float, int]:
@@ -217,12 +221,18 @@ def _follow(follower: Follower, row: Row, replicas: Replicas, k: int) -> bool:
 
 
 def train_epoch(
-    stepper: Stepper, settings: Settings, followers: Sequence[Follower], epoch: Epoch, watch: Watch
+    stepper: Stepper,
+    found: EpochOrders,
+    settings: Settings,
+    followers: Sequence[Follower],
+    epoch: Epoch,
+    watch: Watch,
 ) -> list[Row]:
     """What is left of one pass over the training rows, then the evaluation; a row of ``metrics.csv`` each replica."""
     replicas, store = stepper.replicas, stepper.store
     clock = StepClock(replicas.device)
-    orders = epoch_orders(replicas, store, settings, epoch.number)
+    seeds = [h.seed for h in replicas.hyperparameters]
+    orders = found.of(seeds, epoch.number, last=epoch.number == settings.epochs)
     if epoch.step == 0:
         replicas.begin_epoch(epoch.number)
     try:
@@ -248,21 +258,6 @@ def train_epoch(
             learning_rate=replicas.hyperparameters[k].learning_rate * factor,
         )
     return rows
-
-
-def epoch_orders(replicas: Replicas, store: DeviceStore, settings: Settings, epoch: int) -> Tensor:
-    """The training rows that an epoch sees, in each replica's order: (replica, row)."""
-    order_of = functools.partial(
-        epoch_order,
-        store.rows("train"),
-        epoch=epoch,
-        lengths=store.lengths("train"),
-        batch_size=settings.batch_size,
-        window=settings.bucketing,
-    )
-    orders = torch.stack([order_of(seed=h.seed) for h in replicas.hyperparameters])
-    most = settings.steps_per_epoch
-    return orders if most is None else orders[:, : most * settings.batch_size]
 
 
 def _take_steps(
@@ -353,8 +348,14 @@ def evaluate(
 
 def train_sample(rows: Tensor, size: int, seed: int) -> Tensor:
     """The training rows on which ``train_auc`` is measured: at most ``size``, the same in every epoch; (sample,)."""
+    return rows[_sampled(len(rows), size, seed).to(rows.device)]
+
+
+@functools.lru_cache(maxsize=64)
+def _sampled(rows: int, size: int, seed: int) -> Tensor:
+    """At most ``size`` of the numbers below ``rows``, on the CPU; what few loops ask for at every epoch is kept."""
     generator = torch.Generator().manual_seed(stream_seed(seed, "train_sample"))
-    return rows[torch.randperm(len(rows), generator=generator)[:size].to(rows.device)]
+    return torch.randperm(rows, generator=generator)[:size].clone()
 
 
 @torch.no_grad()

@@ -22,8 +22,9 @@ from optuna.trial import Trial
 
 from sweeper.attributes import DIED, JOB, OUTCOME, RETRY_OF, WORKER
 from sweeper.errors import UserError
-from sweeper.lease import Leases, this_process
+from sweeper.lease import Leases
 from sweeper.outcome import describe
+from sweeper.process import this_process
 from sweeper.space import SIGNS, meant
 from sweeper.storage import open_storage
 

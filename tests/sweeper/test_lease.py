@@ -14,9 +14,10 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from sweeper import lease, retries
+from sweeper import lease, process, retries
 from sweeper.attributes import DIED, JOB, LEASE_EXPIRES, RETRY_OF, WORKER
-from sweeper.lease import Leases, Watch, is_gone, reap, this_process
+from sweeper.lease import Leases, Watch, reap
+from sweeper.process import is_gone, this_process
 from sweeper.storage import open_storage
 
 SPACE = {"x": FloatDistribution(0, 1)}
@@ -30,7 +31,7 @@ def study(tmp_path: Path) -> optuna.Study:
 @pytest.fixture
 def dead_process() -> str:
     """A process of this machine that is over, as it said itself while it lived."""
-    code = "from sweeper.lease import this_process; print(this_process())"
+    code = "from sweeper.process import this_process; print(this_process())"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
@@ -57,11 +58,11 @@ def test_a_process_knows_itself_and_is_not_gone(dead_process: str, elsewhere: st
 
 def test_a_killed_process_that_nobody_waited_for_is_gone() -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    start = lease._start_of(child.pid)
+    start = process._start_of(child.pid)
     child.kill()
-    while lease._start_of(child.pid) == start:
+    while process._start_of(child.pid) == start:
         time.sleep(0.01)
-    assert is_gone(f"{lease._host()}:{child.pid}:{start}") is True
+    assert is_gone(f"{process._host()}:{child.pid}:{start}") is True
     child.wait()
 
 

@@ -14,8 +14,9 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import Trial, TrialState, create_trial
 
 from sweeper.attributes import LEASE_EXPIRES, POINT, RETRY, WITHDRAWN, WORKER
-from sweeper.lease import Leases, give_up, this_process
+from sweeper.lease import Leases, give_up
 from sweeper.places import Places
+from sweeper.process import this_process
 from sweeper.retries import enqueue_retries
 from sweeper.storage import open_storage
 

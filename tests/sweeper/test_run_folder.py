@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
+from sweeper.checkpoint import Position, Saved
 from sweeper.run_folder import COLUMNS, RunFolder
 
 
@@ -31,3 +33,33 @@ def test_what_was_written_as_json_is_read_again(tmp_path: Path) -> None:
     assert folder.read_json("result.json") is None
     folder.write_json("result.json", {"objective": 0.5, "versions": {"torch": "2"}})
     assert folder.read_json("result.json") == {"objective": 0.5, "versions": {"torch": "2"}}
+
+
+def test_the_best_state_is_written_once_and_stays_when_a_worse_one_follows(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.save(state(1), is_best=True)
+    assert (tmp_path / "best.pt").samefile(tmp_path / "last.pt")
+    folder.save(state(2))
+    assert [found.position.epoch for found in folder.saved()] == [3, 2]
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 1
+    folder.finished()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt"]
+
+
+def test_where_a_file_cannot_have_two_names_the_best_state_is_written_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    folder = RunFolder(tmp_path)
+    for epoch in (1, 2):
+        folder.save(state(epoch), is_best=True)
+    assert [found.position.epoch for found in folder.saved()] == [3, 2]
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 2
+
+
+def state(epochs: int) -> Saved:
+    history = [{"epoch": epoch, "val_auc": 0.5} for epoch in range(1, epochs + 1)]
+    return Saved(Position(epochs + 1, 0), history, {"weight": torch.ones(2)}, [], None, 42, "config", "data")

@@ -28,7 +28,8 @@ from sweeper import _search, cluster, newest
 from sweeper.attributes import DIED, JOB, LEASE_EXPIRES, OUTCOME, RETRY_OF, WORKER
 from sweeper.cluster import is_lost, whole_gpus
 from sweeper.errors import UserError, one_line
-from sweeper.lease import reap, this_process
+from sweeper.lease import reap
+from sweeper.process import this_process
 from sweeper.slots import Slots
 from sweeper.storage import open_storage
 from sweeper.trial import TrialLink

@@ -22,7 +22,8 @@ from optuna.trial import TrialState, create_trial
 from typer.testing import CliRunner, Result
 
 from sweeper.attributes import RETRY_OF
-from sweeper.lease import LEASE_EXPIRES, WORKER, this_process
+from sweeper.lease import LEASE_EXPIRES, WORKER
+from sweeper.process import this_process
 from sweeper.storage import open_storage
 from sweeper.study import app
 from sweeper.study_live import live_rows
