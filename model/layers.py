@@ -114,8 +114,8 @@ class Dropout(nn.Module):
     """Dropout with a rate and a random key of each replica, both set by ``set_dropout``; identity in evaluation.
 
     x (replica, batch, ..., channel) -> same shape. A replica's mask depends on its key alone, so it equals that of its
-    solo run. ``longest`` is the longest sequence that x may hold: masks of a sequence do not depend on its padding. ``first`` is the
-    place within its batch of x's first row: they do not depend on the pieces of the batch either.
+    solo run. ``longest`` is the longest sequence that x may hold: masks of a sequence do not depend on its padding.
+    ``first`` is the place within its batch of x's first row: nor do they depend on the pieces of the batch.
     """
 
     def __init__(self) -> None:

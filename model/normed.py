@@ -47,8 +47,8 @@ def normed_sum(
     """LN(dropout(x + bias) + residual) * gain + shift over the channels of x (replica, batch, ..., channel).
 
     ``gain``, ``shift`` and ``bias`` are (replica, channel), ``residual`` has x's shape, ``mask`` None drops nothing.
-    ``backend``: auto | reference | cpu | triton; a kernel computes in float32 and returns that. Gradients go to all but the
-    mask. Raises ``ValueError`` for a backend that cannot run here.
+    ``backend``: auto | reference | cpu | triton; a kernel computes in float32 and returns that. Gradients go to all
+    but the mask. Raises ``ValueError`` for a backend that cannot run here.
     """
     chosen = _chosen("normed_sum", backend, x)
     if chosen == "reference":

@@ -100,7 +100,7 @@ class Replicas:
         return self._columns[name]
 
     def draw_dropout(self, step: int, first: int = 0) -> None:
-        """Sets the dropout masks of a forward pass of training step ``step``, on the rows of its batch from ``first``."""
+        """Sets the dropout masks of a forward pass of training step ``step`` on its batch's rows from ``first`` on."""
         seeds = [stream_seed(h.seed, "dropout", step, 0) >> 1 for h in self.hyperparameters]
         keys = dropout_keys(self.model, seeds)
         if self._dropout_keys.shape != keys.shape:

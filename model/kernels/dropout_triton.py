@@ -31,7 +31,7 @@ def _apply(x, rate, key, out, elements, row, gap, begin, SPREAD: tl.constexpr, B
 
 
 def apply_mask(x: Tensor, rate: Tensor, key: Tensor, row: int, pitch: int, begin: int = 0) -> Tensor:
-    """``x`` (replica, ...) masked and scaled, as a new tensor; rows of ``row`` elements, ``pitch`` apart from ``begin``."""
+    """``x`` (replica, ...) masked and scaled, as a new tensor; rows of ``row`` elements ``pitch`` apart."""
     x = x.contiguous()
     out = torch.empty_like(x)
     elements = x.numel() // x.shape[0]

@@ -1,4 +1,4 @@
-"""exp, sigmoid, softplus and erf in float32 for numba loops, written so that LLVM turns a loop over them into vector code.
+"""exp, sigmoid, softplus and erf in float32 for numba loops, so written that LLVM makes vector code of such a loop.
 
 libm's functions are calls, and a call keeps a loop scalar. These are polynomials in the argument's reduced range,
 exact to about 2e-7 relative. None of them may be compiled with ``reassoc``: rounding by adding a large constant

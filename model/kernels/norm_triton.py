@@ -65,7 +65,8 @@ def _forward(
 
 @triton.jit
 def _backward(
-    x, bias, residual, gain, rates, keys, mean, scale, dout, dx, dresidual, shares, tokens, length, channels, gap, begin,
+    x, bias, residual, gain, rates, keys, mean, scale, dout, dx, dresidual, shares, tokens, length, channels, gap,
+    begin,
     BIASED: tl.constexpr, ADDED: tl.constexpr, DROPPED: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
     TILES: tl.constexpr,
 ):  # fmt: skip
