@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -101,19 +102,25 @@ class Stepper:
 
     def _split(self, chosen: Tensor, number: int) -> tuple[Tensor, Tensor]:
         """The step in pieces of histories of like length; the gradient is that of the whole batch."""
-        size, first = chosen.shape[1], 0
-        lengths, order = self.store.lengths("train")[chosen].sort(dim=1, stable=True)
-        longest = lengths.amax(dim=0).tolist()
-        losses, logits = [], []
-        for rows in chosen.gather(1, order).split(self._piece_sizes(longest), dim=1):
+        order, pieces = self.pieces(chosen)
+        losses, logits, first = [], [], 0
+        for rows, longest in pieces:
             self.replicas.draw_dropout(number, first)
-            first += rows.shape[1]
-            part_loss, part_logits = self._backward(rows, size, longest[first - 1])
+            part_loss, part_logits = self._backward(rows, chosen.shape[1], longest)
             losses.append(part_loss)
             logits.append(part_logits)
+            first += rows.shape[1]
         self.replicas.step(self.settings.grad_clip_norm)
         scores = torch.cat(logits, dim=1)
         return torch.stack(losses).sum(dim=0), torch.empty_like(scores).scatter_(1, order, scores)
+
+    def pieces(self, chosen: Tensor) -> tuple[Tensor, list[tuple[Tensor, int]]]:
+        """The forward passes of a step on rows ``chosen``: what sorts them; each pass's rows and longest history."""
+        lengths, order = self.store.lengths("train")[chosen].sort(dim=1, stable=True)
+        longest = lengths.amax(dim=0).tolist()
+        parts = chosen.gather(1, order).split(self._piece_sizes(longest), dim=1)
+        ends = accumulate(part.shape[1] for part in parts)
+        return order, [(part, longest[end - 1]) for part, end in zip(parts, ends, strict=True)]
 
     def _piece_sizes(self, longest: list[int]) -> list[int]:
         """Samples of each forward pass, of a batch sorted by length; ``longest`` (sample,) over all replicas."""

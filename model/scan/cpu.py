@@ -327,7 +327,8 @@ def _backward(
                 _backward_block(
                     x, start * x_pitch + low, x_pitch, delta, start * delta_pitch + low, delta_pitch,
                     z, start * z_pitch + low, z_pitch, _block_of(decay_rates, low, states, width), B[row], C[row],
-                    D[r, low:], bias[r, low:], dout, dx, ddelta, dz, _block_of(dA_blocks, low, states, width), dB[row], dC[row],
+                    D[r, low:], bias[r, low:], dout,
+                    dx, ddelta, dz, _block_of(dA_blocks, low, states, width), dB[row], dC[row],
                     dD[r, chunk, low:], dbias[r, chunk, low:], start * channels + low, channels, steps, width,
                     states_of_steps, sequences,
                 )  # fmt: skip
