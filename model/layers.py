@@ -116,6 +116,7 @@ class Dropout(nn.Module):
 
     x (replica, batch, ..., channel) -> same shape. A replica's mask depends on its key alone, so it equals that of its
     solo run. ``longest`` is the longest sequence that x may hold: masks of a sequence do not depend on its padding.
+    ``first`` is the place within its batch of x's first row: nor do they depend on the pieces of the batch.
     """
 
     def __init__(self) -> None:
@@ -123,16 +124,17 @@ class Dropout(nn.Module):
         self.rate: Tensor | None = None
         self.key: Tensor | None = None
         self.longest = 1
+        self.first = 0
 
     def forward(self, x: Tensor) -> Tensor:
         mask = self.mask(x)
-        return x if mask is None else hash_dropout(x, mask.rate, mask.key, row_pitch=mask.pitch)
+        return x if mask is None else hash_dropout(x, mask.rate, mask.key, row_pitch=mask.pitch, first_row=mask.first)
 
     def mask(self, x: Tensor) -> Mask | None:
         """What it draws for x; None where nothing is dropped."""
         if not self.training or self.rate is None or self.key is None:
             return None
-        return Mask(self.rate, self.key, self.longest * x.shape[-1])
+        return Mask(self.rate, self.key, self.longest * x.shape[-1], self.first)
 
 
 def _dropouts(model: nn.Module) -> list[Dropout]:
@@ -146,13 +148,14 @@ def dropout_keys(model: nn.Module, seeds: Sequence[int]) -> Tensor:
     return torch.tensor([[(seed + shift) % 2**62 for seed in seeds] for shift in shifts], dtype=torch.int64)
 
 
-def set_dropout(model: nn.Module, rate: Tensor | None, keys: Tensor | None) -> None:
+def set_dropout(model: nn.Module, rate: Tensor | None, keys: Tensor | None, first: int = 0) -> None:
     """Sets what every dropout layer of ``model`` draws next: rate (replica,) float32, keys (layer, replica) int64.
 
-    ``None`` turns dropout off. A layer keeps a view of ``keys``, so that new ones can be copied into it.
+    ``None`` turns dropout off. ``first`` is the place within its batch of the first row. A layer keeps a view of
+    ``keys``, so that new ones can be copied into it.
     """
     for position, layer in enumerate(_dropouts(model)):
-        layer.rate = rate
+        layer.rate, layer.first = rate, first
         layer.key = None if keys is None else keys[position]
 
 
