@@ -46,6 +46,9 @@ class SequenceBranch(nn.Module):
         self.pooling = pooling
         self.tables = Tables(schema, self.fields, embedding) if tables is None else tables
         self.project = Linear(self.tables.width(self.fields), hidden)
+        # Drawn at random it would be ten times what young vectors project to, and all events alike once normalized.
+        assert self.project.bias is not None
+        nn.init.zeros_(self.project.bias)
         self.dropout = Dropout()
         self.norm = LayerNorm(hidden, eps=1e-12)
         longest = schema.length + int(target_aware)
