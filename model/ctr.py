@@ -28,9 +28,11 @@ class CTRModel(nn.Module):
     """A model built for a ``Schema`` of one replica, that scores a ``Batch`` of all its replicas.
 
     ``by_gradient``  whether the training loop trains it; else it is an estimator with a ``fit`` of its own.
+    ``separable``    whether a batch's loss is a sum over its samples, so that its gradient can be computed in pieces.
     """
 
     by_gradient: ClassVar[bool] = True
+    separable: bool = True
 
     def forward(self, batch: Batch) -> Output:
         """Scores a batch; batch axes as in ``Batch``."""

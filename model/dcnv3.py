@@ -92,6 +92,7 @@ class DCNv3(CTRModel):
         self.deep_logit = Head(dim, ())
         self.shallow_logit = Head(dim, ())
         self.tri_bce = tri_bce
+        self.separable = not tri_bce  # a branch is weighted by its loss on the whole batch
 
     def forward(self, batch: Batch) -> Output:
         deep, shallow = self.cross(self.fields(batch).flatten(2)).chunk(2, dim=-1)

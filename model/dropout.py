@@ -2,7 +2,8 @@
 
 A replica's mask depends on its key and on positions inside the replica alone, so it equals the mask of its solo run,
 on every device, and backward computes it again instead of keeping it. Positions may be counted with a pitch between the
-rows, so that a sequence's mask does not depend on how far its batch is padded.
+rows, so that a sequence's mask does not depend on how far its batch is padded, and from a row within a batch on, so
+that it does not depend on the pieces that the batch is computed in either.
 
 The hash is two rounds of a 32-bit finalizer (xor-shifts and odd multipliers, as in MurmurHash3) over the position,
 each round keyed with one half of the 64-bit key after a 64-bit finalizer (as in SplitMix64) has spread the key.
@@ -24,14 +25,16 @@ __all__ = ["hash_dropout", "keep_mask"]
 _WORD = 0xFFFFFFFF
 
 
-def hash_dropout(x: Tensor, rate: Tensor, key: Tensor, backend: str = "auto", row_pitch: int | None = None) -> Tensor:
+def hash_dropout(
+    x: Tensor, rate: Tensor, key: Tensor, backend: str = "auto", row_pitch: int | None = None, first_row: int = 0
+) -> Tensor:
     """``x`` / (1 - rate) where an element is kept, 0 where it is dropped; exactly ``x`` at rate 0.
 
     ``x``: (replica, ...), at most 2^32 elements a replica. ``rate``: (replica,) float32 in [0, 1). ``key``:
     (replica,) int64, a fresh one for each step and layer. ``row_pitch``: positions from one row (axis 1) of x to the
-    next, by default the row's own elements; rows longer than it share masks. Returns x's shape and dtype. ``backend``:
-    auto | reference | cpu | triton, all with the same mask bit for bit. Raises ``ValueError`` for shapes that do not
-    fit and for a backend that cannot run here.
+    next, by default the row's own elements; rows longer than it share masks. ``first_row``: the place within its batch
+    of x's first row. Returns x's shape and dtype. ``backend``: auto | reference | cpu | triton, all with the same mask
+    bit for bit. Raises ``ValueError`` for shapes that do not fit and for a backend that cannot run here.
     """
     if x.dim() == 0 or tuple(rate.shape) != x.shape[:1] or tuple(key.shape) != x.shape[:1]:
         raise ValueError(
@@ -44,16 +47,22 @@ def hash_dropout(x: Tensor, rate: Tensor, key: Tensor, backend: str = "auto", ro
     if x.numel() == 0:
         return x.clone()
     elements = x.numel() // x.shape[0] // x.shape[1] if x.dim() > 1 else 1
-    rows = Rows(elements, elements if row_pitch is None else row_pitch)
+    rows = Rows(elements, elements if row_pitch is None else row_pitch, first_row)
     result: Tensor = _HashDropout.apply(x, rate.float(), key, rows, chosen)
     return result
 
 
 class Rows(NamedTuple):
-    """The elements of a row, and the positions from one row to the next."""
+    """The elements of a row, the positions from one row to the next, and the row that the first one is counted as."""
 
     elements: int
     pitch: int
+    first: int = 0
+
+    @property
+    def start(self) -> int:
+        """The position of the first element, as a 32-bit word."""
+        return self.first * self.pitch & _WORD
 
 
 def keep_mask(rate: Tensor, key: Tensor, elements: int, rows: Rows | None = None) -> Tensor:
@@ -65,7 +74,7 @@ def keep_mask(rate: Tensor, key: Tensor, elements: int, rows: Rows | None = None
     position = torch.arange(elements, device=key.device)
     if rows is not None:
         row = position // rows.elements
-        position = (position + row * (rows.pitch - rows.elements)) & _WORD
+        position = (rows.start + position + row * (rows.pitch - rows.elements)) & _WORD
     word = _finalize(_finalize(position ^ low[:, None]) ^ high[:, None])
     # The upper 24 bits and rate * 2^24 are exact in float32, so that the comparison is the same on every device.
     return (word >> 8).float() >= (rate.float() * 2.0**24)[:, None]
@@ -93,7 +102,7 @@ def _spread(key: Tensor) -> tuple[Tensor, Tensor]:
 def _apply_mask(x: Tensor, rate: Tensor, key: Tensor, rows: Rows, backend: str) -> Tensor:
     if backend != "reference" and not (backend == "cpu" and x.dtype != torch.float32):
         kernel = importlib.import_module(f"model.kernels.dropout_{backend}")
-        return kernel.apply_mask(x, rate, key, *rows)
+        return kernel.apply_mask(x, rate, key, rows.elements, rows.pitch, rows.start)
     flat = x.reshape(x.shape[0], -1)
     keep = keep_mask(rate, key, flat.shape[1], rows)
     scale = (1 / (1 - rate))[:, None]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from data.schema import Batch, Field, Schema
-from model.layers import Embedding, mean_position
+from model.layers import Embedding, factor_type, mean_position
+from model.lookup import side_by_side
 
 
 class Tables(nn.ModuleDict):
@@ -39,6 +41,12 @@ class Tables(nn.ModuleDict):
     def side_by_side(self, fields: Sequence[Field], ids: Mapping[str, Tensor]) -> Tensor:
         """The vectors of all ``fields``, concatenated."""
         return torch.cat(self.each(fields, ids), dim=-1)
+
+    def factors(self, fields: Sequence[Field], ids: Mapping[str, Tensor]) -> Tensor:
+        """As ``side_by_side``, for a product alone: in the type that autocast gives its factors."""
+        tables = [cast(Embedding, self[field.table]) for field in fields]
+        parts = [table.rows(ids[field.name]) for table, field in zip(tables, fields, strict=True)]
+        return side_by_side(parts, factor_type(parts[0].weight))
 
 
 class FieldVectors(nn.Module):

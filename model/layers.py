@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from model.dropout import hash_dropout
-from model.lookup import lookup
+from model.lookup import RowReader, Rows
 from model.normed import Mask, activated, normed_sum
 
 
@@ -45,15 +45,13 @@ class Linear(nn.Module):
 
 def as_factor(x: Tensor) -> Tensor:
     """x in the type that autocast gives the factors of a product, for what goes into several: it is cast once."""
+    return x.to(factor_type(x))
+
+
+def factor_type(x: Tensor) -> torch.dtype:
+    """The type that autocast gives x as the factor of a product."""
     device = x.device.type
-    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
-
-
-class RowReader(Protocol):
-    """What an optimizer puts between a table and its reader, to bring up to date the rows that are read."""
-
-    def read(self, ids: Tensor) -> Tensor:
-        """ids (...), rows of replica r counted from r * rows -> (..., dim)."""
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 class Embedding(nn.Module):
@@ -71,13 +69,16 @@ class Embedding(nn.Module):
         self.deferred: RowReader | None = None
 
     def forward(self, ids: Tensor) -> Tensor:
+        return self.rows(ids).vectors()
+
+    def rows(self, ids: Tensor) -> Rows:
+        """What ``ids`` (replica, ...) read of the table."""
         replicas, rows, _ = self.weight.shape
         if replicas > 1:
             first_row = torch.arange(replicas, device=ids.device) * rows
             ids = ids + first_row.view(-1, *[1] * (ids.dim() - 1))
-        if self.deferred is not None and self.training and torch.is_grad_enabled():
-            return self.deferred.read(ids)
-        return lookup(self.weight.flatten(0, 1), ids)
+        deferring = self.training and torch.is_grad_enabled()
+        return Rows(self.weight.flatten(0, 1), ids, self.deferred if deferring else None)
 
 
 class LayerNorm(nn.Module):
@@ -115,6 +116,7 @@ class Dropout(nn.Module):
 
     x (replica, batch, ..., channel) -> same shape. A replica's mask depends on its key alone, so it equals that of its
     solo run. ``longest`` is the longest sequence that x may hold: masks of a sequence do not depend on its padding.
+    ``first`` is the place within its batch of x's first row: nor do they depend on the pieces of the batch.
     """
 
     def __init__(self) -> None:
@@ -122,16 +124,17 @@ class Dropout(nn.Module):
         self.rate: Tensor | None = None
         self.key: Tensor | None = None
         self.longest = 1
+        self.first = 0
 
     def forward(self, x: Tensor) -> Tensor:
         mask = self.mask(x)
-        return x if mask is None else hash_dropout(x, mask.rate, mask.key, row_pitch=mask.pitch)
+        return x if mask is None else hash_dropout(x, mask.rate, mask.key, row_pitch=mask.pitch, first_row=mask.first)
 
     def mask(self, x: Tensor) -> Mask | None:
         """What it draws for x; None where nothing is dropped."""
         if not self.training or self.rate is None or self.key is None:
             return None
-        return Mask(self.rate, self.key, self.longest * x.shape[-1])
+        return Mask(self.rate, self.key, self.longest * x.shape[-1], self.first)
 
 
 def _dropouts(model: nn.Module) -> list[Dropout]:
@@ -145,13 +148,14 @@ def dropout_keys(model: nn.Module, seeds: Sequence[int]) -> Tensor:
     return torch.tensor([[(seed + shift) % 2**62 for seed in seeds] for shift in shifts], dtype=torch.int64)
 
 
-def set_dropout(model: nn.Module, rate: Tensor | None, keys: Tensor | None) -> None:
+def set_dropout(model: nn.Module, rate: Tensor | None, keys: Tensor | None, first: int = 0) -> None:
     """Sets what every dropout layer of ``model`` draws next: rate (replica,) float32, keys (layer, replica) int64.
 
-    ``None`` turns dropout off. A layer keeps a view of ``keys``, so that new ones can be copied into it.
+    ``None`` turns dropout off. ``first`` is the place within its batch of the first row. A layer keeps a view of
+    ``keys``, so that new ones can be copied into it.
     """
     for position, layer in enumerate(_dropouts(model)):
-        layer.rate = rate
+        layer.rate, layer.first = rate, first
         layer.key = None if keys is None else keys[position]
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from model.conv import causal_conv
 from model.layers import Linear, as_factor, inverse_softplus, log_uniform, take_position
-from model.scan import selective_scan
+from model.scan import last_output, selective_scan
 
 
 class Mamba(nn.Module):
@@ -49,12 +49,14 @@ class Mamba(nn.Module):
         u = causal_conv(self.input(x), self.conv_weight, self.conv_bias, lengths)
         dt, B, C = self.select(u).split(self.split, dim=-1)
         A = -torch.exp(self.A_log)
-        z = self.gate(x) if last is None else None
-        y = selective_scan(
-            u, self.delta(dt), A, B, C, self.D, z=z, lengths=lengths, delta_bias=self.delta_bias, backend=self.scan
-        )
-        if last is not None:
-            y = take_position(y, last) * F.silu(self.gate(take_position(x, last)))
+        delta, bias = self.delta(dt), self.delta_bias
+        if last is None:
+            z = self.gate(x)
+            y = selective_scan(u, delta, A, B, C, self.D, z, lengths, delta_bias=bias, backend=self.scan)
+        else:
+            until, C = torch.minimum(lengths, last + 1), take_position(C, last).squeeze(2)
+            y = last_output(u, delta, A, B, C, self.D, until, delta_bias=bias, backend=self.scan).unsqueeze(2)
+            y = y * F.silu(self.gate(take_position(x, last)))
         return self.output(y)
 
     def undecayed(self) -> list[nn.Parameter]:

@@ -35,5 +35,5 @@ class Mamba4Rec(CTRModel):
 
     def forward(self, batch: Batch) -> Output:
         history = self.sequence(batch)
-        target = self.project(self.tables.side_by_side(self.candidate, batch.static))
+        target = self.project(self.tables.factors(self.candidate, batch.static))
         return Output(self.head(torch.cat([history, target, history * target], dim=-1)))

@@ -46,6 +46,9 @@ class SequenceBranch(nn.Module):
         self.pooling = pooling
         self.tables = Tables(schema, self.fields, embedding) if tables is None else tables
         self.project = Linear(self.tables.width(self.fields), hidden)
+        # Drawn at random it would be ten times what young vectors project to, and all events alike once normalized.
+        assert self.project.bias is not None
+        nn.init.zeros_(self.project.bias)
         self.dropout = Dropout()
         self.norm = LayerNorm(hidden, eps=1e-12)
         longest = schema.length + int(target_aware)
@@ -59,7 +62,7 @@ class SequenceBranch(nn.Module):
         sequence = {field.name: batch.sequence[field.name] for field in self.fields}
         if self.target_aware:
             sequence, lengths = self._append_target(sequence, batch), lengths + 1
-        x = self.project.product(self.tables.side_by_side(self.fields, sequence))
+        x = self.project.product(self.tables.factors(self.fields, sequence))
         x = self.norm(x, self.project.bias, self.dropout)
         if self.pooling == "mean":
             return mean_position(self.encoder(x, lengths), lengths)

@@ -73,7 +73,7 @@ class DeferredTable:
 
     def add_gradient(self, keys: Tensor, source: Tensor, values: Tensor) -> None:
         """Adds the gradients ``values`` (position, dim) of a lookup."""
-        self._optimizer.kernels.add_gradient(self._table(), self._optimizer.steps, keys, source, values.float())
+        self._optimizer.kernels.add_gradient(self._table(), self._optimizer.steps, keys, source, values)
 
     @property
     def was_read(self) -> bool:

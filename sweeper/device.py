@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from sweeper.errors import UserError
+from sweeper.pieces import POSITIONS
 
 
 def available_devices() -> list[str]:
@@ -98,12 +99,12 @@ def describe(device: torch.device) -> str:
     return f"{device.type}: {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
 
 
-def default_micro_batch(device: torch.device) -> int | None:
-    """Samples per forward pass that suit the device; None: the whole batch at once.
+def default_positions(device: torch.device) -> int | None:
+    """Positions of histories per forward pass that suit the device; None: the whole batch at once.
 
-    On a CPU the activations of 128 samples of 50 events stay in the cache; a GPU wants all the parallelism it can get.
+    On a CPU what a layer makes of a piece is to stay in the cache; a GPU wants all the parallelism it can get.
     """
-    return 128 if device.type == "cpu" else None
+    return POSITIONS if device.type == "cpu" else None
 
 
 def return_cached_memory(device: torch.device) -> None:

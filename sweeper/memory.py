@@ -14,6 +14,7 @@ from torch import Tensor
 from data.batches import DeviceStore
 from sweeper.device import computing_in
 from sweeper.machine import peak_resident_bytes
+from sweeper.pieces import piece_sizes
 from sweeper.replicas import Replicas
 from sweeper.training import Settings
 
@@ -44,10 +45,12 @@ def footprint(replica: Replicas, store: DeviceStore, settings: Settings) -> Foot
     """What each of many replicas like the one given would take: its step's longest histories decide."""
     lengths = store.lengths("train")
     rows = lengths.argsort(descending=True, stable=True)[:SAMPLE]
-    batch = settings.step.micro_batch or settings.batch_size
+    batch = min(settings.step.micro_batch or settings.batch_size, settings.batch_size)
+    if settings.step.micro_batch is None and settings.step.positions is not None and replica.separable:
+        batch = piece_sizes([int(lengths.max())] * batch, 1, settings.step.positions)[0]
     kept = _kept_bytes(replica, store, rows[None], settings.step.precision)
     weights = sum(p.numel() * p.element_size() for p in replica.model.parameters())
-    return Footprint(weights, int(kept * min(batch, settings.batch_size) / len(rows)))
+    return Footprint(weights, int(kept * batch / len(rows)))
 
 
 def _kept_bytes(replica: Replicas, store: DeviceStore, rows: Tensor, precision: str) -> int:
@@ -62,7 +65,7 @@ def _kept_bytes(replica: Replicas, store: DeviceStore, rows: Tensor, precision: 
         return tensor
 
     replica.begin_step()
-    replica.draw_dropout(0, 0)
+    replica.draw_dropout(0)
     replica.model.train()
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     with hooks, computing_in(precision, replica.device):

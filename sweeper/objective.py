@@ -29,7 +29,7 @@ from sweeper import artifacts, models, provenance
 from sweeper.attributes import MICRO_BATCH
 from sweeper.checkpoint import START, Position, Saved, Underway
 from sweeper.config import config_hash, validate
-from sweeper.device import choose_precision, default_micro_batch, describe, set_up
+from sweeper.device import choose_precision, default_positions, describe, set_up
 from sweeper.estimate import after_first_epoch
 from sweeper.estimator import fit
 from sweeper.hang import HangWatch
@@ -319,9 +319,10 @@ def settings(cfg: DictConfig, device: torch.device) -> Settings:
     shared = {name: cfg.training[name] for name in cfg.training if name not in own}
     step = StepSettings(
         cfg.training.grad_clip_norm,
-        cfg.device.micro_batch or default_micro_batch(device),
+        cfg.device.micro_batch,
         choose_precision(cfg.device.precision, device),
         cfg.device.graphs,
+        default_positions(device),
     )
     return Settings(**shared, step=step, bucketing=cfg.data.bucketing)
 

@@ -101,15 +101,15 @@ class Replicas:
             self._columns[name] = torch.tensor([getattr(h, name) for h in self.hyperparameters], device=self.device)
         return self._columns[name]
 
-    def draw_dropout(self, step: int, piece: int) -> None:
-        """Sets the dropout masks of one forward pass: those of micro-batch ``piece`` of training step ``step``."""
-        seeds = [stream_seed(h.seed, "dropout", step, piece) >> 1 for h in self.hyperparameters]
+    def draw_dropout(self, step: int, first: int = 0) -> None:
+        """Sets the dropout masks of a forward pass of training step ``step`` on its batch's rows from ``first`` on."""
+        seeds = [stream_seed(h.seed, "dropout", step, 0) >> 1 for h in self.hyperparameters]
         keys = dropout_keys(self.model, seeds)
         if self._dropout_keys.shape != keys.shape:
             self._dropout_keys = keys.to(self.device)
         else:  # in place: a captured step reads them here
             self._dropout_keys.copy_(keys)
-        set_dropout(self.model, self.column("dropout"), self._dropout_keys)
+        set_dropout(self.model, self.column("dropout"), self._dropout_keys, first)
 
     def set_learning_rate(self, factor: float) -> None:
         """Multiplies every replica's own learning rate by ``factor`` for the next steps."""
@@ -212,6 +212,11 @@ class Replicas:
         for optimizer, state in zip(self.optimizers[k], ordinary, strict=True):
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
         self._share_rates(k)
+
+    @property
+    def separable(self) -> bool:
+        """Whether the loss of a batch is a sum over its samples, so that it can be computed in pieces."""
+        return bool(getattr(self.model, "separable", True))
 
     @property
     def capturable(self) -> bool:

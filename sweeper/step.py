@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 
 from data.batches import DeviceStore
 from sweeper.device import computing_in
+from sweeper.pieces import piece_sizes
 from sweeper.replicas import Replicas
 
 log = logging.getLogger(__name__)
@@ -28,16 +30,18 @@ log = logging.getLogger(__name__)
 class StepSettings:
     """How a step is computed.
 
-    ``micro_batch``     samples per forward pass, or None for the whole batch.
+    ``micro_batch``     samples per forward pass, or None for what ``positions`` says.
     ``grad_clip_norm``  of each replica's whole gradient, or None.
     ``precision``       fp32, tf32 or bf16.
     ``graphs``          whether steps are captured where the device can.
+    ``positions``       of histories per forward pass, as in ``piece_sizes``, or None for the whole batch.
     """
 
     grad_clip_norm: float | None
     micro_batch: int | None
     precision: str = "fp32"
     graphs: bool = True
+    positions: int | None = None
 
 
 @dataclass
@@ -59,7 +63,8 @@ class Stepper:
             and replicas.capturable
             and replicas.device.type == "cuda"
             and not store.mapped
-            and (settings.micro_batch is None)
+            and settings.micro_batch is None
+            and settings.positions is None
         )
 
     def step(self, chosen: Tensor, number: int, longest: int) -> tuple[Tensor, Tensor]:
@@ -68,9 +73,11 @@ class Stepper:
         Returns each replica's mean loss (replica,) and its logits (replica, batch), both detached.
         """
         self.replicas.begin_step()
-        if not self._captures:
+        if self.settings.micro_batch is not None or self.settings.positions is not None:
             return self._split(chosen, number)
-        self.replicas.draw_dropout(number, 0)
+        self.replicas.draw_dropout(number)
+        if not self._captures:
+            return self._whole(chosen, None)
         length = padded_length(longest, self.store.schema.length)
         key = (*chosen.shape, length)
         if key not in self._graphs:  # the first of a shape: compiles kernels and makes the optimizer's state
@@ -94,22 +101,34 @@ class Stepper:
         return loss, logits
 
     def _split(self, chosen: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """The step in micro-batches of histories of like length; the gradient is that of the whole batch."""
-        size = chosen.shape[1]
-        micro_batch = self.settings.micro_batch
-        if micro_batch is None or micro_batch >= size:
-            self.replicas.draw_dropout(number, 0)
-            return self._whole(chosen, None)
-        order = self.store.lengths("train")[chosen].argsort(dim=1, stable=True)
-        losses, logits = [], []
-        for piece, rows in enumerate(chosen.gather(1, order).split(micro_batch, dim=1)):
-            self.replicas.draw_dropout(number, piece)
-            part_loss, part_logits = self._backward(rows, size, None)
+        """The step in pieces of histories of like length; the gradient is that of the whole batch."""
+        order, pieces = self.pieces(chosen)
+        losses, logits, first = [], [], 0
+        for rows, longest in pieces:
+            self.replicas.draw_dropout(number, first)
+            part_loss, part_logits = self._backward(rows, chosen.shape[1], longest)
             losses.append(part_loss)
             logits.append(part_logits)
+            first += rows.shape[1]
         self.replicas.step(self.settings.grad_clip_norm)
         scores = torch.cat(logits, dim=1)
         return torch.stack(losses).sum(dim=0), torch.empty_like(scores).scatter_(1, order, scores)
+
+    def pieces(self, chosen: Tensor) -> tuple[Tensor, list[tuple[Tensor, int]]]:
+        """The forward passes of a step on rows ``chosen``: what sorts them; each pass's rows and longest history."""
+        lengths, order = self.store.lengths("train")[chosen].sort(dim=1, stable=True)
+        longest = lengths.amax(dim=0).tolist()
+        parts = chosen.gather(1, order).split(self._piece_sizes(longest), dim=1)
+        ends = accumulate(part.shape[1] for part in parts)
+        return order, [(part, longest[end - 1]) for part, end in zip(parts, ends, strict=True)]
+
+    def _piece_sizes(self, longest: list[int]) -> list[int]:
+        """Samples of each forward pass, of a batch sorted by length; ``longest`` (sample,) over all replicas."""
+        if self.settings.micro_batch is not None:
+            return [len(part) for part in torch.tensor(longest).split(self.settings.micro_batch)]
+        if self.settings.positions is None or not self.replicas.separable:
+            return [len(longest)]
+        return piece_sizes(longest, len(self.replicas), self.settings.positions)
 
     def _backward(self, rows: Tensor, size: int, length: int | None) -> tuple[Tensor, Tensor]:
         """Adds the gradient of ``rows``' share of a batch of ``size``; returns their share of the loss, and logits."""

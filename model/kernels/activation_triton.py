@@ -7,7 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from model.kernels.hash_triton import mask_of, masked, spread
+from model.kernels.hash_triton import mask_of, masked, positions, spread
+from model.kernels.rows import Place
 from model.kernels.triton_math import load, store, sum_partials
 
 #: Tokens and channels of a tile; a program of the backward pass takes ``TILES`` of them, one below the other.
@@ -40,7 +41,7 @@ def _slope(h, KIND: tl.constexpr):
 
 @triton.jit
 def _forward(
-    x, bias, rates, keys, out, tokens, length, channels, gap,
+    x, bias, rates, keys, out, tokens, length, channels, gap, begin,
     DROPPED: tl.constexpr, KIND: tl.constexpr, TOKENS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     columns = tl.cdiv(channels, CHANNELS)
@@ -53,7 +54,7 @@ def _forward(
     at = (replica * tokens + token)[:, None] * channels + c[None, :]
     y = _value(load(x + at, real) + load(bias + replica * channels + c, c < channels)[None, :], KIND)
     if DROPPED:
-        position = (token * channels + (token // length) * gap).to(tl.uint32)[:, None] + c.to(tl.uint32)[None, :]
+        position = positions(token, c, length, channels, gap, begin)
         low, high = spread(tl.load(keys + replica))
         y = masked(y, position, low, high, tl.load(rates + replica))
     store(out + at, y, real)
@@ -61,7 +62,7 @@ def _forward(
 
 @triton.jit
 def _backward(
-    x, bias, rates, keys, dout, dx, shares, tokens, length, channels, gap,
+    x, bias, rates, keys, dout, dx, shares, tokens, length, channels, gap, begin,
     DROPPED: tl.constexpr, KIND: tl.constexpr, TOKENS: tl.constexpr, CHANNELS: tl.constexpr, TILES: tl.constexpr,
 ):  # fmt: skip
     columns = tl.cdiv(channels, CHANNELS)
@@ -79,7 +80,7 @@ def _backward(
         at = (replica * tokens + token)[:, None] * channels + c[None, :]
         dy = load(dout + at, real)
         if DROPPED:
-            position = (token * channels + (token // length) * gap).to(tl.uint32)[:, None] + c.to(tl.uint32)[None, :]
+            position = positions(token, c, length, channels, gap, begin)
             dy = masked(dy, position, low, high, rate)
         dh = tl.where(real, dy * _slope(load(x + at, real) + b[None, :], KIND), 0.0)
         dbias += tl.sum(dh, axis=0)
@@ -88,20 +89,31 @@ def _backward(
 
 
 def forward(
-    x: Tensor, bias: Tensor, kind: str, rate: Tensor | None, key: Tensor | None, length: int, pitch: int
+    x: Tensor,
+    bias: Tensor,
+    kind: str,
+    rate: Tensor | None,
+    key: Tensor | None,
+    place: Place,
 ) -> Tensor:
     """x (replica, tokens, channel) -> the same shape and type."""
     replica, tokens, channels = x.shape
     out = torch.empty_like(x)
     _forward[(replica * triton.cdiv(tokens, TOKENS) * triton.cdiv(channels, CHANNELS),)](
-        x, bias, *mask_of(x, rate, key), out, tokens, length, channels, pitch - length * channels,
+        x, bias, *mask_of(x, rate, key), out, tokens, place.length, channels, place.gap, place.begin,
         key is not None, ACTIVATIONS[kind], TOKENS, CHANNELS,
     )  # fmt: skip
     return out
 
 
 def backward(
-    dout: Tensor, x: Tensor, bias: Tensor, kind: str, rate: Tensor | None, key: Tensor | None, length: int, pitch: int
+    dout: Tensor,
+    x: Tensor,
+    bias: Tensor,
+    kind: str,
+    rate: Tensor | None,
+    key: Tensor | None,
+    place: Place,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of x and of the bias (replica, channel), the latter in float32."""
     replica, tokens, channels = x.shape
@@ -109,7 +121,7 @@ def backward(
     programs = triton.cdiv(tokens, TOKENS * TILES)
     shares = torch.empty((replica, programs, channels), device=x.device)
     _backward[(replica * programs * triton.cdiv(channels, CHANNELS),)](
-        x, bias, *mask_of(x, rate, key), dout, dx, shares, tokens, length, channels, pitch - length * channels,
+        x, bias, *mask_of(x, rate, key), dout, dx, shares, tokens, place.length, channels, place.gap, place.begin,
         key is not None, ACTIVATIONS[kind], TOKENS, CHANNELS, TILES,
     )  # fmt: skip
     return dx, sum_partials(shares)

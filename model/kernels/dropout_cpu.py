@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numba import njit
@@ -18,6 +20,7 @@ _15 = np.uint32(15)
 _16 = np.uint32(16)
 _8 = np.uint32(8)
 _ZERO = np.float32(0.0)
+_ONE = np.float32(1.0)
 
 
 @njit
@@ -28,12 +31,25 @@ def _finalize(word):
 
 
 @njit
-def _spread(key):
+def spread(key):
     word = np.uint64(key)
     word = np.uint64((word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9))
     word = np.uint64((word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB))
     word = np.uint64(word ^ (word >> np.uint64(31)))
     return np.uint32(word & np.uint64(0xFFFFFFFF)), np.uint32(word >> np.uint64(32))
+
+
+@njit(error_model="numpy")
+def mask_token(x, token, place, low, high, rate):
+    """Masks and scales x (channel), token ``token`` of a replica that lies at ``place``, where it stands."""
+    length, gap, begin = place
+    start = begin + token * x.size + token // length * gap
+    threshold = np.float32(rate * np.float32(16777216.0))
+    scale = np.float32(_ONE / (_ONE - rate))
+    for c in range(x.size):
+        word = _finalize(np.uint32(_finalize(np.uint32(np.uint32(start + c) ^ low)) ^ high))
+        kept = np.float32(np.int32(np.uint32(word >> _8))) >= threshold
+        x[c] = x[c] * scale if kept else _ZERO
 
 
 @njit(cache=True)
@@ -47,7 +63,7 @@ def _mask_range(x, out, start, low, high, threshold, scale):
 
 
 @njit(nogil=True, cache=True)
-def _apply(first, last, chunk, row, pitch, x, rate, scale, key, out):
+def _apply(first, last, chunk, row, pitch, begin, x, rate, scale, key, out):
     """Kernel of ``for_each_chunk``; x and out (replica, element), chunks counted through the replicas."""
     elements = x.shape[1]
     chunks = (elements + chunk - 1) // chunk
@@ -55,23 +71,32 @@ def _apply(first, last, chunk, row, pitch, x, rate, scale, key, out):
         replica = task // chunks
         start = (task % chunks) * chunk
         stop = min(start + chunk, elements)
-        low, high = _spread(key[replica])
+        low, high = spread(key[replica])
         threshold = np.float32(rate[replica] * np.float32(16777216.0))
         while start < stop:
             inside = start % row
             end = min(start - inside + row, stop)
-            position = (start // row) * pitch + inside
+            position = begin + (start // row) * pitch + inside
             _mask_range(x[replica, start:end], out[replica, start:end], position, low, high, threshold, scale[replica])
             start = end
 
 
-def apply_mask(x: Tensor, rate: Tensor, key: Tensor, row: int, pitch: int) -> Tensor:
-    """``x`` (replica, ...) float32 masked and scaled, as a new tensor; rows of ``row`` elements, ``pitch`` apart."""
+def keys_of(x: Tensor, rate: Tensor | None, key: Tensor | None) -> tuple[Any, Any]:
+    """Rates and keys (replica,) as a kernel takes them, zeros where nothing is dropped."""
+    if rate is None or key is None:
+        return np.zeros(len(x), np.float32), np.zeros(len(x), np.int64)
+    return rate.numpy(), key.numpy()
+
+
+def apply_mask(x: Tensor, rate: Tensor, key: Tensor, row: int, pitch: int, begin: int = 0) -> Tensor:
+    """``x`` (replica, ...) float32 masked and scaled, as a new tensor; rows ``pitch`` apart from ``begin``."""
     flat = x.detach().contiguous().view(x.shape[0], -1)
     out = torch.empty_like(flat)
     chunks = -(-flat.shape[1] // CHUNK) * flat.shape[0]
     scale = (1 / (1 - rate)).numpy()
     if row == pitch:
         row = pitch = max(1, flat.shape[1])  # one run of positions
-    for_each_chunk(_apply, chunks, CHUNK, row, pitch, flat.numpy(), rate.numpy(), scale, key.numpy(), out.numpy())
+    for_each_chunk(
+        _apply, chunks, CHUNK, row, pitch, begin, flat.numpy(), rate.numpy(), scale, key.numpy(), out.numpy()
+    )
     return out.view(x.shape)

@@ -15,7 +15,7 @@ BLOCK = 2048
 
 
 @triton.jit
-def _apply(x, rate, key, out, elements, row, gap, SPREAD: tl.constexpr, BLOCK: tl.constexpr):
+def _apply(x, rate, key, out, elements, row, gap, begin, SPREAD: tl.constexpr, BLOCK: tl.constexpr):
     blocks = tl.cdiv(elements, BLOCK)
     replica = (tl.program_id(0) // blocks).to(tl.int64)
     start = (tl.program_id(0) % blocks).to(tl.int64) * BLOCK
@@ -24,16 +24,17 @@ def _apply(x, rate, key, out, elements, row, gap, SPREAD: tl.constexpr, BLOCK: t
     counted = position.to(tl.uint32)
     if SPREAD:
         counted += (counted // tl.cast(row, tl.uint32)) * tl.cast(gap, tl.uint32)
+    counted += tl.cast(begin, tl.uint32)
     real = position < elements
     at = replica * elements + position
     store(out + at, masked(load(x + at, real), counted, low, high, tl.load(rate + replica)), real)
 
 
-def apply_mask(x: Tensor, rate: Tensor, key: Tensor, row: int, pitch: int) -> Tensor:
-    """``x`` (replica, ...) masked and scaled, as a new tensor; rows of ``row`` elements, ``pitch`` apart."""
+def apply_mask(x: Tensor, rate: Tensor, key: Tensor, row: int, pitch: int, begin: int = 0) -> Tensor:
+    """``x`` (replica, ...) masked and scaled, as a new tensor; rows of ``row`` elements ``pitch`` apart."""
     x = x.contiguous()
     out = torch.empty_like(x)
     elements = x.numel() // x.shape[0]
     grid = (x.shape[0] * triton.cdiv(elements, BLOCK),)
-    _apply[grid](x, rate, key, out, elements, row, pitch - row, row != pitch, BLOCK)
+    _apply[grid](x, rate, key, out, elements, row, pitch - row, begin, row != pitch, BLOCK)
     return out

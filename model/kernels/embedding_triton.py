@@ -1,10 +1,10 @@
-"""The gradient of an embedding table on CUDA, in Triton: rows that share an id are added in a fixed order.
+"""Rows of an embedding table on CUDA, in Triton, and their gradient: rows that share an id are added in a fixed order.
 
-Ids are sorted, which puts what goes to one row of the table side by side, in *runs*. A program takes ``CHUNK``
-neighbours and adds up each run by a segmented scan. A run that lies inside the chunk goes to the table; what the chunk
-has of a run that reaches over its edge, to a list of two partial sums a chunk, on which the same kernel is run again,
-until one chunk holds all. So a run of any length costs no more than a short one, nothing is added atomically, and
-nothing waits for the host: the kernels can be captured in a CUDA graph.
+For the gradient ids are sorted, which puts what goes to one row of the table side by side, in *runs*. A program takes
+``CHUNK`` neighbours and adds up each run by a segmented scan. A run that lies inside the chunk goes to the table; what
+the chunk has of a run that reaches over its edge, to a list of two partial sums a chunk, on which the same kernel is
+run again, until one chunk holds all. So a run of any length costs no more than a short one, nothing is added
+atomically, and nothing waits for the host: the kernels can be captured in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -14,10 +14,33 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from model.kernels.triton_math import load
+from model.kernels.triton_math import load, store
 
 #: Neighbours of a program.
 CHUNK = 64
+#: Elements of a program that gathers rows.
+TILE = 2048
+
+
+@triton.jit
+def _gather(ids, table, out, count, dim, pitch, ROWS: tl.constexpr, DIM: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    d = tl.arange(0, DIM)
+    row = tl.load(ids + i, mask=i < count, other=0).to(tl.int64)
+    real = (i < count)[:, None] & (d < dim)[None, :]
+    store(out + i[:, None] * pitch + d[None, :], load(table + row[:, None] * dim + d[None, :], real), real)
+
+
+def gather(table: Tensor, ids: Tensor, out: Tensor) -> None:
+    """Writes the rows ``ids`` (position,) of ``table`` (row, dim) to ``out`` (position, dim), in the type that it has.
+
+    ``out`` may be a slice of a wider tensor's channels.
+    """
+    count, dim = out.shape
+    if count:
+        width = triton.next_power_of_2(dim)
+        rows = max(1, TILE // width)
+        _gather[(triton.cdiv(count, rows),)](ids, table, out, count, dim, out.stride(0), rows, width)
 
 
 @triton.jit
@@ -28,7 +51,7 @@ def _add(left_sum, left_begins, right_sum, right_begins):
 
 @triton.jit
 def _add_runs(
-    ids, source, values, table, partial_ids, partial_sums, count, dim,
+    ids, source, values, table, partial_ids, partial_sums, count, dim, pitch,
     SORTED: tl.constexpr, CHUNK: tl.constexpr, DIM: tl.constexpr,
 ):  # fmt: skip
     first = tl.program_id(0).to(tl.int64) * CHUNK
@@ -42,7 +65,7 @@ def _add_runs(
     if SORTED:
         at = tl.load(source + i, mask=real, other=0)
     channel = d < dim
-    value = load(values + at[:, None] * dim + d[None, :], real[:, None] & channel[None, :])
+    value = load(values + at[:, None] * pitch + d[None, :], real[:, None] & channel[None, :])
     begins = tl.broadcast_to((own != before).to(tl.int32)[:, None], (CHUNK, DIM))
     sums, begun = tl.associative_scan((value, begins), 0, _add)
     ends = (real & (own != after))[:, None] & channel[None, :]
@@ -62,10 +85,10 @@ def _add_runs(
 def table_gradient(ids: Tensor, values: Tensor, rows: int) -> Tensor:
     """Sum of ``values`` (position, dim) over the positions of each id: (rows, dim) float32.
 
-    ``ids``: (position,) integer in [0, rows).
+    ``ids``: (position,) integer in [0, rows). ``values`` may be a slice of a wider tensor's channels.
     """
     table = torch.zeros((rows, values.shape[1]), dtype=torch.float32, device=values.device)
-    add_runs(*sorted_rows(ids, rows), values.contiguous(), table)
+    add_runs(*sorted_rows(ids, rows), values, table)
     return table
 
 
@@ -79,7 +102,7 @@ def sorted_rows(ids: Tensor, rows: int) -> tuple[Tensor, Tensor]:
 def add_runs(keys: Tensor, source: Tensor, values: Tensor, table: Tensor) -> None:
     """Adds to each row of ``table`` (row, dim) the ``values`` (position, dim) of its run in the sorted ``keys``.
 
-    Key i's values stand at ``source[i]``.
+    Key i's values stand at ``source[i]``; they may be a slice of a wider tensor's channels.
     """
     dim, level = values.shape[1], True
     while len(keys):
@@ -89,7 +112,7 @@ def add_runs(keys: Tensor, source: Tensor, values: Tensor, table: Tensor) -> Non
         partial_sums = torch.empty((2 * chunks, dim), dtype=torch.float32, device=values.device)
         _add_runs[(chunks,)](
             keys, source, values, table, partial_ids, partial_sums, count, dim,
-            level, CHUNK, triton.next_power_of_2(dim),
+            values.stride(0), level, CHUNK, triton.next_power_of_2(dim),
         )  # fmt: skip
         if chunks == 1:
             return

@@ -26,6 +26,13 @@ def spread(key):
 
 
 @triton.jit
+def positions(token, channel, length, channels, gap, begin):
+    """Positions (token, channel), uint32; ``gap`` of them between rows of ``length`` tokens, the first ``begin``."""
+    first = (token * channels + (token // length) * gap).to(tl.uint32) + tl.cast(begin, tl.uint32)
+    return first[:, None] + channel.to(tl.uint32)[None, :]
+
+
+@triton.jit
 def masked(x, position, low, high, rate):
     """``x`` (float32) scaled where the element at ``position`` (uint32) is kept, 0 where it is dropped."""
     mixed = _finalize(_finalize(position ^ low) ^ high)

@@ -11,7 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from model.kernels.hash_triton import mask_of, masked, spread
+from model.kernels.hash_triton import mask_of, masked, positions, spread
+from model.kernels.rows import Place
 from model.kernels.triton_math import load, store, sum_partials
 
 #: Elements of a tile; a program of the backward pass takes ``TILES`` of them, one after the other.
@@ -37,7 +38,7 @@ def _sum(
 
 @triton.jit
 def _forward(
-    x, bias, residual, gain, shift, rates, keys, out, mean, scale, tokens, length, channels, gap, eps,
+    x, bias, residual, gain, shift, rates, keys, out, mean, scale, tokens, length, channels, gap, begin, eps,
     BIASED: tl.constexpr, ADDED: tl.constexpr, DROPPED: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     blocks = tl.cdiv(tokens, ROWS)
@@ -46,7 +47,7 @@ def _forward(
     c = tl.arange(0, CHANNELS)
     real = (token < tokens)[:, None] & (c < channels)[None, :]
     at = (replica * tokens + token)[:, None] * channels + c[None, :]
-    position = (token * channels + (token // length) * gap).to(tl.uint32)[:, None] + c.to(tl.uint32)[None, :]
+    position = positions(token, c, length, channels, gap, begin)
     low, high = spread(tl.load(keys + replica))
     s = _sum(
         x, bias, residual, low, high, tl.load(rates + replica), at, position, replica, channels, c, real,
@@ -65,6 +66,7 @@ def _forward(
 @triton.jit
 def _backward(
     x, bias, residual, gain, rates, keys, mean, scale, dout, dx, dresidual, shares, tokens, length, channels, gap,
+    begin,
     BIASED: tl.constexpr, ADDED: tl.constexpr, DROPPED: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
     TILES: tl.constexpr,
 ):  # fmt: skip
@@ -82,7 +84,7 @@ def _backward(
         token = (program * TILES + tile) * ROWS + tl.arange(0, ROWS)
         real = (token < tokens)[:, None] & (c < channels)[None, :]
         at = (replica * tokens + token)[:, None] * channels + c[None, :]
-        position = (token * channels + (token // length) * gap).to(tl.uint32)[:, None] + c.to(tl.uint32)[None, :]
+        position = positions(token, c, length, channels, gap, begin)
         s = _sum(x, bias, residual, low, high, rate, at, position, replica, channels, c, real, BIASED, ADDED, DROPPED)
         centre = tl.load(mean + replica * tokens + token, mask=token < tokens, other=0.0)
         rstd = tl.load(scale + replica * tokens + token, mask=token < tokens, other=0.0)
@@ -113,7 +115,7 @@ def _tile(channels: int) -> tuple[int, int]:
 
 def forward(
     x: Tensor, bias: Tensor | None, residual: Tensor | None, gain: Tensor, shift: Tensor, rate: Tensor | None,
-    key: Tensor | None, length: int, pitch: int, eps: float,
+    key: Tensor | None, place: Place, eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """The result in float32, and each token's mean and 1 / standard deviation; x (replica, tokens, channel)."""
     replica, tokens, channels = x.shape
@@ -122,7 +124,7 @@ def forward(
     rows, width = _tile(channels)
     _forward[(replica * triton.cdiv(tokens, rows),)](
         x, x if bias is None else bias, x if residual is None else residual, gain, shift, *mask_of(x, rate, key),
-        out, mean, scale, tokens, length, channels, pitch - length * channels, eps,
+        out, mean, scale, tokens, place.length, channels, place.gap, place.begin, eps,
         bias is not None, residual is not None, key is not None, rows, width,
     )  # fmt: skip
     return out, mean, scale
@@ -130,7 +132,7 @@ def forward(
 
 def backward(
     dout: Tensor, x: Tensor, bias: Tensor | None, residual: Tensor | None, gain: Tensor, rate: Tensor | None,
-    key: Tensor | None, mean: Tensor, scale: Tensor, length: int, pitch: int,
+    key: Tensor | None, mean: Tensor, scale: Tensor, place: Place,
 ) -> tuple[Tensor, Tensor | None, Tensor]:  # fmt: skip
     """Gradients of x and the residual, and those of gain, shift and bias (replica, 3, channel)."""
     replica, tokens, channels = x.shape
@@ -142,7 +144,7 @@ def backward(
     _backward[(replica * programs,)](
         x, x if bias is None else bias, x if residual is None else residual, gain, *mask_of(x, rate, key),
         mean, scale, dout, dx, dx if dresidual is None else dresidual, shares,
-        tokens, length, channels, pitch - length * channels,
+        tokens, place.length, channels, place.gap, place.begin,
         bias is not None, residual is not None, key is not None, rows, width, TILES,
     )  # fmt: skip
     return dx, dresidual, sum_partials(shares).view(replica, 3, channels)

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Place(NamedTuple):
+    """Where in a dropout mask the tokens of a tensor (replica, tokens, channel) lie.
+
+    Rows of ``length`` tokens are ``gap`` positions farther apart than they are long; the first is at ``begin``.
+    """
+
+    length: int
+    gap: int
+    begin: int
 
 
 def pitched(tensor: Tensor) -> tuple[Tensor, int]:

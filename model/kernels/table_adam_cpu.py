@@ -118,7 +118,7 @@ def catch_up(table: Table, steps: Steps, keys: Tensor, behind: int) -> None:
 def add_gradient(table: Table, steps: Steps, keys: Tensor, source: Tensor, values: Tensor) -> None:
     """Adds ``values`` (position, dim) to the gradients of the rows that they were read from."""
     sorted_keys, chunks = _by_replica(keys, steps), chunk_count(keys.numel() // len(steps.decay))
-    arrays = (sorted_keys, _by_replica(source, steps), values.contiguous().numpy(), table.gradient.numpy())
+    arrays = (sorted_keys, _by_replica(source, steps), values.float().contiguous().numpy(), table.gradient.numpy())
     for_each_chunk(_add, chunks * len(sorted_keys), chunks, *arrays)
 
 

@@ -128,8 +128,8 @@ def catch_up(table: Table, steps: Steps, keys: Tensor, behind: int) -> None:
 
 
 def add_gradient(table: Table, steps: Steps, keys: Tensor, source: Tensor, values: Tensor) -> None:
-    """Adds ``values`` (position, dim) to the gradients of the rows that they were read from."""
-    add_runs(keys, source, values.contiguous(), table.gradient)
+    """Adds ``values`` (position, dim), a slice perhaps, to the gradients of the rows that they were read from."""
+    add_runs(keys, source, values, table.gradient)
 
 
 def square_norms(table: Table, steps: Steps, keys: list[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""The selective scan of Mamba, fused with softplus, the skip and the gate: one function, a backend for each machine."""
+"""The selective scan of Mamba, fused with softplus, the skip and the gate, with a backend for each machine."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from model.kernels.backend import cpu_obstacle, triton_obstacle
+from model.layers import take_position
 
-__all__ = ["BACKENDS", "choose_backend", "selective_scan"]
+__all__ = ["BACKENDS", "choose_backend", "last_output", "selective_scan"]
 
 #: ``auto`` picks by device and by what is installed. ``reference`` is the equations, a step at a time; ``chunked``
 #: the same in bounded memory, for devices without a kernel of their own (MPS); ``cpu`` numba; ``triton`` CUDA;
@@ -46,6 +47,35 @@ def selective_scan(
     _check_shapes(x, delta, A, B, C, D, z, lengths, delta_bias)
     scan = _load(choose_backend(backend, x.device, x.dtype))
     return scan(x, delta, A, B, C, D, z, lengths, delta_bias)
+
+
+def last_output(
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    lengths: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    backend: str = "auto",
+) -> Tensor:
+    """``selective_scan`` without a gate, at each row's last valid position alone: (replica, batch, channel).
+
+    ``C`` (replica, batch, state) is that position's; all else is as in ``selective_scan``. A row without valid
+    positions gives 0. ``triton`` has a kernel of its own for it; other backends run the whole scan.
+    """
+    wide = C.unsqueeze(2).expand(-1, -1, x.shape[2], -1)
+    _check_shapes(x, delta, A, B, wide, D, None, lengths, delta_bias)
+    chosen = choose_backend(backend, x.device, x.dtype)
+    if chosen == "triton":
+        from model.scan.last_triton import last_output as fused
+
+        return fused(x, delta, A, B, C, D, lengths, delta_bias)
+    outputs = _load(chosen)(x, delta, A, B, wide, D, None, lengths, delta_bias)
+    if lengths is None or x.shape[2] == 0:
+        return outputs[:, :, -1] if x.shape[2] else x.new_zeros(x.shape[0], x.shape[1], x.shape[3])
+    return take_position(outputs, (lengths - 1).clamp(min=0)).squeeze(2)
 
 
 def choose_backend(backend: str, device: torch.device, dtype: torch.dtype = torch.float32) -> str:

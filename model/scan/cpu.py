@@ -42,9 +42,15 @@ def _load_steps(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, dt, u):
 def _run(dt, u, A, B, C, h, y):
     """The recurrence, keeping the current state ``h`` (state, channel) only; ``y`` (step, channel) = C . h."""
     steps, width = dt.shape
-    h[:] = _ZERO
     y[:] = _ZERO
-    for t in range(steps):
+    for n in range(A.shape[0] if steps else 0):  # nothing has to decay before the first step
+        b = B[0, n]
+        c_n = C[0, n]
+        for c in range(width):
+            state = u[0, c] * b
+            h[n, c] = state
+            y[0, c] += state * c_n
+    for t in range(1, steps):
         for n in range(A.shape[0]):
             b = B[t, n]
             c_n = C[t, n]
@@ -56,19 +62,25 @@ def _run(dt, u, A, B, C, h, y):
 
 @njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
 def _run_keeping_states(dt, u, A, B, C, decay, h, y):
-    """The recurrence, keeping every decay (step, state, channel) and every state, ``h[0]`` being the zeros before."""
+    """The recurrence, keeping every state and, but for the first step, every decay (step, state, channel)."""
     steps, width = dt.shape
-    h[0] = _ZERO
     y[:] = _ZERO
-    for t in range(steps):
+    for n in range(A.shape[0] if steps else 0):
+        b = B[0, n]
+        c_n = C[0, n]
+        for c in range(width):
+            state = u[0, c] * b
+            h[0, n, c] = state
+            y[0, c] += state * c_n
+    for t in range(1, steps):
         for n in range(A.shape[0]):
             b = B[t, n]
             c_n = C[t, n]
             for c in range(width):
                 a = exp2(dt[t, c] * A[n, c])
                 decay[t, n, c] = a
-                state = a * h[t, n, c] + u[t, c] * b
-                h[t + 1, n, c] = state
+                state = a * h[t - 1, n, c] + u[t, c] * b
+                h[t, n, c] = state
                 y[t, c] += state * c_n
 
 
@@ -82,7 +94,7 @@ def _walk_back(dt, u, A, B, C, decay, h, dy, dh, ddt, du, dA, dB, dC):
     dh[:] = _ZERO
     ddt[:] = _ZERO
     du[:] = _ZERO
-    for t in range(steps - 1, -1, -1):
+    for t in range(steps - 1, 0, -1):
         for n in range(A.shape[0]):
             b = B[t, n]
             c_n = C[t, n]
@@ -90,16 +102,28 @@ def _walk_back(dt, u, A, B, C, decay, h, dy, dh, ddt, du, dA, dB, dC):
             dc = _ZERO
             for c in range(width):
                 g = dh[n, c] + dy[t, c] * c_n
-                dc += dy[t, c] * h[t + 1, n, c]
+                dc += dy[t, c] * h[t, n, c]
                 db += g * u[t, c]
                 du[t, c] += g * b
                 dh[n, c] = g * decay[t, n, c]
             for c in range(width):
-                g = dh[n, c] * h[t, n, c]
+                g = dh[n, c] * h[t - 1, n, c]
                 ddt[t, c] += g * A[n, c]
                 dA[n, c] += g * dt[t, c]
             dB[t, n] += db
             dC[t, n] += dc
+    for n in range(A.shape[0] if steps else 0):
+        b = B[0, n]
+        c_n = C[0, n]
+        db = _ZERO
+        dc = _ZERO
+        for c in range(width):
+            g = dh[n, c] + dy[0, c] * c_n
+            dc += dy[0, c] * h[0, n, c]
+            db += g * u[0, c]
+            du[0, c] += g * b
+        dB[0, n] += db
+        dC[0, n] += dc
 
 
 @njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
@@ -170,6 +194,30 @@ def _touch(sequence, at, pitch, steps, channels, sink):
     sink[0] += total
 
 
+@njit(error_model="numpy", cache=True)
+def _block_of(blocks, low, states, width):
+    """The block of channels from ``low`` on as (state, channel), of ``blocks`` that lie one behind the other."""
+    return blocks[low * states : (low + width) * states].reshape((states, width))
+
+
+@njit(error_model="numpy", cache=True)
+def _into_blocks(A, blocks):
+    """A (state, channel) as ``_block_of`` reads it."""
+    states, channels = A.shape
+    for low in range(0, channels, BLOCK):
+        width = min(BLOCK, channels - low)
+        _block_of(blocks, low, states, width)[:] = A[:, low : low + width]
+
+
+@njit(error_model="numpy", cache=True)
+def _from_blocks(blocks, A):
+    """The inverse of ``_into_blocks``."""
+    states, channels = A.shape
+    for low in range(0, channels, BLOCK):
+        width = min(BLOCK, channels - low)
+        A[:, low : low + width] = _block_of(blocks, low, states, width)
+
+
 @njit(nogil=True, error_model="numpy", cache=True)
 def _forward(first, last, chunks, x, x_pitch, delta, delta_pitch, z, z_pitch, A, B, C, D, bias, lengths, out):
     """Kernel of ``for_each_chunk``: A (replica, state, channel), B and C (rows, length, state), the rest flat."""
@@ -179,8 +227,10 @@ def _forward(first, last, chunks, x, x_pitch, delta, delta_pitch, z, z_pitch, A,
     sink = np.zeros(1, np.float32)
     h_buffer = np.empty(states * BLOCK, np.float32)
     buffer = np.empty((3, length * BLOCK), np.float32)
+    decay_rates = np.empty(states * channels, np.float32)
     for task in range(first, last):
         replica = task // chunks
+        _into_blocks(A[replica], decay_rates)
         for row in range(replica * batch + task % chunks, (replica + 1) * batch, chunks):
             steps = min(max(lengths[row], 0), length)
             start = row * length
@@ -194,10 +244,9 @@ def _forward(first, last, chunks, x, x_pitch, delta, delta_pitch, z, z_pitch, A,
                 u = buffer[1, : steps * width].reshape((steps, width))
                 y = buffer[2, : steps * width].reshape((steps, width))
                 h = h_buffer[: states * width].reshape((states, width))
-                decay_rate = np.ascontiguousarray(A[replica, :, low : low + width])
                 x_at = start * x_pitch + low
                 _load_steps(x, x_at, x_pitch, delta, start * delta_pitch + low, delta_pitch, bias[replica, low:], dt, u)
-                _run(dt, u, decay_rate, B[row], C[row], h, y)
+                _run(dt, u, _block_of(decay_rates, low, states, width), B[row], C[row], h, y)
                 _finish(
                     x, x_at, x_pitch, z, start * z_pitch + low, z_pitch, z.size > 0,
                     D[replica, low:], y, out, start * channels + low, channels,
@@ -223,7 +272,7 @@ def _backward_block(
     ddt = sequences[4, :size].reshape((steps, width))
     du = sequences[5, :size].reshape((steps, width))
     decay = states_of_steps[0, : size * states].reshape((steps, states, width))
-    h = states_of_steps[1, : (steps + 1) * states * width].reshape((steps + 1, states, width))
+    h = states_of_steps[1, : size * states].reshape((steps, states, width))
     _load_steps(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, dt, u)
     _run_keeping_states(dt, u, A, B, C, decay, h, y)
     if z.size > 0:
@@ -232,9 +281,7 @@ def _backward_block(
         for t in range(steps):
             dy[t] = dout[at + t * channels : at + t * channels + width]
     dh = np.empty((states, width), np.float32)
-    dA_block = np.zeros((states, width), np.float32)
-    _walk_back(dt, u, A, B, C, decay, h, dy, dh, ddt, du, dA_block, dB, dC)
-    dA[:, :width] += dA_block
+    _walk_back(dt, u, A, B, C, decay, h, dy, dh, ddt, du, dA, dB, dC)
     _finish_inputs(
         x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, D, dt, dy, ddt, du, dx, ddelta, at, channels
     )  # fmt: skip
@@ -254,12 +301,15 @@ def _backward(
     batch = lengths.size // replicas
     length = B.shape[1]
     sink = np.zeros(1, np.float32)
-    states_of_steps = np.empty((2, (length + 1) * states * BLOCK), np.float32)
+    states_of_steps = np.empty((2, length * states * BLOCK), np.float32)
     sequences = np.empty((6, length * BLOCK), np.float32)
+    decay_rates = np.empty(states * channels, np.float32)
+    dA_blocks = np.empty(states * channels, np.float32)
     for task in range(first, last):
         r = task // chunks
         chunk = task % chunks
-        dA[r, chunk] = _ZERO
+        _into_blocks(A[r], decay_rates)
+        dA_blocks[:] = _ZERO
         dD[r, chunk] = _ZERO
         dbias[r, chunk] = _ZERO
         for row in range(r * batch + chunk, (r + 1) * batch, chunks):
@@ -276,8 +326,9 @@ def _backward(
                 width = min(BLOCK, channels - low)
                 _backward_block(
                     x, start * x_pitch + low, x_pitch, delta, start * delta_pitch + low, delta_pitch,
-                    z, start * z_pitch + low, z_pitch, np.ascontiguousarray(A[r, :, low : low + width]), B[row], C[row],
-                    D[r, low:], bias[r, low:], dout, dx, ddelta, dz, dA[r, chunk, :, low:], dB[row], dC[row],
+                    z, start * z_pitch + low, z_pitch, _block_of(decay_rates, low, states, width), B[row], C[row],
+                    D[r, low:], bias[r, low:], dout,
+                    dx, ddelta, dz, _block_of(dA_blocks, low, states, width), dB[row], dC[row],
                     dD[r, chunk, low:], dbias[r, chunk, low:], start * channels + low, channels, steps, width,
                     states_of_steps, sequences,
                 )  # fmt: skip
@@ -286,6 +337,7 @@ def _backward(
             ddelta[rest] = _ZERO
             if z.size > 0:
                 dz[rest] = _ZERO
+        _from_blocks(dA_blocks, dA[r, chunk])
 
 
 class _SelectiveScan(torch.autograd.Function):

@@ -18,77 +18,121 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from model.kernels.rows import pitched
-from model.kernels.triton_math import LOG2_E, load, sigmoid, softplus, softplus_and_slope, store, sum_partials
+from model.kernels.triton_math import (
+    LOG2_E,
+    read,
+    sigmoid,
+    softplus,
+    softplus_and_slope,
+    store,
+    sum_partials,
+    write,
+)  # fmt: skip
 
 #: Steps between two kept states. More of them keep less memory busy but do not fit in a thread's registers.
 SEGMENT = 3
 #: A program's channels. Its warp takes four neighbouring channels a thread and splits the states over four threads.
 CHANNELS = 32
+#: Rows that a program of the backward pass takes where a replica has so ``MANY`` programs that they queue anyhow: what
+#: they add to A, D and the bias is then summed in registers.
+ROWS = 2
+MANY = 8192
 
 _LN_2 = tl.constexpr(0.6931471805599453)
 
 
 @triton.jit
+def _run_segment(
+    h, x, delta, z, B, C, out, rate, skip, shift, c, n, left,
+    x_pitch: tl.constexpr, delta_pitch: tl.constexpr, z_pitch: tl.constexpr, B_pitch: tl.constexpr,
+    C_pitch: tl.constexpr, channels: tl.constexpr, states: tl.constexpr,
+    GATED: tl.constexpr, SEGMENT: tl.constexpr, WHOLE: tl.constexpr,
+):  # fmt: skip
+    """The state after the ``left`` steps of a segment, whose outputs are written; pointers are at its first step."""
+    xs = ()
+    dts = ()
+    zs = ()
+    bs = ()
+    cs = ()
+    for i in tl.static_range(SEGMENT):
+        valid = c < tl.where(i < left, channels, 0)
+        valid_n = n < tl.where(i < left, states, 0)
+        xs = xs + (read(x + i * x_pitch, valid, WHOLE),)
+        dts = dts + (softplus(read(delta + i * delta_pitch, valid, WHOLE) + shift),)
+        bs = bs + (read(B + i * B_pitch + n, valid_n, WHOLE),)
+        cs = cs + (read(C + i * C_pitch + n, valid_n, WHOLE),)
+        if GATED:
+            zs = zs + (read(z + i * z_pitch, valid, WHOLE),)
+    for i in tl.static_range(SEGMENT):
+        h = tl.exp2(dts[i][:, None] * rate) * h + (dts[i] * xs[i])[:, None] * bs[i][None, :]
+        y = tl.sum(h * cs[i][None, :], axis=1) + skip * xs[i]
+        if GATED:
+            y = y * zs[i] * sigmoid(zs[i])
+        write(out + i * channels, y, c < tl.where(i < left, channels, 0), WHOLE)
+    return h
+
+
+@triton.jit
 def _forward(
-    x, delta, z, A, B, C, D, bias, lengths, out, kept,
-    x_pitch, delta_pitch, z_pitch, B_pitch, C_pitch, batch, length, channels, states, segments,
+    x, delta, z, A, B, C, D, bias, lengths, out, kept, batch, length, segments,
+    x_pitch: tl.constexpr, delta_pitch: tl.constexpr, z_pitch: tl.constexpr, B_pitch: tl.constexpr,
+    C_pitch: tl.constexpr, channels: tl.constexpr, states: tl.constexpr,
     GATED: tl.constexpr, BIASED: tl.constexpr, RAGGED: tl.constexpr, KEEP: tl.constexpr,
     SEGMENT: tl.constexpr, CHANNELS: tl.constexpr, STATES: tl.constexpr,
 ):  # fmt: skip
-    blocks = tl.cdiv(channels, CHANNELS)
+    EVEN: tl.constexpr = channels % CHANNELS == 0 and states == STATES
+    blocks: tl.constexpr = (channels + CHANNELS - 1) // CHANNELS
     row = (tl.program_id(0) // blocks).to(tl.int64)
     replica = row // batch
     c = (tl.program_id(0) % blocks) * CHANNELS + tl.arange(0, CHANNELS)
     n = tl.arange(0, STATES)
     real_c = c < channels
     real_n = n < states
-    real = real_n[:, None] & real_c[None, :]
-    cell = n[:, None] * channels + c[None, :]
+    real = real_c[:, None] & real_n[None, :]
+    cell = c[:, None] * states + n[None, :]
     steps = length
     if RAGGED:
         steps = tl.minimum(tl.maximum(tl.load(lengths + row), 0), length).to(tl.int32)
-    rate = tl.load(A + replica * states * channels + cell, mask=real, other=0.0)
-    skip = load(D + replica * channels + c, real_c)
+    rate = read(A + replica * states * channels + cell, real, EVEN) * LOG2_E
+    skip = read(D + replica * channels + c, real_c, EVEN)
     shift = tl.zeros((CHANNELS,), tl.float32)
     if BIASED:
-        shift = load(bias + replica * channels + c, real_c)
+        shift = read(bias + replica * channels + c, real_c, EVEN)
     start = row * length
-    x += start * x_pitch
-    delta += start * delta_pitch
-    z += start * z_pitch
+    x += start * x_pitch + c
+    delta += start * delta_pitch + c
+    z += start * z_pitch + c
     B += start * B_pitch
     C += start * C_pitch
-    out += start * channels
+    out += start * channels + c
     kept += row * segments * states * channels
-    h = tl.zeros((STATES, CHANNELS), tl.float32)
-    for segment in range(tl.cdiv(steps, SEGMENT)):
-        xs = ()
-        dts = ()
-        zs = ()
-        bs = ()
-        cs = ()
-        for i in tl.static_range(SEGMENT):
-            t = segment * SEGMENT + i
-            valid = c < tl.where(t < steps, channels, 0)
-            valid_n = n < tl.where(t < steps, states, 0)
-            xs = xs + (load(x + t * x_pitch + c, valid),)
-            dts = dts + (softplus(load(delta + t * delta_pitch + c, valid) + shift),)
-            bs = bs + (load(B + t * B_pitch + n, valid_n),)
-            cs = cs + (load(C + t * C_pitch + n, valid_n),)
-            if GATED:
-                zs = zs + (load(z + t * z_pitch + c, valid),)
-        for i in tl.static_range(SEGMENT):
-            t = segment * SEGMENT + i
-            h = tl.exp2(dts[i][None, :] * rate) * h + (dts[i] * xs[i])[None, :] * bs[i][:, None]
-            y = tl.sum(h * cs[i][:, None], axis=0) + skip * xs[i]
-            if GATED:
-                y = y * zs[i] * sigmoid(zs[i])
-            store(out + t * channels + c, y, c < tl.where(t < steps, channels, 0))
+    h = tl.zeros((CHANNELS, STATES), tl.float32)
+    left = steps
+    while left >= SEGMENT:
+        h = _run_segment(
+            h, x, delta, z, B, C, out, rate, skip, shift, c, n, SEGMENT,
+            x_pitch, delta_pitch, z_pitch, B_pitch, C_pitch, channels, states, GATED, SEGMENT, EVEN,
+        )  # fmt: skip
+        left -= SEGMENT
         if KEEP:
-            more = n < tl.where((segment + 1) * SEGMENT < steps, states, 0)
-            tl.store(kept + segment * states * channels + cell, h, mask=more[:, None] & real_c[None, :])
-    for t in range(steps, length):
-        store(out + t * channels + c, tl.zeros((CHANNELS,), tl.float32), real_c)
+            if left > 0:
+                write(kept + cell, h, real, EVEN)
+            kept += states * channels
+        x += SEGMENT * x_pitch
+        delta += SEGMENT * delta_pitch
+        z += SEGMENT * z_pitch
+        B += SEGMENT * B_pitch
+        C += SEGMENT * C_pitch
+        out += SEGMENT * channels
+    if left > 0:
+        _run_segment(
+            h, x, delta, z, B, C, out, rate, skip, shift, c, n, left,
+            x_pitch, delta_pitch, z_pitch, B_pitch, C_pitch, channels, states, GATED, SEGMENT, False,
+        )  # fmt: skip
+        out += left * channels
+    for _ in range(steps, length):
+        write(out, tl.zeros((CHANNELS,), tl.float32), real_c, EVEN)
+        out += channels
 
 
 @triton.jit
@@ -99,17 +143,17 @@ def _step_back(x, dt, slope, z, dy, b, c_n, h_before, h, dh, decay, rate, skip, 
     dz = dy
     if GATED:
         gate = sigmoid(z)
-        y = tl.sum(h * c_n[:, None], axis=0) + skip * x
+        y = tl.sum(h * c_n[None, :], axis=1) + skip * x
         dz = dy * y * gate * (1.0 + z * (1.0 - gate))
         dy = dy * z * gate
-    g = dh + dy[None, :] * c_n[:, None]
-    dC = tl.sum(dy[None, :] * h, axis=1)
-    dB = tl.sum(g * (dt * x)[None, :], axis=1)
-    du = tl.sum(g * b[:, None], axis=0)
+    g = dh + dy[:, None] * c_n[None, :]
+    dC = tl.sum(dy[:, None] * h, axis=0)
+    dB = tl.sum(g * (dt * x)[:, None], axis=0)
+    du = tl.sum(g * b[None, :], axis=1)
     dh = g * decay
     dpower = dh * h_before
-    ddelta = (tl.sum(dpower * rate, axis=0) * _LN_2 + du * x) * slope
-    return du * dt + skip * dy, ddelta, dz, dB, dC, dpower * dt[None, :], dy, dh
+    ddelta = (tl.sum(dpower * rate, axis=1) * _LN_2 + du * x) * slope
+    return du * dt + skip * dy, ddelta, dz, dB, dC, dpower * dt[:, None], dy, dh
 
 
 @triton.jit
@@ -129,97 +173,148 @@ def _clear_rest(
 
 
 @triton.jit
+def _unwind_segment(
+    h, dh, dA, dD, dbias, x, delta, z, B, C, dout, dx, ddelta, dz, dB, dC, rate, skip, shift, c, n, left,
+    x_pitch: tl.constexpr, delta_pitch: tl.constexpr, z_pitch: tl.constexpr, B_pitch: tl.constexpr,
+    C_pitch: tl.constexpr, channels: tl.constexpr, states: tl.constexpr,
+    GATED: tl.constexpr, SEGMENT: tl.constexpr, WHOLE: tl.constexpr,
+):  # fmt: skip
+    """A segment's ``left`` steps again from ``h``, then back: its gradients are written, what goes on is returned."""
+    xs = ()
+    dts = ()
+    slopes = ()
+    zs = ()
+    dys = ()
+    bs = ()
+    cs = ()
+    for i in tl.static_range(SEGMENT):
+        valid = c < tl.where(i < left, channels, 0)
+        valid_n = n < tl.where(i < left, states, 0)
+        xs = xs + (read(x + i * x_pitch, valid, WHOLE),)
+        dt, slope = softplus_and_slope(read(delta + i * delta_pitch, valid, WHOLE) + shift)
+        dts = dts + (dt,)
+        slopes = slopes + (slope,)
+        bs = bs + (read(B + i * B_pitch + n, valid_n, WHOLE),)
+        cs = cs + (read(C + i * C_pitch + n, valid_n, WHOLE),)
+        dys = dys + (read(dout + i * channels, valid, WHOLE),)
+        zs = zs + (read(z + i * z_pitch, valid, WHOLE) if GATED else shift,)
+    hs = (h,)
+    for i in tl.static_range(SEGMENT - 1):
+        h = tl.exp2(dts[i][:, None] * rate) * h + (dts[i] * xs[i])[:, None] * bs[i][None, :]
+        hs = hs + (h,)
+    for i in tl.static_range(SEGMENT - 1, -1, -1):
+        decay = tl.exp2(dts[i][:, None] * rate)
+        if i == SEGMENT - 1:
+            h = decay * hs[i] + (dts[i] * xs[i])[:, None] * bs[i][None, :]
+        else:
+            h = hs[i + 1]
+        dx_t, ddelta_t, dz_t, dB_t, dC_t, dA_t, dy, dh = _step_back(
+            xs[i], dts[i], slopes[i], zs[i], dys[i], bs[i], cs[i], hs[i], h, dh, decay, rate, skip, GATED
+        )
+        dA += dA_t
+        dD += dy * xs[i]
+        dbias += ddelta_t
+        valid = c < tl.where(i < left, channels, 0)
+        valid_n = n < tl.where(i < left, states, 0)
+        write(dx + i * channels, dx_t, valid, WHOLE)
+        write(ddelta + i * channels, ddelta_t, valid, WHOLE)
+        if GATED:
+            write(dz + i * channels, dz_t, valid, WHOLE)
+        write(dB + i * states + n, dB_t, valid_n, WHOLE)
+        write(dC + i * states + n, dC_t, valid_n, WHOLE)
+    return dh, dA, dD, dbias
+
+
+@triton.jit
 def _backward(
     x, delta, z, A, B, C, D, bias, lengths, dout, kept, dx, ddelta, dz, dB, dC, dparameters,
-    x_pitch, delta_pitch, z_pitch, B_pitch, C_pitch, rows, batch, length, channels, states, segments,
+    rows, batch, length, segments,
+    x_pitch: tl.constexpr, delta_pitch: tl.constexpr, z_pitch: tl.constexpr, B_pitch: tl.constexpr,
+    C_pitch: tl.constexpr, channels: tl.constexpr, states: tl.constexpr,
     GATED: tl.constexpr, BIASED: tl.constexpr, RAGGED: tl.constexpr,
-    SEGMENT: tl.constexpr, CHANNELS: tl.constexpr, STATES: tl.constexpr,
+    SEGMENT: tl.constexpr, CHANNELS: tl.constexpr, STATES: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
-    blocks = tl.cdiv(channels, CHANNELS)
+    EVEN: tl.constexpr = channels % CHANNELS == 0 and states == STATES
+    blocks: tl.constexpr = (channels + CHANNELS - 1) // CHANNELS
     block = tl.program_id(0) % blocks
-    row = (tl.program_id(0) // blocks).to(tl.int64)
-    replica = row // batch
+    groups = tl.cdiv(batch, ROWS)
+    replica = (tl.program_id(0) // blocks // groups).to(tl.int64)
+    group = (tl.program_id(0) // blocks) % groups
     c = block * CHANNELS + tl.arange(0, CHANNELS)
     n = tl.arange(0, STATES)
     real_c = c < channels
-    real = (n < states)[:, None] & real_c[None, :]
-    cell = n[:, None] * channels + c[None, :]
-    steps = length
-    if RAGGED:
-        steps = tl.minimum(tl.maximum(tl.load(lengths + row), 0), length).to(tl.int32)
-    rate = tl.load(A + replica * states * channels + cell, mask=real, other=0.0)
-    skip = load(D + replica * channels + c, real_c)
+    real = real_c[:, None] & (n < states)[None, :]
+    cell = c[:, None] * states + n[None, :]
+    rate = read(A + replica * states * channels + cell, real, EVEN) * LOG2_E
+    skip = read(D + replica * channels + c, real_c, EVEN)
     shift = tl.zeros((CHANNELS,), tl.float32)
     if BIASED:
-        shift = load(bias + replica * channels + c, real_c)
-    start = row * length
-    x += start * x_pitch
-    delta += start * delta_pitch
-    z += start * z_pitch
-    B += start * B_pitch
-    C += start * C_pitch
-    dout += start * channels
-    dx += start * channels
-    ddelta += start * channels
-    dz += start * channels
-    dB += (block.to(tl.int64) * rows * length + start) * states
-    dC += (block.to(tl.int64) * rows * length + start) * states
-    kept += row * segments * states * channels
-    dA = tl.zeros((STATES, CHANNELS), tl.float32)
+        shift = read(bias + replica * channels + c, real_c, EVEN)
+    dA = tl.zeros((CHANNELS, STATES), tl.float32)
     dD = tl.zeros((CHANNELS,), tl.float32)
     dbias = tl.zeros((CHANNELS,), tl.float32)
-    dh = tl.zeros((STATES, CHANNELS), tl.float32)
-    full = tl.cdiv(steps, SEGMENT)
-    for back in range(full):
-        segment = full - 1 - back
-        kept_n = n < tl.where(segment > 0, states, 0)
-        h = tl.load(kept + (segment - 1) * states * channels + cell, mask=kept_n[:, None] & real_c[None, :], other=0.0)
-        xs = ()
-        dts = ()
-        slopes = ()
-        zs = ()
-        dys = ()
-        bs = ()
-        cs = ()
-        for i in tl.static_range(SEGMENT):
-            t = segment * SEGMENT + i
-            valid = c < tl.where(t < steps, channels, 0)
-            valid_n = n < tl.where(t < steps, states, 0)
-            xs = xs + (load(x + t * x_pitch + c, valid),)
-            dt, slope = softplus_and_slope(load(delta + t * delta_pitch + c, valid) + shift)
-            dts = dts + (dt,)
-            slopes = slopes + (slope,)
-            bs = bs + (load(B + t * B_pitch + n, valid_n),)
-            cs = cs + (load(C + t * C_pitch + n, valid_n),)
-            dys = dys + (load(dout + t * channels + c, valid),)
-            zs = zs + (load(z + t * z_pitch + c, valid) if GATED else shift,)
-        hs = (h,)
-        for i in tl.static_range(SEGMENT - 1):
-            h = tl.exp2(dts[i][None, :] * rate) * h + (dts[i] * xs[i])[None, :] * bs[i][:, None]
-            hs = hs + (h,)
-        for i in tl.static_range(SEGMENT - 1, -1, -1):
-            t = segment * SEGMENT + i
-            decay = tl.exp2(dts[i][None, :] * rate)
-            if i == SEGMENT - 1:
-                h = decay * hs[i] + (dts[i] * xs[i])[None, :] * bs[i][:, None]
-            else:
-                h = hs[i + 1]
-            dx_t, ddelta_t, dz_t, dB_t, dC_t, dA_t, dy, dh = _step_back(
-                xs[i], dts[i], slopes[i], zs[i], dys[i], bs[i], cs[i], hs[i], h, dh, decay, rate, skip, GATED
-            )
-            dA += dA_t
-            dD += dy * xs[i]
-            dbias += ddelta_t
-            valid = c < tl.where(t < steps, channels, 0)
-            valid_n = n < tl.where(t < steps, states, 0)
-            store(dx + t * channels + c, dx_t, valid)
-            store(ddelta + t * channels + c, ddelta_t, valid)
-            if GATED:
-                store(dz + t * channels + c, dz_t, valid)
-            tl.store(dB + t * states + n, dB_t, mask=valid_n)
-            tl.store(dC + t * states + n, dC_t, mask=valid_n)
-    _clear_rest(dx, ddelta, dz, dB, dC, steps, length, channels, states, c, n, GATED, CHANNELS, STATES)
-    dparameters += row * (states + 2) * channels
+    for member in range(ROWS):
+        row = replica * batch + group * ROWS + member
+        present = group * ROWS + member < batch
+        clear = tl.where(present, length, 0)
+        steps = clear
+        if RAGGED:
+            steps = tl.minimum(tl.maximum(tl.load(lengths + row, mask=present, other=0), 0), clear).to(tl.int32)
+        whole = steps // SEGMENT
+        rest = steps % SEGMENT
+        first = row * length + whole * SEGMENT
+        x_at = x + first * x_pitch + c
+        delta_at = delta + first * delta_pitch + c
+        z_at = z + first * z_pitch + c
+        B_at = B + first * B_pitch
+        C_at = C + first * C_pitch
+        dout_at = dout + first * channels + c
+        dx_at = dx + first * channels + c
+        ddelta_at = ddelta + first * channels + c
+        dz_at = dz + first * channels + c
+        dB_at = dB + (block.to(tl.int64) * rows * length + first) * states
+        dC_at = dC + (block.to(tl.int64) * rows * length + first) * states
+        before = kept + (row * segments + whole - 1) * states * channels
+        dh = tl.zeros((CHANNELS, STATES), tl.float32)
+        if rest > 0:
+            h = tl.zeros((CHANNELS, STATES), tl.float32)
+            if whole > 0:
+                h = read(before + cell, real, EVEN)
+            dh, dA, dD, dbias = _unwind_segment(
+                h, dh, dA, dD, dbias, x_at, delta_at, z_at, B_at, C_at, dout_at, dx_at, ddelta_at, dz_at, dB_at, dC_at,
+                rate, skip, shift, c, n, rest,
+                x_pitch, delta_pitch, z_pitch, B_pitch, C_pitch, channels, states, GATED, SEGMENT, False,
+            )  # fmt: skip
+        while whole > 0:
+            whole -= 1
+            x_at -= SEGMENT * x_pitch
+            delta_at -= SEGMENT * delta_pitch
+            z_at -= SEGMENT * z_pitch
+            B_at -= SEGMENT * B_pitch
+            C_at -= SEGMENT * C_pitch
+            dout_at -= SEGMENT * channels
+            dx_at -= SEGMENT * channels
+            ddelta_at -= SEGMENT * channels
+            dz_at -= SEGMENT * channels
+            dB_at -= SEGMENT * states
+            dC_at -= SEGMENT * states
+            before -= states * channels
+            h = tl.zeros((CHANNELS, STATES), tl.float32)
+            if whole > 0:
+                h = read(before + cell, real, EVEN)
+            dh, dA, dD, dbias = _unwind_segment(
+                h, dh, dA, dD, dbias, x_at, delta_at, z_at, B_at, C_at, dout_at, dx_at, ddelta_at, dz_at, dB_at, dC_at,
+                rate, skip, shift, c, n, SEGMENT,
+                x_pitch, delta_pitch, z_pitch, B_pitch, C_pitch, channels, states, GATED, SEGMENT, EVEN,
+            )  # fmt: skip
+        first = row * length
+        _clear_rest(
+            dx + first * channels, ddelta + first * channels, dz + first * channels,
+            dB + (block.to(tl.int64) * rows * length + first) * states,
+            dC + (block.to(tl.int64) * rows * length + first) * states,
+            steps, clear, channels, states, c, n, GATED, CHANNELS, STATES,
+        )  # fmt: skip
+    dparameters += (replica * groups + group) * (states + 2) * channels
     tl.store(dparameters + cell, dA, mask=real)
     tl.store(dparameters + states * channels + c, dD, mask=real_c)
     tl.store(dparameters + (states + 1) * channels + c, dbias, mask=real_c)
@@ -233,14 +328,14 @@ class _SelectiveScan(torch.autograd.Function):
     ) -> Tensor:  # fmt: skip
         replica, batch, length, channel = x.shape
         keep = any(ctx.needs_input_grad)
-        rate = (A.float() * LOG2_E.value).transpose(1, 2).contiguous()
+        rate = A.float().contiguous()
         segments = max(1, triton.cdiv(length, SEGMENT) - 1) if keep else 1
         kept = torch.empty((replica * batch, segments, *rate.shape[1:]) if keep else 1, device=x.device)
         out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        tensors, pitches, flags = _arguments(x, delta, z, rate, B, C, D, delta_bias, lengths)
+        tensors, shape, flags = _arguments(x, delta, z, rate, B, C, D, delta_bias, lengths)
         _forward[(replica * batch * triton.cdiv(channel, CHANNELS),)](
-            *tensors, out, kept, *pitches, batch, length, channel, rate.shape[1], segments, *flags, keep,
-            SEGMENT, CHANNELS, triton.next_power_of_2(rate.shape[1]), num_warps=1,
+            *tensors, out, kept, batch, length, segments, *shape, *flags, keep,
+            SEGMENT, CHANNELS, triton.next_power_of_2(rate.shape[2]), num_warps=1,
         )  # fmt: skip
         if keep:
             ctx.save_for_backward(x, delta, z, rate, B, C, D, delta_bias, lengths, kept)
@@ -252,36 +347,46 @@ class _SelectiveScan(torch.autograd.Function):
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
         x, delta, z, rate, B, C, D, delta_bias, lengths, kept = ctx.saved_tensors
         replica, batch, length, channel = x.shape
-        state = rate.shape[1]
+        state = rate.shape[2]
         rows, blocks = replica * batch, triton.cdiv(channel, CHANNELS)
+        together = rows_together(batch, blocks)
+        groups = triton.cdiv(batch, together)
         dx, ddelta = (torch.empty(x.shape, dtype=part.dtype, device=x.device) for part in (x, delta))
         dz = None if z is None else torch.empty(x.shape, dtype=z.dtype, device=x.device)
         dBC = torch.empty((2, blocks, rows * length * state), device=x.device)
-        dparameters = torch.empty((replica, batch, (state + 2) * channel), device=x.device)
-        tensors, pitches, flags = _arguments(x, delta, z, rate, B, C, D, delta_bias, lengths)
-        _backward[(rows * blocks,)](
+        dparameters = torch.empty((replica, groups, channel * (state + 2)), device=x.device)
+        tensors, shape, flags = _arguments(x, delta, z, rate, B, C, D, delta_bias, lengths)
+        _backward[(replica * groups * blocks,)](
             *tensors, dout.contiguous(), kept, dx, ddelta, x if dz is None else dz, dBC[0], dBC[1], dparameters,
-            *pitches, rows, batch, length, channel, state, kept.shape[1], *flags,
-            SEGMENT, CHANNELS, triton.next_power_of_2(state), num_warps=1,
+            rows, batch, length, kept.shape[1], *shape, *flags,
+            SEGMENT, CHANNELS, triton.next_power_of_2(state), together, num_warps=1,
         )  # fmt: skip
-        dB, dC = sum_partials(dBC).view(2, *B.shape).unbind()
-        dA, dD, dbias = sum_partials(dparameters).view(replica, state + 2, channel).split([state, 1, 1], dim=1)
+        dB, dC = sum_partials(dBC, B.dtype).view(2, *B.shape).unbind()
+        dA, dD, dbias = sum_partials(dparameters).split([channel * state, channel, channel], dim=1)
         return (
-            dx, ddelta, dA.transpose(1, 2).to(ctx.dtype), dB.to(B.dtype), dC.to(C.dtype), dD[:, 0].to(D.dtype),
-            dz, None, None if delta_bias is None else dbias[:, 0].to(delta_bias.dtype),
+            dx, ddelta, dA.view(rate.shape).to(ctx.dtype), dB, dC.to(C.dtype), dD.to(D.dtype),
+            dz, None, None if delta_bias is None else dbias.to(delta_bias.dtype),
         )  # fmt: skip
+
+
+def rows_together(batch: int, blocks: int) -> int:
+    """Rows of a program of the backward pass, for ``blocks`` of channels; the same for any number of replicas."""
+    return ROWS if batch * blocks >= MANY else 1
 
 
 def _arguments(
     x: Tensor, delta: Tensor, z: Tensor | None, rate: Tensor, B: Tensor, C: Tensor,
     D: Tensor, delta_bias: Tensor | None, lengths: Tensor | None,
 ) -> tuple[tuple[Tensor, ...], tuple[int, ...], tuple[bool, ...]]:  # fmt: skip
-    """Tensors, pitches and flags as both kernels take them; ``x`` stands in for a tensor that is not there."""
+    """Tensors, pitches with channels and states, and flags as both kernels take them.
+
+    ``x`` stands in for a tensor that is not there.
+    """
     sequences = [pitched(x if part is None else part) for part in (x, delta, z, B, C)]
     x, delta, gate, B, C = (tensor for tensor, _ in sequences)
     others = [x if part is None else part.contiguous() for part in (D, delta_bias, lengths)]
     flags = (z is not None, delta_bias is not None, lengths is not None)
-    return (x, delta, gate, rate, B, C, *others), tuple(pitch for _, pitch in sequences), flags
+    return (x, delta, gate, rate, B, C, *others), (*(pitch for _, pitch in sequences), *rate.shape[1:]), flags
 
 
 def scan(

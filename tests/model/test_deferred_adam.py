@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from model.layers import Embedding
+from model.lookup import side_by_side
 from model.stack import keep, stack
 from sweeper import deferred_adam
 from sweeper.deferred_adam import DeferredAdam
@@ -123,6 +124,24 @@ def test_a_row_that_is_read_is_up_to_date_though_others_are_not(backend: str) ->
     assert torch.equal(untouched.cpu(), table().weight.detach()[1, ROWS - 2])
     rows = [expected(False, (1.0, 1.0))[k, ids[k].cpu()] for k in range(2)]
     torch.testing.assert_close(found.cpu(), torch.stack(rows), rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("backend", [kernels.triton])
+def test_rows_read_side_by_side_are_those_read_alone(backend: str) -> None:
+    (alone, alones), (beside, besides) = deferred(backend), deferred(backend)
+    for step, read in enumerate(reads()):
+        for optimizer in (alones, besides):
+            optimizer.begin_step([rate(k, step) for k in range(2)])
+        ids = read.ids[0].to(alone.weight.device)
+        weights = torch.cat([read.weights[0], -read.weights[0]], dim=-1).to(ids.device)
+        expected = torch.cat([alone(ids), alone(ids.flip(1))], dim=-1)
+        found = side_by_side([beside.rows(ids), beside.rows(ids.flip(1))], torch.float32, backend)
+        assert torch.equal(found, expected)
+        for vectors, optimizer in ((expected, alones), (found, besides)):
+            (vectors * weights).square().sum().backward()
+            optimizer.step(torch.ones(2, device=ids.device))
+            optimizer.settle()
+        torch.testing.assert_close(beside.weight, alone.weight, rtol=2e-6, atol=2e-6)
 
 
 @backends

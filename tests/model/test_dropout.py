@@ -120,3 +120,13 @@ def test_the_mask_of_a_sequence_does_not_depend_on_its_padding(backend: str) -> 
     padded = hash_dropout(wide, rate, key, row_pitch=9 * 4, backend=backend)
     assert torch.equal(hash_dropout(tight, rate, key, row_pitch=9 * 4, backend=backend), padded[:, :, :3])
     assert torch.equal(padded, hash_dropout(wide, rate, key, backend=backend))
+
+
+@pytest.mark.parametrize("backend", ["reference", *BACKENDS])
+@pytest.mark.parametrize("pitch", [12, 20])
+def test_a_piece_of_a_batch_has_the_mask_of_its_rows(backend: str, pitch: int) -> None:
+    device = device_of(backend)
+    rate, key = torch.tensor([0.5, 0.3], device=device), torch.tensor([5, 6], device=device)
+    whole = hash_dropout(torch.ones(2, 9, 3, 4, device=device), rate, key, backend, pitch)
+    piece = hash_dropout(torch.ones(2, 4, 3, 4, device=device), rate, key, backend, pitch, first_row=5)
+    assert torch.equal(piece, whole[:, 5:])

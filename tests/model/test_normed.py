@@ -11,7 +11,7 @@ from model.normed import Mask, activated, normed_sum
 from tests.model import kernels
 from tests.model.kernels import assert_close, assert_equal, device_of, value_and_gradients
 
-triton = pytest.mark.parametrize("backend", [kernels.triton])
+fused = pytest.mark.parametrize("backend", [kernels.cpu, kernels.triton])
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -43,7 +43,7 @@ def compare(
     )
 
 
-@triton
+@fused
 @pytest.mark.parametrize(("batch", "length", "channels"), [(5, 3, 32), (70, 1, 24), (3, 50, 128), (1, 2, 7)])
 def test_a_normed_sum_and_its_gradients_are_those_of_its_parts(
     backend: str, batch: int, length: int, channels: int
@@ -56,7 +56,7 @@ def test_a_normed_sum_and_its_gradients_are_those_of_its_parts(
     compare(partial(normed_sum, eps=1e-5), arguments, mask(2, length, channels, longest=length + 2), backend)
 
 
-@triton
+@fused
 @pytest.mark.parametrize("missing", ["bias", "residual", "mask"])
 def test_each_part_of_a_normed_sum_may_be_missing(backend: str, missing: str) -> None:
     arguments: dict[str, Tensor | None] = {
@@ -67,7 +67,7 @@ def test_each_part_of_a_normed_sum_may_be_missing(backend: str, missing: str) ->
     compare(partial(normed_sum, eps=1e-12), arguments, None if missing == "mask" else mask(3, 5, 16), backend)
 
 
-@triton
+@fused
 @pytest.mark.parametrize("activation", ["relu", "gelu", "leaky_relu"])
 @pytest.mark.parametrize("shape", [(2, 5, 3, 40), (2, 150, 130), (1, 1, 8)])
 def test_an_activated_layer_and_its_gradients_are_those_of_its_parts(
@@ -81,7 +81,7 @@ def test_an_activated_layer_and_its_gradients_are_those_of_its_parts(
     compare(partial(activated, activation=activation), arguments, None, backend)
 
 
-@triton
+@fused
 def test_a_replica_gives_what_its_solo_run_gives(backend: str) -> None:
     device = device_of(backend)
     x, residual = random(3, 6, 4, 16).to(device), random(3, 6, 4, 16, seed=1).to(device)
@@ -103,7 +103,7 @@ def test_a_replica_gives_what_its_solo_run_gives(backend: str) -> None:
             assert_equal({name: value[r : r + 1] for name, value in together.items()}, alone)
 
 
-@triton
+@pytest.mark.parametrize("backend", [kernels.triton])
 def test_bfloat16_goes_in_and_its_gradient_comes_out(backend: str) -> None:
     device = device_of(backend)
     x = random(1, 4, 8).to(device, torch.bfloat16).requires_grad_()
@@ -115,6 +115,19 @@ def test_bfloat16_goes_in_and_its_gradient_comes_out(backend: str) -> None:
     assert (x.grad.dtype, residual.grad.dtype) == (torch.bfloat16, torch.float32)  # type: ignore[union-attr]
     torch.testing.assert_close(x.grad.float(), residual.grad, rtol=1e-2, atol=1e-2)  # type: ignore[union-attr]
     assert activated(x, ones, "gelu", backend=backend).dtype == torch.bfloat16
+
+
+@fused
+def test_a_piece_of_a_batch_is_masked_as_within_its_batch(backend: str) -> None:
+    device = device_of(backend)
+    x, rows = random(2, 9, 3, 8).to(device), torch.ones(2, 8, device=device)
+    drawn = Mask(torch.tensor([0.3, 0.6], device=device), torch.tensor([7, 8], device=device), 5 * 8)
+    for function in (
+        partial(activated, bias=rows, activation="gelu", backend=backend),
+        partial(normed_sum, gain=rows, shift=rows, eps=1e-5, backend=backend),
+    ):
+        whole, piece = function(x, mask=drawn), function(x[:, 5:], mask=drawn._replace(first=5))
+        torch.testing.assert_close(piece, whole[:, 5:], rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("operation", [partial(normed_sum, gain=torch.ones(1, 4), shift=torch.ones(1, 4), eps=1e-5),

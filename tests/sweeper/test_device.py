@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sweeper.device import available_devices, choose_precision, default_micro_batch, return_cached_memory, select_device
+from sweeper.device import available_devices, choose_precision, default_positions, return_cached_memory, select_device
 from sweeper.errors import UserError
+from sweeper.pieces import POSITIONS
 from tests.sweeper.runs import ROOT
 
 
@@ -46,8 +47,8 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(machine, name
 
 
 def test_only_a_cpu_is_given_small_pieces_and_only_others_their_cache_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert default_micro_batch(torch.device("cpu")) == 128
-    assert default_micro_batch(torch.device("mps")) is None
+    assert default_positions(torch.device("cpu")) == POSITIONS
+    assert default_positions(torch.device("mps")) is None
     returned = []
     monkeypatch.setattr(torch.mps, "empty_cache", lambda: returned.append("mps"))
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: returned.append("cuda"))

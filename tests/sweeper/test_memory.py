@@ -26,7 +26,7 @@ def test_the_estimate_holds_weights_gradient_and_moments_and_grows_with_the_batc
     chosen = settings(cfg, CPU)
 
     def with_batch(rows: int) -> Footprint:
-        step = replace(chosen.step, micro_batch=None)
+        step = replace(chosen.step, positions=None)
         return footprint(replica, DeviceStore(store, CPU), replace(chosen, step=step, batch_size=rows))
 
     small, large = with_batch(100), with_batch(1000)

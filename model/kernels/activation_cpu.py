@@ -1,0 +1,113 @@
+"""dropout(activation(x + bias)) on CPU cores, in one pass; backward computes x + bias again."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+from model.kernels.dropout_cpu import keys_of, mask_token, spread
+from model.kernels.elementary import LOOP_MATH, bell_and_erf
+from model.kernels.rows import Place
+from model.kernels.threads import chunk_count, for_each_chunk, in_order
+
+RELU, GELU, LEAKY_RELU = 0, 1, 2
+ACTIVATIONS = {"relu": RELU, "gelu": GELU, "leaky_relu": LEAKY_RELU}
+
+_ZERO = np.float32(0.0)
+_HALF = np.float32(0.5)
+_ONE = np.float32(1.0)
+_LEAK = np.float32(0.01)
+_DENSITY = np.float32(0.3989422804014327)  # 1 / sqrt(2 pi)
+
+
+@njit(fastmath=LOOP_MATH, error_model="numpy")
+def _gelu(x, bias, out):
+    for c in range(x.size):
+        h = np.float32(x[c] + bias[c])
+        _, erf = bell_and_erf(h)
+        out[c] = _HALF * h * (_ONE + erf)
+
+
+@njit(fastmath=LOOP_MATH, error_model="numpy")
+def _through_gelu(x, bias, dout, dx):
+    for c in range(x.size):
+        h = np.float32(x[c] + bias[c])
+        bell, erf = bell_and_erf(h)
+        dx[c] = dout[c] * (_HALF * (_ONE + erf) + h * _DENSITY * bell)
+
+
+@njit(fastmath=LOOP_MATH, error_model="numpy")
+def _rectify(x, bias, leak, out):
+    for c in range(x.size):
+        h = x[c] + bias[c]
+        out[c] = h if h > _ZERO else h * leak
+
+
+@njit(fastmath=LOOP_MATH, error_model="numpy")
+def _through_rectifier(x, bias, leak, dout, dx):
+    for c in range(x.size):
+        dx[c] = dout[c] if x[c] + bias[c] > _ZERO else dout[c] * leak
+
+
+@njit(fastmath=LOOP_MATH, error_model="numpy")
+def _add(part, total):
+    for c in range(part.size):
+        total[c] += part[c]
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _forward(first, last, chunks, kind, place, x, bias, rate, key, out):
+    """Kernel of ``for_each_chunk``; x and out (replica, token, channel)."""
+    tokens = x.shape[1]
+    leak = _LEAK if kind == LEAKY_RELU else _ZERO
+    for task in range(first, last):
+        r = task // chunks
+        low, high = spread(key[r])
+        for token in range(task % chunks * tokens // chunks, (task % chunks + 1) * tokens // chunks):
+            if kind == GELU:
+                _gelu(x[r, token], bias[r], out[r, token])
+            else:
+                _rectify(x[r, token], bias[r], leak, out[r, token])
+            if rate[r] > _ZERO:
+                mask_token(out[r, token], token, place, low, high, rate[r])
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _backward(first, last, chunks, kind, place, x, bias, rate, key, dout, dx, dbias):
+    """Kernel of ``for_each_chunk``; dbias (replica, chunk, channel) are shares."""
+    tokens = x.shape[1]
+    leak = _LEAK if kind == LEAKY_RELU else _ZERO
+    for task in range(first, last):
+        r = task // chunks
+        low, high = spread(key[r])
+        share = dbias[r, task % chunks]
+        share[:] = _ZERO
+        for token in range(task % chunks * tokens // chunks, (task % chunks + 1) * tokens // chunks):
+            if kind == GELU:
+                _through_gelu(x[r, token], bias[r], dout[r, token], dx[r, token])
+            else:
+                _through_rectifier(x[r, token], bias[r], leak, dout[r, token], dx[r, token])
+            if rate[r] > _ZERO:
+                mask_token(dx[r, token], token, place, low, high, rate[r])
+            _add(dx[r, token], share)
+
+
+def forward(x: Tensor, bias: Tensor, kind: str, rate: Tensor | None, key: Tensor | None, place: Place) -> Tensor:
+    """x (replica, tokens, channel) float32 -> the same shape."""
+    out, chunks = torch.empty_like(x), chunk_count(x.shape[1])
+    arrays = (x.numpy(), bias.detach().contiguous().numpy(), *keys_of(x, rate, key), out.numpy())
+    for_each_chunk(_forward, chunks * len(x), chunks, ACTIVATIONS[kind], tuple(place), *arrays)
+    return out
+
+
+def backward(
+    dout: Tensor, x: Tensor, bias: Tensor, kind: str, rate: Tensor | None, key: Tensor | None, place: Place
+) -> tuple[Tensor, Tensor]:
+    """Gradients of x and of the bias (replica, channel)."""
+    dx, chunks = torch.empty_like(x), chunk_count(x.shape[1])
+    dbias = np.empty((len(x), chunks, x.shape[2]), np.float32)
+    arrays = (x.numpy(), bias.detach().contiguous().numpy(), *keys_of(x, rate, key), dout.numpy(), dx.numpy(), dbias)
+    for_each_chunk(_backward, chunks * len(x), chunks, ACTIVATIONS[kind], tuple(place), *arrays)
+    return dx, in_order(dbias)

@@ -1,0 +1,177 @@
+"""Layer normalization of a sum on CPU cores: LN(dropout(x + bias) + residual) * gain + shift, a token at a time.
+
+Backward computes the sum again, from ``x`` and ``residual``. What is summed over tokens (gain, shift, bias) is kept for
+each chunk of tokens and added in the chunks' order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+from model.kernels.dropout_cpu import keys_of, mask_token, spread
+from model.kernels.elementary import LOOP_MATH
+from model.kernels.rows import Place
+from model.kernels.threads import chunk_count, for_each_chunk, in_order
+
+_ZERO = np.float32(0.0)
+_ONE = np.float32(1.0)
+
+
+@njit(fastmath=LOOP_MATH, error_model="numpy")
+def _copy_sum(x, bias, s):
+    for c in range(s.size):
+        s[c] = x[c] + bias[c]
+
+
+@njit(fastmath=LOOP_MATH, error_model="numpy")
+def _add(part, total):
+    for c in range(total.size):
+        total[c] += part[c]
+
+
+@njit(fastmath=LOOP_MATH, error_model="numpy")
+def _mean(s):
+    total = _ZERO
+    for c in range(s.size):
+        total += s[c]
+    return np.float32(total / np.float32(s.size))
+
+
+@njit(fastmath=LOOP_MATH, error_model="numpy")
+def _scale(s, mean, eps):
+    total = _ZERO
+    for c in range(s.size):
+        total += (s[c] - mean) * (s[c] - mean)
+    return np.float32(_ONE / np.sqrt(np.float32(total / np.float32(s.size) + eps)))
+
+
+@njit(fastmath=LOOP_MATH, error_model="numpy")
+def _finish(s, mean, scale, gain, shift, out):
+    for c in range(s.size):
+        out[c] = (s[c] - mean) * scale * gain[c] + shift[c]
+
+
+@njit(fastmath=LOOP_MATH, error_model="numpy")
+def _normalize(s, mean, scale):
+    for c in range(s.size):
+        s[c] = (s[c] - mean) * scale
+
+
+@njit(fastmath=LOOP_MATH, error_model="numpy")
+def _along(normal, dout, gain):
+    """The means of dnormal = dout * gain, and of dnormal * normal."""
+    total = _ZERO
+    along = _ZERO
+    for c in range(normal.size):
+        dnormal = dout[c] * gain[c]
+        total += dnormal
+        along += dnormal * normal[c]
+    count = np.float32(normal.size)
+    return np.float32(total / count), np.float32(along / count)
+
+
+@njit(fastmath=LOOP_MATH, error_model="numpy")
+def _back(normal, dout, gain, scale, mean, along, ds):
+    for c in range(normal.size):
+        ds[c] = scale * (dout[c] * gain[c] - mean - normal[c] * along)
+
+
+@njit(fastmath=LOOP_MATH, error_model="numpy")
+def _add_product(a, b, total):
+    for c in range(total.size):
+        total[c] += a[c] * b[c]
+
+
+@njit(error_model="numpy")
+def _sum(x, bias, residual, token, place, low, high, rate, s):
+    """s = dropout(x + bias) + residual of a token; ``residual`` may be empty."""
+    _copy_sum(x, bias, s)
+    if rate > _ZERO:
+        mask_token(s, token, place, low, high, rate)
+    if residual.size > 0:
+        _add(residual, s)
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _forward(first, last, chunks, place, eps, x, bias, residual, rate, key, gain, shift, out, mean, scale):
+    """Kernel of ``for_each_chunk``; x, residual and out (replica, token, channel)."""
+    tokens = x.shape[1]
+    s = np.empty(x.shape[2], np.float32)
+    for task in range(first, last):
+        r = task // chunks
+        low, high = spread(key[r])
+        for t in range(task % chunks * tokens // chunks, (task % chunks + 1) * tokens // chunks):
+            _sum(x[r, t], bias[r], residual[r, t], t, place, low, high, rate[r], s)
+            mean[r, t] = _mean(s)
+            scale[r, t] = _scale(s, mean[r, t], eps)
+            _finish(s, mean[r, t], scale[r, t], gain[r], shift[r], out[r, t])
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _backward(
+    first, last, chunks, place, x, bias, residual, rate, key, gain, mean, scale, dout, dx, dresidual, shares
+):  # fmt: skip
+    """Kernel of ``for_each_chunk``; shares (replica, chunk, 3, channel) of the gradients of gain, shift and bias."""
+    tokens = x.shape[1]
+    s = np.empty(x.shape[2], np.float32)
+    for task in range(first, last):
+        r = task // chunks
+        low, high = spread(key[r])
+        dgain, dshift, dbias = shares[r, task % chunks]
+        shares[r, task % chunks] = _ZERO
+        for t in range(task % chunks * tokens // chunks, (task % chunks + 1) * tokens // chunks):
+            _sum(x[r, t], bias[r], residual[r, t], t, place, low, high, rate[r], s)
+            _normalize(s, mean[r, t], scale[r, t])
+            mean_d, along = _along(s, dout[r, t], gain[r])
+            _back(s, dout[r, t], gain[r], scale[r, t], mean_d, along, dx[r, t])
+            _add_product(dout[r, t], s, dgain)
+            _add(dout[r, t], dshift)
+            if residual.size > 0:
+                dresidual[r, t] = dx[r, t]
+            if rate[r] > _ZERO:
+                mask_token(dx[r, t], t, place, low, high, rate[r])
+            _add(dx[r, t], dbias)
+
+
+def _inputs(
+    x: Tensor, bias: Tensor | None, residual: Tensor | None, rate: Tensor | None, key: Tensor | None
+) -> tuple[Any, ...]:
+    """The inputs of both kernels; what is missing as zeros, a missing residual as nothing for each token."""
+    replica, tokens, channels = x.shape
+    added = np.zeros((replica, channels), np.float32) if bias is None else bias.detach().contiguous().numpy()
+    rest = np.empty((replica, tokens, 0), np.float32) if residual is None else residual.numpy()
+    return x.numpy(), added, rest, *keys_of(x, rate, key)
+
+
+def forward(
+    x: Tensor, bias: Tensor | None, residual: Tensor | None, gain: Tensor, shift: Tensor, rate: Tensor | None,
+    key: Tensor | None, place: Place, eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """The result, and each token's mean and 1 / standard deviation; x (replica, tokens, channel) float32."""
+    out, chunks = torch.empty_like(x), chunk_count(x.shape[1])
+    mean, scale = torch.empty((2, *x.shape[:2]))
+    parameters = (part.detach().contiguous().numpy() for part in (gain, shift))
+    arrays = (*_inputs(x, bias, residual, rate, key), *parameters, out.numpy(), mean.numpy(), scale.numpy())
+    for_each_chunk(_forward, chunks * len(x), chunks, tuple(place), np.float32(eps), *arrays)
+    return out, mean, scale
+
+
+def backward(
+    dout: Tensor, x: Tensor, bias: Tensor | None, residual: Tensor | None, gain: Tensor, rate: Tensor | None,
+    key: Tensor | None, mean: Tensor, scale: Tensor, place: Place,
+) -> tuple[Tensor, Tensor | None, Tensor]:  # fmt: skip
+    """Gradients of x and the residual, and those of gain, shift and bias (replica, 3, channel)."""
+    dx, chunks = torch.empty_like(x), chunk_count(x.shape[1])
+    dresidual = None if residual is None else torch.empty_like(residual)
+    shares = np.empty((len(x), chunks, 3, x.shape[2]), np.float32)
+    arrays = (
+        *_inputs(x, bias, residual, rate, key), gain.detach().contiguous().numpy(), mean.numpy(), scale.numpy(),
+        dout.numpy(), dx.numpy(), (dx if dresidual is None else dresidual).numpy(), shares,
+    )  # fmt: skip
+    for_each_chunk(_backward, chunks * len(x), chunks, tuple(place), *arrays)
+    return dx, dresidual, in_order(shares)
