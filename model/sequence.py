@@ -45,10 +45,8 @@ class SequenceBranch(nn.Module):
         self.target_aware = target_aware
         self.pooling = pooling
         self.tables = Tables(schema, self.fields, embedding) if tables is None else tables
-        self.project = Linear(self.tables.width(self.fields), hidden)
-        # Drawn at random it would be ten times what young vectors project to, and all events alike once normalized.
-        assert self.project.bias is not None
-        nn.init.zeros_(self.project.bias)
+        # A bias would soon be ten times what young vectors project to, and all events alike once normalized.
+        self.project = Linear(self.tables.width(self.fields), hidden, bias=False)
         self.dropout = Dropout()
         self.norm = LayerNorm(hidden, eps=1e-12)
         longest = schema.length + int(target_aware)
@@ -62,8 +60,7 @@ class SequenceBranch(nn.Module):
         sequence = {field.name: batch.sequence[field.name] for field in self.fields}
         if self.target_aware:
             sequence, lengths = self._append_target(sequence, batch), lengths + 1
-        x = self.project.product(self.tables.factors(self.fields, sequence))
-        x = self.norm(x, self.project.bias, self.dropout)
+        x = self.norm(self.project(self.tables.factors(self.fields, sequence)), dropout=self.dropout)
         if self.pooling == "mean":
             return mean_position(self.encoder(x, lengths), lengths)
         x = self.encoder(x, lengths, last=(lengths - 1).clamp(min=0))
