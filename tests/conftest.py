@@ -6,4 +6,9 @@ import os
 for threads in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(threads, "1")
 
+import pytest  # noqa: E402
+
 import sweeper  # noqa: E402, F401 - sets how OpenMP waits
+
+# So that an assertion of theirs that fails shows what differed.
+pytest.register_assert_rewrite("tests.sweeper.inside", "tests.sweeper.runs")
