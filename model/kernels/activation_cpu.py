@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
+from model.kernels.compiling import kernel, loop
 from model.kernels.dropout_cpu import keys_of, mask_token, spread
-from model.kernels.elementary import LOOP_MATH, bell_and_erf
+from model.kernels.elementary import bell_and_erf
 from model.kernels.rows import Place
 from model.kernels.threads import chunk_count, for_each_chunk, in_order
 
@@ -22,7 +22,7 @@ _LEAK = np.float32(0.01)
 _DENSITY = np.float32(0.3989422804014327)  # 1 / sqrt(2 pi)
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy")
+@loop
 def _gelu(x, bias, out):
     for c in range(x.size):
         h = np.float32(x[c] + bias[c])
@@ -30,7 +30,7 @@ def _gelu(x, bias, out):
         out[c] = _HALF * h * (_ONE + erf)
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy")
+@loop
 def _through_gelu(x, bias, dout, dx):
     for c in range(x.size):
         h = np.float32(x[c] + bias[c])
@@ -38,26 +38,26 @@ def _through_gelu(x, bias, dout, dx):
         dx[c] = dout[c] * (_HALF * (_ONE + erf) + h * _DENSITY * bell)
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy")
+@loop
 def _rectify(x, bias, leak, out):
     for c in range(x.size):
         h = x[c] + bias[c]
         out[c] = h if h > _ZERO else h * leak
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy")
+@loop
 def _through_rectifier(x, bias, leak, dout, dx):
     for c in range(x.size):
         dx[c] = dout[c] if x[c] + bias[c] > _ZERO else dout[c] * leak
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy")
+@loop
 def _add(part, total):
     for c in range(part.size):
         total[c] += part[c]
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel
 def _forward(first, last, chunks, kind, place, x, bias, rate, key, out):
     """Kernel of ``for_each_chunk``; x and out (replica, token, channel)."""
     tokens = x.shape[1]
@@ -74,7 +74,7 @@ def _forward(first, last, chunks, kind, place, x, bias, rate, key, out):
                 mask_token(out[r, token], token, place, low, high, rate[r])
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel
 def _backward(first, last, chunks, kind, place, x, bias, rate, key, dout, dx, dbias):
     """Kernel of ``for_each_chunk``; dbias (replica, chunk, channel) are shares."""
     tokens = x.shape[1]

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from model.kernels.elementary import LOOP_MATH, sigmoid
+from model.kernels.compiling import kernel, loop
+from model.kernels.elementary import sigmoid
 from model.kernels.rows import flat_array
 from model.kernels.threads import chunk_count, for_each_chunk, in_order
 
@@ -18,7 +18,7 @@ _ZERO = np.float32(0.0)
 _ONE = np.float32(1.0)
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+@loop
 def _weigh(x, x_at, x_pitch, weight, bias, t, total):
     """``total`` (channel) = bias + the weighted sum of the step ``t`` and those before it."""
     width, channels = weight.shape
@@ -30,13 +30,13 @@ def _weigh(x, x_at, x_pitch, weight, bias, t, total):
             total[c] += weight[k, c] * x[np.uint64(start + c)]
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+@loop
 def _activate(total, out, at):
     for c in range(total.size):
         out[np.uint64(at + c)] = total[c] * sigmoid(total[c])
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+@loop
 def _through_activation(total, dout, at, dtotal, dbias):
     for c in range(total.size):
         s = sigmoid(total[c])
@@ -45,7 +45,7 @@ def _through_activation(total, dout, at, dtotal, dbias):
         dbias[c] += g
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+@loop
 def _back_to_weight(x, x_at, x_pitch, t, dtotal, dweight):
     width, channels = dweight.shape
     for k in range(max(0, width - 1 - t), width):
@@ -54,7 +54,7 @@ def _back_to_weight(x, x_at, x_pitch, t, dtotal, dweight):
             dweight[k, c] += dtotal[c] * x[np.uint64(start + c)]
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+@loop
 def _back_to_input(weight, dtotal, t, steps, dx, at):
     """dx of step ``t`` from ``dtotal`` (step, channel) of it and the steps after it."""
     width, channels = weight.shape
@@ -65,7 +65,7 @@ def _back_to_input(weight, dtotal, t, steps, dx, at):
             dx[np.uint64(at + c)] += weight[k, c] * dtotal[t + width - 1 - k, c]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _forward(first, last, chunks, length, x, x_pitch, weight, bias, lengths, out):
     """Kernel of ``for_each_chunk``; weight (replica, width, channel), x and out flat."""
     replicas, _, channels = weight.shape
@@ -82,7 +82,7 @@ def _forward(first, last, chunks, length, x, x_pitch, weight, bias, lengths, out
             out[(start + steps) * channels : (start + length) * channels] = _ZERO
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _backward(first, last, chunks, length, x, x_pitch, weight, bias, lengths, dout, dx, dweight, dbias):
     """Kernel of ``for_each_chunk``; dweight (replica, chunk, width, channel) and dbias (replica, chunk, channel) are
     partial.

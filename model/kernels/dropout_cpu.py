@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
+from model.kernels.compiling import inlined, kernel
 from model.kernels.threads import for_each_chunk
 
 #: Elements in a chunk: enough that a call's overhead does not show, few enough that threads end together.
@@ -23,14 +23,14 @@ _ZERO = np.float32(0.0)
 _ONE = np.float32(1.0)
 
 
-@njit
+@inlined
 def _finalize(word):
     word = np.uint32(np.uint32(word ^ np.uint32(word >> _16)) * _M1)
     word = np.uint32(np.uint32(word ^ np.uint32(word >> _15)) * _M2)
     return np.uint32(word ^ np.uint32(word >> _16))
 
 
-@njit
+@inlined
 def spread(key):
     word = np.uint64(key)
     word = np.uint64((word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9))
@@ -39,7 +39,7 @@ def spread(key):
     return np.uint32(word & np.uint64(0xFFFFFFFF)), np.uint32(word >> np.uint64(32))
 
 
-@njit(error_model="numpy")
+@inlined
 def mask_token(x, token, place, low, high, rate):
     """Masks and scales x (channel), token ``token`` of a replica that lies at ``place``, where it stands."""
     length, gap, begin = place
@@ -52,7 +52,7 @@ def mask_token(x, token, place, low, high, rate):
         x[c] = x[c] * scale if kept else _ZERO
 
 
-@njit(cache=True)
+@inlined
 def _mask_range(x, out, start, low, high, threshold, scale):
     """The elements of ``x`` and ``out``, slices that begin at position ``start`` of the replica."""
     for i in range(x.size):
@@ -62,7 +62,7 @@ def _mask_range(x, out, start, low, high, threshold, scale):
         out[i] = x[i] * scale if kept else _ZERO
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _apply(first, last, chunk, row, pitch, begin, x, rate, scale, key, out):
     """Kernel of ``for_each_chunk``; x and out (replica, element), chunks counted through the replicas."""
     elements = x.shape[1]

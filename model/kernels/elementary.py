@@ -8,15 +8,11 @@ relies on the order of the additions. Callers may use it; the flag stays with ea
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from model.kernels.compiling import exact
 
 LOG2_E = np.float32(1.4426950408889634)
 LN_2 = np.float32(0.6931471805599453)
-
-#: What a kernel's own loops may assume: sums in any (but always the same) order, so that reductions vectorize. NaN
-#: and infinity keep their meaning.
-LOOP_MATH = {"contract", "reassoc", "nsz", "arcp"}
-_EXACT_MATH = {"contract", "nsz"}
 
 _ONE = np.float32(1.0)
 _TWO = np.float32(2.0)
@@ -43,7 +39,7 @@ _L11 = np.float32(1 / 11)
 _L13 = np.float32(1 / 13)
 
 
-@njit(fastmath=_EXACT_MATH, error_model="numpy")
+@exact
 def exp2(v):
     """2^v, flushed to 2^-126 below and held at 2^127 above; exactly 1 at 0."""
     v = min(max(v, _SMALLEST_POWER), _LARGEST_POWER)
@@ -56,13 +52,13 @@ def exp2(v):
     return bits.view(np.float32)
 
 
-@njit(fastmath=_EXACT_MATH, error_model="numpy")
+@exact
 def sigmoid(v):
     """1 / (1 + e^-v)."""
     return np.float32(_ONE / (_ONE + exp2(np.float32(-v * LOG2_E))))
 
 
-@njit(fastmath=_EXACT_MATH, error_model="numpy")
+@exact
 def softplus(v):
     """log(1 + e^v), with full relative accuracy where it is tiny."""
     magnitude = v if v > _ZERO else np.float32(-v)
@@ -84,7 +80,7 @@ _T5 = np.float32(1.061405429)
 _ROOT_HALF = np.float32(0.7071067811865476)
 
 
-@njit(fastmath=_EXACT_MATH, error_model="numpy")
+@exact
 def bell_and_erf(v):
     """e^(-v^2 / 2) and erf(v / sqrt(2)), absolutely exact to 2e-7: what GELU and its slope are made of."""
     z = np.float32(v * _ROOT_HALF)

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
+from model.kernels.compiling import inlined, kernel, loop
 from model.kernels.dropout_cpu import keys_of, mask_token, spread
-from model.kernels.elementary import LOOP_MATH
 from model.kernels.rows import Place
 from model.kernels.threads import chunk_count, for_each_chunk, in_order
 
@@ -22,19 +21,19 @@ _ZERO = np.float32(0.0)
 _ONE = np.float32(1.0)
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy")
+@loop
 def _copy_sum(x, bias, s):
     for c in range(s.size):
         s[c] = x[c] + bias[c]
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy")
+@loop
 def _add(part, total):
     for c in range(total.size):
         total[c] += part[c]
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy")
+@loop
 def _mean(s):
     total = _ZERO
     for c in range(s.size):
@@ -42,7 +41,7 @@ def _mean(s):
     return np.float32(total / np.float32(s.size))
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy")
+@loop
 def _scale(s, mean, eps):
     total = _ZERO
     for c in range(s.size):
@@ -50,19 +49,19 @@ def _scale(s, mean, eps):
     return np.float32(_ONE / np.sqrt(np.float32(total / np.float32(s.size) + eps)))
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy")
+@loop
 def _finish(s, mean, scale, gain, shift, out):
     for c in range(s.size):
         out[c] = (s[c] - mean) * scale * gain[c] + shift[c]
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy")
+@loop
 def _normalize(s, mean, scale):
     for c in range(s.size):
         s[c] = (s[c] - mean) * scale
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy")
+@loop
 def _along(normal, dout, gain):
     """The means of dnormal = dout * gain, and of dnormal * normal."""
     total = _ZERO
@@ -75,19 +74,19 @@ def _along(normal, dout, gain):
     return np.float32(total / count), np.float32(along / count)
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy")
+@loop
 def _back(normal, dout, gain, scale, mean, along, ds):
     for c in range(normal.size):
         ds[c] = scale * (dout[c] * gain[c] - mean - normal[c] * along)
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy")
+@loop
 def _add_product(a, b, total):
     for c in range(total.size):
         total[c] += a[c] * b[c]
 
 
-@njit(error_model="numpy")
+@inlined
 def _sum(x, bias, residual, token, place, low, high, rate, s):
     """s = dropout(x + bias) + residual of a token; ``residual`` may be empty."""
     _copy_sum(x, bias, s)
@@ -97,7 +96,7 @@ def _sum(x, bias, residual, token, place, low, high, rate, s):
         _add(residual, s)
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel
 def _forward(first, last, chunks, place, eps, x, bias, residual, rate, key, gain, shift, out, mean, scale):
     """Kernel of ``for_each_chunk``; x, residual and out (replica, token, channel)."""
     tokens = x.shape[1]
@@ -112,7 +111,7 @@ def _forward(first, last, chunks, place, eps, x, bias, residual, rate, key, gain
             _finish(s, mean[r, t], scale[r, t], gain[r], shift[r], out[r, t])
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel
 def _backward(
     first, last, chunks, place, x, bias, residual, rate, key, gain, mean, scale, dout, dx, dresidual, shares
 ):  # fmt: skip

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from torch import Tensor
 
-from model.kernels.elementary import LOOP_MATH
+from model.kernels.compiling import kernel, loop
 from model.kernels.table_adam import BETA1, BETA2, EPS, Steps, Table
 from model.kernels.threads import chunk_count, for_each_chunk, in_order
 
@@ -19,7 +18,7 @@ _ZERO = np.float32(0.0)
 _ONE = np.float32(1.0)
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+@loop
 def _step(weight, mean, square, gradient, scale, decay, rates):
     """One step of Adam on a row; gradient (channel) is multiplied by ``scale``, 0 for a row that was not read."""
     for c in range(weight.size):
@@ -29,7 +28,7 @@ def _step(weight, mean, square, gradient, scale, decay, rates):
         weight[c] = (_ONE - rates[2]) * weight[c] - rates[0] * mean[c] / (np.sqrt(square[c]) * rates[1] + _EPS)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _catch_up(first, last, chunks, upto, keys, weight, mean, square, gradient, done, rates, decay):
     """Kernel of ``for_each_chunk``; keys (replica, position) sorted."""
     replicas, count = keys.shape
@@ -53,7 +52,7 @@ def _catch_up(first, last, chunks, upto, keys, weight, mean, square, gradient, d
             done[row] = max(done[row], upto)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add(first, last, chunks, keys, source, values, gradient):
     """Kernel of ``for_each_chunk``; values (position, dim), source (replica, position) where each key stood."""
     count = keys.shape[1]
@@ -71,7 +70,7 @@ def _add(first, last, chunks, keys, source, values, gradient):
                 end += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _square(first, last, chunks, now, keys, gradient, counted, sums):
     """Kernel of ``for_each_chunk``; sums (replica, chunk) float64 are added to."""
     count = keys.shape[1]
@@ -88,7 +87,7 @@ def _square(first, last, chunks, now, keys, gradient, counted, sums):
         sums[k, task % chunks] += total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _update(first, last, chunks, now, keys, weight, mean, square, gradient, done, rates, decay, clip):
     """Kernel of ``for_each_chunk``: the step ``now`` on the rows of ``keys``, whose gradients are cleared."""
     count = keys.shape[1]

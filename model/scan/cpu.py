@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from model.kernels.elementary import LN_2, LOG2_E, LOOP_MATH, exp2, sigmoid, softplus
+from model.kernels.compiling import inlined, kernel, loop
+from model.kernels.elementary import LN_2, LOG2_E, exp2, sigmoid, softplus
 from model.kernels.rows import flat_array
 from model.kernels.threads import chunk_count, for_each_chunk, in_order
 
@@ -27,7 +27,7 @@ _ZERO = np.float32(0.0)
 _ONE = np.float32(1.0)
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+@loop
 def _load_steps(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, dt, u):
     """dt = softplus(delta + bias) and u = dt * x for the valid steps of a block, (step, channel)."""
     steps, width = dt.shape
@@ -38,7 +38,7 @@ def _load_steps(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, dt, u):
             u[t, c] = dt[t, c] * x[np.uint64(x_at + t * x_pitch + c)]
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+@loop
 def _run(dt, u, A, B, C, h, y):
     """The recurrence, keeping the current state ``h`` (state, channel) only; ``y`` (step, channel) = C . h."""
     steps, width = dt.shape
@@ -60,7 +60,7 @@ def _run(dt, u, A, B, C, h, y):
                 y[t, c] += state * c_n
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+@loop
 def _run_keeping_states(dt, u, A, B, C, decay, h, y):
     """The recurrence, keeping every state and, but for the first step, every decay (step, state, channel)."""
     steps, width = dt.shape
@@ -84,7 +84,7 @@ def _run_keeping_states(dt, u, A, B, C, decay, h, y):
                 y[t, c] += state * c_n
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+@loop
 def _walk_back(dt, u, A, B, C, decay, h, dy, dh, ddt, du, dA, dB, dC):
     """Gradients of the recurrence from ``dy``; ``dh`` carries the state's. Adds to dA, dB, dC; writes ddt and du.
 
@@ -126,7 +126,7 @@ def _walk_back(dt, u, A, B, C, decay, h, dy, dh, ddt, du, dA, dB, dC):
         dC[0, n] += dc
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+@loop
 def _finish(x, x_at, x_pitch, z, z_at, z_pitch, gated, D, y, out, out_at, channels):
     """out = (y + D x) SiLU(z) for the valid steps of a block."""
     steps, width = y.shape
@@ -139,7 +139,7 @@ def _finish(x, x_at, x_pitch, z, z_at, z_pitch, gated, D, y, out, out_at, channe
                 out[np.uint64(out_at + t * channels + c)] *= gate * sigmoid(gate)
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+@loop
 def _through_gate(x, x_at, x_pitch, z, z_at, z_pitch, D, dout, at, channels, y, dy, dz):
     """dy and dz from dout and the recurrence's own output."""
     steps, width = dy.shape
@@ -156,7 +156,7 @@ def _through_gate(x, x_at, x_pitch, z, z_at, z_pitch, D, dout, at, channels, y, 
             dy[t, c] = dout[np.uint64(at + t * channels + c)] * gate * sigmoid(gate)
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+@loop
 def _finish_inputs(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, D, dt, dy, ddt, du, dx, ddelta, at, channels):
     """dx and ddelta of a block's valid steps; ``ddt`` holds the decay's share in units of log 2."""
     steps, width = dt.shape
@@ -170,7 +170,7 @@ def _finish_inputs(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, D, dt, 
             ) * slope
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+@loop
 def _add_parameters(x, x_at, x_pitch, dy, ddelta, at, channels, dD, dbias):
     """Adds a block's share to the gradients of D and of the bias."""
     steps, width = dy.shape
@@ -181,7 +181,7 @@ def _add_parameters(x, x_at, x_pitch, dy, ddelta, at, channels, dD, dbias):
             dbias[c] += ddelta[np.uint64(at + t * channels + c)]
 
 
-@njit(fastmath=LOOP_MATH, error_model="numpy", cache=True)
+@loop
 def _touch(sequence, at, pitch, steps, channels, sink):
     """Reads an element of each cache line of a row's valid steps, in order.
 
@@ -194,13 +194,13 @@ def _touch(sequence, at, pitch, steps, channels, sink):
     sink[0] += total
 
 
-@njit(error_model="numpy", cache=True)
+@inlined
 def _block_of(blocks, low, states, width):
     """The block of channels from ``low`` on as (state, channel), of ``blocks`` that lie one behind the other."""
     return blocks[low * states : (low + width) * states].reshape((states, width))
 
 
-@njit(error_model="numpy", cache=True)
+@inlined
 def _into_blocks(A, blocks):
     """A (state, channel) as ``_block_of`` reads it."""
     states, channels = A.shape
@@ -209,7 +209,7 @@ def _into_blocks(A, blocks):
         _block_of(blocks, low, states, width)[:] = A[:, low : low + width]
 
 
-@njit(error_model="numpy", cache=True)
+@inlined
 def _from_blocks(blocks, A):
     """The inverse of ``_into_blocks``."""
     states, channels = A.shape
@@ -218,7 +218,7 @@ def _from_blocks(blocks, A):
         A[:, low : low + width] = _block_of(blocks, low, states, width)
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel
 def _forward(first, last, chunks, x, x_pitch, delta, delta_pitch, z, z_pitch, A, B, C, D, bias, lengths, out):
     """Kernel of ``for_each_chunk``: A (replica, state, channel), B and C (rows, length, state), the rest flat."""
     replicas, states, channels = A.shape
@@ -254,7 +254,7 @@ def _forward(first, last, chunks, x, x_pitch, delta, delta_pitch, z, z_pitch, A,
             out[(start + steps) * channels : (start + length) * channels] = _ZERO
 
 
-@njit(error_model="numpy", cache=True)
+@inlined
 def _backward_block(
     x, x_at, x_pitch, delta, delta_at, delta_pitch, z, z_at, z_pitch, A, B, C, D, bias, dout,
     dx, ddelta, dz, dA, dB, dC, dD, dbias, at, channels, steps, width, states_of_steps, sequences,
@@ -288,7 +288,7 @@ def _backward_block(
     _add_parameters(x, x_at, x_pitch, dy, ddelta, at, channels, dD, dbias)
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel
 def _backward(
     first, last, chunks, x, x_pitch, delta, delta_pitch, z, z_pitch, A, B, C, D, bias, lengths, dout,
     dx, ddelta, dz, dA, dB, dC, dD, dbias,
