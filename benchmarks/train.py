@@ -2,8 +2,9 @@
 
 A step is the whole of it: gathering the batch, forward, backward, clipping, Adam. The measured steps are spread over
 the epoch by the lengths of their histories, so that their mean is that of the epoch. Where their time goes is measured
-by running parts of them alone, on what they get within the steps, piece by piece: so the shares need not add up. The
-optimizer's is measured within the step, on CUDA by what is left of it.
+by running parts of them alone, on what they get within the steps, piece by piece: so the shares need not add up. What
+neither looks embeddings up nor belongs to a sequence is static: what crosses fields, mixes branches, gives the logit.
+The optimizer's share is measured within the step, on CUDA by what is left of it.
 """
 
 from __future__ import annotations
@@ -11,30 +12,44 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest import mock
 
 import hydra
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 import conf
 from data.batches import DeviceStore, epoch_order
 from data.prepare import prepare_config
+from data.schema import Batch
 from data.store import EventStore
+from model.ctr import Output
+from model.din import ActivationUnit
 from model.encoder import Encoder
-from model.layers import Embedding
+from model.fields import Tables
+from model.layers import Dropout
+from model.sequence import SequenceBranch
 from sweeper.device import computing_in, set_up
 from sweeper.objective import build_replicas, hyperparameters, settings
 from sweeper.replicas import Replicas
 from sweeper.step import Stepper, longest_histories
 
-#: A module and what it is called with.
-Call = tuple[nn.Module, tuple[Any, ...]]
-
+PARTS = ("embedding", "sequence", "static")
 MODELS = sorted(path.stem for path in Path(conf.__file__).parent.glob("model/[!_]*.yaml") if path.stem != "boosted")
+
+
+class Call(NamedTuple):
+    """A function or module, and what it is called with."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    named: dict[str, Any]
 
 
 def main() -> None:
@@ -46,7 +61,8 @@ def main() -> None:
     options = parser.parse_args()
     conf.register()
     print(f"{os.cpu_count()} cores, torch {torch.__version__}; {' '.join(options.overrides)}\n")
-    print("| model | parameters | ms a step | samples/s | embedding | sequence | optimizer |\n|---|" + "---:|" * 6)
+    names = ("model", "parameters", "ms a step", "samples/s", *PARTS, "optimizer")
+    print(f"| {' | '.join(names)} |\n|---|{'---:|' * (len(names) - 1)}")
     for name in options.models:
         with hydra.initialize_config_module("conf", job_name="benchmark"):
             cfg = hydra.compose("config", overrides=[f"model={name}", *options.overrides])
@@ -78,7 +94,7 @@ def line(name: str, cfg: DictConfig, steps: int) -> str:
     seconds = _seconds(lambda: run(numbers), device) / count
     few = numbers[:: max(1, count // 4)]
     rows = [order[:, number * size : (number + 1) * size] for number in few]
-    parts = shares(stepper, rows, lambda: run(few))
+    parts = shares(stepper, rows, lambda: run(few)).values()
     parameters = sum(p.numel() for p in replicas.model.parameters())
     cells = " | ".join("" if part is None else f"{part:.0%}" for part in parts)
     return f"| {name} | {parameters:,} | {seconds * 1000:.1f} | {size / seconds:,.0f} | {cells} |"
@@ -90,10 +106,8 @@ def spread(longest: Sequence[int], count: int) -> list[int]:
     return [by_length[(2 * i + 1) * len(by_length) // (2 * count)] for i in range(count)]
 
 
-def shares(
-    stepper: Stepper, batches: Sequence[Tensor], run: Callable[[], None]
-) -> tuple[float | None, float | None, float]:
-    """The time of looking embeddings up, of the history's encoder and of the optimizer, over that of steps.
+def shares(stepper: Stepper, batches: Sequence[Tensor], run: Callable[[], None]) -> dict[str, float | None]:
+    """The time of each of ``PARTS`` and of the optimizer over that of steps; None for a part that the model lacks.
 
     ``run`` takes the steps on ``batches``; the parts are run on the same batches in the same pieces. Steps of large
     tables that were put off are done when rows are looked up, so they count as looking up.
@@ -103,25 +117,58 @@ def shares(
     inputs = [
         stepper.store.gather("train", rows, longest) for chosen in batches for rows, longest in _pieces(stepper, chosen)
     ]
-    calls: list[Call] = []
-    parts = [m for m in replicas.model.modules() if isinstance(m, Embedding | Encoder)]
-    hooks = [m.register_forward_pre_hook(lambda m, inputs: calls.append((m, inputs))) for m in parts]
     replicas.draw_dropout(0)
-    with computing_in(stepper.settings.precision, device), torch.no_grad():
-        for batch in inputs:
-            replicas.model(batch)
+    calls = _calls(replicas, inputs, stepper.settings.precision)
+    found: dict[str, float | None] = {
+        part: _both_ways(calls[part], stepper.settings.precision, replicas) / seconds if calls[part] else None
+        for part in PARTS
+    }
+    if device.type != "cuda":
+        return {**found, "optimizer": optimizing / seconds}
+    whole = [Call(replicas.model, (batch,), {}) for batch in inputs]
+    return {**found, "optimizer": 1 - _both_ways(whole, stepper.settings.precision, replicas) / seconds}
+
+
+def _calls(replicas: Replicas, inputs: Sequence[Batch], precision: str) -> dict[str, list[Call]]:
+    """What the model calls for ``inputs``, by the part that it belongs to."""
+    calls: dict[str, list[Call]] = {part: [] for part in PARTS}
+    hooks = [
+        module.register_forward_pre_hook(
+            lambda m, args, named, part=part: calls[part].append(Call(m, args, named)), with_kwargs=True
+        )
+        for module, part in _parts(replicas.model)
+    ]
+    with ExitStack() as patches:
+        for name in ("each", "factors"):
+            looking_up = _noted(getattr(Tables, name), calls["embedding"])
+            patches.enter_context(mock.patch.object(Tables, name, looking_up))
+        with computing_in(precision, replicas.device), torch.no_grad():
+            for batch in inputs:
+                replicas.model(batch)
     for hook in hooks:
         hook.remove()
+    return calls
 
-    def share(chosen: list[Call]) -> float:
-        return _both_ways(chosen, stepper.settings.precision, replicas) / seconds
 
-    encoders = [call for call in calls if isinstance(call[0], Encoder)]
-    looking = share([call for call in calls if isinstance(call[0], Embedding)])
-    encoding = share(encoders) if encoders else None
-    if device.type != "cuda":
-        return looking, encoding, optimizing / seconds
-    return looking, encoding, 1 - share([(replicas.model, (batch,)) for batch in inputs])
+def _noted(function: Callable[..., Any], calls: list[Call]) -> Callable[..., Any]:
+    def noted(*args: Any, **named: Any) -> Any:
+        calls.append(Call(function, args, named))
+        return function(*args, **named)
+
+    return noted
+
+
+def _parts(module: nn.Module, part: str = "static") -> Iterator[tuple[nn.Module, str]]:
+    """The largest modules that look nothing up, each with its part: what a sequence goes through, or the rest."""
+    for child in module.children():
+        if isinstance(child, Encoder | ActivationUnit):
+            yield child, "sequence"
+        elif isinstance(child, Tables):
+            continue
+        elif any(isinstance(below, Tables | Encoder | ActivationUnit) for below in child.modules()):
+            yield from _parts(child, "sequence" if isinstance(child, SequenceBranch) else part)
+        elif not isinstance(child, Dropout):  # which the layer before it takes along
+            yield child, part
 
 
 def _pieces(stepper: Stepper, chosen: Tensor) -> list[tuple[Tensor, int | None]]:
@@ -145,22 +192,24 @@ def _steps_and_optimizer(replicas: Replicas, run: Callable[[], None]) -> tuple[f
     return seconds, spent
 
 
-def _both_ways(calls: list[Call], precision: str, replicas: Replicas) -> float:
-    """Seconds of forward and backward of modules on the inputs that they had."""
+def _both_ways(calls: Sequence[Call], precision: str, replicas: Replicas) -> float:
+    """Seconds of forward and backward of calls on the inputs that they had."""
 
     def run() -> None:
-        for module, inputs in calls:
-            leaves = [
-                x.detach().requires_grad_() if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs
-            ]
+        for call in calls:
+            args = [_leaf(x) for x in call.args]
             with computing_in(precision, replicas.device):
-                out = module(*leaves)
-            out = out if isinstance(out, Tensor) else out.logits
-            out.backward(torch.ones_like(out))
+                out = call.function(*args, **call.named)
+            outputs = tree_leaves(out.logits if isinstance(out, Output) else out)
+            torch.autograd.backward(outputs, [torch.ones_like(x) for x in outputs])
         replicas.model.zero_grad(set_to_none=True)
 
     replicas.begin_step()
     return _repeated(run, replicas.device)
+
+
+def _leaf(x: Any) -> Any:
+    return x.detach().requires_grad_() if isinstance(x, Tensor) and x.is_floating_point() else x
 
 
 def _repeated(run: Callable[[], None], device: torch.device) -> float:
