@@ -94,9 +94,9 @@ def line(name: str, cfg: DictConfig, steps: int) -> str:
     seconds = _seconds(lambda: run(numbers), device) / count
     few = numbers[:: max(1, count // 4)]
     rows = [order[:, number * size : (number + 1) * size] for number in few]
-    parts = shares(stepper, rows, lambda: run(few)).values()
+    found = shares(stepper, rows, lambda: run(few)).values()
     parameters = sum(p.numel() for p in replicas.model.parameters())
-    cells = " | ".join("" if part is None else f"{part:.0%}" for part in parts)
+    cells = " | ".join("" if share is None else f"{share:.0%}" for share in found)
     return f"| {name} | {parameters:,} | {seconds * 1000:.1f} | {size / seconds:,.0f} | {cells} |"
 
 
@@ -136,7 +136,7 @@ def _calls(replicas: Replicas, inputs: Sequence[Batch], precision: str) -> dict[
         module.register_forward_pre_hook(
             lambda m, args, named, part=part: calls[part].append(Call(m, args, named)), with_kwargs=True
         )
-        for module, part in _parts(replicas.model)
+        for module, part in parts(replicas.model)
     ]
     with ExitStack() as patches:
         for name in ("each", "factors"):
@@ -158,7 +158,7 @@ def _noted(function: Callable[..., Any], calls: list[Call]) -> Callable[..., Any
     return noted
 
 
-def _parts(module: nn.Module, part: str = "static") -> Iterator[tuple[nn.Module, str]]:
+def parts(module: nn.Module, part: str = "static") -> Iterator[tuple[nn.Module, str]]:
     """The largest modules that look nothing up, each with its part: what a sequence goes through, or the rest."""
     for child in module.children():
         if isinstance(child, Encoder | ActivationUnit):
@@ -166,7 +166,7 @@ def _parts(module: nn.Module, part: str = "static") -> Iterator[tuple[nn.Module,
         elif isinstance(child, Tables):
             continue
         elif any(isinstance(below, Tables | Encoder | ActivationUnit) for below in child.modules()):
-            yield from _parts(child, "sequence" if isinstance(child, SequenceBranch) else part)
+            yield from parts(child, "sequence" if isinstance(child, SequenceBranch) else part)
         elif not isinstance(child, Dropout):  # which the layer before it takes along
             yield child, part
 
