@@ -63,14 +63,13 @@ def last_output(
     """``selective_scan`` without a gate, at each row's last valid position alone: (replica, batch, channel).
 
     ``C`` (replica, batch, state) is that position's; all else is as in ``selective_scan``. A row without valid
-    positions gives 0. ``triton`` has a kernel of its own for it; other backends run the whole scan.
+    positions gives 0. ``triton`` and ``cpu`` have kernels of their own for it; other backends run the whole scan.
     """
     wide = C.unsqueeze(2).expand(-1, -1, x.shape[2], -1)
     _check_shapes(x, delta, A, B, wide, D, None, lengths, delta_bias)
     chosen = choose_backend(backend, x.device, x.dtype)
-    if chosen == "triton":
-        from model.scan.last_triton import last_output as fused
-
+    if chosen in ("triton", "cpu"):
+        fused: Scan = importlib.import_module(f"model.scan.last_{chosen}").last_output
         return fused(x, delta, A, B, C, D, lengths, delta_bias)
     outputs = _load(chosen)(x, delta, A, B, wide, D, None, lengths, delta_bias)
     if lengths is None or x.shape[2] == 0:

@@ -28,7 +28,7 @@ _ONE = np.float32(1.0)
 
 
 @loop
-def _load_steps(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, dt, u):
+def load_steps(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, dt, u):
     """dt = softplus(delta + bias) and u = dt * x for the valid steps of a block, (step, channel)."""
     steps, width = dt.shape
     for t in range(steps):
@@ -182,7 +182,7 @@ def _add_parameters(x, x_at, x_pitch, dy, ddelta, at, channels, dD, dbias):
 
 
 @loop
-def _touch(sequence, at, pitch, steps, channels, sink):
+def touch(sequence, at, pitch, steps, channels, sink):
     """Reads an element of each cache line of a row's valid steps, in order.
 
     The blocks of channels take a row in strided pieces, which the core's prefetcher does not foresee; this, it does.
@@ -195,27 +195,27 @@ def _touch(sequence, at, pitch, steps, channels, sink):
 
 
 @inlined
-def _block_of(blocks, low, states, width):
+def block_of(blocks, low, states, width):
     """The block of channels from ``low`` on as (state, channel), of ``blocks`` that lie one behind the other."""
     return blocks[low * states : (low + width) * states].reshape((states, width))
 
 
 @inlined
-def _into_blocks(A, blocks):
-    """A (state, channel) as ``_block_of`` reads it."""
+def into_blocks(A, blocks):
+    """A (state, channel) as ``block_of`` reads it."""
     states, channels = A.shape
     for low in range(0, channels, BLOCK):
         width = min(BLOCK, channels - low)
-        _block_of(blocks, low, states, width)[:] = A[:, low : low + width]
+        block_of(blocks, low, states, width)[:] = A[:, low : low + width]
 
 
 @inlined
-def _from_blocks(blocks, A):
-    """The inverse of ``_into_blocks``."""
+def from_blocks(blocks, A):
+    """The inverse of ``into_blocks``."""
     states, channels = A.shape
     for low in range(0, channels, BLOCK):
         width = min(BLOCK, channels - low)
-        A[:, low : low + width] = _block_of(blocks, low, states, width)
+        A[:, low : low + width] = block_of(blocks, low, states, width)
 
 
 @kernel
@@ -230,14 +230,14 @@ def _forward(first, last, chunks, x, x_pitch, delta, delta_pitch, z, z_pitch, A,
     decay_rates = np.empty(states * channels, np.float32)
     for task in range(first, last):
         replica = task // chunks
-        _into_blocks(A[replica], decay_rates)
+        into_blocks(A[replica], decay_rates)
         for row in range(replica * batch + task % chunks, (replica + 1) * batch, chunks):
             steps = min(max(lengths[row], 0), length)
             start = row * length
-            _touch(x, start * x_pitch, x_pitch, steps, channels, sink)
-            _touch(delta, start * delta_pitch, delta_pitch, steps, channels, sink)
+            touch(x, start * x_pitch, x_pitch, steps, channels, sink)
+            touch(delta, start * delta_pitch, delta_pitch, steps, channels, sink)
             if z.size > 0:
-                _touch(z, start * z_pitch, z_pitch, steps, channels, sink)
+                touch(z, start * z_pitch, z_pitch, steps, channels, sink)
             for low in range(0, channels, BLOCK):
                 width = min(BLOCK, channels - low)
                 dt = buffer[0, : steps * width].reshape((steps, width))
@@ -245,8 +245,8 @@ def _forward(first, last, chunks, x, x_pitch, delta, delta_pitch, z, z_pitch, A,
                 y = buffer[2, : steps * width].reshape((steps, width))
                 h = h_buffer[: states * width].reshape((states, width))
                 x_at = start * x_pitch + low
-                _load_steps(x, x_at, x_pitch, delta, start * delta_pitch + low, delta_pitch, bias[replica, low:], dt, u)
-                _run(dt, u, _block_of(decay_rates, low, states, width), B[row], C[row], h, y)
+                load_steps(x, x_at, x_pitch, delta, start * delta_pitch + low, delta_pitch, bias[replica, low:], dt, u)
+                _run(dt, u, block_of(decay_rates, low, states, width), B[row], C[row], h, y)
                 _finish(
                     x, x_at, x_pitch, z, start * z_pitch + low, z_pitch, z.size > 0,
                     D[replica, low:], y, out, start * channels + low, channels,
@@ -273,7 +273,7 @@ def _backward_block(
     du = sequences[5, :size].reshape((steps, width))
     decay = states_of_steps[0, : size * states].reshape((steps, states, width))
     h = states_of_steps[1, : size * states].reshape((steps, states, width))
-    _load_steps(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, dt, u)
+    load_steps(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, dt, u)
     _run_keeping_states(dt, u, A, B, C, decay, h, y)
     if z.size > 0:
         _through_gate(x, x_at, x_pitch, z, z_at, z_pitch, D, dout, at, channels, y, dy, dz)
@@ -308,7 +308,7 @@ def _backward(
     for task in range(first, last):
         r = task // chunks
         chunk = task % chunks
-        _into_blocks(A[r], decay_rates)
+        into_blocks(A[r], decay_rates)
         dA_blocks[:] = _ZERO
         dD[r, chunk] = _ZERO
         dbias[r, chunk] = _ZERO
@@ -317,18 +317,18 @@ def _backward(
             start = row * length
             dB[row] = _ZERO
             dC[row] = _ZERO
-            _touch(x, start * x_pitch, x_pitch, steps, channels, sink)
-            _touch(delta, start * delta_pitch, delta_pitch, steps, channels, sink)
-            _touch(dout, start * channels, channels, steps, channels, sink)
+            touch(x, start * x_pitch, x_pitch, steps, channels, sink)
+            touch(delta, start * delta_pitch, delta_pitch, steps, channels, sink)
+            touch(dout, start * channels, channels, steps, channels, sink)
             if z.size > 0:
-                _touch(z, start * z_pitch, z_pitch, steps, channels, sink)
+                touch(z, start * z_pitch, z_pitch, steps, channels, sink)
             for low in range(0, channels, BLOCK):
                 width = min(BLOCK, channels - low)
                 _backward_block(
                     x, start * x_pitch + low, x_pitch, delta, start * delta_pitch + low, delta_pitch,
-                    z, start * z_pitch + low, z_pitch, _block_of(decay_rates, low, states, width), B[row], C[row],
+                    z, start * z_pitch + low, z_pitch, block_of(decay_rates, low, states, width), B[row], C[row],
                     D[r, low:], bias[r, low:], dout,
-                    dx, ddelta, dz, _block_of(dA_blocks, low, states, width), dB[row], dC[row],
+                    dx, ddelta, dz, block_of(dA_blocks, low, states, width), dB[row], dC[row],
                     dD[r, chunk, low:], dbias[r, chunk, low:], start * channels + low, channels, steps, width,
                     states_of_steps, sequences,
                 )  # fmt: skip
@@ -337,7 +337,7 @@ def _backward(
             ddelta[rest] = _ZERO
             if z.size > 0:
                 dz[rest] = _ZERO
-        _from_blocks(dA_blocks, dA[r, chunk])
+        from_blocks(dA_blocks, dA[r, chunk])
 
 
 class _SelectiveScan(torch.autograd.Function):

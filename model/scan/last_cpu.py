@@ -1,0 +1,280 @@
+"""The selective scan's output at the last valid position alone, on CPU cores.
+
+Backward needs no state of the way: with S_t the sum of dt after step t, y = sum_t C . exp(A S_t) dt_t B_t x_t + D x, so
+every step's gradients follow from S_t, and what dt gets is a sum over the steps before it. Work is divided as in
+``model.scan.cpu``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from model.kernels.compiling import inlined, kernel, loop
+from model.kernels.elementary import LN_2, LOG2_E, exp2, sigmoid
+from model.kernels.rows import flat_array
+from model.kernels.threads import chunk_count, for_each_chunk, in_order
+from model.scan.cpu import BLOCK, block_of, from_blocks, into_blocks, load_steps, touch
+
+_ZERO = np.float32(0.0)
+
+
+@loop
+def _run(dt, u, A, B, h):
+    """The state (state, channel) after the last step."""
+    steps, width = dt.shape
+    for n in range(A.shape[0]):  # nothing has to decay before the first step
+        b = B[0, n]
+        for c in range(width):
+            h[n, c] = u[0, c] * b
+    for t in range(1, steps):
+        for n in range(A.shape[0]):
+            b = B[t, n]
+            for c in range(width):
+                h[n, c] = exp2(dt[t, c] * A[n, c]) * h[n, c] + u[t, c] * b
+
+
+@loop
+def _finish(x, x_at, D, C, h, out, at):
+    """out = C . h + D x; ``x_at`` is the last step's."""
+    for c in range(h.shape[1]):
+        out[np.uint64(at + c)] = D[c] * x[np.uint64(x_at + c)]
+    for n in range(h.shape[0]):
+        c_n = C[n]
+        for c in range(h.shape[1]):
+            out[np.uint64(at + c)] += c_n * h[n, c]
+
+
+@loop
+def _sum_after(dt, after):
+    """after_t = the sum of dt past step t."""
+    steps, width = dt.shape
+    after[steps - 1] = _ZERO
+    for t in range(steps - 2, -1, -1):
+        for c in range(width):
+            after[t, c] = after[t + 1, c] + dt[t + 1, c]
+
+
+@loop
+def _walk(after, u, A, B, C, dy, reached, du, dafter, dA, dB, dC):
+    """Gradients of the output ``dy`` (channel). Adds to dA, dB, dC; writes du and dafter (step, channel).
+
+    ``A`` comes in units of log 2 and so does ``dafter``. ``reached`` (channel) is scratch.
+    """
+    steps, width = u.shape
+    du[:] = _ZERO
+    dafter[:] = _ZERO
+    for t in range(steps):
+        for n in range(A.shape[0]):
+            share = B[t, n] * C[n]
+            total = _ZERO
+            for c in range(width):
+                reached[c] = exp2(after[t, c] * A[n, c]) * dy[c]
+                total += reached[c] * u[t, c]
+            for c in range(width):
+                du[t, c] += reached[c] * share
+                g = reached[c] * u[t, c] * share
+                dafter[t, c] += g * A[n, c]
+                dA[n, c] += g * after[t, c]
+            dB[t, n] += C[n] * total
+            dC[n] += B[t, n] * total
+
+
+@loop
+def _finish_inputs(
+    x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, dt, du, dafter, gathered, dx, ddelta, at, pitch
+):
+    """dx and ddelta of a block's valid steps, but for the skip; ``gathered`` (channel) is scratch."""
+    steps, width = dt.shape
+    gathered[:] = _ZERO
+    for t in range(steps):
+        for c in range(width):
+            dx[np.uint64(at + t * pitch + c)] = du[t, c] * dt[t, c]
+        for c in range(width):
+            slope = sigmoid(np.float32(delta[np.uint64(delta_at + t * delta_pitch + c)] + bias[c]))
+            ddt = gathered[c] * LN_2 + du[t, c] * x[np.uint64(x_at + t * x_pitch + c)]
+            ddelta[np.uint64(at + t * pitch + c)] = ddt * slope
+        for c in range(width):
+            gathered[c] += dafter[t, c]
+
+
+@loop
+def _add_parameters(x, x_at, D, dy, dx, last_at, ddelta, at, pitch, steps, dD, dbias):
+    """The skip's share of dx, and a block's share of the gradients of D and of the bias."""
+    for c in range(dy.size):
+        dx[np.uint64(last_at + c)] += D[c] * dy[c]
+    for c in range(dy.size):
+        dD[c] += dy[c] * x[np.uint64(x_at + c)]
+    for t in range(steps):
+        for c in range(dy.size):
+            dbias[c] += ddelta[np.uint64(at + t * pitch + c)]
+
+
+@kernel
+def _forward(first, last, chunks, x, x_pitch, delta, delta_pitch, A, B, C, D, bias, lengths, out):
+    """Kernel of ``for_each_chunk``: A (replica, state, channel), B (rows, length, state), C (rows, state)."""
+    replicas, states, channels = A.shape
+    batch = lengths.size // replicas
+    length = B.shape[1]
+    sink = np.zeros(1, np.float32)
+    h_buffer = np.empty(states * BLOCK, np.float32)
+    buffer = np.empty((2, length * BLOCK), np.float32)
+    decay_rates = np.empty(states * channels, np.float32)
+    for task in range(first, last):
+        replica = task // chunks
+        into_blocks(A[replica], decay_rates)
+        for row in range(replica * batch + task % chunks, (replica + 1) * batch, chunks):
+            steps = min(max(lengths[row], 0), length)
+            if steps == 0:
+                out[row * channels : (row + 1) * channels] = _ZERO
+                continue
+            x_row, delta_row = row * length * x_pitch, row * length * delta_pitch
+            touch(x, x_row, x_pitch, steps, channels, sink)
+            touch(delta, delta_row, delta_pitch, steps, channels, sink)
+            for low in range(0, channels, BLOCK):
+                width = min(BLOCK, channels - low)
+                dt = buffer[0, : steps * width].reshape((steps, width))
+                u = buffer[1, : steps * width].reshape((steps, width))
+                h = h_buffer[: states * width].reshape((states, width))
+                load_steps(x, x_row + low, x_pitch, delta, delta_row + low, delta_pitch, bias[replica, low:], dt, u)
+                _run(dt, u, block_of(decay_rates, low, states, width), B[row], h)
+                last_x = x_row + (steps - 1) * x_pitch + low
+                _finish(x, last_x, D[replica, low:], C[row], h, out, row * channels + low)
+
+
+@inlined
+def _backward_block(
+    x, x_at, x_pitch, delta, delta_at, delta_pitch, A, B, C, D, bias, dy, dx, ddelta, dA, dB, dC, dD, dbias,
+    at, channels, steps, width, sequences, scratch,
+):  # fmt: skip
+    """Backward of the ``width`` channels of a row that start at ``at``; adds to dA, dB, dC, dD, dbias.
+
+    ``sequences`` (5, ...) and ``scratch`` (BLOCK) are kept from block to block.
+    """
+    size = steps * width
+    dt = sequences[0, :size].reshape((steps, width))
+    u = sequences[1, :size].reshape((steps, width))
+    after = sequences[2, :size].reshape((steps, width))
+    du = sequences[3, :size].reshape((steps, width))
+    dafter = sequences[4, :size].reshape((steps, width))
+    load_steps(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, dt, u)
+    _sum_after(dt, after)
+    _walk(after, u, A, B, C, dy, scratch, du, dafter, dA, dB, dC)
+    _finish_inputs(
+        x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, dt, du, dafter, scratch[:width], dx, ddelta, at, channels
+    )  # fmt: skip
+    last_x, last_at = x_at + (steps - 1) * x_pitch, at + (steps - 1) * channels
+    _add_parameters(x, last_x, D, dy, dx, last_at, ddelta, at, channels, steps, dD, dbias)
+
+
+@kernel
+def _backward(
+    first, last, chunks, x, x_pitch, delta, delta_pitch, A, B, C, D, bias, lengths, dout,
+    dx, ddelta, dA, dB, dC, dD, dbias,
+):  # fmt: skip
+    """Kernel of ``for_each_chunk``.
+
+    dA (replica, chunk, state, channel), dD and dbias (replica, chunk, channel) are a chunk's shares.
+    """
+    replicas, states, channels = A.shape
+    batch = lengths.size // replicas
+    length = B.shape[1]
+    sink = np.zeros(1, np.float32)
+    sequences = np.empty((5, length * BLOCK), np.float32)
+    scratch = np.empty(BLOCK, np.float32)
+    decay_rates = np.empty(states * channels, np.float32)
+    dA_blocks = np.empty(states * channels, np.float32)
+    for task in range(first, last):
+        r = task // chunks
+        chunk = task % chunks
+        into_blocks(A[r], decay_rates)
+        dA_blocks[:] = _ZERO
+        dD[r, chunk] = _ZERO
+        dbias[r, chunk] = _ZERO
+        for row in range(r * batch + chunk, (r + 1) * batch, chunks):
+            steps = min(max(lengths[row], 0), length)
+            start = row * length
+            dB[row] = _ZERO
+            dC[row] = _ZERO
+            touch(x, start * x_pitch, x_pitch, steps, channels, sink)
+            touch(delta, start * delta_pitch, delta_pitch, steps, channels, sink)
+            for low in range(0, channels if steps else 0, BLOCK):
+                width = min(BLOCK, channels - low)
+                _backward_block(
+                    x, start * x_pitch + low, x_pitch, delta, start * delta_pitch + low, delta_pitch,
+                    block_of(decay_rates, low, states, width), B[row], C[row], D[r, low:], bias[r, low:],
+                    dout[row, low : low + width], dx, ddelta, block_of(dA_blocks, low, states, width), dB[row], dC[row],
+                    dD[r, chunk, low:], dbias[r, chunk, low:], start * channels + low, channels, steps, width,
+                    sequences, scratch,
+                )  # fmt: skip
+            rest = slice((start + steps) * channels, (start + length) * channels)
+            dx[rest] = _ZERO
+            ddelta[rest] = _ZERO
+        from_blocks(dA_blocks, dA[r, chunk])
+
+
+class _LastOutput(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor,
+        lengths: Tensor | None, delta_bias: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        ctx.save_for_backward(x, delta, A, B, C, D, lengths, delta_bias)
+        replica, batch, _, channel = x.shape
+        out = torch.empty(replica, batch, channel)
+        chunks, inputs = _arrays(x, delta, A, B, C, D, lengths, delta_bias)
+        for_each_chunk(_forward, chunks * replica, chunks, *inputs, out.view(-1).numpy())
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
+        x, delta, A, B, C, D, lengths, delta_bias = ctx.saved_tensors
+        chunks, inputs = _arrays(x, delta, A, B, C, D, lengths, delta_bias)
+        replica, batch, length, channel = x.shape
+        state, rows = A.shape[2], replica * batch
+        dx, ddelta, dB, dC = torch.empty(x.shape), torch.empty(x.shape), torch.empty(B.shape), torch.empty(C.shape)
+        dA = np.empty((replica, chunks, state, channel), np.float32)
+        dD, dbias = np.empty((2, replica, chunks, channel), np.float32)
+        for_each_chunk(
+            _backward, chunks * replica, chunks, *inputs, dout.contiguous().view(rows, channel).numpy(),
+            dx.view(-1).numpy(), ddelta.view(-1).numpy(), dA, dB.view(rows, length, state).numpy(),
+            dC.view(rows, state).numpy(), dD, dbias,
+        )  # fmt: skip
+        return (
+            dx, ddelta, in_order(dA).transpose(1, 2).contiguous(), dB, dC, in_order(dD), None,
+            None if delta_bias is None else in_order(dbias),
+        )  # fmt: skip
+
+
+def _arrays(
+    x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, lengths: Tensor | None,
+    delta_bias: Tensor | None,
+) -> tuple[int, tuple[Any, ...]]:  # fmt: skip
+    """Chunks per replica, and the inputs as the kernels take them: views, except for A (scaled and turned)."""
+    replica, batch, length, channel = x.shape
+    rows, state = replica * batch, A.shape[2]
+    rate = (A.detach() * float(LOG2_E)).transpose(1, 2).contiguous().numpy()
+    valid = np.full(rows, length, np.int64) if lengths is None else lengths.reshape(-1).contiguous().numpy()
+    bias = np.zeros((replica, channel), np.float32) if delta_bias is None else delta_bias.detach().contiguous().numpy()
+    steps = B.detach().contiguous().view(rows, length, state).numpy()
+    last = C.detach().contiguous().view(rows, state).numpy()
+    skip = D.detach().contiguous().numpy()
+    return chunk_count(batch), (*flat_array(x), *flat_array(delta), rate, steps, last, skip, bias, valid)
+
+
+def last_output(
+    x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, lengths: Tensor | None,
+    delta_bias: Tensor | None,
+) -> Tensor:  # fmt: skip
+    """Shapes as in ``model.scan.last_output``; computes in float32."""
+    if x.numel() == 0:
+        return x.new_zeros(x.shape[0], x.shape[1], x.shape[3])
+    floats = (part.float() for part in (x, delta, A, B, C, D))
+    bias = None if delta_bias is None else delta_bias.float()
+    result: Tensor = _LastOutput.apply(*floats, lengths, bias)
+    return result.to(x.dtype)
