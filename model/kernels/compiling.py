@@ -7,10 +7,13 @@ process that finds the kernel on disk. The two need not round alike.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
 from numba import njit
 
-#: What ``for_each_chunk`` calls.
-kernel = njit(nogil=True, error_model="numpy", cache=True)
 #: A loop of a kernel: may sum in any (but always the same) order, so that reductions vectorize. NaN and infinity keep
 #: their meaning.
 loop = njit(forceinline=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
@@ -19,3 +22,19 @@ loop = njit(forceinline=True, error_model="numpy", fastmath={"contract", "reasso
 exact = njit(forceinline=True, error_model="numpy", fastmath={"contract", "nsz"})
 #: What puts these together, or computes in integers.
 inlined = njit(forceinline=True, error_model="numpy")
+
+
+def kernel(function: Callable[..., None]) -> Any:
+    """What ``for_each_chunk`` calls. Its machine code is that of this very source: numba looks at a kernel's own file
+    alone, but its parts stand in others."""
+    compiled = njit(nogil=True, error_model="numpy", cache=True)(function)
+    if kept := getattr(compiled, "_cache", None):  # there is none under NUMBA_DISABLE_JIT
+        kept._cache_file._source_stamp = (kept._cache_file._source_stamp, _sources())
+    return compiled
+
+
+@cache
+def _sources() -> tuple[tuple[str, int, int], ...]:
+    """What tells one state of all kernels' source from another."""
+    files = sorted(Path(__file__).parents[1].glob("*/*.py"))
+    return tuple((str(file), (facts := file.stat()).st_mtime_ns, facts.st_size) for file in files)

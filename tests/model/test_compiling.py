@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import torch
 
+from model.kernels import compiling
 from model.normed import normed_sum
 from tests.sweeper.runs import ROOT
 
@@ -24,17 +26,50 @@ def main() -> None:
     print(hashlib.sha256(b"".join(part.detach().numpy().tobytes() for part in (out, *gradients))).hexdigest())
 
 
-def computed(cache: Path) -> str:
-    """What ``main`` prints in a process whose kernels are kept in ``cache``."""
+def printed(folder: Path, module: str, cache: Path) -> str:
+    """What a module prints in a process of its own whose kernels are kept in ``cache``."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache)}
-    command = [sys.executable, "-m", "tests.model.test_compiling"]
-    return subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+    command = [sys.executable, "-m", module]
+    return subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
 
 
 def test_a_kernel_that_was_just_compiled_rounds_like_one_that_is_found_on_disk(tmp_path: Path) -> None:
-    compiling = computed(tmp_path)
+    first = printed(ROOT, "tests.model.test_compiling", tmp_path)
     assert list(tmp_path.rglob("*.nbc"))
-    assert computed(tmp_path) == compiling
+    assert printed(ROOT, "tests.model.test_compiling", tmp_path) == first
+
+
+PART = """
+from kernels.compiling import inlined
+
+@inlined
+def changed(x):
+    return x + 1
+"""
+WHOLE = """
+import numpy as np
+from kernels.compiling import kernel
+from kernels.part import changed
+
+@kernel
+def whole(x):
+    x[0] = changed(x[0])
+
+x = np.zeros(1)
+whole(x)
+print(x[0])
+"""
+
+
+def test_a_kernel_on_disk_is_not_used_once_a_part_of_it_in_another_file_has_changed(tmp_path: Path) -> None:
+    kernels, cache = tmp_path / "kernels", tmp_path / "cache"
+    kernels.mkdir()
+    shutil.copy(compiling.__file__, kernels)
+    (kernels / "part.py").write_text(PART)
+    (kernels / "whole.py").write_text(WHOLE)
+    assert printed(tmp_path, "kernels.whole", cache) == "1.0\n"
+    (kernels / "part.py").write_text(PART.replace("x + 1", "x + 20"))
+    assert printed(tmp_path, "kernels.whole", cache) == "20.0\n"
 
 
 if __name__ == "__main__":
