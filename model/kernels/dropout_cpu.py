@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.kernels.compiling import inlined, kernel
+from model.kernels.compiling import exact, kernel
 from model.kernels.threads import for_each_chunk
 
 #: Elements in a chunk: enough that a call's overhead does not show, few enough that threads end together.
@@ -23,14 +23,14 @@ _ZERO = np.float32(0.0)
 _ONE = np.float32(1.0)
 
 
-@inlined
+@exact
 def _finalize(word):
     word = np.uint32(np.uint32(word ^ np.uint32(word >> _16)) * _M1)
     word = np.uint32(np.uint32(word ^ np.uint32(word >> _15)) * _M2)
     return np.uint32(word ^ np.uint32(word >> _16))
 
 
-@inlined
+@exact
 def spread(key):
     word = np.uint64(key)
     word = np.uint64((word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9))
@@ -39,7 +39,7 @@ def spread(key):
     return np.uint32(word & np.uint64(0xFFFFFFFF)), np.uint32(word >> np.uint64(32))
 
 
-@inlined
+@exact
 def mask_token(x, token, place, low, high, rate):
     """Masks and scales x (channel), token ``token`` of a replica that lies at ``place``, where it stands."""
     length, gap, begin = place
@@ -52,7 +52,7 @@ def mask_token(x, token, place, low, high, rate):
         x[c] = x[c] * scale if kept else _ZERO
 
 
-@inlined
+@exact
 def _mask_range(x, out, start, low, high, threshold, scale):
     """The elements of ``x`` and ``out``, slices that begin at position ``start`` of the replica."""
     for i in range(x.size):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.kernels.compiling import inlined, kernel, loop
+from model.kernels.compiling import exact, kernel, loop
 from model.kernels.dropout_cpu import keys_of, mask_token, spread
 from model.kernels.rows import Place
 from model.kernels.threads import chunk_count, for_each_chunk, in_order
@@ -86,7 +86,7 @@ def _add_product(a, b, total):
         total[c] += a[c] * b[c]
 
 
-@inlined
+@exact
 def _sum(x, bias, residual, token, place, low, high, rate, s):
     """s = dropout(x + bias) + residual of a token; ``residual`` may be empty."""
     _copy_sum(x, bias, s)
