@@ -382,18 +382,23 @@ def _arrays(
     x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor,
     z: Tensor | None, lengths: Tensor | None, delta_bias: Tensor | None,
 ) -> tuple[int, tuple[Any, ...]]:  # fmt: skip
-    """Chunks per replica, and the inputs as the kernels take them: views, except for A (scaled and turned)."""
-    replica, batch, length, channel = x.shape
-    rows = replica * batch
-    rate = (A.detach() * float(LOG2_E)).transpose(1, 2).contiguous().numpy()
-    valid = np.full(rows, length, np.int64) if lengths is None else lengths.reshape(-1).contiguous().numpy()
-    bias = np.zeros((replica, channel), np.float32) if delta_bias is None else delta_bias.detach().contiguous().numpy()
+    """Chunks per replica, and the inputs as the kernels take them: views, except for A."""
+    rows, length = x.shape[0] * x.shape[1], x.shape[2]
     gate = (_EMPTY, 0) if z is None else flat_array(z)
     B, C = (part.detach().contiguous().view(rows, length, A.shape[2]) for part in (B, C))
-    skip = D.detach().contiguous().numpy()
-    return chunk_count(batch), (
-        *flat_array(x), *flat_array(delta), *gate, rate, B.numpy(), C.numpy(), skip, bias, valid,
-    )  # fmt: skip
+    rate, *others = parameters(x, A, D, lengths, delta_bias)
+    return chunk_count(x.shape[1]), (*flat_array(x), *flat_array(delta), *gate, rate, B.numpy(), C.numpy(), *others)
+
+
+def parameters(
+    x: Tensor, A: Tensor, D: Tensor, lengths: Tensor | None, delta_bias: Tensor | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A in units of log 2 as (replica, state, channel), D, the bias or zeros, and each row's valid positions."""
+    replica, batch, length, channel = x.shape
+    rate = (A.detach() * float(LOG2_E)).transpose(1, 2).contiguous().numpy()
+    bias = np.zeros((replica, channel), np.float32) if delta_bias is None else delta_bias.detach().contiguous().numpy()
+    valid = torch.full((replica, batch), length) if lengths is None else lengths
+    return rate, D.detach().contiguous().numpy(), bias, valid.reshape(-1).contiguous().numpy()
 
 
 def scan(

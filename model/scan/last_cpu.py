@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from model.kernels.compiling import inlined, kernel, loop
-from model.kernels.elementary import LN_2, LOG2_E, exp2, sigmoid
+from model.kernels.elementary import LN_2, exp2, sigmoid
 from model.kernels.rows import flat_array
 from model.kernels.threads import chunk_count, for_each_chunk, in_order
-from model.scan.cpu import BLOCK, block_of, from_blocks, into_blocks, load_steps, touch
+from model.scan.cpu import BLOCK, block_of, from_blocks, into_blocks, load_steps, parameters, touch
 
 _ZERO = np.float32(0.0)
 
@@ -255,16 +255,11 @@ def _arrays(
     x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, lengths: Tensor | None,
     delta_bias: Tensor | None,
 ) -> tuple[int, tuple[Any, ...]]:  # fmt: skip
-    """Chunks per replica, and the inputs as the kernels take them: views, except for A (scaled and turned)."""
-    replica, batch, length, channel = x.shape
-    rows, state = replica * batch, A.shape[2]
-    rate = (A.detach() * float(LOG2_E)).transpose(1, 2).contiguous().numpy()
-    valid = np.full(rows, length, np.int64) if lengths is None else lengths.reshape(-1).contiguous().numpy()
-    bias = np.zeros((replica, channel), np.float32) if delta_bias is None else delta_bias.detach().contiguous().numpy()
-    steps = B.detach().contiguous().view(rows, length, state).numpy()
-    last = C.detach().contiguous().view(rows, state).numpy()
-    skip = D.detach().contiguous().numpy()
-    return chunk_count(batch), (*flat_array(x), *flat_array(delta), rate, steps, last, skip, bias, valid)
+    """Chunks per replica, and the inputs as the kernels take them: views, except for A."""
+    rows, length = x.shape[0] * x.shape[1], x.shape[2]
+    B, C = B.detach().contiguous().view(rows, length, -1), C.detach().contiguous().view(rows, -1)
+    rate, *others = parameters(x, A, D, lengths, delta_bias)
+    return chunk_count(x.shape[1]), (*flat_array(x), *flat_array(delta), rate, B.numpy(), C.numpy(), *others)
 
 
 def last_output(
