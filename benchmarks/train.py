@@ -33,7 +33,6 @@ from model.ctr import Output
 from model.din import ActivationUnit
 from model.encoder import Encoder
 from model.fields import Tables
-from model.layers import Dropout
 from model.sequence import SequenceBranch
 from sweeper.device import computing_in, set_up
 from sweeper.objective import build_replicas, hyperparameters, settings
@@ -167,7 +166,7 @@ def parts(module: nn.Module, part: str = "static") -> Iterator[tuple[nn.Module, 
             continue
         elif any(isinstance(below, Tables | Encoder | ActivationUnit) for below in child.modules()):
             yield from parts(child, "sequence" if isinstance(child, SequenceBranch) else part)
-        elif not isinstance(child, Dropout):  # which the layer before it takes along
+        else:
             yield child, part
 
 

@@ -10,5 +10,5 @@ import pytest  # noqa: E402
 
 import sweeper  # noqa: E402, F401 - sets how OpenMP waits
 
-# So that an assertion of theirs that fails shows what differed.
-pytest.register_assert_rewrite("tests.sweeper.inside", "tests.sweeper.runs")
+# So that an assertion of its that fails shows what differed.
+pytest.register_assert_rewrite("tests.sweeper.inside")

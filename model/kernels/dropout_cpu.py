@@ -32,7 +32,7 @@ def _finalize(word):
 
 @exact
 def spread(key):
-    """The two 32-bit halves of a key's hash, between which two rounds of the mask's hash are keyed."""
+    """The two 32-bit halves of a key's hash."""
     word = np.uint64(key)
     word = np.uint64((word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9))
     word = np.uint64((word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB))
