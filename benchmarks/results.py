@@ -32,9 +32,12 @@ MODELS = (
     "mdaf_mamba", "mdaf_mamba2", "mdaf_bst", "mamba4rec", "bst", "din", "dcnv3", "dcnv2", "deepfm", "boosted",
 )  # fmt: skip
 GRIDS = {
-    "neural": {"training.learning_rate": ("3e-4", "1e-3", "3e-3"), "regularization": ("weak", "balanced")},
-    "boosted": {"model.learning_rate": ("0.05", "0.1", "0.2"), "model.leaves": ("15", "31")},
-}
+    "neural": {
+        "training.learning_rate": ("1e-3", "3e-3"), "training.batch_size": ("512", "2048"),
+        "regularization": ("weak", "balanced"),
+    },
+    "boosted": {"model.learning_rate": ("0.025", "0.05", "0.1", "0.2"), "model.leaves": ("15", "31")},
+}  # fmt: skip
 ABLATED = "mdaf_mamba"
 ABLATIONS = {
     "gate replaced by concatenation": ("model.fusion=concat",),
