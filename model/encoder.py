@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model.attention import Attention
-from model.layers import Dropout, Embedding, FeedForward, LayerNorm, take_position
+from model.layers import Dropout, Embedding, FeedForward, LayerNorm, factor_type, take_position
 from model.mamba import Mamba
 from model.mamba2 import Mamba2
 
@@ -24,12 +24,17 @@ class Block(nn.Module):
         self.mixer_norm = LayerNorm(hidden, eps)
         self.feed_forward = feed_forward
 
-    def forward(self, x: Tensor, lengths: Tensor, last: Tensor | None = None) -> Tensor:
-        """x (replica, batch, length, hidden) -> same; with ``last`` (replica, batch) that position alone, length 1."""
+    def forward(
+        self, x: Tensor, lengths: Tensor, last: Tensor | None = None, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """x (replica, batch, length, hidden) -> same; with ``last`` (replica, batch) that position alone, length 1.
+
+        ``dtype`` is that of the result, float32 if none is given.
+        """
         mixed: Tensor = self.mixer(x, lengths, last)
         x = x if last is None else take_position(x, last)
-        x = self.mixer_norm(mixed, dropout=self.dropout, residual=x)
-        return self.feed_forward(x)
+        x = self.mixer_norm(mixed, dropout=self.dropout, residual=x, dtype=dtype)
+        return self.feed_forward(x, dtype)
 
 
 class Encoder(nn.Module):
@@ -47,7 +52,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor, last: Tensor | None = None) -> Tensor:
         """All positions, or with ``last`` (replica, batch) only that one, length 1."""
         for block in self.blocks[:-1]:
-            x = block(x, lengths)
+            x = block(x, lengths, dtype=factor_type(x))
         return self.blocks[-1](x, lengths, last)  # nothing reads the other positions of the last block
 
 

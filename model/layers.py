@@ -91,11 +91,16 @@ class LayerNorm(nn.Module):
         self.eps = eps
 
     def forward(
-        self, x: Tensor, bias: Tensor | None = None, dropout: Dropout | None = None, residual: Tensor | None = None
+        self,
+        x: Tensor,
+        bias: Tensor | None = None,
+        dropout: Dropout | None = None,
+        residual: Tensor | None = None,
+        dtype: torch.dtype | None = None,
     ) -> Tensor:
         """LN(dropout(x + bias) + residual), of what is given; ``bias`` (replica, channel)."""
         mask = None if dropout is None else dropout.mask(x)
-        return normed_sum(x, self.weight, self.bias, self.eps, bias, mask, residual)
+        return normed_sum(x, self.weight, self.bias, self.eps, bias, mask, residual, dtype)
 
 
 class RMSNorm(nn.Module):
@@ -187,9 +192,9 @@ class FeedForward(nn.Module):
         self.outer_dropout = Dropout()
         self.norm = LayerNorm(dim, eps)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         hidden = self.expand(x, self.inner_dropout)
-        return self.norm(self.contract.product(hidden), self.contract.bias, self.outer_dropout, residual=x)
+        return self.norm(self.contract.product(hidden), self.contract.bias, self.outer_dropout, x, dtype)
 
 
 class MLP(nn.Module):

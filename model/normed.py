@@ -42,20 +42,22 @@ def normed_sum(
     bias: Tensor | None = None,
     mask: Mask | None = None,
     residual: Tensor | None = None,
+    dtype: torch.dtype | None = None,
     backend: str = "auto",
 ) -> Tensor:
     """LN(dropout(x + bias) + residual) * gain + shift over the channels of x (replica, batch, ..., channel).
 
     ``gain``, ``shift`` and ``bias`` are (replica, channel), ``residual`` has x's shape, ``mask`` None drops nothing.
-    ``backend``: auto | reference | cpu | triton; a kernel computes in float32 and returns that. Gradients go to all
-    but the mask. Raises ``ValueError`` for a backend that cannot run here.
+    ``backend``: auto | reference | cpu | triton; a kernel computes in float32. The result has ``dtype``, float32 if
+    none is given. Gradients go to all but the mask. Raises ``ValueError`` for a backend that cannot run here.
     """
     chosen = _chosen("normed_sum", backend, x)
     if chosen == "reference":
         total = _dropped(x if bias is None else x + _wide(bias, x), mask)
         total = total if residual is None else total + residual
-        return torch.addcmul(_wide(shift, x), F.layer_norm(total, total.shape[-1:], eps=eps), _wide(gain, x))
-    result: Tensor = _NormedSum.apply(x, gain, shift, bias, residual, mask, eps, chosen)
+        y = torch.addcmul(_wide(shift, x), F.layer_norm(total, total.shape[-1:], eps=eps), _wide(gain, x))
+        return y if dtype is None else y.to(dtype)
+    result: Tensor = _NormedSum.apply(x, gain, shift, bias, residual, mask, eps, dtype or torch.float32, chosen)
     return result
 
 
@@ -104,13 +106,13 @@ class _NormedSum(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, bias: Tensor | None, residual: Tensor | None,
-        mask: Mask | None, eps: float, backend: str,
+        mask: Mask | None, eps: float, dtype: torch.dtype, backend: str,
     ) -> Tensor:  # fmt: skip
         flat, length = _tokens(x)
         rest = None if residual is None else _tokens(residual)[0]
         rate, key, place = _drawn(mask, x, length)
         ctx.kernel = importlib.import_module(f"model.kernels.norm_{backend}")
-        out, mean, scale = ctx.kernel.forward(flat, bias, rest, gain, shift, rate, key, place, eps)
+        out, mean, scale = ctx.kernel.forward(flat, bias, rest, gain, shift, rate, key, place, eps, dtype)
         ctx.save_for_backward(flat, bias, rest, gain, rate, key, mean, scale)
         ctx.shape, ctx.place = x.shape, place
         return out.view(x.shape)
@@ -125,7 +127,7 @@ class _NormedSum(torch.autograd.Function):
         dgain, dshift, dbias = shares.unbind(1)
         return (
             dx.view(ctx.shape), dgain, dshift, None if bias is None else dbias.to(bias.dtype),
-            None if dresidual is None else dresidual.view(ctx.shape), None, None, None,
+            None if dresidual is None else dresidual.view(ctx.shape), None, None, None, None,
         )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from data.schema import MATCH_EQUALS, UNKNOWN, Batch, Field, Schema
 from model.encoder import ENCODERS
 from model.fields import Tables
-from model.layers import Dropout, LayerNorm, Linear, mean_position, valid_positions
+from model.layers import Dropout, LayerNorm, Linear, factor_type, mean_position, valid_positions
 
 
 class SequenceBranch(nn.Module):
@@ -60,7 +60,8 @@ class SequenceBranch(nn.Module):
         sequence = {field.name: batch.sequence[field.name] for field in self.fields}
         if self.target_aware:
             sequence, lengths = self._append_target(sequence, batch), lengths + 1
-        x = self.norm(self.project(self.tables.factors(self.fields, sequence)), dropout=self.dropout)
+        x = self.project(self.tables.factors(self.fields, sequence))
+        x = self.norm(x, dropout=self.dropout, dtype=factor_type(x))
         if self.pooling == "mean":
             return mean_position(self.encoder(x, lengths), lengths)
         x = self.encoder(x, lengths, last=(lengths - 1).clamp(min=0))

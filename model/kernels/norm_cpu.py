@@ -149,15 +149,15 @@ def _inputs(
 
 def forward(
     x: Tensor, bias: Tensor | None, residual: Tensor | None, gain: Tensor, shift: Tensor, rate: Tensor | None,
-    key: Tensor | None, place: Place, eps: float,
+    key: Tensor | None, place: Place, eps: float, dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """The result, and each token's mean and 1 / standard deviation; x (replica, tokens, channel) float32."""
+    """The result in ``dtype``, each token's mean and 1 / standard deviation; x (replica, tokens, channel) float32."""
     out, chunks = torch.empty_like(x), chunk_count(x.shape[1])
     mean, scale = torch.empty((2, *x.shape[:2]))
     parameters = (part.detach().contiguous().numpy() for part in (gain, shift))
     arrays = (*_inputs(x, bias, residual, rate, key), *parameters, out.numpy(), mean.numpy(), scale.numpy())
     for_each_chunk(_forward, chunks * len(x), chunks, tuple(place), np.float32(eps), *arrays)
-    return out, mean, scale
+    return out.to(dtype), mean, scale
 
 
 def backward(

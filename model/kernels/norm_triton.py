@@ -115,11 +115,11 @@ def _tile(channels: int) -> tuple[int, int]:
 
 def forward(
     x: Tensor, bias: Tensor | None, residual: Tensor | None, gain: Tensor, shift: Tensor, rate: Tensor | None,
-    key: Tensor | None, place: Place, eps: float,
+    key: Tensor | None, place: Place, eps: float, dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """The result in float32, and each token's mean and 1 / standard deviation; x (replica, tokens, channel)."""
+    """The result in ``dtype``, and each token's mean and 1 / standard deviation; x (replica, tokens, channel)."""
     replica, tokens, channels = x.shape
-    out = torch.empty(x.shape, device=x.device)
+    out = torch.empty(x.shape, dtype=dtype, device=x.device)
     mean, scale = torch.empty((2, replica, tokens), device=x.device)
     rows, width = _tile(channels)
     _forward[(replica * triton.cdiv(tokens, rows),)](

@@ -114,6 +114,8 @@ def test_bfloat16_goes_in_and_its_gradient_comes_out(backend: str) -> None:
     assert y.dtype == torch.float32
     assert (x.grad.dtype, residual.grad.dtype) == (torch.bfloat16, torch.float32)  # type: ignore[union-attr]
     torch.testing.assert_close(x.grad.float(), residual.grad, rtol=1e-2, atol=1e-2)  # type: ignore[union-attr]
+    narrow = normed_sum(x, ones, 0 * ones, 1e-5, residual=residual, dtype=torch.bfloat16, backend=backend)
+    torch.testing.assert_close(narrow, y.bfloat16(), rtol=2**-7, atol=0)
     assert activated(x, ones, "gelu", backend=backend).dtype == torch.bfloat16
 
 
