@@ -39,7 +39,7 @@ def _slope(h, KIND: tl.constexpr):
     return d
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens", "length", "gap", "begin"])
 def _forward(
     x, bias, rates, keys, out, tokens, length, channels, gap, begin,
     DROPPED: tl.constexpr, KIND: tl.constexpr, TOKENS: tl.constexpr, CHANNELS: tl.constexpr,
@@ -60,7 +60,7 @@ def _forward(
     store(out + at, y, real)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens", "length", "gap", "begin"])
 def _backward(
     x, bias, rates, keys, dout, dx, shares, tokens, length, channels, gap, begin,
     DROPPED: tl.constexpr, KIND: tl.constexpr, TOKENS: tl.constexpr, CHANNELS: tl.constexpr, TILES: tl.constexpr,

@@ -26,7 +26,7 @@ CHANNELS = 128
 ROWS = 4
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["batch", "length"])
 def _forward(
     x, weight, bias, lengths, out, x_pitch, batch, length, channels,
     RAGGED: tl.constexpr, SEGMENT: tl.constexpr, CHANNELS: tl.constexpr, WIDTH: tl.constexpr,
@@ -58,7 +58,7 @@ def _forward(
             store(out + t * channels + c, y, c < tl.where(t < length, channels, 0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["batch", "length"])
 def _backward(
     x, weight, bias, lengths, dout, dx, dparameters, x_pitch, batch, length, channels,
     RAGGED: tl.constexpr, ROWS: tl.constexpr, SEGMENT: tl.constexpr, CHANNELS: tl.constexpr, WIDTH: tl.constexpr,

@@ -22,7 +22,7 @@ CHUNK = 64
 TILE = 2048
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def _gather(ids, table, out, count, dim, pitch, ROWS: tl.constexpr, DIM: tl.constexpr):
     i = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     d = tl.arange(0, DIM)
@@ -49,7 +49,7 @@ def _add(left_sum, left_begins, right_sum, right_begins):
     return tl.where(right_begins > 0, right_sum, left_sum + right_sum), left_begins | right_begins
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def _add_runs(
     ids, source, values, table, partial_ids, partial_sums, count, dim, pitch,
     SORTED: tl.constexpr, CHUNK: tl.constexpr, DIM: tl.constexpr,

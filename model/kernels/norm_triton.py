@@ -36,7 +36,7 @@ def _sum(
     return s
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens", "length", "gap", "begin"])
 def _forward(
     x, bias, residual, gain, shift, rates, keys, out, mean, scale, tokens, length, channels, gap, begin, eps,
     BIASED: tl.constexpr, ADDED: tl.constexpr, DROPPED: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
@@ -63,7 +63,7 @@ def _forward(
     tl.store(scale + replica * tokens + token, rstd, mask=token < tokens)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens", "length", "gap", "begin"])
 def _backward(
     x, bias, residual, gain, rates, keys, mean, scale, dout, dx, dresidual, shares, tokens, length, channels, gap,
     begin,

@@ -76,7 +76,7 @@ def softplus(v):
     return softplus_and_slope(v)[0]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["parts"])
 def _sum_kernel(partial, total, parts, size, PARTS: tl.constexpr, SIZE: tl.constexpr):
     blocks = tl.cdiv(size, SIZE)
     group = (tl.program_id(0) // blocks).to(tl.int64)

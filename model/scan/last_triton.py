@@ -47,7 +47,7 @@ def _run_segment(
     return h, total
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["batch", "length"])
 def _forward(
     x, delta, A, B, C, D, bias, lengths, out, last, totals, batch, length,
     x_pitch: tl.constexpr, delta_pitch: tl.constexpr, B_pitch: tl.constexpr,
@@ -142,7 +142,7 @@ def _walk_segment(
     return dA, dbias, after, gathered
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "batch", "length"])
 def _backward(
     x, delta, A, B, C, D, bias, lengths, dout, last, totals, dx, ddelta, dB, dC, dparameters, rows, batch, length,
     x_pitch: tl.constexpr, delta_pitch: tl.constexpr, B_pitch: tl.constexpr,

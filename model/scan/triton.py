@@ -29,14 +29,15 @@ from model.kernels.triton_math import (
     write,
 )  # fmt: skip
 
-#: Steps between two kept states. More of them keep less memory busy but do not fit in a thread's registers.
-SEGMENT = 3
+#: Steps between two kept states, of which a pass takes those that reach over its length with the fewest steps to spare.
+#: More of them keep less memory busy, but four spill a few of a thread's registers and five many.
+SEGMENTS = (3, 4)
 #: A program's channels. Its warp takes four neighbouring channels a thread and splits the states over four threads.
 CHANNELS = 32
-#: Rows that a program of the backward pass takes where a replica has so ``MANY`` programs that they queue anyhow: what
-#: they add to A, D and the bias is then summed in registers.
-ROWS = 2
-MANY = 8192
+#: Rows that a program of the backward pass takes at most, where that leaves a replica ``PROGRAMS``: what they add to A,
+#: D and the bias is then summed in registers.
+ROWS = 4
+PROGRAMS = 4096
 
 _LN_2 = tl.constexpr(0.6931471805599453)
 
@@ -72,7 +73,7 @@ def _run_segment(
     return h
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["batch", "length", "segments"])
 def _forward(
     x, delta, z, A, B, C, D, bias, lengths, out, kept, batch, length, segments,
     x_pitch: tl.constexpr, delta_pitch: tl.constexpr, z_pitch: tl.constexpr, B_pitch: tl.constexpr,
@@ -225,7 +226,7 @@ def _unwind_segment(
     return dh, dA, dD, dbias
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "batch", "length", "segments"])
 def _backward(
     x, delta, z, A, B, C, D, bias, lengths, dout, kept, dx, ddelta, dz, dB, dC, dparameters,
     rows, batch, length, segments,
@@ -329,13 +330,14 @@ class _SelectiveScan(torch.autograd.Function):
         replica, batch, length, channel = x.shape
         keep = any(ctx.needs_input_grad)
         rate = A.float().contiguous()
-        segments = max(1, triton.cdiv(length, SEGMENT) - 1) if keep else 1
+        segment = _segment(length)
+        segments = max(1, triton.cdiv(length, segment) - 1) if keep else 1
         kept = torch.empty((replica * batch, segments, *rate.shape[1:]) if keep else 1, device=x.device)
         out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         tensors, shape, flags = _arguments(x, delta, z, rate, B, C, D, delta_bias, lengths)
         _forward[(replica * batch * triton.cdiv(channel, CHANNELS),)](
             *tensors, out, kept, batch, length, segments, *shape, *flags, keep,
-            SEGMENT, CHANNELS, triton.next_power_of_2(rate.shape[2]), num_warps=1,
+            segment, CHANNELS, triton.next_power_of_2(rate.shape[2]), num_warps=1,
         )  # fmt: skip
         if keep:
             ctx.save_for_backward(x, delta, z, rate, B, C, D, delta_bias, lengths, kept)
@@ -359,7 +361,7 @@ class _SelectiveScan(torch.autograd.Function):
         _backward[(replica * groups * blocks,)](
             *tensors, dout.contiguous(), kept, dx, ddelta, x if dz is None else dz, dBC[0], dBC[1], dparameters,
             rows, batch, length, kept.shape[1], *shape, *flags,
-            SEGMENT, CHANNELS, triton.next_power_of_2(state), together, num_warps=1,
+            _segment(length), CHANNELS, triton.next_power_of_2(state), together, num_warps=1,
         )  # fmt: skip
         dB, dC = sum_partials(dBC, B.dtype).view(2, *B.shape).unbind()
         dA, dD, dbias = sum_partials(dparameters).split([channel * state, channel, channel], dim=1)
@@ -371,7 +373,12 @@ class _SelectiveScan(torch.autograd.Function):
 
 def rows_together(batch: int, blocks: int) -> int:
     """Rows of a program of the backward pass, for ``blocks`` of channels; the same for any number of replicas."""
-    return ROWS if batch * blocks >= MANY else 1
+    return min(ROWS, max(1, batch * blocks // PROGRAMS))
+
+
+def _segment(length: int) -> int:
+    """Steps between two kept states."""
+    return min(SEGMENTS, key=lambda steps: -length % steps)
 
 
 def _arguments(

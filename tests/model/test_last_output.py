@@ -99,13 +99,16 @@ def test_bfloat16_stays_within_its_own_precision(backend: str) -> None:
     assert_close(found, exact(rounded), rtol=3e-2, atol=5e-2)
 
 
+@pytest.mark.parametrize("programs", [1, 3])
 @pytest.mark.parametrize("backend", [kernels.triton])
-def test_rows_that_share_a_program_give_what_rows_alone_give(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_share_a_program_give_what_rows_alone_give(
+    backend: str, programs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import model.scan.triton as kernel
 
     inputs = inputs_of(2, 3, 5, 33, 8, lengths=[[5, 3, 0], [1, 4, 5]])
     whole = arguments(2, 3, 5, 33, 8, lengths=[[5, 3, 0], [1, 4, 5]])
-    monkeypatch.setattr(kernel, "MANY", 1)
+    monkeypatch.setattr(kernel, "PROGRAMS", programs)  # of four rows, of two
     assert_close(run(backend, inputs), exact(inputs))
     device = device_of(backend)
     placed = {name: None if a is None else a.to(device) for name, a in whole.items()}
