@@ -30,23 +30,32 @@ class Background:
             pending.result()
 
 
-def on_host(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of nested mappings, lists and tensors that training no longer changes, its tensors on the CPU.
+class HostCopy:
+    """A copy, on the CPU, of nested mappings, lists and tensors, made again and again in the same memory.
 
-    What lies on CUDA goes to pinned memory, several times as fast; PyTorch keeps that memory for the next copy.
+    What lies on CUDA goes to pinned memory, which takes a copy several times as fast but a second a gigabyte to get.
     """
-    copied: dict[str, Any] = _copied(content)
-    if torch.cuda.is_initialized():
-        torch.cuda.current_stream().synchronize()
-    return copied
 
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Any, ...], Tensor] = {}
 
-def _copied(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        if not value.is_cuda:
-            return value.detach().to("cpu", copy=True)
-        pinned = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
-        return pinned.copy_(value.detach(), non_blocking=True)
-    if isinstance(value, Mapping):
-        return {key: _copied(part) for key, part in value.items()}
-    return [_copied(part) for part in value] if isinstance(value, list) else value
+    def of(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """A copy that training no longer changes; it ends the one before."""
+        held, self._kept = self._kept, {}
+        copied: dict[str, Any] = self._copied(content, (), held)
+        if torch.cuda.is_initialized():
+            torch.cuda.current_stream().synchronize()
+        return copied
+
+    def _copied(self, value: Any, path: tuple[Any, ...], held: Mapping[tuple[Any, ...], Tensor]) -> Any:
+        if isinstance(value, Tensor):
+            room = held.get(path)
+            if room is None or (room.shape, room.dtype) != (value.shape, value.dtype):
+                room = torch.empty(value.shape, dtype=value.dtype, pin_memory=value.is_cuda)
+            self._kept[path] = room
+            return room.copy_(value.detach(), non_blocking=value.is_cuda)
+        if isinstance(value, Mapping):
+            return {key: self._copied(part, (*path, key), held) for key, part in value.items()}
+        if isinstance(value, list):
+            return [self._copied(part, (*path, place), held) for place, part in enumerate(value)]
+        return value

@@ -13,7 +13,7 @@ from typing import Any
 
 from sweeper import checkpoint
 from sweeper.atomic import write_atomically
-from sweeper.background import Background, on_host
+from sweeper.background import Background, HostCopy
 from sweeper.columns import COLUMNS
 from sweeper.errors import StoppedError
 from sweeper.interruption import EXIT_RESUMABLE
@@ -34,7 +34,7 @@ class RunFolder:
         self.path = Path(path).absolute()
         with self._explained("it"):
             self.path.mkdir(parents=True, exist_ok=True)
-        self._background = Background()
+        self._background, self._copy = Background(), HostCopy()
 
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
         """metrics.csv: a row an epoch; what does not apply stays empty."""
@@ -60,7 +60,8 @@ class RunFolder:
         if all(weight.device.type == "cpu" for weight in state.weights.values()):
             self._save(content, is_best)
             return
-        copied = on_host(content)
+        self._background.wait()
+        copied = self._copy.of(content)
         self._background.submit(lambda: self._save(copied, is_best))
 
     def wait(self) -> None:
@@ -91,6 +92,7 @@ class RunFolder:
     def finished(self) -> None:
         """Takes away what only resuming needs, once everything is written."""
         self.wait()
+        self._copy = HostCopy()
         (self.path / checkpoint.BEFORE).unlink(missing_ok=True)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
