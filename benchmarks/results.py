@@ -31,7 +31,7 @@ from sweeper.metrics import auc, grouped_auc, log_loss
 MODELS = (
     "mdaf_mamba", "mdaf_mamba2", "mdaf_bst", "mamba4rec", "bst", "din", "dcnv3", "dcnv2", "deepfm", "boosted",
 )  # fmt: skip
-GRIDS = {
+GRIDS: dict[str, dict[str, tuple[str, ...]]] = {
     "neural": {
         "training.learning_rate": ("1e-3", "3e-3"), "training.batch_size": ("512", "2048"),
         "regularization": ("weak", "balanced"),
