@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from model.dropout import hash_dropout
 from model.lookup import RowReader, Rows
 from model.normed import Mask, activated, normed_sum
+from model.product import stacked_product
 
 
 class Linear(nn.Module):
@@ -40,7 +41,12 @@ class Linear(nn.Module):
 
     def product(self, x: Tensor) -> Tensor:
         """x[r] W[r]^T, for what adds the bias itself."""
-        return torch.bmm(x.flatten(1, -2), self.weight.transpose(1, 2)).unflatten(1, x.shape[1:-1])
+        rows = x.flatten(1, -2)
+        if rows.is_cuda:
+            y = stacked_product(as_factor(rows), self.weight)
+        else:
+            y = torch.bmm(rows, self.weight.transpose(1, 2))
+        return y.unflatten(1, x.shape[1:-1])
 
 
 def as_factor(x: Tensor) -> Tensor:
