@@ -69,18 +69,17 @@ class SequenceBranch(nn.Module):
 
     def _append_target(self, sequence: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Each field with the candidate's id at position ``lengths``; what an event alone can have is unknown there."""
-        matches = {field.name for field in self.schema.matches}
-        length = next(iter(sequence.values())).shape[2]
-        added = torch.arange(length + 1, device=batch.lengths.device) == batch.lengths.unsqueeze(-1)
-        longer = {}
-        for name, ids in sequence.items():
-            if name in self.schema.target:
-                longer[name] = torch.where(
-                    added, batch.static[self.schema.target[name]].unsqueeze(-1), F.pad(ids, (0, 1))
-                )
-            else:
-                longer[name] = F.pad(ids, (0, 1)).masked_fill(added, MATCH_EQUALS if name in matches else UNKNOWN)
-        return longer
+        events = F.pad(torch.stack(list(sequence.values())), (0, 1))  # (field, replica, batch, length)
+        candidate = torch.stack([self._of_candidate(name, batch).to(events.dtype) for name in sequence])
+        added = torch.arange(events.shape[-1], device=events.device) == batch.lengths.unsqueeze(-1)
+        return dict(zip(sequence, torch.where(added, candidate.unsqueeze(-1), events), strict=True))
+
+    def _of_candidate(self, name: str, batch: Batch) -> Tensor:
+        """The candidate's id in a field of the events, (replica, batch)."""
+        if name in self.schema.target:
+            return batch.static[self.schema.target[name]]
+        compared = any(field.name == name for field in self.schema.matches)
+        return torch.full_like(batch.lengths, MATCH_EQUALS if compared else UNKNOWN, dtype=torch.int32)
 
 
 def event_fields(schema: Schema, match_features: bool) -> tuple[Field, ...]:
