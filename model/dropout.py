@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from model.kernels.backend import fused_backend
+from model.kernels.rows import Place
 
-__all__ = ["hash_dropout", "keep_mask"]
+__all__ = ["Mask", "drawn", "dropped", "hash_dropout", "keep_mask"]
 
 _WORD = 0xFFFFFFFF
 
@@ -63,6 +64,32 @@ class Rows(NamedTuple):
     def start(self) -> int:
         """The position of the first element, as a 32-bit word."""
         return self.first * self.pitch & _WORD
+
+
+class Mask(NamedTuple):
+    """What dropout draws: ``rate`` and ``key`` (replica,), and where in the mask x lies.
+
+    ``pitch``  positions from one row of x (axis 1) to the next; ``first``: the place within its batch of x's first row.
+    """
+
+    rate: Tensor
+    key: Tensor
+    pitch: int
+    first: int = 0
+
+
+def dropped(x: Tensor, mask: Mask | None) -> Tensor:
+    """x (replica, batch, ...) with ``mask`` applied; x itself where there is none."""
+    return x if mask is None else hash_dropout(x, mask.rate, mask.key, row_pitch=mask.pitch, first_row=mask.first)
+
+
+def drawn(mask: Mask | None, x: Tensor) -> tuple[Tensor | None, Tensor | None, Place]:
+    """Rate and key, and where in the mask a kernel finds the tokens of x (replica, batch, ..., channel)."""
+    length = x.shape[2:-1].numel()
+    if mask is None:
+        return None, None, Place(length, 0, 0)
+    rows = Rows(length * x.shape[-1], mask.pitch, mask.first)
+    return mask.rate, mask.key, Place(length, rows.pitch - rows.elements, rows.start)
 
 
 def keep_mask(rate: Tensor, key: Tensor, elements: int, rows: Rows | None = None) -> Tensor:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from model.dropout import hash_dropout
+from model.dropout import Mask, dropped
 from model.lookup import RowReader, Rows
-from model.normed import Mask, activated, normed_sum
+from model.normed import activated, normed_sum
 from model.product import stacked_product
 
 
@@ -138,8 +138,7 @@ class Dropout(nn.Module):
         self.first = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        mask = self.mask(x)
-        return x if mask is None else hash_dropout(x, mask.rate, mask.key, row_pitch=mask.pitch, first_row=mask.first)
+        return dropped(x, self.mask(x))
 
     def mask(self, x: Tensor) -> Mask | None:
         """What it draws for x; None where nothing is dropped."""

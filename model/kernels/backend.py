@@ -7,6 +7,7 @@ import os
 from functools import cache
 
 import torch
+from torch import Tensor
 
 #: What the convolution and dropout offer: the equations, numba, Triton. ``auto`` picks by device and by what is
 #: installed.
@@ -55,3 +56,13 @@ def fused_backend(operation: str, backend: str, device: torch.device, dtype: tor
     if obstacle := obstacles[backend](device, dtype):
         raise ValueError(f"{operation}: backend {backend} cannot run here: {obstacle}; use auto")
     return backend
+
+
+def chosen_for(operation: str, backend: str, x: Tensor, *others: Tensor) -> str:
+    """``fused_backend`` for these tensors; where there is nothing to compute, the reference.
+
+    For operations whose kernel on the CPU takes float32 alone: other types go to the reference there.
+    """
+    found = fused_backend(operation, backend, x.device, x.dtype)
+    wide = all(tensor.dtype == torch.float32 for tensor in (x, *others))
+    return "reference" if x.numel() == 0 or (found == "cpu" and not wide) else found

@@ -19,6 +19,11 @@ class Place(NamedTuple):
     begin: int
 
 
+def tokens(x: Tensor) -> Tensor:
+    """x (replica, batch, ..., channel) as (replica, tokens, channel), contiguous, without its history."""
+    return x.detach().reshape(x.shape[0], -1, x.shape[-1]).contiguous()
+
+
 def pitched(tensor: Tensor) -> tuple[Tensor, int]:
     """``tensor`` (..., width) and its pitch: the elements from one row (a position of the leading axes) to the next.
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.normed import Mask, activated, normed_sum
+from model.dropout import Mask
+from model.normed import activated, normed_sum
 from tests.model import kernels
 from tests.model.kernels import assert_close, assert_equal, device_of, value_and_gradients
 
