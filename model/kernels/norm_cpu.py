@@ -121,8 +121,9 @@ def _backward(
     for task in range(first, last):
         r = task // chunks
         low, high = spread(key[r])
-        dgain, dshift, dbias = shares[r, task % chunks]
-        shares[r, task % chunks] = _ZERO
+        share = shares[r, task % chunks]
+        share[:] = _ZERO
+        dgain, dshift, dbias = share[0], share[1], share[2]  # unpacked, they would not count as contiguous
         for t in range(task % chunks * tokens // chunks, (task % chunks + 1) * tokens // chunks):
             _sum(x[r, t], bias[r], residual[r, t], t, place, low, high, rate[r], s)
             _normalize(s, mean[r, t], scale[r, t])
