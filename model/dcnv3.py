@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from data.schema import Batch, Schema
+from model.crossed import crossed
 from model.ctr import CTRModel, Output
 from model.fields import FieldVectors
 from model.layers import Dropout, Head, LayerNorm, Linear
@@ -27,9 +27,8 @@ class CrossLayer(nn.Module):
         self.dropout = Dropout()
 
     def forward(self, x: Tensor, base: Tensor) -> Tensor:
-        h = self.project(x)
-        cross = torch.cat([h, h * F.relu(self.norm(h))], dim=-1)
-        return self.dropout(torch.addcmul(x, base, cross + self.bias.unsqueeze(1)))
+        h, mask = self.project.product(x), self.dropout.mask(x)
+        return crossed(h, x, base, self.norm.weight, self.norm.bias, self.bias, self.norm.eps, mask)
 
 
 class CrossNetworks(nn.Module):

@@ -28,13 +28,13 @@ def _copy_sum(x, bias, s):
 
 
 @loop
-def _add(part, total):
+def add(part, total):
     for c in range(total.size):
         total[c] += part[c]
 
 
 @loop
-def _mean(s):
+def mean_of(s):
     total = _ZERO
     for c in range(s.size):
         total += s[c]
@@ -42,7 +42,8 @@ def _mean(s):
 
 
 @loop
-def _scale(s, mean, eps):
+def scale_of(s, mean, eps):
+    """1 / the standard deviation."""
     total = _ZERO
     for c in range(s.size):
         total += (s[c] - mean) * (s[c] - mean)
@@ -56,13 +57,13 @@ def _finish(s, mean, scale, gain, shift, out):
 
 
 @loop
-def _normalize(s, mean, scale):
+def normalize(s, mean, scale):
     for c in range(s.size):
         s[c] = (s[c] - mean) * scale
 
 
 @loop
-def _along(normal, dout, gain):
+def along_of(normal, dout, gain):
     """The means of dnormal = dout * gain, and of dnormal * normal."""
     total = _ZERO
     along = _ZERO
@@ -81,7 +82,7 @@ def _back(normal, dout, gain, scale, mean, along, ds):
 
 
 @loop
-def _add_product(a, b, total):
+def add_product(a, b, total):
     for c in range(total.size):
         total[c] += a[c] * b[c]
 
@@ -93,7 +94,7 @@ def _sum(x, bias, residual, token, place, low, high, rate, s):
     if rate > _ZERO:
         mask_token(s, token, place, low, high, rate)
     if residual.size > 0:
-        _add(residual, s)
+        add(residual, s)
 
 
 @kernel
@@ -106,8 +107,8 @@ def _forward(first, last, chunks, place, eps, x, bias, residual, rate, key, gain
         low, high = spread(key[r])
         for t in range(task % chunks * tokens // chunks, (task % chunks + 1) * tokens // chunks):
             _sum(x[r, t], bias[r], residual[r, t], t, place, low, high, rate[r], s)
-            mean[r, t] = _mean(s)
-            scale[r, t] = _scale(s, mean[r, t], eps)
+            mean[r, t] = mean_of(s)
+            scale[r, t] = scale_of(s, mean[r, t], eps)
             _finish(s, mean[r, t], scale[r, t], gain[r], shift[r], out[r, t])
 
 
@@ -126,16 +127,16 @@ def _backward(
         dgain, dshift, dbias = share[0], share[1], share[2]  # unpacked, they would not count as contiguous
         for t in range(task % chunks * tokens // chunks, (task % chunks + 1) * tokens // chunks):
             _sum(x[r, t], bias[r], residual[r, t], t, place, low, high, rate[r], s)
-            _normalize(s, mean[r, t], scale[r, t])
-            mean_d, along = _along(s, dout[r, t], gain[r])
+            normalize(s, mean[r, t], scale[r, t])
+            mean_d, along = along_of(s, dout[r, t], gain[r])
             _back(s, dout[r, t], gain[r], scale[r, t], mean_d, along, dx[r, t])
-            _add_product(dout[r, t], s, dgain)
-            _add(dout[r, t], dshift)
+            add_product(dout[r, t], s, dgain)
+            add(dout[r, t], dshift)
             if residual.size > 0:
                 dresidual[r, t] = dx[r, t]
             if rate[r] > _ZERO:
                 mask_token(dx[r, t], t, place, low, high, rate[r])
-            _add(dx[r, t], dbias)
+            add(dx[r, t], dbias)
 
 
 def _inputs(

@@ -1,0 +1,178 @@
+"""DCNv3's cross layer after its product on CUDA, in Triton: dropout(x + base * ([h, h * ReLU(LN(h))] + bias)).
+
+A program holds rows of h and both halves of the same rows of all else. Backward computes everything again from ``h``
+and ``base`` and keeps each program's share of what is summed over the batch (gain, shift, both halves of the bias),
+which are added in a fixed order.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from model.kernels.hash_triton import mask_of, masked, positions, spread
+from model.kernels.rows import Place
+from model.kernels.triton_math import load, store, sum_partials
+
+#: Elements of a tile of h, few: at usual batches there are as many tiles as a GPU has processors.
+TILE = 1024
+#: Rows, at least, that a program of the backward pass takes, tile after tile, for each share that it keeps.
+ROWS = 16
+
+
+@triton.jit
+def _normalized(h, real, eps, CHANNELS: tl.constexpr):
+    """The rows of a tile as layer normalization has them before gain and shift, and 1 / their standard deviations."""
+    centre = tl.sum(h, axis=1) / CHANNELS
+    apart = tl.where(real, h - centre[:, None], 0.0)
+    rstd = 1.0 / tl.sqrt(tl.sum(apart * apart, axis=1) / CHANNELS + eps)
+    return apart * rstd[:, None], rstd
+
+
+@triton.jit(do_not_specialize=["tokens", "length", "gap", "begin"])
+def _forward(
+    h, x, base, gain, shift, bias, rates, keys, out, tokens, length, gap, begin, eps,
+    APART: tl.constexpr, DROPPED: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
+    blocks = tl.cdiv(tokens, ROWS)
+    replica = (tl.program_id(0) // blocks).to(tl.int64)
+    token = (tl.program_id(0) % blocks) * ROWS + tl.arange(0, ROWS)
+    c = tl.arange(0, WIDTH)
+    real = (token < tokens)[:, None] & (c < CHANNELS)[None, :]
+    row = (replica * tokens + token)[:, None]
+    first = row * (2 * CHANNELS) + c[None, :]
+    second = first + CHANNELS
+    of_replica = replica * CHANNELS + c
+    hidden = load(h + row * CHANNELS + c[None, :], real)
+    y1, y2 = load(x + first, real), load(x + second, real)
+    base1, base2 = y1, y2
+    if APART:
+        base1, base2 = load(base + first, real), load(base + second, real)
+    normal, _ = _normalized(hidden, real, eps, CHANNELS)
+    g, s = load(gain + of_replica, c < CHANNELS), load(shift + of_replica, c < CHANNELS)
+    n = normal * g[None, :] + s[None, :]
+    bias1 = load(bias + replica * (2 * CHANNELS) + c, c < CHANNELS)
+    bias2 = load(bias + replica * (2 * CHANNELS) + CHANNELS + c, c < CHANNELS)
+    y1 += base1 * (hidden + bias1[None, :])
+    y2 += base2 * (hidden * tl.where(n > 0.0, n, 0.0) + bias2[None, :])
+    if DROPPED:
+        low, high = spread(tl.load(keys + replica))
+        rate = tl.load(rates + replica)
+        y1 = masked(y1, positions(token, c, length, 2 * CHANNELS, gap, begin), low, high, rate)
+        y2 = masked(y2, positions(token, c + CHANNELS, length, 2 * CHANNELS, gap, begin), low, high, rate)
+    store(out + first, y1, real)
+    store(out + second, y2, real)
+
+
+@triton.jit(do_not_specialize=["tokens", "length", "gap", "begin", "replicas"])
+def _backward(
+    dout, h, base, gain, shift, bias, rates, keys, dh, dx, dbase, shares, tokens, length, gap, begin, replicas, eps,
+    APART: tl.constexpr, DROPPED: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+    TILES: tl.constexpr,
+):  # fmt: skip
+    programs = tl.cdiv(tokens, ROWS * TILES)
+    replica = (tl.program_id(0) // programs).to(tl.int64)
+    program = tl.program_id(0) % programs
+    c = tl.arange(0, WIDTH)
+    here = c < CHANNELS
+    of_replica = replica * CHANNELS + c
+    g, s = load(gain + of_replica, here), load(shift + of_replica, here)
+    bias1 = load(bias + replica * (2 * CHANNELS) + c, here)
+    bias2 = load(bias + replica * (2 * CHANNELS) + CHANNELS + c, here)
+    low, high = spread(tl.load(keys + replica))
+    rate = tl.load(rates + replica)
+    dgain = tl.zeros((WIDTH,), tl.float32)
+    dshift = tl.zeros((WIDTH,), tl.float32)
+    dbias1 = tl.zeros((WIDTH,), tl.float32)
+    dbias2 = tl.zeros((WIDTH,), tl.float32)
+    for tile in range(TILES):
+        token = (program * TILES + tile) * ROWS + tl.arange(0, ROWS)
+        real = (token < tokens)[:, None] & here[None, :]
+        row = (replica * tokens + token)[:, None]
+        first = row * (2 * CHANNELS) + c[None, :]
+        second = first + CHANNELS
+        hidden = load(h + row * CHANNELS + c[None, :], real)
+        dy1, dy2 = load(dout + first, real), load(dout + second, real)
+        dcross1, dcross2 = load(base + first, real), load(base + second, real)
+        if DROPPED:
+            dy1 = masked(dy1, positions(token, c, length, 2 * CHANNELS, gap, begin), low, high, rate)
+            dy2 = masked(dy2, positions(token, c + CHANNELS, length, 2 * CHANNELS, gap, begin), low, high, rate)
+        dcross1 *= dy1
+        dcross2 *= dy2
+        normal, rstd = _normalized(hidden, real, eps, CHANNELS)
+        n = normal * g[None, :] + s[None, :]
+        gate = tl.where(n > 0.0, n, 0.0)
+        through1 = dy1 * (hidden + bias1[None, :])
+        through2 = dy2 * (hidden * gate + bias2[None, :])
+        if APART:
+            store(dx + first, dy1, real)
+            store(dx + second, dy2, real)
+            store(dbase + first, through1, real)
+            store(dbase + second, through2, real)
+        else:
+            store(dx + first, dy1 + through1, real)
+            store(dx + second, dy2 + through2, real)
+        dn = tl.where(n > 0.0, dcross2 * hidden, 0.0)
+        dnormal = dn * g[None, :]
+        mean = tl.sum(dnormal, axis=1) / CHANNELS
+        along = tl.sum(dnormal * normal, axis=1) / CHANNELS
+        dnormed = rstd[:, None] * (dnormal - mean[:, None] - normal * along[:, None])
+        store(dh + row * CHANNELS + c[None, :], dcross1 + dcross2 * gate + dnormed, real)
+        dgain += tl.sum(dn * normal, axis=0)
+        dshift += tl.sum(dn, axis=0)
+        dbias1 += tl.sum(dcross1, axis=0)
+        dbias2 += tl.sum(dcross2, axis=0)
+    # The shares of gain, of shift, and of the halves of the bias side by side: their sums are then whole tensors.
+    step = programs.to(tl.int64) * CHANNELS
+    share = shares + program * CHANNELS + c
+    tl.store(share + replica * step, dgain, mask=here)
+    tl.store(share + (replicas + replica) * step, dshift, mask=here)
+    tl.store(share + (2 * replicas + 2 * replica) * step, dbias1, mask=here)
+    tl.store(share + (2 * replicas + 2 * replica + 1) * step, dbias2, mask=here)
+
+
+def _tile(channels: int) -> tuple[int, int]:
+    """Rows and channels of a tile."""
+    width = triton.next_power_of_2(channels)
+    return max(1, TILE // width), width
+
+
+def forward(
+    h: Tensor, x: Tensor, base: Tensor | None, gain: Tensor, shift: Tensor, bias: Tensor, rate: Tensor | None,
+    key: Tensor | None, place: Place, eps: float, dtype: torch.dtype,
+) -> Tensor:  # fmt: skip
+    """The result in ``dtype``; h (replica, batch, channel), x and base twice as wide, ``base`` None for x itself."""
+    replica, tokens, channels = h.shape
+    out = torch.empty(x.shape, dtype=dtype, device=x.device)
+    rows, width = _tile(channels)
+    _forward[(replica * triton.cdiv(tokens, rows),)](
+        h, x, x if base is None else base, gain, shift, bias, *mask_of(x, rate, key), out,
+        tokens, place.length, place.gap, place.begin, eps, base is not None, key is not None, channels, rows, width,
+    )  # fmt: skip
+    return out
+
+
+def backward(
+    dout: Tensor, h: Tensor, base: Tensor, gain: Tensor, shift: Tensor, bias: Tensor, rate: Tensor | None,
+    key: Tensor | None, place: Place, eps: float, dtype: torch.dtype, apart: bool,
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients of h, of x in ``dtype``, of a base that is ``apart`` from x, of gain, shift and bias.
+
+    Where the base is x itself, x's gradient is that of both.
+    """
+    replica, tokens, channels = h.shape
+    dh, dx = torch.empty_like(h), torch.empty(base.shape, dtype=dtype, device=base.device)
+    dbase = torch.empty_like(base) if apart else None
+    rows, width = _tile(channels)
+    tiles = max(1, ROWS // rows)
+    programs = triton.cdiv(tokens, rows * tiles)
+    shares = torch.empty((4 * replica, programs, channels), device=h.device)
+    _backward[(replica * programs,)](
+        dout, h, base, gain, shift, bias, *mask_of(base, rate, key), dh, dx, dx if dbase is None else dbase, shares,
+        tokens, place.length, place.gap, place.begin, replica, eps,
+        apart, key is not None, channels, rows, width, tiles,
+    )  # fmt: skip
+    dgain, dshift, dbias = sum_partials(shares).split([replica, replica, 2 * replica])
+    return dh, dx, dbase, dgain, dshift, dbias.view(replica, 2 * channels)
