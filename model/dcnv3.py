@@ -9,7 +9,7 @@ from data.schema import Batch, Schema
 from model.crossed import crossed
 from model.ctr import CTRModel, Output
 from model.fields import FieldVectors
-from model.layers import Dropout, Head, LayerNorm, Linear
+from model.layers import Dropout, Head, LayerNorm, Linear, factor_type
 
 
 class CrossLayer(nn.Module):
@@ -26,15 +26,16 @@ class CrossLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, dim))
         self.dropout = Dropout()
 
-    def forward(self, x: Tensor, base: Tensor) -> Tensor:
+    def forward(self, x: Tensor, base: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         h, mask = self.project.product(x), self.dropout.mask(x)
-        return crossed(h, x, base, self.norm.weight, self.norm.bias, self.bias, self.norm.eps, mask)
+        return crossed(h, x, base, self.norm.weight, self.norm.bias, self.bias, self.norm.eps, mask, dtype)
 
 
 class CrossNetworks(nn.Module):
     """The exponential (deep) and the linear (shallow) cross network side by side.
 
-    x (replica, batch, D) -> (replica, batch, 2 D): the last layers of both, for a logit each or for what follows.
+    x (replica, batch, D) -> (replica, batch, 2 D): the last layers of both, for a logit each or for what follows, in
+    ``dtype`` if one is given. Between layers vectors stay in float32, since each layer adds to the one before it.
     """
 
     def __init__(self, dim: int, deep_layers: int, shallow_layers: int) -> None:
@@ -45,12 +46,12 @@ class CrossNetworks(nn.Module):
         self.shallow = nn.ModuleList(CrossLayer(dim) for _ in range(shallow_layers))
         self.outputs = 2 * dim
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         deep = shallow = x
         for layer in self.deep:
-            deep = layer(deep, base=deep)
+            deep = layer(deep, base=deep, dtype=dtype if layer is self.deep[-1] else None)
         for layer in self.shallow:
-            shallow = layer(shallow, base=x)
+            shallow = layer(shallow, base=x, dtype=dtype if layer is self.shallow[-1] else None)
         return torch.cat([deep, shallow], dim=-1)
 
 
@@ -64,7 +65,8 @@ class StaticBranch(nn.Module):
         self.project = Linear(self.cross.outputs, outputs)
 
     def forward(self, batch: Batch) -> Tensor:
-        return self.project(self.cross(self.fields(batch).flatten(2)))
+        x = self.fields(batch).flatten(2)
+        return self.project(self.cross(x, factor_type(x)))
 
 
 class DCNv3(CTRModel):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from model.crossed import crossed
+from model.dcnv3 import CrossNetworks
 from model.dropout import Mask, hash_dropout
 from model.layers import Dropout
 from tests.model import kernels
@@ -108,6 +109,12 @@ def test_the_result_has_the_type_that_is_asked_for(backend: str) -> None:
     narrow = crossed(**given, eps=1e-5, backend=backend, dtype=torch.bfloat16)
     assert narrow.dtype == torch.bfloat16
     torch.testing.assert_close(narrow, y.bfloat16(), rtol=2**-7, atol=0)
+
+
+def test_the_last_layers_of_both_networks_give_the_type_that_is_asked_for() -> None:
+    torch.manual_seed(0)
+    networks, x = CrossNetworks(dim=6, deep_layers=2, shallow_layers=2), torch.randn(1, 3, 6)
+    assert torch.equal(networks(x, torch.bfloat16), networks(x).bfloat16())
 
 
 def test_a_backend_that_is_not_there_is_refused() -> None:
