@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from data.schema import Batch, Schema
+from model.beside import both
 from model.ctr import CTRModel, Output
 from model.dcnv3 import StaticBranch
 from model.fusion import ConcatFusion, GatedFusion
@@ -41,11 +42,10 @@ class MDAF(CTRModel):
         self.head = Head(mixer.outputs if mixer is not None else dim, list(head))
 
     def forward(self, batch: Batch) -> Output:
-        static = self.static(batch) if self.static else None
-        sequence = self.sequence(batch) if self.sequence else None
-        gate = None
-        if self.fusion:
-            fused, gate = self.fusion(static, sequence)
-        else:
-            fused = static if static is not None else sequence
+        if self.static is None or self.sequence is None:
+            branch = self.static or self.sequence
+            assert branch is not None
+            return Output(self.head(branch(batch)))
+        assert self.fusion is not None
+        fused, gate = self.fusion(*both(self.static, self.sequence, batch))
         return Output(self.head(fused), gate)
