@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model.attention import Attention
-from model.layers import Dropout, Embedding, FeedForward, LayerNorm, factor_type, take_position
+from model.layers import Dropout, Embedding, FeedForward, LayerNorm, Newest, factor_type, take_position
 from model.mamba import Mamba
 from model.mamba2 import Mamba2
 
@@ -31,8 +31,9 @@ class Block(nn.Module):
 
         ``dtype`` is that of the result, float32 if none is given.
         """
-        mixed: Tensor = self.mixer(x, lengths, last)
-        x = x if last is None else take_position(x, last)
+        newest = None if last is None else Newest(last, take_position(x, last))
+        mixed: Tensor = self.mixer(x, lengths, newest)
+        x = x if newest is None else newest.x
         x = self.mixer_norm(mixed, dropout=self.dropout, residual=x, dtype=dtype)
         return self.feed_forward(x, dtype)
 

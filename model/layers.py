@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -250,6 +250,13 @@ def mean_position(x: Tensor, lengths: Tensor) -> Tensor:
     """The mean of the valid positions of x (replica, batch, length, channel); zero where there are none."""
     total = (x * valid_positions(x, lengths)).sum(dim=2)
     return total / lengths.clamp(min=1).unsqueeze(-1)
+
+
+class Newest(NamedTuple):
+    """The one position of a sequence that is read: ``position`` (replica, batch), ``x`` there with length 1."""
+
+    position: Tensor
+    x: Tensor
 
 
 def take_position(x: Tensor, position: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.conv import causal_conv
-from model.layers import Linear, as_factor, inverse_softplus, log_uniform, take_position
+from model.layers import Linear, Newest, as_factor, inverse_softplus, log_uniform, take_position
 from model.scan import last_output, selective_scan
 
 
@@ -40,8 +40,8 @@ class Mamba(nn.Module):
         self.D = nn.Parameter(torch.ones(1, channels))
         self.output = Linear(channels, hidden, bias=False)
 
-    def forward(self, x: Tensor, lengths: Tensor, last: Tensor | None = None) -> Tensor:
-        """All positions, or with ``last`` (replica, batch) only that one: (replica, batch, 1, hidden).
+    def forward(self, x: Tensor, lengths: Tensor, newest: Newest | None = None) -> Tensor:
+        """All positions, or only the ``newest``: (replica, batch, 1, hidden).
 
         Only the scan runs along time, so a caller that reads one position spares the gate and the output of the rest.
         """
@@ -50,13 +50,14 @@ class Mamba(nn.Module):
         dt, B, C = self.select(u).split(self.split, dim=-1)
         A = -torch.exp(self.A_log)
         delta, bias = self.delta(dt), self.delta_bias
-        if last is None:
+        if newest is None:
             z = self.gate(x)
             y = selective_scan(u, delta, A, B, C, self.D, z, lengths, delta_bias=bias, backend=self.scan)
         else:
-            until, C = torch.minimum(lengths, last + 1), take_position(C, last).squeeze(2)
+            until = torch.minimum(lengths, newest.position + 1)
+            C = take_position(C, newest.position).squeeze(2)
             y = last_output(u, delta, A, B, C, self.D, until, delta_bias=bias, backend=self.scan).unsqueeze(2)
-            y = y * F.silu(self.gate(take_position(x, last)))
+            y = y * F.silu(self.gate(as_factor(newest.x)))
         return self.output(y)
 
     def undecayed(self) -> list[nn.Parameter]:

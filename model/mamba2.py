@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.conv import causal_conv
-from model.layers import Linear, RMSNorm, as_factor, inverse_softplus, log_uniform, take_position
+from model.layers import Linear, Newest, RMSNorm, as_factor, inverse_softplus, log_uniform, take_position
 from model.ssd import ssd, ssd_at
 
 
@@ -39,18 +39,19 @@ class Mamba2(nn.Module):
         self.norm = RMSNorm(channels)
         self.output = Linear(channels, hidden, bias=False)
 
-    def forward(self, x: Tensor, lengths: Tensor, last: Tensor | None = None) -> Tensor:
-        """All positions, or with ``last`` (replica, batch) only that one: (replica, batch, 1, hidden)."""
+    def forward(self, x: Tensor, lengths: Tensor, newest: Newest | None = None) -> Tensor:
+        """All positions, or only the ``newest``: (replica, batch, 1, hidden)."""
         x = as_factor(x)
         mixed = causal_conv(self.input(x), self.conv_weight, self.conv_bias, lengths)
         u, B, C = mixed.split(self.split, dim=-1)
         u = u.unflatten(-1, (-1, self.head))
         dt = F.softplus(self.delta(x).float() + self.delta_bias[:, None, None])
         A = -torch.exp(self.A_log)
-        if last is None:
+        if newest is None:
             y, here = ssd(u, dt, A, B, C, self.chunk), x
         else:
-            y, here = ssd_at(u, dt, A, B, take_position(C, last), last), take_position(x, last)
+            last = newest.position
+            y, here = ssd_at(u, dt, A, B, take_position(C, last), last), as_factor(newest.x)
             u = take_position(u.flatten(3), last).unflatten(-1, (-1, self.head))
         y = (y + self.D[:, None, None, :, None] * u).flatten(3)
         return self.output(self.norm(y * F.silu(self.gate(here))))

@@ -22,6 +22,9 @@ from model.scan.triton import CHANNELS, rows_together
 #: Steps whose inputs are asked for at once.
 SEGMENT = 4
 
+#: As in ``model.scan.triton``.
+REGISTERS = {torch.bfloat16: 64}
+
 _LN_2 = tl.constexpr(0.6931471805599453)
 
 
@@ -235,7 +238,7 @@ class _LastOutput(torch.autograd.Function):
         tensors, shape, flags = _arguments(x, delta, rate, B, C, D, delta_bias, lengths)
         _forward[(rows * triton.cdiv(channel, CHANNELS),)](
             *tensors, out, last, totals, batch, length, *shape, *flags, keep,
-            SEGMENT, CHANNELS, triton.next_power_of_2(state), num_warps=1,
+            SEGMENT, CHANNELS, triton.next_power_of_2(state), num_warps=1, maxnreg=REGISTERS.get(x.dtype),
         )  # fmt: skip
         if keep:
             ctx.save_for_backward(x, delta, rate, B, C, D, delta_bias, lengths, last, totals)

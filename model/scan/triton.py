@@ -39,6 +39,9 @@ CHANNELS = 32
 ROWS = 4
 PROGRAMS = 4096
 
+#: Registers of a thread in the forward pass, so that a processor holds more programs; float32 is the slower for that.
+REGISTERS = {torch.bfloat16: 80}
+
 _LN_2 = tl.constexpr(0.6931471805599453)
 
 
@@ -337,7 +340,7 @@ class _SelectiveScan(torch.autograd.Function):
         tensors, shape, flags = _arguments(x, delta, z, rate, B, C, D, delta_bias, lengths)
         _forward[(replica * batch * triton.cdiv(channel, CHANNELS),)](
             *tensors, out, kept, batch, length, segments, *shape, *flags, keep,
-            segment, CHANNELS, triton.next_power_of_2(rate.shape[2]), num_warps=1,
+            segment, CHANNELS, triton.next_power_of_2(rate.shape[2]), num_warps=1, maxnreg=REGISTERS.get(x.dtype),
         )  # fmt: skip
         if keep:
             ctx.save_for_backward(x, delta, z, rate, B, C, D, delta_bias, lengths, kept)
