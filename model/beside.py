@@ -30,7 +30,14 @@ def both(first: Callable[[Batch], Tensor], second: Callable[[Batch], Tensor], ba
     other = second(batch)
     here.wait_stream(aside)
     one.record_stream(here)
+    if one.requires_grad:  # autograd itself waits for gradients, not for what else a backward pass writes
+        one.register_hook(lambda _: _after_backward(lambda: here.wait_stream(aside)))
     return one, other
+
+
+def _after_backward(action: Callable[[], None]) -> None:
+    """Has ``action`` called at the end of the backward pass under way."""
+    torch.autograd.Variable._execution_engine.queue_callback(action)
 
 
 @functools.lru_cache
