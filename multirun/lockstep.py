@@ -16,7 +16,7 @@ from sweeper import models
 from sweeper.config import NOT_HASHED
 from sweeper.device import return_cached_memory
 from sweeper.errors import is_out_of_memory
-from sweeper.memory import Capacity, Footprint, footprint, forget_peak, free_bytes, peak_bytes
+from sweeper.memory import Capacity, Footprint, footprint, forget_peak, free_bytes, held_bytes, peak_bytes
 from sweeper.objective import Job, build_replicas, hyperparameters, settings, train_jobs
 from sweeper.replicas import REPLICA_KEYS
 
@@ -39,7 +39,7 @@ def launch(
     ]
     _log_as_sweep(context, config)
     jobs = {place: r._return_value for place, r in enumerate(returns) if r.status is JobStatus.COMPLETED}
-    capacity = Capacity()
+    capacity = Capacity(max((held_bytes(job.device) for job in jobs.values()), default=0))
     for group in groups(list(jobs.values()), max_replicas):
         train_group(group, capacity)
     for place, job in jobs.items():

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from data.batches import DeviceStore
 from sweeper.device import computing_in
-from sweeper.machine import peak_resident_bytes
+from sweeper.machine import peak_resident_bytes, resident_mb
 from sweeper.pieces import piece_sizes
 from sweeper.replicas import Replicas
 from sweeper.training import Settings
@@ -89,6 +89,11 @@ def free_bytes(device: torch.device) -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
+def held_bytes(device: torch.device) -> int:
+    """What this process holds now."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else int(resident_mb() * 1e6)
+
+
 def peak_bytes(device: torch.device) -> int:
     """The most that this process has held since ``forget_peak``; on a CPU since it began."""
     if device.type == "cuda":
@@ -103,10 +108,13 @@ def forget_peak(device: torch.device) -> None:
 
 
 class Capacity:
-    """How many replicas go together, learning from group to group by how much the estimate was off."""
+    """How many replicas go together, learning from group to group by how much the estimate was off.
 
-    def __init__(self) -> None:
-        self.correction = 1.0
+    ``held``  bytes that the process holds before the first group: they are no replica's.
+    """
+
+    def __init__(self, held: int = 0) -> None:
+        self.held, self.correction = held, 1.0
 
     def of(self, one: Footprint, free: int, wanted: int) -> int:
         """How many of ``wanted`` replicas fit into ``free`` bytes; at least one, which then has to try."""
@@ -114,15 +122,15 @@ class Capacity:
         return max(1, min(wanted, fits))
 
     def learn(self, one: Footprint, replicas: int, peak: int) -> None:
-        """Takes note that so many replicas took ``peak`` bytes."""
-        estimate = one.total * replicas
+        """Takes note that the process held ``peak`` bytes when so many replicas took the most."""
+        estimate, took = one.total * replicas, peak - self.held
         log.info(
             "%d replicas took %.2f GB at the peak; the estimate was %.2f GB",
             replicas,
-            peak / GIGABYTE,
+            took / GIGABYTE,
             estimate * self.correction / GIGABYTE,
         )
-        self.correction = peak / estimate
+        self.correction = took / estimate
 
     def overflowed(self, one: Footprint, replicas: int, free: int) -> None:
         """Takes note that so many replicas did not fit into ``free`` bytes."""

@@ -42,8 +42,8 @@ def test_as_many_replicas_fit_as_the_free_memory_holds_but_always_one() -> None:
 
 
 def test_what_training_took_corrects_the_next_estimate() -> None:
-    capacity = Capacity()
-    capacity.learn(ONE, replicas=2, peak=4 * ONE.total)
+    capacity = Capacity(held=1000)
+    capacity.learn(ONE, replicas=2, peak=1000 + 4 * ONE.total)
     assert capacity.of(ONE, free=int(4.5 * ONE.total / SHARE), wanted=5) == 2
 
 
