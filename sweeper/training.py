@@ -41,6 +41,7 @@ class Settings:
     """What all replicas of a loop share; the keys of the ``training`` group.
 
     ``step``                how a step of ``batch_size`` samples is computed.
+    ``eval_batch_size``     samples of a replica per forward pass in evaluation; on a CPU of all replicas together.
     ``bucketing``           batches within which samples are sorted by history length; 0: none.
     ``checkpoint_seconds``  between two saves within an epoch; None: at its end only.
     ``steps_per_epoch``     at most; None: every training row is seen.
@@ -326,6 +327,8 @@ def evaluate(
         [train_sample(store.rows("train"), settings.train_sample, h.seed) for h in replicas.hyperparameters]
     )
     size, precision = settings.eval_batch_size, settings.step.precision
+    if replicas.device.type == "cpu":  # a GPU is the busier for more rows, a CPU's caches overflow
+        size = max(1, size // len(replicas))
     predicted = predict(replicas, store, "validation", validation, size, precision, beat)
     on_train = predict(replicas, store, "train", sample, size, precision, beat)
     labels, users = store.labels("validation"), store.users("validation")
