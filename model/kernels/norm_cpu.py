@@ -29,12 +29,14 @@ def _copy_sum(x, bias, s):
 
 @loop
 def add(part, total):
+    """total += part."""
     for c in range(total.size):
         total[c] += part[c]
 
 
 @loop
 def mean_of(s):
+    """The mean of the channels."""
     total = _ZERO
     for c in range(s.size):
         total += s[c]
@@ -58,6 +60,7 @@ def _finish(s, mean, scale, gain, shift, out):
 
 @loop
 def normalize(s, mean, scale):
+    """s = (s - mean) * scale."""
     for c in range(s.size):
         s[c] = (s[c] - mean) * scale
 
@@ -83,6 +86,7 @@ def _back(normal, dout, gain, scale, mean, along, ds):
 
 @loop
 def add_product(a, b, total):
+    """total += a * b."""
     for c in range(total.size):
         total[c] += a[c] * b[c]
 
