@@ -39,7 +39,7 @@ def launch(
     ]
     _log_as_sweep(context, config)
     jobs = {place: r._return_value for place, r in enumerate(returns) if r.status is JobStatus.COMPLETED}
-    capacity = Capacity(max((held_bytes(job.device) for job in jobs.values()), default=0))
+    capacity = Capacity(max(map(held_bytes, {job.device for job in jobs.values()}), default=0))
     for group in groups(list(jobs.values()), max_replicas):
         train_group(group, capacity)
     for place, job in jobs.items():

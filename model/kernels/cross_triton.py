@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from model.kernels.hash_triton import mask_of, masked, positions, spread
+from model.kernels.norm_triton import centred
 from model.kernels.rows import Place
 from model.kernels.triton_math import load, store, sum_partials
 
@@ -20,15 +21,6 @@ from model.kernels.triton_math import load, store, sum_partials
 TILE = 1024
 #: Rows, at least, that a program of the backward pass takes, tile after tile, for each share that it keeps.
 ROWS = 16
-
-
-@triton.jit
-def _normalized(h, real, eps, CHANNELS: tl.constexpr):
-    """The rows of a tile as layer normalization has them before gain and shift, and 1 / their standard deviations."""
-    centre = tl.sum(h, axis=1) / CHANNELS
-    apart = tl.where(real, h - centre[:, None], 0.0)
-    rstd = 1.0 / tl.sqrt(tl.sum(apart * apart, axis=1) / CHANNELS + eps)
-    return apart * rstd[:, None], rstd
 
 
 @triton.jit(do_not_specialize=["tokens", "length", "gap", "begin"])
@@ -50,7 +42,8 @@ def _forward(
     base1, base2 = y1, y2
     if APART:
         base1, base2 = load(base + first, real), load(base + second, real)
-    normal, _ = _normalized(hidden, real, eps, CHANNELS)
+    _, apart, rstd = centred(hidden, real, CHANNELS, eps)
+    normal = apart * rstd[:, None]
     g, s = load(gain + of_replica, c < CHANNELS), load(shift + of_replica, c < CHANNELS)
     n = normal * g[None, :] + s[None, :]
     bias1 = load(bias + replica * (2 * CHANNELS) + c, c < CHANNELS)
@@ -101,7 +94,8 @@ def _backward(
             dy2 = masked(dy2, positions(token, c + CHANNELS, length, 2 * CHANNELS, gap, begin), low, high, rate)
         dcross1 *= dy1
         dcross2 *= dy2
-        normal, rstd = _normalized(hidden, real, eps, CHANNELS)
+        _, apart, rstd = centred(hidden, real, CHANNELS, eps)
+        normal = apart * rstd[:, None]
         n = normal * g[None, :] + s[None, :]
         gate = tl.where(n > 0.0, n, 0.0)
         through1 = dy1 * (hidden + bias1[None, :])

@@ -36,6 +36,14 @@ def _sum(
     return s
 
 
+@triton.jit
+def centred(s, real, channels, eps):
+    """The means of a tile's rows, what is left without them, and 1 / the rows' standard deviations."""
+    centre = tl.sum(s, axis=1) / channels
+    apart = tl.where(real, s - centre[:, None], 0.0)
+    return centre, apart, 1.0 / tl.sqrt(tl.sum(apart * apart, axis=1) / channels + eps)
+
+
 @triton.jit(do_not_specialize=["tokens", "length", "gap", "begin"])
 def _forward(
     x, bias, residual, gain, shift, rates, keys, out, mean, scale, tokens, length, channels, gap, begin, eps,
@@ -53,9 +61,7 @@ def _forward(
         x, bias, residual, low, high, tl.load(rates + replica), at, position, replica, channels, c, real,
         BIASED, ADDED, DROPPED,
     )  # fmt: skip
-    centre = tl.sum(s, axis=1) / channels
-    apart = tl.where(real, s - centre[:, None], 0.0)
-    rstd = 1.0 / tl.sqrt(tl.sum(apart * apart, axis=1) / channels + eps)
+    centre, apart, rstd = centred(s, real, channels, eps)
     g = load(gain + replica * channels + c, c < channels)
     b = load(shift + replica * channels + c, c < channels)
     store(out + at, apart * rstd[:, None] * g[None, :] + b[None, :], real)
