@@ -208,6 +208,7 @@ class Search(OptunaSweeperImpl):
         """Launches ``n_jobs`` trials, waits for all, and so on."""
         reaper, idle = _Reaper(study, leases), False
         while not places.over(seen := study.get_trials(deepcopy=False)):
+            fleet.check()
             if reaper.look(at_once=idle):
                 seen = study.get_trials(deepcopy=False)
             if reason := self.stopping.reason(study, seen):
@@ -234,6 +235,7 @@ class Search(OptunaSweeperImpl):
         assert self.launcher is not None
         reaper, slots, ending, lost = _Reaper(study, leases), Slots(self.launcher, self.n_jobs), False, 0
         while True:
+            fleet.check()
             seen, begun = study.get_trials(deepcopy=False), False
             if reaper.look(at_once=not slots.running):
                 seen = study.get_trials(deepcopy=False)

@@ -1,7 +1,9 @@
 """Several worker processes of one sweep on this machine: each is the same command, and asks when it is free.
 
 Workers are told apart by an environment variable. Their output reaches the terminal line by line behind their number.
-They end with this process: at its end, at Ctrl-C, and when it is killed, since then a pipe that only it held closes.
+They end with this process: at its end, at Ctrl-C, and when it is killed, since each of the three closes a pipe that
+only it held. A worker hears of that once it listens, so one that still starts is not interrupted in the midst of an
+import.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from types import FrameType
 from typing import IO
 
 from sweeper.errors import UserError
-from sweeper.interruption import EXIT_HUNG
+from sweeper.interruption import EXIT_HUNG, Interruption
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,8 @@ STDIN = 0
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 20.0  # from Ctrl-C to SIGKILL: time to tell the study
 RESTARTS = 3  # of workers that were killed, in one sweep
+
+_asked = threading.Event()  # this process, a worker, to end
 
 
 class WorkerError(UserError):
@@ -50,6 +54,15 @@ def began() -> float:
     return float(os.environ.get(BEGAN_VARIABLE, time.time()))
 
 
+def check() -> None:
+    """Raises KeyboardInterrupt if this worker was asked to end.
+
+    What was raised at that moment may have been swallowed: by a job, or by Python where it calls a finalizer.
+    """
+    if _asked.is_set():
+        raise KeyboardInterrupt
+
+
 def follow_parent() -> None:
     """Makes a worker end when the process that started it is gone, or asks it to: as if by Ctrl-C."""
     signal.signal(signal.SIGINT, _interrupt_once)
@@ -65,6 +78,7 @@ def follow_parent() -> None:
 
 def _interrupt_once(number: int, frame: FrameType | None) -> None:
     """What a worker does next is to tell the study; a second signal must not cut that short."""
+    _asked.set()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt
@@ -76,27 +90,36 @@ def run_workers(count: int) -> None:
     A worker that was killed is replaced, ``RESTARTS`` times; its trial is tried again by whoever looks first.
     Raises WorkerError if one ends with an error, after ending the others.
     """
+    workers: list[Worker] = []
+    with Interruption() as interruption:  # a signal while a process starts would leave it behind
+        try:
+            _run(workers, count, interruption)
+        finally:
+            _end(workers)
+
+
+def _run(workers: list[Worker], count: int, interruption: Interruption) -> None:
     since = began()
-    workers = [_start(number, count, since) for number in range(count)]
+    for number in range(count):
+        workers.append(_start(number, count, since))
     restarts = 0
-    try:
-        while (codes := [worker.poll() for worker in workers]) != [0] * count:
-            for number, code in enumerate(codes):
-                if code is None or code == 0:
-                    continue
-                if code > 0 and code != EXIT_HUNG:
-                    workers[number].say_the_rest()
-                    ended = f"worker {number} ended with exit code {code}; what it said is above"
-                    raise WorkerError(workers[number].complaint or ended)
-                restarts += 1
-                if restarts > RESTARTS:
-                    raise WorkerError(f"workers were lost {restarts} times, the last one {_end_of(code)}")
-                log.warning("worker %d %s and is replaced", number, _end_of(code))
-                workers[number].close()
-                workers[number] = _start(number, count, since)
-            time.sleep(POLL_SECONDS)
-    finally:
-        _end(workers)
+    while (codes := [worker.poll() for worker in workers]) != [0] * count:
+        if interruption.asked is not None:
+            raise KeyboardInterrupt
+        for number, code in enumerate(codes):
+            if code is None or code == 0:
+                continue
+            if code > 0 and code != EXIT_HUNG:
+                workers[number].say_the_rest()
+                ended = f"worker {number} ended with exit code {code}; what it said is above"
+                raise WorkerError(workers[number].complaint or ended)
+            restarts += 1
+            if restarts > RESTARTS:
+                raise WorkerError(f"workers were lost {restarts} times, the last one {_end_of(code)}")
+            log.warning("worker %d %s and is replaced", number, _end_of(code))
+            workers[number].close()
+            workers[number] = _start(number, count, since)
+        time.sleep(POLL_SECONDS)
 
 
 class Worker:
@@ -112,7 +135,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # so that Ctrl-C reaches this process alone, which asks each worker once
+            start_new_session=True,  # so that Ctrl-C reaches this process alone, which asks each worker
         )
         assert self.process.stdout is not None
         self._thread = threading.Thread(target=self._pass_on, args=(self.process.stdout,), daemon=True)
@@ -122,11 +145,17 @@ class Worker:
         """The exit code, negative for a signal; None while it runs."""
         return self.process.poll()
 
+    def ask_to_end(self) -> None:
+        """Closes the pipe by which a worker knows that somebody waits for it."""
+        self.ending = True
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
     def close(self) -> None:
         """Lets go of a process that is over."""
         self.say_the_rest()
-        if self.process.stdin is not None:
-            self.process.stdin.close()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
 
     def say_the_rest(self) -> None:
         """Waits until everything that the process said is passed on."""
@@ -167,8 +196,7 @@ def _end(workers: list[Worker]) -> None:
     deadline = time.monotonic() + GRACE_SECONDS
     for worker in workers:
         if worker.poll() is None:
-            worker.ending = True
-            worker.process.send_signal(signal.SIGINT)
+            worker.ask_to_end()
     for worker in workers:
         try:
             worker.process.wait(max(0.0, deadline - time.monotonic()))

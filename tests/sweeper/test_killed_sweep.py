@@ -136,6 +136,36 @@ def test_ctrl_c_ends_all_processes_at_once_and_leaves_nothing_running(tmp_path: 
     assert waiting == {trial.number for trial in retries.values()} - set(interrupted)
 
 
+def test_a_worker_whose_job_swallows_ctrl_c_ends_after_that_job(tmp_path: Path) -> None:
+    sweep = Running(
+        "tests.sweeper.program",
+        "-m",
+        "hydra.sweeper.n_trials=50",
+        "hydra.sweeper.workers=2",
+        "seconds=0.3",
+        "broken=deaf",
+        cwd=tmp_path,
+    )
+    sweep.wait_until(tmp_path / "runs/studies/test/2/begun")
+    before = begun(tmp_path)
+    sweep.interrupt()
+    assert sweep.wait(60).returncode not in (0, -signal.SIGKILL)
+    assert begun(tmp_path) - before <= 2
+    assert not any(trial.state is TrialState.RUNNING for trial in trials_in(tmp_path))
+
+
+def test_ctrl_c_while_the_workers_start_ends_them_as_soon_as_they_listen(tmp_path: Path) -> None:
+    arguments = ("hydra.sweeper.n_trials=50", "hydra.sweeper.workers=2", "seconds=0.3")
+    sweep = Running("tests.sweeper.program", "-m", *arguments, cwd=tmp_path)
+    while len(children := children_of(sweep.pid)) < 2:
+        assert sweep.poll() is None
+        time.sleep(0.01)
+    sweep.interrupt()
+    assert sweep.wait(60).returncode not in (0, -signal.SIGKILL)
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+    assert not any(trial.state in (TrialState.RUNNING, *FINISHED) for trial in trials_in(tmp_path))
+
+
 @pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced_and_its_trial_goes_on_where_it_hung(tmp_path: Path) -> None:
     studies, hang = f"sqlite:///{tmp_path}/studies.db", ("device.guard.hang=5", "training.checkpoint_seconds=0")

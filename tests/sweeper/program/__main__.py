@@ -28,13 +28,22 @@ def work(cfg: DictConfig, trial: TrialLink | None) -> float | tuple[float, float
     fail_if_told(cfg)
     value = 1 - (cfg.x - 0.3) ** 2 - (cfg.y - 0.6) ** 2
     for epoch in range(1, cfg.epochs + 1):
-        time.sleep(cfg.seconds / cfg.epochs)
+        sleep(cfg.seconds / cfg.epochs, deaf=cfg.broken == "deaf")
         if trial is not None and trial.report(epoch, value * epoch / cfg.epochs, last=epoch == cfg.epochs):
             raise optuna.TrialPruned
     both = len(HydraConfig.get().sweeper.get("direction", "one")) == 2
     if trial is not None:
         trial.conclude([value, cfg.x] if both else [value])
     return (value, cfg.x) if both else value
+
+
+def sleep(seconds: float, *, deaf: bool) -> None:
+    """Sleeps; a deaf one swallows Ctrl-C, as what Python calls on its own, a finalizer say, does unasked."""
+    try:
+        time.sleep(seconds)
+    except KeyboardInterrupt:
+        if not deaf:
+            raise
 
 
 def fail_if_told(cfg: DictConfig) -> None:
