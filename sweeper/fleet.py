@@ -91,7 +91,7 @@ def run_workers(count: int) -> None:
     Raises WorkerError if one ends with an error, after ending the others.
     """
     workers: list[Worker] = []
-    with Interruption() as interruption:  # a signal while a process starts would leave it behind
+    with Interruption() as interruption:  # raised while a process starts, a signal would leave it behind
         try:
             _run(workers, count, interruption)
         finally:
@@ -105,7 +105,7 @@ def _run(workers: list[Worker], count: int, interruption: Interruption) -> None:
     restarts = 0
     while (codes := [worker.poll() for worker in workers]) != [0] * count:
         if interruption.asked is not None:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt  # not Interrupted: a sweep has no state of its own to resume
         for number, code in enumerate(codes):
             if code is None or code == 0:
                 continue

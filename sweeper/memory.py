@@ -122,8 +122,13 @@ class Capacity:
         return max(1, min(wanted, fits))
 
     def learn(self, one: Footprint, replicas: int, peak: int) -> None:
-        """Takes note that the process held ``peak`` bytes when so many replicas took the most."""
+        """Takes note that the process held ``peak`` bytes when so many replicas took the most.
+
+        A peak that is not above what was held before is older than they are, and says nothing of them.
+        """
         estimate, took = one.total * replicas, peak - self.held
+        if took <= 0:
+            return
         log.info(
             "%d replicas took %.2f GB at the peak; the estimate was %.2f GB",
             replicas,

@@ -47,6 +47,14 @@ def test_what_training_took_corrects_the_next_estimate() -> None:
     assert capacity.of(ONE, free=int(4.5 * ONE.total / SHARE), wanted=5) == 2
 
 
+@pytest.mark.parametrize("below", [0, 1])
+def test_training_that_never_held_more_than_was_held_before_teaches_nothing(below: int) -> None:
+    """A CPU's peak is of the whole process: it may be older than the group."""
+    capacity = Capacity(held=1000)
+    capacity.learn(ONE, replicas=2, peak=1000 - below)
+    assert capacity.of(ONE, free=int(3.5 * ONE.total / SHARE), wanted=5) == 3
+
+
 def test_replicas_that_did_not_fit_are_fewer_the_next_time() -> None:
     capacity, free = Capacity(), 10 * ONE.total
     capacity.overflowed(ONE, replicas=5, free=free)
