@@ -69,14 +69,14 @@ class Figures:
 
 def main() -> None:
     """Measures what can run here and prints the table."""
-    shape, reference_batch, operations = _arguments()
+    shape, reference_batch, operations, backends = _arguments()
     print(_here(shape))
     print(f"\n{shape}\n")
     print("| operation | backend | forward ms | backward ms | both ms | memory MB | times the reference |")
     print("|---|---|---:|---:|---:|---:|---:|")
     for operation in operations:
         reference: Figures | None = None
-        for backend in BACKENDS[operation]:
+        for backend in (backend for backend in BACKENDS[operation] if backend in backends):
             rows = min(reference_batch, shape.batch) if backend in ("reference", "chunked") else shape.batch
             found = _in_its_own_process(operation, backend, replace(shape, batch=rows))
             if isinstance(found, str):
@@ -88,7 +88,7 @@ def main() -> None:
             print(_row(operation, backend, figures, reference, scale), flush=True)
 
 
-def _arguments() -> tuple[Shape, int, list[str]]:
+def _arguments() -> tuple[Shape, int, list[str], list[str]]:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scan", description="Time and memory of the kernels.")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
     for name, value in {"replica": 1, "batch": 2048, "length": 50, "channel": 256, "state": 16, "repeats": 7}.items():
@@ -96,10 +96,13 @@ def _arguments() -> tuple[Shape, int, list[str]]:
     parser.add_argument("--bfloat16", action="store_true", help="sequences in bfloat16 instead of float32")
     parser.add_argument("--reference-batch", type=int, help="rows for plain PyTorch, scaled up; default: all")
     parser.add_argument("--operation", choices=list(BACKENDS), action="append", help="only this one; can be repeated")
+    known = sorted({backend for backends in BACKENDS.values() for backend in backends})
+    parser.add_argument("--backend", choices=known, action="append", help="only this one; can be repeated")
     given = vars(parser.parse_args())
+    backends = given.pop("backend") or known
     operations = given.pop("operation") or list(BACKENDS)
     reference_batch = given.pop("reference_batch") or given["batch"]
-    return Shape(**given), reference_batch, operations
+    return Shape(**given), reference_batch, operations, backends
 
 
 def _here(shape: Shape) -> str:

@@ -18,26 +18,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-import hydra
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 import conf
-from data.batches import DeviceStore, epoch_order
-from data.prepare import prepare_config
+from benchmarks.steps import Steps, composed
 from data.schema import Batch
-from data.store import EventStore
 from model.ctr import Output
 from model.din import ActivationUnit
 from model.encoder import Encoder
 from model.fields import Tables
 from model.sequence import SequenceBranch
-from sweeper.device import computing_in, set_up
-from sweeper.objective import build_replicas, hyperparameters, settings
+from sweeper.device import computing_in
 from sweeper.replicas import Replicas
-from sweeper.step import Stepper, longest_histories
+from sweeper.step import Stepper
 
 PARTS = ("embedding", "sequence", "static")
 MODELS = sorted(path.stem for path in Path(conf.__file__).parent.glob("model/[!_]*.yaml") if path.stem != "boosted")
@@ -63,46 +59,20 @@ def main() -> None:
     names = ("model", "parameters", "ms a step", "samples/s", *PARTS, "optimizer")
     print(f"| {' | '.join(names)} |\n|---|{'---:|' * (len(names) - 1)}")
     for name in options.models:
-        with hydra.initialize_config_module("conf", job_name="benchmark"):
-            cfg = hydra.compose("config", overrides=[f"model={name}", *options.overrides])
-        print(line(name, cfg, options.steps), flush=True)
+        print(line(name, composed([f"model={name}", *options.overrides]), options.steps), flush=True)
 
 
-def line(name: str, cfg: DictConfig, steps: int) -> str:
+def line(name: str, cfg: DictConfig, measured: int) -> str:
     """A row of the table for one model."""
-    device = set_up(cfg.device)
-    store: EventStore = prepare_config(cfg.data)
-    batches = DeviceStore(store, device)
-    replicas = build_replicas(cfg, store, [hyperparameters(cfg)], device)
-    replicas.model.train()
-    chosen = settings(cfg, device)
-    size = chosen.batch_size
-    lengths = batches.lengths("train")
-    order = epoch_order(batches.rows("train"), 42, 1, lengths=lengths, batch_size=size, window=cfg.data.bucketing)[None]
-    longest = longest_histories(lengths, order, size)
-    stepper = Stepper(replicas, batches, chosen.step)
-    count = steps or (60 if device.type == "cuda" else 12)
-    numbers = spread(longest, count)
-
-    def run(numbers: Sequence[int]) -> None:
-        for number in numbers:
-            stepper.step(order[:, number * size : (number + 1) * size], number, longest[number])
-
-    for _ in range(2):  # each length of batch is computed once, then captured
-        run(numbers if device.type == "cuda" else numbers[::4])
-    seconds = _seconds(lambda: run(numbers), device) / count
-    few = numbers[:: max(1, count // 4)]
-    rows = [order[:, number * size : (number + 1) * size] for number in few]
-    found = shares(stepper, rows, lambda: run(few)).values()
-    parameters = sum(p.numel() for p in replicas.model.parameters())
+    steps = Steps(cfg, measured=measured)
+    steps.warm_up()
+    count = len(steps.numbers)
+    seconds = _seconds(lambda: steps.run(steps.numbers), steps.device) / count
+    few = steps.numbers[:: max(1, count // 4)]
+    found = shares(steps.stepper, [steps.rows(number) for number in few], lambda: steps.run(few)).values()
+    parameters = sum(p.numel() for p in steps.replicas.model.parameters())
     cells = " | ".join("" if share is None else f"{share:.0%}" for share in found)
-    return f"| {name} | {parameters:,} | {seconds * 1000:.1f} | {size / seconds:,.0f} | {cells} |"
-
-
-def spread(longest: Sequence[int], count: int) -> list[int]:
-    """The numbers of ``count`` full batches of an epoch, evenly spread over the lengths of their longest histories."""
-    by_length = sorted(range(len(longest) - 1), key=lambda number: longest[number])
-    return [by_length[(2 * i + 1) * len(by_length) // (2 * count)] for i in range(count)]
+    return f"| {name} | {parameters:,} | {seconds * 1000:.1f} | {steps.size / seconds:,.0f} | {cells} |"
 
 
 def shares(stepper: Stepper, batches: Sequence[Tensor], run: Callable[[], None]) -> dict[str, float | None]:

@@ -40,7 +40,7 @@ def _slope(h, KIND: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["tokens", "length", "gap", "begin"])
-def _forward(
+def _activation_forward(
     x, bias, rates, keys, out, tokens, length, channels, gap, begin,
     DROPPED: tl.constexpr, KIND: tl.constexpr, TOKENS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
@@ -61,7 +61,7 @@ def _forward(
 
 
 @triton.jit(do_not_specialize=["tokens", "length", "gap", "begin"])
-def _backward(
+def _activation_backward(
     x, bias, rates, keys, dout, dx, shares, tokens, length, channels, gap, begin,
     DROPPED: tl.constexpr, KIND: tl.constexpr, TOKENS: tl.constexpr, CHANNELS: tl.constexpr, TILES: tl.constexpr,
 ):  # fmt: skip
@@ -99,7 +99,7 @@ def forward(
     """x (replica, tokens, channel) -> the same shape and type."""
     replica, tokens, channels = x.shape
     out = torch.empty_like(x)
-    _forward[(replica * triton.cdiv(tokens, TOKENS) * triton.cdiv(channels, CHANNELS),)](
+    _activation_forward[(replica * triton.cdiv(tokens, TOKENS) * triton.cdiv(channels, CHANNELS),)](
         x, bias, *mask_of(x, rate, key), out, tokens, place.length, channels, place.gap, place.begin,
         key is not None, ACTIVATIONS[kind], TOKENS, CHANNELS,
     )  # fmt: skip
@@ -120,7 +120,7 @@ def backward(
     dx = torch.empty_like(x)
     programs = triton.cdiv(tokens, TOKENS * TILES)
     shares = torch.empty((replica, programs, channels), device=x.device)
-    _backward[(replica * programs * triton.cdiv(channels, CHANNELS),)](
+    _activation_backward[(replica * programs * triton.cdiv(channels, CHANNELS),)](
         x, bias, *mask_of(x, rate, key), dout, dx, shares, tokens, place.length, channels, place.gap, place.begin,
         key is not None, ACTIVATIONS[kind], TOKENS, CHANNELS, TILES,
     )  # fmt: skip

@@ -27,7 +27,7 @@ ROWS = 4
 
 
 @triton.jit(do_not_specialize=["batch", "length"])
-def _forward(
+def _conv_forward(
     x, weight, bias, lengths, out, x_pitch, batch, length, channels,
     RAGGED: tl.constexpr, SEGMENT: tl.constexpr, CHANNELS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
@@ -59,7 +59,7 @@ def _forward(
 
 
 @triton.jit(do_not_specialize=["batch", "length"])
-def _backward(
+def _conv_backward(
     x, weight, bias, lengths, dout, dx, dparameters, x_pitch, batch, length, channels,
     RAGGED: tl.constexpr, ROWS: tl.constexpr, SEGMENT: tl.constexpr, CHANNELS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
@@ -127,7 +127,7 @@ class _CausalConv(torch.autograd.Function):
         replica, batch, length, channel = x.shape
         out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         x, x_pitch = pitched(x)
-        _forward[(replica * batch * triton.cdiv(channel, CHANNELS),)](
+        _conv_forward[(replica * batch * triton.cdiv(channel, CHANNELS),)](
             x, weight.contiguous(), bias.contiguous(), _or(lengths, x), out, x_pitch, batch, length, channel,
             lengths is not None, SEGMENT, CHANNELS, weight.shape[2], num_warps=1,
         )  # fmt: skip
@@ -143,7 +143,7 @@ class _CausalConv(torch.autograd.Function):
         dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         dparameters = torch.empty((replica, groups, (width + 1) * channel), dtype=torch.float32, device=x.device)
         x, x_pitch = pitched(x)
-        _backward[(replica * groups * triton.cdiv(channel, CHANNELS),)](
+        _conv_backward[(replica * groups * triton.cdiv(channel, CHANNELS),)](
             x, weight.contiguous(), bias.contiguous(), _or(lengths, x), dout.contiguous(), dx, dparameters, x_pitch,
             batch, length, channel, lengths is not None, ROWS, SEGMENT, CHANNELS, width, num_warps=1,
         )  # fmt: skip

@@ -24,7 +24,7 @@ ROWS = 16
 
 
 @triton.jit(do_not_specialize=["tokens", "length", "gap", "begin"])
-def _forward(
+def _cross_forward(
     h, x, base, gain, shift, bias, rates, keys, out, tokens, length, gap, begin, eps,
     APART: tl.constexpr, DROPPED: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
@@ -60,7 +60,7 @@ def _forward(
 
 
 @triton.jit(do_not_specialize=["tokens", "length", "gap", "begin", "replicas"])
-def _backward(
+def _cross_backward(
     dout, h, base, gain, shift, bias, rates, keys, dh, dx, dbase, shares, tokens, length, gap, begin, replicas, eps,
     APART: tl.constexpr, DROPPED: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
     TILES: tl.constexpr,
@@ -141,7 +141,7 @@ def forward(
     replica, tokens, channels = h.shape
     out = torch.empty(x.shape, dtype=dtype, device=x.device)
     rows, width = _tile(channels)
-    _forward[(replica * triton.cdiv(tokens, rows),)](
+    _cross_forward[(replica * triton.cdiv(tokens, rows),)](
         h, x, x if base is None else base, gain, shift, bias, *mask_of(x, rate, key), out,
         tokens, place.length, place.gap, place.begin, eps, base is not None, key is not None, channels, rows, width,
     )  # fmt: skip
@@ -163,7 +163,7 @@ def backward(
     tiles = max(1, ROWS // rows)
     programs = triton.cdiv(tokens, rows * tiles)
     shares = torch.empty((4 * replica, programs, channels), device=h.device)
-    _backward[(replica * programs,)](
+    _cross_backward[(replica * programs,)](
         dout, h, base, gain, shift, bias, *mask_of(base, rate, key), dh, dx, dx if dbase is None else dbase, shares,
         tokens, place.length, place.gap, place.begin, replica, eps,
         apart, key is not None, channels, rows, width, tiles,

@@ -15,7 +15,7 @@ BLOCK = 2048
 
 
 @triton.jit
-def _apply(x, rate, key, out, elements, row, gap, begin, SPREAD: tl.constexpr, BLOCK: tl.constexpr):
+def _dropout(x, rate, key, out, elements, row, gap, begin, SPREAD: tl.constexpr, BLOCK: tl.constexpr):
     blocks = tl.cdiv(elements, BLOCK)
     replica = (tl.program_id(0) // blocks).to(tl.int64)
     start = (tl.program_id(0) % blocks).to(tl.int64) * BLOCK
@@ -36,5 +36,5 @@ def apply_mask(x: Tensor, rate: Tensor, key: Tensor, row: int, pitch: int, begin
     out = torch.empty_like(x)
     elements = x.numel() // x.shape[0]
     grid = (x.shape[0] * triton.cdiv(elements, BLOCK),)
-    _apply[grid](x, rate, key, out, elements, row, pitch - row, begin, row != pitch, BLOCK)
+    _dropout[grid](x, rate, key, out, elements, row, pitch - row, begin, row != pitch, BLOCK)
     return out

@@ -23,7 +23,7 @@ TILE = 2048
 
 
 @triton.jit(do_not_specialize=["count"])
-def _gather(ids, table, out, count, dim, pitch, ROWS: tl.constexpr, DIM: tl.constexpr):
+def _embedding_gather(ids, table, out, count, dim, pitch, ROWS: tl.constexpr, DIM: tl.constexpr):
     i = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     d = tl.arange(0, DIM)
     row = tl.load(ids + i, mask=i < count, other=0).to(tl.int64)
@@ -40,7 +40,7 @@ def gather(table: Tensor, ids: Tensor, out: Tensor) -> None:
     if count:
         width = triton.next_power_of_2(dim)
         rows = max(1, TILE // width)
-        _gather[(triton.cdiv(count, rows),)](ids, table, out, count, dim, out.stride(0), rows, width)
+        _embedding_gather[(triton.cdiv(count, rows),)](ids, table, out, count, dim, out.stride(0), rows, width)
 
 
 @triton.jit
@@ -50,7 +50,7 @@ def _add(left_sum, left_begins, right_sum, right_begins):
 
 
 @triton.jit(do_not_specialize=["count"])
-def _add_runs(
+def _embedding_add_runs(
     ids, source, values, table, partial_ids, partial_sums, count, dim, pitch,
     SORTED: tl.constexpr, CHUNK: tl.constexpr, DIM: tl.constexpr,
 ):  # fmt: skip
@@ -110,7 +110,7 @@ def add_runs(keys: Tensor, source: Tensor, values: Tensor, table: Tensor) -> Non
         chunks = triton.cdiv(count, CHUNK)
         partial_ids = torch.empty(2 * chunks, dtype=torch.int32, device=values.device)
         partial_sums = torch.empty((2 * chunks, dim), dtype=torch.float32, device=values.device)
-        _add_runs[(chunks,)](
+        _embedding_add_runs[(chunks,)](
             keys, source, values, table, partial_ids, partial_sums, count, dim,
             values.stride(0), level, CHUNK, triton.next_power_of_2(dim),
         )  # fmt: skip

@@ -45,7 +45,7 @@ def centred(s, real, channels, eps):
 
 
 @triton.jit(do_not_specialize=["tokens", "length", "gap", "begin"])
-def _forward(
+def _norm_forward(
     x, bias, residual, gain, shift, rates, keys, out, mean, scale, tokens, length, channels, gap, begin, eps,
     BIASED: tl.constexpr, ADDED: tl.constexpr, DROPPED: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
@@ -70,7 +70,7 @@ def _forward(
 
 
 @triton.jit(do_not_specialize=["tokens", "length", "gap", "begin"])
-def _backward(
+def _norm_backward(
     x, bias, residual, gain, rates, keys, mean, scale, dout, dx, dresidual, shares, tokens, length, channels, gap,
     begin,
     BIASED: tl.constexpr, ADDED: tl.constexpr, DROPPED: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
@@ -128,7 +128,7 @@ def forward(
     out = torch.empty(x.shape, dtype=dtype, device=x.device)
     mean, scale = torch.empty((2, replica, tokens), device=x.device)
     rows, width = _tile(channels)
-    _forward[(replica * triton.cdiv(tokens, rows),)](
+    _norm_forward[(replica * triton.cdiv(tokens, rows),)](
         x, x if bias is None else bias, x if residual is None else residual, gain, shift, *mask_of(x, rate, key),
         out, mean, scale, tokens, place.length, channels, place.gap, place.begin, eps,
         bias is not None, residual is not None, key is not None, rows, width,
@@ -147,7 +147,7 @@ def backward(
     rows, width = _tile(channels)
     programs = triton.cdiv(tokens, rows * TILES)
     shares = torch.empty((replica, programs, 3 * channels), device=x.device)
-    _backward[(replica * programs,)](
+    _norm_backward[(replica * programs,)](
         x, x if bias is None else bias, x if residual is None else residual, gain, *mask_of(x, rate, key),
         mean, scale, dout, dx, dx if dresidual is None else dresidual, shares,
         tokens, place.length, channels, place.gap, place.begin,

@@ -40,7 +40,7 @@ def _heads(keys, count, ROWS: tl.constexpr):
 
 
 @triton.jit
-def _catch_up(
+def _adam_catch_up(
     keys, weight, mean, square, done, rates, decay, now, behind, count, rows, replicas, dim,
     ROWS: tl.constexpr, DIM: tl.constexpr,
 ):  # fmt: skip
@@ -70,7 +70,7 @@ def _catch_up(
 
 
 @triton.jit
-def _square(keys, gradient, counted, now, partial, count, chunks, dim, ROWS: tl.constexpr, DIM: tl.constexpr):
+def _adam_square(keys, gradient, counted, now, partial, count, chunks, dim, ROWS: tl.constexpr, DIM: tl.constexpr):
     """``count`` positions of each replica, ``chunks`` programs of each; partial (replica, chunk)."""
     k = (tl.program_id(0) // chunks).to(tl.int64)
     i = (tl.program_id(0) % chunks) * ROWS + tl.arange(0, ROWS)
@@ -87,7 +87,7 @@ def _square(keys, gradient, counted, now, partial, count, chunks, dim, ROWS: tl.
 
 
 @triton.jit
-def _update(
+def _adam_update(
     keys, weight, mean, square, gradient, done, rates, decay, clip, now, count, rows, replicas, dim,
     ROWS: tl.constexpr, DIM: tl.constexpr,
 ):  # fmt: skip
@@ -121,7 +121,7 @@ def catch_up(table: Table, steps: Steps, keys: Tensor, behind: int) -> None:
     """Does on the rows of ``keys`` what they missed up to step ``now`` - ``behind``."""
     replicas, dim, count = len(steps.decay), table.weight.shape[1], len(keys)
     rows, width = _tile(dim)
-    _catch_up[(triton.cdiv(count, rows),)](
+    _adam_catch_up[(triton.cdiv(count, rows),)](
         keys, table.weight, table.mean, table.square, table.done, steps.rates, steps.decay, steps.now, behind,
         count, len(table.done) // replicas, replicas, dim, rows, width, num_warps=1,
     )  # fmt: skip
@@ -141,7 +141,7 @@ def square_norms(table: Table, steps: Steps, keys: list[Tensor]) -> Tensor:
     for part, count in zip(keys, counts, strict=True):
         chunks = triton.cdiv(count, rows)
         partial = torch.empty((replicas, chunks, 1), dtype=torch.float32, device=part.device)
-        _square[(replicas * chunks,)](
+        _adam_square[(replicas * chunks,)](
             part, table.gradient, table.counted, steps.now, partial, count, chunks, dim, rows, width, num_warps=1
         )
         partials.append(partial)
@@ -153,7 +153,7 @@ def update(table: Table, steps: Steps, keys: list[Tensor], clip: Tensor) -> None
     replicas, dim = len(steps.decay), table.weight.shape[1]
     rows, width = _tile(dim)
     for part in keys:
-        _update[(triton.cdiv(len(part), rows),)](
+        _adam_update[(triton.cdiv(len(part), rows),)](
             part, table.weight, table.mean, table.square, table.gradient, table.done, steps.rates, steps.decay, clip,
             steps.now, len(part), len(table.done) // replicas, replicas, dim, rows, width, num_warps=1,
         )  # fmt: skip

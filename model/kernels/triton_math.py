@@ -77,7 +77,7 @@ def softplus(v):
 
 
 @triton.jit(do_not_specialize=["parts"])
-def _sum_kernel(partial, total, parts, size, PARTS: tl.constexpr, SIZE: tl.constexpr):
+def _sum_partials(partial, total, parts, size, PARTS: tl.constexpr, SIZE: tl.constexpr):
     blocks = tl.cdiv(size, SIZE)
     group = (tl.program_id(0) // blocks).to(tl.int64)
     at = (tl.program_id(0) % blocks) * SIZE + tl.arange(0, SIZE)
@@ -98,5 +98,5 @@ def sum_partials(partial: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     total = torch.empty((groups, size), dtype=dtype, device=partial.device)
     tile_parts, tile_size, warps = (triton.next_power_of_2(parts), 256, 4) if parts <= 16 else (256, 16, 8)
     grid = (groups * triton.cdiv(size, tile_size),)
-    _sum_kernel[grid](partial, total, parts, size, tile_parts, tile_size, num_warps=warps)
+    _sum_partials[grid](partial, total, parts, size, tile_parts, tile_size, num_warps=warps)
     return total

@@ -51,7 +51,7 @@ def _run_segment(
 
 
 @triton.jit(do_not_specialize=["batch", "length"])
-def _forward(
+def _last_scan_forward(
     x, delta, A, B, C, D, bias, lengths, out, last, totals, batch, length,
     x_pitch: tl.constexpr, delta_pitch: tl.constexpr, B_pitch: tl.constexpr,
     channels: tl.constexpr, states: tl.constexpr, BIASED: tl.constexpr, RAGGED: tl.constexpr, KEEP: tl.constexpr,
@@ -146,7 +146,7 @@ def _walk_segment(
 
 
 @triton.jit(do_not_specialize=["rows", "batch", "length"])
-def _backward(
+def _last_scan_backward(
     x, delta, A, B, C, D, bias, lengths, dout, last, totals, dx, ddelta, dB, dC, dparameters, rows, batch, length,
     x_pitch: tl.constexpr, delta_pitch: tl.constexpr, B_pitch: tl.constexpr,
     channels: tl.constexpr, states: tl.constexpr, BIASED: tl.constexpr, RAGGED: tl.constexpr,
@@ -236,7 +236,7 @@ class _LastOutput(torch.autograd.Function):
         last = torch.empty((rows, channel, state) if keep else 1, device=x.device)
         totals = torch.empty((rows, channel) if keep else 1, device=x.device)
         tensors, shape, flags = _arguments(x, delta, rate, B, C, D, delta_bias, lengths)
-        _forward[(rows * triton.cdiv(channel, CHANNELS),)](
+        _last_scan_forward[(rows * triton.cdiv(channel, CHANNELS),)](
             *tensors, out, last, totals, batch, length, *shape, *flags, keep,
             SEGMENT, CHANNELS, triton.next_power_of_2(state), num_warps=1, maxnreg=REGISTERS.get(x.dtype),
         )  # fmt: skip
@@ -257,7 +257,7 @@ class _LastOutput(torch.autograd.Function):
         dB, dC = (torch.empty((1, blocks, part.numel()), device=x.device) for part in (B, C))
         dparameters = torch.empty((replica, groups, channel * (state + 2)), device=x.device)
         tensors, shape, flags = _arguments(x, delta, rate, B, C, D, delta_bias, lengths)
-        _backward[(replica * groups * blocks,)](
+        _last_scan_backward[(replica * groups * blocks,)](
             *tensors, dout.contiguous(), last, totals, dx, ddelta, dB, dC, dparameters, rows, batch, length,
             *shape, *flags, SEGMENT, CHANNELS, triton.next_power_of_2(state), together, num_warps=1,
         )  # fmt: skip

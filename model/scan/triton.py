@@ -77,7 +77,7 @@ def _run_segment(
 
 
 @triton.jit(do_not_specialize=["batch", "length", "segments"])
-def _forward(
+def _scan_forward(
     x, delta, z, A, B, C, D, bias, lengths, out, kept, batch, length, segments,
     x_pitch: tl.constexpr, delta_pitch: tl.constexpr, z_pitch: tl.constexpr, B_pitch: tl.constexpr,
     C_pitch: tl.constexpr, channels: tl.constexpr, states: tl.constexpr,
@@ -230,7 +230,7 @@ def _unwind_segment(
 
 
 @triton.jit(do_not_specialize=["rows", "batch", "length", "segments"])
-def _backward(
+def _scan_backward(
     x, delta, z, A, B, C, D, bias, lengths, dout, kept, dx, ddelta, dz, dB, dC, dparameters,
     rows, batch, length, segments,
     x_pitch: tl.constexpr, delta_pitch: tl.constexpr, z_pitch: tl.constexpr, B_pitch: tl.constexpr,
@@ -338,7 +338,7 @@ class _SelectiveScan(torch.autograd.Function):
         kept = torch.empty((replica * batch, segments, *rate.shape[1:]) if keep else 1, device=x.device)
         out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         tensors, shape, flags = _arguments(x, delta, z, rate, B, C, D, delta_bias, lengths)
-        _forward[(replica * batch * triton.cdiv(channel, CHANNELS),)](
+        _scan_forward[(replica * batch * triton.cdiv(channel, CHANNELS),)](
             *tensors, out, kept, batch, length, segments, *shape, *flags, keep,
             segment, CHANNELS, triton.next_power_of_2(rate.shape[2]), num_warps=1, maxnreg=REGISTERS.get(x.dtype),
         )  # fmt: skip
@@ -361,7 +361,7 @@ class _SelectiveScan(torch.autograd.Function):
         dBC = torch.empty((2, blocks, rows * length * state), device=x.device)
         dparameters = torch.empty((replica, groups, channel * (state + 2)), device=x.device)
         tensors, shape, flags = _arguments(x, delta, z, rate, B, C, D, delta_bias, lengths)
-        _backward[(replica * groups * blocks,)](
+        _scan_backward[(replica * groups * blocks,)](
             *tensors, dout.contiguous(), kept, dx, ddelta, x if dz is None else dz, dBC[0], dBC[1], dparameters,
             rows, batch, length, kept.shape[1], *shape, *flags,
             _segment(length), CHANNELS, triton.next_power_of_2(state), together, num_warps=1,
