@@ -131,7 +131,7 @@ def _try(group: list[Job]) -> bool:
 def footprint_of(job: Job) -> Footprint:
     """What one replica of a group takes, by its first job."""
     cfg, device = job.cfg, job.device
-    replica = build_replicas(cfg, job.store, [hyperparameters(cfg)], device)
+    replica = build_replicas(cfg, job.store, [hyperparameters(cfg)], device, drawn=False)
     return footprint(replica, job.gathered, settings(cfg, device))
 
 

@@ -119,7 +119,7 @@ class Scorer:
 
 def _model(config: DictConfig, store: EventStore, device: torch.device, trained: bool) -> Replicas:
     if trained:
-        return build_replicas(config, store, [hyperparameters(config)], device)
+        return build_replicas(config, store, [hyperparameters(config)], device, drawn=False)
     estimator = models.builder(config.model, store.schema)()
     assert isinstance(estimator, Estimator)
     return FittedReplica(estimator, hyperparameters(config))

@@ -43,7 +43,7 @@ class FusedAdam:
             moved = [parameter for parameter in group["params"] if parameter.grad is not None]
             if not moved:
                 continue
-            states = [self._state_of(parameter) for parameter in moved]
+            states = [self.state_of(parameter) for parameter in moved]
             steps = [state["step"] for state in states]
             torch._foreach_add_(steps, 1)
             kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
@@ -62,6 +62,11 @@ class FusedAdam:
                 eps=group["eps"],
                 maximize=False,
             )
+
+    @property
+    def decoupled(self) -> bool:
+        """Whether this is AdamW."""
+        return bool(self.param_groups[0]["decoupled_weight_decay"])
 
     def state_dict(self) -> dict[str, Any]:
         """As ``torch.optim.Optimizer.state_dict``: parameters are numbered through the groups."""
@@ -82,7 +87,8 @@ class FusedAdam:
                 dtype = torch.float32 if name == "step" else parameter.dtype
                 self.state[parameter][name] = value.to(parameter.device, dtype)
 
-    def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+    def state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+        """The number of its last step and its moments, that of a parameter before its first step too."""
         state = self.state[parameter]
         if not state:
             state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)

@@ -38,6 +38,28 @@ class _DrawingFrom(TorchFunctionMode):
         return function(*args, **named)
 
 
+class _Undrawn(TorchFunctionMode):
+    """Within it, what would be drawn into a tensor is zero."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        name = getattr(function, "__name__", "")
+        if name in DRAWS and name.endswith("_"):
+            return args[0].zero_()
+        return function(*args, **(kwargs or {}))
+
+
+def undrawn(build_model: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    """Builds the same model with zeros for what is drawn at random: where shapes matter and drawing takes seconds."""
+
+    def build() -> nn.Module:
+        with _Undrawn():
+            return build_model()
+
+    return build
+
+
 def initialized(build_model: Callable[[], nn.Module], seed: int, epoch: int = 1) -> nn.Module:
     """A model of one replica, initialized on the CPU from the stream "init" of its seed, whatever device trains it."""
     names = ("init",) if epoch == 1 else ("init", epoch)

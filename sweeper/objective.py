@@ -33,6 +33,7 @@ from sweeper.device import choose_precision, default_positions, describe, set_up
 from sweeper.estimate import after_first_epoch
 from sweeper.estimator import fit
 from sweeper.hang import HangWatch
+from sweeper.initial import undrawn
 from sweeper.interruption import Interruption
 from sweeper.lock import locked
 from sweeper.monitor import FallBack, Guard, Lookout
@@ -328,11 +329,15 @@ def settings(cfg: DictConfig, device: torch.device) -> Settings:
 
 
 def build_replicas(
-    cfg: DictConfig, store: EventStore, replicas: list[Hyperparameters], device: torch.device
+    cfg: DictConfig, store: EventStore, replicas: list[Hyperparameters], device: torch.device, *, drawn: bool = True
 ) -> Replicas:
-    """The model that the config names, for the store's schema, once for each replica."""
+    """The model that the config names, for the store's schema, once for each replica.
+
+    Unless ``drawn``, what is drawn at random is zero: for those who load weights or look at shapes alone.
+    """
     update = Update(cfg.training.decay, cfg.training.embedding_optimizer)
-    return Replicas(models.builder(cfg.model, store.schema), replicas, update, device)
+    build = models.builder(cfg.model, store.schema)
+    return Replicas(build if drawn else undrawn(build), replicas, update, device)
 
 
 def identify(cfg: DictConfig, store: EventStore, device: torch.device) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from sweeper.adam import FusedAdam
 from sweeper.deferred_adam import DeferredAdam, can_defer
 from sweeper.initial import all_initialized, initialized
 from sweeper.lazy_adam import LazyAdam
+from sweeper.together import Together, can_step_together
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Replicas:
         self._factor = 1.0
         self._rates = torch.tensor([h.learning_rate for h in self.hyperparameters], device=device)
         self.optimizers = [self._optimizers(k) for k in range(len(self))]
+        self._together = self._joined()
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -130,6 +132,16 @@ class Replicas:
     def step(self, clip_norm: float | None) -> None:
         """One optimizer step of every replica from its gradients, clipped by its own norm, then cleared."""
         squares = self._deferred.square_norms() if self._deferred is not None and clip_norm is not None else None
+        if self._together is not None:
+            clip = self._together.step(self._parameters(), self._rates, clip_norm, squares)
+        else:
+            clip = self._step_each(clip_norm, squares)
+        if self._deferred is not None:
+            self._deferred.step(clip)
+        self.model.zero_grad(set_to_none=True)
+
+    def _step_each(self, clip_norm: float | None, squares: Tensor | None) -> Tensor:
+        """One replica after the other; what each one's gradient was multiplied by, (replica,)."""
         clips = []
         for k, optimizers in enumerate(self.optimizers):
             views = [view for group in self._groups(k) for view in group["params"]]
@@ -141,9 +153,7 @@ class Replicas:
                 optimizer.step()
             for view in views:
                 view.grad = None
-        if self._deferred is not None:
-            self._deferred.step(torch.stack(clips) if clips else torch.ones(len(self), device=self.device))
-        self.model.zero_grad(set_to_none=True)
+        return torch.stack(clips) if clips else torch.ones(len(self), device=self.device)
 
     def settle(self) -> None:
         """Brings every weight up to date: before anything but a training step reads them."""
@@ -189,6 +199,7 @@ class Replicas:
                             optimizer.state[new] = optimizer.state.pop(old)
                     group["params"] = moved
             self._share_rates(k)
+        self._together = self._joined()
 
     def optimizer_state(self, k: int) -> list[dict[str, Any]]:
         """The states of replica k's optimizers, as its solo run would save them."""
@@ -212,6 +223,7 @@ class Replicas:
         for optimizer, state in zip(self.optimizers[k], ordinary, strict=True):
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
         self._share_rates(k)
+        self._together = self._joined()
 
     @property
     def separable(self) -> bool:
@@ -255,6 +267,12 @@ class Replicas:
         lr = self._rates[k] if self.device.type == "cuda" else h.learning_rate
         dense = FusedAdam(groups, lr, decoupled)
         return [LazyAdam([tables], lr=h.learning_rate, decoupled=decoupled), dense] if lazy else [dense]
+
+    def _joined(self) -> Together | None:
+        """All replicas' optimizers as one, where that can be; anew whenever their states have moved."""
+        if self._update.tables == "lazy" or not can_step_together(self.device):
+            return None
+        return Together([o for optimizers in self.optimizers for o in optimizers if isinstance(o, FusedAdam)])
 
     def _deferring(self) -> DeferredAdam | None:
         """The optimizer of the tables whose steps are put off."""

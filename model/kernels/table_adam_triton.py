@@ -21,7 +21,7 @@ TILE = 128
 
 
 @triton.jit
-def _step(weight, mean, square, gradient, decay, size, root, shrink):
+def adam_step(weight, mean, square, gradient, decay, size, root, shrink):
     """One step of Adam; weight and the like (row, channel), the rest (row,)."""
     g = gradient + decay[:, None] * weight
     mean = _B1 * mean + (1.0 - _B1) * g
@@ -57,7 +57,7 @@ def _adam_catch_up(
     for step in range(tl.min(tl.where(late, at, upto)) + 1, upto + 1):
         active = late & (at < step)
         rate = rates + (step * replicas + k) * 3
-        moved, new_m, new_v = _step(
+        moved, new_m, new_v = adam_step(
             w, m, v, 0.0, own_decay, load(rate, active), load(rate + 1, active), load(rate + 2, active)
         )
         w = tl.where(active[:, None], moved, w)
@@ -100,7 +100,7 @@ def _adam_update(
     mask = late[:, None] & (d < dim)[None, :]
     rate = rates + (step * replicas + k) * 3
     g = load(gradient + cell, mask) * load(clip + k, late)[:, None]
-    moved, m, v = _step(
+    moved, m, v = adam_step(
         load(weight + cell, mask), load(mean + cell, mask), load(square + cell, mask), g,
         load(decay + k, late), load(rate, late), load(rate + 1, late), load(rate + 2, late),
     )  # fmt: skip

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from data.streams import stream_seed
-from sweeper.initial import all_initialized, initialized
+from model.layers import Embedding
+from sweeper.initial import all_initialized, initialized, undrawn
 from sweeper.models import builder
 from tests.model.samples import SCHEMA
 from tests.model.zoo import MODELS, node, trained_by_gradient
@@ -30,6 +31,17 @@ def test_initializing_takes_nothing_from_the_random_numbers_of_the_process(name:
     before = torch.get_rng_state()
     all_initialized(builder(node(name), SCHEMA), [1, 2])
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_model_that_is_not_drawn_has_the_same_shapes_and_zeros_for_tables(name: str) -> None:
+    build = builder(node(name), SCHEMA)
+    drawn, undone = build(), undrawn(build)()
+    assert [p.shape for p in undone.parameters()] == [p.shape for p in drawn.parameters()]
+    tables = [[m.weight for m in model.modules() if isinstance(m, Embedding)] for model in (drawn, undone)]
+    assert tables[0]
+    assert all(table.any() for table in tables[0])
+    assert not any(table.any() for table in tables[1])
 
 
 def same(model: nn.Module, other: nn.Module) -> bool:
