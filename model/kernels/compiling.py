@@ -13,9 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from numba import njit
+from numba.core.compiler import Compiler
+
+
+class _Apart(Compiler):
+    """Tells LLVM that no two arrays that a part is given overlap where one of them is written.
+
+    LLVM would find out itself each time that a loop begins, and if an array ends less than a vector or two before
+    another go the way element by element, which need not round as the vectors do: a narrow model's results would
+    depend on where its tensors happen to lie.
+    """
+
+    def define_pipelines(self) -> Any:
+        self.state.flags.noalias = True
+        return super().define_pipelines()
+
 
 _PART: dict[str, Any] = {
-    "forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy"
+    "forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy",
+    "pipeline_class": _Apart,
 }  # fmt: skip
 #: A loop of a kernel: may sum in any (but always the same) order, so that reductions vectorize. NaN and infinity keep
 #: their meaning.

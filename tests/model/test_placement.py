@@ -1,0 +1,91 @@
+"""Compiled kernels: where their arrays happen to lie in memory changes no bit of what they compute."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from model.conv import causal_conv
+from model.crossed import crossed
+from model.kernels import activation_cpu, conv_cpu, cross_cpu, norm_cpu, threads
+from model.normed import activated, normed_sum
+from model.scan import cpu, last_cpu, last_output, selective_scan
+from tests.model.kernels import value_and_gradients
+
+CHANNELS = 16  # of a narrow model: a tensor of them may end a few bytes before the next
+NARROW = 1024  # bytes; behind a longer one nothing lies near
+LENGTHS = torch.tensor([[3, 1, 4]])
+
+
+def drawn(*shape: int) -> Tensor:
+    return torch.randn(1, *shape, generator=torch.Generator().manual_seed(len(shape)))
+
+
+SEQUENCE = {name: drawn(3, 4, CHANNELS) for name in ("x", "delta")} | {"D": drawn(CHANNELS)}
+SEQUENCE |= {"A": -drawn(CHANNELS, 4).exp(), "B": drawn(3, 4, 4)}
+TOKENS = {"x": drawn(5, 1, CHANNELS), "bias": drawn(CHANNELS)}
+LAYER = TOKENS | {"gain": drawn(CHANNELS), "shift": drawn(CHANNELS), "residual": drawn(5, 1, CHANNELS)}
+CROSS = {"h": drawn(5, CHANNELS), "x": drawn(5, 2 * CHANNELS), "base": drawn(5, 2 * CHANNELS)}
+CROSS |= {"gain": drawn(CHANNELS), "shift": drawn(CHANNELS), "bias": drawn(2 * CHANNELS)}
+OPERATIONS: dict[str, tuple[Any, Callable[..., Tensor], dict[str, Tensor]]] = {
+    "normed sum": (norm_cpu, partial(normed_sum, eps=1e-5), LAYER),
+    "activation": (activation_cpu, partial(activated, activation="gelu"), TOKENS),
+    "cross layer": (cross_cpu, partial(crossed, eps=1e-5), CROSS),
+    "convolution": (
+        conv_cpu,
+        partial(causal_conv, lengths=LENGTHS),
+        {"x": drawn(3, 4, CHANNELS), "weight": drawn(CHANNELS, 4), "bias": drawn(CHANNELS)},
+    ),
+    "scan": (cpu, partial(selective_scan, lengths=LENGTHS), SEQUENCE | {"C": drawn(3, 4, 4)}),
+    "last output": (last_cpu, partial(last_output, lengths=LENGTHS), SEQUENCE | {"C": drawn(3, 4)}),
+}
+
+
+def placed(arrays: dict[int, np.ndarray], near: tuple[int, int], gap: int) -> dict[int, np.ndarray]:
+    """Copies far from each other, but for the second of ``near``, which begins ``gap`` bytes after the first ends."""
+    others = [address for address in arrays if address not in near]
+    far, at, begins = 4096, 0, {}
+    for address in (*others, *near):
+        begins[address] = at
+        at += arrays[address].nbytes + (gap if address == near[0] else far)
+    memory = np.empty(at + 64, np.uint8)
+    memory = memory[-memory.ctypes.data % 64 :]
+    found = {}
+    for address, array in arrays.items():
+        part = memory[begins[address] : begins[address] + array.nbytes]
+        found[address] = part.view(array.dtype).reshape(array.shape)
+        found[address][...] = array
+    return found
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_narrow_array_right_before_another_changes_nothing(operation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, function, arguments = OPERATIONS[operation]
+    kernels = []
+
+    def again(kernel: Any, chunks: int, *given: Any) -> None:
+        """The kernel as it is called, then with each narrow array right before each other one."""
+        kernels.append(kernel)
+        arrays = {a.ctypes.data: a.copy() for a in given if isinstance(a, np.ndarray) and a.size}
+        threads.for_each_chunk(kernel, chunks, *given)
+        computed = {a.ctypes.data: a for a in given if isinstance(a, np.ndarray) and a.size}
+        for near in itertools.permutations(arrays, 2):
+            if arrays[near[0]].nbytes > NARROW:
+                continue
+            for gap in (0, 16, 64):
+                there = placed(arrays, near, -(-gap // arrays[near[1]].itemsize) * arrays[near[1]].itemsize)
+                moved = [there.get(a.ctypes.data, a) if isinstance(a, np.ndarray) else a for a in given]
+                threads.for_each_chunk(kernel, chunks, *moved)
+                for address, array in there.items():
+                    assert array.tobytes() == computed[address].tobytes()
+
+    monkeypatch.setattr(module, "for_each_chunk", again)
+    value_and_gradients(partial(function, backend="cpu"), arguments)
+    assert kernels == [module._forward, module._backward]
