@@ -1,8 +1,7 @@
 """DCNv3's cross layer after its product on CPU cores: dropout(x + base * ([h, h * ReLU(LN(h))] + bias)), row by row.
 
 Backward computes everything again from ``h`` and ``base``. What is summed over the batch (gain, shift, bias) is kept
-for each chunk of rows and added in the chunks' order. A loop writes one array: of many it is not found out whether they
-overlap, and what is not known makes no vector code.
+for each chunk of rows and added in the chunks' order.
 """
 
 from __future__ import annotations

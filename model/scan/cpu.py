@@ -1,8 +1,7 @@
 """The selective scan on CPU cores: one fused pass forward; backward recomputes the states in cache and walks back.
 
 A block of channels of one row is worked on at a time, channel innermost, so that every inner loop runs over
-contiguous channels (LLVM vectorizes it) and all that it touches stays in the core's own cache. Each loop writes to
-few arrays: LLVM must prove or test that they do not overlap, and gives up on many.
+contiguous channels (LLVM vectorizes it) and all that it touches stays in the core's own cache.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ def load_steps(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, dt, u):
     steps, width = dt.shape
     for t in range(steps):
         for c in range(width):
-            dt[t, c] = softplus(np.float32(delta[np.uint64(delta_at + t * delta_pitch + c)] + bias[c]))
-        for c in range(width):
-            u[t, c] = dt[t, c] * x[np.uint64(x_at + t * x_pitch + c)]
+            step = softplus(np.float32(delta[np.uint64(delta_at + t * delta_pitch + c)] + bias[c]))
+            dt[t, c] = step
+            u[t, c] = step * x[np.uint64(x_at + t * x_pitch + c)]
 
 
 @loop
@@ -105,11 +104,11 @@ def _walk_back(dt, u, A, B, C, decay, h, dy, dh, ddt, du, dA, dB, dC):
                 dc += dy[t, c] * h[t, n, c]
                 db += g * u[t, c]
                 du[t, c] += g * b
-                dh[n, c] = g * decay[t, n, c]
-            for c in range(width):
-                g = dh[n, c] * h[t - 1, n, c]
-                ddt[t, c] += g * A[n, c]
-                dA[n, c] += g * dt[t, c]
+                before = g * decay[t, n, c]
+                dh[n, c] = before
+                dexponent = before * h[t - 1, n, c]
+                ddt[t, c] += dexponent * A[n, c]
+                dA[n, c] += dexponent * dt[t, c]
             dB[t, n] += db
             dC[t, n] += dc
     for n in range(A.shape[0] if steps else 0):
@@ -132,11 +131,9 @@ def _finish(x, x_at, x_pitch, z, z_at, z_pitch, gated, D, y, out, out_at, channe
     steps, width = y.shape
     for t in range(steps):
         for c in range(width):
-            out[np.uint64(out_at + t * channels + c)] = y[t, c] + D[c] * x[np.uint64(x_at + t * x_pitch + c)]
-        if gated:
-            for c in range(width):
-                gate = z[np.uint64(z_at + t * z_pitch + c)]
-                out[np.uint64(out_at + t * channels + c)] *= gate * sigmoid(gate)
+            ungated = y[t, c] + D[c] * x[np.uint64(x_at + t * x_pitch + c)]
+            gate = z[np.uint64(z_at + t * z_pitch + c)] if gated else _ZERO
+            out[np.uint64(out_at + t * channels + c)] = ungated * gate * sigmoid(gate) if gated else ungated
 
 
 @loop
@@ -148,12 +145,9 @@ def _through_gate(x, x_at, x_pitch, z, z_at, z_pitch, D, dout, at, channels, y, 
             gate = z[np.uint64(z_at + t * z_pitch + c)]
             open_ = sigmoid(gate)
             ungated = y[t, c] + D[c] * x[np.uint64(x_at + t * x_pitch + c)]
-            dz[np.uint64(at + t * channels + c)] = (
-                dout[np.uint64(at + t * channels + c)] * ungated * open_ * (_ONE + gate * (_ONE - open_))
-            )
-        for c in range(width):
-            gate = z[np.uint64(z_at + t * z_pitch + c)]
-            dy[t, c] = dout[np.uint64(at + t * channels + c)] * gate * sigmoid(gate)
+            opened = dout[np.uint64(at + t * channels + c)] * open_
+            dz[np.uint64(at + t * channels + c)] = opened * ungated * (_ONE + gate * (_ONE - open_))
+            dy[t, c] = opened * gate
 
 
 @loop
@@ -163,7 +157,6 @@ def _finish_inputs(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, D, dt, 
     for t in range(steps):
         for c in range(width):
             dx[np.uint64(at + t * channels + c)] = du[t, c] * dt[t, c] + D[c] * dy[t, c]
-        for c in range(width):
             slope = sigmoid(np.float32(delta[np.uint64(delta_at + t * delta_pitch + c)] + bias[c]))
             ddelta[np.uint64(at + t * channels + c)] = (
                 ddt[t, c] * LN_2 + du[t, c] * x[np.uint64(x_at + t * x_pitch + c)]
@@ -177,7 +170,6 @@ def _add_parameters(x, x_at, x_pitch, dy, ddelta, at, channels, dD, dbias):
     for t in range(steps):
         for c in range(width):
             dD[c] += dy[t, c] * x[np.uint64(x_at + t * x_pitch + c)]
-        for c in range(width):
             dbias[c] += ddelta[np.uint64(at + t * channels + c)]
 
 

@@ -60,10 +60,10 @@ def _sum_after(dt, after):
 
 
 @loop
-def _walk(after, u, A, B, C, dy, reached, du, dafter, dA, dB, dC):
+def _walk(after, u, A, B, C, dy, du, dafter, dA, dB, dC):
     """Gradients of the output ``dy`` (channel). Adds to dA, dB, dC; writes du and dafter (step, channel).
 
-    ``A`` comes in units of log 2 and so does ``dafter``. ``reached`` (channel) is scratch.
+    ``A`` comes in units of log 2 and so does ``dafter``.
     """
     steps, width = u.shape
     du[:] = _ZERO
@@ -73,11 +73,11 @@ def _walk(after, u, A, B, C, dy, reached, du, dafter, dA, dB, dC):
             share = B[t, n] * C[n]
             total = _ZERO
             for c in range(width):
-                reached[c] = exp2(after[t, c] * A[n, c]) * dy[c]
-                total += reached[c] * u[t, c]
-            for c in range(width):
-                du[t, c] += reached[c] * share
-                g = reached[c] * u[t, c] * share
+                reached = exp2(after[t, c] * A[n, c]) * dy[c]
+                du[t, c] += reached * share
+                reached_u = reached * u[t, c]
+                total += reached_u
+                g = reached_u * share
                 dafter[t, c] += g * A[n, c]
                 dA[n, c] += g * after[t, c]
             dB[t, n] += C[n] * total
@@ -94,11 +94,9 @@ def _finish_inputs(
     for t in range(steps):
         for c in range(width):
             dx[np.uint64(at + t * pitch + c)] = du[t, c] * dt[t, c]
-        for c in range(width):
             slope = sigmoid(np.float32(delta[np.uint64(delta_at + t * delta_pitch + c)] + bias[c]))
             ddt = gathered[c] * LN_2 + du[t, c] * x[np.uint64(x_at + t * x_pitch + c)]
             ddelta[np.uint64(at + t * pitch + c)] = ddt * slope
-        for c in range(width):
             gathered[c] += dafter[t, c]
 
 
@@ -107,7 +105,6 @@ def _add_parameters(x, x_at, D, dy, dx, last_at, ddelta, at, pitch, steps, dD, d
     """The skip's share of dx, and a block's share of the gradients of D and of the bias."""
     for c in range(dy.size):
         dx[np.uint64(last_at + c)] += D[c] * dy[c]
-    for c in range(dy.size):
         dD[c] += dy[c] * x[np.uint64(x_at + c)]
     for t in range(steps):
         for c in range(dy.size):
@@ -163,7 +160,7 @@ def _backward_block(
     dafter = sequences[4, :size].reshape((steps, width))
     load_steps(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, dt, u)
     _sum_after(dt, after)
-    _walk(after, u, A, B, C, dy, scratch, du, dafter, dA, dB, dC)
+    _walk(after, u, A, B, C, dy, du, dafter, dA, dB, dC)
     _finish_inputs(
         x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, dt, du, dafter, scratch[:width], dx, ddelta, at, channels
     )  # fmt: skip
