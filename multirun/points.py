@@ -16,7 +16,7 @@ from data.prepare import prepare_config
 from multirun.runs import read_result
 from sweeper.config import config_hash, validate
 from sweeper.errors import UserError
-from sweeper.queries import hydra_value
+from sweeper.grammar import hydra_value
 from sweeper.space import key_of
 
 KNOWN = ("balanced", "weak", "strong")  # of conf/regularization

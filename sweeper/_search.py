@@ -26,10 +26,10 @@ from sweeper.agreement import agree, agree_on_directions
 from sweeper.attributes import OVERRIDES, RETRY_OVERRIDES
 from sweeper.cluster import is_lost, runs_elsewhere
 from sweeper.errors import UserError, is_user_error, one_line
+from sweeper.grammar import hydra_value
 from sweeper.lease import Leases, Watch, give_up, reap, tell_outcome
 from sweeper.outcome import Failure, fail, tell
 from sweeper.places import FINISHED, Places, Planned
-from sweeper.queries import hydra_value
 from sweeper.report import write_results
 from sweeper.retries import enqueue_retries
 from sweeper.samplers import reseed

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shlex
 import warnings
 from collections import Counter
@@ -326,22 +325,9 @@ def rerun_overrides(trial: FrozenTrial) -> list[str]:
         for override in trial.user_attrs.get("overrides") or []
         if not (key := override.lstrip("+~").partition("=")[0]).startswith("sweep.") and key not in trial.params
     ]
-    from sweeper.space import Wanted  # which imports this module
+    from sweeper.space import Wanted  # and with it Hydra's parser, which no other question needs
 
     return [*fixed, *Wanted({}, {}, [], []).overrides_of(trial.params)]
-
-
-def hydra_value(value: Any) -> str:
-    """A parameter's value in Hydra's override grammar; a string is quoted where it would read as something else."""
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    if not isinstance(value, str):
-        return repr(value)
-    plain = re.fullmatch(r"[A-Za-z_/][\w/.:-]*", value)
-    if plain and value.lower() not in ("true", "false", "null", "nan", "inf", "infinity"):
-        return value
-    escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
-    return f"'{escaped}'"
 
 
 def importances(study: Study) -> dict[str, float]:

@@ -16,7 +16,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from data.streams import stream_seed
 from sweeper.errors import UserError
-from sweeper.queries import hydra_value
+from sweeper.grammar import hydra_value
 
 Space = dict[str, BaseDistribution]
 # What a job must know of its sweep.

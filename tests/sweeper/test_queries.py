@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import create_trial
 
-from sweeper.queries import edges, hydra_value, rerun_overrides
+from sweeper.queries import edges, rerun_overrides
 
 
 @pytest.mark.parametrize(
@@ -29,16 +28,6 @@ def test_an_edge_is_the_last_fiftieth_of_the_width_or_the_last_step(
     distribution: BaseDistribution, value: float, expected: dict[str, str]
 ) -> None:
     assert edges(create_trial(value=0, params={"x": value}, distributions={"x": distribution})) == expected
-
-
-@pytest.mark.parametrize(
-    "value", [0.1, 1e-05, 3, True, None, "mdaf_bst", "true", "1e3", "it's", "a b", "a\\", "x,y", "{z}", "", "inf"]
-)
-def test_hydra_reads_a_parameters_value_back_as_it_was(value: object) -> None:
-    parsed = OverridesParser.create().parse_override(f"key={hydra_value(value)}").value()
-    parsed = getattr(parsed, "text", parsed)
-    assert parsed == value
-    assert type(parsed) is type(value)
 
 
 def test_a_searched_key_wins_over_a_fixed_override_of_it_and_the_tie_to_the_study_is_cut() -> None:
