@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from model.dropout import Mask, dropped
 from model.lookup import RowReader, Rows
 from model.normed import activated, normed_sum
-from model.product import stacked_product
+from model.product import cpu_factors, stacked_product
 
 
 class Linear(nn.Module):
@@ -44,6 +44,8 @@ class Linear(nn.Module):
         rows = x.flatten(1, -2)
         if rows.is_cuda:
             y = stacked_product(as_factor(rows), self.weight)
+        elif factors := cpu_factors():
+            y = stacked_product(rows, self.weight, factors)
         else:
             y = torch.bmm(rows, self.weight.transpose(1, 2))
         return y.unflatten(1, x.shape[1:-1])

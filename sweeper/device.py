@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from omegaconf import DictConfig
 
+from model.product import cpu_factors_in
 from sweeper.errors import UserError
 from sweeper.pieces import POSITIONS
 
@@ -75,16 +76,27 @@ def _keep_freed_memory() -> None:
 def choose_precision(precision: str, device: torch.device) -> str:
     """``device.precision``: fp32, tf32 or bf16. Raises UserError where the device cannot compute in it.
 
-    In bf16 weights, moments, sums and the scan's state stay in fp32.
+    In bf16 weights, moments, sums and the scan's state stay in fp32; on a CPU all but the factors of products do.
     """
-    able = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-    if precision != "fp32" and not able:
+    able = {"fp32"}
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
+        able |= {"tf32", "bf16"}
+    if device.type == "cpu" and multiplies_bf16():
+        able.add("bf16")
+    if precision not in able:
         raise UserError(f"device.precision: found {precision}, which {describe(device)} cannot compute in; use fp32")
     return precision
 
 
+def multiplies_bf16() -> bool:
+    """Whether this machine's cores have instructions for products in bfloat16; without them it is the slower one."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 def computing_in(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """The context of a forward pass in ``precision``, one of ``choose_precision``'s."""
+    if precision == "bf16" and device.type == "cpu":
+        return cpu_factors_in(torch.bfloat16)
     if precision == "bf16":
         return torch.autocast(device.type, torch.bfloat16)
     if device.type == "cuda":

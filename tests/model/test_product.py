@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.product import stacked_product
+from model.layers import Linear
+from model.product import cpu_factors_in, stacked_product
 from tests.model.kernels import DEVICE, assert_close, value_and_gradients
 
 
@@ -42,3 +43,23 @@ def test_what_needs_no_gradient_gets_none() -> None:
     stacked_product(x, given["weight"]).sum().backward()  # type: ignore[arg-type]
     assert x.grad is not None
     assert given["weight"].grad is None  # type: ignore[union-attr]
+
+
+def test_factors_may_be_narrower_than_what_goes_in_and_comes_out() -> None:
+    given, narrow = arguments(torch.float32), torch.bfloat16
+    found = value_and_gradients(lambda x, weight: stacked_product(x, weight, narrow), given)
+    rounded = {name: a.to(narrow).float() for name, a in given.items() if a is not None}
+    assert {part.dtype for part in found.values()} == {torch.float32}
+    assert_close(found, value_and_gradients(plain, rounded), 2e-2, 5e-2)
+
+
+def test_linear_layers_on_a_cpu_multiply_in_what_is_asked_for_and_say_so_in_no_type() -> None:
+    torch.manual_seed(0)
+    layer, x = Linear(5, 4, bias=False), torch.randn(1, 3, 5)
+    with cpu_factors_in(torch.bfloat16):
+        narrow = layer(x)
+    wide = layer(x)
+    assert narrow.dtype == wide.dtype == torch.float32
+    assert torch.equal(narrow, narrow.bfloat16().float())
+    assert not torch.equal(wide, wide.bfloat16().float())
+    torch.testing.assert_close(narrow, wide, rtol=2e-2, atol=2e-2)

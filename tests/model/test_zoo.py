@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ from data.schema import UNKNOWN
 from model.attention import Attention
 from model.encoder import ENCODERS
 from model.layers import dropout_keys, set_dropout
+from model.product import cpu_factors_in
 from model.stack import stack
 from tests.model.samples import SCHEMA, batch
 from tests.model.zoo import MODELS, is_table, node, part, trained_by_gradient, variants, zoo_model
@@ -190,10 +194,13 @@ def test_attention_over_more_sequences_than_one_call_takes_is_the_same(monkeypat
 
 
 @every_model
-def test_under_autocast_the_score_stays_close_finite_and_in_float32(name: str) -> None:
+@pytest.mark.parametrize("narrow", [partial(torch.autocast, "cpu"), cpu_factors_in], ids=["autocast", "factors"])
+def test_in_bfloat16_the_score_stays_close_finite_and_in_float32(
+    name: str, narrow: Callable[[torch.dtype], AbstractContextManager[None]]
+) -> None:
     model, samples = zoo_model(name), batch([[6, 4, 0, 2]])
     expected = model(samples).logits
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with narrow(torch.bfloat16):
         output = model(samples)
     assert {scores.dtype for scores in (output.logits, *output.branches)} == {torch.float32}
     output.logits.sum().backward()

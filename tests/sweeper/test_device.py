@@ -66,8 +66,17 @@ def test_batches_are_loaded_without_workers() -> None:
         assert not any(word in source for source in sources)
 
 
-def test_reduced_precision_is_for_devices_that_have_it() -> None:
+@pytest.mark.parametrize("multiplies", [True, False])
+def test_reduced_precision_is_for_devices_that_have_it(monkeypatch: pytest.MonkeyPatch, multiplies: bool) -> None:
+    monkeypatch.setattr("sweeper.device.multiplies_bf16", lambda: multiplies)
     cpu = torch.device("cpu")
     assert choose_precision("fp32", cpu) == "fp32"
+    with pytest.raises(UserError, match="precision: found tf32"):
+        choose_precision("tf32", cpu)
+    if multiplies:
+        assert choose_precision("bf16", cpu) == "bf16"
+    else:
+        with pytest.raises(UserError, match="precision: found bf16"):
+            choose_precision("bf16", cpu)
     with pytest.raises(UserError, match="precision: found bf16"):
-        choose_precision("bf16", cpu)
+        choose_precision("bf16", torch.device("mps"))
