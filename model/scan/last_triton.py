@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from model.kernels.rows import pitched
-from model.kernels.triton_math import LOG2_E, load, read, softplus, softplus_and_slope, store, sum_partials, write
+from model.kernels.triton_math import load, read, softplus, softplus_and_slope, store, sum_partials, write
 from model.scan.triton import CHANNELS, rows_together
+from model.scan.triton_tiles import parameters_of, rows_of, steps_of, store_shares, tile_of
 
 #: Steps whose inputs are asked for at once.
 SEGMENT = 4
@@ -61,18 +62,9 @@ def _last_scan_forward(
     blocks: tl.constexpr = (channels + CHANNELS - 1) // CHANNELS
     row = (tl.program_id(0) // blocks).to(tl.int64)
     replica = row // batch
-    c = (tl.program_id(0) % blocks) * CHANNELS + tl.arange(0, CHANNELS)
-    n = tl.arange(0, STATES)
-    real_c = c < channels
-    real = real_c[:, None] & (n < states)[None, :]
-    cell = c[:, None] * states + n[None, :]
-    steps = length
-    if RAGGED:
-        steps = tl.minimum(tl.maximum(tl.load(lengths + row), 0), length).to(tl.int32)
-    rate = read(A + replica * states * channels + cell, real, EVEN) * LOG2_E
-    shift = tl.zeros((CHANNELS,), tl.float32)
-    if BIASED:
-        shift = read(bias + replica * channels + c, real_c, EVEN)
+    c, n, cell, real_c, real = tile_of(tl.program_id(0) % blocks, channels, states, CHANNELS, STATES)
+    steps, _ = steps_of(lengths, row, True, length, RAGGED)
+    rate, _, shift = parameters_of(A, D, bias, replica, c, cell, real_c, real, channels, states, BIASED, EVEN, CHANNELS)
     start = row * length
     x += start * x_pitch + c
     delta += start * delta_pitch + c
@@ -96,7 +88,7 @@ def _last_scan_forward(
         )  # fmt: skip
     newest = load(x + (left - 1) * x_pitch, c < tl.where(steps > 0, channels, 0))
     y = tl.sum(h * read(C + row * states + n, n < states, EVEN)[None, :], axis=1)
-    y += read(D + replica * channels + c, real_c, EVEN) * newest
+    y += read(D + replica * channels + c, real_c, EVEN) * newest  # here, so that no register waits with it
     write(out + row * channels + c, y, real_c, EVEN)
     if KEEP:
         write(last + row * states * channels + cell, h, real, EVEN)
@@ -154,30 +146,18 @@ def _last_scan_backward(
 ):  # fmt: skip
     EVEN: tl.constexpr = channels % CHANNELS == 0 and states == STATES
     blocks: tl.constexpr = (channels + CHANNELS - 1) // CHANNELS
-    block = tl.program_id(0) % blocks
-    groups = tl.cdiv(batch, ROWS)
-    replica = (tl.program_id(0) // blocks // groups).to(tl.int64)
-    group = (tl.program_id(0) // blocks) % groups
-    c = block * CHANNELS + tl.arange(0, CHANNELS)
-    n = tl.arange(0, STATES)
-    real_c = c < channels
-    real = real_c[:, None] & (n < states)[None, :]
-    cell = c[:, None] * states + n[None, :]
-    rate = read(A + replica * states * channels + cell, real, EVEN) * LOG2_E
-    skip = read(D + replica * channels + c, real_c, EVEN)
-    shift = tl.zeros((CHANNELS,), tl.float32)
-    if BIASED:
-        shift = read(bias + replica * channels + c, real_c, EVEN)
+    block, replica, group, groups = rows_of(batch, blocks, ROWS)
+    c, n, cell, real_c, real = tile_of(block, channels, states, CHANNELS, STATES)
+    rate, skip, shift = parameters_of(
+        A, D, bias, replica, c, cell, real_c, real, channels, states, BIASED, EVEN, CHANNELS
+    )
     dA = tl.zeros((CHANNELS, STATES), tl.float32)
     dD = tl.zeros((CHANNELS,), tl.float32)
     dbias = tl.zeros((CHANNELS,), tl.float32)
     for member in range(ROWS):
         row = replica * batch + group * ROWS + member
         present = group * ROWS + member < batch
-        clear = tl.where(present, length, 0)
-        steps = clear
-        if RAGGED:
-            steps = tl.minimum(tl.maximum(tl.load(lengths + row, mask=present, other=0), 0), clear).to(tl.int32)
+        steps, clear = steps_of(lengths, row, present, length, RAGGED)
         some_c = c < tl.where(steps > 0, channels, 0)
         some_n = n < tl.where(present, states, 0)
         dy = load(dout + row * channels + c, some_c)
@@ -216,10 +196,7 @@ def _last_scan_backward(
             store(dx_at + t * channels, tl.zeros((CHANNELS,), tl.float32), real_c)
             store(ddelta_at + t * channels, tl.zeros((CHANNELS,), tl.float32), real_c)
             store(dB_at + t * states + n, tl.zeros((STATES,), tl.float32), n < states)
-    dparameters += (replica * groups + group) * (states + 2) * channels
-    store(dparameters + cell, dA, real)
-    store(dparameters + states * channels + c, dD, real_c)
-    store(dparameters + (states + 1) * channels + c, dbias, real_c)
+    store_shares(dparameters, replica * groups + group, dA, dD, dbias, c, cell, real_c, real, channels, states)
 
 
 class _LastOutput(torch.autograd.Function):

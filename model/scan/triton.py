@@ -18,16 +18,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from model.kernels.rows import pitched
-from model.kernels.triton_math import (
-    LOG2_E,
-    read,
-    sigmoid,
-    softplus,
-    softplus_and_slope,
-    store,
-    sum_partials,
-    write,
-)  # fmt: skip
+from model.kernels.triton_math import read, sigmoid, softplus, softplus_and_slope, store, sum_partials, write
+from model.scan.triton_tiles import parameters_of, rows_of, steps_of, store_shares, tile_of
 
 #: Steps between two kept states, of which a pass takes those that reach over its length with the fewest steps to spare.
 #: More of them keep less memory busy, but four spill a few of a thread's registers and five many.
@@ -88,20 +80,11 @@ def _scan_forward(
     blocks: tl.constexpr = (channels + CHANNELS - 1) // CHANNELS
     row = (tl.program_id(0) // blocks).to(tl.int64)
     replica = row // batch
-    c = (tl.program_id(0) % blocks) * CHANNELS + tl.arange(0, CHANNELS)
-    n = tl.arange(0, STATES)
-    real_c = c < channels
-    real_n = n < states
-    real = real_c[:, None] & real_n[None, :]
-    cell = c[:, None] * states + n[None, :]
-    steps = length
-    if RAGGED:
-        steps = tl.minimum(tl.maximum(tl.load(lengths + row), 0), length).to(tl.int32)
-    rate = read(A + replica * states * channels + cell, real, EVEN) * LOG2_E
-    skip = read(D + replica * channels + c, real_c, EVEN)
-    shift = tl.zeros((CHANNELS,), tl.float32)
-    if BIASED:
-        shift = read(bias + replica * channels + c, real_c, EVEN)
+    c, n, cell, real_c, real = tile_of(tl.program_id(0) % blocks, channels, states, CHANNELS, STATES)
+    steps, _ = steps_of(lengths, row, True, length, RAGGED)
+    rate, skip, shift = parameters_of(
+        A, D, bias, replica, c, cell, real_c, real, channels, states, BIASED, EVEN, CHANNELS
+    )
     start = row * length
     x += start * x_pitch + c
     delta += start * delta_pitch + c
@@ -240,30 +223,17 @@ def _scan_backward(
 ):  # fmt: skip
     EVEN: tl.constexpr = channels % CHANNELS == 0 and states == STATES
     blocks: tl.constexpr = (channels + CHANNELS - 1) // CHANNELS
-    block = tl.program_id(0) % blocks
-    groups = tl.cdiv(batch, ROWS)
-    replica = (tl.program_id(0) // blocks // groups).to(tl.int64)
-    group = (tl.program_id(0) // blocks) % groups
-    c = block * CHANNELS + tl.arange(0, CHANNELS)
-    n = tl.arange(0, STATES)
-    real_c = c < channels
-    real = real_c[:, None] & (n < states)[None, :]
-    cell = c[:, None] * states + n[None, :]
-    rate = read(A + replica * states * channels + cell, real, EVEN) * LOG2_E
-    skip = read(D + replica * channels + c, real_c, EVEN)
-    shift = tl.zeros((CHANNELS,), tl.float32)
-    if BIASED:
-        shift = read(bias + replica * channels + c, real_c, EVEN)
+    block, replica, group, groups = rows_of(batch, blocks, ROWS)
+    c, n, cell, real_c, real = tile_of(block, channels, states, CHANNELS, STATES)
+    rate, skip, shift = parameters_of(
+        A, D, bias, replica, c, cell, real_c, real, channels, states, BIASED, EVEN, CHANNELS
+    )
     dA = tl.zeros((CHANNELS, STATES), tl.float32)
     dD = tl.zeros((CHANNELS,), tl.float32)
     dbias = tl.zeros((CHANNELS,), tl.float32)
     for member in range(ROWS):
         row = replica * batch + group * ROWS + member
-        present = group * ROWS + member < batch
-        clear = tl.where(present, length, 0)
-        steps = clear
-        if RAGGED:
-            steps = tl.minimum(tl.maximum(tl.load(lengths + row, mask=present, other=0), 0), clear).to(tl.int32)
+        steps, clear = steps_of(lengths, row, group * ROWS + member < batch, length, RAGGED)
         whole = steps // SEGMENT
         rest = steps % SEGMENT
         first = row * length + whole * SEGMENT
@@ -318,10 +288,7 @@ def _scan_backward(
             dC + (block.to(tl.int64) * rows * length + first) * states,
             steps, clear, channels, states, c, n, GATED, CHANNELS, STATES,
         )  # fmt: skip
-    dparameters += (replica * groups + group) * (states + 2) * channels
-    tl.store(dparameters + cell, dA, mask=real)
-    tl.store(dparameters + states * channels + c, dD, mask=real_c)
-    tl.store(dparameters + (states + 1) * channels + c, dbias, mask=real_c)
+    store_shares(dparameters, replica * groups + group, dA, dD, dbias, c, cell, real_c, real, channels, states)
 
 
 class _SelectiveScan(torch.autograd.Function):
