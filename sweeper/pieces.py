@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 #: Positions (rows times the longest history, the candidate with it) of a piece on a CPU: a layer's tensor of 512
 #: channels then takes 32 MB. Half as many and twice as many take as long within a few percent.
 POSITIONS = 16384
@@ -45,3 +47,15 @@ def piece_sizes(longest: Sequence[int], replicas: int, positions: int) -> list[i
         sizes.append((ends[last - 1]) - cut[last] * BLOCK)
         last = cut[last]
     return sizes[::-1]
+
+
+def passes(lengths: Tensor, most: int, positions: int | None) -> int | list[int]:
+    """Rows of each forward pass that trains nothing, over ``lengths`` (replica, row), ascending: at most ``most``.
+
+    As ``Tensor.split`` takes them: pieces as those of a batch, or ``most`` at a time where ``positions`` is None.
+    """
+    if positions is None:
+        return most
+    longest = lengths.amax(dim=0).tolist()
+    begins = range(0, len(longest), most)
+    return [size for begin in begins for size in piece_sizes(longest[begin : begin + most], len(lengths), positions)]

@@ -23,11 +23,12 @@ from data.streams import stream_seed
 from model.layers import set_dropout
 from sweeper import metrics
 from sweeper.checkpoint import START, Position, Underway
-from sweeper.device import computing_in, return_cached_memory
+from sweeper.device import computing_in, default_positions, return_cached_memory
 from sweeper.errors import StoppedError
 from sweeper.interruption import Leaving
 from sweeper.monitor import StepClock
 from sweeper.orders import EpochOrders
+from sweeper.pieces import passes
 from sweeper.replicas import Replicas
 from sweeper.step import Stepper, StepSettings, longest_histories
 
@@ -41,7 +42,7 @@ class Settings:
     """What all replicas of a loop share; the keys of the ``training`` group.
 
     ``step``                how a step of ``batch_size`` samples is computed.
-    ``eval_batch_size``     samples of a replica per forward pass in evaluation; on a CPU of all replicas together.
+    ``eval_batch_size``     samples of a replica per forward pass in evaluation, at most.
     ``bucketing``           batches within which samples are sorted by history length; 0: none.
     ``checkpoint_seconds``  between two saves within an epoch; None: at its end only.
     ``steps_per_epoch``     at most; None: every training row is seen.
@@ -327,8 +328,6 @@ def evaluate(
         [train_sample(store.rows("train"), settings.train_sample, h.seed) for h in replicas.hyperparameters]
     )
     size, precision = settings.eval_batch_size, settings.step.precision
-    if replicas.device.type == "cpu":  # a GPU is the busier for more rows, a CPU's caches overflow
-        size = max(1, size // len(replicas))
     predicted = predict(replicas, store, "validation", validation, size, precision, beat)
     on_train = predict(replicas, store, "train", sample, size, precision, beat)
     labels, users = store.labels("validation"), store.users("validation")
@@ -373,16 +372,17 @@ def predict(
 ) -> Prediction:
     """Scores rows (replica, row) of a split in evaluation mode.
 
-    Rows are visited by history length, so that hardly any padding is computed, and put back in their places.
-    ``beat`` is called after each batch; what it raises ends the evaluation.
+    Rows are visited by history length, so that hardly any padding is computed, and put back in their places; at most
+    ``batch_size`` at a time, and on a CPU in pieces as training's.
+    ``beat`` is called after each; what it raises ends the evaluation.
     """
     replicas.model.eval()
     set_dropout(replicas.model, None, None)
-    order = store.lengths(split)[rows].argsort(dim=1, stable=True)
+    lengths, order = store.lengths(split)[rows].sort(dim=1, stable=True)
+    sizes = passes(lengths, batch_size, default_positions(replicas.device))
     logits = torch.empty(rows.shape, device=rows.device)
     gate: Tensor | None = None
-    for start in range(0, rows.shape[1], batch_size):
-        part = order[:, start : start + batch_size]
+    for part in order.split(sizes, dim=1):
         with computing_in(precision, replicas.device):
             output = replicas.model(store.gather(split, rows.gather(1, part)))
         logits.scatter_(1, part, output.logits)

@@ -1,8 +1,9 @@
 """How a batch is cut: within its bounds, and cheaper than other ways."""
 
 import pytest
+import torch
 
-from sweeper.pieces import BLOCK, CALLS, piece_sizes
+from sweeper.pieces import BLOCK, CALLS, passes, piece_sizes
 
 
 def positions(longest: list[int], sizes: list[int], replicas: int = 1) -> list[int]:
@@ -43,3 +44,13 @@ def test_no_equal_pieces_are_cheaper(fixed: int) -> None:
 def test_a_short_batch_is_cut_too() -> None:
     assert piece_sizes([2], 1, 8192) == [1]
     assert sum(piece_sizes([5] * 100, 1, 128)) == 100
+
+
+def test_without_training_rows_are_cut_alike_and_never_into_more_than_is_asked_for() -> None:
+    lengths = torch.tensor([[0] * 3000 + [3] * 500, [1] * 2000 + [9] * 1500])
+    sizes = passes(lengths, 1024, 16384)
+    assert isinstance(sizes, list)
+    assert sum(sizes) == 3500
+    assert max(sizes) <= 1024
+    assert max(positions(lengths.amax(dim=0).tolist(), sizes, replicas=2)) <= 16384
+    assert passes(lengths, 1024, None) == 1024
