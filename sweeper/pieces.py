@@ -49,13 +49,14 @@ def piece_sizes(longest: Sequence[int], replicas: int, positions: int) -> list[i
     return sizes[::-1]
 
 
-def passes(lengths: Tensor, most: int, positions: int | None) -> int | list[int]:
+def passes(lengths: Tensor, most: int, positions: int | None) -> list[int]:
     """Rows of each forward pass that trains nothing, over ``lengths`` (replica, row), ascending: at most ``most``.
 
-    As ``Tensor.split`` takes them: pieces as those of a batch, or ``most`` at a time where ``positions`` is None.
+    Pieces as those of a batch, or ``most`` at a time where ``positions`` is None.
     """
+    replicas, rows = lengths.shape
+    begins = range(0, rows, most)
     if positions is None:
-        return most
+        return [min(most, rows - begin) for begin in begins]
     longest = lengths.amax(dim=0).tolist()
-    begins = range(0, len(longest), most)
-    return [size for begin in begins for size in piece_sizes(longest[begin : begin + most], len(lengths), positions)]
+    return [size for begin in begins for size in piece_sizes(longest[begin : begin + most], replicas, positions)]

@@ -49,8 +49,12 @@ def test_a_short_batch_is_cut_too() -> None:
 def test_without_training_rows_are_cut_alike_and_never_into_more_than_is_asked_for() -> None:
     lengths = torch.tensor([[0] * 3000 + [3] * 500, [1] * 2000 + [9] * 1500])
     sizes = passes(lengths, 1024, 16384)
-    assert isinstance(sizes, list)
     assert sum(sizes) == 3500
     assert max(sizes) <= 1024
     assert max(positions(lengths.amax(dim=0).tolist(), sizes, replicas=2)) <= 16384
-    assert passes(lengths, 1024, None) == 1024
+    assert passes(lengths, 1024, None) == [1024, 1024, 1024, 428]
+
+
+@pytest.mark.parametrize("bound", [16384, None])
+def test_no_rows_are_no_pass(bound: int | None) -> None:
+    assert passes(torch.zeros(2, 0, dtype=torch.int64), 1024, bound) == []
