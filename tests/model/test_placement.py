@@ -21,6 +21,7 @@ from tests.model.kernels import value_and_gradients
 
 CHANNELS = 16  # of a narrow model: a tensor of them may end a few bytes before the next
 NARROW = 1024  # bytes; behind a longer one nothing lies near
+FAR = 4096
 LENGTHS = torch.tensor([[3, 1, 4]])
 
 
@@ -49,19 +50,17 @@ OPERATIONS: dict[str, tuple[Any, Callable[..., Tensor], dict[str, Tensor]]] = {
 
 
 def placed(arrays: dict[int, np.ndarray], near: tuple[int, int], gap: int) -> dict[int, np.ndarray]:
-    """Copies far from each other, but for the second of ``near``, which begins ``gap`` bytes after the first ends."""
-    others = [address for address in arrays if address not in near]
-    far, at, begins = 4096, 0, {}
-    for address in (*others, *near):
-        begins[address] = at
-        at += arrays[address].nbytes + (gap if address == near[0] else far)
-    memory = np.empty(at + 64, np.uint8)
-    memory = memory[-memory.ctypes.data % 64 :]
-    found = {}
-    for address, array in arrays.items():
-        part = memory[begins[address] : begins[address] + array.nbytes]
-        found[address] = part.view(array.dtype).reshape(array.shape)
+    """Copies far from each other, but for the second of ``near``, which begins ``gap`` bytes after the first ends.
+
+    All begin at whole words of 8 bytes, as arrays do.
+    """
+    memory = np.empty(sum(array.nbytes + 2 * FAR for array in arrays.values()) // 8, np.uint64).view(np.uint8)
+    at, found = 0, {}
+    for address in (*(other for other in arrays if other not in near), *near):
+        array = arrays[address]
+        found[address] = memory[at : at + array.nbytes].view(array.dtype).reshape(array.shape)
         found[address][...] = array
+        at += -(-(array.nbytes + (gap if address == near[0] else FAR)) // 8) * 8
     return found
 
 
@@ -80,7 +79,7 @@ def test_a_narrow_array_right_before_another_changes_nothing(operation: str, mon
             if arrays[near[0]].nbytes > NARROW:
                 continue
             for gap in (0, 16, 64):
-                there = placed(arrays, near, -(-gap // arrays[near[1]].itemsize) * arrays[near[1]].itemsize)
+                there = placed(arrays, near, gap)
                 moved = [there.get(a.ctypes.data, a) if isinstance(a, np.ndarray) else a for a in given]
                 threads.for_each_chunk(kernel, chunks, *moved)
                 for address, array in there.items():
