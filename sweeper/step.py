@@ -9,8 +9,9 @@ replicas) makes another graph, and histories are padded up to one of a few lengt
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -19,11 +20,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from data.batches import DeviceStore
+from data.schema import Batch
+from model.kernels.ahead import none_run
+from model.kernels.backend import triton_obstacle
+from model.layers import set_dropout
 from sweeper.device import computing_in
 from sweeper.pieces import piece_sizes
 from sweeper.replicas import Replicas
 
 log = logging.getLogger(__name__)
+
+#: Histories of these lengths ask for every kernel that those of other lengths ask for.
+LENGTHS = (3, 4)
+#: Seconds of compiling that are worth a line in the log.
+WORTH_SAYING = 2.0
+
+#: What ``rehearse`` has seen to in this process, which keeps its kernels.
+_REHEARSED: set[tuple[Any, ...]] = set()
 
 
 @dataclass(frozen=True)
@@ -67,6 +80,46 @@ class Stepper:
             and settings.positions is None
         )
 
+    def rehearse(self, rows: Tensor) -> None:
+        """Compiles, beside each other, the kernels that steps on ``rows`` (replica, batch), and evaluations, ask for.
+
+        Steps are gone through with no kernel run: weights and states stay as they are.
+        """
+        device, rows = self.replicas.device, rows[:, : self.settings.micro_batch]
+        if device.type != "cuda" or triton_obstacle(device, torch.float32) is not None:
+            return
+        if (shapes := self._shapes(rows.shape[1])) in _REHEARSED:
+            return
+        _REHEARSED.add(shapes)
+        begun = time.perf_counter()
+        with none_run() as asked:
+            for length in {min(length, self.store.schema.length) for length in LENGTHS}:
+                batch = self.store.gather("train", rows, length)
+                self._go_through(replace(batch, lengths=batch.lengths.clamp(max=length)))
+        asked.compile(device)
+        if (seconds := time.perf_counter() - begun) > WORTH_SAYING:
+            log.info("%d kernels were compiled in %.0f s; later runs find them on disk", len(asked), seconds)
+
+    def _shapes(self, batch: int) -> tuple[Any, ...]:
+        """What decides which kernels are asked for; the number of replicas does not."""
+        parameters = {name: tuple(p.shape[1:]) for name, p in self.replicas.model.named_parameters()}
+        how = (self.replicas.device, self.settings.precision, self.settings.grad_clip_norm is None, batch)
+        return (type(self.replicas.model), *how, *parameters.items())
+
+    def _go_through(self, batch: Batch) -> None:
+        """An evaluation and a step that are nobody's."""
+        model = self.replicas.model
+        model.eval()
+        set_dropout(model, None, None)
+        with torch.no_grad(), computing_in(self.settings.precision, self.replicas.device):
+            model(batch)
+        model.train()
+        self.replicas.draw_dropout(0)
+        self._backward(batch, batch.labels.shape[1])
+        if self.replicas.capturable:  # else PyTorch's own kernels, which do run, move weights
+            self.replicas.step(self.settings.grad_clip_norm)
+        model.zero_grad(set_to_none=True)
+
     def step(self, chosen: Tensor, number: int, longest: int) -> tuple[Tensor, Tensor]:
         """Training step ``number`` on rows ``chosen`` (replica, batch), whose longest history is ``longest``.
 
@@ -96,7 +149,7 @@ class Stepper:
 
     def _whole(self, chosen: Tensor, length: int | None) -> tuple[Tensor, Tensor]:
         """The step on the whole batch at once, with the dropout that is drawn."""
-        loss, logits = self._backward(chosen, chosen.shape[1], length)
+        loss, logits = self._backward(self.store.gather("train", chosen, length), chosen.shape[1])
         self.replicas.step(self.settings.grad_clip_norm)
         return loss, logits
 
@@ -106,7 +159,7 @@ class Stepper:
         losses, logits, first = [], [], 0
         for rows, longest in pieces:
             self.replicas.draw_dropout(number, first)
-            part_loss, part_logits = self._backward(rows, chosen.shape[1], longest)
+            part_loss, part_logits = self._backward(self.store.gather("train", rows, longest), chosen.shape[1])
             losses.append(part_loss)
             logits.append(part_logits)
             first += rows.shape[1]
@@ -130,9 +183,8 @@ class Stepper:
             return [len(longest)]
         return piece_sizes(longest, len(self.replicas), self.settings.positions)
 
-    def _backward(self, rows: Tensor, size: int, length: int | None) -> tuple[Tensor, Tensor]:
-        """Adds the gradient of ``rows``' share of a batch of ``size``; returns their share of the loss, and logits."""
-        batch = self.store.gather("train", rows, length)
+    def _backward(self, batch: Batch, size: int) -> tuple[Tensor, Tensor]:
+        """Adds the gradient of ``batch``'s share of one of ``size``; returns its share of the loss, and logits."""
         with computing_in(self.settings.precision, self.replicas.device):
             output = self.replicas.model(batch)
         smoothing = self.replicas.column("label_smoothing").unsqueeze(1)

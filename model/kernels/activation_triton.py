@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from model.kernels.hash_triton import mask_of, masked, positions, spread
+from model.kernels.hash_triton import PER_REPLICA, mask_of, masked, positions, spread
 from model.kernels.rows import Place
 from model.kernels.triton_math import load, store, sum_partials
 
@@ -39,7 +39,7 @@ def _slope(h, KIND: tl.constexpr):
     return d
 
 
-@triton.jit(do_not_specialize=["tokens", "length", "gap", "begin"])
+@triton.jit(do_not_specialize=["tokens", "length", "gap", "begin"], do_not_specialize_on_alignment=PER_REPLICA)
 def _activation_forward(
     x, bias, rates, keys, out, tokens, length, channels, gap, begin,
     DROPPED: tl.constexpr, KIND: tl.constexpr, TOKENS: tl.constexpr, CHANNELS: tl.constexpr,
@@ -60,7 +60,7 @@ def _activation_forward(
     store(out + at, y, real)
 
 
-@triton.jit(do_not_specialize=["tokens", "length", "gap", "begin"])
+@triton.jit(do_not_specialize=["tokens", "length", "gap", "begin"], do_not_specialize_on_alignment=PER_REPLICA)
 def _activation_backward(
     x, bias, rates, keys, dout, dx, shares, tokens, length, channels, gap, begin,
     DROPPED: tl.constexpr, KIND: tl.constexpr, TOKENS: tl.constexpr, CHANNELS: tl.constexpr, TILES: tl.constexpr,

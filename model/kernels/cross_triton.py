@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from model.kernels.hash_triton import mask_of, masked, positions, spread
+from model.kernels.hash_triton import PER_REPLICA, mask_of, masked, positions, spread
 from model.kernels.norm_triton import centred
 from model.kernels.rows import Place
 from model.kernels.triton_math import load, store, sum_partials
@@ -23,7 +23,7 @@ TILE = 1024
 ROWS = 16
 
 
-@triton.jit(do_not_specialize=["tokens", "length", "gap", "begin"])
+@triton.jit(do_not_specialize=["tokens", "length", "gap", "begin"], do_not_specialize_on_alignment=PER_REPLICA)
 def _cross_forward(
     h, x, base, gain, shift, bias, rates, keys, out, tokens, length, gap, begin, eps,
     APART: tl.constexpr, DROPPED: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
@@ -59,7 +59,9 @@ def _cross_forward(
     store(out + second, y2, real)
 
 
-@triton.jit(do_not_specialize=["tokens", "length", "gap", "begin", "replicas"])
+@triton.jit(
+    do_not_specialize=["tokens", "length", "gap", "begin", "replicas"], do_not_specialize_on_alignment=PER_REPLICA
+)
 def _cross_backward(
     dout, h, base, gain, shift, bias, rates, keys, dh, dx, dbase, shares, tokens, length, gap, begin, replicas, eps,
     APART: tl.constexpr, DROPPED: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,

@@ -45,7 +45,7 @@ def _at(row, column: tl.constexpr):
     return tl.load(row + column).to(tl.pointer_type(tl.float32))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["pieces"])
 def _dense_adam_update(where, decays, gradient, rates, clip, pieces, DECOUPLED: tl.constexpr, SIZE: tl.constexpr):
     """``pieces`` of each replica; ``rates`` and ``clip`` (replica,)."""
     k = tl.program_id(0) // pieces
@@ -72,7 +72,7 @@ def _dense_adam_update(where, decays, gradient, rates, clip, pieces, DECOUPLED: 
     tl.store(square, v, mask=real)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def _dense_adam_count(steps, count, SIZE: tl.constexpr):
     i = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
     real = i < count

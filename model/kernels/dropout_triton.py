@@ -14,7 +14,7 @@ from model.kernels.triton_math import load, store
 BLOCK = 2048
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["row", "gap", "begin"], do_not_specialize_on_alignment=["rate", "key"])
 def _dropout(x, rate, key, out, elements, row, gap, begin, SPREAD: tl.constexpr, BLOCK: tl.constexpr):
     blocks = tl.cdiv(elements, BLOCK)
     replica = (tl.program_id(0) // blocks).to(tl.int64)

@@ -22,7 +22,7 @@ CHUNK = 64
 TILE = 2048
 
 
-@triton.jit(do_not_specialize=["count"])
+@triton.jit(do_not_specialize=["count"], do_not_specialize_on_alignment=["ids"])
 def _embedding_gather(ids, table, out, count, dim, pitch, ROWS: tl.constexpr, DIM: tl.constexpr):
     i = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     d = tl.arange(0, DIM)

@@ -7,6 +7,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+#: Of a kernel's arguments those that hold a number a replica. Where a layer's begin depends on how many replicas there
+#: are, which is no reason to compile a kernel again.
+PER_REPLICA = ["rates", "keys"]
+
 
 @triton.jit
 def _finalize(word):

@@ -11,13 +11,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from model.kernels.hash_triton import mask_of, masked, positions, spread
+from model.kernels.hash_triton import PER_REPLICA, mask_of, masked, positions, spread
 from model.kernels.rows import Place
 from model.kernels.triton_math import load, store, sum_partials
 
 #: Elements of a tile; a program of the backward pass takes ``TILES`` of them, one after the other.
 TILE = 2048
 TILES = 4
+#: A number a token, one behind the other: where the second begins depends on how many tokens there are.
+MOMENTS = ["mean", "scale"]
 
 
 @triton.jit
@@ -44,7 +46,9 @@ def centred(s, real, channels, eps):
     return centre, apart, 1.0 / tl.sqrt(tl.sum(apart * apart, axis=1) / channels + eps)
 
 
-@triton.jit(do_not_specialize=["tokens", "length", "gap", "begin"])
+@triton.jit(
+    do_not_specialize=["tokens", "length", "gap", "begin"], do_not_specialize_on_alignment=PER_REPLICA + MOMENTS
+)
 def _norm_forward(
     x, bias, residual, gain, shift, rates, keys, out, mean, scale, tokens, length, channels, gap, begin, eps,
     BIASED: tl.constexpr, ADDED: tl.constexpr, DROPPED: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
@@ -69,7 +73,9 @@ def _norm_forward(
     tl.store(scale + replica * tokens + token, rstd, mask=token < tokens)
 
 
-@triton.jit(do_not_specialize=["tokens", "length", "gap", "begin"])
+@triton.jit(
+    do_not_specialize=["tokens", "length", "gap", "begin"], do_not_specialize_on_alignment=PER_REPLICA + MOMENTS
+)
 def _norm_backward(
     x, bias, residual, gain, rates, keys, mean, scale, dout, dx, dresidual, shares, tokens, length, channels, gap,
     begin,

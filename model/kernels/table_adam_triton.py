@@ -39,7 +39,7 @@ def _heads(keys, count, ROWS: tl.constexpr):
     return own.to(tl.int64), (i < count) & (own != before)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["behind", "count", "rows", "replicas"])
 def _adam_catch_up(
     keys, weight, mean, square, done, rates, decay, now, behind, count, rows, replicas, dim,
     ROWS: tl.constexpr, DIM: tl.constexpr,
@@ -69,7 +69,7 @@ def _adam_catch_up(
     tl.store(done + own, tl.zeros_like(at) + upto, mask=late)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count", "chunks"])
 def _adam_square(keys, gradient, counted, now, partial, count, chunks, dim, ROWS: tl.constexpr, DIM: tl.constexpr):
     """``count`` positions of each replica, ``chunks`` programs of each; partial (replica, chunk)."""
     k = (tl.program_id(0) // chunks).to(tl.int64)
@@ -86,7 +86,7 @@ def _adam_square(keys, gradient, counted, now, partial, count, chunks, dim, ROWS
     tl.store(counted + own, tl.zeros_like(own) + step, mask=fresh)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count", "rows", "replicas"])
 def _adam_update(
     keys, weight, mean, square, gradient, done, rates, decay, clip, now, count, rows, replicas, dim,
     ROWS: tl.constexpr, DIM: tl.constexpr,

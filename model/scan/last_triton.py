@@ -137,16 +137,17 @@ def _walk_segment(
     return dA, dbias, after, gathered
 
 
-@triton.jit(do_not_specialize=["rows", "batch", "length"])
+@triton.jit(do_not_specialize=["rows", "batch", "length", "together"])
 def _last_scan_backward(
-    x, delta, A, B, C, D, bias, lengths, dout, last, totals, dx, ddelta, dB, dC, dparameters, rows, batch, length,
+    x, delta, A, B, C, D, bias, lengths, dout, last, totals, dx, ddelta, dB, dC, dparameters,
+    rows, batch, length, together,
     x_pitch: tl.constexpr, delta_pitch: tl.constexpr, B_pitch: tl.constexpr,
     channels: tl.constexpr, states: tl.constexpr, BIASED: tl.constexpr, RAGGED: tl.constexpr,
-    SEGMENT: tl.constexpr, CHANNELS: tl.constexpr, STATES: tl.constexpr, ROWS: tl.constexpr,
+    SEGMENT: tl.constexpr, CHANNELS: tl.constexpr, STATES: tl.constexpr,
 ):  # fmt: skip
     EVEN: tl.constexpr = channels % CHANNELS == 0 and states == STATES
     blocks: tl.constexpr = (channels + CHANNELS - 1) // CHANNELS
-    block, replica, group, groups = rows_of(batch, blocks, ROWS)
+    block, replica, group, groups = rows_of(batch, blocks, together)
     c, n, cell, real_c, real = tile_of(block, channels, states, CHANNELS, STATES)
     rate, skip, shift = parameters_of(
         A, D, bias, replica, c, cell, real_c, real, channels, states, BIASED, EVEN, CHANNELS
@@ -154,9 +155,9 @@ def _last_scan_backward(
     dA = tl.zeros((CHANNELS, STATES), tl.float32)
     dD = tl.zeros((CHANNELS,), tl.float32)
     dbias = tl.zeros((CHANNELS,), tl.float32)
-    for member in range(ROWS):
-        row = replica * batch + group * ROWS + member
-        present = group * ROWS + member < batch
+    for member in range(together):
+        row = replica * batch + group * together + member
+        present = group * together + member < batch
         steps, clear = steps_of(lengths, row, present, length, RAGGED)
         some_c = c < tl.where(steps > 0, channels, 0)
         some_n = n < tl.where(present, states, 0)
@@ -236,7 +237,7 @@ class _LastOutput(torch.autograd.Function):
         tensors, shape, flags = _arguments(x, delta, rate, B, C, D, delta_bias, lengths)
         _last_scan_backward[(replica * groups * blocks,)](
             *tensors, dout.contiguous(), last, totals, dx, ddelta, dB, dC, dparameters, rows, batch, length,
-            *shape, *flags, SEGMENT, CHANNELS, triton.next_power_of_2(state), together, num_warps=1,
+            together, *shape, *flags, SEGMENT, CHANNELS, triton.next_power_of_2(state), num_warps=1,
         )  # fmt: skip
         dA, dD, dbias = sum_partials(dparameters).split([channel * state, channel, channel], dim=1)
         return (

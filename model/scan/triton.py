@@ -212,18 +212,18 @@ def _unwind_segment(
     return dh, dA, dD, dbias
 
 
-@triton.jit(do_not_specialize=["rows", "batch", "length", "segments"])
+@triton.jit(do_not_specialize=["rows", "batch", "length", "segments", "together"])
 def _scan_backward(
     x, delta, z, A, B, C, D, bias, lengths, dout, kept, dx, ddelta, dz, dB, dC, dparameters,
-    rows, batch, length, segments,
+    rows, batch, length, segments, together,
     x_pitch: tl.constexpr, delta_pitch: tl.constexpr, z_pitch: tl.constexpr, B_pitch: tl.constexpr,
     C_pitch: tl.constexpr, channels: tl.constexpr, states: tl.constexpr,
     GATED: tl.constexpr, BIASED: tl.constexpr, RAGGED: tl.constexpr,
-    SEGMENT: tl.constexpr, CHANNELS: tl.constexpr, STATES: tl.constexpr, ROWS: tl.constexpr,
+    SEGMENT: tl.constexpr, CHANNELS: tl.constexpr, STATES: tl.constexpr,
 ):  # fmt: skip
     EVEN: tl.constexpr = channels % CHANNELS == 0 and states == STATES
     blocks: tl.constexpr = (channels + CHANNELS - 1) // CHANNELS
-    block, replica, group, groups = rows_of(batch, blocks, ROWS)
+    block, replica, group, groups = rows_of(batch, blocks, together)
     c, n, cell, real_c, real = tile_of(block, channels, states, CHANNELS, STATES)
     rate, skip, shift = parameters_of(
         A, D, bias, replica, c, cell, real_c, real, channels, states, BIASED, EVEN, CHANNELS
@@ -231,9 +231,9 @@ def _scan_backward(
     dA = tl.zeros((CHANNELS, STATES), tl.float32)
     dD = tl.zeros((CHANNELS,), tl.float32)
     dbias = tl.zeros((CHANNELS,), tl.float32)
-    for member in range(ROWS):
-        row = replica * batch + group * ROWS + member
-        steps, clear = steps_of(lengths, row, group * ROWS + member < batch, length, RAGGED)
+    for member in range(together):
+        row = replica * batch + group * together + member
+        steps, clear = steps_of(lengths, row, group * together + member < batch, length, RAGGED)
         whole = steps // SEGMENT
         rest = steps % SEGMENT
         first = row * length + whole * SEGMENT
@@ -330,8 +330,8 @@ class _SelectiveScan(torch.autograd.Function):
         tensors, shape, flags = _arguments(x, delta, z, rate, B, C, D, delta_bias, lengths)
         _scan_backward[(replica * groups * blocks,)](
             *tensors, dout.contiguous(), kept, dx, ddelta, x if dz is None else dz, dBC[0], dBC[1], dparameters,
-            rows, batch, length, kept.shape[1], *shape, *flags,
-            _segment(length), CHANNELS, triton.next_power_of_2(state), together, num_warps=1,
+            rows, batch, length, kept.shape[1], together, *shape, *flags,
+            _segment(length), CHANNELS, triton.next_power_of_2(state), num_warps=1,
         )  # fmt: skip
         dB, dC = sum_partials(dBC, B.dtype).view(2, *B.shape).unbind()
         dA, dD, dbias = sum_partials(dparameters).split([channel * state, channel, channel], dim=1)

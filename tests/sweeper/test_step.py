@@ -1,5 +1,7 @@
 """What captured steps rest on; the steps themselves are tested through ``train``."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from data.batches import DeviceStore
 from data.prepare import prepare_config
 from sweeper.objective import build_replicas, hyperparameters, settings
 from sweeper.step import Stepper, branch_losses, longest_histories, padded_length
+from sweeper.training import evaluate
 from tests.gpu import needs_cuda
 from tests.sweeper.runs import composed
 
@@ -40,6 +43,38 @@ def test_captured_steps_train_as_steps_that_are_not_captured(precision: str) -> 
         replicas.model.train()
         losses[graphs] = torch.stack([stepper.step(rows, number, store.schema.length)[0] for number in range(6)])
     assert torch.equal(losses[True], losses[False])
+
+
+@needs_cuda
+def test_a_rehearsal_changes_nothing_and_leaves_nothing_to_compile(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from triton import knobs
+
+    cfg = composed("device=cuda", "device.precision=bf16", "model.sequence.hidden=24")  # a shape of no other test
+    device = torch.device("cuda")
+    store = prepare_config(cfg.data)
+    device_store = DeviceStore(store, device)
+    rows = device_store.rows("train")[None, :256]
+    chosen = settings(cfg, device)
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    compiled: list[str] = []
+    monkeypatch.setattr(knobs.compilation, "listener", lambda src, **_: compiled.append(src.name))
+    replicas = build_replicas(cfg, store, [hyperparameters(cfg)], device)
+    before = {name: weight.clone() for name, weight in replicas.model.state_dict().items()}
+    stepper = Stepper(replicas, device_store, chosen.step)
+    stepper.rehearse(rows)
+    assert len(compiled) > 10
+    assert all(torch.equal(before[name], weight) for name, weight in replicas.model.state_dict().items())
+    compiled.clear()
+    losses = torch.stack([stepper.step(rows, number, store.schema.length)[0] for number in range(4)])
+    evaluate(replicas, device_store, chosen)
+    assert compiled == []
+    unrehearsed = Stepper(build_replicas(cfg, store, [hyperparameters(cfg)], device), device_store, chosen.step)
+    unrehearsed.replicas.model.train()
+    assert torch.equal(
+        losses, torch.stack([unrehearsed.step(rows, number, store.schema.length)[0] for number in range(4)])
+    )
 
 
 def test_a_branch_adds_its_loss_by_as_much_as_it_is_worse_than_the_model() -> None:
