@@ -43,7 +43,7 @@ class Asked:
 
 
 def _begin_thread(device: torch.device) -> None:
-    if device.type == "cuda":  # the one that a thread begins with is the first
+    if device.index is not None:  # otherwise the first, with which a thread begins
         torch.cuda.set_device(device)
 
 
