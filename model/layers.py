@@ -83,7 +83,8 @@ class Embedding(nn.Module):
         """What ``ids`` (replica, ...) read of the table."""
         replicas, rows, _ = self.weight.shape
         if replicas > 1:
-            first_row = torch.arange(replicas, device=ids.device) * rows
+            wide = torch.int64 if replicas * rows > torch.iinfo(ids.dtype).max else ids.dtype
+            first_row = torch.arange(replicas, device=ids.device, dtype=wide) * rows
             ids = ids + first_row.view(-1, *[1] * (ids.dim() - 1))
         deferring = self.training and torch.is_grad_enabled()
         return Rows(self.weight.flatten(0, 1), ids, self.deferred if deferring else None)
