@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from model.stack import replica_state
 from sweeper.checkpoint import Position, Saved, Underway
+from sweeper.errors import StoppedError
 from sweeper.machine import resident_mb
 from sweeper.progress import EpochProgress
 from sweeper.replicas import Replicas
@@ -65,7 +67,6 @@ class Recorder:
         improved = self.best is None or row["val_auc"] > self.best["val_auc"]
         if improved:
             self.best = row
-        self.folder.write_metrics(self.history)
         state = self._state(Position(row["epoch"] + 1, 0), None, replicas, k)
         self.folder.save(state, is_best=improved)
         self.resident_mb.append(resident_mb())
@@ -103,6 +104,8 @@ class Recorder:
         Raises what made the replica fail, or ``optuna.TrialPruned`` if its study stopped it.
         """
         if self.error is not None:
+            with suppress(StoppedError):  # what failed first is what ended it
+                self.folder.wait()
             raise self.error
         self.folder.wait()
         assert self.best is not None

@@ -51,7 +51,7 @@ class RunFolder:
             write_atomically(self.path / name, lambda file: checkpoint.write(content, file))
 
     def save(self, state: checkpoint.Saved, *, is_best: bool = False) -> None:
-        """last.pt, and best.pt too if it ``is_best``; the state before it is kept until ``finished``.
+        """metrics.csv and last.pt, and best.pt too if it ``is_best``; the state before it is kept until ``finished``.
 
         The state of a model on a GPU is written while training goes on: ``wait`` until it is there. What went wrong
         with it is raised by the next call.
@@ -69,6 +69,8 @@ class RunFolder:
         self._background.wait()
 
     def _save(self, content: Mapping[str, Any], is_best: bool) -> None:
+        if content["metrics_history"]:
+            self.write_metrics(content["metrics_history"])
         content = checkpoint.sealed(content)
         if is_best:
             self.write_checkpoint("best.pt", content)

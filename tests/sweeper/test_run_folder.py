@@ -43,7 +43,7 @@ def test_the_best_state_is_written_once_and_stays_when_a_worse_one_follows(tmp_p
     assert [found.position.epoch for found in folder.saved()] == [3, 2]
     assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 1
     folder.finished()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt", "metrics.csv"]
 
 
 def test_where_a_file_cannot_have_two_names_the_best_state_is_written_twice(
