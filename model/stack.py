@@ -31,8 +31,8 @@ def keep(model: nn.Module, replicas: Sequence[int]) -> None:
 
 
 def replica_state(model: nn.Module, replica: int) -> dict[str, Tensor]:
-    """The weights of one replica, without the replica axis: what its solo run would save."""
-    return {name: parameter.detach()[replica].clone() for name, parameter in model.named_parameters()}
+    """Views of one replica's weights, without the replica axis: what its solo run would save."""
+    return {name: parameter.detach()[replica] for name, parameter in model.named_parameters()}
 
 
 def load_replica(model: nn.Module, replica: int, state: Mapping[str, Tensor]) -> None:

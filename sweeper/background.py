@@ -42,20 +42,33 @@ class HostCopy:
     def of(self, content: Mapping[str, Any]) -> dict[str, Any]:
         """A copy that training no longer changes; it ends the one before."""
         held, self._kept = self._kept, {}
-        copied: dict[str, Any] = self._copied(content, (), held)
+        pairs: list[tuple[Tensor, Tensor]] = []
+        copied: dict[str, Any] = self._copied(content, (), held, pairs)
+        for on_gpu in (False, True):
+            rooms = [room for room, value in pairs if value.is_cuda == on_gpu]
+            if rooms:  # in one call: after each one of its own it would wait for the threads that write
+                torch._foreach_copy_(rooms, [v for _, v in pairs if v.is_cuda == on_gpu], non_blocking=on_gpu)
         if torch.cuda.is_initialized():
             torch.cuda.current_stream().synchronize()
         return copied
 
-    def _copied(self, value: Any, path: tuple[Any, ...], held: Mapping[tuple[Any, ...], Tensor]) -> Any:
+    def _copied(
+        self,
+        value: Any,
+        path: tuple[Any, ...],
+        held: Mapping[tuple[Any, ...], Tensor],
+        pairs: list[tuple[Tensor, Tensor]],
+    ) -> Any:
+        """``value`` with room in the place of each tensor, of which ``pairs`` says what is to be copied there."""
         if isinstance(value, Tensor):
             room = held.get(path)
             if room is None or (room.shape, room.dtype) != (value.shape, value.dtype):
                 room = torch.empty(value.shape, dtype=value.dtype, pin_memory=value.is_cuda)
             self._kept[path] = room
-            return room.copy_(value.detach(), non_blocking=value.is_cuda)
+            pairs.append((room, value.detach()))
+            return room
         if isinstance(value, Mapping):
-            return {key: self._copied(part, (*path, key), held) for key, part in value.items()}
+            return {key: self._copied(part, (*path, key), held, pairs) for key, part in value.items()}
         if isinstance(value, list):
-            return [self._copied(part, (*path, place), held) for place, part in enumerate(value)]
+            return [self._copied(part, (*path, place), held, pairs) for place, part in enumerate(value)]
         return value

@@ -58,7 +58,8 @@ class RunFolder:
         """
         content = state.content()
         if all(weight.device.type == "cpu" for weight in state.weights.values()):
-            self._save(content, is_best)
+            # A view would be written with all of the memory that it is a part of.
+            self._save({**content, "weights": {name: w.clone() for name, w in state.weights.items()}}, is_best)
             return
         self._background.wait()
         copied = self._copy.of(content)

@@ -37,7 +37,8 @@ class Asked:
         """
         if not self._found:
             return
-        threads = min(len(self._found), os.cpu_count() or 1)
+        # Python's part is one thread's at a time: with one on every processor they mostly wait for each other.
+        threads = min(len(self._found), max(2, (os.cpu_count() or 1) // 2))
         with ThreadPoolExecutor(threads, "compiling", _begin_thread, (device,)) as pool:
             wait([pool.submit(function.preload, data) for data, function in self._found.items()])
 
