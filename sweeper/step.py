@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from data.batches import DeviceStore
 from data.schema import Batch
 from model.kernels.ahead import none_run
-from model.kernels.backend import triton_obstacle
+from model.kernels.backend import interpreting, triton_obstacle
 from model.layers import set_dropout
 from sweeper.device import computing_in
 from sweeper.pieces import piece_sizes
@@ -86,8 +86,8 @@ class Stepper:
         Steps are gone through with no kernel run: weights and states stay as they are.
         """
         device, rows = self.replicas.device, rows[:, : self.settings.micro_batch]
-        if device.type != "cuda" or triton_obstacle(device, torch.float32) is not None:
-            return
+        if device.type != "cuda" or triton_obstacle(device, torch.float32) is not None or interpreting():
+            return  # nothing would be compiled; and what is interpreted would run
         if (shapes := self._shapes(rows.shape[1])) in _REHEARSED:
             return
         _REHEARSED.add(shapes)
