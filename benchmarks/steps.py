@@ -58,7 +58,7 @@ class Steps:
 
     def warm_up(self) -> None:
         """Compiles and captures: each length of batch is computed once, then captured."""
-        self.stepper.rehearse(self.rows(self.numbers[0]))
+        self.stepper.rehearse(self.size)
         for _ in range(2):
             self.run(self.numbers if self.device.type == "cuda" else self.numbers[::4])
 

@@ -19,6 +19,7 @@ from sweeper.errors import is_out_of_memory
 from sweeper.memory import Capacity, Footprint, footprint, forget_peak, free_bytes, held_bytes, peak_bytes
 from sweeper.objective import Job, build_replicas, hyperparameters, settings, train_jobs
 from sweeper.replicas import REPLICA_KEYS
+from sweeper.step import Stepper
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +133,9 @@ def footprint_of(job: Job) -> Footprint:
     """What one replica of a group takes, by its first job."""
     cfg, device = job.cfg, job.device
     replica = build_replicas(cfg, job.store, [hyperparameters(cfg)], device, drawn=False)
-    return footprint(replica, job.gathered, settings(cfg, device))
+    chosen = settings(cfg, device)
+    Stepper(replica, job.gathered, chosen.step).rehearse(chosen.batch_size)  # what is measured asks for kernels too
+    return footprint(replica, job.gathered, chosen)
 
 
 def _finish(result: JobReturn, job: Job) -> None:

@@ -42,33 +42,28 @@ class HostCopy:
     def of(self, content: Mapping[str, Any]) -> dict[str, Any]:
         """A copy that training no longer changes; it ends the one before."""
         held, self._kept = self._kept, {}
-        pairs: list[tuple[Tensor, Tensor]] = []
-        copied: dict[str, Any] = self._copied(content, (), held, pairs)
-        for on_gpu in (False, True):
-            rooms = [room for room, value in pairs if value.is_cuda == on_gpu]
-            if rooms:  # in one call: after each one of its own it would wait for the threads that write
-                torch._foreach_copy_(rooms, [v for _, v in pairs if v.is_cuda == on_gpu], non_blocking=on_gpu)
-        if torch.cuda.is_initialized():
+        values: list[Tensor] = []
+        copied: dict[str, Any] = self._copied(content, (), held, values)
+        on_gpu = torch.cuda.is_initialized()
+        if values:  # in one call: after each one of its own it would wait for the threads that write
+            torch._foreach_copy_(list(self._kept.values()), values, non_blocking=on_gpu)
+        if on_gpu:
             torch.cuda.current_stream().synchronize()
         return copied
 
     def _copied(
-        self,
-        value: Any,
-        path: tuple[Any, ...],
-        held: Mapping[tuple[Any, ...], Tensor],
-        pairs: list[tuple[Tensor, Tensor]],
+        self, value: Any, path: tuple[Any, ...], held: Mapping[tuple[Any, ...], Tensor], values: list[Tensor]
     ) -> Any:
-        """``value`` with room in the place of each tensor, of which ``pairs`` says what is to be copied there."""
+        """``value`` with room in the place of each tensor, which is added to ``values``."""
         if isinstance(value, Tensor):
             room = held.get(path)
             if room is None or (room.shape, room.dtype) != (value.shape, value.dtype):
                 room = torch.empty(value.shape, dtype=value.dtype, pin_memory=value.is_cuda)
             self._kept[path] = room
-            pairs.append((room, value.detach()))
+            values.append(value.detach())
             return room
         if isinstance(value, Mapping):
-            return {key: self._copied(part, (*path, key), held, pairs) for key, part in value.items()}
+            return {key: self._copied(part, (*path, key), held, values) for key, part in value.items()}
         if isinstance(value, list):
-            return [self._copied(part, (*path, place), held, pairs) for place, part in enumerate(value)]
+            return [self._copied(part, (*path, place), held, values) for place, part in enumerate(value)]
         return value

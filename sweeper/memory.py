@@ -16,7 +16,6 @@ from sweeper.device import computing_in
 from sweeper.machine import peak_resident_bytes, resident_mb
 from sweeper.pieces import piece_sizes
 from sweeper.replicas import Replicas
-from sweeper.step import Stepper
 from sweeper.training import Settings
 
 log = logging.getLogger(__name__)
@@ -49,7 +48,6 @@ def footprint(replica: Replicas, store: DeviceStore, settings: Settings) -> Foot
     batch = min(settings.step.micro_batch or settings.batch_size, settings.batch_size)
     if settings.step.micro_batch is None and settings.step.positions is not None and replica.separable:
         batch = piece_sizes([int(lengths.max())] * batch, 1, settings.step.positions)[0]
-    Stepper(replica, store, settings.step).rehearse(store.rows("train")[None, : settings.batch_size])
     kept = _kept_bytes(replica, store, rows[None], settings.step.precision)
     weights = sum(p.numel() * p.element_size() for p in replica.model.parameters())
     return Footprint(weights, int(kept * batch / len(rows)))

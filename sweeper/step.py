@@ -80,14 +80,15 @@ class Stepper:
             and settings.positions is None
         )
 
-    def rehearse(self, rows: Tensor) -> None:
-        """Compiles, beside each other, the kernels that steps on ``rows`` (replica, batch), and evaluations, ask for.
+    def rehearse(self, batch_size: int) -> None:
+        """Compiles, beside each other, the kernels that steps on batches of this size, and evaluations, ask for.
 
         Steps are gone through with no kernel run: weights and states stay as they are.
         """
-        device, rows = self.replicas.device, rows[:, : self.settings.micro_batch]
+        device = self.replicas.device
         if device.type != "cuda" or triton_obstacle(device, torch.float32) is not None or interpreting():
             return  # nothing would be compiled; and what is interpreted would run
+        rows = self.store.rows("train")[:batch_size][: self.settings.micro_batch].expand(len(self.replicas), -1)
         if (shapes := self._shapes(rows.shape[1])) in _REHEARSED:
             return
         _REHEARSED.add(shapes)

@@ -175,7 +175,7 @@ def train(
     """
     best = list(best) or [best_of([])] * len(replicas)
     stepper = Stepper(replicas, store, settings.step)
-    stepper.rehearse(store.rows("train")[: settings.batch_size].expand(len(replicas), -1))
+    stepper.rehearse(settings.batch_size)
     start, watch = start or Epoch(START.epoch), watch or Unwatched()
     most = settings.steps_per_epoch
     rows_seen = None if most is None else most * settings.batch_size

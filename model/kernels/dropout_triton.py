@@ -7,19 +7,19 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from model.kernels.hash_triton import masked, spread
+from model.kernels.hash_triton import PER_REPLICA, masked, spread
 from model.kernels.triton_math import load, store
 
 #: Elements of a program.
 BLOCK = 2048
 
 
-@triton.jit(do_not_specialize=["row", "gap", "begin"], do_not_specialize_on_alignment=["rate", "key"])
-def _dropout(x, rate, key, out, elements, row, gap, begin, SPREAD: tl.constexpr, BLOCK: tl.constexpr):
+@triton.jit(do_not_specialize=["row", "gap", "begin"], do_not_specialize_on_alignment=PER_REPLICA)
+def _dropout(x, rates, keys, out, elements, row, gap, begin, SPREAD: tl.constexpr, BLOCK: tl.constexpr):
     blocks = tl.cdiv(elements, BLOCK)
     replica = (tl.program_id(0) // blocks).to(tl.int64)
     start = (tl.program_id(0) % blocks).to(tl.int64) * BLOCK
-    low, high = spread(tl.load(key + replica))
+    low, high = spread(tl.load(keys + replica))
     position = start + tl.arange(0, BLOCK)
     counted = position.to(tl.uint32)
     if SPREAD:
@@ -27,7 +27,7 @@ def _dropout(x, rate, key, out, elements, row, gap, begin, SPREAD: tl.constexpr,
     counted += tl.cast(begin, tl.uint32)
     real = position < elements
     at = replica * elements + position
-    store(out + at, masked(load(x + at, real), counted, low, high, tl.load(rate + replica)), real)
+    store(out + at, masked(load(x + at, real), counted, low, high, tl.load(rates + replica)), real)
 
 
 def apply_mask(x: Tensor, rate: Tensor, key: Tensor, row: int, pitch: int, begin: int = 0) -> Tensor:
