@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sweeper.packing import replaced
+
 
 class Background:
     """Runs what it is given in its thread, in order; what goes wrong there is raised at the next call."""
@@ -37,33 +39,19 @@ class HostCopy:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[Any, ...], Tensor] = {}
+        self._rooms: list[Tensor] = []
 
     def of(self, content: Mapping[str, Any]) -> dict[str, Any]:
         """A copy that training no longer changes; it ends the one before."""
-        held, self._kept = self._kept, {}
-        values: list[Tensor] = []
-        copied: dict[str, Any] = self._copied(content, (), held, values)
-        on_gpu = torch.cuda.is_initialized()
-        if values:  # in one call: after each one of its own it would wait for the threads that write
-            torch._foreach_copy_(list(self._kept.values()), values, non_blocking=on_gpu)
-        if on_gpu:
+        held, self._rooms = iter(self._rooms), []
+        copied: dict[str, Any] = replaced(content, Tensor, lambda tensor: self._copied(tensor, next(held, None)))
+        if torch.cuda.is_initialized():
             torch.cuda.current_stream().synchronize()
         return copied
 
-    def _copied(
-        self, value: Any, path: tuple[Any, ...], held: Mapping[tuple[Any, ...], Tensor], values: list[Tensor]
-    ) -> Any:
-        """``value`` with room in the place of each tensor, which is added to ``values``."""
-        if isinstance(value, Tensor):
-            room = held.get(path)
-            if room is None or (room.shape, room.dtype) != (value.shape, value.dtype):
-                room = torch.empty(value.shape, dtype=value.dtype, pin_memory=value.is_cuda)
-            self._kept[path] = room
-            values.append(value.detach())
-            return room
-        if isinstance(value, Mapping):
-            return {key: self._copied(part, (*path, key), held, values) for key, part in value.items()}
-        if isinstance(value, list):
-            return [self._copied(part, (*path, place), held, values) for place, part in enumerate(value)]
-        return value
+    def _copied(self, value: Tensor, room: Tensor | None) -> Tensor:
+        """``value`` in ``room``, where it fits, or in a new one."""
+        if room is None or (room.shape, room.dtype) != (value.shape, value.dtype):
+            room = torch.empty(value.shape, dtype=value.dtype, pin_memory=value.is_cuda)
+        self._rooms.append(room)
+        return room.copy_(value.detach(), non_blocking=value.is_cuda)

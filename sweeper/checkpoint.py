@@ -15,6 +15,7 @@ from torch import Tensor
 
 from data.durability import fsync_folder
 from sweeper.atomic import write_atomically
+from sweeper.packing import form_of, pack, unpack
 
 log = logging.getLogger(__name__)
 
@@ -66,14 +67,14 @@ class Saved:
     data_hash: str
 
     def content(self) -> dict[str, Any]:
-        """What the file holds; besides what resuming needs, the keys that people read."""
+        """What a file is made of, weights and optimizer packed; besides what resuming needs, the keys people read."""
         row = self.history[-1] if self.history else {}
         return {
             "epoch": row.get("epoch", 0),
             "val_auc": row.get("val_auc"),
             "metrics_history": self.history,
-            "weights": self.weights,
-            "optimizer": self.optimizer,
+            "weights": pack(self.weights),
+            "optimizer": pack(self.optimizer),
             # Every random stream is a function of the seed and the position: these are all their state.
             "streams": {"seed": self.seed, "epochs_done": self.position.epoch - 1, **asdict(self.position)},
             "underway": None if self.underway is None else asdict(self.underway),
@@ -117,32 +118,18 @@ def _put_in_place(draft: Path, path: Path) -> None:
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """``content`` with the digest by which ``read`` knows that it is as it was."""
-    return {**content, DIGEST: digest(content)}
+    """``content`` as the file holds it: weights by name, and the digest by which ``read`` knows that it is whole."""
+    return {**content, "weights": unpack(content["weights"]), DIGEST: digest(content)}
 
 
 def digest(content: Any) -> str:
-    """A hash of nested mappings, sequences, tensors and plain values."""
-    hashed = hashlib.sha256()  # in hardware on most machines
-    _feed(hashed, content)
+    """A hash of nested mappings, lists, tensors and plain values."""
+    tensors: list[Tensor] = []
+    hashed: Any = hashlib.sha256(repr(form_of(content, tensors)).encode())  # in hardware on most machines
+    for tensor in tensors:
+        hashed.update(f"{tensor.dtype} ".encode())
+        hashed.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return hashed.hexdigest()
-
-
-def _feed(hashed: Any, value: Any) -> None:
-    if isinstance(value, Tensor):
-        hashed.update(f"{value.dtype} {tuple(value.shape)} ".encode())
-        hashed.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    elif isinstance(value, Mapping):
-        hashed.update(f"mapping of {len(value)} ".encode())
-        for key, part in value.items():
-            hashed.update(f"{key!r} ".encode())
-            _feed(hashed, part)
-    elif isinstance(value, list | tuple):
-        hashed.update(f"sequence of {len(value)} ".encode())
-        for part in value:
-            _feed(hashed, part)
-    else:
-        hashed.update(f"{value!r} ".encode())
 
 
 def write(content: Mapping[str, Any], file: BinaryIO) -> None:
@@ -198,7 +185,7 @@ def read(path: Path) -> Saved:
     """
     try:
         content = dict(torch.load(path, map_location="cpu", weights_only=True))
-        if content.pop(DIGEST) != digest(content):
+        if content.pop(DIGEST) != digest({**content, "weights": pack(content["weights"])}):
             raise DamagedError("it does not hold what was written")
         return _parsed(content)
     except (FileNotFoundError, MemoryError):
@@ -214,7 +201,7 @@ def _parsed(content: Any) -> Saved:
         position=Position(int(streams["epoch"]), int(streams["step"])),
         history=list(content["metrics_history"]),
         weights=dict(content["weights"]),
-        optimizer=list(content["optimizer"]),
+        optimizer=unpack(content["optimizer"]),
         underway=None if underway is None else Underway(**underway),
         seed=int(streams["seed"]),
         config_hash=str(content["config_hash"]),

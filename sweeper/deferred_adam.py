@@ -189,11 +189,10 @@ class DeferredAdam:
             table.square[k].zero_()
 
     def state(self, k: int) -> dict[str, Any]:
-        """Replica k's steps and moments, as its solo run would save them."""
+        """Replica k's steps and views of its moments, as its solo run would save them."""
         self.settle()
         moments = {
-            name: {"exp_avg": table.mean[k].clone(), "exp_avg_sq": table.square[k].clone()}
-            for name, table in self.tables.items()
+            name: {"exp_avg": table.mean[k], "exp_avg_sq": table.square[k]} for name, table in self.tables.items()
         }
         return {"step": self._taken[k], "tables": moments}
 

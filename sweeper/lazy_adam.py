@@ -39,12 +39,12 @@ class LazyAdam(torch.optim.Optimizer):
 
     def _step_table(self, table: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
         if not state:
-            state["step"] = torch.zeros(())
+            state["step"] = 0
             state["exp_avg"] = torch.zeros_like(table)
             state["exp_avg_sq"] = torch.zeros_like(table)
         state["step"] += 1
         rows = table.grad.ne(0).any(dim=-1).nonzero().squeeze(-1)  # type: ignore[union-attr]
-        step, lr, decay = float(state["step"]), float(group["lr"]), group["weight_decay"]
+        step, lr, decay = state["step"], float(group["lr"]), group["weight_decay"]
         first, second = group["betas"]
         gradient, values = table.grad[rows], table[rows]  # type: ignore[index]
         if decay:

@@ -58,8 +58,7 @@ class RunFolder:
         """
         content = state.content()
         if all(weight.device.type == "cpu" for weight in state.weights.values()):
-            # A view would be written with all of the memory that it is a part of.
-            self._save({**content, "weights": {name: w.clone() for name, w in state.weights.items()}}, is_best)
+            self._save(content, is_best)
             return
         self._background.wait()
         copied = self._copy.of(content)
