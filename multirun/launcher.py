@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import sweeper
 from multirun.callback import BASIC_SWEEPER
-from multirun.composing import ComposedOnce
+from sweeper.composing import ComposedAlike, ComposedOnce
 from sweeper.imports import imported_to_stay
 
 
@@ -35,9 +35,11 @@ class ReplicaLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keeps what a launch needs. What the sweeper of a grid composes from now on is kept for the launch."""
+        loader: Any = ComposedAlike.over(hydra_context.config_loader)
+        self._alike = loader
         if OmegaConf.select(config, "hydra.sweeper._target_") == BASIC_SWEEPER:
-            loader: Any = ComposedOnce(hydra_context.config_loader)
-            hydra_context.config_loader = loader
+            loader = ComposedOnce(loader)
+        hydra_context.config_loader = loader
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -63,10 +65,10 @@ class AutoLauncher(ReplicaLauncher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keeps what a launch needs, for either way."""
-        self._basic = BasicLauncher()
-        own = dataclasses.replace(hydra_context)  # with Hydra's own loader
-        self._basic.setup(hydra_context=own, task_function=task_function, config=config)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self._basic = BasicLauncher()
+        own = dataclasses.replace(hydra_context, config_loader=self._alike)  # nobody takes what it composes
+        self._basic.setup(hydra_context=own, task_function=task_function, config=config)
 
     def _on_cuda(self) -> bool:
         assert self.config is not None

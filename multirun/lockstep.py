@@ -11,8 +11,8 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrid
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from multirun.composing import ComposedOnce
 from sweeper import models
+from sweeper.composing import ComposedOnce
 from sweeper.config import NOT_HASHED
 from sweeper.device import return_cached_memory
 from sweeper.errors import is_out_of_memory

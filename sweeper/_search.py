@@ -25,6 +25,7 @@ from sweeper import estimate, fleet
 from sweeper.agreement import agree, agree_on_directions
 from sweeper.attributes import OVERRIDES, RETRY_OVERRIDES
 from sweeper.cluster import is_lost, runs_elsewhere
+from sweeper.composing import ComposedAlike
 from sweeper.errors import UserError, is_user_error, one_line
 from sweeper.grammar import hydra_value
 from sweeper.lease import Leases, Watch, give_up, reap, tell_outcome
@@ -95,7 +96,9 @@ class Search(OptunaSweeperImpl):
         if self.storage is not None and self.study_name is not None and "${now:" in folder:
             with read_write(config.hydra), open_dict(config.hydra):
                 config.hydra.sweep.dir = f"runs/studies/{self.study_name}"
-        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        loader: Any = ComposedAlike.over(hydra_context.config_loader)
+        context = replace(hydra_context, config_loader=loader)
+        super().setup(hydra_context=context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> None:
         """Runs trials until the study holds ``n_trials`` finished ones, or a criterion ends the sweep."""
