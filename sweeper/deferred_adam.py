@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from model.kernels.backend import fused_backend
 from model.kernels.table_adam import BETA1, BETA2, Steps, Table
 from model.layers import Embedding
+from sweeper.device import put
 
 #: Steps between two settlements at most: what each did is remembered until then.
 CAPACITY = 1024
@@ -149,7 +150,7 @@ class DeferredAdam:
             rates.append((rate / first, second**-0.5, rate * self._decay[k] if self._decoupled else 0.0))
         for table in self.tables.values():
             table.begin_step()
-        self.steps.rates[self._number].copy_(torch.tensor(rates))
+        put(torch.tensor(rates), self.steps.rates[self._number])
         self.steps.now.fill_(self._number)
 
     def square_norms(self) -> Tensor:

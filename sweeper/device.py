@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from omegaconf import DictConfig
+from torch import Tensor
 
 from model.product import cpu_factors_in
 from sweeper.errors import UserError
@@ -109,6 +110,12 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     return f"{device.type}: {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def put(values: Tensor, place: Tensor) -> None:
+    """Copies ``values``, on the host, to ``place`` on a device, in the order of its work; nothing waits for it."""
+    cuda = place.is_cuda
+    place.copy_(values.pin_memory() if cuda else values, non_blocking=cuda)
 
 
 def default_positions(device: torch.device) -> int | None:

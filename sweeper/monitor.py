@@ -20,10 +20,15 @@ from sweeper.machine import situation
 log = logging.getLogger(__name__)
 
 
+#: Steps that the host may be ahead of a GPU: enough that it never waits, few enough to leave or to save at once.
+AHEAD = 4
+
+
 class StepClock:
     """A context manager around each step; afterwards, quantiles of the step times.
 
-    On CUDA a step is timed by events on the stream, so that the host may run ahead; elsewhere by the wall clock.
+    On CUDA a step is timed by events on the stream, so that the host may run ``AHEAD`` of it; elsewhere by the wall
+    clock.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -34,6 +39,8 @@ class StepClock:
 
     def __enter__(self) -> None:
         if self._cuda:
+            if len(self._marks) >= AHEAD:
+                self._marks[-AHEAD][1].synchronize()
             self._marks.append((torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)))
             self._marks[-1][0].record()
         else:

@@ -17,6 +17,7 @@ from model.layers import Embedding, dropout_keys, set_dropout
 from model.stack import keep, stack
 from sweeper.adam import FusedAdam
 from sweeper.deferred_adam import DeferredAdam, can_defer
+from sweeper.device import put
 from sweeper.initial import all_initialized, initialized
 from sweeper.lazy_adam import LazyAdam
 from sweeper.together import Together, can_step_together
@@ -110,7 +111,7 @@ class Replicas:
         if self._dropout_keys.shape != keys.shape:
             self._dropout_keys = keys.to(self.device)
         else:  # in place: a captured step reads them here
-            self._dropout_keys.copy_(keys)
+            put(keys, self._dropout_keys)
         set_dropout(self.model, self.column("dropout"), self._dropout_keys, first)
 
     def set_learning_rate(self, factor: float) -> None:
@@ -121,7 +122,7 @@ class Replicas:
         """Before the first forward pass of a training step, outside of what is captured."""
         rates = [h.learning_rate * self._factor for h in self.hyperparameters]
         if self.device.type == "cuda":  # in place: a captured step reads them there
-            self._rates.copy_(torch.tensor(rates))
+            put(torch.tensor(rates), self._rates)
         else:
             for k, rate in enumerate(rates):
                 for group in self._groups(k):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -171,7 +172,7 @@ def test_a_replica_goes_on_alone_and_from_its_saved_state_as_it_would_have_toget
     together, both = deferred(backend)
     half, rest = list(reads())[: STEPS // 2], list(reads())[STEPS // 2 :]
     train(together, both, half, (1.0, 1.0))
-    state, weights = both.state(1), together.weight.detach()[1].clone()
+    state, weights = copy.deepcopy(both.state(1)), together.weight.detach()[1].clone()
     train(together, both, rest, (1.0, 1.0), STEPS // 2)
     both.settle()
 

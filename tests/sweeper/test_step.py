@@ -46,6 +46,28 @@ def test_captured_steps_train_as_steps_that_are_not_captured(precision: str) -> 
 
 
 @needs_cuda
+@pytest.mark.parametrize("deferred", [True, False])
+def test_a_captured_step_never_waits_for_the_device(monkeypatch: pytest.MonkeyPatch, *, deferred: bool) -> None:
+    monkeypatch.setattr("sweeper.replicas.DEFERRED_ROWS", 1 if deferred else 1 << 30)
+    cfg = composed("device=cuda", "device.precision=bf16")
+    device = torch.device("cuda")
+    store = prepare_config(cfg.data)
+    device_store = DeviceStore(store, device)
+    replicas = build_replicas(cfg, store, [hyperparameters(cfg)] * 2, device)
+    stepper = Stepper(replicas, device_store, settings(cfg, device).step)
+    rows = device_store.rows("train")[:256].expand(2, -1)
+    replicas.model.train()
+    for number in range(3):  # the first is not captured, the second is
+        stepper.step(rows, number, store.schema.length)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for number in range(3, 6):
+            stepper.step(rows, number, store.schema.length)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@needs_cuda
 def test_a_rehearsal_changes_nothing_and_leaves_nothing_to_compile(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
