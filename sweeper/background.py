@@ -35,7 +35,7 @@ class Background:
 class HostCopy:
     """A copy, on the CPU, of nested mappings, lists and tensors, made again and again in the same memory.
 
-    What lies on CUDA goes to pinned memory, which takes a copy several times as fast but a second a gigabyte to get.
+    What lies on CUDA goes to pinned memory, which takes a copy several times as fast but a while to get.
     """
 
     def __init__(self) -> None:

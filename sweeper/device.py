@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import platform
 import sys
@@ -50,6 +51,7 @@ def set_up(cfg: DictConfig) -> torch.device:
         _keep_freed_memory()
     if device.type == "cuda":
         _repeat_exactly()
+        _pin_with_several_threads()
     return device
 
 
@@ -58,6 +60,17 @@ def _repeat_exactly() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms, less its import of torch._inductor
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+@functools.cache
+def _pin_with_several_threads() -> None:
+    """Has several threads map the pages of pinned memory: a gigabyte takes 0.25 s instead of 0.9.
+
+    Whoever says in the environment how memory is to be had gets it so.
+    """
+    if not os.environ.keys() & {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"}:
+        chosen = "pinned_use_cuda_host_register:True,pinned_num_register_threads:8"
+        torch._C._accelerator_setAllocatorSettings(chosen)
 
 
 def _keep_freed_memory() -> None:

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
-from sweeper.device import available_devices, choose_precision, default_positions, return_cached_memory, select_device
+from sweeper.device import (
+    _pin_with_several_threads,
+    available_devices,
+    choose_precision,
+    default_positions,
+    return_cached_memory,
+    select_device,
+    set_up,
+)
 from sweeper.errors import UserError
 from sweeper.pieces import POSITIONS
 from tests.sweeper.runs import ROOT
@@ -57,6 +66,25 @@ def test_only_a_cpu_is_given_small_pieces_and_only_others_their_cache_back(monke
     return_cached_memory(torch.device("mps"))
     return_cached_memory(torch.device("cuda"))
     assert returned == ["mps", "cuda"]
+
+
+@pytest.mark.parametrize("said", [None, "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"])
+def test_how_memory_is_had_is_chosen_unless_the_environment_says_it(
+    machine, monkeypatch: pytest.MonkeyPatch, said: str | None
+) -> None:
+    machine(cuda=1)
+    chosen: list[str] = []
+    monkeypatch.setattr(torch._C, "_accelerator_setAllocatorSettings", chosen.append)
+    monkeypatch.setattr("sweeper.device._repeat_exactly", lambda: None)
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
+        monkeypatch.delenv(name, raising=False)
+    if said is not None:
+        monkeypatch.setenv(said, "max_split_size_mb:512")
+    _pin_with_several_threads.cache_clear()
+    for _ in range(2):
+        assert set_up(OmegaConf.create({"name": "cuda", "threads": None})) == torch.device("cuda")
+    _pin_with_several_threads.cache_clear()
+    assert len(chosen) == (1 if said is None else 0)
 
 
 def test_batches_are_loaded_without_workers() -> None:
