@@ -107,7 +107,7 @@ def _plain(overrides: Sequence[Override], groups: set[str]) -> list[Override]:
             and override.package is None
             and not override.is_hydra_override()
             and not override.is_sweep_override()
-            and not (key in groups or "/" in key)
+            and not (key in groups or "/" in key or "[" in key)
             and isinstance(override.value(), bool | int | float | str)
             and sum(key == other or key.startswith(f"{other}.") for other in keys) == 1
         )

@@ -133,6 +133,7 @@ def test_jobs_that_differ_in_several_values_and_in_groups_have_the_configs_that_
     [
         (["seed=1", "regularization=weak"], ["seed=1", "regularization=strong"]),
         (["model.head=[8]"], ["model.head=[16]"]),
+        (["model=din", "model.head[0]=16", "model.head=[8]"], ["model=din", "model.head[0]=32", "model.head=[8]"]),
         (["regularization.dropout=0.1", "regularization={dropout: 0.2}"], None),
         (["regularization.dropout=0.1", "regularization.dropout=0.2"], None),
         (["+sweep.note=1"], ["+sweep.note=2"]),
