@@ -4,26 +4,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.pruners import NopPruner
+from optuna.pruners import BasePruner, NopPruner
 
 from conf import schema
 from sweeper.columns import METRICS
 from sweeper.config import validate
 from sweeper.errors import UserError
 from sweeper.space import Space, Wanted
-
-if TYPE_CHECKING:
-    from sweeper._search import Search
+from sweeper.stopping import Stopping
 
 MOST_PROBES = 24  # of a space with more choices than these the rest are checked when they come
 DIRECTIONS = ("maximize", "minimize")
 
 
-def check_settings(search: Search) -> None:
+class SweepSettings(Protocol):
+    """What of a sweeper is checked here; its attributes have the names of its keys."""
+
+    n_trials: int
+    n_jobs: int
+    workers: int
+    max_failure_rate: float
+    storage: str | None
+    study_name: str | None
+    pruner: BasePruner
+    objectives: list[str] | None
+    constraints: dict[str, Any]
+    stopping: Stopping
+    config: DictConfig | None
+    hydra_context: HydraContext | None
+
+    def _get_directions(self) -> list[str]: ...
+
+
+def check_settings(search: SweepSettings) -> None:
     """Raises UserError at the first setting of a sweep that makes no sense."""
     for name in ("n_trials", "n_jobs", "workers"):
         _check(f"hydra.sweeper.{name}", getattr(search, name), 1, "a whole number from 1", whole=True)
@@ -47,7 +65,7 @@ def check_settings(search: Search) -> None:
         validate(_task(search.config))
 
 
-def check_space(search: Search, asked: Wanted) -> None:
+def check_space(search: SweepSettings, asked: Wanted) -> None:
     """Composes a job's config at the corners of the space and for each choice, as a job would, and checks it.
 
     Raises UserError or Hydra's own error where a key is unknown, or a value of the space is none that a job can have.
@@ -85,7 +103,7 @@ def _limit(distribution: BaseDistribution, probe: int) -> Any:
     return distribution.high if probe % 2 else distribution.low
 
 
-def _check_objectives(search: Search) -> None:
+def _check_objectives(search: SweepSettings) -> None:
     directions = search._get_directions()
     for direction in directions:
         if direction not in DIRECTIONS:
