@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from sweeper import models
 from sweeper.composing import ComposedOnce
 from sweeper.config import NOT_HASHED
-from sweeper.device import return_cached_memory
+from sweeper.device import make_current, return_cached_memory
 from sweeper.errors import is_out_of_memory
 from sweeper.memory import Capacity, Footprint, footprint, forget_peak, free_bytes, held_bytes, peak_bytes
 from sweeper.objective import Job, build_replicas, hyperparameters, settings, train_jobs
@@ -94,6 +94,7 @@ def _set_up(context: HydraContext, config: DictConfig, overrides: Sequence[str],
 
 def train_group(group: list[Job], capacity: Capacity) -> None:
     """Trains a group, as many at a time as fit the device's memory."""
+    make_current(group[0].device)  # the job that was set up last may have had another
     left = list(group)
     while left:
         if len(left) == 1:

@@ -52,7 +52,14 @@ def set_up(cfg: DictConfig) -> torch.device:
     if device.type == "cuda":
         _repeat_exactly()
         _pin_with_several_threads()
+    make_current(device)
     return device
+
+
+def make_current(device: torch.device) -> None:
+    """Has all that names no device use this one: streams, graphs, Triton's kernels. Each thread has its own."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
 
 
 def _repeat_exactly() -> None:

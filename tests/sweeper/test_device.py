@@ -45,6 +45,17 @@ def test_one_of_several_gpus_can_be_named(machine) -> None:
     assert select_device("cuda:1") == torch.device("cuda:1")
 
 
+def test_what_names_no_gpu_uses_the_one_that_was_chosen(machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(cuda=2)
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    monkeypatch.setattr("sweeper.device._repeat_exactly", lambda: None)
+    monkeypatch.setattr("sweeper.device._pin_with_several_threads", lambda: None)
+    for name in ("cuda", "cpu", "cuda:1"):
+        set_up(OmegaConf.create({"name": name, "threads": None}))
+    assert current == [torch.device("cuda:1")]
+
+
 @pytest.mark.parametrize("name", ["cuda", "mps", "cuda:0", "tpu", "cpu:x", ""])
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(machine, name: str) -> None:
     machine()

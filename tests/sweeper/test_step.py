@@ -10,7 +10,8 @@ from data.prepare import prepare_config
 from sweeper.objective import build_replicas, hyperparameters, settings
 from sweeper.step import Stepper, branch_losses, longest_histories, padded_length
 from sweeper.training import evaluate
-from tests.gpu import needs_cuda
+from tests.gpu import needs_cuda, needs_two_gpus
+from tests.sweeper.inside import assert_same_run, start
 from tests.sweeper.runs import composed
 
 
@@ -110,3 +111,12 @@ def test_a_branch_adds_its_loss_by_as_much_as_it_is_worse_than_the_model() -> No
     added.sum().backward()
     assert worse.grad is not None
     assert worse.grad[0].tolist() == pytest.approx([-0.25 * (coin - 0.1), 0.25 * (coin - 0.1)])
+
+
+@needs_two_gpus
+def test_a_run_on_another_gpu_is_that_on_the_first(tmp_path: Path) -> None:
+    for number in ("0", "1"):
+        process = start(tmp_path, "device=cuda", f"device.name=cuda:{number}", f"hydra.run.dir={number}")
+        process.join()
+        assert process.exitcode == 0, (tmp_path / "output.txt").read_text()
+    assert_same_run(tmp_path / "0", tmp_path / "1")
