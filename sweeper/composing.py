@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+#: Of a process one thread at a time composes: the tables of Hydra's parser are shared.
+_COMPOSING = threading.Lock()
 #: Configs that are kept to compose others from; a grid over groups has one for each of their combinations.
 KEPT = 16
 
@@ -33,7 +36,11 @@ class ComposedAlike:
         self._kept: dict[tuple[str, ...], DictConfig] = {}
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        """A job's config, as Hydra's loader composes it. Hydra's errors."""
+        """A job's config, as Hydra's loader composes it; for one thread after the other. Hydra's errors."""
+        with _COMPOSING:
+            return self._composed(master_config, sweep_overrides)
+
+    def _composed(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         overrides = [_parsed(line) for line in sweep_overrides]
         plain = _plain(overrides, set(master_config.hydra.runtime.choices))
         typed = OmegaConf.to_container(master_config.hydra.overrides.hydra)  # as typed, with what is interpolated

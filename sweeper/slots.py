@@ -13,31 +13,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn
-from hydra.types import HydraContext
 from optuna.trial import Trial
 
 from sweeper.cluster import connect
-
-_COMPOSING = threading.Lock()
-
-
-class ComposedInTurn:
-    """A config loader of which one thread at a time composes a job's config: the parser's tables are shared."""
-
-    def __init__(self, loader: ConfigLoader) -> None:
-        self._loader = loader
-
-    def load_sweep_config(self, *arguments: Any, **named: Any) -> Any:
-        """As Hydra's own."""
-        with _COMPOSING:
-            return self._loader.load_sweep_config(*arguments, **named)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "_loader":  # asked for while it is unpickled
-            raise AttributeError(name)
-        return getattr(self._loader, name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +37,6 @@ class Slots:
         self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
         if count > 1:
             connect(launcher)
-            context: HydraContext = launcher.hydra_context
-            loader: Any = ComposedInTurn(context.config_loader)
-            launcher.hydra_context = dataclasses.replace(context, config_loader=loader)
 
     @property
     def free(self) -> int:

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -24,7 +25,7 @@ from data.schema import Batch
 from model.kernels.ahead import none_run
 from model.kernels.backend import interpreting, triton_obstacle
 from model.layers import set_dropout
-from sweeper.device import computing_in
+from sweeper.device import computing_in, make_current
 from sweeper.pieces import piece_sizes
 from sweeper.replicas import Replicas
 
@@ -97,7 +98,7 @@ class Stepper:
                 batch = self.store.gather("train", rows, length)
                 self._go_through(replace(batch, lengths=batch.lengths.clamp(max=length)))
         begun = time.perf_counter()
-        asked.compile(device)
+        asked.compile(partial(make_current, device))
         if (seconds := time.perf_counter() - begun) > WORTH_SAYING:
             log.info("%d kernels were compiled in %.0f s; later runs find them on disk", len(asked), seconds)
 

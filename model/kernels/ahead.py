@@ -8,12 +8,10 @@ threads share it. Which kernels there are is found by going through a step in wh
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
-
-import torch
 
 
 class Asked:
@@ -30,22 +28,18 @@ class Asked:
         self._found[compile["specialization_data"]] = fn.jit_function
         return True
 
-    def compile(self, device: torch.device) -> None:
-        """Compiles all of them for ``device``, or loads them from Triton's cache on disk.
+    def compile(self, begin_thread: Callable[[], None]) -> None:
+        """Compiles all of them for the current device, or loads them from Triton's cache on disk.
 
-        One that cannot be compiled is left to say so where it is run.
+        ``begin_thread`` makes the device current in the thread that calls it. A kernel that cannot be compiled is left
+        to say so where it is run.
         """
         if not self._found:
             return
         # Python's part is one thread's at a time: with one on every processor they mostly wait for each other.
         threads = min(len(self._found), max(2, (os.cpu_count() or 1) // 2))
-        with ThreadPoolExecutor(threads, "compiling", _begin_thread, (device,)) as pool:
+        with ThreadPoolExecutor(threads, "compiling", begin_thread) as pool:
             wait([pool.submit(function.preload, data) for data, function in self._found.items()])
-
-
-def _begin_thread(device: torch.device) -> None:
-    if device.index is not None:  # otherwise the first, with which a thread begins
-        torch.cuda.set_device(device)
 
 
 @contextmanager

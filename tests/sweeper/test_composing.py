@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -180,6 +182,25 @@ def test_what_a_job_does_to_its_config_reaches_no_other(hydra: Watched) -> None:
         assert (config.regularization.dropout, config.hydra.overrides.task) == (0.25, [f"seed={seed}"])
         config.regularization.dropout = 0.9
         config.hydra.overrides.task.append("x=1")
+
+
+def test_threads_compose_one_after_the_other(hydra: Watched) -> None:
+    inside: list[int] = []
+
+    class Slow(Counting):
+        def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+            self.composed += 1
+            time.sleep(0.05)
+            inside.append(self.composed)
+            self.composed -= 1
+            return hydra.loader.load_sweep_config(master_config, sweep_overrides)
+
+    ours: Any = ComposedAlike(Slow())  # type: ignore[arg-type]
+    with ThreadPoolExecutor(4) as pool:
+        kinds = [[f"+sweep.note={number}"] for number in range(4)]  # each composed anew
+        configs = list(pool.map(lambda overrides: ours.load_sweep_config(hydra.master, overrides), kinds))
+    assert [config.sweep.note for config in configs] == [0, 1, 2, 3]
+    assert inside == [1, 1, 1, 1]
 
 
 def test_a_loader_that_is_sent_to_another_process_takes_no_configs_along(hydra: Watched) -> None:
