@@ -42,7 +42,8 @@ def prepare(source: Source, root: str | Path, progress: Progress = silent) -> Ev
     fingerprint = {"format": FORMAT_VERSION, "source": source.name, **source.fingerprint(hashes)}
     data_hash = hashlib.blake2b(json.dumps(fingerprint, sort_keys=True).encode(), digest_size=16).hexdigest()
     folder = Path(root).expanduser() / f"{source.name}-{data_hash[:12]}"
-    store = _whole_store(folder) or _build(source, folder, {**fingerprint, "data_hash": data_hash}, progress)
+    identity = {**fingerprint, "data_hash": data_hash}
+    store = _whole_store(folder) or _build(source, hashes, folder, identity, progress)
     if store.defects.rows:
         level = logging.WARNING if store.defects.bad else logging.INFO
         log.log(level, "%s: %s", folder.name, store.defects)
@@ -64,14 +65,16 @@ def _whole_store(folder: Path) -> EventStore | None:
         return None
 
 
-def _build(source: Source, folder: Path, identity: Mapping[str, Any], progress: Progress) -> EventStore:
+def _build(
+    source: Source, hashes: FileHashes, folder: Path, identity: Mapping[str, Any], progress: Progress
+) -> EventStore:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
         raise DataError(f"data.root={folder.parent}: cannot be written to: {error.strerror}") from None
     try:
-        with StoreWriter(aside) as writer:
+        with StoreWriter(aside) as writer, hashes.watched():
             contents = source.build(writer, between(progress, 0.0, 0.9))
             _refuse_empty_splits(source, writer.lengths)
         progress("checking for leakage", 0.95)

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from data.errors import DataError
+from data.file_hashes import as_hashed, unreadable
 
 MORE = "<more>"  # a column of what lies behind the last expected field; null in a good line
 NOT_UTF8 = "not UTF-8"  # is in that column where bytes of another encoding stand in an expected one
@@ -78,9 +79,8 @@ class TextFile:
     def frames(self, block_bytes: int) -> Iterator[tuple[pl.DataFrame, float]]:
         """Blocks of lines and the share of the file that is read: the columns as text, null where they are empty, and
         ``MORE``. A blank line is a row of nulls; ``MORE`` is ``NOT_UTF8`` or ``BAD_QUOTES`` where that is wrong."""
-        size = max(1, self.path.stat().st_size)
-        done, first = 0, True
-        for block in _blocks(self.path, block_bytes):
+        size, done, first = max(1, self._size()), 0, True
+        for block in as_hashed(self.path, _blocks(self.path, block_bytes)):
             done += len(block)
             if first:
                 block = block.removeprefix(_BYTE_ORDER_MARK)
@@ -91,6 +91,12 @@ class TextFile:
                 first = False
             if block:
                 yield self._parse(names, block), done / size
+
+    def _size(self) -> int:
+        try:
+            return self.path.stat().st_size
+        except OSError as error:
+            raise unreadable(self.path, error) from None
 
     def _names(self, line: bytes) -> list[str]:
         if not self.header:
@@ -142,7 +148,7 @@ def beginning(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(_HEAD)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+        raise unreadable(path, error) from None
 
 
 def known_kind(head: bytes) -> str | None:
@@ -152,9 +158,12 @@ def known_kind(head: bytes) -> str | None:
 
 def _blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
     """A file's bytes in blocks that end where a line ends."""
-    with path.open("rb") as file:
-        while block := file.read(block_bytes):
-            yield block + file.readline()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(block_bytes):
+                yield block + file.readline()
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 def _without_open_quotes(block: bytes, instead: bytes) -> bytes:
