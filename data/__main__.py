@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
-from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import hydra
-import polars as pl
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
 
-from data.errors import DataError, one_line
-from data.inspection import inspect, show
-from data.inspection_page import write_page
-from data.prepare import prepare_config
-from data.progress import shown
-from data.source import source_from
-from data.store import SPLITS
-from data.synthetic import ClickLog, Synthetic
+from data.errors import DataError, did_you_mean, one_line
+
+if TYPE_CHECKING:  # what reads logs takes seconds to import; --help does without
+    from rich.console import Console
+
+    from data.synthetic import ClickLog, Synthetic
 
 EVENTS, IMPRESSIONS = "events.csv", "impressions.csv"
 _TASKS = {
@@ -46,32 +43,54 @@ and data.KEY=VALUE for its settings; all settings of one, with their values:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; 0, or 2 after one line on stderr where something that the user gave cannot be used."""
     options = _parser().parse_args(arguments)
-    console = Console(stderr=True)
     try:
-        node = _compose(options.overrides)
-        if options.command == "generate":
-            _generate(node, Path(options.to), console)
-        else:
-            with shown(console) as progress:
-                store = prepare_config(node, progress)
-            if options.command == "inspect":
-                found = inspect(store)
-                show(store, found, Console())
-                if options.html:
-                    write_page(store, found, Path(options.html))
-                    print(options.html)
-            else:
-                print(store.folder)
+        _run(options, _compose(options.overrides))
     except (DataError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
 
 
+def _run(options: argparse.Namespace, node: DictConfig) -> None:
+    from rich.console import Console
+
+    from data.prepare import prepare_config
+    from data.progress import shown
+
+    console = Console(stderr=True)
+    if options.command == "generate":
+        _generate(node, Path(options.to), console)
+        return
+    with shown(console) as progress:
+        store = prepare_config(node, progress)
+    if options.command == "prepare":
+        print(store.folder)
+        return
+    from data.inspection import inspect, show
+    from data.inspection_page import write_page
+
+    found = inspect(store)
+    show(store, found, Console())
+    if options.html:
+        write_page(store, found, Path(options.html))
+        print(options.html)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        misspelt = re.search(r"invalid choice: '(\S*)'", message)
+        flag = re.match(r"unrecognized arguments: (-\S+)", message)
+        meant = did_you_mean(misspelt[1], _TASKS) if misspelt else ""
+        meant = did_you_mean(flag[1], ("--html", "--to", "--help")) if flag else meant
+        self.exit(2, f"error: {message}{meant or f'; {self.prog} --help'}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     epilog = _EPILOG.format(names=", ".join(_names()))
-    parser = argparse.ArgumentParser(prog="python -m data", epilog=epilog, formatter_class=raw)
+    parser = _Parser(prog="python -m data", epilog=epilog, formatter_class=raw)
     commands = parser.add_subparsers(dest="command", required=True, metavar="prepare|inspect|generate")
     for name, task in _TASKS.items():
         command = commands.add_parser(name, help=task, description=task, epilog=epilog, formatter_class=raw)
@@ -85,8 +104,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _names() -> list[str]:
     """What ``data=`` may be."""
-    files = (file.name for file in (resources.files("conf") / "data").iterdir())
-    return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml") and not name.startswith("_"))
+    import conf.options
+
+    return conf.options.options_of("data")
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:
@@ -99,6 +119,10 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
 
 
 def _generate(node: DictConfig, folder: Path, console: Console) -> None:
+    from data.progress import shown
+    from data.source import source_from
+    from data.synthetic import Synthetic
+
     source = source_from(node)
     if not isinstance(source, Synthetic):
         raise DataError(f"data={source.name} reads a log, it cannot generate one; use data=synthetic")
@@ -115,6 +139,10 @@ def _generate(node: DictConfig, folder: Path, console: Console) -> None:
 def _write_log(parts: Iterable[ClickLog], source: Synthetic, folder: Path) -> tuple[int, int]:
     """Events in the format of UserBehavior.csv, so that ``data=user_behavior`` prepares them; impressions with a
     header, their split and their true click probability. Returns how many there are of each."""
+    import polars as pl
+
+    from data.store import SPLITS
+
     split = source.periods.split_of(pl.col("time")).cast(pl.Int64)
     folder.mkdir(parents=True, exist_ok=True)
     events = impressions = 0

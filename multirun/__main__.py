@@ -9,7 +9,11 @@ import hydra
 from omegaconf import DictConfig
 
 import conf
+from conf import schema
+from sweeper import command_line
 from sweeper.errors import reported_in_one_line
+
+COMMANDS = ("verify", "summarize")  # first words that train nothing: multirun.commands
 
 
 @hydra.main(config_path="pkg://conf", config_name="phase4", execution_whitelist=())
@@ -41,12 +45,13 @@ def main() -> None:
     """Console script ``mdaf-phase4``."""
     conf.register()
     with reported_in_one_line():
-        if sys.argv[1:2] in (["verify"], ["summarize"]):
+        if sys.argv[1:2] and sys.argv[1] in COMMANDS:
             from multirun.commands import app
 
             app(prog_name=Path(sys.argv[0]).name)
             return
         sys.argv[1:] = ["ask=false" if argument == "--yes" else argument for argument in sys.argv[1:]]
+        command_line.check(sys.argv[1:], schema.Phase4, sweeps=False, commands=COMMANDS)
         job()
 
 

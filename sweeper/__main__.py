@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import nullcontext
 
 import hydra
@@ -10,7 +11,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 import conf
-from sweeper import cluster, logs, newest
+from conf import schema
+from sweeper import cluster, command_line, logs, newest
 from sweeper.errors import reported_in_one_line
 from sweeper.imports import imported_to_stay
 
@@ -43,6 +45,7 @@ def main() -> None:
     conf.register()
     prepare()
     with reported_in_one_line():
+        command_line.check(sys.argv[1:], schema.Config)
         job()
 
 

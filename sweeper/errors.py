@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from data.errors import DataError
+from data.errors import one_line as said_in_one_line
 from sweeper.interruption import EXIT_RESUMABLE, Interrupted
 from sweeper.logs import keep_traceback
 from sweeper.secrets import masked_text
@@ -37,14 +38,7 @@ def one_line(error: BaseException) -> str:
     if missing := re.match(r"Unknown plugin class : '(?:hydra_plugins\.hydra_(\w+?)_launcher)\b", str(error)):
         name, extra = missing[1], {"submitit": "slurm"}.get(missing[1], missing[1])
         return f"hydra/launcher: hydra-{name}-launcher is not installed; pip install 'mdaf-sweep[{extra}]'"
-    parts = [str(error)]
-    if isinstance(error, HydraException) and error.__cause__ is not None:
-        parts.append(str(error.__cause__))
-    lines = [line.strip() for part in parts for line in part.split("Config search path:")[0].splitlines()]
-    kept = [line for line in lines if line and not re.match(r"(reference_type|object_type|full_key)\b", line)]
-    keys = [line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")]
-    text = "; ".join(dict.fromkeys(kept)).replace(":; ", ": ") or type(error).__name__
-    return f"{keys[0]}: {text}" if keys and keys[0] not in text else text
+    return said_in_one_line(error)
 
 
 class StoppedError(RuntimeError):

@@ -21,6 +21,7 @@ from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from data.errors import did_you_mean
 from sweeper.errors import UserError
 
 Row = dict[str, Any]
@@ -61,7 +62,8 @@ def load_study(storage: BaseStorage, name: str) -> Study:
     """The study of that name; ``QueryError`` names those that exist."""
     names = optuna.get_all_study_names(storage)
     if name not in names:
-        raise QueryError(f"there is no study {name!r}; there is: {', '.join(sorted(names)) or 'none'}")
+        known = ", ".join(sorted(names)) or "none"
+        raise QueryError(f"there is no study {name!r}; there is: {known}{did_you_mean(name, names)}")
     return optuna.load_study(study_name=name, storage=storage)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from data.errors import did_you_mean
 from sweeper.queries import QueryError, Row
 
 HEADINGS = {"number": "trial", "duration": "seconds"}  # of the table for people, where they aren't the column's name
@@ -89,7 +90,10 @@ def _column(row: Row, text: str, option: str) -> str:
     if len(meant) > 1:
         raise QueryError(f"{option}: {text!r} may be {' or '.join(meant)}: name the one that is meant")
     if not meant:
-        raise QueryError(f"{option}: there is no column {text!r}; there is: {', '.join(row)}")
+        names = {*row, *HEADINGS.values(), *(name.rpartition(".")[2] for name in row)}
+        raise QueryError(
+            f"{option}: there is no column {text!r}; there is: {', '.join(row)}{did_you_mean(text, names)}"
+        )
     return meant[0]
 
 

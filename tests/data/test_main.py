@@ -101,7 +101,7 @@ def test_help_names_every_data_set_and_how_to_see_its_settings(
     [
         (["data=user_behavior"], "data.path is not set"),
         (["data=user_behavior", "data.path=nowhere.csv"], "data.path=nowhere.csv does not exist"),
-        (["data=nothing"], "Could not find 'data/nothing'"),
+        (["data=nothing"], "data=nothing: no such option"),
         (["data.bogus=1"], "data.bogus"),
         (["data.length=long"], "data.length=long: Value 'long'"),
         (["data.length=0"], "data.length is 0"),
@@ -124,3 +124,24 @@ def test_only_a_made_up_log_can_be_generated(tmp_path: Path, capsys: pytest.Capt
     assert code == 2
     assert "use data=synthetic" in err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["prepair"], "did you mean prepare?"),
+        (["inspect", "--htm1", "x"], "did you mean --html?"),
+        (["prepare", "data=userbehavior"], "did you mean data=user_behavior?"),
+        ([], "required: prepare|inspect|generate"),
+    ],
+)
+def test_a_misspelt_word_is_one_line_with_what_was_meant(
+    typed: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(typed)
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    err = capsys.readouterr().err
+    assert (code, err.count("\n")) == (2, 1)
+    assert said in err

@@ -110,7 +110,7 @@ def test_a_sweep_fills_the_study_and_each_trial_says_what_it_effectively_trained
     [
         (["typo=1"], "typo"),
         (["regularization.drop=0.1"], "drop"),
-        (["regularization=medium"], "Available options in 'regularization': balanced; strong; weak"),
+        (["regularization=medium"], "no such option, expected one of balanced, strong, weak"),
         (["regularization.dropout=1.2"], "regularization.dropout: found 1.2, expected a number in [0, 1)"),
         (["regularization.weight_decay=-1"], "regularization.weight_decay: found -1.0, expected >= 0"),
         (["regularization.label_smoothing=0.7"], "regularization.label_smoothing: found 0.7"),

@@ -52,6 +52,7 @@ def test_a_row_is_kept_if_it_meets_every_condition_and_has_a_value(conditions: l
         ("value>0.5 and", "--where 'value>0.5 and': the column holds numbers, '0.5 and' is none"),
         ("value>0.5 and ", "expected COLUMN OPERATOR VALUE"),
         ("value>0.5 and dropout>0.2", "there is no column 'dropout'"),
+        ("sate==FAIL", "there is no column 'sate'; there is: number, state, value, params.model, start; did you mean"),
         ("value", "expected COLUMN OPERATOR VALUE"),
         ("__import__('os').system('true')", "expected COLUMN OPERATOR VALUE"),
         ("value>high", "holds numbers, 'high' is none"),

@@ -142,6 +142,7 @@ def test_a_bad_url_is_one_line_that_hides_the_password(ask: Ask, storage: str) -
 
 def test_an_unknown_study_is_answered_with_those_that_there_are(ask: Ask) -> None:
     assert "no study 'stronk'; there is: balanced, old" in _error(ask("show --study stronk"))
+    assert "; did you mean balanced?" in _error(ask("show --study balansed"))
 
 
 def test_without_a_name_the_most_recently_active_study_is_taken_and_said_so(ask: Ask) -> None:

@@ -1,0 +1,130 @@
+"""Reads the command line before Hydra does: misspelt flags, words and groups, a forgotten ``-m``; a line each."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+import shlex
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, ValueType
+from hydra.errors import HydraException
+
+from conf import options
+from data.errors import did_you_mean
+from sweeper.errors import UserError
+
+OPTUNA_SWEEP = "hydra/sweeper=regularization"
+# Keys of `sweep` that steer a sweep; the others are read by the jobs as well.
+_OF_A_SWEEP = re.compile(r"sweep\.(workers|max_failures|timeout|target|plateau|force)\b|hydra[./]sweep(er)?\b")
+_OF_ITS_JOBS = re.compile(r"hydra[./]launcher\b")
+_OF_A_GRID = re.compile(r"hydra\.sweeper\.(max_batch_size|params|_target_)\b|hydra/sweeper$|hydra\.sweep\.")
+_INSTEAD = ("help", "hydra_help", "cfg", "shell_completion", "info", "experimental_rerun")  # flags that start no run
+
+
+def program() -> str:
+    """This program as it was typed: ``python -m sweeper``, or the name of its console script."""
+    file = Path(sys.argv[0])
+    return f"python -m {file.parent.name}" if file.name == "__main__.py" else file.name
+
+
+def check(words: Sequence[str], config: type, *, sweeps: bool = True, commands: Sequence[str] = ()) -> None:
+    """Raises UserError at the first word that cannot be meant as it was typed.
+
+    ``config``    the schema of the program's config
+    ``sweeps``    whether the program has sweeps, which ``-m`` starts
+    ``commands``  first words that are commands of their own
+    """
+    arguments = _parser().parse_intermixed_args(list(words))
+    typed = [override for word in arguments.overrides if (override := _parsed(word)) is not None]
+    keys = {override.key_or_group for override in typed}
+    # A user's own files may add groups and keys, and choose another sweeper.
+    own_files = arguments.config_dir or arguments.config_name or arguments.config_path or "hydra.searchpath" in keys
+    if not own_files:
+        _check_names(arguments.overrides, typed, {field.name for field in dataclasses.fields(config)}, commands)
+    if sweeps and "hydra.mode" not in keys and not any(getattr(arguments, name) for name in _INSTEAD):
+        _check_mode(words, typed, arguments.multirun, has_optuna=bool(own_files))
+
+
+def _check_names(
+    words: Sequence[str], typed: Sequence[Override], keys: Collection[str], commands: Sequence[str]
+) -> None:
+    """Refuses words that are no override, and groups that are none."""
+    for number, word in enumerate(words):
+        if "=" not in word and not word.startswith("~"):
+            expected = [*(commands if number == 0 else ()), "key=value", "group=option"]
+            meant = did_you_mean(word, expected) or f"; {program()} --help lists them"
+            raise UserError(f"{word!r} is not understood, expected {' or '.join(expected)}{meant}")
+    groups = options.groups()
+    for override in typed:
+        key, line = override.key_or_group, override.input_line
+        if key in groups and isinstance(value := override.value(), str) and not options.is_option(value):
+            raise UserError(f"{line}: no such option, expected one of {', '.join(options.options_of(key))}")
+        if override.is_add() or override.is_force_add() or "." in key or key in {*keys, *groups, "hydra"}:
+            continue
+        meant = did_you_mean(key, {*keys, *groups})
+        if meant or "/" not in key:
+            raise UserError(f"{line}: there is no group or key {key}{meant or f'; {program()} --help lists them'}")
+
+
+def _check_mode(words: Sequence[str], typed: Sequence[Override], multirun: bool, has_optuna: bool) -> None:
+    """Refuses what only ``-m``, or only an Optuna sweep, gives a meaning, where that was not typed."""
+    sweeper = next((override for override in typed if override.key_or_group == "hydra/sweeper"), None)
+    has_optuna = has_optuna or (sweeper is not None and sweeper.value() != "basic")
+    needing = [] if has_optuna else [override for override in typed if _needs_optuna(override)]
+    kept = [word for word in words if word not in ("-m", "--multirun")]
+    if needing:
+        kept = [OPTUNA_SWEEP, *(word for word in kept if sweeper is None or word != sweeper.input_line)]
+    instead = f"type {program()} {shlex.join(['-m', *kept])}"
+    if not multirun:
+        _refuse_without_multirun(typed, instead)
+    elif needing:
+        raise UserError(f"{needing[0].input_line}: only an Optuna sweep reads this; {instead}")
+
+
+def _refuse_without_multirun(typed: Sequence[Override], instead: str) -> None:
+    """Refuses what a single run cannot be given, and what it would not read."""
+    for override in typed:
+        key, line = override.key_or_group, str(override.input_line)
+        if override.value_type is ValueType.SIMPLE_CHOICE_SWEEP:
+            values = line.partition("=")[2]
+            raise UserError(f"{line}: several values need -m; {instead}; one list is written '{key}=[{values}]'")
+        if override.is_sweep_override():
+            raise UserError(f"{line}: several values need -m; {instead}")
+        if _OF_A_SWEEP.match(key) or _OF_ITS_JOBS.match(key):
+            raise UserError(f"{line}: a single run does not read this, it needs -m; {instead}")
+
+
+def _needs_optuna(override: Override) -> bool:
+    """Whether a grid of runs has no use for an override, but an Optuna sweep has."""
+    key = override.key_or_group
+    of_a_sweep = _OF_A_SWEEP.match(key) is not None and _OF_A_GRID.match(key) is None
+    return of_a_sweep or override.value_type is ValueType.INTERVAL_SWEEP
+
+
+def _parsed(word: str) -> Override | None:
+    """The override; None where Hydra will say what is wrong with it."""
+    try:
+        return OverridesParser.create().parse_override(word)
+    except HydraException:
+        return None
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Hydra's parser of flags, whose mistakes are one line."""
+    parser = get_args_parser()
+    flags = [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
+
+    def error(message: str) -> NoReturn:
+        unknown = re.match(r"unrecognized arguments: (-\S+)", message)
+        meant = did_you_mean(unknown[1].partition("=")[0], flags) if unknown else ""
+        raise UserError(f"{message}{meant or f'; {program()} --help lists keys, --hydra-help flags'}")
+
+    parser.error = error  # type: ignore[method-assign]
+    return parser
