@@ -200,6 +200,7 @@ class Phase4:
     ask: bool = MISSING
     force: bool = MISSING
     launcher: str | None = MISSING
+    overrides: list[str] = MISSING
     reuse: str = MISSING
     pace: Pace = field(default_factory=Pace)
     tiers: Tiers = field(default_factory=Tiers)

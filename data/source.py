@@ -58,15 +58,27 @@ def source_from(node: DictConfig | Mapping[str, Any]) -> Source:
     plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
     assert isinstance(plain, dict)
     settings = {key: value for key, value in plain.items() if key not in NOT_OF_THE_SOURCE}
+    target = _class_of(str(settings.get("_target_")))
     try:
-        source = hydra.utils.instantiate(settings, _convert_="all", _execution_whitelist_=["data.*"])
+        source = hydra.utils.instantiate(settings, _convert_="all", _recursive_=False, _execution_whitelist_=[target])
     except (InstantiationException, TypeError) as error:
         if isinstance(error.__cause__, DataError):
             raise error.__cause__ from None
-        raise DataError(f"data._target_={settings.get('_target_')}: {one_line(error)}") from None
-    if not (hasattr(source, "build") and hasattr(source, "fingerprint")):
-        raise DataError(f"data._target_={settings.get('_target_')} is not a source of logs")
+        raise DataError(f"data._target_={target}: {one_line(error)}") from None
     return source
+
+
+def _class_of(target: str) -> str:
+    """``target`` itself; DataError unless it names a source of logs of this package. Nothing else is even imported."""
+    if not target.startswith("data."):
+        raise DataError(f"data._target_={target} is not a source of logs: expected a class of the package data")
+    try:
+        named = hydra.utils.get_class(target)
+    except (ImportError, ValueError) as error:
+        raise DataError(f"data._target_={target}: {one_line(error)}") from None
+    if not (hasattr(named, "build") and hasattr(named, "fingerprint")):
+        raise DataError(f"data._target_={target} is not a source of logs")
+    return target
 
 
 def refuse_below(settings: object, **lowest: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from omegaconf import DictConfig
 
 import conf
 from conf import schema
-from sweeper import command_line
+from sweeper import command_line, logs
 from sweeper.errors import reported_in_one_line
+from sweeper.origin import Configs
+from sweeper.secrets import masked
 
 COMMANDS = ("verify", "summarize")  # first words that train nothing: multirun.commands
 
@@ -38,19 +41,25 @@ def to_verdict(cfg: DictConfig) -> None:
     show(read_report(folder / "report.json"))
     print(f"report: {folder}/report.html, report.md, report.json")
     print(f"check:  python -m multirun verify {folder / 'report.json'}")
-    print(f"study:  ask it with python -m sweeper.study --storage {cfg.storage} --help")
+    print(f"study:  ask it with python -m sweeper.study --storage {shlex.quote(masked(cfg.storage))} --help")
 
 
 def main() -> None:
     """Console script ``mdaf-phase4``."""
     conf.register()
+    logs.set_up()
     with reported_in_one_line():
         if sys.argv[1:2] and sys.argv[1] in COMMANDS:
             from multirun.commands import app
 
             app(prog_name=Path(sys.argv[0]).name)
             return
-        sys.argv[1:] = ["ask=false" if argument == "--yes" else argument for argument in sys.argv[1:]]
+        from multirun import points
+        from multirun.typed import split
+
+        configs, arguments = Configs.taken_from(sys.argv[1:])
+        points.use(configs)
+        sys.argv[1:] = split(["ask=false" if argument == "--yes" else argument for argument in arguments])
         command_line.check(sys.argv[1:], schema.Phase4, sweeps=False, commands=COMMANDS)
         job()
 

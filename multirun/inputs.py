@@ -19,6 +19,7 @@ from conf.schema import Phase4
 from multirun.phase4 import Series, search_seeds
 from multirun.points import SEARCHED, Point, checked, differences
 from multirun.runs import Source, read_result
+from sweeper.admitted import run_folder
 from sweeper.attributes import POINT
 from sweeper.config import config_hash
 from sweeper.queries import trials_of
@@ -46,7 +47,7 @@ def phase4_inputs(cfg: DictConfig, stages: Stages, winner: Point, report: Path) 
     changes = differences(configs)
     own = config_hash(checked(winner))
     named = next((name for name, config in configs.items() if config_hash(config) == own), points[0].name)
-    trials, searched = _search(study, report)
+    trials, searched = _search(study, report, [Path(cfg.reuse)])
     runs = [*searched, *_sources(stages, report)]
     first = next(iter(configs.values()))
     return {
@@ -119,11 +120,11 @@ def _sources(stages: Stages, report: Path) -> Iterable[Source]:
                 yield source_of(one.done[seed], stage, one.point.name, report, stages.study.study_name, one.point.trial)
 
 
-def _search(study: Study, report: Path) -> tuple[list[dict[str, Any]], list[Source]]:
+def _search(study: Study, report: Path, places: Sequence[Path]) -> tuple[list[dict[str, Any]], list[Source]]:
     """The study's trials, and the sources of those whose complete runs are here."""
     rows, sources = [], []
     for trial in trials_of(study):
-        folder = _complete_run(trial)
+        folder = _complete_run(trial, places)
         source = None
         if folder is not None:
             source = source_of(folder, SEARCH, f"trial-{trial.number}", report, study.study_name, trial.number)
@@ -141,11 +142,11 @@ def _search(study: Study, report: Path) -> tuple[list[dict[str, Any]], list[Sour
     return rows, sources
 
 
-def _complete_run(trial: FrozenTrial) -> Path | None:
+def _complete_run(trial: FrozenTrial, places: Sequence[Path]) -> Path | None:
     """The folder of a trial's complete run, if it is on this machine and is still that trial's."""
-    if not trial.user_attrs.get("run_dir"):
+    folder = run_folder(trial.user_attrs.get("run_dir"), places)
+    if folder is None:
         return None
-    folder = Path(str(trial.user_attrs["run_dir"]))
     result = read_result(folder) if (folder / "metrics.csv").is_file() else None
     if result is None or result.get("state") != "complete" or result.get("trial") != trial.number:
         return None

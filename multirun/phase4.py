@@ -16,12 +16,14 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from multirun.pace import Pace, slow_epochs
-from multirun.points import Finished, Point, checked
+from multirun.points import Finished, Point, checked, configs
 from multirun.runs import read_run
 from multirun.unfinished import make_way
+from sweeper.admitted import run_folder
 from sweeper.errors import UserError
 from sweeper.interruption import EXIT_RESUMABLE
 from sweeper.queries import best_records, load_studies, load_study, most_recent_study, trials_of
+from sweeper.space import key_of
 from sweeper.storage import open_storage
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class Winner:
     number: int
     value: float
     overrides: tuple[str, ...]
+    refused: dict[str, str] = field(default_factory=dict)  # what else the study says of it, each with why it may not
 
 
 @dataclass
@@ -67,7 +70,8 @@ def best_trials(study: Study, top: int) -> list[Winner]:
             study.study_name,
             record["number"],
             record["value"],
-            tuple(override for override in record["overrides"] if not override.startswith("seed=")),
+            tuple(override for override in record["overrides"] if key_of(override) != "seed"),
+            record["left_out"],
         )
         for record in best_records(study, top=top)
     ]
@@ -83,7 +87,9 @@ def search_seeds(study: Study) -> list[int]:
     return sorted({trial.user_attrs["seed"] for trial in trials_of(study) if "seed" in trial.user_attrs})
 
 
-def check_preconditions(study: Study, numbers: Sequence[int], planned: int, pace: Pace) -> list[str]:
+def check_preconditions(
+    study: Study, numbers: Sequence[int], planned: int, pace: Pace, places: Sequence[Path] = ()
+) -> list[str]:
     """What the research asks for before Phase 4 and is not met, in words; empty if all is.
 
     A run of all its epochs without slow-down, and trials ``numbers`` whose configuration was what the study says. Runs
@@ -94,7 +100,7 @@ def check_preconditions(study: Study, numbers: Sequence[int], planned: int, pace
         effective = trial.user_attrs.get("effective") or {}
         if any(effective.get(name) != value for name, value in trial.params.items() if name in effective):
             unmet.append(f"a validated configuration: trial {trial.number} trained other values than the study says")
-    runs = [run for trial in trials_of(study, TrialState.COMPLETE) if (run := _run_of(trial)) is not None]
+    runs = [run for trial in trials_of(study, TrialState.COMPLETE) if (run := _run_of(trial, places)) is not None]
     complete = [run for run in runs if len(run.history) >= planned]
     if not complete:
         unmet.append(f"a complete run: none of the study's run folders that are here holds {planned} epochs")
@@ -103,9 +109,9 @@ def check_preconditions(study: Study, numbers: Sequence[int], planned: int, pace
     return unmet
 
 
-def _run_of(trial: FrozenTrial) -> Any:
-    folder = Path(str(trial.user_attrs.get("run_dir") or ""))
-    return read_run(folder) if trial.user_attrs.get("run_dir") and (folder / "result.json").is_file() else None
+def _run_of(trial: FrozenTrial, places: Sequence[Path]) -> Any:
+    folder = run_folder(trial.user_attrs.get("run_dir"), places)
+    return read_run(folder) if folder is not None and (folder / "result.json").is_file() else None
 
 
 def epoch_seconds(study: Study) -> float | None:
@@ -162,7 +168,17 @@ def launch(overrides: Sequence[str], home: Path, launcher: str | None = None) ->
     """
     where = [f"hydra.sweep.dir={home}", "hydra.sweep.subdir=seed-${seed}"]
     chosen = [f"hydra/launcher={launcher}"] if launcher else []
-    command = [sys.executable, "-m", "sweeper", "-m", *overrides, *where, *chosen, "~hydra.callbacks.table"]
+    command = [
+        sys.executable,
+        "-m",
+        "sweeper",
+        "-m",
+        *configs().words(),
+        *overrides,
+        *where,
+        *chosen,
+        "~hydra.callbacks.table",
+    ]
     process = start([*command, "resume=auto"])
     try:
         code = process.wait()

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
 from data.prepare import prepare_config
 from multirun.runs import read_result
+from sweeper.admitted import came_from_elsewhere
 from sweeper.config import config_hash, validate
 from sweeper.errors import UserError
 from sweeper.grammar import hydra_value
+from sweeper.origin import Configs
 from sweeper.space import key_of
 
 KNOWN = ("balanced", "weak", "strong")  # of conf/regularization
@@ -57,15 +58,28 @@ def with_epochs(overrides: Sequence[str], epochs: int | None) -> tuple[str, ...]
     return (*kept, *([f"training.epochs={epochs}"] if epochs else []), "training.patience=null")
 
 
+_configs = Configs()
+
+
+def use(configs: Configs) -> None:
+    """Composes the runs' configs from now on with what was typed after the command."""
+    global _configs
+    _configs = configs
+
+
+def configs() -> Configs:
+    """What was typed after the command of where configs come from."""
+    return _configs
+
+
 def composed(overrides: Sequence[str]) -> DictConfig:
     """The config of a job with these overrides."""
-    return _composed(tuple(overrides)).copy()
+    return _composed(_configs, tuple(overrides)).copy()
 
 
 @functools.lru_cache(maxsize=64)
-def _composed(overrides: tuple[str, ...]) -> DictConfig:
-    with initialize_config_module("conf"):
-        return compose("config", overrides=list(overrides))
+def _composed(configs: Configs, overrides: tuple[str, ...]) -> DictConfig:
+    return configs.compose(overrides)
 
 
 def differences(configs: Mapping[str, DictConfig]) -> list[dict[str, Any]]:
@@ -101,6 +115,8 @@ class Finished:
         self._runs: dict[tuple[str, str], Path] = {}
         for file in (file for folder in folders for file in sorted(folder.rglob("result.json"))):
             result = read_result(file.parent) or {}
+            if came_from_elsewhere(file.parent):
+                continue  # what it says of itself is another's word
             if result.get("state") == "complete" and (file.parent / "best.pt").is_file():
                 self._runs.setdefault((result["config_hash"], result["data_hash"]), file.parent)
 

@@ -20,12 +20,14 @@ from multirun.confirmation import check_disjoint, confirm, distance
 from multirun.inputs import Stages, phase4_inputs
 from multirun.pace import Pace
 from multirun.phase4 import Series, Winner
-from multirun.points import Point, checked, composed, known_point, known_values, with_epochs
+from multirun.points import Point, checked, composed, configs, known_point, known_values, with_epochs
 from multirun.report import write_report
 from multirun.runs import read_run
 from multirun.scores import reads_of_test, score_runs
+from multirun.typed import overrides_of
 from sweeper.config import config_hash
 from sweeper.errors import UserError
+from sweeper.names import folder_of
 from sweeper.queries import find_trial, trials_of
 
 BALANCED = "balanced"
@@ -57,7 +59,7 @@ def decide(cfg: DictConfig) -> Path:
     Nothing is trained before the plan was shown and agreed to.
     """
     study = phase4.open_study(cfg.storage, cfg.study)
-    home = Path(cfg.folder) / study.study_name
+    home = Path(cfg.folder) / folder_of(study.study_name)
     places = (home, Path(cfg.reuse))
     candidates = find_candidates(study, cfg, home)
     check(study, cfg, candidates)
@@ -85,7 +87,7 @@ def decide(cfg: DictConfig) -> Path:
 def find_candidates(study: Study, cfg: DictConfig, home: Path) -> list[Candidate]:
     """The study's best trials, the best first, then the balanced point unless it is one of them."""
     trials = phase4.best_trials(study, max(1, cfg.confirm.top))
-    points = [_trial_point(trial, cfg.epochs, home) for trial in trials]
+    points = [_trial_point(trial, cfg, home) for trial in trials]
     balanced = known_point(BALANCED, points[0], home)
     same = config_hash(checked(balanced))
     reference = known_values(BALANCED)
@@ -109,9 +111,10 @@ def _trial_at(study: Study, values: Mapping[str, float]) -> FrozenTrial | None:
     return next((trial for trial in complete if dict(trial.params) == dict(values)), None)
 
 
-def _trial_point(trial: Winner, epochs: int | None, home: Path) -> Point:
+def _trial_point(trial: Winner, cfg: DictConfig, home: Path) -> Point:
     name = f"trial-{trial.number}"
-    return Point(name, with_epochs(trial.overrides, epochs), home / name, trial.number)
+    overrides = overrides_of(trial, cfg.overrides, configs())
+    return Point(name, with_epochs(overrides, cfg.epochs), home / name, trial.number)
 
 
 def points_of(names: Sequence[str], winner: Point, home: Path) -> list[Point]:
@@ -140,7 +143,7 @@ def check(study: Study, cfg: DictConfig, candidates: Sequence[Candidate]) -> Non
     planned = composed(candidates[0].point.overrides).training.epochs if cfg.epochs is None else cfg.epochs
     numbers = [candidate.point.trial for candidate in candidates if candidate.point.trial is not None]
     pace = Pace(**OmegaConf.to_container(cfg.pace))  # type: ignore[arg-type]
-    unmet = phase4.check_preconditions(study, numbers, planned, pace)
+    unmet = phase4.check_preconditions(study, numbers, planned, pace, [Path(cfg.reuse)])
     if unmet and not cfg.force:
         raise UserError(f"Phase 4 may not start, it lacks {'; '.join(unmet)}. Mend that, or start anyway: force=true")
 

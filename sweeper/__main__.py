@@ -15,9 +15,7 @@ from conf import schema
 from sweeper import cluster, command_line, logs, newest
 from sweeper.errors import reported_in_one_line
 from sweeper.imports import imported_to_stay
-
-# What a config may name in `_target_`: this project's own classes, and Optuna's samplers and pruners.
-MAY_BE_NAMED = ("data.*", "model.*", "sweeper.*", "multirun.*", "optuna.samplers.*", "optuna.pruners.*")
+from sweeper.named import CALLBACKS
 
 
 def prepare() -> None:
@@ -27,7 +25,7 @@ def prepare() -> None:
     cluster.register()
 
 
-@hydra.main(config_path="pkg://conf", config_name="config", execution_whitelist=MAY_BE_NAMED)
+@hydra.main(config_path="pkg://conf", config_name="config", execution_whitelist=CALLBACKS)
 def job(cfg: DictConfig) -> float | tuple[float, ...]:
     """The task that Hydra runs for each job. A launcher may train several of its jobs together."""
     prepare()

@@ -16,12 +16,14 @@ from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
 from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import GridSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial
 
 from sweeper import estimate, fleet
+from sweeper.admitted import STUDIES, memory_overrides, refusal
 from sweeper.agreement import agree, agree_on_directions
 from sweeper.attributes import OVERRIDES, RETRY_OVERRIDES
 from sweeper.cluster import is_lost, runs_elsewhere
@@ -29,6 +31,8 @@ from sweeper.composing import ComposedAlike
 from sweeper.errors import UserError, is_user_error, one_line
 from sweeper.grammar import hydra_value
 from sweeper.lease import Leases, Watch, give_up, reap, tell_outcome
+from sweeper.names import folder_of
+from sweeper.origin import write_origin
 from sweeper.outcome import Failure, fail, tell
 from sweeper.places import FINISHED, Places, Planned
 from sweeper.report import write_results
@@ -95,7 +99,7 @@ class Search(OptunaSweeperImpl):
         folder = str(OmegaConf.to_container(config.hydra.sweep, resolve=False)["dir"])  # type: ignore[index,call-overload]
         if self.storage is not None and self.study_name is not None and "${now:" in folder:
             with read_write(config.hydra), open_dict(config.hydra):
-                config.hydra.sweep.dir = f"runs/studies/{self.study_name}"
+                config.hydra.sweep.dir = str(STUDIES / folder_of(self.study_name))
         loader: Any = ComposedAlike.over(hydra_context.config_loader)
         context = replace(hydra_context, config_loader=loader)
         super().setup(hydra_context=context, task_function=task_function, config=config)
@@ -144,6 +148,8 @@ class Search(OptunaSweeperImpl):
         assert self.config is not None
         agree(study, self.objectives, self.constraints, search.space, self.config, force=self.force)
         self._check_folder(study)
+        if not fleet.is_worker():
+            write_origin(study, self.config)
         if not fleet.is_worker():
             where = "memory" if self.storage is None else masked(self.storage)
             log.info("study %s in %s: %d of %d trials", study.study_name, where, _finished(study), self.n_trials)
@@ -327,7 +333,7 @@ class Search(OptunaSweeperImpl):
         ]
 
     def _job(self, study: optuna.Study, trial: Trial, search: Wanted) -> list[str]:
-        retry = trial.user_attrs.get(RETRY_OVERRIDES, [])
+        retry = memory_overrides(trial.user_attrs.get(RETRY_OVERRIDES))
         changed = {key_of(override) for override in retry}
         fixed = [override for override in search.fixed if key_of(override) not in changed]
         place = [f"hydra.sweep.dir={hydra_value(self.sweep_dir)}"]
@@ -336,7 +342,22 @@ class Search(OptunaSweeperImpl):
             place += [f"sweep.study={hydra_value(study.study_name)}", f"sweep.trial={trial.number}"]
             if self.storage != OmegaConf.select(self.config, "sweep.storage"):
                 place.append(f"sweep.storage={hydra_value(self.storage)}")
-        return [*fixed, *retry, *search.overrides_of(trial.params), *search.own, *place]
+        return [*fixed, *retry, *search.overrides_of(self._point(trial, search.space)), *search.own, *place]
+
+    def _point(self, trial: Trial, space: Space) -> dict[str, Any]:
+        """The trial's parameters that this sweep searches; whoever put it in line may have named others.
+
+        UserError for one that a custom search space suggested and no study may set.
+        """
+        params = trial.params
+        point = {name: _plain_value(name, params[name], space[name]) for name in space if name in params}
+        if self.custom_search_space_extender is None:
+            return point
+        others = {name: value for name, value in params.items() if name not in space}
+        for override in Wanted({}, {}, [], []).overrides_of(others):
+            if why := refusal(override, own=False):
+                raise UserError(f"hydra.sweeper.custom_search_space: {override}: {why}")
+        return {**point, **others}
 
     def _micro_batch(self) -> int | None:
         """The config's micro-batch, which a retry may halve; None where the program has no such key."""
@@ -370,6 +391,17 @@ class _Reaper:
         for death in reap(self._study, self._watch, held=self._leases.held):
             log.warning("trial %d is given up: %s", death.number, death.reason)
         return True
+
+
+def _plain_value(name: str, value: Any, distribution: BaseDistribution) -> Any:
+    """A parameter's value; UserError unless it is one of its kind: a number, or one of the choices."""
+    if isinstance(distribution, CategoricalDistribution):
+        fits = any(value == choice and type(value) is type(choice) for choice in distribution.choices)
+    else:
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+    if not fits:
+        raise UserError(f"{name}: the study holds {value!r} for it, which is no value of this sweep's {distribution}")
+    return value
 
 
 def _finished(study: optuna.Study) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.errors import UserError
+from sweeper.names import folder_of
 from sweeper.secrets import masked, masked_text
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ ARTIFACTS = "artifacts"  # the user attribute of a trial: the URL of its run fol
 
 def url_of(base: str, study: str, number: int) -> str:
     """Where a trial's run folder is copied to."""
-    return f"{base.rstrip('/')}/{study}/{number}"
+    return f"{base.rstrip('/')}/{folder_of(study)}/{number}"
 
 
 def check(base: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from sweeper.admitted import run_folder
 from sweeper.queries import QueryError, Row
 
 METRICS = (
@@ -63,8 +64,13 @@ def run_from_trial(trial: FrozenTrial) -> Run:
     """A trial's run: its folder if that is here, else what the storage holds (val AUC by epoch, attributes)."""
     attributes = trial.user_attrs
     name = f"trial {trial.number}"
-    folder = Path(str(attributes.get("run_dir") or ""))
-    if attributes.get("run_dir") and (folder / "metrics.csv").is_file():
+    folder = run_folder(said := attributes.get("run_dir"))
+    if folder is None and said:
+        raise QueryError(
+            f"{name}: its run_dir={said} lies outside of this directory, where no study may point; name the folder "
+            "itself instead of the trial's number"
+        )
+    if folder is not None and (folder / "metrics.csv").is_file():
         run = run_from_folder(folder)
         return Run(name, run.best_epoch, run.epochs, dict(trial.params))
     epochs = {epoch: {"val_auc": value} for epoch, value in trial.intermediate_values.items()}

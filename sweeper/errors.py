@@ -18,6 +18,7 @@ from data.errors import one_line as said_in_one_line
 from sweeper.interruption import EXIT_RESUMABLE, Interrupted
 from sweeper.logs import keep_traceback
 from sweeper.secrets import masked_text
+from sweeper.text import in_a_line
 
 EXIT_USER_ERROR = 2
 
@@ -68,7 +69,7 @@ def reported_in_one_line() -> Iterator[None]:
         keep_traceback(error)
         if TRACEBACKS or not (said := in_one_line(error)):
             raise
-        print(f"error: {said}", file=sys.stderr)
+        print(f"error: {in_a_line(said)}", file=sys.stderr)
         raise SystemExit(exit_code_of(error)) from None
 
 

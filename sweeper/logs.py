@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+import warnings
 from types import TracebackType
 from typing import Any
 
@@ -12,7 +13,10 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from sweeper.secrets import masked_text
+from sweeper.secrets import masked_text, masked_value
+from sweeper.text import printable
+
+_FORMAT_WARNING = warnings.formatwarning
 
 
 class MaskedRecord(logging.LogRecord):
@@ -21,17 +25,17 @@ class MaskedRecord(logging.LogRecord):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         if self.exc_info and self.exc_info[0] is not None:
-            self.exc_text = masked_text("".join(traceback.format_exception(*self.exc_info)).rstrip())
+            self.exc_text = printable(masked_text("".join(traceback.format_exception(*self.exc_info)).rstrip()))
 
     def getMessage(self) -> str:  # noqa: N802 - the name is logging's
-        return masked_text(super().getMessage())
+        return printable(masked_text(super().getMessage()))
 
 
 class MaskedOverrides(Callback):
     """Hides the passwords in a job's overrides, which Hydra prints when the job has failed."""
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        job_return.overrides = [masked_text(override) for override in job_return.overrides or ()]
+        job_return.overrides = [masked_value(override) for override in job_return.overrides or ()]
 
 
 def set_up() -> None:
@@ -39,11 +43,16 @@ def set_up() -> None:
     logging.setLogRecordFactory(MaskedRecord)
     logging.raiseExceptions = False
     sys.excepthook = _print_masked
+    warnings.formatwarning = _format_masked
 
 
 def _print_masked(kind: type[BaseException], error: BaseException, tb: TracebackType | None) -> None:
     """Prints the traceback of what nobody caught, as Python does."""
-    sys.stderr.write(masked_text("".join(traceback.format_exception(kind, error, tb))))
+    sys.stderr.write(printable(masked_text("".join(traceback.format_exception(kind, error, tb)))))
+
+
+def _format_masked(*warning: Any, **named: Any) -> str:
+    return printable(masked_text(_FORMAT_WARNING(*warning, **named)))
 
 
 def keep_traceback(error: BaseException) -> None:

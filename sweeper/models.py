@@ -15,6 +15,8 @@ from sweeper.errors import UserError, one_line
 
 def by_gradient(node: DictConfig) -> bool:
     """Whether the training loop trains the model that ``node`` names. UserError if it names none."""
+    if not str(node._target_).startswith("model."):  # before it is imported
+        raise UserError(f"model._target_: found {node._target_}, expected a class of the package model")
     try:
         named = get_class(node._target_)
     except (ImportError, ValueError) as error:
@@ -29,13 +31,16 @@ def builder(node: DictConfig, schema: Schema) -> Callable[[], CTRModel]:
 
     UserError, now or when it is called, if model and schema do not fit.
     """
+    by_gradient(node)
     arguments = {name: value for name, value in node.items() if name != "without"}
     try:
         kept = schema.without(node.get("without", ()))
     except ValueError as error:
         raise UserError(f"model.without: {error}") from None
     build = functools.partial(
-        instantiate(arguments, _partial_=True, _convert_="all", _recursive_=False, _execution_whitelist_=("model.*",)),
+        instantiate(
+            arguments, _partial_=True, _convert_="all", _recursive_=False, _execution_whitelist_=(node._target_,)
+        ),
         schema=kept,
     )
 

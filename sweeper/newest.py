@@ -15,7 +15,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from sweeper.secrets import masked_text
+from sweeper.secrets import masked_value
 
 # Where Hydra writes what was typed, and below which keys.
 TYPED_IN: dict[str, tuple[Path, tuple[str, ...]]] = {
@@ -61,7 +61,7 @@ def _age(run: Path) -> list[list[str | int]]:
 
 def _what_matters(overrides: Iterable[str]) -> list[str]:
     """Overrides without those that say how a run goes on; the last of each key counts, so their order is kept."""
-    return [masked_text(str(override)) for override in overrides if not str(override).startswith("resume=")]
+    return [masked_value(str(override)) for override in overrides if not str(override).startswith("resume=")]
 
 
 def _typed(run: Path, kind: str) -> list[str] | None:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
@@ -42,7 +41,6 @@ from sweeper.recorder import Recorder
 from sweeper.replicas import REPLICA_KEYS, Hyperparameters, Replicas, Update
 from sweeper.resuming import adopt, epoch_of, is_over, restore, states_of, together
 from sweeper.run_folder import RunFolder
-from sweeper.secrets import mask_file
 from sweeper.step import StepSettings
 from sweeper.summary import Criteria
 from sweeper.training import Epoch, Row, Settings, best_of, train
@@ -61,7 +59,6 @@ class Job:
 
     def __init__(self, cfg: DictConfig) -> None:
         with ExitStack() as stack:
-            mask_saved_config()
             self.trial: TrialLink | None = stack.enter_context(attached(cfg) or nullcontext())
             validate(cfg)
             self.cfg = cfg
@@ -111,7 +108,7 @@ class Job:
         if self.cfg.resume == "never":
             folder.clear()
             return {}
-        if self.trial is not None and (died := self.trial.died_in()) is not None:
+        if self.trial is not None and (died := self.trial.died_in(folder.path)) is not None:
             adopt(folder, died, identity["config_hash"], identity["data_hash"])
         return states_of(self.recorder)
 
@@ -298,15 +295,6 @@ def attached(cfg: DictConfig) -> TrialLink | None:
     from sweeper.trial import attach
 
     return attach(cfg)
-
-
-def mask_saved_config() -> None:
-    """Hides the passwords of storage URLs in what Hydra has written about this job."""
-    hydra = HydraConfig.get()
-    saved = Path(hydra.runtime.output_dir) / str(hydra.output_subdir or "")
-    whole = [Path(str(hydra.sweep.dir)) / "multirun.yaml"] if hydra.mode is RunMode.MULTIRUN else []
-    for path in (*saved.glob("*.yaml"), *whole):
-        mask_file(path)
 
 
 def hyperparameters(cfg: DictConfig) -> Hyperparameters:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -272,15 +271,21 @@ def is_feasible(trial: FrozenTrial) -> bool:
 
 
 def best_records(study: Study, top: int) -> list[dict[str, Any]]:
-    """The best ``top`` trials: number, value, params, run_dir, overrides, command, edges."""
+    """The best ``top`` trials: number, value, params, run_dir, overrides, left_out, command, edges.
+
+    ``left_out`` are overrides that a study may not say, each with the reason (``sweeper.admitted``).
+    """
+    from sweeper.admitted import sorted_out  # and with it Hydra's parser, which no other question needs
+    from sweeper.origin import ORIGIN, is_ours, rerun_command
+
     best = ranked(study)[:top]
     if not best:
         completed = len(trials_of(study, TrialState.COMPLETE))
         reason = f"none of its {completed} meets the constraints" if completed else "no trial is complete"
         raise QueryError(f"study {study.study_name!r} has no best trial: {reason}")
-    records = []
+    records, origin = [], study.user_attrs.get(ORIGIN)
     for trial in best:
-        overrides = rerun_overrides(trial)
+        overrides, left_out = sorted_out(rerun_overrides(trial), study.study_name, own=is_ours(origin))
         records.append(
             {
                 "number": trial.number,
@@ -288,7 +293,8 @@ def best_records(study: Study, top: int) -> list[dict[str, Any]]:
                 "params": dict(trial.params),
                 "run_dir": trial.user_attrs.get("run_dir"),
                 "overrides": overrides,
-                "command": shlex.join(["python", "-m", "sweeper", *overrides]),
+                "left_out": left_out,
+                "command": rerun_command(origin, overrides),
                 "edges": edges(trial),
             }
         )
@@ -322,10 +328,13 @@ def rerun_overrides(trial: FrozenTrial) -> list[str]:
 
     What ties a job to its study (``sweep.*``) is left out, and so is a fixed override of a searched key.
     """
+    said = trial.user_attrs.get("overrides")
     fixed = [
         override
-        for override in trial.user_attrs.get("overrides") or []
-        if not (key := override.lstrip("+~").partition("=")[0]).startswith("sweep.") and key not in trial.params
+        for override in (said if isinstance(said, list) else [])
+        if isinstance(override, str)
+        and not (key := override.lstrip("+~").partition("=")[0]).startswith("sweep.")
+        and key not in trial.params
     ]
     from sweeper.space import Wanted  # and with it Hydra's parser, which no other question needs
 

@@ -7,10 +7,50 @@ neither happens, and a sweep that was killed proposes what it would have propose
 
 from __future__ import annotations
 
-from optuna.samplers import BaseSampler, QMCSampler
+import io
+import pickle
+from types import SimpleNamespace
+from typing import Any
+
+from optuna.samplers import BaseSampler, QMCSampler, _cmaes
 from optuna.samplers._lazy_random_state import LazyRandomState
 
 from data.streams import stream_seed
+from sweeper.errors import UserError
+
+# What the state that CMA-ES pickles into the study is made of.
+OF_CMAES = frozenset(
+    {("cmaes._cma", "CMA"), ("cmaes._sepcma", "SepCMA"), ("cmaes._cmawm", "CMAwM"), ("builtins", "slice")}
+    | {(f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")}
+    | {("numpy", name) for name in ("ndarray", "dtype")}
+    | {("numpy.random._pickle", f"__{name}_ctor") for name in ("randomstate", "bit_generator")}
+    | {("numpy.random._mt19937", "MT19937"), ("_codecs", "encode")}
+)
+
+
+class _Unpickler(pickle.Unpickler):
+    """Makes nothing but the parts of a CMA-ES optimizer: whoever writes in a study could name any code else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in OF_CMAES:
+            raise UserError(
+                f"hydra/sweeper/sampler: the study holds a state of CMA-ES that names {module}.{name}, which is no "
+                "part of one; expected what Optuna wrote; choose another sampler, or another study"
+            )
+        return super().find_class(module, name)
+
+
+def _unpickled(state: bytes) -> Any:
+    try:
+        return _Unpickler(io.BytesIO(state)).load()
+    except UserError:
+        raise
+    except Exception as error:  # whatever bytes that somebody else wrote make of the reader
+        raise UserError(f"hydra/sweeper/sampler: the state of CMA-ES in the study is damaged: {error}") from None
+
+
+# Optuna unpickles that state from the attributes of the study's trials.
+_cmaes.pickle = SimpleNamespace(dumps=pickle.dumps, loads=_unpickled)  # type: ignore[assignment]
 
 
 def reseed(sampler: BaseSampler, seed: int | None, trial_number: int) -> None:

@@ -10,8 +10,7 @@ from hydra.utils import instantiate
 from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper
 from omegaconf import DictConfig
 
-SAMPLERS = ("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*")
-PRUNERS = ("optuna.pruners.*",)
+from sweeper.named import PRUNERS, SAMPLERS
 
 # `hydra/sweeper=study` in any program: upstream's keys and ours, nothing searched yet.
 ConfigStore.instance().store(

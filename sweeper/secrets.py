@@ -1,12 +1,21 @@
-"""Passwords in the URLs of study databases: hidden in whatever is shown or kept."""
+"""Passwords in the URLs of study databases and stores: hidden in whatever is shown or kept.
+
+From the import of this module on they are hidden in every config that is written or printed as YAML, by Hydra too: what
+was never written need not be taken away, also where the process is killed.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import re
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from typing import Any
 
-_PASSWORD_IN_QUERY = re.compile(r"([?&;](?:password|passwd|pwd|sslpassword|ssl_key_password)\\?=)[^&;\s'\"]+", re.I)
+from omegaconf import OmegaConf
+
+_PASSWORD_IN_QUERY = re.compile(
+    r"([?&;](?:\w*(?:password|passwd|pwd|secret|token)\w*|access_key|key)\\?=)[^&;\s'\"]+", re.I
+)
 
 
 def masked(url: str) -> str:
@@ -22,9 +31,32 @@ def masked_text(text: str) -> str:
     return _PASSWORD_IN_QUERY.sub(r"\1***", hidden)
 
 
-def mask_file(path: Path) -> None:
-    """Hides the passwords in a text file; one that has none, or is not there, is left as it is."""
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        text = path.read_text(encoding="utf-8")
-        if (hidden := masked_text(text)) != text:
-            path.write_text(hidden, encoding="utf-8")
+def masked_value(text: str) -> str:
+    """One value of a config, or one override, whose URL may hold whatever a password may: blanks, too."""
+    return _PASSWORD_IN_QUERY.sub(r"\1***", re.sub(r"(\\?://[^\s:/@]*):.*@", r"\1:***@", text, flags=re.S))
+
+
+def masked_values(node: Any) -> Any:
+    """Plain mappings and lists with the passwords of all URLs in them replaced by ``***``."""
+    if isinstance(node, Mapping):
+        return {key: masked_values(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [masked_values(value) for value in node]
+    return masked_value(node) if isinstance(node, str) else node
+
+
+def _masking(to_yaml: Callable[..., str]) -> Callable[..., str]:
+    @functools.wraps(to_yaml)
+    def masked_yaml(cfg: Any, *, resolve: bool = False, sort_keys: bool = False) -> str:
+        plain = OmegaConf.to_container(cfg, resolve=resolve, enum_to_str=True) if OmegaConf.is_config(cfg) else cfg
+        hidden = masked_values(plain)
+        if hidden == plain:
+            return to_yaml(cfg, resolve=resolve, sort_keys=sort_keys)
+        return to_yaml(OmegaConf.create(hidden), sort_keys=sort_keys)
+
+    masked_yaml.masks = True  # type: ignore[attr-defined]
+    return masked_yaml
+
+
+if not hasattr(OmegaConf.to_yaml, "masks"):
+    OmegaConf.to_yaml = staticmethod(_masking(OmegaConf.to_yaml))  # type: ignore[method-assign]

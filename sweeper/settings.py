@@ -15,6 +15,7 @@ from conf import schema
 from sweeper.columns import METRICS
 from sweeper.config import validate
 from sweeper.errors import UserError
+from sweeper.names import complaint_about
 from sweeper.space import Space, Wanted
 from sweeper.stopping import Stopping
 
@@ -43,6 +44,8 @@ class SweepSettings(Protocol):
 
 def check_settings(search: SweepSettings) -> None:
     """Raises UserError at the first setting of a sweep that makes no sense."""
+    if search.study_name is not None and (complaint := complaint_about(str(search.study_name))):
+        raise UserError(f"hydra.sweeper.study_name: {complaint}")
     for name in ("n_trials", "n_jobs", "workers"):
         _check(f"hydra.sweeper.{name}", getattr(search, name), 1, "a whole number from 1", whole=True)
     _check("hydra.sweeper.max_failure_rate", search.max_failure_rate, 0, "a number in [0, 1]", greatest=1)

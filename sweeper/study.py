@@ -7,7 +7,6 @@ errors to standard error; an error is one line and exit code 2.
 
 from __future__ import annotations
 
-import re
 import shlex
 from enum import Enum
 from pathlib import Path
@@ -22,6 +21,7 @@ from sweeper import artifacts, queries, rows, study_live
 from sweeper.comparison import Run, compare, run_from_folder, run_from_trial
 from sweeper.errors import UserError
 from sweeper.moving import copy_study
+from sweeper.names import folder_of
 from sweeper.queries import QueryError
 from sweeper.storage import masked, open_storage
 from sweeper.study_options import DEFAULT_STORAGE, RecordFormat, StorageUrl, StudyName, TextOrJson, choose
@@ -140,6 +140,7 @@ def best(
     """
     records = queries.best_records(choose(storage, study), top)
     _warn_of_edges(records)
+    _warn_of_what_is_left_out(records)
     if form is BestFormat.json:
         say(json_text(records))
         return
@@ -271,7 +272,7 @@ def export(
     """
     chosen = choose(storage, study)
     if output.is_dir() or not output.suffix:
-        output = output / (re.sub(r"[^\w.-]+", "_", chosen.study_name) + ".json")
+        output = output / f"{folder_of(chosen.study_name)}.json"
     write_whole(output, json_text(queries.study_record(chosen)) + "\n")
     say(str(output))
 
@@ -319,6 +320,12 @@ def _warn_of_edges(records: list[dict[str, Any]]) -> None:
                 f"warning: trial {record['number']} lies on the {edge} edge of the interval of {name} ({value!r}): "
                 "better values may lie beyond it"
             )
+
+
+def _warn_of_what_is_left_out(records: list[dict[str, Any]]) -> None:
+    for record in records:
+        for override, why in record["left_out"].items():
+            note(f"warning: trial {record['number']}: left out of its line: {override}: {why}")
 
 
 def _table_columns(found: list[queries.Row]) -> dict[str, str]:

@@ -23,14 +23,13 @@ from optuna.trial import Trial
 from sweeper.attributes import DIED, JOB, OUTCOME, RETRY_OF, WORKER
 from sweeper.errors import UserError
 from sweeper.lease import Leases
+from sweeper.named import PRUNERS
 from sweeper.outcome import describe
 from sweeper.process import this_process
 from sweeper.space import SIGNS, meant
 from sweeper.storage import open_storage
 
 log = logging.getLogger(__name__)
-
-PRUNERS = ("optuna.pruners.*",)
 
 
 class GivenUpError(RuntimeError):
@@ -120,13 +119,16 @@ class TrialLink:
             state = "PRUNED" if values is None else "COMPLETE"
             self.record({OUTCOME: {"state": state, "values": None if values is None else list(values)}})
 
-    def died_in(self) -> Path | None:
-        """The run folder of the trial whose point this one tries again because its process died."""
-        number = self._trial.user_attrs.get(RETRY_OF)
-        if number is None:
+    def died_in(self, own: Path) -> Path | None:
+        """The run folder of the trial whose point this one tries again because its process died.
+
+        It lies beside this one's ``own``, under its number: where else it might lie no study may say.
+        """
+        number, trials = self._trial.user_attrs.get(RETRY_OF), self.study.get_trials(deepcopy=False)
+        if not isinstance(number, int) or not 0 <= number < len(trials) or own.name != str(self.number):
             return None
-        attributes = self.study.get_trials(deepcopy=False)[number].user_attrs
-        return Path(attributes["run_dir"]) if DIED in attributes and "run_dir" in attributes else None
+        folder = own.with_name(str(number))
+        return folder if DIED in trials[number].user_attrs and folder.is_dir() else None
 
     def report(self, epoch: int, value: float, *, last: bool = False) -> bool:
         """Reports the value of an epoch; True if the pruner asks the job to stop, never after the ``last`` one.

@@ -1,0 +1,49 @@
+"""What is typed after ``python -m multirun`` for the runs that it starts, and what of a study goes into them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from multirun.phase4 import Winner
+from sweeper.admitted import SETTABLE, path_in
+from sweeper.errors import UserError
+from sweeper.grammar import hydra_value
+from sweeper.origin import Configs
+from sweeper.space import key_of
+
+INSTEAD = {  # what the points and the seeds are made of has keys of its own
+    "regularization": "points=[...]",
+    "seed": "seeds=[...]",
+    "training.epochs": "epochs=...",
+    "training.patience": "epochs=..., which every run trains to its end",
+}
+
+
+def split(arguments: Sequence[str]) -> list[str]:
+    """The arguments as Hydra gets them: overrides of a run's own keys become one of ``overrides``.
+
+    UserError for those that Phase 4 sets itself.
+    """
+    typed = [a for a in arguments if not a.startswith("-") and key_of(a).partition(".")[0] in SETTABLE]
+    for override in typed:
+        key = key_of(override)
+        if instead := INSTEAD.get(key) or INSTEAD.get(key.partition(".")[0]):
+            raise UserError(f"{key}: Phase 4 sets it for each of its runs; expected {instead}")
+    rest = [argument for argument in arguments if argument not in typed]
+    return [*rest, f"overrides=[{','.join(map(hydra_value, typed))}]"] if typed else rest
+
+
+def overrides_of(trial: Winner, typed: Sequence[str], configs: Configs) -> tuple[str, ...]:
+    """A trial's overrides with what was typed in their place. UserError where its study says what it may not."""
+    keys = {key_of(override) for override in typed}
+    refused = {override: why for override, why in trial.refused.items() if key_of(override) not in keys}
+    if refused:
+        paths = [override for override in refused if path_in(override)]
+        whys = "; ".join(f"{override}: {why}" for override, why in refused.items())
+        line = shlex.join(
+            ["python", "-m", "multirun", *configs.words(), f"study={hydra_value(trial.study)}", *typed, *paths]
+        )
+        way = f"if that is right, type it: {line}" if len(paths) == len(refused) else "nothing of it is run"
+        raise UserError(f"study {trial.study}, trial {trial.number}: {whys}; {way}")
+    return (*(override for override in trial.overrides if key_of(override) not in keys), *typed)

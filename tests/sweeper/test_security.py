@@ -1,0 +1,310 @@
+"""Nobody gets in: what a config may name, and what a study that somebody else wrote may set."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from hydra.core import utils
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import create_trial
+
+import sweeper.samplers  # noqa: F401 - the reader of CMA-ES's states
+from sweeper import queries
+from sweeper.admitted import memory_overrides, refusal, run_folder, sorted_out
+from sweeper.errors import UserError
+from sweeper.named import CALLBACKS, PRUNERS, SAMPLERS
+from sweeper.names import complaint_about, folder_of
+from sweeper.origin import Configs, rerun_command
+from sweeper.retries import enqueue
+from tests.sweeper.inside import run
+from tests.sweeper.test_search import DROPOUT, Sweep, sweep
+
+__all__ = ["sweep"]  # a fixture
+
+ROOT = Path(__file__).parents[2]
+
+
+# ---- code
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["+hydra.callbacks.x._target_=multirun.phase4.start", "+hydra.callbacks.x.command=[touch,FILE]"],
+        ["hydra.callbacks.table._target_=multirun.phase4.start", "+hydra.callbacks.table.command=[touch,FILE]"],
+        ["model._target_=model.stack.load_replica"],
+        ["data._target_=data.prepare.prepare_config"],
+        ["-m", "hydra/sweeper=regularization", "hydra.sweeper.sampler._target_=optuna.load_study"],
+        ["-m", "hydra/sweeper=regularization", "hydra.sweeper.pruner._target_=multirun.phase4.start"],
+    ],
+    ids=lambda typed: typed[-1],
+)
+def test_a_config_names_classes_of_a_list_and_no_function_of_a_package(
+    tmp_path: Path, typed: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, *typed, "hydra.run.dir=run") == 2
+    assert len([line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]) == 1
+    assert not (tmp_path / "FILE").exists()
+
+
+def test_every_class_that_the_configs_name_is_on_the_list_and_every_name_of_the_list_is_there() -> None:
+    for name in (*SAMPLERS, *PRUNERS):
+        instantiate({"_target_": name, "_partial_": True}, _execution_whitelist_=[name])
+    named = {
+        line.partition("_target_: ")[2].strip()
+        for file in (ROOT / "conf").rglob("*.yaml")
+        for line in file.read_text().splitlines()
+        if "_target_: " in line
+    }
+    listed = {*CALLBACKS, *SAMPLERS, *PRUNERS}
+    others = {
+        name for name in named - listed if not name.startswith(("model.", "data.", "hydra_plugins.", "multirun."))
+    }
+    assert others == {"sweeper.search.RegularizationSweeper"}  # a plugin, which Hydra looks up among its own
+    assert not [name for name in listed if name.endswith("*")]
+
+
+class Intruder:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("intruder",)
+
+
+def test_a_state_of_a_sampler_in_a_study_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = optuna.create_study(sampler=optuna.samplers.CmaEsSampler(seed=1))
+    space = {name: FloatDistribution(0, 1) for name in "xy"}
+    state = {"cma:optimizer:0": pickle.dumps(Intruder()).hex()}
+    study.add_trial(
+        create_trial(params=dict.fromkeys("xy", 0.5), distributions=dict(space), value=1, system_attrs=state)
+    )
+    with pytest.raises(UserError, match=r"names posix.mkdir, which is no part of one"):
+        study.ask(dict(space))
+    assert not (tmp_path / "intruder").exists()
+
+
+@pytest.mark.parametrize("kind", [{}, {"use_separable_cma": True}, {"with_margin": True}], ids=str)
+@pytest.mark.filterwarnings("ignore")
+def test_a_sampler_still_reads_the_states_that_it_wrote(kind: dict[str, Any]) -> None:
+    study = optuna.create_study(sampler=optuna.samplers.CmaEsSampler(seed=1, **kind))
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1) + trial.suggest_float("y", 0, 1) ** 2, 24)
+    kept = [trial for trial in study.trials if any("optimizer" in name for name in trial.system_attrs)]
+    assert len(kept) >= 2
+
+
+# ---- keys
+
+MAY_BE_SAID = [
+    "data=user_behavior",
+    "model.fusion=concat",
+    "+model.embedding.behaviour=4",
+    "model.head=[16,8]",
+    "regularization.dropout=0.2",
+    "training.epochs=2",
+    "device=cpu",
+    "~model.without",
+    "model.unknown='[UNK]'",
+    "experiment=[phase1,phase3]",
+    "seed=7",
+]
+MAY_NOT_BE_SAID = [
+    "+hydra.callbacks.x._target_=multirun.phase4.start",
+    "hydra.sweep.dir=/tmp/x",
+    "hydra/launcher=submitit_slurm",
+    "hydra.launcher.setup=[touch x]",
+    "model._target_=os.system",
+    "+model._partial_=true",
+    "model={_target_: os.system}",
+    "model.sequence={embedding: {_convert_: all}}",
+    "model.head=[{_target_: os.system}]",
+    "data@hydra.callbacks=user_behavior",
+    "model.fusion=${oc.env:HOME}",
+    "model.fusion='${newest:auto,run,x,[],RUN}'",
+    "model.head=[1,'${oc.env:HOME}']",
+    "model=../../../tmp/evil",
+    "data=/tmp/evil",
+    "sweep.storage=sqlite:////tmp/x.db",
+    "sweep.artifacts=s3://evil/x",
+    "resume=auto",
+    "own=1",
+    "model/x=y",
+    "data[path]=/etc/passwd",
+    "model.fusion=choice(gate,concat)",
+    "--config-dir",
+    "-m",
+    "no override",
+]
+
+
+@pytest.mark.parametrize("override", MAY_BE_SAID)
+def test_a_study_may_set_values_of_a_runs_own_keys(override: str) -> None:
+    assert refusal(override) is None
+
+
+@pytest.mark.parametrize("override", MAY_NOT_BE_SAID)
+def test_a_study_may_set_nothing_else(override: str) -> None:
+    assert refusal(override) is not None
+
+
+def test_the_table_of_who_may_set_what_is_what_is_done() -> None:
+    """docs/security.md: of each row the example in the second column, and yes or no in the third."""
+    rows = [line.split("|")[1:-1] for line in (ROOT / "docs/security.md").read_text().splitlines() if "| `" in line]
+    assert len(rows) >= 12
+    for _, examples, answer, *_ in rows:
+        for example in [part for part in examples.split("`") if part.strip() and part.strip() != ","]:
+            taken, _ = sorted_out([example], "a-study-that-nobody-typed")
+            assert bool(taken) == answer.strip().startswith("yes"), example
+
+
+def foreign(overrides: Any, **params: Any) -> optuna.Study:
+    study = optuna.create_study(study_name="s", direction="maximize")
+    distributions: Any = {name: CategoricalDistribution((value,)) for name, value in params.items()}
+    attributes = {"overrides": overrides}
+    study.add_trial(create_trial(params=params, distributions=distributions, value=0.7, user_attrs=attributes))
+    return study
+
+
+def test_the_line_that_runs_a_trial_again_holds_nothing_that_a_study_may_not_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = foreign(
+        ["data=user_behavior", "+hydra.callbacks.x._target_=os.system", "data.path=/etc/passwd"],
+        **{"model.fusion": "${oc.env:HOME}", "hydra.sweep.dir": "/tmp", DROPOUT: 0.2},
+    )
+    [record] = queries.best_records(study, 1)
+    assert record["command"] == "python -m sweeper data=user_behavior regularization.dropout=0.2"
+    assert len(record["left_out"]) == 4
+
+
+@pytest.mark.parametrize("overrides", ["x y", 7, {"a": 1}, [1, None], None])
+def test_overrides_of_another_type_are_none(overrides: Any) -> None:
+    [record] = queries.best_records(foreign(overrides, **{DROPOUT: 0.2}), 1)
+    assert record["overrides"] == ["regularization.dropout=0.2"]
+
+
+def test_a_path_counts_where_a_run_folder_here_says_that_it_was_typed_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = ["data.path=clicks.csv", "hydra.sweep.dir=/tmp"]
+    assert sorted_out(said, "s")[0] == []
+    folder = tmp_path / "runs/studies/s/3"
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra/overrides.yaml").write_text("- data.path=clicks.csv\n- hydra.sweep.dir=/tmp\n")
+    assert sorted_out(said, "s")[0] == ["data.path=clicks.csv"]
+    assert sorted_out(said, "t")[0] == []
+    (folder / ".fetched").write_text("s3://elsewhere")
+    assert sorted_out(said, "s")[0] == []
+
+
+def test_a_trial_that_somebody_put_in_line_sets_no_key_that_is_not_searched(sweep: Sweep) -> None:
+    sweep(n_trials=1)
+    keys = {"hydra.sweep.dir": "/tmp/x", "+model._target_": "os.system", DROPOUT: 0.21}
+    said = {"retry_overrides": ["hydra.sweep.dir=/tmp/y", "device.micro_batch=16"]}
+    enqueue(sweep.study, "mine", keys, said)
+    launcher = sweep(n_trials=2)
+    [job] = launcher.jobs
+    assert job[DROPOUT] == "0.21"
+    assert job["device.micro_batch"] == "16"
+    assert not {"/tmp/x", "/tmp/y", "os.system"} & set(job.values())
+
+
+def test_a_retry_sets_a_smaller_micro_batch_and_nothing_else() -> None:
+    assert memory_overrides(["device.micro_batch=8", "hydra.x=1", "device.micro_batch=${x}", 3]) == [
+        "device.micro_batch=8"
+    ]
+    assert memory_overrides("device.micro_batch=8") == []
+
+
+# ---- places
+
+
+@pytest.mark.parametrize("said", ["/etc", "../x", "a/../../x", "", 7, None, "a\nb", "runs/\x1b[31m"])
+def test_a_run_folder_that_a_study_names_lies_below_this_directory(said: Any) -> None:
+    assert run_folder(said) is None
+    assert run_folder("runs/studies/s/0") == Path("runs/studies/s/0")
+    assert run_folder("/srv/runs/s/0", [Path("/srv/runs")]) == Path("/srv/runs/s/0")
+
+
+STRANGE = [
+    "../x",
+    "..",
+    ".",
+    "",
+    "a" * 300,
+    "it's",
+    "a,b",
+    "#",
+    "süß",
+    "a\nb",
+    "<b>",
+    "50%",
+    "a;b",
+    "-rf",
+    "a/b",
+    "a b",
+]
+
+
+def test_every_name_of_a_study_has_a_folder_of_its_own_that_lies_in_its_place() -> None:
+    folders = [folder_of(name) for name in STRANGE]
+    assert len({folder.lower() for folder in folders}) == len(STRANGE)
+    for folder in folders:
+        assert Path(folder).name == folder
+        assert folder not in ("", ".", "..")
+        assert not folder.startswith("-")
+        assert len(folder) <= 100
+        assert folder_of(folder) != folder  # no other study has this very name
+    for ordinary in ("regularization-mdaf_mamba-synthetic", "base", "a.b", "2026-01-01"):
+        assert folder_of(ordinary) == ordinary
+
+
+def test_names_that_nobody_could_type_are_refused_for_new_studies() -> None:
+    refused = [name for name in (*STRANGE, "${oc.env:HOME}") if complaint_about(name)]
+    assert refused == ["", "a" * 300, "a\nb", "${oc.env:HOME}"]
+
+
+def test_where_configs_come_from_is_shown_as_it_was_typed() -> None:
+    configs, rest = Configs.taken_from(
+        ["--config-dir", "my confs", "a=1", "-cn=own", "hydra.searchpath=[pkg://x]", "-m"]
+    )
+    assert rest == ["a=1", "-m"]
+    said = {"program": "mdaf", "folder": "my confs", "name": "own", "search": "hydra.searchpath=[pkg://x]"}
+    line = "mdaf --config-dir 'my confs' --config-name own 'hydra.searchpath=[pkg://x]' a=1"
+    assert rerun_command(said, ["a=1"]) == line
+    assert configs.words() == ["--config-dir", "my confs", "--config-name", "own", "hydra.searchpath=[pkg://x]"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"program": "rm -rf ~", "folder": "--x", "search": "hydra.callbacks=[x]"},
+        {"program": "python /tmp/evil.py", "name": ["a"], "search": "hydra.searchpath=[${oc.env:X}]"},
+        {"program": "python '; touch x'", "folder": 7},
+    ],
+)
+def test_a_program_that_a_study_names_is_not_put_into_a_line(said: Any) -> None:
+    assert rerun_command(said, ["a=1"]) == "PROGRAM a=1"
+
+
+# ---- passwords
+
+
+def test_a_config_that_hydra_saves_never_held_the_password(tmp_path: Path) -> None:
+    url = "postgresql://me:se cr:et@/@host/db?sslpassword=hidden"
+    config = OmegaConf.create({"sweep": {"storage": url}, "list": [f"sweep.storage={url}"], "same": "${sweep.storage}"})
+    utils._save_config(config, "config.yaml", tmp_path)
+    OmegaConf.save(config, tmp_path / "multirun.yaml")
+    for name in ("config.yaml", "multirun.yaml"):
+        text = (tmp_path / name).read_text()
+        assert "cr:et" not in text
+        assert "hidden" not in text
+        assert OmegaConf.load(tmp_path / name).same == "postgresql://me:***@host/db?sslpassword=***"
+    assert config.sweep.storage == url
