@@ -18,11 +18,12 @@ from optuna.trial import FrozenTrial
 from conf.schema import Phase4
 from multirun.phase4 import Series, search_seeds
 from multirun.points import SEARCHED, Point, checked, differences
-from multirun.runs import Source, read_result
+from multirun.runs import Source, check_agreement, read_run
 from sweeper.admitted import run_folder
 from sweeper.attributes import POINT
 from sweeper.config import config_hash
 from sweeper.queries import trials_of
+from sweeper.run_files import checkpoint_digest, read_result
 
 Inputs = dict[str, Any]
 
@@ -96,8 +97,10 @@ def pairs(points: Sequence[str]) -> list[list[str]]:
 
 
 def source_of(folder: Path, stage: str, point: str, report: Path, study: str | None, trial: int | None) -> Source:
-    """Where a finished run's figures come from; its id is stage, point and seed."""
-    result = read_result(folder) or {}
+    """Where a finished run's figures come from; its id is stage, point and seed. UserError if its files disagree."""
+    run = read_run(folder)
+    check_agreement(run)
+    result = run.result
     return Source(
         id=f"{stage}/{point}/seed-{result['seed']}",
         stage=stage,
@@ -110,6 +113,7 @@ def source_of(folder: Path, stage: str, point: str, report: Path, study: str | N
         data_hash=result["data_hash"],
         commit=result["commit"],
         device=result["device"],
+        checkpoint=checkpoint_digest(folder) or "",
     )
 
 

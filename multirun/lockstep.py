@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from sweeper import models
 from sweeper.composing import ComposedOnce
-from sweeper.config import NOT_HASHED
+from sweeper.config import is_hashed
 from sweeper.device import make_current, return_cached_memory
 from sweeper.errors import is_out_of_memory
 from sweeper.memory import Capacity, Footprint, footprint, forget_peak, free_bytes, held_bytes, peak_bytes
@@ -63,7 +63,7 @@ def shape_of(cfg: DictConfig) -> str:
     """All of a job's config that replicas must have in common."""
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
-    shared = {str(key): value for key, value in plain.items() if key == "device" or key not in NOT_HASHED}
+    shared = {str(key): value for key, value in plain.items() if is_hashed(str(key))}
     for key in (*REPLICA_KEYS.values(), "regularization.name"):
         *path, name = key.split(".")
         node = shared

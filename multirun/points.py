@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +13,15 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from data.prepare import prepare_config
-from multirun.runs import read_result
 from sweeper.admitted import came_from_elsewhere
 from sweeper.config import config_hash, validate
 from sweeper.errors import UserError
 from sweeper.grammar import hydra_value
 from sweeper.origin import Configs
+from sweeper.run_files import BEST, IDENTITY, RESULT, checkpoint_digest, read_result
 from sweeper.space import key_of
+
+log = logging.getLogger(__name__)
 
 KNOWN = ("balanced", "weak", "strong")  # of conf/regularization
 SEARCHED = ("regularization.dropout", "regularization.weight_decay", "regularization.label_smoothing")
@@ -112,17 +115,35 @@ class Finished:
     """The finished runs below some folders, by what they computed on which data; the first folder comes first."""
 
     def __init__(self, *folders: Path) -> None:
-        self._runs: dict[tuple[str, str], Path] = {}
-        for file in (file for folder in folders for file in sorted(folder.rglob("result.json"))):
-            result = read_result(file.parent) or {}
+        self._runs: dict[tuple[str, str], list[Path]] = {}
+        for file in (file for folder in folders for file in sorted(folder.rglob(RESULT))):
+            try:
+                result = read_result(file.parent, IDENTITY) or {}
+            except UserError as error:
+                log.warning("%s; the run is not reused", error)
+                continue
             if came_from_elsewhere(file.parent):
                 continue  # what it says of itself is another's word
-            if result.get("state") == "complete" and (file.parent / "best.pt").is_file():
-                self._runs.setdefault((result["config_hash"], result["data_hash"]), file.parent)
+            if result.get("state") == "complete" and (file.parent / BEST).is_file():
+                self._runs.setdefault((result["config_hash"], result["data_hash"]), []).append(file.parent)
 
     def find(self, config: DictConfig, seed: int) -> Path | None:
         """The folder of a complete run of exactly this config with this seed on exactly its data."""
-        return self._runs.get(hashes(config, seed))
+        for folder in self._runs.get(hashes(config, seed), []):
+            result = read_result(folder) or {}
+            precision = config.device.precision
+            # Precision was not a part of the hash once. A run that fell back to a CPU has two, and is not repeated so.
+            if result.get("precision", precision) == precision and self._is_whole(folder, result):
+                return folder
+        return None
+
+    def _is_whole(self, folder: Path, result: Mapping[str, Any]) -> bool:
+        """Whether best.pt is still the file with which the run ended, where its result says which one that was."""
+        written = result.get("checkpoint")
+        whole = written is None or written == checkpoint_digest(folder)
+        if not whole:
+            log.warning("%s: is not the file with which the run ended; the run is not reused", folder / BEST)
+        return whole
 
 
 def hashes(config: DictConfig, seed: int) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from multirun.criteria import Tiers, assess
 from multirun.deltas import delta_table, ranking
 from multirun.pace import Pace, slow_epochs
 from multirun.roc import auc
-from multirun.runs import FIGURES, Run, Source, read_run
+from multirun.runs import FIGURES, Run, Source, check_same_data, read_run
 from multirun.scores import read_scores
 from multirun.statistics import spread
 from multirun.validity import Evidence
@@ -35,6 +35,7 @@ def compute(inputs: Mapping[str, Any], base: Path) -> Figures:
     Raises UserError if a run is missing or damaged.
     """
     sources = [Source(**record) for record in inputs["runs"]]
+    check_same_data({source.data_hash: base / source.folder for source in sources})
     runs = {source.id: read_run(base / source.folder) for source in sources}
     phase4 = _by_point([source for source in sources if source.stage == "phase 4"])
     values = {
@@ -169,7 +170,7 @@ def _mean_curve(runs: Sequence[Run]) -> list[Figures]:
 def _criteria(inputs: Mapping[str, Any], ids: Sequence[str], runs: Mapping[str, Run]) -> Figures:
     """The criteria judged on the mean curve over the seeds."""
     history = [
-        {"epoch": row["epoch"], **{n: row[n]["mean"] for n in ("val_auc", "train_auc", "train_val_gap")}}
+        {"epoch": row["epoch"], **{n: row[n] and row[n]["mean"] for n in ("val_auc", "train_auc", "train_val_gap")}}
         for row in _mean_curve([runs[one] for one in ids])
     ]
     tiers = Tiers(inputs["tiers"]["near_miss"], tuple(inputs["tiers"]["healthy_gap"]))

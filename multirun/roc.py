@@ -25,7 +25,11 @@ class DeLong:
 
 
 def auc(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Area under the ROC curve, ties counting half; scores, labels (row,). NaN if one of the classes is absent."""
+    """Area under the ROC curve, ties counting half; scores, labels (row,). NaN if one of the classes is absent.
+
+    ValueError where a score is not finite, as in ``delong`` and ``resampled_aucs``: it has no rank.
+    """
+    _check_finite(scores)
     positive = labels > 0.5
     clicks, others = int(positive.sum()), int((~positive).sum())
     if not clicks or not others:
@@ -33,8 +37,15 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> float:
     return float((stats.rankdata(scores)[positive].sum() - clicks * (clicks + 1) / 2) / (clicks * others))
 
 
+def _check_finite(*several: np.ndarray) -> None:
+    for scores in several:
+        if not np.isfinite(scores).all():
+            raise ValueError(f"{np.count_nonzero(~np.isfinite(scores)):,} scores are no finite numbers")
+
+
 def delong(scores_a: np.ndarray, scores_b: np.ndarray, labels: np.ndarray) -> DeLong:
     """DeLong, DeLong and Clarke-Pearson (1988), by midranks (Sun and Xu 2014); all (row,). Needs both classes."""
+    _check_finite(scores_a, scores_b)
     positive = labels > 0.5
     clicks, others = int(positive.sum()), int((~positive).sum())
     if clicks < 2 or others < 2:
@@ -67,6 +78,7 @@ def resampled_aucs(scores: np.ndarray, labels: np.ndarray, users: np.ndarray, we
 
     Users are drawn whole: rows of one user share the user's taste, so they are one observation more than many.
     """
+    _check_finite(scores)
     _, user = np.unique(users, return_inverse=True)
     order = np.argsort(scores, kind="stable")
     ordered = scores[order]

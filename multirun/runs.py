@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
-from sweeper.columns import COLUMNS
 from sweeper.config import config_hash
 from sweeper.errors import UserError
+from sweeper.run_files import IDENTITY, read_config, read_metrics, read_result
 
+NEEDED = ("val_auc", "epoch_seconds")  # in every epoch of a run that a report is about
 FIGURES = ("val_auc", "val_gauc", "val_loss", "train_auc", "train_loss", "train_val_gap", "gate_mean")
 
 
@@ -26,6 +23,7 @@ class Source:
     ``stage``    ``search``, ``confirmation`` or ``phase 4``.
     ``folder``   the run's folder, relative to that of the report.
     ``study``    that the run confirms or repeats, None if none; ``trial``: the one that had this configuration, if any.
+    ``checkpoint``  SHA-256 of the run's best.pt; empty in reports of versions that did not write it.
     """
 
     id: str
@@ -39,6 +37,7 @@ class Source:
     data_hash: str
     commit: str
     device: str
+    checkpoint: str = ""
 
     def plain(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -61,44 +60,36 @@ class Run:
 
 def read_run(folder: Path) -> Run:
     """A finished run; UserError names the file that is missing or damaged."""
-    result = read_result(folder)
+    result = read_result(folder, IDENTITY)
     if result is None:
         raise UserError(f"{folder}: holds no result.json, expected a finished run; finish it or leave it out")
-    file = folder / "metrics.csv"
-    try:
-        with file.open(newline="", encoding="utf-8") as lines:
-            history = [_row(row) for row in csv.DictReader(lines)]
-    except FileNotFoundError:
-        raise UserError(f"{file}: not there, expected the metrics of a finished run") from None
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{file}: damaged, expected numbers ({error})") from None
-    if not history or any(row.get("val_auc") is None or row.get("epoch") is None for row in history):
-        raise UserError(f"{file}: damaged, expected an epoch and a val_auc in every row")
+    history, file = read_metrics(folder), folder / "metrics.csv"
+    for row in history:
+        if missing := [name for name in NEEDED if row[name] is None]:
+            raise UserError(f"{file} is damaged: epoch {row['epoch']} has no {missing[0]}")
+    if len(history) != result.get("epochs", len(history)) or not history:
+        raise UserError(f"{file} is damaged: it holds {len(history)} epochs, result.json says {result.get('epochs')}")
     return Run(folder, history, result)
 
 
-def read_result(folder: Path) -> dict[str, Any] | None:
-    """A run's result.json, None if there is none; UserError if it is damaged."""
-    file = folder / "result.json"
-    try:
-        result = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise UserError(f"{file}: damaged, expected a JSON object ({error}); delete it to have it repeated") from None
-    if not isinstance(result, dict):
-        raise UserError(f"{file}: damaged, expected a JSON object; delete it to have it repeated")
-    return result
+def check_agreement(run: Run) -> None:
+    """UserError if a run's result.json and metrics.csv do not tell of the same best epoch."""
+    for name, value in {"epoch": run.result["best_epoch"], **run.result["best"]}.items():
+        if name in run.best and value != run.best[name]:
+            raise UserError(
+                f"{run.folder}: result.json says {name} {value} of the best epoch, metrics.csv says {run.best[name]}: "
+                "one of them is not this run's; train the run again, or leave it out"
+            )
 
 
-def read_config(folder: Path) -> DictConfig:
-    """The config that Hydra saved with a run."""
-    file = folder / ".hydra" / "config.yaml"
-    if not file.is_file():
-        raise UserError(f"{file}: not there, expected the config of the run")
-    config = OmegaConf.load(file)
-    assert isinstance(config, DictConfig)
-    return config
+def check_same_data(folders: Mapping[str, Path]) -> None:
+    """UserError where runs, by the hash of their data, were evaluated on more than one log: nothing compares them."""
+    if len(folders) > 1:
+        (one, first), (other, second) = list(folders.items())[:2]
+        raise UserError(
+            f"{first} and {second}: were trained and evaluated on different data ({one[:12]} and {other[:12]}), "
+            "expected runs on the same data; summarize those of each log by themselves"
+        )
 
 
 def configuration_of(folder: Path) -> str:
@@ -106,9 +97,3 @@ def configuration_of(folder: Path) -> str:
     config = read_config(folder)
     config.seed = 0
     return config_hash(config)
-
-
-def _row(row: Mapping[str, str]) -> dict[str, Any]:
-    numbers: dict[str, Any] = {name: float(row[name]) if row.get(name) else None for name in COLUMNS}
-    numbers["epoch"] = int(row["epoch"])
-    return numbers

@@ -6,11 +6,10 @@ how often the test split was read.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,15 +22,17 @@ from data.prepare import prepare_config
 from data.store import EventStore
 from model.ctr import Estimator
 from model.stack import load_replica
-from multirun.runs import read_config
 from sweeper import models
 from sweeper.atomic import write_atomically
+from sweeper.checkpoint import read_best
+from sweeper.config import config_hash
 from sweeper.device import choose_precision, set_up
 from sweeper.errors import UserError
 from sweeper.estimator import FittedReplica
 from sweeper.objective import build_replicas, hyperparameters
 from sweeper.provenance import commit
 from sweeper.replicas import Replicas
+from sweeper.run_files import BEST, CONFIG, IDENTITY, checkpoint_digest, read_config, read_result
 from sweeper.training import predict
 
 log = logging.getLogger(__name__)
@@ -39,9 +40,13 @@ log = logging.getLogger(__name__)
 TEST_READS = "test_reads.jsonl"
 
 
+class NotFiniteError(UserError):
+    """Scores that are no finite numbers, which no metric may be computed from."""
+
+
 @dataclass(frozen=True)
 class Scores:
-    """``logits`` of a split's rows, with their ``users`` (dense index) and ``labels``; (row,) each."""
+    """``logits`` of a split's rows, finite, with their ``users`` (dense index) and ``labels``; (row,) each."""
 
     logits: np.ndarray
     labels: np.ndarray
@@ -54,15 +59,29 @@ def scores_file(folder: Path, split: str) -> Path:
 
 
 def read_scores(folder: Path, split: str) -> Scores | None:
-    """The scores that were kept, None if there are none; UserError if they are damaged."""
+    """The scores that the run's present best.pt has given to a split's rows; None where none were kept.
+
+    A file that is damaged, or that another checkpoint gave, counts as none and is named in a warning.
+    """
     file = scores_file(folder, split)
     if not file.is_file():
         return None
     try:
         with np.load(file, allow_pickle=False) as held:
-            return Scores(held["logits"], held["labels"], held["users"])
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{file}: damaged ({error}); delete it to have it computed again") from None
+            checkpoint = str(held["checkpoint"]) if "checkpoint" in held else "one that it does not name"
+            scores = Scores(*(held[name] for name in ("logits", "labels", "users")))
+            if {part.shape for part in (scores.labels, scores.users)} != {(len(scores.logits),)}:
+                raise ValueError("its arrays are of different lengths")
+            finite = bool(np.isfinite(scores.logits).all())
+    except Exception as error:  # what numpy and zipfile raise of damaged bytes has nothing in common
+        log.warning("%s is damaged (%s); its scores are left out", file, error or type(error).__name__)
+        return None
+    if checkpoint != checkpoint_digest(folder):
+        log.warning("%s holds the scores of another checkpoint (%s); they are left out", file, checkpoint[:12])
+        return None
+    if not finite:
+        raise NotFiniteError(f"{file}: holds scores that are not finite: the run diverged; leave it out")
+    return scores
 
 
 class Scorer:
@@ -73,26 +92,39 @@ class Scorer:
 
     def score(self, folder: Path, split: str) -> Scores:
         """Rebuilds the run's model from its config and its best.pt and scores every row of ``split``."""
-        config = read_config(folder)
-        file = folder / "best.pt"
-        if not file.is_file():
-            raise UserError(f"{file}: not there, so the run's rows cannot be scored again")
+        result, config = read_result(folder, IDENTITY), read_config(folder)
+        if result is None:
+            raise UserError(f"{folder}: holds no result.json, expected a finished run; finish it or leave it out")
+        if config_hash(config) != result["config_hash"]:
+            raise UserError(
+                f"{folder / CONFIG}: its hash is {config_hash(config)}, but result.json says {result['config_hash']}: "
+                "it is of another run, or the program has changed; train the run again, or leave it out"
+            )
+        saved = read_best(folder, result)
         trained = models.by_gradient(config.model)
         device = set_up(config.device) if trained else torch.device("cpu")
         store, gathered = self._store(config, device)
-        checkpoint = torch.load(file, weights_only=True, map_location=device)
-        if checkpoint["data_hash"] != store.data_hash:
+        if saved.data_hash != store.data_hash:
             raise UserError(
-                f"{file}: was trained on data {checkpoint['data_hash'][:12]}, its source now gives "
+                f"{folder / BEST}: was trained on data {saved.data_hash[:12]}, its source now gives "
                 f"{store.data_hash[:12]}; restore the data that the run was trained on"
             )
         replicas = _model(config, store, device, trained)
-        load_replica(replicas.model, 0, checkpoint["weights"])
+        try:
+            load_replica(replicas.model, 0, saved.weights)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise UserError(f"{folder / BEST}: does not fit the model of the run's config: {error}") from None
         precision = choose_precision(config.device.precision, device)
         rows = gathered.rows(split)[None]
         found = predict(replicas, gathered, split, rows, config.training.eval_batch_size, precision)
+        logits = found.logits[0].float().cpu().numpy()
+        if not np.isfinite(logits).all():
+            raise NotFiniteError(
+                f"{folder / BEST}: scores {np.count_nonzero(~np.isfinite(logits)):,} of {len(logits):,} {split} rows "
+                "with no finite number: the run diverged; leave it out"
+            )
         return Scores(
-            found.logits[0].float().cpu().numpy(),
+            logits,
             gathered.labels(split).cpu().numpy().astype(np.int8),
             gathered.users(split).cpu().numpy(),
         )
@@ -101,10 +133,11 @@ class Scorer:
         """Scores a run and keeps the result, unless it is there already; whether anything was computed."""
         if read_scores(folder, split) is not None:
             return False
+        digest = checkpoint_digest(folder)  # before it is read: whatever comes in between is found out
         found = self.score(folder, split)
         write_atomically(
             scores_file(folder, split),
-            lambda file: np.savez_compressed(file, logits=found.logits, labels=found.labels, users=found.users),
+            lambda file: np.savez_compressed(file, checkpoint=np.array(digest), **asdict(found)),
         )
         return True
 
@@ -146,7 +179,7 @@ def log_read(folders: Sequence[Path], log_folder: Path, purpose: str = "report")
         "purpose": purpose,
         "commit": commit(),
         "runs": [str(folder) for folder in folders],
-        "checkpoints": [hashlib.sha256((folder / "best.pt").read_bytes()).hexdigest()[:12] for folder in folders],
+        "checkpoints": [(checkpoint_digest(folder) or "")[:12] for folder in folders],
     }
     log_folder.mkdir(parents=True, exist_ok=True)
     with (log_folder / TEST_READS).open("a", encoding="utf-8") as file:
@@ -156,4 +189,9 @@ def log_read(folders: Sequence[Path], log_folder: Path, purpose: str = "report")
 def reads_of_test(log_folder: Path) -> list[dict[str, object]]:
     """The log of reads of the test split, oldest first."""
     file = log_folder / TEST_READS
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+    try:
+        return (
+            [dict(json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+        )
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{file} is damaged: expected a JSON object in each line ({error})") from None

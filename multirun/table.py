@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
+
+from sweeper.run_files import read_overrides, read_result
 
 METRICS = ("val_auc", "val_gauc", "val_loss", "train_auc", "train_val_gap", "gate_mean")
 
@@ -28,25 +28,26 @@ class Spread(NamedTuple):
 def collect(folders: Iterable[Path]) -> list[Run]:
     """A row for each folder that holds a result.json: its overrides, seed, best epoch and the best epoch's metrics.
 
-    ``configuration`` is the run's overrides without the seed: runs that agree in it differ in the seed alone.
+    ``configuration`` is the run's overrides without the seed: runs that agree in it differ in the seed alone. Where
+    the runs were evaluated on different data it also names these.
     """
     rows = []
     for folder in folders:
-        file = folder / "result.json"
-        if not file.exists():
+        result = read_result(folder, ("seed", "best_epoch", "best"))
+        if result is None:
             continue
-        result = json.loads(file.read_text())
         row = {"configuration": _configuration(folder), "seed": result["seed"], "best_epoch": result["best_epoch"]}
-        row |= {name: result["best"][name] for name in METRICS}
-        rows.append(row | {"run": folder.name, "folder": str(folder)})
+        row |= {name: result["best"].get(name) for name in METRICS}
+        rows.append(row | {"run": folder.name, "folder": str(folder), "data": result.get("data_hash", "")})
+    if len({row["data"] for row in rows}) > 1:
+        for row in rows:
+            row["configuration"] = f"{row['configuration']} (data {row['data'][:12]})".strip()
     return rows
 
 
 def _configuration(folder: Path) -> str:
     """The task overrides that Hydra saved with the run, but for the seed and the place in a study."""
-    file = folder / ".hydra" / "overrides.yaml"
-    overrides: Iterable[Any] = OmegaConf.load(file) if file.exists() else []
-    return " ".join(o for o in map(str, overrides) if not o.startswith(("seed=", "sweep.")))
+    return " ".join(o for o in read_overrides(folder) if not o.startswith(("seed=", "sweep.")))
 
 
 def spread(runs: Sequence[Run]) -> dict[str, dict[str, Spread]]:

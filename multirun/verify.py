@@ -11,9 +11,10 @@ from typing import Any
 
 from multirun.results import compute
 from multirun.roc import auc
-from multirun.runs import Source, read_result, read_run
+from multirun.runs import Source, read_run
 from multirun.scores import Scorer, log_read, read_scores
 from sweeper.errors import UserError
+from sweeper.run_files import IDENTITY, checkpoint_digest, read_json, read_result
 
 FORMAT = 1
 RELATIVE = 1e-9  # of what is computed: the rounding of another processor. What is read must be the same exactly
@@ -40,13 +41,8 @@ def shown(value: Any) -> str:
 
 def read_report(file: Path) -> dict[str, Any]:
     """A report.json; UserError if there is none or it is not one."""
-    try:
-        report = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}), expected a report.json") from None
-    except ValueError as error:
-        raise UserError(f"{file}: damaged, expected a report.json ({error})") from None
-    if not isinstance(report, dict) or not {"format", "inputs", "figures"} <= set(report):
+    report = read_json(file, "write the report again")
+    if not {"format", "inputs", "figures"} <= set(report):
         raise UserError(f"{file}: holds no figures, expected a report.json that python -m multirun wrote")
     if report["format"] != FORMAT:
         raise UserError(f"{file}: is of format {report['format']}, expected {FORMAT}; write the report again")
@@ -59,8 +55,20 @@ def verify(file: Path, deep: bool = False) -> list[Difference]:
     ``deep`` scores validation and test rows again with the checkpoints. Reading the test split is logged.
     """
     report = read_report(file)
+    try:
+        return _verified(report, file.parent, deep)
+    except UserError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"{file} is damaged: its inputs or figures are not of the form that was written ({reason}); write the "
+            "report again"
+        ) from error
+
+
+def _verified(report: Mapping[str, Any], base: Path, deep: bool) -> list[Difference]:
     inputs = report["inputs"]
-    base = file.parent
     sources = [Source(**record) for record in inputs["runs"]]
     found = [difference for source in sources for difference in _identity(source, base)]
     computed = json.loads(json.dumps(compute(inputs, base)))
@@ -103,10 +111,14 @@ def _same(a: Any, b: Any, exactly: bool) -> bool:
 def _identity(source: Source, base: Path) -> Iterator[Difference]:
     """What a run's own result.json says of it, and whether its best row is that of metrics.csv."""
     folder = base / source.folder
-    result = read_result(folder) or {}
+    result = read_result(folder, IDENTITY) or {}
     for name in ("seed", "config_hash", "data_hash", "commit", "device"):
         if result.get(name) != getattr(source, name):
             yield Difference(f"inputs.runs.{source.id}.{name}", getattr(source, name), result.get(name))
+    found = checkpoint_digest(folder)
+    for written, whose in ((source.checkpoint, "inputs.runs." + source.id), (result.get("checkpoint"), source.folder)):
+        if written and written != found:
+            yield Difference(f"{whose}: SHA-256 of best.pt", written, found)
     best = read_run(folder).best
     written = {name: value for name, value in result.get("best", {}).items() if name in best}
     yield from differences(written, {name: best[name] for name in written}, f"{source.folder}/result.json: best")
@@ -126,7 +138,11 @@ def _deep(runs: Mapping[str, Any], sources: list[Source], base: Path) -> Iterato
         ):
             if reported is None:
                 continue
-            scores = scorer.score(folder, split)
+            try:
+                scores = scorer.score(folder, split)
+            except UserError as error:
+                yield Difference(f"runs.{source.id}.{name} (from best.pt)", reported, f"nothing: {error}")
+                continue
             found = auc(scores.logits, scores.labels)
             if abs(found - reported) > DEEP:
                 yield Difference(f"runs.{source.id}.{name} (from best.pt)", reported, found)

@@ -15,16 +15,12 @@ import optuna
 from omegaconf import DictConfig, OmegaConf
 
 from sweeper.attributes import CONFIG, DATA_HASH, MEANINGS, OBJECTIVE
-from sweeper.config import NOT_HASHED, NOT_HASHED_OF_DATA, NOT_HASHED_OF_TRAINING
+from sweeper.config import NOT_HASHED
 from sweeper.errors import UserError
 from sweeper.space import Space, key_of, meaning
 
 WAY_OUT = "give it another name (hydra.sweeper.study_name=...), or mix the two with sweep.force=true"
-NOT_COMPARED = (
-    *("hydra", "seed", "criteria", *NOT_HASHED),
-    *(f"data.{name}" for name in NOT_HASHED_OF_DATA),
-    *(f"training.{name}" for name in NOT_HASHED_OF_TRAINING),
-)
+NOT_COMPARED = ("hydra", "seed", "criteria", *NOT_HASHED)
 
 
 def agree(

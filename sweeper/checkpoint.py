@@ -15,7 +15,9 @@ from torch import Tensor
 
 from data.durability import fsync_folder
 from sweeper.atomic import write_atomically
+from sweeper.errors import UserError
 from sweeper.packing import form_of, pack, unpack
+from sweeper.run_files import BEST, RESULT, checkpoint_digest
 
 log = logging.getLogger(__name__)
 
@@ -193,6 +195,33 @@ def read(path: Path) -> Saved:
     except Exception as error:  # what a reader of damaged bytes raises may be anything
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise DamagedError(f"{path}: found no whole checkpoint: {reason}") from error
+
+
+def read_best(folder: Path, result: Mapping[str, Any]) -> Saved:
+    """The state of a finished run's best epoch. UserError if it is not whole, or not that of the run's ``result``."""
+    file = folder / BEST
+    try:
+        saved = read(file)
+    except FileNotFoundError:
+        raise UserError(f"{file}: not there, so the run's rows cannot be scored again") from None
+    except DamagedError as error:
+        raise UserError(f"{error}; train the run again, or leave it out") from None
+    best = result["best"]
+    row = saved.history[-1] if saved.history else {}
+    for what, theirs, ours in (
+        ("config hash", saved.config_hash, result["config_hash"]),
+        ("data hash", saved.data_hash, result["data_hash"]),
+        ("seed", saved.seed, result["seed"]),
+        ("best epoch", row.get("epoch"), result["best_epoch"]),
+        ("validation AUC", row.get("val_auc"), best.get("val_auc")),
+        ("SHA-256", checkpoint_digest(folder), result.get("checkpoint") or checkpoint_digest(folder)),
+    ):
+        if theirs != ours:
+            raise UserError(
+                f"{file}: its {what} is {theirs}, but {folder / RESULT} says {ours}: it is of another run; put the "
+                "run's own file back, or train it again"
+            )
+    return saved
 
 
 def _parsed(content: Any) -> Saved:

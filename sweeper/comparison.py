@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial
 
 from sweeper.admitted import run_folder
+from sweeper.errors import UserError
 from sweeper.queries import QueryError, Row
+from sweeper.run_files import read_metrics, read_result
 
 METRICS = (
     "val_auc",
@@ -33,12 +33,16 @@ METRICS = (
 
 @dataclass
 class Run:
-    """One run's metrics by epoch (from 1), its best epoch, and the parameters of its trial if it has one."""
+    """One run's metrics by epoch (from 1), its best epoch, and the parameters of its trial if it has one.
+
+    ``data_hash``  of the data that it was evaluated on, empty where nobody knows.
+    """
 
     name: str
     best_epoch: int
     epochs: dict[int, dict[str, float]]
     params: dict[str, Any] = field(default_factory=dict)
+    data_hash: str = ""
 
 
 def run_from_folder(folder: Path) -> Run:
@@ -46,18 +50,18 @@ def run_from_folder(folder: Path) -> Run:
 
     A run that has not ended has no ``result.json`` yet: its best epoch is then the one of the highest validation AUC.
     """
-    file = folder / "metrics.csv"
-    if not file.is_file():
+    if not (folder / "metrics.csv").is_file():
         raise QueryError(f"{folder} is not a run's folder: it holds no metrics.csv")
     try:
-        with file.open(newline="", encoding="utf-8") as lines:
-            table = list(csv.DictReader(lines))
-        epochs = {int(row["epoch"]): _numbers(row) for row in table}
-    except (ValueError, KeyError, TypeError) as error:
-        raise QueryError(f"{file} is damaged: expected numbers and a column 'epoch' ({error!r})") from None
+        result = read_result(folder, needs=()) or {}
+        epochs = {row["epoch"]: _numbers(row) for row in read_metrics(folder)}
+    except UserError as error:
+        raise QueryError(str(error)) from None
     if not epochs:
-        raise QueryError(f"{file} holds no epoch yet")
-    return Run(str(folder), _best_epoch(folder / "result.json", epochs), epochs)
+        raise QueryError(f"{folder / 'metrics.csv'} holds no epoch yet")
+    best: int = result.get("best_epoch", 0)
+    best = best if best in epochs else _highest(epochs)
+    return Run(str(folder), best, epochs, data_hash=result.get("data_hash", ""))
 
 
 def run_from_trial(trial: FrozenTrial) -> Run:
@@ -72,7 +76,7 @@ def run_from_trial(trial: FrozenTrial) -> Run:
         )
     if folder is not None and (folder / "metrics.csv").is_file():
         run = run_from_folder(folder)
-        return Run(name, run.best_epoch, run.epochs, dict(trial.params))
+        return replace(run, name=name, params=dict(trial.params))
     epochs = {epoch: {"val_auc": value} for epoch, value in trial.intermediate_values.items()}
     if not epochs:
         raise QueryError(f"{name} ({trial.state.name}) has no epoch to compare: neither a run folder here nor values")
@@ -82,11 +86,19 @@ def run_from_trial(trial: FrozenTrial) -> Run:
     else:
         recorded = {metric: attributes.get(metric) for metric in METRICS}
         epochs[best] |= {metric: float(value) for metric, value in recorded.items() if value is not None}
-    return Run(name, best, epochs, dict(trial.params))
+    return Run(name, best, epochs, dict(trial.params), str(attributes.get("data_hash") or ""))
 
 
 def compare(baseline: Run, other: Run, epoch: int | None = None) -> list[Row]:
-    """Rows of metric, a, b, delta = b - a, delta_percent of |a|; at each run's best epoch, or both at ``epoch``."""
+    """Rows of metric, a, b, delta = b - a, delta_percent of |a|; at each run's best epoch, or both at ``epoch``.
+
+    QueryError where one has no such epoch, or they were evaluated on different data.
+    """
+    if baseline.data_hash and other.data_hash and baseline.data_hash != other.data_hash:
+        raise QueryError(
+            f"{baseline.name} and {other.name} were evaluated on different data ({baseline.data_hash[:12]} and "
+            f"{other.data_hash[:12]}), so their metrics cannot be compared; compare runs of one log"
+        )
     at = (epoch or baseline.best_epoch, epoch or other.best_epoch)
     for run, wanted in zip((baseline, other), at, strict=True):
         if wanted not in run.epochs:
@@ -106,19 +118,8 @@ def _row(metric: str, first: Any, second: Any) -> Row:
     return row
 
 
-def _numbers(row: dict[str, str]) -> dict[str, float]:
-    return {metric: float(row[metric]) for metric in METRICS if row.get(metric)}
-
-
-def _best_epoch(result: Path, epochs: dict[int, dict[str, float]]) -> int:
-    if result.is_file():
-        try:
-            best = json.loads(result.read_text(encoding="utf-8")).get("best_epoch")
-        except (ValueError, AttributeError):
-            raise QueryError(f"{result} is damaged: expected a JSON object") from None
-        if best in epochs:
-            return int(best)
-    return _highest(epochs)
+def _numbers(row: Row) -> dict[str, float]:
+    return {metric: row[metric] for metric in METRICS if row[metric] is not None}
 
 
 def _highest(epochs: dict[int, dict[str, float]]) -> int:

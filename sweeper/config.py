@@ -13,11 +13,34 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from conf.schema import Bounds
 from sweeper.errors import UserError
 
-# What a job is told about its place in a study, where it runs, and how it goes on; none changes what is computed.
-NOT_HASHED = ("sweep", "device", "experiment", "resume")
-# Where inputs and stores lie, and what preparing them may cost; their content is hashed with the data.
-NOT_HASHED_OF_DATA = ("root", "path", "samples_path", "memory_gb")
-NOT_HASHED_OF_TRAINING = ("checkpoint_seconds",)
+# Keys, and groups of keys, that are no part of what a run is, each with the reason why it changes no result. All other
+# keys are hashed; a test holds every key of the schema to be one or the other.
+NOT_HASHED = {
+    "sweep": "the place of a job in its study, and when the sweep ends",
+    "experiment": "the name of an overlay, whose values are hashed themselves",
+    "resume": "how a run goes on: to the same result",
+    "device.name": "the kind of device is recorded with the result: another one rounds otherwise",
+    "device.threads": "who adds up what: rounding",
+    "device.micro_batch": "a step's gradient is that of the whole batch, added up in parts: rounding",
+    "device.gpus_per_trial": "what a cluster is asked for",
+    "device.graphs": "the same kernels, begun otherwise",
+    "device.memory_fraction": "where a store lies while batches are gathered from it",
+    "device.guard": "what is done about a slow device; where that is another device, the result's parts name it",
+    "data.root": "where stores lie",
+    "data.path": "where a log lies; its content is hashed with the data",
+    "data.samples_path": "the same",
+    "data.memory_gb": "what preparing may cost",
+    "training.checkpoint_seconds": "how often a state is saved",
+}
+GROUPS = {key.partition(".")[0] for key in NOT_HASHED if "." in key}
+# Keys that were not hashed once, with the value that every run had then: a run that has it keeps the hash that it had.
+HASHED_UNLESS = {"training.steps_per_epoch": None, "device.precision": "fp32"}
+
+
+def is_hashed(key: str) -> bool:
+    """Whether a dotted key, or one of a group that holds it, is a part of what a run is."""
+    parts = key.split(".")
+    return not any(".".join(parts[:count]) in NOT_HASHED for count in range(1, len(parts) + 1))
 
 
 def validate(cfg: DictConfig) -> None:
@@ -64,9 +87,25 @@ def config_hash(cfg: DictConfig) -> str:
     """12 hex digits of what is computed: the resolved config without its place in a study or on a machine."""
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
-    kept = {key: value for key, value in plain.items() if key not in NOT_HASHED}
-    for group, left_out in (("data", NOT_HASHED_OF_DATA), ("training", NOT_HASHED_OF_TRAINING)):
-        kept[group] = {key: value for key, value in kept.get(group, {}).items() if key not in left_out}
-    if kept["training"].get("steps_per_epoch") is None:  # a run that sees every row is what it was before the key
-        kept["training"].pop("steps_per_epoch", None)
+    return hash_of(plain)
+
+
+def hash_of(plain: dict[Any, Any]) -> str:
+    """The hash of a resolved config in plain types."""
+    kept = _hashed(plain)
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _hashed(node: dict[Any, Any], prefix: str = "") -> dict[Any, Any]:
+    """The part of a config, or of the group below ``prefix``, that is hashed."""
+    kept = {}
+    for name, value in node.items():
+        key = f"{prefix}{name}"
+        if not is_hashed(key) or (key in HASHED_UNLESS and value == HASHED_UNLESS[key]):
+            continue
+        if isinstance(value, dict) and key in GROUPS:
+            value = _hashed(value, f"{key}.")
+            if key == "device" and not value:  # it was not hashed at all once
+                continue
+        kept[name] = value
+    return kept

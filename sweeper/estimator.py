@@ -16,8 +16,9 @@ from data.schema import Batch
 from data.streams import stream_seed
 from model.ctr import Estimator
 from sweeper import metrics
+from sweeper.errors import StoppedError
 from sweeper.replicas import Hyperparameters, Replicas
-from sweeper.training import Follower, Settings, evaluate
+from sweeper.training import Follower, Settings, diverged, evaluate, row_of
 
 log = logging.getLogger(__name__)
 
@@ -59,14 +60,20 @@ def fit(model: Estimator, store: DeviceStore, settings: Settings, h: Hyperparame
         began = time.perf_counter()
         with threadpool_limits(torch.get_num_threads(), "openmp"):
             logits = model.fit(x, labels, epoch / settings.epochs, seed=stream_seed(h.seed, "boosted") % 2**32)
-        row = evaluate(replica, store, settings)[0]
-        row.update(
-            epoch=epoch,
-            train_loss=metrics.log_loss(logits, labels),
-            running_train_auc=metrics.auc(logits, labels),
-            epoch_seconds=time.perf_counter() - began,
-            learning_rate=model.learning_rate,
-        )
+        [evaluated] = evaluate(replica, store, settings)
+        try:
+            loss = metrics.log_loss(logits, labels)
+        except metrics.NotFiniteError as error:
+            raise diverged(str(error), epoch) from None
+        known = {
+            "epoch": epoch,
+            "train_loss": loss,
+            "epoch_seconds": time.perf_counter() - began,
+            "learning_rate": model.learning_rate,
+        }
+        row = row_of(evaluated, known, logits, labels)
+        if isinstance(row, StoppedError):
+            raise row
         if row["val_auc"] > best:
             best, best_epoch = row["val_auc"], epoch
         stale = settings.patience is not None and epoch - best_epoch >= settings.patience

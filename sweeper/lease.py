@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Collection
@@ -158,7 +159,7 @@ def reap(study: optuna.Study, watch: Watch | None = None, held: Collection[int] 
 def tell_outcome(study: optuna.Study, trial: FrozenTrial) -> bool:
     """Tells the study what the job of a trial recorded of its own end; False if it came to none."""
     outcome = trial.user_attrs.get(OUTCOME)
-    if outcome is None:
+    if outcome is None or not all(map(math.isfinite, outcome["values"] or [])):
         return False
     storage, state, values = study._storage, TrialState[outcome["state"]], outcome["values"]
     if state is TrialState.PRUNED and trial.intermediate_values:  # as Study.tell does

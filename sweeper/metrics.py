@@ -1,10 +1,24 @@
-"""How well scores rank clicks: AUC, grouped AUC and log loss, on whatever device the scores are."""
+"""How well scores rank clicks: AUC, grouped AUC and log loss, on whatever device the scores are.
+
+Scores that are not finite have no rank and no loss: each metric refuses them with ``NotFiniteError``.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+
+class NotFiniteError(ValueError):
+    """Scores that are no finite numbers, as those of a model that diverged."""
+
+
+def check_finite(scores: Tensor, what: str = "scores") -> None:
+    """NotFiniteError if one of ``scores`` is NaN or infinite."""
+    finite = int(scores.isfinite().sum())
+    if finite < scores.numel():
+        raise NotFiniteError(f"{scores.numel() - finite:,} of {scores.numel():,} {what} are no finite numbers")
 
 
 def _midranks(scores: Tensor) -> Tensor:
@@ -25,6 +39,7 @@ def auc(scores: Tensor, labels: Tensor) -> float:
 
     scores, labels (n,). NaN if one of the classes is absent.
     """
+    check_finite(scores)
     positive = labels > 0.5
     clicks = int(positive.sum())
     others = len(labels) - clicks
@@ -39,6 +54,7 @@ def grouped_auc(scores: Tensor, labels: Tensor, users: Tensor) -> float:
 
     scores, labels, users (n,). NaN if no user has both. (Weighted by samples as in FuxiCTR, not by clicks.)
     """
+    check_finite(scores)
     _, group = users.unique(return_inverse=True)
     # Ranks within a user are ranks of the pairs (user, score): order by score, then stably by user.
     by_score = scores.sort(stable=True).indices
@@ -63,4 +79,5 @@ def grouped_auc(scores: Tensor, labels: Tensor, users: Tensor) -> float:
 
 def log_loss(logits: Tensor, labels: Tensor) -> float:
     """Mean binary cross-entropy of the labels as they are, without smoothing; logits, labels (n,)."""
+    check_finite(logits)
     return float(F.binary_cross_entropy_with_logits(logits.double(), labels.double()))

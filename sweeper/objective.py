@@ -235,6 +235,8 @@ def _on_cpu(jobs: Sequence[Job], guard: Guard) -> None:
     gathered = DeviceStore(jobs[0].store, device, cfg.device.memory_fraction, cfg.data.history_order)
     for job in jobs:
         job.recorder.identity["device"] += f", then {describe(device)}"
+        if job.recorder.identity["precision"] != cfg.device.precision:
+            job.recorder.identity["precision"] += f", then {cfg.device.precision}"
     ready = [Ready(job, states_of(job.recorder)) for job in jobs]
     for position, group in together(ready, lambda r: r.states):
         _train_group(group, position, gathered, settings(cfg, device), guard)

@@ -57,7 +57,7 @@ def values_of(result: JobReturn, objectives: int) -> list[float]:
         raise ValueError(f"the objective is {returned!r}, expected {expected}") from None
     if len(values) != objectives:
         raise ValueError(f"the job returned {len(values)} values for {objectives} objectives")
-    if any(math.isnan(value) for value in values):
+    if not all(map(math.isfinite, values)):
         raise ValueError(f"the objective is {returned}")
     return values
 

@@ -18,6 +18,7 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution, distribution_to_json
 from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
+from optuna.study._multi_objective import _get_pareto_front_trials_by_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from data.errors import did_you_mean
@@ -258,16 +259,20 @@ def study_record(study: Study) -> dict[str, Any]:
 
 def ranked(study: Study) -> list[FrozenTrial]:
     """Completed trials that meet the study's constraints, the best first; the Pareto front of several objectives."""
-    if len(study.directions) > 1:
-        return sorted(study.best_trials, key=lambda trial: trial.number)
-    sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
     feasible = [trial for trial in trials_of(study, TrialState.COMPLETE) if is_feasible(trial)]
+    if len(study.directions) > 1:
+        return _get_pareto_front_trials_by_trials(feasible, study.directions)
+    sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
     return sorted(feasible, key=lambda trial: (sign * trial.values[0], trial.number))
 
 
 def is_feasible(trial: FrozenTrial) -> bool:
-    """Whether every constraint that the trial recorded is met, that is, not above zero."""
-    return all(value <= 0 for value in trial.constraints.values())
+    """Whether a trial may be the best: its values are finite, and every constraint that it recorded is met.
+
+    Other programs record infinite values; such a trial diverged. A constraint is met where it is not above zero.
+    """
+    finite = all(map(math.isfinite, trial.values or ()))
+    return finite and all(value <= 0 for value in trial.constraints.values())
 
 
 def best_records(study: Study, top: int) -> list[dict[str, Any]]:

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from model.stack import replica_state
 from sweeper.checkpoint import Position, Saved, Underway
-from sweeper.errors import StoppedError
+from sweeper.errors import StoppedError, UserError
 from sweeper.machine import resident_mb
 from sweeper.progress import EpochProgress
 from sweeper.replicas import Replicas
+from sweeper.run_files import checkpoint_digest
 from sweeper.run_folder import RunFolder
 from sweeper.steadiness import judge_steadiness
-from sweeper.summary import Criteria, summarize
+from sweeper.summary import Criteria, figure, summarize
 from sweeper.training import Row
 
 if TYPE_CHECKING:  # a run without a study needs neither Optuna nor a database's drivers
@@ -109,7 +110,7 @@ class Recorder:
             raise self.error
         self.folder.wait()
         assert self.best is not None
-        values = tuple(self.best[name] for name in self.objectives)
+        values = tuple(self._objective(self.best, name) for name in self.objectives)
         objective = values[0] if len(values) == 1 else values
         state = "pruned" if self.pruned else "complete"
         if not self._is_told(state):
@@ -147,6 +148,7 @@ class Recorder:
             "steadiness": steadiness,
             "slow_downs": self.slow_downs,
             **self.identity,
+            "checkpoint": checkpoint_digest(self.folder.path),
         }
         self.folder.write_json("result.json", result)
         if self.slow_downs or self.identity["experiment"] == "infrastructure_check":
@@ -157,7 +159,15 @@ class Recorder:
         if self.trial is not None and row["epoch"] > self._told:
             self._told = row["epoch"]
             last = row["epoch"] == self.epochs  # stopping would save nothing and lose the value
-            self.pruned = self.trial.report(row["epoch"], row[self.objectives[0]], last=last)
+            value = self._objective(row, self.objectives[0])
+            self.pruned = self.trial.report(row["epoch"], value, last=last)
+
+    def _objective(self, row: Row, name: str) -> float:
+        """A metric that is an objective. UserError where this run has no such figure."""
+        value = row[name]
+        if value is None:
+            raise UserError(f"sweep.objectives: {name} does not exist in this run; choose another column")
+        return float(value)
 
     def _state(self, position: Position, underway: Underway | None, replicas: Replicas, k: int) -> Saved:
         return Saved(
@@ -176,7 +186,7 @@ def describe_epoch(row: Row, epochs: int) -> str:
     """An epoch in one line."""
     gate = "" if row["gate_mean"] is None else f"  gate {row['gate_mean']:.3f}"
     return (
-        f"epoch {row['epoch']}/{epochs}  train loss {row['train_loss']:.4f} AUC {row['train_auc']:.4f}  "
-        f"val loss {row['val_loss']:.4f} AUC {row['val_auc']:.4f} gAUC {row['val_gauc']:.4f}  "
-        f"gap {row['train_val_gap']:+.4f}{gate}  Epoch time: {row['epoch_seconds']:.1f} s"
+        f"epoch {row['epoch']}/{epochs}  train loss {row['train_loss']:.4f} AUC {figure(row['train_auc'])}  "
+        f"val loss {row['val_loss']:.4f} AUC {row['val_auc']:.4f} gAUC {figure(row['val_gauc'])}  "
+        f"gap {figure(row['train_val_gap'], '+.4f')}{gate}  Epoch time: {row['epoch_seconds']:.1f} s"
     )

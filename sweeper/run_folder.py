@@ -17,6 +17,7 @@ from sweeper.background import Background, HostCopy
 from sweeper.columns import COLUMNS
 from sweeper.errors import StoppedError
 from sweeper.interruption import EXIT_RESUMABLE
+from sweeper.run_files import BEST, read_json
 
 log = logging.getLogger(__name__)
 
@@ -73,9 +74,9 @@ class RunFolder:
             self.write_metrics(content["metrics_history"])
         content = checkpoint.sealed(content)
         if is_best:
-            self.write_checkpoint("best.pt", content)
+            self.write_checkpoint(BEST, content)
         with self._explained(checkpoint.LAST):
-            checkpoint.save(self.path, content, self.path / "best.pt" if is_best else None)
+            checkpoint.save(self.path, content, self.path / BEST if is_best else None)
 
     def saved(self) -> list[checkpoint.Saved]:
         """The states that are there and whole, the newest first."""
@@ -88,8 +89,10 @@ class RunFolder:
     def clear(self) -> None:
         """Takes away what an earlier run left, so that nothing of it is taken for this one's."""
         self.wait()
-        for name in (checkpoint.LAST, checkpoint.BEFORE, "best.pt", "metrics.csv", "result.json", "summary.txt"):
+        for name in (checkpoint.LAST, checkpoint.BEFORE, BEST, "metrics.csv", "result.json", "summary.txt"):
             (self.path / name).unlink(missing_ok=True)
+        for scores in self.path.glob("scores_*.npz"):
+            scores.unlink()
 
     def finished(self) -> None:
         """Takes away what only resuming needs, once everything is written."""
@@ -98,8 +101,8 @@ class RunFolder:
         (self.path / checkpoint.BEFORE).unlink(missing_ok=True)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Plain values, with keys in the given order."""
-        self.write_text(name, json.dumps(content, indent=2) + "\n")
+        """Plain values, with keys in the given order; ValueError for what JSON has no word for, such as NaN."""
+        self.write_text(name, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
         """A text file in UTF-8."""
@@ -107,9 +110,9 @@ class RunFolder:
             write_atomically(self.path / name, lambda file: file.write(text.encode()))
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """What ``write_json`` wrote, or None if there is no such file."""
+        """What ``write_json`` wrote, or None if there is no such file. UserError if it is damaged."""
         path = self.path / name
-        return json.loads(path.read_text()) if path.exists() else None
+        return read_json(path, "delete it to have it written again") if path.exists() else None
 
     @contextmanager
     def _explained(self, name: str) -> Iterator[None]:

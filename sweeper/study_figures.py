@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from plotly.subplots import make_subplots
 
 from sweeper.attributes import POINT
-from sweeper.queries import QueryError, edges, ranked, short_names, trials_of
+from sweeper.queries import QueryError, edges, is_feasible, ranked, short_names, trials_of
 
 Value = Callable[[FrozenTrial], float]
 
@@ -82,7 +82,7 @@ def history(study: Study, value: Value = first_value, index: int = 0) -> go.Figu
             marker={"symbol": "x", "color": PRUNED},
             hovertemplate="trial %{x}: %{y:.5f}<extra>pruned</extra>",
         )
-    feasible = [trial for trial in completed if all(limit <= 0 for limit in trial.constraints.values())]
+    feasible = [trial for trial in completed if is_feasible(trial)]
     better = max if study.directions[index] == StudyDirection.MAXIMIZE else min
     best = [better(value(trial) for trial in feasible[: count + 1]) for count in range(len(feasible))]
     numbers = [trial.number for trial in feasible]

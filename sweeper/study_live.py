@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -92,7 +93,8 @@ def live_rows(study: Study, last: int) -> list[Row]:
 def _value_so_far(trial: FrozenTrial, maximize: bool) -> Any:
     if trial.values or not trial.intermediate_values:
         return queries.objective(trial)
-    return (max if maximize else min)(trial.intermediate_values.values())
+    finite = [value for value in trial.intermediate_values.values() if math.isfinite(value)]
+    return (max if maximize else min)(finite, default=None)
 
 
 def _seconds_so_far(trial: FrozenTrial) -> int | None:

@@ -33,6 +33,11 @@ class Judgement:
     figures: str
 
 
+def figure(value: float | None, form: str = ".4f") -> str:
+    """A figure as people read it; a dash where there is none."""
+    return "-" if value is None else format(value, form)
+
+
 def judge(history: Sequence[Mapping[str, Any]], planned: int, criteria: Criteria) -> list[Judgement]:
     """Every criterion judged on the epochs that were run, of ``planned``; PENDING where those it needs are missing."""
     best = max(history, key=lambda row: row["val_auc"])
@@ -67,8 +72,8 @@ def judge(history: Sequence[Mapping[str, Any]], planned: int, criteria: Criteria
         judged.append(
             Judgement(
                 f"{name} < {limit:g} at epoch {criteria.epoch}",
-                verdict(last[column] < limit) if last is not None else "PENDING",
-                f"{last[column]:.4f}" if last is not None else f"epoch {criteria.epoch} was not run",
+                verdict(last[column] < limit) if last is not None and last[column] is not None else "PENDING",
+                figure(last[column]) if last is not None else f"epoch {criteria.epoch} was not run",
             )
         )
     return judged
@@ -99,10 +104,10 @@ def summarize(
     lines += ["", f"Trajectory ({len(history)} of {planned} epochs)"]
     lines.append("  epoch  train loss  train AUC  val loss  val AUC   val gAUC  gap      gate    seconds")
     for row in history:
-        gate = "     -" if row["gate_mean"] is None else f"{row['gate_mean']:.4f}"
         lines.append(
-            f"  {row['epoch']:>5}  {row['train_loss']:>10.4f}  {row['train_auc']:>9.4f}  {row['val_loss']:>8.4f}"
-            f"  {row['val_auc']:>7.4f}  {row['val_gauc']:>8.4f}  {row['train_val_gap']:+.4f}  {gate}"
+            f"  {row['epoch']:>5}  {row['train_loss']:>10.4f}  {figure(row['train_auc']):>9}  {row['val_loss']:>8.4f}"
+            f"  {row['val_auc']:>7.4f}  {figure(row['val_gauc']):>8}  {figure(row['train_val_gap'], '+.4f'):>7}"
+            f"  {figure(row['gate_mean']):>6}"
             f"  {row['epoch_seconds']:>7.1f}"
         )
     lines += [

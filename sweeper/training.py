@@ -34,7 +34,7 @@ from sweeper.step import Stepper, StepSettings, longest_histories
 
 log = logging.getLogger(__name__)
 
-Row = dict[str, Any]  # one line of metrics.csv
+Row = dict[str, Any]  # one line of metrics.csv; None where a figure does not exist, never NaN
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,11 @@ class Settings:
 
 
 class DivergedError(StoppedError):
-    """A replica's loss stopped being a number."""
+    """A replica's loss or its scores stopped being numbers."""
+
+
+class NoValueError(StoppedError):
+    """A replica whose validation AUC does not exist."""
 
 
 class Follower(Protocol):
@@ -182,10 +186,10 @@ def train(
     with EpochOrders(store, settings.batch_size, settings.bucketing, rows_seen) as found:
         for epoch in range(start.number, settings.epochs + 1):
             under_way = start if epoch == start.number else Epoch(epoch)
-            rows = train_epoch(stepper, found, settings, followers, under_way, watch)
+            rows, batch_ms = train_epoch(stepper, found, settings, followers, under_way, watch)
             leaving = []
             for k, (number, row) in enumerate(zip(replicas.numbers, rows, strict=True)):
-                if row["val_auc"] > best[number][0]:
+                if not isinstance(row, StoppedError) and row["val_auc"] > best[number][0]:
                     best[number] = (row["val_auc"], epoch)
                 stale = settings.patience is not None and epoch - best[number][1] >= settings.patience
                 if _follow(followers[number], row, replicas, k) or stale:
@@ -196,7 +200,7 @@ def train(
             if not len(replicas):
                 return
             if epoch < settings.epochs:
-                watch.end(epoch, rows[0]["batch_ms_p50"])
+                watch.end(epoch, batch_ms)
             return_cached_memory(replicas.device)
 
 
@@ -209,18 +213,20 @@ def best_of(history: Sequence[Row]) -> tuple[float, int]:
     return best
 
 
-def _follow(follower: Follower, row: Row, replicas: Replicas, k: int) -> bool:
+def _follow(follower: Follower, row: Row | StoppedError, replicas: Replicas, k: int) -> bool:
     """Hands a replica's epoch to its follower; True if it stops. What it raises ends this replica and no other."""
     try:
-        if not math.isfinite(row["train_loss"]):
-            raise DivergedError(
-                f"the training loss became {row['train_loss']} in epoch {row['epoch']}; lower training.learning_rate "
-                "or set training.grad_clip_norm"
-            )
+        if isinstance(row, StoppedError):
+            raise row
         return follower.epoch(row, replicas, k)
     except Exception as error:
         follower.failed(error)
         return True
+
+
+def diverged(what: str, epoch: int) -> DivergedError:
+    """What ends a replica whose loss or scores are no numbers any more."""
+    return DivergedError(f"{what} in epoch {epoch}; lower training.learning_rate or set training.grad_clip_norm")
 
 
 def train_epoch(
@@ -230,8 +236,11 @@ def train_epoch(
     followers: Sequence[Follower],
     epoch: Epoch,
     watch: Watch,
-) -> list[Row]:
-    """What is left of one pass over the training rows, then the evaluation; a row of ``metrics.csv`` each replica."""
+) -> tuple[list[Row | StoppedError], float | None]:
+    """What is left of one pass over the training rows, then the evaluation.
+
+    A row of ``metrics.csv`` each replica, or why it has none; and the median time of a step in milliseconds.
+    """
     replicas, store = stepper.replicas, stepper.store
     clock = StepClock(replicas.device)
     seeds = [h.seed for h in replicas.hyperparameters]
@@ -241,7 +250,7 @@ def train_epoch(
     try:
         watch.begin(epoch.number, epoch.step)
         _take_steps(stepper, settings, followers, epoch, orders, clock, watch)
-        rows = evaluate(replicas, store, settings, watch.beat)
+        evaluated = evaluate(replicas, store, settings, watch.beat)
     except Leaving:
         _save(followers, epoch, replicas)
         raise
@@ -250,17 +259,33 @@ def train_epoch(
     train_loss = torch.stack(epoch.losses).sum(dim=0) / orders.shape[1]
     scores, labels = torch.cat(epoch.scores, dim=1), store.labels("train")
     seconds = epoch.elapsed()
-    for k, row in enumerate(rows):
-        row.update(
-            epoch=epoch.number,
-            train_loss=float(train_loss[k]),
-            running_train_auc=metrics.auc(scores[k], labels[orders[k]]),
-            epoch_seconds=seconds,
-            batch_ms_p50=p50,
-            batch_ms_p99=p99,
-            learning_rate=replicas.hyperparameters[k].learning_rate * factor,
-        )
-    return rows
+    rows: list[Row | StoppedError] = []
+    for k, found_metrics in enumerate(evaluated):
+        if not math.isfinite(loss := float(train_loss[k])):
+            rows.append(diverged(f"the training loss became {loss}", epoch.number))
+            continue
+        times = {"epoch_seconds": seconds, "batch_ms_p50": p50, "batch_ms_p99": p99}
+        rate = replicas.hyperparameters[k].learning_rate * factor
+        known = {"epoch": epoch.number, "train_loss": loss, **times, "learning_rate": rate}
+        rows.append(row_of(found_metrics, known, scores[k], labels[orders[k]]))
+    return rows, p50
+
+
+def row_of(evaluated: Row | metrics.NotFiniteError, known: Row, scores: Tensor, labels: Tensor) -> Row | StoppedError:
+    """An epoch's row: what was evaluated, what is ``known`` besides, and the AUC of training's own ``scores`` (row,).
+
+    Where a score is no finite number, or the validation AUC does not exist, the error that says so.
+    """
+    try:
+        if isinstance(evaluated, metrics.NotFiniteError):
+            raise evaluated
+        row = evaluated | known | {"running_train_auc": metrics.auc(scores, labels)}
+    except metrics.NotFiniteError as error:
+        return diverged(f"the model diverged: {error}", known["epoch"])
+    row = {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
+    if row["val_auc"] is None:
+        return NoValueError("there is no validation AUC, since all validation rows have the same label")
+    return row
 
 
 def _take_steps(
@@ -322,8 +347,12 @@ def learning_rate_factor(step: int, steps: int, schedule: str, warmup_fraction: 
 
 def evaluate(
     replicas: Replicas, store: DeviceStore, settings: Settings, beat: Callable[[], None] | None = None
-) -> list[Row]:
-    """Validation metrics, gate statistics, and the AUC on a fixed sample of the training rows, for each replica."""
+) -> list[Row | metrics.NotFiniteError]:
+    """Validation metrics, gate statistics, and the AUC on a fixed sample of the training rows, for each replica.
+
+    NaN where a metric does not exist; instead of all of them what is wrong with a replica's scores, where they are not
+    finite.
+    """
     validation = store.rows("validation").expand(len(replicas), -1)
     sample = torch.stack(
         [train_sample(store.rows("train"), settings.train_sample, h.seed) for h in replicas.hyperparameters]
@@ -333,19 +362,21 @@ def evaluate(
     on_train = predict(replicas, store, "train", sample, size, precision, beat)
     labels, users = store.labels("validation"), store.users("validation")
     train_labels = store.labels("train")
-    rows = []
+    rows: list[Row | metrics.NotFiniteError] = []
     for k in range(len(replicas)):
-        logits = predicted.logits[k]
-        train_auc = metrics.auc(on_train.logits[k], train_labels[sample[k]])
-        row = {
-            "train_auc": train_auc,
-            "val_loss": metrics.log_loss(logits, labels),
-            "val_auc": metrics.auc(logits, labels),
-            "val_gauc": metrics.grouped_auc(logits, labels, users),
-        }
-        row["train_val_gap"] = train_auc - row["val_auc"]
-        row.update(gate_statistics(predicted.gate[k] if predicted.gate is not None else None))
-        rows.append(row)
+        try:
+            logits = predicted.logits[k]
+            train_auc = metrics.auc(on_train.logits[k], train_labels[sample[k]])
+            row = {
+                "train_auc": train_auc,
+                "val_loss": metrics.log_loss(logits, labels),
+                "val_auc": metrics.auc(logits, labels),
+                "val_gauc": metrics.grouped_auc(logits, labels, users),
+            }
+            row["train_val_gap"] = train_auc - row["val_auc"]
+            rows.append(row | gate_statistics(predicted.gate[k] if predicted.gate is not None else None))
+        except metrics.NotFiniteError as error:
+            rows.append(error)
     return rows
 
 
@@ -400,5 +431,6 @@ def gate_statistics(gate: Tensor | None) -> Row:
     names = ("gate_mean", "gate_std", "gate_median", "gate_min", "gate_max")
     if gate is None:
         return dict.fromkeys(names)
+    metrics.check_finite(gate, "gates")
     values = (gate.mean(), gate.std(correction=0), gate.median(), gate.min(), gate.max())
     return {name: float(value) for name, value in zip(names, values, strict=True)}

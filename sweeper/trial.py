@@ -144,9 +144,9 @@ class TrialLink:
             raise self._given_up() from None
 
     def constrain(self, row: Mapping[str, Any]) -> None:
-        """Records how far the metrics of ``row`` are above their greatest allowed values; not a number is too far."""
+        """Records how far the metrics of ``row`` are above their greatest allowed values; one without a value is."""
         for name, greatest in self.constraints.items():
-            excess = row[name] - greatest
+            excess = math.nan if row[name] is None else row[name] - greatest
             self._trial.set_constraint(name, math.inf if math.isnan(excess) else excess)
 
     def _given_up(self) -> GivenUpError:

@@ -20,6 +20,7 @@ from data.prepare import prepare_config
 from multirun.points import composed
 from sweeper.columns import COLUMNS
 from sweeper.config import config_hash
+from sweeper.run_files import checkpoint_digest
 from tests.sweeper.runs import TINY
 
 STUDY = "made-up"
@@ -62,12 +63,13 @@ def write_run(folder: Path, config: DictConfig, rows: Sequence[dict[str, Any]], 
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    (folder / "best.pt").touch()
+    (folder / "best.pt").write_bytes(b"weights")
     rng = np.random.default_rng(config.seed)
     labels = np.arange(60) % 3 == 0
     for split in ("validation", "test"):
         logits = labels + rng.normal(0, 1, 60)
-        np.savez(folder / f"scores_{split}.npz", logits=logits, labels=labels, users=np.arange(60) // 4)
+        held = {"logits": logits, "labels": labels, "users": np.arange(60) // 4}
+        np.savez(folder / f"scores_{split}.npz", checkpoint=np.array(checkpoint_digest(folder)), **held)
     best = max(rows, key=lambda row: row["val_auc"])
     result = {
         "state": "complete",
