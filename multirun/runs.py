@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeper.config import config_hash
+from omegaconf import DictConfig
+
+from sweeper.config import config_hash, is_hash_of
 from sweeper.errors import UserError
-from sweeper.run_files import IDENTITY, read_config, read_metrics, read_result
+from sweeper.run_files import CONFIG, IDENTITY, read_config, read_metrics, read_result
 
 NEEDED = ("val_auc", "epoch_seconds")  # in every epoch of a run that a report is about
 FIGURES = ("val_auc", "val_gauc", "val_loss", "train_auc", "train_loss", "train_val_gap", "gate_mean")
@@ -92,8 +94,19 @@ def check_same_data(folders: Mapping[str, Path]) -> None:
         )
 
 
-def configuration_of(folder: Path) -> str:
-    """A hash of a run's config but for its seed: runs that agree in it differ in the seed alone."""
+def config_of(folder: Path, result: Mapping[str, Any]) -> DictConfig:
+    """The config that Hydra saved with a run; UserError if it is not the one of its ``result``."""
     config = read_config(folder)
+    if not is_hash_of(config, result["config_hash"]):
+        raise UserError(
+            f"{folder / CONFIG}: its hash is {config_hash(config)}, but result.json says {result['config_hash']}: it "
+            "is damaged or of another run; train the run again, or leave it out"
+        )
+    return config
+
+
+def configuration_of(config: DictConfig) -> str:
+    """A hash of a run's config but for its seed: runs that agree in it differ in the seed alone."""
+    config = config.copy()
     config.seed = 0
     return config_hash(config)

@@ -22,17 +22,17 @@ from data.prepare import prepare_config
 from data.store import EventStore
 from model.ctr import Estimator
 from model.stack import load_replica
+from multirun.runs import config_of
 from sweeper import models
 from sweeper.atomic import write_atomically
 from sweeper.checkpoint import read_best
-from sweeper.config import config_hash
 from sweeper.device import choose_precision, set_up
 from sweeper.errors import UserError
 from sweeper.estimator import FittedReplica
 from sweeper.objective import build_replicas, hyperparameters
 from sweeper.provenance import commit
 from sweeper.replicas import Replicas
-from sweeper.run_files import BEST, CONFIG, IDENTITY, checkpoint_digest, read_config, read_result
+from sweeper.run_files import BEST, IDENTITY, checkpoint_digest, read_result
 from sweeper.training import predict
 
 log = logging.getLogger(__name__)
@@ -92,14 +92,10 @@ class Scorer:
 
     def score(self, folder: Path, split: str) -> Scores:
         """Rebuilds the run's model from its config and its best.pt and scores every row of ``split``."""
-        result, config = read_result(folder, IDENTITY), read_config(folder)
+        result = read_result(folder, IDENTITY)
         if result is None:
             raise UserError(f"{folder}: holds no result.json, expected a finished run; finish it or leave it out")
-        if config_hash(config) != result["config_hash"]:
-            raise UserError(
-                f"{folder / CONFIG}: its hash is {config_hash(config)}, but result.json says {result['config_hash']}: "
-                "it is of another run, or the program has changed; train the run again, or leave it out"
-            )
+        config = config_of(folder, result)
         saved = read_best(folder, result)
         trained = models.by_gradient(config.model)
         device = set_up(config.device) if trained else torch.device("cpu")

@@ -17,13 +17,13 @@ from multirun.page import Items, Section, Table, Text, number
 from multirun.points import SEARCHED
 from multirun.report import write_report
 from multirun.results import compute
-from multirun.runs import check_same_data, configuration_of
+from multirun.runs import check_same_data, config_of, configuration_of
 from multirun.scores import reads_of_test
 from multirun.sections import criteria, results
 from multirun.summary_section import executive_summary
 from sweeper.config import is_hashed
 from sweeper.errors import UserError
-from sweeper.run_files import IDENTITY, read_config, read_result
+from sweeper.run_files import IDENTITY, read_result
 
 LONGEST_NAME = 80  # characters; a configuration that would need more goes by its hash
 
@@ -55,20 +55,22 @@ def finished_below(folders: Sequence[Path]) -> list[Path]:
 def summary_inputs(folders: Sequence[Path], report: Path) -> Inputs:
     """The inputs of a report on these runs; configurations are named by the settings in which they differ."""
     groups: dict[str, dict[int, Path]] = {}
+    configs: dict[str, DictConfig] = {}
     data: dict[str, Path] = {}
     for folder in folders:
         result = read_result(folder, IDENTITY)
         assert result is not None
         data.setdefault(result["data_hash"], folder)
         check_same_data(data)
-        seeds = groups.setdefault(configuration_of(folder), {})
+        config = config_of(folder, result)
+        configs.setdefault(key := configuration_of(config), config)
+        seeds = groups.setdefault(key, {})
         seed = result["seed"]
         if seed in seeds:
             raise UserError(
                 f"{folder}: repeats the configuration and seed {seed} of {seeds[seed]}; leave one of them out"
             )
         seeds[seed] = folder
-    configs = {key: read_config(next(iter(seeds.values()))) for key, seeds in groups.items()}
     changes = _changes(configs)
     names = _names(configs, changes)
     sources = [

@@ -90,6 +90,13 @@ def config_hash(cfg: DictConfig) -> str:
     return hash_of(plain)
 
 
+def is_hash_of(cfg: DictConfig, found: str) -> bool:
+    """Whether a hash is this config's, also as it was before the device's keys were hashed."""
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    return found in (hash_of(plain), hash_of({name: value for name, value in plain.items() if name != "device"}))
+
+
 def hash_of(plain: dict[Any, Any]) -> str:
     """The hash of a resolved config in plain types."""
     kept = _hashed(plain)
