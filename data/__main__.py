@@ -66,11 +66,12 @@ def _run(options: argparse.Namespace, node: DictConfig) -> None:
     if options.command == "prepare":
         print(store.folder)
         return
+    from data import tables
     from data.inspection import inspect, show
     from data.inspection_page import write_page
 
     found = inspect(store)
-    show(store, found, Console())
+    show(store, found, tables.console())
     if options.html:
         write_page(store, found, Path(options.html))
         print(options.html)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from data.rules import oracle_auc, rule_aucs
 from data.schema import FIRST_ID, UNKNOWN
 from data.store import SPLITS, USER_TABLE, EventStore, read_parts
+from data.tables import Column, fitted, left_out
 
 QUANTILES = {"min": 0.0, "p10": 0.1, "median": 0.5, "p90": 0.9, "max": 1.0}
 
@@ -124,71 +124,64 @@ def _seen_in_training(store: EventStore) -> dict[str, np.ndarray]:
 def show(store: EventStore, found: Inspection, console: Console) -> None:
     """Prints the facts about every split, what was wrong with the raw file, and what trivial rules reach."""
     counts = store.manifest["counts"]
-    console.print(f"[bold]{store.folder}[/]  data hash {store.data_hash}", soft_wrap=True)
+    console.print(f"{store.folder}  data hash {store.data_hash}", soft_wrap=True)
     users = len(np.unique(store.users_of))
     console.print(f"{counts['events']:,} events of {users:,} users; histories of up to {store.schema.length}")
-    console.print(_split_table(found.splits), _defect_table(store), _table_sizes(store), _rule_table(found))
+    _print(console, "Samples", ["", *found.splits], _split_rows(found.splits))
+    _print_defects(console, store)
+    sizes = [[name, f"{rows:,}"] for name, rows in store.schema.tables.items()]
+    _print(console, "Embedding tables", ["table", "rows, padding and unknown included"], sizes)
+    splits = ("validation", "test")
+    rules = [[rule, *(f"{by_split[split]:.4f}" for split in splits)] for rule, by_split in found.rules.items()]
+    if found.splits["validation"].oracle is not None:
+        rules.append(["oracle: no model can pass", *(f"{found.splits[split].oracle:.4f}" for split in splits)])
+    _print(console, "AUC of trivial rules", ["rule", *splits], rules)
 
 
-def _split_table(facts: Mapping[str, SplitFacts]) -> Table:
-    table = Table(title="Samples", title_justify="left")
-    for column in ("", *facts):
-        table.add_column(column, justify="left" if not column else "right")
+def _print(console: Console, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table whose first column is text and whose others are numbers."""
+    columns = [
+        Column(heading, [row[number] for row in rows], right=number > 0, rank=number)
+        for number, heading in enumerate(header)
+    ]
+    table, dropped = fitted(columns, console.width, framed=True, title=title)
+    console.print(table)
+    if dropped:
+        console.print(left_out(dropped, "| cat shows all"))
+
+
+def _split_rows(facts: Mapping[str, SplitFacts]) -> list[list[str]]:
     every = list(facts.values())
-    table.add_row("rows", *(f"{fact.rows:,}" for fact in every))
-    table.add_row("click rate", *(f"{fact.click_rate:.4f}" for fact in every))
-    for name in QUANTILES:
-        table.add_row(f"history length, {name}", *(f"{fact.lengths[name]:g}" for fact in every))
-    table.add_row("empty history", *(f"{fact.empty_histories:.2%}" for fact in every))
-    table.add_row("user new since training", *(f"{fact.new_users:.2%}" for fact in every))
+    rows = [
+        ["rows", *(f"{fact.rows:,}" for fact in every)],
+        ["click rate", *(f"{fact.click_rate:.4f}" for fact in every)],
+        *([f"history length, {name}", *(f"{fact.lengths[name]:g}" for fact in every)] for name in QUANTILES),
+        ["empty history", *(f"{fact.empty_histories:.2%}" for fact in every)],
+        ["user new since training", *(f"{fact.new_users:.2%}" for fact in every)],
+    ]
     for field in ("item", "category"):
         if field in every[0].unseen:
             for number, kind in enumerate(("positives", "negatives")):
                 values = (f"{fact.unseen[field][number]:.2%}" for fact in every)
-                table.add_row(f"{field} unseen in training, {kind}", *values)
+                rows.append([f"{field} unseen in training, {kind}", *values])
     for field in every[0].rowless:
         for said, shares in {
             "without a row of its own": [fact.rowless[field] for fact in every],
             "missing": [fact.missing[field] for fact in every],
         }.items():
             if any(shares):
-                table.add_row(f"{field} {said}", *(f"{share:.2%}" for share in shares))
-    return table
+                rows.append([f"{field} {said}", *(f"{share:.2%}" for share in shares)])
+    return rows
 
 
-def _defect_table(store: EventStore) -> Table | str:
+def _print_defects(console: Console, store: EventStore) -> None:
     defects = store.defects
     if not defects.rows:
-        return "No raw file: nothing was dropped."
-    if not defects.bad and not defects.incomplete:
-        return f"{defects.rows:,} rows read, none of them bad."
-    table = Table(title=f"Bad rows, of {defects.rows:,}", title_justify="left")
-    table.add_column("kind")
-    columns = {"dropped": defects.dropped, "corrected": defects.corrected, "incomplete": defects.incomplete}
-    for column in columns:
-        table.add_column(column, justify="right")
-    for kind in {**defects.dropped, **defects.corrected, **defects.incomplete}:
-        table.add_row(kind, *(f"{kinds.get(kind, 0):,}" for kinds in columns.values()))
-    return table
-
-
-def _table_sizes(store: EventStore) -> Table:
-    table = Table(title="Embedding tables", title_justify="left")
-    table.add_column("table")
-    table.add_column("rows, padding and unknown included", justify="right")
-    for name, rows in store.schema.tables.items():
-        table.add_row(name, f"{rows:,}")
-    return table
-
-
-def _rule_table(found: Inspection) -> Table:
-    table = Table(title="AUC of trivial rules", title_justify="left")
-    table.add_column("rule")
-    splits = ("validation", "test")
-    for split in splits:
-        table.add_column(split, justify="right")
-    for rule, by_split in found.rules.items():
-        table.add_row(rule, *(f"{by_split[split]:.4f}" for split in splits))
-    if found.splits["validation"].oracle is not None:
-        table.add_row("oracle: no model can pass", *(f"{found.splits[split].oracle:.4f}" for split in splits))
-    return table
+        console.print("No raw file: nothing was dropped.")
+    elif not defects.bad and not defects.incomplete:
+        console.print(f"{defects.rows:,} rows read, none of them bad.")
+    else:
+        columns = {"dropped": defects.dropped, "corrected": defects.corrected, "incomplete": defects.incomplete}
+        kinds = {**defects.dropped, **defects.corrected, **defects.incomplete}
+        rows = [[kind, *(f"{found.get(kind, 0):,}" for found in columns.values())] for kind in kinds]
+        _print(console, f"Bad rows, of {defects.rows:,}", ["kind", *columns], rows)

@@ -9,9 +9,8 @@ from typing import Any
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table as RichTable
 
+from data import tables
 from multirun.inputs import PHASE_4, Inputs, pairs, rules, source_of
 from multirun.page import Items, Section, Table, Text, number
 from multirun.points import SEARCHED
@@ -157,23 +156,25 @@ def _names(configs: Mapping[str, DictConfig], changes: Sequence[Mapping[str, Any
 
 def show(report: Mapping[str, Any], console: Console | None = None) -> None:
     """Prints a report's summary, results and criteria."""
-    console = console or Console(width=None if Console().is_terminal else 160, highlight=False)
+    console = console or tables.console()
     for section in (executive_summary(report), results(report), criteria(report)):
         _print(section, console)
 
 
 def _print(section: Section, console: Console) -> None:
-    console.print(f"\n[bold]{escape(section.title)}[/bold]")
+    console.print(f"\n{section.title}", style="bold")
     for block in section.blocks:
         if isinstance(block, Text):
-            console.print(escape(block.text))
+            console.print(block.text)
         elif isinstance(block, Items):
             for item in block.items:
-                console.print(f"- {escape(item)}")
+                console.print(f"- {item}")
         elif isinstance(block, Table):
-            table = RichTable(title=escape(block.caption) or None, title_justify="left")
-            for heading in block.header:
-                table.add_column(escape(heading))
-            for row in block.rows:
-                table.add_row(*map(escape, row))
+            columns = [
+                tables.Column(heading, [row[number] for row in block.rows], rank=number)
+                for number, heading in enumerate(block.header)
+            ]
+            table, dropped = tables.fitted(columns, console.width, framed=True, title=block.caption or None)
             console.print(table)
+            if dropped:
+                console.print(tables.left_out(dropped, "the report has all"))

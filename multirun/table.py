@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.table import Table
+
+from data import tables
 
 from sweeper.run_files import read_overrides, read_result
 
 METRICS = ("val_auc", "val_gauc", "val_loss", "train_auc", "train_val_gap", "gate_mean")
+IMPORTANT = {"val_auc": 2, "train_val_gap": 3}  # of a narrow terminal's table, beside the run and its seed
 
 Run = dict[str, Any]  # a row of ``collect``
 
@@ -73,19 +75,22 @@ def _spread(values: Iterable[float | None]) -> Spread:
 
 def show(runs: Sequence[Run], title: str, console: Console | None = None) -> None:
     """Prints ``collect``'s rows and their spread, a block a configuration."""
-    console = console or Console(width=None if Console().is_terminal else 120)
+    console = console or tables.console()
     spreads = spread(runs)
     for configuration, block in _by_configuration(runs).items():
-        table = Table(title=f"{title}  {configuration}".strip(), title_justify="left")
-        for name in ("run", "seed", "best_epoch", *METRICS):
-            table.add_column(name, justify="left" if name == "run" else "right")
-        for run in block:
-            table.add_row(run["run"], str(run["seed"]), str(run["best_epoch"]), *(_figure(run[m]) for m in METRICS))
-        table.add_section()
-        for statistic in Spread._fields:
-            figures = (_figure(getattr(spreads[configuration][m], statistic)) for m in METRICS)
-            table.add_row(statistic, "", "", *figures)
+        columns = [
+            tables.Column("run", [*(run["run"] for run in block), *Spread._fields], rank=0),
+            tables.Column("seed", [*(str(run["seed"]) for run in block), "", ""], right=True, rank=1),
+            tables.Column("best_epoch", [*(str(run["best_epoch"]) for run in block), "", ""], right=True, rank=4),
+        ]
+        for name in METRICS:
+            figures = [_figure(run[name]) for run in block] + [_figure(one) for one in spreads[configuration][name]]
+            columns.append(tables.Column(name, figures, right=True, rank=IMPORTANT.get(name, 5)))
+        heading = f"{title}  {configuration}".strip()
+        table, dropped = tables.fitted(columns, console.width, framed=True, title=heading, lines=[len(block)])
         console.print(table)
+        if dropped:
+            console.print(tables.left_out(dropped, "each run's result.json has all"))
 
 
 def _figure(value: float | None) -> str:

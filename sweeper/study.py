@@ -79,6 +79,10 @@ class State(str, Enum):  # noqa: UP042
     waiting = "waiting"
 
 
+LONGEST_HEADING = 16  # characters; of two runs with longer names the table says A and B
+# Columns of a narrow terminal's tables, the most important first.
+_IMPORTANT_OF_A_STUDY = ("study", "trials", "best_value", "complete", "running", "fail", "best_trial", "last_activity")
+_LEAST_OF_A_TRIAL = ("error", "duration", "best_epoch", "train_auc", "train_val_gap", "gate_mean", "run_dir")
 # Columns of the table for people beside number, state, value and params: shown if any trial has them.
 _OPTIONAL_COLUMNS = ("point", "run_dir", "best_epoch", "train_auc", "train_val_gap", "gate_mean", "duration", "error")
 
@@ -90,7 +94,7 @@ def list_studies(storage: StorageUrl = DEFAULT_STORAGE, form: TextOrJson = Recor
     if form is RecordFormat.json:
         say(json_text(found))
     elif found:
-        print_table(found)
+        print_table(found, important=_IMPORTANT_OF_A_STUDY)
     else:
         note("the storage holds no study yet")
 
@@ -192,7 +196,9 @@ def trials(
     kept = kept[:limit]
     if form is TrialsFormat.table:
         columns = _table_columns(found)
-        print_table(kept, columns, optional=[name for name in _OPTIONAL_COLUMNS if name in columns])
+        important = [name for name in columns if name not in _LEAST_OF_A_TRIAL]
+        important += [name for name in _LEAST_OF_A_TRIAL if name in columns]
+        print_table(kept, columns, important)
         return
     names = queries.trial_columns(chosen)
     content: str | bytes
@@ -240,8 +246,11 @@ def compare_runs(
     if form is RecordFormat.json:
         say(json_text({"a": first.name, "b": second.name, "rows": deltas}))
         return
-    headings = {"metric": "metric", "a": first.name, "b": second.name, "delta": "delta", "delta_percent": "delta %"}
-    print_table(deltas, headings)
+    names = {"a": first.name, "b": second.name}
+    if any(len(name) > LONGEST_HEADING for name in names.values()):
+        say(f"A  {first.name}\nB  {second.name}\n")
+        names = {"a": "A", "b": "B"}
+    print_table(deltas, {"metric": "metric", **names, "delta": "delta", "delta_percent": "delta %"})
 
 
 @app.command()

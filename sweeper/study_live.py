@@ -16,6 +16,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
+from data import tables
 from sweeper import lease, queries
 from sweeper.process import is_gone
 from sweeper.queries import QueryError, Row
@@ -23,7 +24,7 @@ from sweeper.retries import enqueue_retries
 from sweeper.rows import HEADINGS
 from sweeper.storage import masked, masked_text, open_storage
 from sweeper.study_options import DEFAULT_STORAGE, RecordFormat, StorageUrl, StudyName, TextOrJson, choose
-from sweeper.study_output import json_text, note, print_table, rich_table, say
+from sweeper.study_output import json_text, laid_out, note, print_table, say
 
 # ---- watch
 
@@ -116,9 +117,13 @@ def _headings(rows: Sequence[Row]) -> dict[str, str]:
 
 def _view(study: Study, last: int) -> Group:
     rows = live_rows(study, last)
+    table, dropped = laid_out(rows, _headings(rows), tables.console().width)
+    ends = "Ctrl-C ends this view"
+    if dropped:
+        ends = f"{tables.left_out(dropped, 'a wider terminal, or | cat, has all')}\n{ends}"
     time_of_day = datetime.now().strftime("%H:%M:%S")
     lines = [Text(masked_text(f"{time_of_day}  {headline(study)}"))]
-    return Group(*lines, rich_table(rows, _headings(rows), terminal=True), Text("Ctrl-C ends this view", style="dim"))
+    return Group(*lines, table, Text(ends, style="dim"))
 
 
 # ---- reap

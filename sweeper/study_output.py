@@ -9,17 +9,18 @@ import csv
 import io
 import json
 import math
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import typer
-from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from data import tables
 from sweeper.atomic import write_atomically
 from sweeper.queries import QueryError, Row
 from sweeper.storage import masked_text
@@ -27,7 +28,6 @@ from sweeper.storage import masked_text
 _FLOATS = {"value", "train_auc", "train_val_gap", "gate_mean", "epoch_seconds", "duration"}
 _INTEGERS = {"number", "seed", "best_epoch"}
 _TIMES = {"datetime_start", "datetime_complete"}
-_UNLIMITED_WIDTH = 100_000  # characters: nothing is cut or wrapped where a script may read it
 
 
 def say(text: str) -> None:
@@ -91,48 +91,50 @@ def parquet_bytes(rows: Sequence[Row], names: Sequence[str]) -> bytes:
     return out.getvalue()
 
 
-def print_table(rows: Sequence[Row], columns: dict[str, str] | None = None, optional: Sequence[str] = ()) -> None:
-    """Prints rows under the headings ``columns`` (key: heading; default: every key). Off a terminal it is never cut.
+def print_table(
+    rows: Sequence[Row],
+    columns: dict[str, str] | None = None,
+    important: Sequence[str] = (),
+    instead: str = "--format json has all",
+) -> None:
+    """Prints rows under the headings ``columns`` (key: heading; default: every key).
 
-    On a terminal that is too narrow the ``optional`` columns are left out, the last first, which is then said.
+    Off a terminal it is never cut. On one that is too narrow the columns that matter least are left out, which is said,
+    with what to type ``instead``. ``important`` are the keys that matter most, in order; the others follow in theirs.
     """
-    terminal = sys.stdout.isatty()
-    console = Console(
-        file=io.StringIO() if not terminal else None,
-        width=None if terminal else _UNLIMITED_WIDTH,
-        color_system="auto" if terminal else None,
-        force_terminal=terminal,
-        markup=False,
-        emoji=False,
-        highlight=False,
-    )
     columns = dict(columns or {name: name for row in rows[:1] for name in row})
     if not columns:
         return
-    table = rich_table(rows, columns, terminal)
-    dropped: list[str] = []
-    for key in reversed(optional):
-        if console.measure(table, options=console.options.update(width=_UNLIMITED_WIDTH)).maximum <= console.width:
-            break
-        dropped.insert(0, columns.pop(key))
-        table = rich_table(rows, columns, terminal)
+    console = tables.console()
+    if not console.is_terminal:
+        console.file = io.StringIO()
+    table, dropped = laid_out(rows, columns, console.width, important)
     console.print(table)
-    if dropped:
-        note(f"left out, for the terminal is narrow: {', '.join(dropped)}")
     if isinstance(console.file, io.StringIO):
         for line in console.file.getvalue().splitlines():
             typer.echo(line.rstrip())
+    if dropped:
+        note(tables.left_out(dropped, instead))
 
 
-def rich_table(rows: Sequence[Row], columns: dict[str, str], terminal: bool) -> Table:
-    """Rows under the headings ``columns`` (key: heading), numbers to the right."""
-    table = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, padding=(0, 2, 0, 0))
-    for key, heading in columns.items():
-        numeric = any(isinstance(row[key], int | float) for row in rows)
-        table.add_column(heading, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
-    for row in rows:
-        table.add_row(*(_cell(row[key]) for key in columns))
-    return table
+def laid_out(
+    rows: Sequence[Row], columns: dict[str, str], width: int, important: Sequence[str] = ()
+) -> tuple[Table, list[str]]:
+    """Rows as a table that fits into ``width``, numbers to the right, and the headings of what did not fit."""
+    ranks = {key: rank for rank, key in enumerate(dict.fromkeys([*important, *columns]))}
+    return tables.fitted(
+        [
+            tables.Column(
+                heading,
+                [_cell(row[key]) for row in rows],
+                right=any(isinstance(row[key], int | float) for row in rows),
+                rank=ranks[key],
+            )
+            for key, heading in columns.items()
+        ],
+        width,
+        framed=False,
+    )
 
 
 def print_record(record: dict[str, Any], indent: str = "") -> None:
@@ -147,7 +149,17 @@ def print_record(record: dict[str, Any], indent: str = "") -> None:
             for line in str(value).rstrip().splitlines():
                 say(f"{indent}  {line}")
         else:
-            say(f"{indent}{str(key).ljust(width)}  {'' if value in (None, [], {}) else _field(value)}".rstrip())
+            text = f"{'' if value in (None, [], {}) else _field(value)}"
+            say(_wrapped(f"{indent}{str(key).ljust(width)}  ", text).rstrip())
+
+
+def _wrapped(before: str, text: str) -> str:
+    """A text after ``before``, on a terminal in lines that fit and are broken between words alone."""
+    room = shutil.get_terminal_size().columns - len(before)
+    if not sys.stdout.isatty() or len(text) <= room or room < tables.SENTENCE:
+        return before + text
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
+    return before + f"\n{' ' * len(before)}".join(lines)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
