@@ -34,6 +34,7 @@ from sweeper.lease import Leases, Watch, give_up, reap, tell_outcome
 from sweeper.names import folder_of
 from sweeper.origin import write_origin
 from sweeper.outcome import Failure, fail, tell
+from sweeper.patience import at_the_end
 from sweeper.places import FINISHED, Places, Planned
 from sweeper.report import write_results
 from sweeper.retries import enqueue_retries
@@ -41,6 +42,7 @@ from sweeper.samplers import reseed
 from sweeper.settings import check_settings, check_space
 from sweeper.slots import Ended, Slots
 from sweeper.space import Space, Wanted, grid_points, key_of, wanted
+from sweeper.sqlite_file import settle
 from sweeper.stopping import Stopping
 from sweeper.storage import masked, open_storage
 
@@ -124,12 +126,15 @@ class Search(OptunaSweeperImpl):
         if self.workers > 1 and not fleet.is_worker():
             try:
                 fleet.run_workers(self.workers)
-            finally:
-                reap(study)  # a worker that was ended between two lines may have left its trial running
+            except BaseException:
+                at_the_end(study._storage, lambda: reap(study))
+                raise
+            reap(study)  # a worker that was ended between two lines may have left its trial running
         else:
             self._work(study, search)
         if not fleet.is_worker():
             write_results(study, Path(self.sweep_dir), self.storage, self._stopped(study))
+        settle(study._storage)
 
     # ---- the study
 
@@ -207,10 +212,7 @@ class Search(OptunaSweeperImpl):
                 else:
                     self._take_and_run(study, places, search, leases)
             except BaseException:  # Ctrl-C, or a worker that is asked to end
-                mine = [study._storage.get_trial(trial_id) for trial_id in sorted(leases.held)]
-                for trial in mine:
-                    give_up(study, trial, "the sweep was interrupted")
-                enqueue_retries(study, at_once=[trial.number for trial in mine])
+                at_the_end(study._storage, functools.partial(_give_up_all, study, leases))
                 raise
 
     def _take_and_run(self, study: optuna.Study, places: Places, search: Wanted, leases: Leases) -> None:
@@ -402,6 +404,13 @@ def _plain_value(name: str, value: Any, distribution: BaseDistribution) -> Any:
     if not fits:
         raise UserError(f"{name}: the study holds {value!r} for it, which is no value of this sweep's {distribution}")
     return value
+
+
+def _give_up_all(study: optuna.Study, leases: Leases) -> None:
+    mine = [study._storage.get_trial(trial_id) for trial_id in sorted(leases.held)]
+    for trial in mine:
+        give_up(study, trial, "the sweep was interrupted")
+    enqueue_retries(study, at_once=[trial.number for trial in mine])
 
 
 def _finished(study: optuna.Study) -> int:

@@ -24,6 +24,10 @@ ERROR = "error"  # type and message of what made it fail
 TRACEBACK = "traceback"  # where
 MICRO_BATCH = "micro_batch"  # samples per forward pass that its job used
 
+# ---- of a trial, among its system attributes: the storage's calls, so that one whose answer was lost can be repeated
+MADE_BY = "made_by"  # the call that made it; of a study, too
+CHANGED_BY = "changed_by"  # the call that last changed its state
+
 # ---- of a study: what its trials have in common; each but the last a mapping as JSON
 OBJECTIVE = "objective"  # the names of what the job returns, whether each is maximized, the constraints
 MEANINGS = "space"  # parameter -> what it is

@@ -19,8 +19,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from sweeper.errors import UserError
-from sweeper.interruption import EXIT_HUNG, Interruption
+from sweeper.errors import StoppedError, UserError
+from sweeper.interruption import EXIT_HUNG, EXIT_RESUMABLE, Interruption
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,12 @@ _asked = threading.Event()  # this process, a worker, to end
 
 class WorkerError(UserError):
     """A worker ended for a reason that it has said itself."""
+
+
+class WorkerStoppedError(StoppedError):
+    """A worker left in the midst of things, by no mistake of the user's: the same command goes on."""
+
+    exit_code = EXIT_RESUMABLE
 
 
 def is_worker() -> bool:
@@ -112,7 +118,8 @@ def _run(workers: list[Worker], count: int, interruption: Interruption) -> None:
             if code > 0 and code != EXIT_HUNG:
                 workers[number].say_the_rest()
                 ended = f"worker {number} ended with exit code {code}; what it said is above"
-                raise WorkerError(workers[number].complaint or ended)
+                kind = WorkerStoppedError if code == EXIT_RESUMABLE else WorkerError
+                raise kind(workers[number].complaint or ended)
             restarts += 1
             if restarts > RESTARTS:
                 raise WorkerError(f"workers were lost {restarts} times, the last one {_end_of(code)}")

@@ -32,6 +32,7 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
+            _open.append(self)
             self._before = {number: signal.signal(number, self._ask) for number in SIGNALS}
         return self
 
@@ -40,6 +41,8 @@ class Interruption:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self in _open:
+            _open.remove(self)
 
     def check(self) -> None:
         """Raises Interrupted if a signal came."""
@@ -50,3 +53,13 @@ class Interruption:
         if self.asked is not None:
             raise KeyboardInterrupt
         self.asked = signal.Signals(number)
+
+
+_open: list[Interruption] = []  # of the main thread
+
+
+def check() -> None:
+    """Raises Interrupted if a signal asked a loop of the main thread to leave: for what waits within a step."""
+    if threading.current_thread() is threading.main_thread():
+        for interruption in _open:
+            interruption.check()

@@ -3,7 +3,8 @@
 Whoever holds a trial writes who it is and renews a lease from a background thread. A trial is given up only when
 
 - every process recorded as holding it ran on this very machine and is gone (its id is free, or started anew), or
-- its holder is elsewhere, and the lease stood still for ``LEASE_SECONDS`` of this process's own watching.
+- its holder can't be seen from here (another machine, container or user), and the lease stood still for
+  ``LEASE_SECONDS`` of this process's own watching.
 
 No clock of another machine is read: what is compared is whether the lease changed, and the time in which it did not is
 counted by this process's monotonic clock, at most ``RENEW_SECONDS`` from one look to the next. So neither a clock that
@@ -73,7 +74,7 @@ class Leases:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join()
+        self._thread.join(RENEW_SECONDS / 4)  # a database that does not answer is not waited for
 
     def hold(self, trial_id: int) -> None:
         """From now on the trial's lease is renewed."""

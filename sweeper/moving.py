@@ -18,6 +18,7 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import exc
 
+from sweeper.patience import wait_for
 from sweeper.reading import pieces
 from sweeper.storage import StorageError, masked, open_storage
 
@@ -57,6 +58,21 @@ def copy_study(source: str, target: str, name: str, *, running: bool = False) ->
     or if a storage is none of SQLAlchemy's.
     """
     reading, writing = _engine(source, create=False), _engine(target, create=True)
+    written: list[Copied] = []  # before a commit whose answer may be lost
+
+    def attempt() -> Copied:
+        with writing.connect() as here:
+            if written and _study_id(here, name) is not None:
+                return written[-1]
+        return _copy_whole(reading, writing, source, target, name, running, written)
+
+    return wait_for(target, attempt)
+
+
+def _copy_whole(
+    reading: sa.Engine, writing: sa.Engine, source: str, target: str, name: str, running: bool, written: list[Copied]
+) -> Copied:
+    """The one transaction."""
     with reading.connect() as there, writing.connect() as here:
         if reading.dialect.name == "sqlite":
             there.exec_driver_sql("BEGIN")  # one state of it, whatever is written meanwhile
@@ -70,11 +86,11 @@ def copy_study(source: str, target: str, name: str, *, running: bool = False) ->
         if not running:
             _refuse_running(there, old, name)
         try:
-            copied = _copy(there, here, old, name)
+            written.append(_copy(there, here, old, name))
             here.commit()
         except exc.IntegrityError:
             raise StorageError(f"{masked(target)}: another process wrote a study {name} at this moment") from None
-    return copied
+    return written[-1]
 
 
 def _engine(url: str, *, create: bool) -> sa.Engine:

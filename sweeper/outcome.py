@@ -17,8 +17,9 @@ from hydra.core.utils import JobReturn
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from sweeper.attributes import ERROR, MICRO_BATCH, RETRY, RETRY_OVERRIDES, TRACEBACK
+from sweeper.attributes import DIED, ERROR, MICRO_BATCH, RETRY, RETRY_OVERRIDES, TRACEBACK
 from sweeper.errors import is_out_of_memory, one_line
+from sweeper.patience import StorageAwayError
 from sweeper.retries import enqueue_retries
 from sweeper.secrets import masked_text
 
@@ -82,6 +83,8 @@ def tell(study: optuna.Study, trial: Trial, result: JobReturn, micro_batch: int 
 
 def fail(study: optuna.Study, trial: Trial, error: Exception, micro_batch: int | None) -> Failure | None:
     """Tells a trial FAIL, with the error and its traceback; None if another process gave the trial up meanwhile."""
+    if isinstance(error, StorageAwayError):
+        return _try_again(study, trial, error)
     stored = study._storage.get_trial(trial._trial_id)
     overrides = _with_less_memory(stored, micro_batch) if is_out_of_memory(error) else None
     try:
@@ -100,6 +103,20 @@ def fail(study: optuna.Study, trial: Trial, error: Exception, micro_batch: int |
     if is_out_of_memory(error):
         _release_memory(error)
     return Failure(trial.number, error, retried=overrides is not None)
+
+
+def _try_again(study: optuna.Study, trial: Trial, error: StorageAwayError) -> Failure | None:
+    """Gives a trial up whose job lost the study database for too long; its point is tried again, as no fault of its."""
+    try:
+        trial.set_user_attr(DIED, f"its job lost the study database: {masked_text(one_line(error))}")
+        trial.set_user_attr(RETRY, {})
+    except UpdateFinishedTrialError:
+        return None
+    if not _tell(study, trial, TrialState.FAIL):
+        return None
+    enqueue_retries(study, at_once=[trial.number])
+    log.warning("trial %d lost the study database, and its point is tried again", trial.number)
+    return Failure(trial.number, error, retried=True)
 
 
 def _with_less_memory(trial: FrozenTrial, micro_batch: int | None) -> list[str] | None:

@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import os
 import time
-import uuid
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import quote, quote_plus
 
 import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import event, exc
+from sqlalchemy import exc
 
+from sweeper import sqlite_file
+from sweeper.database_errors import is_away
 from sweeper.errors import UserError
-from sweeper.patience import patient
-from sweeper.reading import read_trials
+from sweeper.journal import open_journal
+from sweeper.patience import StorageAwayError, wait_for
+from sweeper.repeatable import ServerStorage, SQLiteStorage
 from sweeper.secrets import masked, masked_text
+from sweeper.silence import pool_events
 
-LOCK_TIMEOUT_SECONDS = 60
+LOCK_TIMEOUT_SECONDS = 5  # within SQLite, which hears no signal meanwhile; after it the call is made again
 CONNECT_TIMEOUT_SECONDS = 10
 CREATION_ATTEMPTS = 12
 
@@ -36,7 +37,23 @@ _DRIVER_HINTS = {
     "MySQLdb": "pip install 'mdaf-sweep[mysql]' and write mysql+pymysql://",
     "pymysql": "pip install 'mdaf-sweep[mysql]'",
 }
-_TAKES_CONNECT_TIMEOUT = {"psycopg", "psycopg2", "pymysql", "mysqldb"}
+# Seconds (of tcp_user_timeout milliseconds) after which a connection to a machine that is gone is one that was lost.
+_KEEPALIVE = {
+    "keepalives": 1,
+    "keepalives_idle": 20,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 40_000,
+}
+_ANSWER_TIMEOUT = {"read_timeout": 60, "write_timeout": 60}
+_CONNECT_ARGUMENTS: dict[str, dict[str, int]] = {
+    "psycopg": _KEEPALIVE,
+    "psycopg2": _KEEPALIVE,
+    "pymysql": _ANSWER_TIMEOUT,
+    "mysqldb": _ANSWER_TIMEOUT,
+}
+# A process that froze within a transaction would hold its locks, and with them the sweep, for ever.
+_IDLE_IN_TRANSACTION = "SET idle_in_transaction_session_timeout = '120s'"
 
 
 class StorageError(UserError):
@@ -44,50 +61,6 @@ class StorageError(UserError):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.splitlines()))  # a URL may hold anything
-
-
-class _PlainReading(RDBStorage):
-    """Optuna's storage, which reads trials without building an object for each row."""
-
-    def _get_trials(
-        self,
-        study_id: int,
-        states: Container[TrialState] | None,
-        included_trial_ids: set[int],
-        trial_id_greater_than: int,
-    ) -> list[FrozenTrial]:
-        wanted = None if states is None else [state for state in TrialState if state in states]
-        return read_trials(self.engine, study_id, wanted, included_trial_ids, trial_id_greater_than)
-
-
-@patient
-class ServerStorage(_PlainReading):
-    """Optuna's storage on a database server, which may be away for a while."""
-
-
-@patient
-class SQLiteStorage(_PlainReading):
-    """Optuna's storage on SQLite, safe for several processes.
-
-    Optuna looks at a trial's state and then changes it, which other databases guard by ``SELECT ... FOR UPDATE``.
-    SQLite has no such clause, so two processes can take the same waiting trial. Here the lock comes before the look.
-    """
-
-    def __init__(self, url: str, engine_kwargs: dict[str, Any] | None = None, **options: Any) -> None:
-        super().__init__(url, engine_kwargs, **options)
-        # In WAL mode this loses nothing when a process is killed, and at most the last commits when the power fails:
-        # then a trial is RUNNING again, and reaped. A commit costs a tenth of what it does with a sync of its own.
-        _on_every_connection(self, "PRAGMA synchronous=NORMAL")
-
-    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        # Any write takes the lock; it is held until the method of the base class commits, in this same session.
-        lock = "UPDATE trials SET trial_id = trial_id WHERE trial_id = ?"
-        try:
-            self.scoped_session().connection().exec_driver_sql(lock, (trial_id,))
-        except exc.SQLAlchemyError as error:
-            self.remove_session()
-            raise StorageInternalError(f"trial {trial_id} could not be locked") from error
-        return super().set_trial_state_values(trial_id, state, values)
 
 
 def open_storage(url: str, create: bool, *, read_only: bool = False) -> BaseStorage:
@@ -104,26 +77,35 @@ def open_storage(url: str, create: bool, *, read_only: bool = False) -> BaseStor
         raise ValueError("create and read_only exclude each other")
     with _explained(url):
         if url.startswith("journal:"):
-            return _open_journal(url, create)
+            return _open_journal(url, create=create, read_only=read_only)
         parsed = _parsed(url)
+        # The file of SQLite is looked at, or made, once: whether it is there is no matter of waiting.
         if parsed.get_backend_name() == "sqlite":
-            _check_sqlite_file(parsed, url, create)
-        options = _engine_options(parsed)
-        if _has_schema(parsed, options):
-            storage = _kind(parsed)(_literal(url), engine_kwargs=options, skip_table_creation=True)
-        elif create:
-            storage = _create_schema(parsed, url, options)
-        else:
-            raise StorageError(
-                f"{masked(url)} holds no studies: another program's database, an empty one, or one of Optuna before 1.0"
-            )
-        if read_only and parsed.get_backend_name() == "sqlite":
-            _on_every_connection(storage, "PRAGMA query_only=ON")
+            _check_sqlite_file(parsed, url, create=create, read_only=read_only)
+            parsed = sqlite_file.readable(parsed) if read_only else parsed
+        storage = wait_for(parsed.render_as_string(hide_password=False), lambda: _open(parsed, create, read_only))
+        if isinstance(storage, SQLiteStorage) and not read_only:
+            sqlite_file.settle_at_exit(storage)
         return storage
 
 
-def _kind(parsed: sa.URL) -> type[RDBStorage]:
-    return SQLiteStorage if parsed.get_backend_name() == "sqlite" else ServerStorage
+def open_for_pages(url: str) -> BaseStorage:
+    """The storage at ``url`` to read and write, or to read alone where its file may not be written."""
+    file = Path(url.removeprefix("journal:///")) if url.startswith("journal:") else sqlite_file.file_of(_parsed(url))
+    is_file = url.startswith("journal:") or _parsed(url).get_backend_name() == "sqlite"
+    return open_storage(url, create=False, read_only=is_file and file is not None and not sqlite_file.is_writable(file))
+
+
+def _open(parsed: sa.URL, create: bool, read_only: bool) -> RDBStorage:
+    options = _engine_options(parsed, read_only=read_only)
+    if _has_schema(parsed, options):
+        return _storage(parsed, options, skip_table_creation=True)
+    if create:
+        return _create_schema(parsed, options)
+    where = masked(parsed.render_as_string(hide_password=True))
+    raise StorageError(
+        f"{where} holds no studies: another program's database, an empty one, or one of Optuna before 1.0"
+    )
 
 
 def _parsed(url: str) -> sa.URL:
@@ -137,7 +119,7 @@ def _parsed(url: str) -> sa.URL:
         raise StorageError(f"{masked(url)!r} is not a storage URL such as sqlite:///runs/studies.db{hint}") from None
 
 
-def _open_journal(url: str, create: bool) -> JournalStorage:
+def _open_journal(url: str, *, create: bool, read_only: bool) -> JournalStorage:
     path = Path(url.removeprefix("journal:///"))
     if not url.startswith("journal:///") or path == Path():
         raise StorageError(f"{url!r} names no file: expected journal:///relative/path or journal:////absolute/path")
@@ -147,8 +129,10 @@ def _open_journal(url: str, create: bool) -> JournalStorage:
         path.parent.mkdir(parents=True, exist_ok=True)
     elif not _begins_with(path, b"{"):
         raise StorageError(f"{url}: {path} is not a journal of Optuna")
+    elif not read_only and not sqlite_file.is_writable(path):
+        raise StorageError(f"{url}: {path} or its folder is read-only, and a sweep writes there")
     try:
-        return JournalStorage(JournalFileBackend(str(path)))
+        return open_journal(path, url)
     except (ValueError, KeyError, TypeError):
         raise StorageError(f"{url}: {path} is not a journal of Optuna") from None
 
@@ -159,67 +143,60 @@ def _begins_with(path: Path, start: bytes) -> bool:
         return file.read(len(start)) in (start, b"")
 
 
-def _sqlite_file(parsed: sa.URL) -> Path | None:
-    """The file that a SQLite URL names; None for a database in memory."""
-    name = parsed.database or ":memory:"
-    if name.startswith("file:"):
-        name = unquote(name.removeprefix("file:").partition("?")[0])
-        if parsed.query.get("mode") == "memory":
-            return None
-    return None if name == ":memory:" else Path(name)
-
-
-def _check_sqlite_file(parsed: sa.URL, url: str, create: bool) -> None:
+def _check_sqlite_file(parsed: sa.URL, url: str, *, create: bool, read_only: bool) -> None:
     """Refuses what SQLite would silently create, or creates it whole."""
-    file = _sqlite_file(parsed)
+    file = sqlite_file.file_of(parsed)
     if file is None:
         if not create:
             raise StorageError(f"{masked(url)} is a database in memory: it ends with its process and holds no studies")
         return
     if file.is_dir():
         raise StorageError(f"{masked(url)}: {file} is a folder, not a database")
-    if file.exists():
-        return
-    if not create:
-        raise StorageError(f"{masked(url)}: there is no such file: {file}")
-    _create_sqlite_file(parsed, file)
+    if not file.exists():
+        if not create:
+            raise StorageError(f"{masked(url)}: there is no such file: {file}")
+        sqlite_file.create(parsed, file)
+    elif not os.access(file, os.R_OK):
+        raise StorageError(f"{masked(url)}: {file} can't be read: permission denied")
+    elif not read_only and not sqlite_file.is_writable(file):
+        what = file if not os.access(file, os.W_OK) else f"its folder {file.absolute().parent}"
+        raise StorageError(
+            f"{masked(url)}: {what} is read-only, and a sweep writes there; make it writable, or name another "
+            "database with sweep.storage=sqlite:///FILE (mdaf-study can ask this one)"
+        )
 
 
-def _create_sqlite_file(parsed: sa.URL, file: Path) -> None:
-    """Makes the database under a temporary name, then links it into place.
-
-    So processes that race to create it, or ask it meanwhile, see either nothing or all of it. Where the file system
-    has no hard links nothing is left, and the schema is created in place.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}")
-    try:
-        storage = RDBStorage(_literal(parsed.set(database=str(draft), query={}).render_as_string(hide_password=False)))
-        with storage.engine.connect() as connection:
-            connection.execute(sa.text("PRAGMA journal_mode=WAL"))
-        storage.remove_session()
-        storage.engine.dispose()
-        with suppress(OSError):  # it is there already, or can't be linked
-            os.link(draft, file)
-    finally:
-        for suffix in ("", "-wal", "-shm", "-journal"):
-            draft.with_name(draft.name + suffix).unlink(missing_ok=True)
-
-
-def _literal(url: str) -> str:
-    """Optuna takes a URL for a format string; braces in a password or a path are meant as they stand."""
-    return url.replace("{", "{{").replace("}", "}}")
-
-
-def _engine_options(parsed: sa.URL) -> dict[str, Any]:
-    if parsed.get_backend_name() == "sqlite":
-        return {} if "timeout" in parsed.query else {"connect_args": {"timeout": LOCK_TIMEOUT_SECONDS}}
-    # A trial may outlast the server's patience with an idle connection, so one is checked before it is used.
-    # A process keeps one, so that a hundred workers fit a server's usual limit; its threads may take more for a moment.
-    options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 4}
-    if parsed.get_driver_name() in _TAKES_CONNECT_TIMEOUT and "connect_timeout" not in parsed.query:
-        options["connect_args"] = {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
+def _engine_options(parsed: sa.URL, *, read_only: bool) -> dict[str, Any]:
+    kind, driver = parsed.get_backend_name(), parsed.get_driver_name()
+    statements: Sequence[str] = ()
+    arguments: dict[str, int] = {}
+    options: dict[str, Any] = {}
+    if kind == "sqlite":
+        statements = sqlite_file.ON_CONNECT_TO_READ if read_only else sqlite_file.ON_CONNECT
+        arguments = {"timeout": LOCK_TIMEOUT_SECONDS}
+    else:
+        # A trial may outlast the server's patience with an idle connection, so one is checked before it is used. A
+        # process keeps one, so that a hundred workers fit a server's usual limit; its threads may take more for a
+        # moment.
+        options = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 4}
+        statements = (_IDLE_IN_TRANSACTION,) if kind == "postgresql" else ()
+        if driver in _CONNECT_ARGUMENTS:
+            arguments = {"connect_timeout": CONNECT_TIMEOUT_SECONDS, **_CONNECT_ARGUMENTS[driver]}
+    options["connect_args"] = {name: value for name, value in arguments.items() if name not in parsed.query}
+    options["pool_events"] = [*pool_events(), *((_saying(statement), "connect") for statement in statements)]
     return options
+
+
+def _saying(statement: str) -> Callable[[Any, Any], None]:
+    """What a new connection is told first."""
+
+    def say(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute(statement)
+        cursor.close()
+        connection.commit()
+
+    return say
 
 
 def _has_schema(parsed: sa.URL, options: dict[str, Any]) -> bool:
@@ -238,24 +215,22 @@ def _has_schema(parsed: sa.URL, options: dict[str, Any]) -> bool:
         engine.dispose()
 
 
-def _create_schema(parsed: sa.URL, url: str, options: dict[str, Any]) -> RDBStorage:
+def _create_schema(parsed: sa.URL, options: dict[str, Any]) -> RDBStorage:
     """Creates the tables in place. A process that loses the race for one of them finds it when it tries again."""
-    kind = _kind(parsed)
     for attempt in range(1, CREATION_ATTEMPTS):
         try:
-            return kind(_literal(url), engine_kwargs=dict(options))
-        except (exc.DBAPIError, StorageInternalError):
+            return _storage(parsed, options)
+        except (exc.DBAPIError, StorageInternalError) as error:
+            if is_away(error):
+                raise  # it is waited for, with a word
             time.sleep(0.05 * attempt)
-    return kind(_literal(url), engine_kwargs=dict(options))
+    return _storage(parsed, options)
 
 
-def _on_every_connection(storage: RDBStorage, statement: str) -> None:
-    @event.listens_for(storage.engine, "connect")
-    def execute(connection: Any, _record: Any) -> None:
-        connection.execute(statement)
-
-    storage.remove_session()
-    storage.engine.dispose()  # the connections made so far don't know it
+def _storage(parsed: sa.URL, options: dict[str, Any], **further: Any) -> RDBStorage:
+    kind = SQLiteStorage if parsed.get_backend_name() == "sqlite" else ServerStorage
+    url = sqlite_file.literal(parsed.render_as_string(hide_password=False))
+    return kind(url, engine_kwargs=dict(options), **further)
 
 
 @contextmanager
@@ -263,7 +238,7 @@ def _explained(url: str) -> Iterator[None]:
     """Turns what SQLAlchemy, its drivers and Optuna raise into a ``StorageError`` of one line."""
     try:
         yield
-    except StorageError:
+    except (StorageError, StorageAwayError):
         raise
     except ImportError as error:
         hint = _DRIVER_HINTS.get(error.name or "", f"pip install {error.name}")

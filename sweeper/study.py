@@ -1,8 +1,8 @@
 """The study query: asks a study database what was tried and what won. ``python -m sweeper.study``, ``mdaf-study``.
 
-Read-only: nothing is created or changed but the file named by ``--output``, what ``copy`` and ``fetch`` make, and what
-``reap --yes`` says; the pages of ``dashboard`` can change studies too. Answers go to standard output, remarks and
-errors to standard error; an error is one line and exit code 2.
+Read-only: nothing is created or changed but the file named by ``--output``, what ``copy``, ``backup`` and ``fetch``
+make, and what ``reap --yes`` says; the pages of ``dashboard`` can change studies too. Answers go to standard output,
+remarks and errors to standard error; an error is one line and exit code 2.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from optuna.study import Study
 from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper import artifacts, queries, rows, study_live
+from sweeper.backup import back_up
 from sweeper.comparison import Run, compare, run_from_folder, run_from_trial
-from sweeper.errors import UserError
+from sweeper.database_errors import reason_of
+from sweeper.errors import StoppedError, UserError
 from sweeper.moving import copy_study
 from sweeper.names import folder_of
 from sweeper.queries import QueryError
-from sweeper.storage import masked, open_storage
+from sweeper.storage import masked, masked_text, open_storage
 from sweeper.study_options import DEFAULT_STORAGE, RecordFormat, StorageUrl, StudyName, TextOrJson, choose
 from sweeper.study_output import csv_text, json_text, note, parquet_bytes, print_record, print_table, say, write_whole
 
@@ -34,11 +36,10 @@ class StudyGroup(typer.core.TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except UserError as error:
-            note(f"mdaf-study: {error}")
-        except (StorageInternalError, SQLAlchemyError) as error:  # the storage went away after it was opened
-            reason = str(error.__cause__ or error).splitlines()[0]
-            note(f"mdaf-study: the storage failed: {reason}")
+        except (UserError, StoppedError) as error:
+            note(f"mdaf-study: {masked_text(str(error))}")
+        except (StorageInternalError, SQLAlchemyError) as error:
+            note(f"mdaf-study: the storage failed: {reason_of(error)}")
         raise typer.Exit(2)
 
 
@@ -312,6 +313,19 @@ def copy_to(
     name = choose(source, study).study_name
     copied = copy_study(source, target, name, running=running)
     say(f"study {name}: {copied.trials} trials, {copied.rows} rows, from {masked(source)} to {masked(target)}")
+
+
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The file to write, or a folder for it.")],
+    storage: StorageUrl = DEFAULT_STORAGE,
+) -> None:
+    """Copies the whole database, also while a sweep writes to it.
+
+    Of a SQLite file or a journal; of a server it says what to type. What is there already is not overwritten.
+    """
+    made = back_up(storage, target)
+    say(f"{masked(storage)}: {made.studies} studies, {made.trials} trials, copied to {made.file}")
 
 
 def _run(text: str, study: Study | None) -> Run:

@@ -22,7 +22,7 @@ from sweeper.process import is_gone
 from sweeper.queries import QueryError, Row
 from sweeper.retries import enqueue_retries
 from sweeper.rows import HEADINGS
-from sweeper.storage import masked, masked_text, open_storage
+from sweeper.storage import masked, masked_text, open_for_pages
 from sweeper.study_options import DEFAULT_STORAGE, RecordFormat, StorageUrl, StudyName, TextOrJson, choose
 from sweeper.study_output import json_text, laid_out, note, print_table, say
 
@@ -202,7 +202,7 @@ def _verdict(trial: FrozenTrial, patience: lease.Watch | None, by_hand: bool) ->
     elif any(is_gone(process) is False for process in lease.holders(trial)):
         why = "its process lives"
     else:
-        why = "another machine holds it" + ("" if patience else "; --wait watches its lease")
+        why = "its process can't be seen from here" + ("" if patience else "; --wait watches its lease")
     return {
         "number": trial.number,
         "dead": reason is not None,
@@ -227,7 +227,7 @@ def dashboard(
         raise QueryError(
             "the dashboard needs optuna-dashboard, which isn't installed: pip install 'mdaf-sweep[dashboard]'"
         ) from None
-    opened = open_storage(storage, create=False)
+    opened = open_for_pages(storage)
     note(f"{masked(storage)} is shown at http://{host}:{port}/dashboard, until Ctrl-C")
     try:
         run_server(opened, host=host, port=port)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,77 @@ def test_a_killed_process_that_nobody_waited_for_is_gone() -> None:
     child.wait()
 
 
+class Clock:
+    """Stands in for the module ``time``."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return 5e9 - self.now  # runs backwards: nothing may depend on it
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(lease, "time", clock)
+    return clock
+
+
+def hide_starts(monkeypatch: pytest.MonkeyPatch, *, others: bool) -> None:
+    """As where /proc shows each user their own processes (hidepid=2); ``others``: all processes are another user's."""
+
+    def kill(pid: int, number: int) -> None:
+        os.kill(pid, number)
+        if others:
+            raise PermissionError
+
+    monkeypatch.setattr(process, "os", types.SimpleNamespace(**{**vars(os), "kill": kill}))
+    monkeypatch.setattr(process, "_start_of", lambda pid: None)
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_a_living_process_that_is_hidden_is_left_to_its_lease(
+    study: optuna.Study, clock: Clock, monkeypatch: pytest.MonkeyPatch, others: bool
+) -> None:
+    holder = this_process()
+    hide_starts(monkeypatch, others=others)
+    assert is_gone(holder) is None
+    running(study, **{WORKER: holder, LEASE_EXPIRES: 12.0})
+    watch = Watch()
+    assert reap(study) == []
+    for _ in range(int(lease.LEASE_SECONDS / 10)):
+        assert reap(study, watch) == []
+        clock.now += 10
+    assert len(reap(study, watch)) == 1
+
+
+def test_a_hidden_process_that_is_over_is_gone(dead_process: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    hide_starts(monkeypatch, others=True)
+    assert is_gone(dead_process) is True
+
+
+def test_a_process_that_never_knew_its_start_is_left_to_its_lease_while_its_id_is_taken(dead_process: str) -> None:
+    host, pid, _ = this_process().split(":")
+    assert is_gone(f"{host}:{pid}:{process.UNKNOWN}") is None
+    host, pid, _ = dead_process.split(":")
+    assert is_gone(f"{host}:{pid}:{process.UNKNOWN}") is True
+
+
+def test_where_proc_is_another_namespace_s_no_start_is_read_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_sees_our_namespace", lambda: False)
+    assert this_process().endswith(f":{process.UNKNOWN}")
+    assert is_gone(this_process()) is None
+
+
+@pytest.mark.parametrize("pid", ["0", "-1", "99999999999999999999", "", "self"])
+def test_a_holder_that_is_no_process_is_left_to_its_lease(pid: str) -> None:
+    assert is_gone(f"{process._host()}:{pid}:99") is None
+
+
 def test_a_dead_processs_trial_fails_and_its_point_waits_to_be_tried_again(
     study: optuna.Study, dead_process: str
 ) -> None:
@@ -96,26 +169,6 @@ def test_another_programs_trial_is_left_alone(study: optuna.Study) -> None:
     study.ask(SPACE)
     assert reap(study, Watch()) == []
     assert study.trials[0].state is TrialState.RUNNING
-
-
-class Clock:
-    """Stands in for the module ``time``."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return 5e9 - self.now  # runs backwards: nothing may depend on it
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(lease, "time", clock)
-    return clock
 
 
 def test_a_trial_of_another_machine_is_given_up_when_its_lease_stood_still_long_enough(

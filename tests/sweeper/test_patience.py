@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import socket
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +17,14 @@ import optuna
 import pytest
 import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
+from optuna.trial import TrialState
 
-from sweeper import patience
+from sweeper import patience, silence, storage
+from sweeper.errors import is_user_error
+from sweeper.interruption import Interrupted, Interruption
 from sweeper.lease import Leases
+from sweeper.outcome import fail
+from sweeper.patience import StorageAwayError, at_the_end
 from sweeper.storage import open_storage
 
 
@@ -41,9 +50,11 @@ def take_away(study: optuna.Study, times: int, says: str = "server closed the co
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pauses between two tries are short."""
-    sleep = time.sleep
-    monkeypatch.setattr(patience.time, "sleep", lambda seconds: sleep(seconds / 20))
+    """The pauses between two tries are short, and nothing is known of other tests' databases."""
+    monkeypatch.setattr(patience, "FIRST_PAUSE_SECONDS", 0.005)
+    monkeypatch.setattr(patience, "MOST_SECONDS_BETWEEN", 0.01)
+    monkeypatch.setattr(patience, "SLICE_SECONDS", 0.01)
+    monkeypatch.setattr(patience, "_outages", {})
 
 
 def test_a_database_that_is_gone_for_a_while_is_waited_for(
@@ -96,12 +107,113 @@ def test_what_waiting_does_not_mend_is_said_at_once(study: optuna.Study, says: s
     assert len(failed) <= 2
 
 
-def test_patience_has_an_end(study: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patience_has_an_end_which_all_calls_share(study: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> None:
     trial = study.ask()
-    take_away(study, times=10**6)
+    failed = take_away(study, times=10**6)
     monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.05)
-    with pytest.raises((StorageInternalError, sa.exc.OperationalError)):
+    with pytest.raises(StorageAwayError, match="type the same command again") as error:
         trial.report(0.5, 1)
+    assert not is_user_error(error.value)
+    before = len(failed)
+    assert before > 2
+    with pytest.raises(StorageAwayError):  # the end of a sweep does not wait once more for each call
+        trial.report(0.5, 2)
+    assert len(failed) == before + 1
+
+
+def test_a_signal_that_asks_a_run_to_leave_ends_the_wait(study: optuna.Study) -> None:
+    trial = study.ask()
+    failed = take_away(study, times=10**6)
+    with Interruption():
+        ask_to_end_when(lambda: len(failed) > 3, signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            trial.report(0.5, 1)
+
+
+def test_ctrl_c_ends_the_wait_and_what_a_sweep_does_at_its_end_does_not_wait_again(
+    study: optuna.Study, caplog: pytest.LogCaptureFixture
+) -> None:
+    trial = study.ask()
+    failed = take_away(study, times=10**6)
+    ask_to_end_when(lambda: len(failed) > 3, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        trial.report(0.5, 1)
+    before = len(failed)
+    at_the_end(study._storage, lambda: study.tell(trial, state=TrialState.FAIL))
+    assert len(failed) == before
+    assert "the next command gives up the trials" in caplog.text
+
+
+def ask_to_end_when(condition: Callable[[], bool], number: signal.Signals) -> None:
+    def wait() -> None:
+        while not condition():
+            time.sleep(0.005)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=wait).start()
+
+
+def test_a_database_that_is_away_when_it_is_opened_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    has_schema, refused = storage._has_schema, list[int]()
+
+    def starting_up(*arguments: Any) -> bool:
+        if len(refused) < 4:
+            refused.append(1)
+            raise sa.exc.OperationalError("", {}, Exception("FATAL:  the database system is starting up"))
+        return has_schema(*arguments)
+
+    monkeypatch.setattr(storage, "_has_schema", starting_up)
+    with caplog.at_level(logging.INFO):
+        open_storage(f"sqlite:///{tmp_path}/new.db", create=True)
+    assert [line.partition(",")[0].partition(" after")[0] for line in caplog.messages] == [
+        "the study database is away",
+        "the study database is back",
+    ]
+
+
+def test_a_job_that_lost_the_database_for_too_long_is_no_mistake_and_its_point_is_tried_again(
+    study: optuna.Study,
+) -> None:
+    study.enqueue_trial({"x": 0.25})
+    trial = study.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
+    failure = fail(study, trial, StorageAwayError("away for 300 s"), None)
+    assert failure is not None
+    assert failure.retried
+    assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+    assert study.trials[1].system_attrs["fixed_params"] == {"x": 0.25}
+
+
+# ---- a database that does not answer
+
+
+def test_a_call_that_is_not_answered_is_told_and_its_connection_ended_and_it_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(silence, "SAY_SECONDS", 0.02)
+    monkeypatch.setattr(silence, "HANG_UP_SECONDS", 0.05)
+    monkeypatch.setattr(silence, "LOOK_SECONDS", 0.01)
+    connections = []
+
+    def ask() -> int:
+        ours, theirs = socket.socketpair()
+        connections.append((ours, theirs))
+        silence._uses(ours)
+        if len(connections) == 3:
+            return 3
+        assert ours.recv(1) == b""  # until it is shut down
+        raise sa.exc.OperationalError("", {}, Exception("server closed the connection unexpectedly"))
+
+    with caplog.at_level(logging.INFO):
+        assert patience.wait_for("postgresql://db", ask) == 3
+    assert len(connections) == 3
+    assert "the study database has not answered for" in caplog.messages[0]
+    assert "is back after" in caplog.messages[-1]
+    assert len(caplog.messages) == 2
+    for pair in connections:
+        for end in pair:
+            end.close()
 
 
 def test_a_lease_is_not_waited_for_so_that_a_sweep_ends_when_it_is_asked_to(study: optuna.Study) -> None:

@@ -158,13 +158,14 @@ def test_a_missing_driver_is_named_with_how_to_install_it(monkeypatch: pytest.Mo
 
 def test_what_a_server_answers_is_told_without_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
-        answer = Exception("no route for me:s%40cret / s@cret\nIs the server running?")
+        answer = Exception("password authentication failed for me:s%40cret / s@cret\nIs the server running?")
         raise sa.exc.OperationalError("SELECT 1", {}, answer)
 
     monkeypatch.setattr(sa, "create_engine", refuse)
     with pytest.raises(StorageError) as error:
         open_storage("postgresql://me:s%40cret@db.example/studies", create=True)
-    assert str(error.value) == "postgresql://me:***@db.example/studies can't be opened: no route for me:*** / ***"
+    text = "password authentication failed for me:*** / ***"
+    assert str(error.value) == f"postgresql://me:***@db.example/studies can't be opened: {text}"
 
 
 @pytest.mark.parametrize(

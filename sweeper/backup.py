@@ -1,0 +1,109 @@
+"""A copy of a whole study database, taken while it is in use: of a SQLite file or of a journal."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+from optuna.storages import RDBStorage
+
+from sweeper import sqlite_file
+from sweeper.patience import wait_for
+from sweeper.secrets import masked
+from sweeper.storage import StorageError, open_storage
+
+_SERVERS = {
+    "postgresql": "pg_dump --format=custom --file={target} {name}",
+    "mysql": "mysqldump --single-transaction --result-file={target} {name}",
+    "mariadb": "mariadb-dump --single-transaction --result-file={target} {name}",
+}
+
+
+@dataclass(frozen=True)
+class Backup:
+    """The file that was written, and what it holds."""
+
+    file: Path
+    studies: int
+    trials: int
+
+
+def back_up(url: str, target: Path) -> Backup:
+    """Copies the database at ``url`` to the file ``target``, or into it where it is a folder, as of one moment.
+
+    StorageError if something is there already, and for a server, with the server's own command. The copy is checked
+    before it gets its name, so what has that name is whole.
+    """
+    storage = open_storage(url, create=False, read_only=True)
+    file = _file_of(url)
+    if isinstance(storage, RDBStorage) and (server := storage.engine.dialect.name) != "sqlite":
+        database = storage.engine.url.database or ""
+        typed = _SERVERS.get(server, "the server's own tool").format(target=target, name=database)
+        raise StorageError(f"{masked(url)} is a server, which has its own command: {typed}")
+    if file is None:
+        raise StorageError(f"{masked(url)} is no file that could be copied")
+    with _whole(target / file.name if target.is_dir() else target) as draft:
+        if isinstance(storage, RDBStorage):
+            engine = storage.engine
+            wait_for(storage.url, lambda: _copy_sqlite(engine, draft))
+        else:
+            _copy_journal(file, draft)
+        kind = "journal" if url.startswith("journal:") else "sqlite"
+        copied = open_storage(f"{kind}:///{draft.absolute()}", create=False, read_only=True)
+        studies = copied.get_all_studies()
+        trials = sum(copied.get_n_trials(study._study_id) for study in studies)
+        if isinstance(copied, RDBStorage):
+            copied.remove_session()
+            copied.engine.dispose()
+    return Backup(target / file.name if target.is_dir() else target, len(studies), trials)
+
+
+def _file_of(url: str) -> Path | None:
+    if url.startswith("journal:"):
+        return Path(url.removeprefix("journal:///"))
+    return sqlite_file.file_of(sa.make_url(url))
+
+
+@contextmanager
+def _whole(file: Path) -> Iterator[Path]:
+    """A name to write to, which becomes ``file`` when all is well; StorageError if that is there."""
+    if file.exists():
+        raise StorageError(f"{file} is there already, and is not overwritten; name another file")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    try:
+        yield draft
+        try:
+            os.link(draft, file)  # which a file that came to be there meanwhile forbids
+        except FileExistsError:
+            raise StorageError(f"{file} is there already, and is not overwritten; name another file") from None
+        except OSError:  # a file system without hard links
+            os.rename(draft, file)
+    finally:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            draft.with_name(draft.name + suffix).unlink(missing_ok=True)
+
+
+def _copy_sqlite(engine: sa.Engine, draft: Path) -> None:
+    """By SQLite's own means, which reads one state of it, whatever is written meanwhile."""
+    with engine.connect() as connection, closing(sqlite3.connect(draft)) as copy:
+        source = connection.connection.driver_connection
+        assert isinstance(source, sqlite3.Connection)
+        source.backup(copy)
+        [[found]] = copy.execute("PRAGMA quick_check(1)").fetchall()
+    if found != "ok":
+        raise StorageError(f"the database is damaged, so its copy is not kept: {found}")
+
+
+def _copy_journal(file: Path, draft: Path) -> None:
+    """As far as its last whole line; lines are only ever added."""
+    shutil.copyfile(file, draft)
+    content = draft.read_bytes()
+    os.truncate(draft, content.rfind(b"\n") + 1)

@@ -1,0 +1,185 @@
+"""Copies of a study database are whole, also while it is written to; a file that may only be read can be asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.study import Study
+from optuna.trial import create_trial
+from typer.testing import CliRunner
+
+from sweeper.backup import back_up
+from sweeper.sqlite_file import settle
+from sweeper.storage import StorageError, open_storage
+from sweeper.study import app
+from tests.processes import CONTEXT
+from tests.sweeper.sphere import sweep
+
+
+def study_with(url: str, trials: int = 3) -> Study:
+    study = optuna.create_study(storage=open_storage(url, create=True), study_name="s")
+    for n in range(trials):
+        study.add_trial(create_trial(value=n / 10, user_attrs={"n": n}))
+    return study
+
+
+def trials_in(url: str) -> list[int]:
+    storage = open_storage(url, create=False, read_only=True)
+    return [trial.user_attrs["n"] for trial in optuna.load_study(study_name="s", storage=storage).trials]
+
+
+# ---- copies
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_a_backup_taken_while_a_sweep_writes_holds_all_that_was_recorded(tmp_path: Path, kind: str) -> None:
+    study = study_with(f"{kind}:///{tmp_path}/studies")
+    trial = study.ask()  # its process goes on while the copy is taken
+    made = back_up(f"{kind}:///{tmp_path}/studies", tmp_path / "copies" / "back")
+    trial.set_user_attr("n", 3)
+    assert (made.studies, made.trials) == (1, 4)
+    assert [path.name for path in (tmp_path / "copies").iterdir()] == ["back"]
+    copied = optuna.load_study(study_name="s", storage=open_storage(f"{kind}:///{made.file}", create=False))
+    assert [trial.user_attrs.get("n") for trial in copied.trials] == [0, 1, 2, None]
+
+
+def test_a_journal_is_copied_to_its_last_whole_line(tmp_path: Path) -> None:
+    study_with(f"journal:///{tmp_path}/studies")
+    with (tmp_path / "studies").open("a") as file:
+        file.write('{"op_code": 4, "wor')
+    made = back_up(f"journal:///{tmp_path}/studies", tmp_path / "back")
+    assert made.file.read_bytes().endswith(b"}\n")
+    assert trials_in(f"journal:///{made.file}") == [0, 1, 2]
+
+
+def test_a_backup_overwrites_nothing(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/studies.db"
+    study_with(url)
+    (tmp_path / "back.db").write_text("precious")
+    with pytest.raises(StorageError, match="there already"):
+        back_up(url, tmp_path / "back.db")
+    with pytest.raises(StorageError, match="there already"):
+        back_up(url, tmp_path)
+    assert (tmp_path / "back.db").read_text() == "precious"
+
+
+def test_the_command_says_what_it_copied_and_a_mistake_is_one_line(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/studies.db"
+    study_with(url)
+    (tmp_path / "folder").mkdir()
+    done = CliRunner().invoke(app, ["backup", str(tmp_path / "folder"), "--storage", url])
+    assert done.exit_code == 0
+    assert f"1 studies, 3 trials, copied to {tmp_path}/folder/studies.db" in done.output.replace("\n", "")
+    assert CliRunner().invoke(app, ["backup", str(tmp_path / "folder"), "--storage", url]).exit_code == 2
+    assert trials_in(f"sqlite:///{tmp_path}/folder/studies.db") == [0, 1, 2]
+
+
+def test_after_a_sweep_a_plain_copy_of_the_file_is_whole(tmp_path: Path) -> None:
+    swept = sweep(tmp_path, "hydra.sweeper.n_trials=3")
+    (tmp_path / "copy").mkdir()
+    shutil.copyfile(tmp_path / "s.db", tmp_path / "copy" / "s.db")
+    copied = optuna.load_study(study_name="s", storage=open_storage(f"sqlite:///{tmp_path}/copy/s.db", create=False))
+    assert [trial.params for trial in copied.trials] == [trial.params for trial in swept.study.trials]
+    assert len(copied.trials) == 3
+
+
+def test_what_lies_beside_the_file_stays_small(tmp_path: Path) -> None:
+    study = study_with(f"sqlite:///{tmp_path}/studies.db")
+    trial = study.ask()
+    for n in range(200):
+        trial.set_user_attr(f"a{n}", "x" * 2000)
+    assert (tmp_path / "studies.db-wal").stat().st_size < 2 * 1024 * 1024
+    settle(study._storage._backend)  # type: ignore[attr-defined]
+    assert not (tmp_path / "studies.db-wal").exists()
+    assert len(study.trials) == 4  # and it can be used further
+
+
+# ---- files that may only be read
+
+
+def as_somebody_else(target: object, *arguments: object) -> int | None:
+    """The exit code of a process without the rights of root, which no file's mode holds back."""
+    process = CONTEXT.Process(target=_as_nobody, args=(target, *arguments))
+    process.start()
+    process.join(100)
+    return process.exitcode
+
+
+def _as_nobody(target: object, *arguments: object) -> None:
+    with tempfile.TemporaryDirectory() as own:  # what is imported late may lie where only root looks
+        study_with(f"sqlite:///{own}/s.db")
+        _ask(f"sqlite:///{own}/s.db")
+        tempfile.tempdir = str(Path(str(arguments[0]).partition("///")[2]).parents[1] / "scratch")
+    if os.getuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        os.setgid(nobody.pw_gid)
+        os.setuid(nobody.pw_uid)
+    target(*arguments)  # type: ignore[operator]
+
+
+def _ask(url: str) -> None:
+    for command in ("best", "trials"):
+        done = CliRunner().invoke(app, [command, "--format", "json", "--storage", url])
+        if done.exit_code != 0:
+            sys.exit(f"{command}: {done.output} {done.exception}")
+    if [row["n"] for row in json.loads(done.output)] != [0, 1, 2]:
+        sys.exit(f"found {done.output}")
+
+
+def _write(url: str) -> None:
+    try:
+        open_storage(url, create=True)
+    except StorageError as error:
+        sys.exit(0 if "read-only" in str(error) and "\n" not in str(error) else str(error))
+    sys.exit("it was opened")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """One that everybody may look into, which pytest's own are not; with a place to write for everybody."""
+    with tempfile.TemporaryDirectory(prefix="everybodys-") as name:
+        folder = Path(name)
+        (folder / "scratch").mkdir()
+        folder.chmod(0o755)
+        (folder / "scratch").chmod(0o777)
+        yield folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "left"),
+    [
+        ("sqlite", "nothing beside it"),
+        ("sqlite", "a writer"),
+        ("sqlite", "what a killed writer left"),
+        ("journal", "nothing beside it"),
+    ],
+)
+def test_a_database_that_may_only_be_read_answers_and_a_sweep_on_it_is_one_line(
+    folder: Path, kind: str, left: str
+) -> None:
+    url = f"{kind}:///{folder}/kept/studies.db"
+    study = study_with(url)
+    if left == "nothing beside it" and kind == "sqlite":
+        settle(study._storage._backend)  # type: ignore[attr-defined]
+    elif left == "what a killed writer left":
+        shutil.copytree(folder / "kept", folder / "killed")
+        (folder / "killed" / "studies.db-shm").unlink(missing_ok=True)
+        url = f"{kind}:///{folder}/killed/studies.db"
+    place = folder / ("killed" if left == "what a killed writer left" else "kept")
+    for path in place.iterdir():
+        path.chmod(0o444)
+    place.chmod(0o555)
+    try:
+        assert as_somebody_else(_ask, url) == 0
+        assert as_somebody_else(_write, url) == 0
+    finally:
+        place.chmod(0o755)
