@@ -45,7 +45,7 @@ _LASTING = re.compile(
 
 def is_away(error: BaseException) -> bool:
     """Whether the database may be back soon: restarting, out of reach, out of connections, locked, its disk full."""
-    found = _cause(error)
+    found = cause_of(error)
     if isinstance(found, OSError):
         return found.errno in _AWAY_OF_A_FILE
     if isinstance(found, exc.TimeoutError | exc.PendingRollbackError):  # of the pool; of what failed before
@@ -60,13 +60,13 @@ def is_away(error: BaseException) -> bool:
 
 def is_conflict(error: BaseException) -> bool:
     """Whether two transactions met: as a rule the next try goes through."""
-    found = _cause(error)
+    found = cause_of(error)
     return isinstance(found, exc.DBAPIError) and code_of(found) in _CONFLICTS
 
 
 def is_refusal(error: BaseException) -> bool:
     """Whether the database answers, and does not do what it is asked: it is read-only, or permission is missing."""
-    found = _cause(error)
+    found = cause_of(error)
     if isinstance(found, exc.ProgrammingError):
         return code_of(found) in _FORBIDDEN
     return isinstance(found, exc.OperationalError | exc.InternalError | exc.NotSupportedError)
@@ -84,7 +84,7 @@ def code_of(error: exc.DBAPIError) -> str | int | None:
 
 def reason_of(error: BaseException) -> str:
     """What the driver said, in one line and without passwords."""
-    found = _cause(error)
+    found = cause_of(error)
     said = str(getattr(found, "orig", None) or found).strip()
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     # psycopg lists every address that it tried, below a line that says so.
@@ -92,7 +92,7 @@ def reason_of(error: BaseException) -> str:
     return masked_text(line)
 
 
-def _cause(error: BaseException) -> BaseException:
+def cause_of(error: BaseException) -> BaseException:
     """What SQLAlchemy or the system raised, below Optuna's own error."""
     while isinstance(error, StorageInternalError) and error.__cause__ is not None:
         error = error.__cause__

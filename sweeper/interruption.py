@@ -58,6 +58,11 @@ class Interruption:
 _open: list[Interruption] = []  # of the main thread
 
 
+def asked() -> bool:
+    """Whether a signal asked a loop of the main thread to leave."""
+    return any(interruption.asked is not None for interruption in _open)
+
+
 def check() -> None:
     """Raises Interrupted if a signal asked a loop of the main thread to leave: for what waits within a step."""
     if threading.current_thread() is threading.main_thread():

@@ -22,6 +22,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from sweeper import interruption
+
 log = logging.getLogger(__name__)
 
 SAY_SECONDS = 10.0
@@ -134,13 +136,14 @@ def _start() -> None:
 def _watch() -> None:
     while True:
         time.sleep(LOOK_SECONDS)
-        for call, outage, patience in list(_watched.values()):
+        for thread, (call, outage, patience) in list(_watched.items()):
             silent = time.monotonic() - call.heard
             if silent >= SAY_SECONDS and not call.unanswered:
                 call.unanswered = True
                 outage.begin(call.heard)
                 outage.tell(f"the study database has not answered for {silent:.0f} s, waiting up to {patience:.0f} s")
-            if silent >= HANG_UP_SECONDS * 2 ** (call.attempts - 1):
+            leaving = interruption.asked() and thread == threading.main_thread().ident
+            if silent >= (LOOK_SECONDS if leaving else HANG_UP_SECONDS * 2 ** (call.attempts - 1)):
                 for connection in call.connections:
                     hang_up(connection)
                 call.heard = time.monotonic()

@@ -20,7 +20,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from sqlalchemy import exc
 
 from sweeper import sqlite_file
-from sweeper.database_errors import is_away
+from sweeper.database_errors import cause_of, is_away
 from sweeper.errors import UserError
 from sweeper.journal import open_journal
 from sweeper.patience import StorageAwayError, wait_for
@@ -247,8 +247,8 @@ def _explained(url: str) -> Iterator[None]:
         known = "sqlite, postgresql, mysql or journal"
         raise StorageError(f"{masked(url)}: unknown kind of storage {url.partition(':')[0]!r}; use {known}") from None
     except (exc.SQLAlchemyError, StorageInternalError) as error:
-        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-        reason = getattr(cause, "orig", None) or cause or error
+        cause = cause_of(error)
+        reason = getattr(cause, "orig", None) or cause
         raise StorageError(f"{masked(url)} can't be opened: {_without_password(reason, url)}") from None
     except OSError as error:
         raise StorageError(f"{masked(url)} can't be opened: {_without_password(error, url)}") from None

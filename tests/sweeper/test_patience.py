@@ -188,6 +188,25 @@ def test_a_job_that_lost_the_database_for_too_long_is_no_mistake_and_its_point_i
 # ---- a database that does not answer
 
 
+def test_a_signal_that_asks_a_run_to_leave_ends_a_call_that_is_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silence, "LOOK_SECONDS", 0.01)
+    ours, theirs = socket.socketpair()
+    asked = threading.Event()
+
+    def ask() -> None:
+        silence._uses(ours)
+        asked.set()
+        assert ours.recv(1) == b""  # until it is shut down
+        raise sa.exc.OperationalError("", {}, Exception("server closed the connection unexpectedly"))
+
+    with Interruption():
+        ask_to_end_when(asked.is_set, signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            patience.wait_for("postgresql://db", ask)
+    ours.close()
+    theirs.close()
+
+
 def test_a_call_that_is_not_answered_is_told_and_its_connection_ended_and_it_is_made_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
