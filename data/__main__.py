@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -62,7 +61,7 @@ def _run(options: argparse.Namespace, node: DictConfig) -> None:
         _generate(node, Path(options.to), console)
         return
     with shown(console) as progress:
-        store = prepare_config(node, progress)
+        store = prepare_config(node, progress, options.command == "inspect" and options.deep)
     if options.command == "prepare":
         print(store.folder)
         return
@@ -84,7 +83,7 @@ class _Parser(argparse.ArgumentParser):
         misspelt = re.search(r"invalid choice: '(\S*)'", message)
         flag = re.match(r"unrecognized arguments: (-\S+)", message)
         meant = did_you_mean(misspelt[1], _TASKS) if misspelt else ""
-        meant = did_you_mean(flag[1], ("--html", "--to", "--help")) if flag else meant
+        meant = did_you_mean(flag[1], ("--deep", "--html", "--to", "--help")) if flag else meant
         self.exit(2, f"error: {message}{meant or f'; {self.prog} --help'}\n")
 
 
@@ -97,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=task, description=task, epilog=epilog, formatter_class=raw)
         command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="say data=synthetic data.seed=1")
         if name == "inspect":
+            command.add_argument("--deep", action="store_true", help="verify every byte of the store first")
             command.add_argument("--html", metavar="FILE", help="write a page of plots too; it needs no network")
         if name == "generate":
             command.add_argument("--to", default="runs/generated", metavar="FOLDER", help="default: %(default)s")
@@ -131,7 +131,7 @@ def _generate(node: DictConfig, folder: Path, console: Console) -> None:
         with shown(console) as progress:
             events, impressions = _write_log(source.parts(progress), source, folder)
     except OSError as error:
-        raise DataError(f"--to {folder}: cannot be written: {error.strerror}") from None
+        raise DataError(f"--to {folder}: cannot be written: {error.strerror or error}") from None
     console.print(f"{events:,} events and {impressions:,} impressions")
     print(folder / EVENTS)
     print(folder / IMPRESSIONS)
@@ -142,20 +142,23 @@ def _write_log(parts: Iterable[ClickLog], source: Synthetic, folder: Path) -> tu
     header, their split and their true click probability. Returns how many there are of each."""
     import polars as pl
 
+    from data.scratch import scratch
     from data.store import SPLITS
 
     split = source.periods.split_of(pl.col("time")).cast(pl.Int64)
-    folder.mkdir(parents=True, exist_ok=True)
+    for name in (EVENTS, IMPRESSIONS):
+        if (folder / name).exists():
+            raise DataError(f"--to {folder}: {name} is there already; give another folder, or delete it")
     events = impressions = 0
-    with tempfile.TemporaryDirectory(dir=folder) as aside:
-        with (Path(aside) / EVENTS).open("wb") as event_file, (Path(aside) / IMPRESSIONS).open("wb") as sample_file:
+    with scratch(folder, "generated") as aside:
+        with (aside / EVENTS).open("wb") as event_file, (aside / IMPRESSIONS).open("wb") as sample_file:
             for part in parts:
                 part.events.write_csv(event_file, include_header=False)
                 named = part.impressions.with_columns(split=split.replace_strict(dict(enumerate(SPLITS))))
                 named.write_csv(sample_file, include_header=not impressions)
                 events, impressions = events + len(part.events), impressions + len(part.impressions)
         for name in (EVENTS, IMPRESSIONS):
-            (Path(aside) / name).replace(folder / name)
+            (aside / name).replace(folder / name)
     return events, impressions
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from data.arrays import parts_of, read_part, read_parts
 from data.columns import Column, Mapped, Resident, device_bytes
+from data.errors import DataError
 from data.gaps import gap_bucket
 from data.schema import FIRST_ID, MATCH_DIFFERS, MATCH_EQUALS, UNKNOWN, Batch
-from data.store import GAP_FIELD, MATCH_PREFIX, EventStore, parts_of, read_part, read_parts
+from data.store import GAP_FIELD, MATCH_PREFIX, EventStore
 from data.streams import stream_seed
 
 
@@ -71,8 +73,14 @@ _WORD = 1 << 32
 
 
 def _ids(rows: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Reduces codes to the rows of their table."""
-    return lambda codes: np.where(codes < rows, codes, UNKNOWN).astype(np.int32)
+    """Reduces codes to the rows of their table; DataError for one that no table can hold."""
+
+    def reduced(codes: np.ndarray) -> np.ndarray:
+        if (lowest := codes.min(initial=0)) < 0:
+            raise DataError(f"the store holds the code {lowest}, which names nothing; delete it and prepare it again")
+        return np.where(codes < rows, codes, UNKNOWN).astype(np.int32)
+
+    return reduced
 
 
 def _same(codes: np.ndarray) -> np.ndarray:
@@ -227,7 +235,7 @@ class DeviceStore:
         return _Split(
             first=torch.from_numpy(first).to(self._home),
             length=torch.from_numpy(length).to(self._home),
-            label=torch.from_numpy(np.array(samples.label)).to(self._home, torch.float32),
+            label=torch.from_numpy(read_part(samples.label, slice(None))).to(self._home, torch.float32),
             time=self._column(samples.time, self._since_origin),
             ids={
                 field.name: self._column(samples.static[field.name], _ids(self.schema.tables[field.table]))

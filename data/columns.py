@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from data.arrays import parts_of, read_part, refuse_cut
 from data.schema import PADDING
 
 
@@ -29,7 +30,10 @@ class Resident:
     @classmethod
     def of(cls, array: np.ndarray, convert: Callable[[np.ndarray], np.ndarray], device: torch.device) -> Resident:
         """A column of ``convert(array)``, int32."""
-        padded = np.append(convert(np.asarray(array)), np.int32(PADDING)).astype(np.int32, copy=False)
+        padded = np.empty(len(array) + 1, dtype=np.int32)
+        for part in parts_of(len(array)):
+            padded[part] = convert(read_part(array, part))
+        padded[-1] = PADDING
         return cls(torch.from_numpy(padded).to(device))
 
     def take(self, position: torch.Tensor) -> torch.Tensor:
@@ -48,6 +52,7 @@ class Mapped:
         """See ``Column``; positions lie on the CPU."""
         flat = position.numpy().reshape(-1)
         taken = np.full(len(flat), PADDING, dtype=np.int32)
+        refuse_cut(self.array)
         inside = flat < len(self.array)
         taken[inside] = self.convert(self.array[flat[inside]])
         return torch.from_numpy(taken).view(position.shape)

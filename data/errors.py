@@ -17,6 +17,14 @@ class DataError(ValueError):
     """A file or setting that cannot be used: names it, what was found, what was expected, what to do."""
 
 
+class DamagedStoreError(DataError):
+    """A store that is proved not to hold what was written: ``found`` says why, without the remedy."""
+
+    def __init__(self, found: str, remedy: str) -> None:
+        super().__init__(f"{found}; {remedy}")
+        self.found = found
+
+
 class LeakageError(DataError):
     """A prepared store in which something of a later time reaches an earlier sample."""
 

@@ -202,13 +202,16 @@ def _state(file: Path, stat: os.stat_result) -> str:
 
 
 def _is_certain(stat: os.stat_result) -> bool:
-    """Whether any change from now on shows in a file's state: its last one is so old that the next bears another time.
+    """Whether any change from now on shows in a file's state."""
+    return time.time() - stat.st_mtime > _SETTLED_SECONDS and any_change_shows(stat)
+
+
+def any_change_shows(stat: os.stat_result) -> bool:
+    """Whether a file's last change, of which no program can set the time, is so old that the next one bears another.
 
     Waits for the clock's next tick where that is all that is missing.
     """
-    if time.time() - stat.st_mtime <= _SETTLED_SECONDS:
-        return False
-    age = time.time() - stat.st_ctime  # younger than the other one where a program set that, as rsync and tar do
+    age = time.time() - stat.st_ctime
     if stat.st_ctime_ns % 1_000_000_000 == 0:
         return age > _COARSE_TICK_SECONDS
     if 0 <= age <= _TICK_SECONDS:

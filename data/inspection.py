@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from rich.console import Console
 
+from data.arrays import read_parts
 from data.rules import oracle_auc, rule_aucs
 from data.schema import FIRST_ID, UNKNOWN
-from data.store import SPLITS, USER_TABLE, EventStore, read_parts
+from data.store import SPLITS, USER_TABLE, EventStore
 from data.tables import Column, fitted, left_out
 
 QUANTILES = {"min": 0.0, "p10": 0.1, "median": 0.5, "p90": 0.9, "max": 1.0}

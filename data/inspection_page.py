@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import html
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from data.arrays import read_parts
 from data.errors import DataError
 from data.inspection import Inspection
 from data.schema import FIRST_ID
-from data.store import GAP_FIELD, SPLITS, EventStore, count_codes, read_parts
+from data.scratch import scratch
+from data.store import GAP_FIELD, SPLITS, EventStore, count_codes
 
 _BARS = 60  # of a histogram over time, at most
 _PAGE = """<!DOCTYPE html>
@@ -58,9 +59,8 @@ def write_page(store: EventStore, found: Inspection, path: Path) -> None:
         plots="\n".join(plots),
     )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as aside:
-            whole = Path(aside) / path.name
+        with scratch(path.parent, path.name) as aside:
+            whole = aside / path.name
             whole.write_text(page, encoding="utf-8")
             whole.replace(path)
     except OSError as error:

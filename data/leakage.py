@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from data.arrays import parts_of, read_part, read_parts
 from data.errors import LeakageError
 from data.schema import FIRST_ID
-from data.store import USER_TABLE, EventStore, parts_of, read_part, read_parts
+from data.store import USER_TABLE, EventStore
 
 
 def leakage_check(store: EventStore) -> None:

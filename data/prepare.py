@@ -8,32 +8,41 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from omegaconf import DictConfig
 
-from data.durability import fsync_folder
-from data.errors import DataError
+from data.durability import exchange, fsync_folder
+from data.errors import DamagedStoreError, DataError
 from data.file_hashes import FileHashes
 from data.leakage import leakage_check
+from data.manifest import CRC32, FORMAT_VERSION, REMEDY, SPLITS, write_manifest
+from data.pieces import GIGABYTE
 from data.progress import Progress, between, silent
+from data.ranges import check_ranges
+from data.scratch import scratch, set_aside, sweep
 from data.source import Contents, Source, source_from
-from data.store import FORMAT_VERSION, MANIFEST, SPLITS, EventStore
+from data.store import EventStore
+from data.verification import checksums_of, stamped, states_of
 from data.writer import StoreWriter
 
 log = logging.getLogger(__name__)
 
 
-def prepare_config(node: DictConfig | Mapping[str, Any], progress: Progress = silent) -> EventStore:
+def prepare_config(node: DictConfig | Mapping[str, Any], progress: Progress = silent, deep: bool = False) -> EventStore:
     """``prepare`` for a config's ``data`` node, whose ``root`` says where stores lie."""
-    return prepare(source_from(node), node["root"], progress)
+    return prepare(source_from(node), node["root"], progress, deep)
 
 
-def prepare(source: Source, root: str | Path, progress: Progress = silent) -> EventStore:
-    """The store of ``source`` below ``root``: opened if it is there, else built.
+def prepare(source: Source, root: str | Path, progress: Progress = silent, deep: bool = False) -> EventStore:
+    """The store of ``source`` below ``root``: opened if it is there, else built. One that is proved to be damaged is
+    built anew, beside the damaged one.
+
+    ``deep``  whether a store that is there is verified whole; see ``EventStore.open``.
 
     Two processes may prepare the same at once: the first to finish wins, the other takes its store. DataError if the
     log cannot be used, LeakageError if what was built leaks; either leaves nothing behind.
@@ -43,50 +52,62 @@ def prepare(source: Source, root: str | Path, progress: Progress = silent) -> Ev
     data_hash = hashlib.blake2b(json.dumps(fingerprint, sort_keys=True).encode(), digest_size=16).hexdigest()
     folder = Path(root).expanduser() / f"{source.name}-{data_hash[:12]}"
     identity = {**fingerprint, "data_hash": data_hash}
-    store = _whole_store(folder) or _build(source, hashes, folder, identity, progress)
+    sweep(folder.parent)
+    store = None
+    try:
+        store = _whole_store(folder, data_hash, deep)
+    except DamagedStoreError as error:
+        log.warning("%s; preparing it again", error.found)
+    store = store or _build(source, hashes, folder, identity, progress)
     if store.defects.rows:
         level = logging.WARNING if store.defects.bad else logging.INFO
         log.log(level, "%s: %s", folder.name, store.defects)
     return store
 
 
-def _whole_store(folder: Path) -> EventStore | None:
-    """The store in ``folder``, or None if there is none; a damaged one is removed, with a warning."""
-    if not folder.exists():
+def _whole_store(folder: Path, data_hash: str, deep: bool = False) -> EventStore | None:
+    """The store in ``folder``, None if there is none; DamagedStoreError if it is proved to be damaged or another one,
+    DataError if that cannot be told now."""
+    if not os.path.lexists(folder):
         return None
-    try:
-        return EventStore.open(folder)
-    except DataError as error:
-        log.warning("%s; preparing it again", error)
-        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-damaged-", dir=folder.parent))
-        with contextlib.suppress(FileNotFoundError):  # another process may have moved it already
-            folder.rename(aside / folder.name)
-        shutil.rmtree(aside, ignore_errors=True)
-        return None
+    store = EventStore.open(folder, deep)
+    if store.data_hash != data_hash:
+        raise DamagedStoreError(f"{folder} holds the store of other data, {store.data_hash}", REMEDY)
+    return store
 
 
 def _build(
     source: Source, hashes: FileHashes, folder: Path, identity: Mapping[str, Any], progress: Progress
 ) -> EventStore:
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise DataError(f"data.root={folder.parent}: cannot be written to: {error.strerror}") from None
-    try:
-        with StoreWriter(aside) as writer, hashes.watched():
-            contents = source.build(writer, between(progress, 0.0, 0.9))
-            _refuse_empty_splits(source, writer.lengths)
-        progress("checking for leakage", 0.95)
-        _write_manifest(aside, identity, contents, writer.lengths)
-        leakage_check(EventStore.open(aside))
-        _publish(aside, folder)
-    except OSError as error:
-        raise DataError(f"{folder} cannot be written: {error}") from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with ExitStack() as stack:
+        try:
+            aside = stack.enter_context(scratch(folder.parent, folder.name))
+        except OSError as error:
+            raise DataError(f"data.root={folder.parent}: cannot be written to: {error.strerror}") from None
+        try:
+            with hashes.watched(), StoreWriter(aside) as writer:
+                contents = source.build(writer, between(progress, 0.0, 0.9))
+                _refuse_empty_splits(source, writer.lengths)
+            progress("checking for leakage", 0.95)
+            _write_manifest(aside, identity, contents, writer.lengths)
+            built = EventStore.open(aside)
+            leakage_check(built)
+            check_ranges(built)
+            del built  # it holds the folder's lock
+            _publish(aside, folder, identity["data_hash"])
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise _unwritable(folder, error) from None
     progress("done", 1.0)
     return EventStore.open(folder)
+
+
+def _unwritable(folder: Path, error: Exception) -> DataError:
+    """What kept a store from being written, and the room that is left: numpy and polars do not say that it ran out."""
+    reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+    with contextlib.suppress(OSError):
+        reason += f"; {shutil.disk_usage(folder.parent).free / GIGABYTE:.1f} GB are free there, and preparing needs"
+        reason += " about ten times the raw file"
+    return DataError(f"{folder} cannot be written: {reason}")
 
 
 def _refuse_empty_splits(source: Source, lengths: Mapping[str, int]) -> None:
@@ -99,31 +120,37 @@ def _refuse_empty_splits(source: Source, lengths: Mapping[str, int]) -> None:
 
 
 def _write_manifest(folder: Path, identity: Mapping[str, Any], contents: Contents, lengths: Mapping[str, int]) -> None:
-    manifest = {
-        **identity,
-        "schema": contents.schema.to_json(),
-        "boundaries": {"validation": contents.validation, "test": contents.test},
-        "counts": {
-            "events": lengths["events.time"],
-            "users": lengths["user_offsets"] - 1,
-            "samples": {split: lengths[f"{split}.label"] for split in SPLITS},
-        },
-        "defects": contents.defects.to_json(),
-        "files": {f"{name}.npy": (folder / f"{name}.npy").stat().st_size for name in lengths},
-    }
-    with (folder / MANIFEST).open("w", encoding="utf-8") as file:
-        json.dump(manifest, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    fsync_folder(folder)
+    files = {f"{name}.npy": (folder / f"{name}.npy").stat().st_size for name in lengths}
+    states = states_of(folder, files)
+    with stamped(folder, states):
+        manifest = {
+            **identity,
+            "schema": contents.schema.to_json(),
+            "boundaries": {"validation": contents.validation, "test": contents.test},
+            "counts": {
+                "events": lengths["events.time"],
+                "users": lengths["user_offsets"] - 1,
+                "samples": {split: lengths[f"{split}.label"] for split in SPLITS},
+            },
+            "defects": contents.defects.to_json(),
+            "files": files,
+            CRC32: checksums_of(folder, files),
+        }
+        write_manifest(folder, manifest)
 
 
-def _publish(aside: Path, folder: Path) -> None:
-    """Renames the whole store to its name, unless another process was first."""
+def _publish(aside: Path, folder: Path, data_hash: str) -> None:
+    """Gives the whole store its name, unless another process was first. One that is damaged stays whole for those who
+    read it: its folder gives up its name alone."""
     os.chmod(aside, 0o755)  # temporary folders are private, a store may be shared
     try:
         aside.rename(folder)
     except OSError:
-        if _whole_store(folder) is None:
-            aside.rename(folder)
+        if not os.path.lexists(folder):
+            raise
+        try:
+            _whole_store(folder, data_hash)
+        except DamagedStoreError:
+            exchange(aside, folder)
+            set_aside(aside, folder.name)
     fsync_folder(folder.parent)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from data.arrays import read_parts
 from data.batches import DeviceStore
 from data.schema import MATCH_EQUALS
-from data.store import MATCH_PREFIX, EventStore, count_codes, read_parts
+from data.store import MATCH_PREFIX, EventStore, count_codes
 
 COUNT, RECENCY, POPULARITY = "category count", "category recency", "popularity"
 _CHUNK = 16_384  # samples gathered together

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -116,8 +117,13 @@ def required_file(path: str | None, key: str, expected: str) -> Path:
     if path is None:
         raise DataError(f"{key} is not set: expected the path of {expected}; give it as {key}=FILE")
     file = Path(path).expanduser()
-    if file.is_dir():
-        raise DataError(f"{key}={path} is a folder; expected the path of {expected}")
-    if not file.is_file():
-        raise DataError(f"{key}={path} does not exist; expected the path of {expected}")
+    try:
+        kind = file.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{key}={path} does not exist; expected the path of {expected}") from None
+    except OSError as error:
+        raise DataError(f"{key}={path} cannot be read: {error.strerror}; expected the path of {expected}") from None
+    if not stat.S_ISREG(kind):
+        found = "a folder" if stat.S_ISDIR(kind) else "no regular file"
+        raise DataError(f"{key}={path} is {found}; expected the path of {expected}")
     return file

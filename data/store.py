@@ -7,51 +7,45 @@ fields hold codes (see ``data.vocabulary``).
 
 from __future__ import annotations
 
-import json
+import errno
+import logging
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from mmap import mmap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from data.arrays import parts_of, read_part, read_parts
 from data.defects import Defects
-from data.errors import DataError
+from data.errors import DamagedStoreError, DataError
+from data.folder_locks import hold
+from data.manifest import CRC32, FORMAT_VERSION, MANIFEST, REMEDY, SPLITS, read_manifest
+from data.ranges import check_ranges
 from data.schema import Schema
+from data.verification import compare_checksums, stamped, states_of, unverified
 
-FORMAT_VERSION = 2
-MANIFEST = "store.json"
-SPLITS = ("train", "validation", "test")
+__all__ = [
+    "FORMAT_VERSION",
+    "MANIFEST",
+    "SPLITS",
+    "EventStore",
+    "Samples",
+    "count_codes",
+    "parts_of",
+    "read_part",
+    "read_parts",
+]
+
+log = logging.getLogger(__name__)
+
 GAP_FIELD = "gap"  # sequence field that is computed from times while gathering, never stored
 USER_TABLE = "user"  # a user's index (see users_of) is its code in this table less FIRST_ID
-_PART = 1 << 20  # elements of an array that are read together
 MATCH_PREFIX = "match_"  # a match field is named after the sequence field that it compares
-
-
-def read_part(array: np.ndarray, part: slice) -> np.ndarray:
-    """A contiguous part of one of a store's arrays, a copy, read from its file.
-
-    The pages of a mapped array count as the process's memory for as long as it is mapped: whoever reads all of a large
-    store part by part would seem to hold it whole, and to a limit on memory it would make no difference.
-    """
-    start, stop, step = part.indices(len(array))
-    if step != 1 or not isinstance(array, np.memmap) or not isinstance(array.base, mmap):  # or a view of a mapped one
-        return np.array(array[part])
-    assert array.filename is not None
-    offset = array.offset + start * array.itemsize
-    return np.fromfile(array.filename, dtype=array.dtype, count=max(0, stop - start), offset=offset)
-
-
-def read_parts(array: np.ndarray) -> Iterator[np.ndarray]:
-    """One of a store's arrays in parts that are read one after the other; see ``read_part``."""
-    return (read_part(array, part) for part in parts_of(len(array)))
-
-
-def parts_of(length: int) -> Iterator[slice]:
-    """Where to cut an array of ``length`` elements into parts that bound the memory."""
-    return (slice(start, min(start + _PART, length)) for start in range(0, length, _PART))
+_SMALL = 4096  # bytes: an array in a smaller file is read, since an empty one cannot be mapped
 
 
 def count_codes(parts: Iterable[np.ndarray], least: int = 0) -> np.ndarray:
@@ -98,40 +92,75 @@ class EventStore:
         self.manifest = manifest
         self.schema = Schema.from_json(manifest["schema"])
         self.data_hash: str = manifest["data_hash"]
-        self.user_offsets = self._load("user_offsets")
+        self.user_offsets = self._load("user_offsets", np.int64)
         self.users = len(self.user_offsets) - 1
         own = "users_of.npy" not in manifest["files"]
-        self.users_of = np.arange(self.users) if own else self._load("users_of")
-        self.time = self._load("events.time")
+        self.users_of = np.arange(self.users) if own else self._load("users_of", np.int32)
+        self.time = self._load("events.time", np.int64)
         stored = [field.name for field in self.schema.sequence if field.name != GAP_FIELD]
-        self.events = {name: self._load(f"events.{name}") for name in stored}
+        self.events = {name: self._load(f"events.{name}", np.int32) for name in stored}
         self.samples = {split: self._load_samples(split) for split in SPLITS}
 
     @classmethod
-    def open(cls, folder: str | Path) -> EventStore:
-        """The store in ``folder``; DataError if it is not one, is damaged, or was written in another format."""
+    def open(cls, folder: str | Path, deep: bool = False) -> EventStore:
+        """The store in ``folder``, whose files hold what was written; it stays there for as long as the store is used.
+
+        DamagedStoreError if it is proved not to be one, or to be damaged; DataError if it was written in another
+        format, or if the system does not let us read it.
+
+        ``deep``  whether all its content is verified, and not only what has changed since it was verified last.
+        """
         folder = Path(folder)
-        path = folder / MANIFEST
-        remedy = "delete the folder and prepare it again"
+        lock = hold(folder)
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-            version, files = manifest["format"], manifest["files"]
-        except FileNotFoundError:
-            raise DataError(f"{folder} is not a prepared store: it has no {MANIFEST}; {remedy}") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} cannot be read as a manifest ({error}); {remedy}") from None
-        if version != FORMAT_VERSION:
-            raise DataError(f"{path} has format {version}, this program reads {FORMAT_VERSION}; {remedy}")
-        for name, size in files.items():
-            file = folder / name
-            found = file.stat().st_size if file.is_file() else None
-            if found != size:
-                state = "is missing" if found is None else f"has {found:,} bytes"
-                raise DataError(f"{file} {state}, its manifest says {size:,}: the store is damaged; {remedy}")
+            with _said_of(folder):
+                store = cls._verified(folder, deep)
+        except BaseException:
+            if lock is not None:
+                lock.release()
+            raise
+        if lock is not None:
+            weakref.finalize(store, lock.release)
+        return store
+
+    @classmethod
+    def _verified(cls, folder: Path, deep: bool) -> EventStore:
+        manifest = read_manifest(folder)
+        states = states_of(folder, manifest["files"])
+        names = list(states) if deep else unverified(folder, states)
+        with stamped(folder, states) if names else nullcontext():
+            if CRC32 in manifest:
+                compare_checksums(folder, manifest[CRC32], names)
+            store = cls._of(folder, manifest)
+            if deep or (names and CRC32 not in manifest):
+                check_ranges(store)
+        if CRC32 not in manifest:
+            log.info(
+                "%s was prepared before checksums were kept: a change of its content is seen only in codes and "
+                "positions that name nothing",
+                folder.name,
+            )
+        return store
+
+    @classmethod
+    def _of(cls, folder: Path, manifest: Mapping[str, Any]) -> EventStore:
         try:
-            return cls(folder, manifest)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{folder} cannot be opened ({error}): the store is damaged; {remedy}") from None
+            store = cls(folder, manifest)
+            store._check_lengths()
+        except DataError:
+            raise
+        except (ValueError, KeyError, TypeError) as error:
+            raise DamagedStoreError(f"{folder} cannot be opened ({error}): the store is damaged", REMEDY) from None
+        return store
+
+    def _check_lengths(self) -> None:
+        """DamagedStoreError unless arrays that describe the same things are of the same length."""
+        for split, samples in self.samples.items():
+            arrays = [samples.user, samples.end, samples.time, *samples.static.values(), samples.probability]
+            if any(array is not None and len(array) != len(samples) for array in arrays):
+                raise DamagedStoreError(f"{self.folder}: arrays of split {split} differ in length", REMEDY)
+        if any(len(codes) != len(self.time) for codes in self.events.values()):
+            raise DamagedStoreError(f"{self.folder}: arrays of events differ in length", REMEDY)
 
     @cached_property
     def defects(self) -> Defects:
@@ -145,7 +174,8 @@ class EventStore:
 
     def vocabulary(self, table: str) -> np.ndarray:
         """Raw values of a table's codes: element i is that of code ``FIRST_ID + i``."""
-        return self._load(f"vocabulary.{table}")
+        with _said_of(self.folder):
+            return self._load(f"vocabulary.{table}")
 
     def history_lengths(self, split: str) -> np.ndarray:
         """Events of each sample's history, at most ``schema.length``, (samples,) int32."""
@@ -156,20 +186,42 @@ class EventStore:
             lengths[part] = np.minimum(events, self.schema.length)
         return lengths
 
-    def _load(self, name: str) -> np.ndarray:
+    def _load(self, name: str, dtype: type | None = None) -> np.ndarray:
         path = self.folder / f"{name}.npy"
-        small = path.stat().st_size < 4096  # an empty array cannot be mapped
-        return np.load(path, mmap_mode=None if small else "r", allow_pickle=False)
+        small = path.stat().st_size < _SMALL
+        try:
+            array = np.load(path, mmap_mode=None if small else "r", allow_pickle=False)
+        except OSError as error:
+            if error.errno is not None:  # the system's own
+                raise
+            raise ValueError(f"{path.name}: {error}") from None
+        except Exception as error:  # whatever a damaged header makes numpy raise
+            raise ValueError(f"{path.name}: {error}") from None
+        if not isinstance(array, np.ndarray) or array.ndim != 1 or dtype not in (None, array.dtype):
+            raise ValueError(f"{path.name} holds no row of {np.dtype(dtype)}")
+        return array
 
     def _load_samples(self, split: str) -> Samples:
-        def load(name: str) -> np.ndarray:
-            return self._load(f"{split}.{name}")
+        def load(name: str, dtype: type) -> np.ndarray:
+            return self._load(f"{split}.{name}", dtype)
 
+        known = f"{split}.probability.npy" in self.manifest["files"]
         return Samples(
-            user=load("user"),
-            end=load("end"),
-            time=load("time"),
-            label=load("label"),
-            static={field.name: load(f"static.{field.name}") for field in self.schema.static},
-            probability=load("probability") if f"{split}.probability.npy" in self.manifest["files"] else None,
+            user=load("user", np.int32),
+            end=load("end", np.int64),
+            time=load("time", np.int64),
+            label=load("label", np.uint8),
+            static={field.name: load(f"static.{field.name}", np.int32) for field in self.schema.static},
+            probability=load("probability", np.float32) if known else None,
         )
+
+
+@contextmanager
+def _said_of(folder: Path) -> Iterator[None]:
+    """Says in one line why the system does not let us read a store: nothing is wrong with it for all we know."""
+    try:
+        yield
+    except OSError as error:
+        file = error.filename if error.filename is not None else folder
+        advice = "raise the limit with ulimit -n 1024" if error.errno == errno.EMFILE else "nothing was changed"
+        raise DataError(f"{file} cannot be read: {error.strerror or error}; {advice}") from None

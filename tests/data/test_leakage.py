@@ -10,14 +10,16 @@ import pytest
 from data.errors import LeakageError
 from data.leakage import leakage_check
 from data.store import EventStore
+from tests.data.stores import reseal
 
 
 def spoiled(store: EventStore, folder: Path, name: str, change: Callable[[np.ndarray], None]) -> EventStore:
-    """A copy of a store in which one array is changed in place."""
+    """A copy of a store in which one array is another one, as if it had been written so."""
     copy = Path(shutil.copytree(store.folder, folder / "store"))
     array = np.load(copy / f"{name}.npy")
     change(array)
     np.save(copy / f"{name}.npy", array)
+    reseal(copy)
     return EventStore.open(copy)
 
 
