@@ -6,6 +6,7 @@ values. The whole list of an item's genres is its category.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,7 +69,7 @@ class MovieLens:
         ratings = required_file(self.path, "data.path", "the ratings in an atomic file, such as ml-100k.inter")
         others = (ratings.with_suffix(".item"), ratings.with_suffix(".user"))
         for other in others:
-            if not other.is_file():
+            if not os.path.isfile(other):
                 raise DataError(f"data.path={self.path}: {other.name} must lie beside it, and does not")
         paths = zip((ratings, *others), (_RATINGS, _ITEMS, _USERS), strict=True)
         return tuple(_atomic(path, columns) for path, columns in paths)  # type: ignore[return-value]

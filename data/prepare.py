@@ -25,7 +25,7 @@ from data.pieces import GIGABYTE
 from data.progress import Progress, between, silent
 from data.ranges import check_ranges
 from data.scratch import scratch, set_aside, sweep
-from data.source import Contents, Source, source_from
+from data.source import Contents, Source, expanded, source_from
 from data.store import EventStore
 from data.verification import checksums_of, stamped, states_of
 from data.writer import StoreWriter
@@ -47,12 +47,13 @@ def prepare(source: Source, root: str | Path, progress: Progress = silent, deep:
     Two processes may prepare the same at once: the first to finish wins, the other takes its store. DataError if the
     log cannot be used, LeakageError if what was built leaks; either leaves nothing behind.
     """
-    hashes = FileHashes(Path(root).expanduser(), progress)
+    root = expanded(root, "data.root")
+    hashes = FileHashes(root, progress)
     fingerprint = {"format": FORMAT_VERSION, "source": source.name, **source.fingerprint(hashes)}
     data_hash = hashlib.blake2b(json.dumps(fingerprint, sort_keys=True).encode(), digest_size=16).hexdigest()
-    folder = Path(root).expanduser() / f"{source.name}-{data_hash[:12]}"
+    folder = root / f"{source.name}-{data_hash[:12]}"
     identity = {**fingerprint, "data_hash": data_hash}
-    sweep(folder.parent)
+    sweep(root)
     store = None
     try:
         store = _whole_store(folder, data_hash, deep)

@@ -112,11 +112,19 @@ def settings_of(source: Any, *without: str) -> dict[str, Any]:
     return {key: value for key, value in asdict(source).items() if key not in left_out}
 
 
+def expanded(path: str | Path, key: str) -> Path:
+    """The path that the config's ``key`` names, with the home folder for ``~``; DataError if there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise DataError(f"{key}={path}: the home folder is not known; write it out instead of ~") from None
+
+
 def required_file(path: str | None, key: str, expected: str) -> Path:
     """The file that the config's ``key`` names; DataError if it names none or none is there."""
     if path is None:
         raise DataError(f"{key} is not set: expected the path of {expected}; give it as {key}=FILE")
-    file = Path(path).expanduser()
+    file = expanded(path, key)
     try:
         kind = file.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):

@@ -7,10 +7,10 @@ comes from the behaviour log, or, where that file is absent, from the user's ear
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from data.layout import MOMENTS, Layout, Periods
 from data.pieces import block_bytes
 from data.progress import Progress, between
 from data.raw_log import RawLog
-from data.source import Contents, refuse_below, settings_of, split_times
+from data.source import Contents, expanded, refuse_below, settings_of, split_times
 from data.streams import draws, stream_seed
 from data.text import TextFile, decimal, line_defect, number
 from data.vocabulary import check_min_count
@@ -100,10 +100,10 @@ class TaobaoAd:
             raise DataError(
                 f"data.path is not set: expected the folder of {', '.join(FILES)}; give it as data.path=..."
             )
-        folder = Path(self.path).expanduser()
-        if not folder.is_dir():
+        folder = expanded(self.path, "data.path")
+        if not os.path.isdir(folder):
             raise DataError(f"data.path={self.path} is not a folder; expected the folder of {', '.join(FILES)}")
-        found = {name: columns for name, columns in FILES.items() if (folder / name).is_file()}
+        found = {name: columns for name, columns in FILES.items() if os.path.isfile(folder / name)}
         absent = [name for name in FILES if name not in found and name != OPTIONAL]
         if absent:
             raise DataError(f"data.path={self.path} has no {absent[0]}; expected the folder of {', '.join(FILES)}")

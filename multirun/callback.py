@@ -32,7 +32,8 @@ class RunTable(Callback):
         from multirun.table import collect, show
 
         folder = Path(config.hydra.sweep.dir)
-        runs = collect(sorted((path for path in folder.iterdir() if path.is_dir()), key=_number))
+        # A folder that could not be made is what the command itself says.
+        runs = collect(sorted((path for path in folder.glob("*") if path.is_dir()), key=_number))
         if runs:
             show(runs, title=str(folder))
 

@@ -7,13 +7,24 @@ process that finds the kernel on disk. The two need not round alike.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import logging
+import pickle
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from numba import njit
+from numba import config, njit
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.compiler import Compiler
+
+from model.caches import temporary_folder
+
+log = logging.getLogger(__name__)
+
+_DIGEST = 16  # bytes
 
 
 class _Apart(Compiler):
@@ -46,10 +57,83 @@ inlined = njit(inline="always", error_model="numpy")
 def kernel(function: Callable[..., None]) -> Any:
     """What ``for_each_chunk`` calls. Its machine code is that of this very source: numba looks at a kernel's own file
     alone, but its parts stand in others."""
-    compiled = njit(nogil=True, error_model="numpy", cache=True)(function)
-    if kept := getattr(compiled, "_cache", None):  # there is none under NUMBA_DISABLE_JIT
-        kept._cache_file._source_stamp = (kept._cache_file._source_stamp, _sources())
+    compiled = njit(nogil=True, error_model="numpy")(function)
+    if not hasattr(compiled, "_cache"):  # under NUMBA_DISABLE_JIT
+        return compiled
+    with contextlib.suppress(RuntimeError):  # no folder takes it: each process compiles it
+        compiled._cache = _kept(function)
     return compiled
+
+
+def _kept(function: Callable[..., None]) -> KeptKernel:
+    try:
+        return KeptKernel(function)
+    except RuntimeError:  # numba's own folders cannot be written to
+        if (folder := temporary_folder()) is None:
+            raise
+        config.CACHE_DIR = str(folder / "numba")  # type: ignore[attr-defined] # it reads the environment
+        return KeptKernel(function)
+
+
+class KeptKernel(FunctionCache):
+    """A kernel's machine code on disk. A cache that cannot be read or written costs the time of compiling, and no run:
+    the disk may be full, the folder someone else's, a file damaged."""
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        super().__init__(function)
+        own = self._cache_file
+        self._cache_file = _CheckedFile(own._cache_path, self._impl.filename_base, (own._source_stamp, _sources()))
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compiled kernel of a signature; None where it must be compiled."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # whatever what lies there makes its reader raise
+            log.info("%s cannot be used, its kernel is compiled anew: %s", self._cache_path, error)
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keeps a compiled kernel, where the disk takes it."""
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            log.info("%s takes no compiled kernel, the next process compiles it again: %s", self._cache_path, error)
+
+
+class _CheckedFile(IndexDataCacheFile):
+    """Numba's files with a digest before their content: it would run whatever machine code lies there."""
+
+    def _load_index(self) -> dict[Any, str]:
+        try:
+            version, stamp, overloads = pickle.loads(self._content(self._index_path))
+        except OSError:  # not there, or damaged
+            return {}
+        return overloads if (version, stamp) == (self._version, self._source_stamp) else {}
+
+    def _save_index(self, overloads: dict[Any, str]) -> None:
+        self._write(self._index_path, self._dump((self._version, self._source_stamp, overloads)))
+
+    def _load_data(self, name: str) -> Any:
+        return pickle.loads(self._content(self._data_path(name)))
+
+    def _save_data(self, name: str, data: Any) -> None:
+        self._write(self._data_path(name), self._dump(data))
+
+    def _content(self, path: str) -> bytes:
+        """What a file holds; OSError, which numba takes for a file that is not there, if that is damaged."""
+        content = Path(path).read_bytes()
+        digest, content = content[:_DIGEST], content[_DIGEST:]
+        if digest != _digest(content):
+            raise OSError(f"{path} is damaged")
+        return content
+
+    def _write(self, path: str, content: bytes) -> None:
+        with self._open_for_write(path) as file:
+            file.write(_digest(content) + content)
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=_DIGEST).digest()
 
 
 @cache

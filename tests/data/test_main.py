@@ -101,6 +101,9 @@ def test_help_names_every_data_set_and_how_to_see_its_settings(
     [
         (["data=user_behavior"], "data.path is not set"),
         (["data=user_behavior", "data.path=nowhere.csv"], "data.path=nowhere.csv does not exist"),
+        (["data=user_behavior", "data.path='~nobody.here/log.csv'"], "the home folder is not known"),
+        (["data=taobao_ad", "data.path='~nobody.here/log'"], "the home folder is not known"),
+        (["data=user_behavior", f"data.path={'x' * 300}"], "cannot be read: File name too long"),
         (["data=nothing"], "data=nothing: no such option"),
         (["data.bogus=1"], "data.bogus"),
         (["data.length=long"], "data.length=long: Value 'long'"),

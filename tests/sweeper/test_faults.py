@@ -110,6 +110,15 @@ def test_a_folder_that_cannot_be_made_is_one_line(work: Path, complaint: Any) ->
     assert "file/run: Not a directory; choose another folder" in complaint()
 
 
+def test_a_grid_whose_folder_cannot_be_made_is_one_line(
+    work: Path, complaint: Any, recwarn: pytest.WarningsRecorder
+) -> None:
+    (work / "file").touch()
+    assert run(work, "-m", *TYPED, "seed=1,2", "hydra.sweep.dir=file/grid") == 1
+    assert "file/grid: Not a directory; choose another folder" in complaint()
+    assert not [warning for warning in recwarn if "RunTable" in str(warning.message)]
+
+
 def test_a_read_only_folder_is_one_line_before_any_work(
     work: Path, monkeypatch: pytest.MonkeyPatch, complaint: Any
 ) -> None:
