@@ -25,19 +25,29 @@ def expect(plan: Plan | None) -> None:
     _plan = plan
 
 
-def after_first_epoch(seconds: float, epochs: int, together: int) -> str | None:
-    """The estimate in words, from the ``seconds`` of one epoch of ``together`` runs; None if it was said before."""
+def already_there() -> None:
+    """One of the runs that were expected is finished from before, and takes no time."""
+    if _plan is not None:
+        _plan.runs -= 1
+
+
+def after_first_epoch(seconds: float, epoch: int, epochs: int, together: int) -> str | None:
+    """The estimate in words, once ``together`` runs have done ``epoch``; None if it was said before.
+
+    ``epoch`` is the first one of this process: a run that goes on has done the ones before it already, and what is left
+    is counted from here.
+    """
     global _plan
     plan, _plan = _plan, None
     if plan is None or plan.runs * epochs <= 1:
         return None
     rounds = math.ceil(plan.runs / (max(1, together) * plan.at_once))
-    whole = rounds * epochs * seconds
-    end = datetime.datetime.fromtimestamp(time.time() + whole - seconds)
-    return (
-        f"estimate of the whole: {plan.runs} runs of {epochs} epochs take about {in_words(whole)}, "
-        f"until {end:%Y-%m-%d %H:%M}"
-    )
+    left = (rounds * epochs - epoch) * seconds
+    end = datetime.datetime.fromtimestamp(time.time() + left)
+    runs = f"{plan.runs} runs of {epochs} epochs"
+    if epoch > 1:
+        return f"estimate of what is left of {runs}: about {in_words(left)}, until {end:%Y-%m-%d %H:%M}"
+    return f"estimate of the whole: {runs} take about {in_words(left + seconds)}, until {end:%Y-%m-%d %H:%M}"
 
 
 def in_words(seconds: float) -> str:

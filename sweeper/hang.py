@@ -13,6 +13,7 @@ from sweeper.interruption import EXIT_HUNG
 
 STACKS = "hang.txt"
 MOST_SECONDS_A_LOOK = 1.0
+SHOW_CURSOR = b"\r\x1b[2K\x1b[?25h"
 
 
 class HangWatch:
@@ -67,6 +68,8 @@ class HangWatch:
                 faulthandler.dump_traceback(file)
             with (self._folder / "train.log").open("a") as log:
                 log.write(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}][sweeper.hang][ERROR] {text}")
+            if os.isatty(2):
+                os.write(2, SHOW_CURSOR)  # which the line of the epoch had hidden
             os.write(2, f"error: {text}".encode())
         finally:
             os._exit(EXIT_HUNG)

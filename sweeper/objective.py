@@ -29,7 +29,7 @@ from sweeper.attributes import MICRO_BATCH
 from sweeper.checkpoint import START, Position, Saved, Underway
 from sweeper.config import config_hash, validate
 from sweeper.device import choose_precision, default_positions, describe, set_up
-from sweeper.estimate import after_first_epoch
+from sweeper.estimate import after_first_epoch, already_there
 from sweeper.estimator import fit
 from sweeper.hang import HangWatch
 from sweeper.initial import undrawn
@@ -181,7 +181,10 @@ class Ready:
         newest = self.states[max(self.states)]
         with self.job.speaking():
             self.job.recorder.go_on(newest)
-        return is_over(newest, self.job.recorder, settings)
+        over = is_over(newest, self.job.recorder, settings)
+        if over:
+            already_there()
+        return over
 
 
 def _train_group(
@@ -218,6 +221,9 @@ def _train_group(
             return
         except FallBack:
             left = [jobs[number] for number in replicas.numbers]
+        finally:
+            for job in jobs:
+                job.recorder.progress.close()  # a terminal is left as it was, whatever ended the loop
     del replicas  # the device's memory with it
     _on_cpu(left, replace(guard, action="warn"))
 
@@ -265,7 +271,9 @@ class _Speaking:
     def epoch(self, row: Row, replicas: Replicas, k: int) -> bool:
         with self.job.speaking():
             stops = self.job.recorder.epoch(row, replicas, k)
-            if whole := after_first_epoch(row["epoch_seconds"], self.job.cfg.training.epochs, self.together):
+            if whole := after_first_epoch(
+                row["epoch_seconds"], row["epoch"], self.job.cfg.training.epochs, self.together
+            ):
                 log.info(whole)
             return stops
 

@@ -25,22 +25,23 @@ class EpochProgress:
         self._batch_size = batch_size
         self._bar: Progress | None = None
         self._task = TaskID(0)
+        self._first = 0  # the step after which the line appeared
         self._begun = self._refreshed = 0.0
 
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
-        """After training step ``step`` (from 1) of ``steps``."""
+        """After training step ``step`` of ``steps``. The first one told is any: a run goes on within an epoch, too."""
         if not self._shown:
             return
         now = time.monotonic()
         if self._bar is None:
-            self._start(epoch, steps, now)
+            self._start(epoch, step, steps, now)
         if now - self._refreshed < REFRESH_SECONDS and step < steps:
             return
         self._refreshed = now
         assert self._bar is not None
         text = f"loss {float(loss):.4f}"
-        if step > 1:  # the line appears after the first step: the rate is that of those since
-            text += f"  {(step - 1) * self._batch_size / (now - self._begun):,.0f} samples/s"
+        if step > self._first and now > self._begun:  # the rate is that of the steps since the line appeared
+            text += f"  {(step - self._first) * self._batch_size / (now - self._begun):,.0f} samples/s"
         self._bar.update(self._task, completed=step, status=text)
         if step == steps:
             self._bar.update(self._task, status=text + "  evaluating")
@@ -55,11 +56,11 @@ class EpochProgress:
             self._bar.stop()
             self._bar = None
 
-    def _start(self, epoch: int, steps: int, now: float) -> None:
+    def _start(self, epoch: int, step: int, steps: int, now: float) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.completed}/{task.total}"))
         self._bar = Progress(
             *columns, TextColumn("{task.fields[status]}"), TimeRemainingColumn(), console=self._console, transient=True
         )
-        self._task = self._bar.add_task(f"epoch {epoch}/{self._epochs}", total=steps, status="")
+        self._task = self._bar.add_task(f"epoch {epoch}/{self._epochs}", total=steps, completed=step, status="")
         self._bar.start()
-        self._begun = now
+        self._first, self._begun = step, now

@@ -2,18 +2,26 @@
 
 A module is run as ``__main__``, in a process, a directory and an environment of its own, and its output and exit code
 are its own. What is not tested so is how long it takes to import, and that it imports at all without the others.
+
+Its output goes to files, as into a pipe, or to a pseudo-terminal of so many columns, on which Ctrl-C can be typed.
 """
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
+import pty
 import runpy
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
+import threading
 import time
+from collections.abc import Mapping
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -34,16 +42,73 @@ def _server() -> ForkServerContext:
 CONTEXT = _server()
 
 
-class Running:
-    """A module that runs; ``module`` and ``arguments`` as they follow ``python -m``."""
+class Terminal:
+    """A pseudo-terminal of so many columns: what was shown on it, and a keyboard."""
 
-    def __init__(self, module: str, *arguments: str, cwd: Path) -> None:
+    def __init__(self, columns: int, rows: int = 24) -> None:
+        self._master, self._slave = pty.openpty()
+        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.name = os.ttyname(self._slave)
+        self._shown = bytearray()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def type(self, keys: str) -> None:
+        """Presses keys; ``\\x03`` is Ctrl-C."""
+        os.write(self._master, keys.encode())
+
+    def shown(self) -> str:
+        """Everything that was written so far, control sequences and all."""
+        return self._shown.decode(errors="replace")
+
+    def hang_up(self) -> None:
+        """Closes the terminal, as a connection that breaks does."""
+        os.close(self._slave)
+        os.close(self._master)
+
+    def close(self) -> None:
+        """When nobody writes any more: reads what is left."""
+        os.close(self._slave)
+        self._thread.join(10)  # the last writer is gone, so reading has an end
+        os.close(self._master)
+
+    def _read(self) -> None:
+        while True:
+            try:
+                read = os.read(self._master, 65536)
+            except OSError:
+                return
+            if not read:
+                return
+            self._shown += read
+
+
+class Running:
+    """A module that runs; ``module`` and ``arguments`` as they follow ``python -m``.
+
+    ``terminal``     the columns of a pseudo-terminal; None: input is empty, and output goes to files.
+    ``environment``  beyond this process's own.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        *arguments: str,
+        cwd: Path,
+        terminal: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.command = (sys.executable, "-m", module, *arguments)
         self._folder = tempfile.TemporaryDirectory()
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"}
-        self._process = CONTEXT.Process(
-            target=_become, args=(module, arguments, str(cwd), environment, self._folder.name)
-        )
+        self.terminal = Terminal(terminal) if terminal is not None else None
+        whole = os.environ | {"PYTHONPATH": str(ROOT)}
+        if self.terminal is None:
+            whole["COLUMNS"], said = "120", self._folder.name
+        else:
+            whole["TERM"], said = "xterm-256color", self.terminal.name
+            whole.pop("COLUMNS", None)
+        whole |= environment or {}
+        self._process = CONTEXT.Process(target=_become, args=(module, arguments, str(cwd), whole, said))
         self._process.start()
 
     @property
@@ -60,11 +125,13 @@ class Running:
         os.kill(self.pid, signal.SIGINT)
 
     def wait(self, timeout: float = 280) -> subprocess.CompletedProcess[str]:
-        """Waits for its end: its exit code, and what it said."""
+        """Waits for its end: its exit code, and what it said; on a terminal both kinds of output are one."""
         self._process.join(timeout)
         if self._process.exitcode is None:
             self._process.kill()
             raise subprocess.TimeoutExpired(self.command, timeout, *self._said())
+        if self.terminal is not None:
+            self.terminal.close()
         out, err = self._said()
         self._folder.cleanup()
         return subprocess.CompletedProcess(self.command, self._process.exitcode, out, err)
@@ -77,16 +144,40 @@ class Running:
             assert time.monotonic() < deadline, self._said()
             time.sleep(0.02)
 
+    def wait_until_shown(self, text: str, timeout: float = 60) -> None:
+        """Waits until the terminal has shown a text."""
+        assert self.terminal is not None
+        deadline = time.monotonic() + timeout
+        while text not in self.terminal.shown():
+            assert self.poll() is None, self._said()
+            assert time.monotonic() < deadline, self._said()
+            time.sleep(0.02)
+
     def _said(self) -> tuple[str, str]:
+        if self.terminal is not None:
+            return self.terminal.shown(), ""
         out, err = ((Path(self._folder.name) / name).read_text() for name in ("out", "err"))
         return out, err
 
 
 def _become(module: str, arguments: tuple[str, ...], cwd: str, environment: dict[str, str], said: str) -> None:
-    """In the forked process: everything that ``python -m module arguments`` would find."""
-    for name, descriptor in (("out", 1), ("err", 2)):
-        with (Path(said) / name).open("wb") as file:
-            os.dup2(file.fileno(), descriptor)
+    """In the forked process: everything that ``python -m module arguments`` would find.
+
+    ``said`` is where it speaks: a folder for two files, or a terminal, which becomes the process's own.
+    """
+    if Path(said).is_dir():
+        descriptors = {name: os.open(Path(said) / name, os.O_WRONLY | os.O_CREAT) for name in ("out", "err")}
+        os.dup2(descriptors["out"], 1)
+        os.dup2(descriptors["err"], 2)
+    else:
+        os.setsid()
+        terminal = os.open(said, os.O_RDWR)
+        fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+        for descriptor in (0, 1, 2):
+            os.dup2(terminal, descriptor)
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - multiprocessing took it away
+        for name in ("stdout", "stderr"):  # they found out what they write to when the server began
+            getattr(sys, name).reconfigure(line_buffering=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background ignore it
     os.chdir(cwd)
     os.environ.clear()
