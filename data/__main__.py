@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from data import output, signals
 from data.errors import DataError, did_you_mean, one_line
 
 if TYPE_CHECKING:  # what reads logs takes seconds to import; --help does without
@@ -40,8 +41,23 @@ and data.KEY=VALUE for its settings; all settings of one, with their values:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; 0, or 2 after one line on stderr where something that the user gave cannot be used."""
-    options = _parser().parse_args(arguments)
+    """Runs a command; 0, or 2 after one line on stderr where something that the user gave cannot be used.
+
+    75 where a signal ended it: nothing is left half done.
+    """
+    output.make_safe()
+    try:
+        with signals.listening():
+            return _told(_parser().parse_args(arguments))
+    except signals.Interrupted as error:
+        print(f"interrupted {error}; nothing is left half done: the same command begins again", file=sys.stderr)
+        return signals.EXIT_RESUMABLE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return signals.EXIT_AT_ONCE
+
+
+def _told(options: argparse.Namespace) -> int:
     try:
         _run(options, _compose(options.overrides))
     except (DataError, HydraException, OmegaConfBaseException) as error:

@@ -11,8 +11,10 @@ from omegaconf import DictConfig
 
 import conf
 from conf import schema
+from data import output
 from sweeper import command_line, logs
 from sweeper.errors import reported_in_one_line
+from sweeper.interruption import speaking_for
 from sweeper.origin import Configs
 from sweeper.secrets import masked
 
@@ -46,9 +48,10 @@ def to_verdict(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Console script ``mdaf-phase4``."""
+    output.make_safe()
     conf.register()
     logs.set_up()
-    with reported_in_one_line():
+    with speaking_for(goes_on="the same command goes on", folder="folder=..."), reported_in_one_line():
         if sys.argv[1:2] and sys.argv[1] in COMMANDS:
             from multirun.commands import app
 

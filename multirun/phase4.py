@@ -15,20 +15,21 @@ from typing import Any
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from data.signals import EXIT_AT_ONCE, EXIT_RESUMABLE, Interrupted
 from multirun.pace import Pace, slow_epochs
 from multirun.points import Finished, Point, checked, configs
 from multirun.runs import read_run
 from multirun.unfinished import make_way
 from sweeper.admitted import run_folder
+from sweeper.children import Child
 from sweeper.errors import UserError
-from sweeper.interruption import EXIT_RESUMABLE
 from sweeper.queries import best_records, load_studies, load_study, most_recent_study, trials_of
 from sweeper.space import key_of
 from sweeper.storage import open_storage
 
 log = logging.getLogger(__name__)
 
-GRACE_SECONDS = 30.0  # from Ctrl-C to SIGTERM: time to save
+GRACE_SECONDS = 30.0  # from Ctrl-C to SIGKILL: time to save
 
 
 @dataclass(frozen=True)
@@ -163,8 +164,8 @@ def run_missing(series: Sequence[Series], places: Sequence[Path], launcher: str 
 def launch(overrides: Sequence[str], home: Path, launcher: str | None = None) -> int:
     """One Hydra multirun in a process of its own, the very command a user would type; its exit code.
 
-    A job that fails leaves the others to run; one that an earlier command left unfinished goes on. KeyboardInterrupt if
-    it was interrupted.
+    A job that fails leaves the others to run; one that an earlier command left unfinished goes on. Interrupted if it
+    was, and then it is over.
     """
     where = [f"hydra.sweep.dir={home}", "hydra.sweep.subdir=seed-${seed}"]
     chosen = [f"hydra/launcher={launcher}"] if launcher else []
@@ -182,26 +183,30 @@ def launch(overrides: Sequence[str], home: Path, launcher: str | None = None) ->
     process = start([*command, "resume=auto"])
     try:
         code = process.wait()
-    except KeyboardInterrupt:  # the process heard it too, and saves its state
-        _wait_for_the_end(process)
-        raise
-    if code in (EXIT_RESUMABLE, 130, -signal.SIGINT):
+    finally:
+        end(process)
+    if code == EXIT_RESUMABLE:
+        raise Interrupted("as its run was")
+    if code in (EXIT_AT_ONCE, -signal.SIGINT):
         raise KeyboardInterrupt
     return code
 
 
-def start(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    """The process of a command."""
-    return subprocess.Popen(command)
+def start(command: Sequence[str]) -> Child:
+    """The process of a command, which leaves when this one does."""
+    return Child(command)
 
 
-def _wait_for_the_end(process: subprocess.Popen[bytes]) -> None:
-    """Waits for a process that was asked to end; asks it once more if it does not, as one that nobody asked."""
+def end(process: Child) -> None:
+    """Asks a process to save and to leave, unless it is over, and waits for that; impatience kills it."""
+    process.let_go()
     try:
         process.wait(GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.terminate()
+    except BaseException as error:
+        process.kill()
         process.wait()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
 
 
 def describe_plan(stages: Mapping[str, Sequence[Series]], epochs: int, seconds: float | None) -> str:

@@ -155,7 +155,11 @@ def agree(cfg: DictConfig, study: Study, stages: Mapping[str, Sequence[Series]],
         return
     if not sys.stdin.isatty():
         raise UserError("nobody can be asked whether to start, since there is no terminal; start with --yes")
-    if input("Start? [y/N] ").strip().lower() not in ("y", "yes"):
+    try:
+        answer = input("Start? [y/N] ")
+    except EOFError:  # Ctrl-D
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
         print("nothing was started")
         raise SystemExit(1)
 

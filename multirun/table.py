@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from data import tables
-
 from sweeper.run_files import read_overrides, read_result
 
 METRICS = ("val_auc", "val_gauc", "val_loss", "train_auc", "train_val_gap", "gate_mean")

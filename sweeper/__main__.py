@@ -12,7 +12,9 @@ from omegaconf import DictConfig
 
 import conf
 from conf import schema
+from data import output
 from sweeper import cluster, command_line, logs, newest
+from sweeper.children import follow_parent
 from sweeper.errors import reported_in_one_line
 from sweeper.imports import imported_to_stay
 from sweeper.named import CALLBACKS
@@ -20,7 +22,9 @@ from sweeper.named import CALLBACKS
 
 def prepare() -> None:
     """What every process needs that runs jobs: this one, and those of a launcher, which import it so."""
+    output.make_safe()
     logs.set_up()
+    follow_parent()
     newest.register()
     cluster.register()
 

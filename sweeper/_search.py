@@ -22,14 +22,17 @@ from optuna.samplers import GridSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial
 
+from data import signals
 from sweeper import estimate, fleet
 from sweeper.admitted import STUDIES, memory_overrides, refusal
 from sweeper.agreement import agree, agree_on_directions
 from sweeper.attributes import OVERRIDES, RETRY_OVERRIDES
+from sweeper.children import follow_parent
 from sweeper.cluster import is_lost, runs_elsewhere
 from sweeper.composing import ComposedAlike
 from sweeper.errors import UserError, is_user_error, one_line
 from sweeper.grammar import hydra_value
+from sweeper.interruption import Interruption
 from sweeper.lease import Leases, Watch, give_up, reap, tell_outcome
 from sweeper.names import folder_of
 from sweeper.origin import write_origin
@@ -108,8 +111,12 @@ class Search(OptunaSweeperImpl):
 
     def sweep(self, arguments: list[str]) -> None:
         """Runs trials until the study holds ``n_trials`` finished ones, or a criterion ends the sweep."""
+        with signals.listening():
+            self._sweep(arguments)
+
+    def _sweep(self, arguments: list[str]) -> None:
         if fleet.is_worker():
-            fleet.follow_parent()
+            follow_parent()
         self.stopping = replace(self.stopping, began=fleet.began())
         check_settings(self)
         if self.custom_search_space:
@@ -219,7 +226,7 @@ class Search(OptunaSweeperImpl):
         """Launches ``n_jobs`` trials, waits for all, and so on."""
         reaper, idle = _Reaper(study, leases), False
         while not places.over(seen := study.get_trials(deepcopy=False)):
-            fleet.check()
+            Interruption().check()  # what was raised at that moment may have been swallowed
             if reaper.look(at_once=idle):
                 seen = study.get_trials(deepcopy=False)
             if reason := self.stopping.reason(study, seen):
@@ -246,7 +253,7 @@ class Search(OptunaSweeperImpl):
         assert self.launcher is not None
         reaper, slots, ending, lost = _Reaper(study, leases), Slots(self.launcher, self.n_jobs), False, 0
         while True:
-            fleet.check()
+            Interruption().check()  # what was raised at that moment may have been swallowed
             seen, begun = study.get_trials(deepcopy=False), False
             if reaper.look(at_once=not slots.running):
                 seen = study.get_trials(deepcopy=False)

@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from data import signals
 from data.errors import DataError
 from data.errors import one_line as said_in_one_line
-from sweeper.interruption import EXIT_RESUMABLE, Interrupted
+from sweeper.interruption import how_to_go_on, is_typed
 from sweeper.logs import keep_traceback
 from sweeper.secrets import masked_text
 from sweeper.text import in_a_line
@@ -52,19 +53,19 @@ class StoppedError(RuntimeError):
 def reported_in_one_line() -> Iterator[None]:
     """Turns what a user can mend into one line on standard error and an exit code; other errors pass through.
 
-    The traceback of either is kept in the run's log.
+    The traceback of either is kept in the run's log. A signal ends it in one line, too.
 
     With HYDRA_FULL_ERROR=1 everything passes through, traceback and all.
     """
     try:
-        with _hydra_raises():
+        with signals.listening(), _hydra_raises():
             yield
-    except Interrupted:
-        print("interrupted; the state is saved: the same command with resume=auto goes on", file=sys.stderr)
-        raise SystemExit(EXIT_RESUMABLE) from None
+    except signals.Interrupted as error:
+        print(f"interrupted {error}; what is done is saved: {how_to_go_on()}", file=sys.stderr)
+        raise SystemExit(signals.EXIT_RESUMABLE) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(signals.EXIT_AT_ONCE) from None
     except Exception as error:
         keep_traceback(error)
         if TRACEBACKS or not (said := in_one_line(error)):
@@ -78,7 +79,9 @@ def in_one_line(error: Exception) -> str | None:
     if is_user_error(error) or isinstance(error, StoppedError):
         return masked_text(one_line(error))
     if is_out_of_memory(error):
-        return masked_text(f"{one_line(error)}; halve device.micro_batch, which changes no result but its rounding")
+        halve = "halve device.micro_batch, which changes no result but its rounding"
+        free = f"where the device has more memory free, {how_to_go_on()}"
+        return masked_text(f"{one_line(error)}; {halve if is_typed() else free}")
     if isinstance(error, OSError) and error.filename is not None and error.errno in SAID_BY_THE_SYSTEM:
         return f"{os.fsdecode(error.filename)}: {os.strerror(error.errno)}; choose another folder, or make room"
     return None

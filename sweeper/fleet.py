@@ -1,9 +1,7 @@
 """Several worker processes of one sweep on this machine: each is the same command, and asks when it is free.
 
 Workers are told apart by an environment variable. Their output reaches the terminal line by line behind their number.
-They end with this process: at its end, at Ctrl-C, and when it is killed, since each of the three closes a pipe that
-only it held. A worker hears of that once it listens, so one that still starts is not interrupted in the midst of an
-import.
+They end with this process: at its end, at Ctrl-C, and when it is killed (``sweeper.children``).
 """
 
 from __future__ import annotations
@@ -15,24 +13,22 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
+from sweeper.children import Child
 from sweeper.errors import StoppedError, UserError
-from sweeper.interruption import EXIT_HUNG, EXIT_RESUMABLE, Interruption
+from sweeper.interruption import EXIT_HUNG, EXIT_RESUMABLE, Interrupted, Interruption
 
 log = logging.getLogger(__name__)
 
 WORKER_VARIABLE = "MDAF_SWEEP_WORKER"  # a worker's number
 BEGAN_VARIABLE = "MDAF_SWEEP_BEGAN"  # unix seconds when the sweep began
 
-STDIN = 0
 POLL_SECONDS = 0.1
-GRACE_SECONDS = 20.0  # from Ctrl-C to SIGKILL: time to tell the study
+GRACE_SECONDS = 20.0  # from Ctrl-C to SIGKILL: time to save and to tell the study
 RESTARTS = 3  # of workers that were killed, in one sweep
-
-_asked = threading.Event()  # this process, a worker, to end
 
 
 class WorkerError(UserError):
@@ -60,36 +56,6 @@ def began() -> float:
     return float(os.environ.get(BEGAN_VARIABLE, time.time()))
 
 
-def check() -> None:
-    """Raises KeyboardInterrupt if this worker was asked to end.
-
-    What was raised at that moment may have been swallowed: by a job, or by Python where it calls a finalizer.
-    """
-    if _asked.is_set():
-        raise KeyboardInterrupt
-
-
-def follow_parent() -> None:
-    """Makes a worker end when the process that started it is gone, or asks it to: as if by Ctrl-C."""
-    signal.signal(signal.SIGINT, _interrupt_once)
-    signal.signal(signal.SIGTERM, _interrupt_once)
-
-    def wait_for_the_end() -> None:
-        while os.read(STDIN, 1):  # nobody writes: it returns when the other end is closed
-            pass
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=wait_for_the_end, name="parent", daemon=True).start()
-
-
-def _interrupt_once(number: int, frame: FrameType | None) -> None:
-    """What a worker does next is to tell the study; a second signal must not cut that short."""
-    _asked.set()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 def run_workers(count: int) -> None:
     """Runs this process's own command ``count`` times at once, to the end.
 
@@ -110,13 +76,14 @@ def _run(workers: list[Worker], count: int, interruption: Interruption) -> None:
         workers.append(_start(number, count, since))
     restarts = 0
     while (codes := [worker.poll() for worker in workers]) != [0] * count:
-        if interruption.asked is not None:
-            raise KeyboardInterrupt  # not Interrupted: a sweep has no state of its own to resume
+        interruption.check()
         for number, code in enumerate(codes):
             if code is None or code == 0:
                 continue
             if code > 0 and code != EXIT_HUNG:
                 workers[number].say_the_rest()
+                if code == EXIT_RESUMABLE and workers[number].complaint is None:
+                    raise Interrupted(f"as worker {number} was")
                 ended = f"worker {number} ended with exit code {code}; what it said is above"
                 kind = WorkerStoppedError if code == EXIT_RESUMABLE else WorkerError
                 raise kind(workers[number].complaint or ended)
@@ -132,14 +99,13 @@ def _run(workers: list[Worker], count: int, interruption: Interruption) -> None:
 class Worker:
     """One worker process, and the thread that passes on what it says."""
 
-    def __init__(self, number: int, environment: dict[str, str]) -> None:
+    def __init__(self, number: int, environment: Mapping[str, str]) -> None:
         self.number = number
         self.complaint: str | None = None
         self.ending = False  # was asked to: what it says of that is of no interest
-        self.process = subprocess.Popen(
+        self.process = Child(
             [sys.executable, *sys.orig_argv[1:]],
-            env=environment,
-            stdin=subprocess.PIPE,
+            environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # so that Ctrl-C reaches this process alone, which asks each worker
@@ -153,16 +119,14 @@ class Worker:
         return self.process.poll()
 
     def ask_to_end(self) -> None:
-        """Closes the pipe by which a worker knows that somebody waits for it."""
+        """It saves where it stands, tells the study, and leaves."""
         self.ending = True
-        assert self.process.stdin is not None
-        self.process.stdin.close()
+        self.process.let_go()
 
     def close(self) -> None:
         """Lets go of a process that is over."""
         self.say_the_rest()
-        assert self.process.stdin is not None
-        self.process.stdin.close()
+        self.process.let_go()
 
     def say_the_rest(self) -> None:
         """Waits until everything that the process said is passed on."""

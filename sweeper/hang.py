@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from sweeper.interruption import EXIT_HUNG
+from sweeper.interruption import EXIT_HUNG, how_to_go_on
 
 STACKS = "hang.txt"
 MOST_SECONDS_A_LOOK = 1.0
@@ -61,7 +61,7 @@ class HangWatch:
         """Uses neither logging nor locks of this process: the thread that hangs may hold them."""
         text = (
             f"no batch for {still:.0f} s (device.guard.hang={self._seconds:g}): the stacks of all threads are in "
-            f"{self._folder / STACKS}; exit code {EXIT_HUNG}; the same command with resume=auto goes on\n"
+            f"{self._folder / STACKS}; exit code {EXIT_HUNG}; {how_to_go_on()}\n"
         )
         try:
             with (self._folder / STACKS).open("a") as file:

@@ -2,69 +2,89 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import threading
-from types import FrameType, TracebackType
-from typing import Any
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
 
-EXIT_RESUMABLE = 75  # EX_TEMPFAIL: the state is saved, and the same command with resume=auto goes on
+from data import signals
+
+EXIT_RESUMABLE = signals.EXIT_RESUMABLE  # the state is saved, and the same command with resume=auto goes on
 EXIT_HUNG = 76  # no step came to its end: the last state is that of the last save, and resume=auto goes on from there
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+# What the command that was typed says, to the processes that it starts.
+GOES_ON_VARIABLE = "MDAF_GOES_ON"
+FOLDER_VARIABLE = "MDAF_OTHER_FOLDER"
 
 
 class Leaving(BaseException):
     """Raised between two steps, so that the loop can save where it stands."""
 
 
-class Interrupted(Leaving, KeyboardInterrupt):
-    """SIGTERM or SIGINT. Like Ctrl-C it passes through what catches errors, up to who started the process."""
+class Interrupted(Leaving, signals.Interrupted):
+    """A signal came. Like Ctrl-C it passes through what catches errors, up to who started the process."""
 
 
 class Interruption:
-    """While the context lasts the first SIGTERM or SIGINT asks the loop to leave; a second one ends it at once.
-
-    Outside the main thread, where Python takes no signals, it hears of none.
-    """
+    """While it lasts the first signal asks the loop to leave, and impatience ends it at once (``data.signals``)."""
 
     def __init__(self) -> None:
-        self.asked: signal.Signals | None = None
-        self._before: dict[signal.Signals, Any] = {}
+        self._context = ExitStack()
 
     def __enter__(self) -> Interruption:
-        if threading.current_thread() is threading.main_thread():
-            _open.append(self)
-            self._before = {number: signal.signal(number, self._ask) for number in SIGNALS}
+        self._context.enter_context(signals.listening())
+        self._context.enter_context(signals.deferred())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        if self in _open:
-            _open.remove(self)
+        self._context.close()
 
     def check(self) -> None:
         """Raises Interrupted if a signal came."""
-        if self.asked is not None:
-            raise Interrupted(f"by {self.asked.name}")
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked is not None:
-            raise KeyboardInterrupt
-        self.asked = signal.Signals(number)
-
-
-_open: list[Interruption] = []  # of the main thread
+        if (reason := signals.asked()) is not None:
+            raise Interrupted(reason)
 
 
 def asked() -> bool:
     """Whether a signal asked a loop of the main thread to leave."""
-    return any(interruption.asked is not None for interruption in _open)
+    return signals.is_deferred() and signals.asked() is not None
 
 
 def check() -> None:
     """Raises Interrupted if a signal asked a loop of the main thread to leave: for what waits within a step."""
-    if threading.current_thread() is threading.main_thread():
-        for interruption in _open:
-            interruption.check()
+    if threading.current_thread() is threading.main_thread() and signals.is_deferred():
+        Interruption().check()
+
+
+def is_typed() -> bool:
+    """Whether the command that was typed is this process's own: its keys are what a user can set."""
+    return GOES_ON_VARIABLE not in os.environ
+
+
+def how_to_go_on() -> str:
+    """The end of a sentence: which command goes on with what this process leaves."""
+    return os.environ.get(GOES_ON_VARIABLE, "the same command with resume=auto goes on")
+
+
+def how_to_choose_a_folder() -> str:
+    """What to type for another folder."""
+    return os.environ.get(FOLDER_VARIABLE, "hydra.run.dir=... (of a sweep: hydra.sweep.dir=...)")
+
+
+@contextmanager
+def speaking_for(*, goes_on: str, folder: str) -> Iterator[None]:
+    """While it lasts this is said by this process and those that it starts: nobody typed theirs."""
+    said = {GOES_ON_VARIABLE: goes_on, FOLDER_VARIABLE: folder}
+    before = {name: os.environ.get(name) for name in said}
+    os.environ.update(said)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sweeper.errors import UserError
+from sweeper.interruption import how_to_choose_a_folder
 from sweeper.process import this_process
 
 try:
@@ -52,7 +53,7 @@ def _lock(path: Path) -> int:
             os.close(descriptor)
             raise LockedError(
                 f"{path.parent}: another process works in this folder ({_holder(path)}); wait for it or end it, or "
-                "choose another folder with hydra.run.dir=... (of a sweep: hydra.sweep.dir=...)"
+                f"choose another folder with {how_to_choose_a_folder()}"
             ) from None
         except OSError:  # a file system without locks: as good as one can do there
             return descriptor

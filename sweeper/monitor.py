@@ -14,7 +14,7 @@ import torch
 
 from sweeper.errors import StoppedError
 from sweeper.hang import HangWatch
-from sweeper.interruption import EXIT_RESUMABLE, Interruption, Leaving
+from sweeper.interruption import EXIT_RESUMABLE, Interruption, Leaving, how_to_go_on
 from sweeper.machine import situation
 
 log = logging.getLogger(__name__)
@@ -189,7 +189,7 @@ class Lookout:
         log.warning("%s (device.guard.action=%s): %s", text, self._guard.action, said)
         self._told(record)
         if self._guard.action == "stop":
-            raise TooSlowError(f"{text}, and device.guard.action=stop: the state is saved, resume=auto goes on")
+            raise TooSlowError(f"{text}, and device.guard.action=stop: the state is saved, {how_to_go_on()}")
         if self._guard.action == "fallback_cpu":
             raise FallBack(text)
 

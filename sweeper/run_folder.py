@@ -16,7 +16,7 @@ from sweeper.atomic import write_atomically
 from sweeper.background import Background, HostCopy
 from sweeper.columns import COLUMNS
 from sweeper.errors import StoppedError
-from sweeper.interruption import EXIT_RESUMABLE
+from sweeper.interruption import EXIT_RESUMABLE, how_to_go_on
 from sweeper.run_files import BEST, read_json
 
 log = logging.getLogger(__name__)
@@ -120,6 +120,6 @@ class RunFolder:
             yield
         except OSError as error:
             raise FolderError(
-                f"{self.path}: {name} cannot be written: {error.strerror or error}; when that is mended, the same "
-                "command with resume=auto goes on"
+                f"{self.path}: {name} cannot be written: {error.strerror or error}; when that is mended, "
+                f"{how_to_go_on()}"
             ) from error

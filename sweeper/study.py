@@ -17,6 +17,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 from sqlalchemy.exc import SQLAlchemyError
 
+from data import output, signals
 from sweeper import artifacts, queries, rows, study_live
 from sweeper.backup import back_up
 from sweeper.comparison import Run, compare, run_from_folder, run_from_trial
@@ -35,7 +36,8 @@ class StudyGroup(typer.core.TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with signals.listening():
+                return super().invoke(ctx)
         except (UserError, StoppedError) as error:
             note(f"mdaf-study: {masked_text(str(error))}")
         except (StorageInternalError, SQLAlchemyError) as error:
@@ -370,6 +372,7 @@ for command in (study_live.watch, study_live.reap, study_live.dashboard):
 
 def main() -> None:
     """Entry point of ``mdaf-study`` and ``python -m sweeper.study``."""
+    output.make_safe()
     app(prog_name="mdaf-study")
 
 

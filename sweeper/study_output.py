@@ -21,6 +21,7 @@ import typer
 from rich.table import Table
 
 from data import tables
+from data.output import can_show
 from sweeper.atomic import write_atomically
 from sweeper.queries import QueryError, Row
 from sweeper.storage import masked_text
@@ -54,8 +55,9 @@ def plain(value: Any) -> Any:
 
 
 def json_text(value: Any) -> str:
-    """Indented JSON, keys in the order of the answer."""
-    return json.dumps(plain(value), indent=2, ensure_ascii=False)
+    """Indented JSON, keys in the order of the answer; in ASCII where standard output has no other characters."""
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False)
+    return text if can_show(text) else json.dumps(plain(value), indent=2)
 
 
 def csv_text(rows: Sequence[Row], columns: Sequence[str]) -> str:

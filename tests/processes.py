@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import pty
 import runpy
+import select
 import signal
 import struct
 import subprocess
@@ -50,6 +51,7 @@ class Terminal:
         fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.name = os.ttyname(self._slave)
         self._shown = bytearray()
+        self._open = True
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -63,17 +65,23 @@ class Terminal:
 
     def hang_up(self) -> None:
         """Closes the terminal, as a connection that breaks does."""
+        self._open = False
+        self._thread.join()  # a terminal that is being read stays open
         os.close(self._slave)
         os.close(self._master)
 
     def close(self) -> None:
         """When nobody writes any more: reads what is left."""
-        os.close(self._slave)
-        self._thread.join(10)  # the last writer is gone, so reading has an end
-        os.close(self._master)
+        if self._open:
+            os.close(self._slave)
+            self._thread.join(10)  # the last writer is gone, so reading has an end
+            os.close(self._master)
+            self._open = False
 
     def _read(self) -> None:
-        while True:
+        while self._open:
+            if not select.select([self._master], [], [], 0.1)[0]:
+                continue
             try:
                 read = os.read(self._master, 65536)
             except OSError:

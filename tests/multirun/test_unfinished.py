@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from multirun import phase4
 from multirun.phase4 import Series
 from multirun.points import Point
 from sweeper.checkpoint import LAST
+from sweeper.children import Child
 from sweeper.interruption import EXIT_RESUMABLE
 from sweeper.monitor import Lookout
 from tests.sweeper.inside import TINIER, assert_same_run, run
@@ -45,7 +45,7 @@ def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def started(command: list[str]) -> Any:
         code = run(folder, *command[3:], tiny=())
-        return subprocess.Popen(["sh", "-c", f"exit {code}"])
+        return Child(["sh", "-c", f"exit {code}"])
 
     monkeypatch.setattr(phase4, "start", started)
 
@@ -97,6 +97,6 @@ def test_a_run_whose_best_weights_are_gone_is_repeated(work: Path, monkeypatch: 
 
 @pytest.mark.parametrize("code", [EXIT_RESUMABLE, 130])
 def test_a_signal_to_a_run_ends_phase_4(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    monkeypatch.setattr(phase4, "start", lambda command: subprocess.Popen(["sh", "-c", f"exit {code}"]))
+    monkeypatch.setattr(phase4, "start", lambda command: Child(["sh", "-c", f"exit {code}"]))
     with pytest.raises(KeyboardInterrupt):
         phase4.launch(["seed=42"], Path("nowhere"))

@@ -187,7 +187,7 @@ def test_a_group_falls_back_together(work: Path) -> None:
 def test_stopping_saves_and_says_how_to_go_on(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(work, *TYPED, "hydra.run.dir=stopped", "device.guard.action=stop") == EXIT_RESUMABLE
     [said] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert "device.guard.action=stop: the state is saved, resume=auto goes on" in said
+    assert "device.guard.action=stop: the state is saved, the same command with resume=auto goes on" in said
     assert run(work, *TYPED, "hydra.run.dir=stopped", "device.guard.action=warn", "resume=auto") == 0
     assert_same_run(work / "stopped", work / "whole")
 
