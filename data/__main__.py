@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from data import output, signals
 from data.errors import DataError, did_you_mean, one_line
+from data.printable import in_a_line
 
 if TYPE_CHECKING:  # what reads logs takes seconds to import; --help does without
     from rich.console import Console
@@ -59,9 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _told(options: argparse.Namespace) -> int:
     try:
-        _run(options, _compose(options.overrides))
+        _run(options, _compose(options.overrides, options.config_dir, options.config_name))
     except (DataError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {in_a_line(one_line(error))}", file=sys.stderr)
         return 2
     return 0
 
@@ -110,6 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="prepare|inspect|generate")
     for name, task in _TASKS.items():
         command = commands.add_parser(name, help=task, description=task, epilog=epilog, formatter_class=raw)
+        command.add_argument("--config-dir", metavar="FOLDER", help="of configs of your own, beside the program's")
+        command.add_argument("--config-name", metavar="NAME", help="the config to start from, in the place of config")
         command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="say data=synthetic data.seed=1")
         if name == "inspect":
             command.add_argument("--deep", action="store_true", help="verify every byte of the store first")
@@ -126,13 +129,16 @@ def _names() -> list[str]:
     return conf.options.options_of("data")
 
 
-def _compose(overrides: Sequence[str]) -> DictConfig:
+def _compose(overrides: Sequence[str], config_dir: str | None = None, config_name: str | None = None) -> DictConfig:
     """The config's ``data`` node."""
     import conf
 
     conf.register()
-    with hydra.initialize_config_module("conf", job_name="data"):
-        return hydra.compose("config", overrides=list(overrides)).data
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise DataError(f"--config-dir {config_dir}: there is no such folder")
+    own = [] if config_dir is None else [f"file://{Path(config_dir).absolute()}"]
+    with hydra.initialize_config_search_path(["pkg://conf", *own], job_name="data"):
+        return hydra.compose(config_name or "config", overrides=list(overrides)).data
 
 
 def _generate(node: DictConfig, folder: Path, console: Console) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from data.arrays import read_parts
+from data.printable import printable
 from data.rules import oracle_auc, rule_aucs
 from data.schema import FIRST_ID, UNKNOWN
 from data.store import SPLITS, USER_TABLE, EventStore
@@ -125,7 +126,7 @@ def _seen_in_training(store: EventStore) -> dict[str, np.ndarray]:
 def show(store: EventStore, found: Inspection, console: Console) -> None:
     """Prints the facts about every split, what was wrong with the raw file, and what trivial rules reach."""
     counts = store.manifest["counts"]
-    console.print(f"{store.folder}  data hash {store.data_hash}", soft_wrap=True)
+    console.print(f"{printable(store.folder)}  data hash {store.data_hash}", soft_wrap=True)
     users = len(np.unique(store.users_of))
     console.print(f"{counts['events']:,} events of {users:,} users; histories of up to {store.schema.length}")
     _print(console, "Samples", ["", *found.splits], _split_rows(found.splits))

@@ -14,6 +14,9 @@ from typing import IO
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from data.printable import in_a_line, printable
 
 UNLIMITED = 100_000  # characters
 GAP = 3  # characters between the texts of two columns
@@ -42,6 +45,10 @@ class Column:
     cells: Sequence[str]
     right: bool = False
     rank: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "heading", in_a_line(self.heading))
+        object.__setattr__(self, "cells", [printable(cell) for cell in self.cells])
 
     @property
     def natural(self) -> int:
@@ -72,7 +79,7 @@ def fitted(
             left -= column.least + GAP
     shown = [column for column in columns if column in kept]
     table = Table(
-        title=title,
+        title=None if title is None else Text(in_a_line(title)),
         title_justify="left",
         box=box.HEAVY_HEAD if framed else (box.SIMPLE_HEAD if width < UNLIMITED else None),
         pad_edge=framed,
@@ -83,11 +90,11 @@ def fitted(
         more = max(min(slack, column.natural - column.least), 0)
         slack -= more
         size = column.least + more + (min(left, 0) if len(kept) == 1 else 0)
-        table.add_column(column.heading, justify="right" if column.right else "left", width=size, overflow="fold")
+        table.add_column(Text(column.heading), justify="right" if column.right else "left", width=size, overflow="fold")
     for number in range(max((len(column.cells) for column in columns), default=0)):
         if number in lines:
             table.add_section()
-        table.add_row(*(column.cells[number] for column in shown))
+        table.add_row(*(Text(column.cells[number]) for column in shown))
     return table, [column.heading for column in columns if column not in kept]
 
 

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from data.printable import in_markdown, printable
 from multirun.charts import CHARTS
 from multirun.results import compute
 from multirun.sections import sections
@@ -68,11 +69,16 @@ def _charts(report: Report) -> dict[str, Markup]:
 
 
 def _templates(autoescape: bool) -> Environment:
+    finalize = _as_it_is_shown if autoescape else in_markdown
     environment = Environment(
-        loader=PackageLoader("multirun"), autoescape=autoescape, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("multirun"), autoescape=autoescape, finalize=finalize, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     return environment
+
+
+def _as_it_is_shown(value: Any) -> Any:
+    return value if isinstance(value, Markup) else printable(value)
 
 
 def _write(file: Path, text: str) -> None:

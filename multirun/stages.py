@@ -24,7 +24,7 @@ from multirun.points import Point, checked, composed, configs, known_point, know
 from multirun.report import write_report
 from multirun.runs import read_run
 from multirun.scores import reads_of_test, score_runs
-from multirun.typed import overrides_of
+from multirun.typed import check_origin, overrides_of
 from sweeper.config import config_hash
 from sweeper.errors import UserError
 from sweeper.names import folder_of
@@ -59,6 +59,7 @@ def decide(cfg: DictConfig) -> Path:
     Nothing is trained before the plan was shown and agreed to.
     """
     study = phase4.open_study(cfg.storage, cfg.study)
+    check_origin(study, cfg.overrides, configs())
     home = Path(cfg.folder) / folder_of(study.study_name)
     places = (home, Path(cfg.reuse))
     candidates = find_candidates(study, cfg, home)

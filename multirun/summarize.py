@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from data import tables
+from data.printable import printable
 from multirun.inputs import PHASE_4, Inputs, pairs, rules, source_of
 from multirun.page import Items, Section, Table, Text, number
 from multirun.points import SEARCHED
@@ -162,13 +163,13 @@ def show(report: Mapping[str, Any], console: Console | None = None) -> None:
 
 
 def _print(section: Section, console: Console) -> None:
-    console.print(f"\n{section.title}", style="bold")
+    console.print(f"\n{printable(section.title)}", style="bold")
     for block in section.blocks:
         if isinstance(block, Text):
-            console.print(block.text)
+            console.print(printable(block.text))
         elif isinstance(block, Items):
             for item in block.items:
-                console.print(f"- {item}")
+                console.print(f"- {printable(item)}")
         elif isinstance(block, Table):
             columns = [
                 tables.Column(heading, [row[number] for row in block.rows], rank=number)

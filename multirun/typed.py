@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from optuna.study import Study
+
 from multirun.phase4 import Winner
 from sweeper.admitted import SETTABLE, path_in
 from sweeper.errors import UserError
 from sweeper.grammar import hydra_value
-from sweeper.origin import Configs
+from sweeper.origin import ORIGIN, Configs
 from sweeper.space import key_of
 
 INSTEAD = {  # what the points and the seeds are made of has keys of its own
@@ -32,6 +34,17 @@ def split(arguments: Sequence[str]) -> list[str]:
             raise UserError(f"{key}: Phase 4 sets it for each of its runs; expected {instead}")
     rest = [argument for argument in arguments if argument not in typed]
     return [*rest, f"overrides=[{','.join(map(hydra_value, typed))}]"] if typed else rest
+
+
+def check_origin(study: Study, typed: Sequence[str], configs: Configs) -> None:
+    """UserError where the study was swept with configs of its user's own, and nothing of where they are was typed."""
+    said = Configs.said_by(study.user_attrs.get(ORIGIN))
+    if said.words() and not configs.words():
+        words = ["python", "-m", "multirun", *said.words(), f"study={hydra_value(study.study_name)}", *typed]
+        raise UserError(
+            f"study {study.study_name} was swept with {shlex.join(said.words())}, which is taken from no study; if "
+            f"that is right, type it: {shlex.join(words)}"
+        )
 
 
 def overrides_of(trial: Winner, typed: Sequence[str], configs: Configs) -> tuple[str, ...]:

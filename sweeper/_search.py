@@ -26,7 +26,7 @@ from data import signals
 from sweeper import estimate, fleet
 from sweeper.admitted import STUDIES, memory_overrides, refusal
 from sweeper.agreement import agree, agree_on_directions
-from sweeper.attributes import OVERRIDES, RETRY_OVERRIDES
+from sweeper.attributes import OVERRIDES, RETRY_OVERRIDES, complaint
 from sweeper.children import follow_parent
 from sweeper.cluster import is_lost, runs_elsewhere
 from sweeper.composing import ComposedAlike
@@ -157,6 +157,9 @@ class Search(OptunaSweeperImpl):
             load_if_exists=True,
         )
         agree_on_directions(study, directions)
+        for trial in study.get_trials(deepcopy=False):
+            if wrong := complaint(trial.user_attrs):
+                raise UserError(f"study {study.study_name}, trial {trial.number}: {wrong}; choose another study_name")
         assert self.config is not None
         agree(study, self.objectives, self.constraints, search.space, self.config, force=self.force)
         self._check_folder(study)

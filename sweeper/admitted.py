@@ -16,8 +16,8 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from data.printable import printable
 from sweeper.names import folder_of
-from sweeper.text import printable
 
 GROUPS = ("model", "data", "regularization", "training", "device", "experiment")
 SETTABLE = (*GROUPS, "criteria", "seed")  # the first part of a key

@@ -74,7 +74,7 @@ def _compare_mappings(
     searched: Space | None = None,
 ) -> None:
     stored = study.user_attrs.get(attribute)
-    theirs: dict[str, Any] = json.loads(stored) if isinstance(stored, str) else {}
+    theirs = _mapping(study, attribute, stored)
     ours = json.loads(json.dumps(ours, default=str))
     for name in ours.keys() & theirs.keys():
         if ours[name] != theirs[name] and not force and not _searched(name, searched or {}):
@@ -85,6 +85,21 @@ def _compare_mappings(
     joined = {**theirs, **ours}
     if joined != theirs:
         study.set_user_attr(attribute, json.dumps(joined, sort_keys=True))
+
+
+def _mapping(study: optuna.Study, attribute: str, stored: Any) -> dict[str, Any]:
+    """What a sweep wrote on the study. UserError for anything else."""
+    if stored is None:
+        return {}
+    try:
+        found = json.loads(stored)
+    except (TypeError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(
+            f"study {study.study_name}: its attribute {attribute} is {stored!r}, expected a mapping as JSON"
+        )
+    return found
 
 
 def _searched(key: str, space: Space) -> bool:

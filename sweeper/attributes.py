@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
 # ---- of a trial: who holds it
 WORKER = "worker"  # the process that asked for it, as host:pid:start
 JOB = "job"  # the process that trains it, where that is another one
@@ -27,6 +34,41 @@ MICRO_BATCH = "micro_batch"  # samples per forward pass that its job used
 # ---- of a trial, among its system attributes: the storage's calls, so that one whose answer was lost can be repeated
 MADE_BY = "made_by"  # the call that made it; of a study, too
 CHANGED_BY = "changed_by"  # the call that last changed its state
+
+# The types of those that are read again, and of what a job records: of another type they are somebody else's.
+NUMBER = (int, float)
+TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys((OVERRIDES, RETRY_OVERRIDES), (list,)),
+    **dict.fromkeys((RETRY, OUTCOME, "effective"), (dict,)),
+    **dict.fromkeys((RETRY_OF, DEATHS, MICRO_BATCH, "seed", "best_epoch"), (int,)),
+    **dict.fromkeys((POINT, ENQUEUED_AS, DIED, WITHDRAWN, ERROR, TRACEBACK, "run_dir", "artifacts"), (str,)),
+    **dict.fromkeys(("train_auc", "train_val_gap", "gate_mean", "epoch_seconds", LEASE_EXPIRES), NUMBER),
+}
+_WORDS = {list: "a list of texts", dict: "a mapping", int: "a whole number", str: "a text", float: "a number"}
+
+
+def complaint(attributes: Mapping[str, Any]) -> str | None:
+    """Which attribute of a trial is not of the type that this program writes, and what was found; None if all are."""
+    for name, value in attributes.items():
+        kinds = TYPES.get(name)
+        fits = value is None or kinds is None or (isinstance(value, kinds) and not isinstance(value, bool))
+        if isinstance(value, list) and kinds == (list,):
+            fits = all(isinstance(text, str) for text in value)
+        if not fits:
+            assert kinds is not None
+            return f"its attribute {name} is {value!r}, expected {_WORDS[kinds[-1]]}"
+    return None
+
+
+def sound(trial: FrozenTrial) -> FrozenTrial:
+    """The trial without the attributes that are of another type than this program writes."""
+    if complaint(trial.user_attrs) is None and isinstance(trial.system_attrs.get("fixed_params", {}), dict):
+        return trial
+    kept = copy.copy(trial)
+    kept.user_attrs = {n: value for n, value in trial.user_attrs.items() if complaint({n: value}) is None}
+    kept.system_attrs = {n: v for n, v in trial.system_attrs.items() if n != "fixed_params" or isinstance(v, dict)}
+    return kept
+
 
 # ---- of a study: what its trials have in common; each but the last a mapping as JSON
 OBJECTIVE = "objective"  # the names of what the job returns, whether each is maximized, the constraints

@@ -85,7 +85,7 @@ def run_from_trial(trial: FrozenTrial) -> Run:
         best = _highest(epochs)
     else:
         recorded = {metric: attributes.get(metric) for metric in METRICS}
-        epochs[best] |= {metric: float(value) for metric, value in recorded.items() if value is not None}
+        epochs[best] |= {metric: float(value) for metric, value in recorded.items() if isinstance(value, int | float)}
     return Run(name, best, epochs, dict(trial.params), str(attributes.get("data_hash") or ""))
 
 

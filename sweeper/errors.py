@@ -16,10 +16,10 @@ from omegaconf.errors import OmegaConfBaseException
 from data import signals
 from data.errors import DataError
 from data.errors import one_line as said_in_one_line
+from data.printable import in_a_line
 from sweeper.interruption import how_to_go_on, is_typed
 from sweeper.logs import keep_traceback
 from sweeper.secrets import masked_text
-from sweeper.text import in_a_line
 
 EXIT_USER_ERROR = 2
 

@@ -13,8 +13,8 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from data.printable import printable
 from sweeper.secrets import masked_text, masked_value
-from sweeper.text import printable
 
 _FORMAT_WARNING = warnings.formatwarning
 

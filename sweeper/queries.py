@@ -22,6 +22,7 @@ from optuna.study._multi_objective import _get_pareto_front_trials_by_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from data.errors import did_you_mean
+from sweeper.attributes import sound
 from sweeper.errors import UserError
 
 Row = dict[str, Any]
@@ -87,7 +88,7 @@ def last_activity(study: Study) -> datetime | None:
 
 def trials_of(study: Study, *states: TrialState) -> list[FrozenTrial]:
     """The study's trials by number, of the given states or of all."""
-    trials = study.get_trials(deepcopy=False, states=states or None)
+    trials = map(sound, study.get_trials(deepcopy=False, states=states or None))
     return sorted(trials, key=lambda trial: trial.number)
 
 
@@ -272,7 +273,7 @@ def is_feasible(trial: FrozenTrial) -> bool:
     Other programs record infinite values; such a trial diverged. A constraint is met where it is not above zero.
     """
     finite = all(map(math.isfinite, trial.values or ()))
-    return finite and all(value <= 0 for value in trial.constraints.values())
+    return finite and all(isinstance(value, int | float) and value <= 0 for value in trial.constraints.values())
 
 
 def best_records(study: Study, top: int) -> list[dict[str, Any]]:

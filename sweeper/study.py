@@ -18,7 +18,7 @@ from optuna.study import Study
 from sqlalchemy.exc import SQLAlchemyError
 
 from data import output, signals
-from sweeper import artifacts, queries, rows, study_live
+from sweeper import artifacts, logs, queries, rows, study_live
 from sweeper.backup import back_up
 from sweeper.comparison import Run, compare, run_from_folder, run_from_trial
 from sweeper.database_errors import reason_of
@@ -290,13 +290,18 @@ def export(
 
 
 @app.command()
-def fetch(storage: StorageUrl = DEFAULT_STORAGE, study: StudyName = None) -> None:
+def fetch(
+    source: Annotated[str | None, typer.Option("--from", metavar="URL", help="What sweep.artifacts was.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", metavar="FOLDER", help="Default: runs/studies/STUDY.")] = None,
+    storage: StorageUrl = DEFAULT_STORAGE,
+    study: StudyName = None,
+) -> None:
     """Run folders that are not on this machine, from the copies that sweep.artifacts left.
 
     Afterwards the report, compare and whatever reads run folders find them where their trials say.
     """
     chosen = choose(storage, study)
-    for trial, folder, url in artifacts.missing(chosen.get_trials(deepcopy=False)):
+    for trial, folder, url in artifacts.missing(chosen.study_name, queries.trials_of(chosen), source, to):
         say(f"trial {trial.number}: {artifacts.fetch(url, folder)} files to {folder}")
 
 
@@ -373,6 +378,7 @@ for command in (study_live.watch, study_live.reap, study_live.dashboard):
 def main() -> None:
     """Entry point of ``mdaf-study`` and ``python -m sweeper.study``."""
     output.make_safe()
+    logs.set_up()
     app(prog_name="mdaf-study")
 
 

@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.text import Text
 
 from data import tables
+from data.printable import in_a_line
 from sweeper import lease, queries
 from sweeper.process import is_gone
 from sweeper.queries import QueryError, Row
@@ -122,7 +123,7 @@ def _view(study: Study, last: int) -> Group:
     if dropped:
         ends = f"{tables.left_out(dropped, 'a wider terminal, or | cat, has all')}\n{ends}"
     time_of_day = datetime.now().strftime("%H:%M:%S")
-    lines = [Text(masked_text(f"{time_of_day}  {headline(study)}"))]
+    lines = [Text(in_a_line(masked_text(f"{time_of_day}  {headline(study)}")))]
     return Group(*lines, table, Text(ends, style="dim"))
 
 

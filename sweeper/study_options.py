@@ -6,9 +6,11 @@ from enum import Enum
 from typing import Annotated
 
 import typer
+from optuna.storages import BaseStorage
 from optuna.study import Study
 
 from sweeper import queries
+from sweeper.attributes import complaint
 from sweeper.storage import open_storage
 from sweeper.study_output import note
 
@@ -35,6 +37,15 @@ TextOrJson = Annotated[RecordFormat, typer.Option("--format", help="table for pe
 def choose(url: str, name: str | None, *, read_only: bool = True) -> Study:
     """The named study; without a name the only one, or the most recently active, which is then said."""
     storage = open_storage(url, create=False, read_only=read_only)
+    chosen = _chosen(storage, name)
+    for trial in chosen.get_trials(deepcopy=False):
+        if wrong := complaint(trial.user_attrs):
+            note(f"warning: study {chosen.study_name}, trial {trial.number}: {wrong}; it is left out")
+            break
+    return chosen
+
+
+def _chosen(storage: BaseStorage, name: str | None) -> Study:
     if name is not None:
         return queries.load_study(storage, name)
     studies = queries.load_studies(storage)

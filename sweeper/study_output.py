@@ -22,6 +22,7 @@ from rich.table import Table
 
 from data import tables
 from data.output import can_show
+from data.printable import in_a_cell, printable
 from sweeper.atomic import write_atomically
 from sweeper.queries import QueryError, Row
 from sweeper.storage import masked_text
@@ -33,12 +34,12 @@ _TIMES = {"datetime_start", "datetime_complete"}
 
 def say(text: str) -> None:
     """A line on standard output."""
-    typer.echo(masked_text(text))
+    typer.echo(printable(masked_text(text)))
 
 
 def note(text: str) -> None:
     """A line on standard error, beside the answer."""
-    typer.echo(masked_text(text), err=True)
+    typer.echo(printable(masked_text(text)), err=True)
 
 
 def plain(value: Any) -> Any:
@@ -56,16 +57,16 @@ def plain(value: Any) -> Any:
 
 def json_text(value: Any) -> str:
     """Indented JSON, keys in the order of the answer; in ASCII where standard output has no other characters."""
-    text = json.dumps(plain(value), indent=2, ensure_ascii=False)
+    text = printable(json.dumps(plain(value), indent=2, ensure_ascii=False))
     return text if can_show(text) else json.dumps(plain(value), indent=2)
 
 
 def csv_text(rows: Sequence[Row], columns: Sequence[str]) -> str:
     """CSV with a header; a missing value is an empty field, a list or dict is JSON, numbers have all their digits."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _field(row[name]) for name in columns} for row in rows)
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(in_a_cell(printable(name)) for name in columns)
+    writer.writerows([_spreadsheet_field(row[name]) for name in columns] for row in rows)
     return out.getvalue()
 
 
@@ -127,7 +128,7 @@ def laid_out(
     return tables.fitted(
         [
             tables.Column(
-                heading,
+                masked_text(heading),
                 [_cell(row[key]) for row in rows],
                 right=any(isinstance(row[key], int | float) for row in rows),
                 rank=ranks[key],
@@ -186,8 +187,13 @@ def _field(value: Any) -> Any:
     return "" if value is None else value
 
 
+def _spreadsheet_field(value: Any) -> Any:
+    field = _field(value)
+    return in_a_cell(printable(field)) if isinstance(field, str) else field
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
     text = f"{value:.5g}" if isinstance(value, float) else str(_field(value))
-    return " ".join(text.splitlines())
+    return printable(" ".join(text.splitlines()))

@@ -12,6 +12,7 @@ import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from data.printable import printable
 from sweeper.queries import QueryError, best_records, counts, importances, ranked, short_names, trials_of
 from sweeper.storage import masked_text
 
@@ -97,14 +98,14 @@ def _summary(study: Study) -> str:
         for name, edge in record["edges"].items()
     ]
     table = "\n".join(f"<tr>{line}</tr>" for line in lines)
-    command = html.escape(masked_text(records[0]["command"]))
+    command = html.escape(printable(masked_text(records[0]["command"])))
     return f"<table>\n{table}\n</table>\n{''.join(warnings_of_edges)}\n<code>{command}</code>"
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_cell, value))
-    return f"{value:.5g}" if isinstance(value, float) else masked_text(str(value))
+    return f"{value:.5g}" if isinstance(value, float) else printable(masked_text(str(value)))
 
 
 def _plots(study: Study) -> Iterator[tuple[str, Callable[[], Any]]]:

@@ -11,6 +11,7 @@ from optuna.trial import create_trial
 from typer.testing import CliRunner
 
 from sweeper import artifacts
+from sweeper.admitted import came_from_elsewhere
 from sweeper.errors import UserError
 from sweeper.storage import open_storage
 from sweeper.study import app
@@ -36,12 +37,46 @@ def test_a_run_folder_that_is_not_here_is_fetched_whole_by_the_study_query(
     attributes = {"run_dir": "runs/studies/s/0", artifacts.ARTIFACTS: url}
     study.add_trial(create_trial(value=1.0, user_attrs=attributes))
     monkeypatch.chdir(tmp_path)
-    end = CliRunner().invoke(app, ["fetch", "--storage", address])
+    untyped = CliRunner().invoke(app, ["fetch", "--storage", address])
+    assert untyped.exit_code == 2
+    assert f"mdaf-study fetch --study s --from file://{tmp_path}/store" in untyped.stderr
+    end = CliRunner().invoke(app, ["fetch", "--storage", address, "--from", f"file://{tmp_path}/store"])
     assert end.exit_code == 0, end.output
     assert "trial 0: 2 files" in end.stdout
     assert (run / ".hydra/config.yaml").read_text() == "seed: 1"
     assert [path.name for path in run.parent.iterdir()] == ["0"]
     assert CliRunner().invoke(app, ["fetch", "--storage", address]).stdout == ""
+    assert came_from_elsewhere(run)  # what it says was not typed here
+
+
+@pytest.mark.parametrize("said", ["/etc/cron.d/0", "../../0", ".ssh/0", "runs/studies/other/0"])
+def test_a_run_folder_elsewhere_is_written_only_where_it_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trial = create_trial(value=1.0, user_attrs={"run_dir": said, artifacts.ARTIFACTS: "file:///etc"})
+    with pytest.raises(UserError, match="mdaf-study fetch --to FOLDER"):
+        artifacts.missing("s", [trial], "file:///srv", None)
+    [(_, folder, url)] = artifacts.missing("s", [trial], "file:///srv", Path("mine"))
+    assert (folder, url) == (Path(f"mine/{trial.number}"), f"file:///srv/s/{trial.number}")
+
+
+def test_a_store_whose_files_leave_the_run_folder_is_refused_and_nothing_is_kept(
+    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    for name in ("/store/s/0/result.json", "/store/s/0/../../../evil.txt"):
+        MemoryFileSystem.store[name] = MemoryFileSystem().open("/x", "wb")
+    with pytest.raises(UserError, match=r"evil\.txt' lies outside of the run folder"):
+        artifacts.fetch("memory://store/s/0", tmp_path / "deep/er/0")
+    MemoryFileSystem.store.clear()
+    (tmp_path / "secret").write_text("of this machine")
+    (run / "train.log").symlink_to(tmp_path / "secret")
+    with pytest.raises(UserError, match=r"train\.log' lies outside of the run folder"):
+        artifacts.fetch(f"file://{run}", tmp_path / "deep/er/0")
+    assert not (tmp_path / "evil.txt").exists()
+    assert not list(tmp_path.glob("deep/er/*"))
 
 
 def test_a_copy_that_is_not_there_is_one_line(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import pickle
 from pathlib import Path
@@ -14,15 +16,21 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import create_trial
+from rich.console import Console
+from typer.testing import CliRunner
 
 import sweeper.samplers  # noqa: F401 - the reader of CMA-ES's states
-from sweeper import queries
+from data.printable import in_markdown
+from sweeper import logs, queries
 from sweeper.admitted import memory_overrides, refusal, run_folder, sorted_out
 from sweeper.errors import UserError
 from sweeper.named import CALLBACKS, PRUNERS, SAMPLERS
 from sweeper.names import complaint_about, folder_of
 from sweeper.origin import Configs, rerun_command
 from sweeper.retries import enqueue
+from sweeper.storage import open_storage
+from sweeper.study import app
+from sweeper.study_output import csv_text, laid_out
 from tests.sweeper.inside import run
 from tests.sweeper.test_search import DROPOUT, Sweep, sweep
 
@@ -308,3 +316,76 @@ def test_a_config_that_hydra_saves_never_held_the_password(tmp_path: Path) -> No
         assert "hidden" not in text
         assert OmegaConf.load(tmp_path / name).same == "postgresql://me:***@host/db?sslpassword=***"
     assert config.sweep.storage == url
+
+
+# ---- text
+
+UNFIT = "\x1b]0;mine\x07\x1b[2J\x9b31m\u202egpj.exe [red]no[/] <script>x</script>"
+
+
+def test_what_is_written_in_a_study_reaches_no_terminal_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage = open_storage(url := f"sqlite:///{tmp_path}/s.db", create=True)
+    study = optuna.create_study(study_name=UNFIT, storage=storage, direction="maximize")
+    study.set_user_attr(UNFIT, UNFIT)
+    kinds: Any = {UNFIT: CategoricalDistribution((UNFIT, "b")), "x": FloatDistribution(0, 1)}
+    attributes = {UNFIT: [UNFIT], "overrides": f"a {UNFIT}", "run_dir": 7, "error": UNFIT, "seed": "x", "effective": 3}
+    for x in (0.2, 0.3):
+        trial = create_trial(params={UNFIT: UNFIT, "x": x}, distributions=kinds, value=x, user_attrs=attributes)
+        study.add_trial(trial)
+    asked = [
+        "list",
+        "show",
+        "show 0",
+        "best",
+        "best --format overrides",
+        "trials",
+        "watch",
+        "compare 0 1",
+        "importance",
+    ]
+    asked += [f"{command} --format json" for command in ("list", "show", "show 0", "best", "trials")]
+    asked += [
+        "trials --format csv",
+        "trials --sort error",
+        f"plot --output {tmp_path}/x.html",
+        f"export --output {tmp_path}",
+    ]
+    for command in asked:
+        answer = CliRunner().invoke(app, [*command.split(), "--storage", url])
+        assert answer.exit_code == (2 if command.startswith("compare") else 0), (command, answer.output)
+        assert not set("\x1b\x07\x9b\u202e") & set(answer.output), command
+        assert "Traceback" not in answer.output
+        if command.endswith("json"):
+            json.loads(answer.stdout)
+        if command == "trials":
+            assert "[red]no[/]" in answer.stdout
+
+
+def test_a_table_on_a_terminal_takes_brackets_as_they_are() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=200, color_system=None)
+    console.print(laid_out([{"a": "[red]x[/]", "b": "[/]"}], {"a": "[bold]a", "b": "b"}, 200)[0])
+    assert isinstance(console.file, io.StringIO)
+    for text in ("[red]x[/]", "[/]", "[bold]a"):
+        assert text in console.file.getvalue()
+
+
+def test_a_spreadsheet_takes_no_text_of_a_study_for_a_formula() -> None:
+    text = csv_text([{"=a": "=cmd|x", "b": "-2", "c": -2.5, "d": "+1;x", "e": "plain"}], ["=a", "b", "c", "d", "e"])
+    assert text.splitlines() == ["'=a,b,c,d,e", "'=cmd|x,-2,-2.5,'+1;x,plain"]
+
+
+@pytest.mark.parametrize("said", [{"overrides": "x y"}, {"deaths": "many"}, {"retry": [1]}, {"enqueued_as": ["a"]}])
+def test_a_study_whose_attributes_have_other_types_is_not_swept_on(sweep: Sweep, said: dict[str, Any]) -> None:
+    study = optuna.create_study(study_name="base", storage=open_storage(sweep.url, create=True), direction="maximize")
+    study.add_trial(create_trial(value=0.5, user_attrs=said))
+    with pytest.raises(UserError, match=rf"study base, trial 0: its attribute {next(iter(said))} is .*, expected a"):
+        sweep(n_trials=2, study_name="base")
+
+
+def test_a_log_line_and_a_report_show_control_characters_written_out() -> None:
+    record = logs.MaskedRecord("x", 20, "f", 1, "study %s", (UNFIT,), None)
+    assert record.getMessage().startswith("study \\u001b]0;mine\\u0007")
+    assert in_markdown("a <b> 1 < 2") == r"a \<b> 1 < 2"

@@ -9,6 +9,7 @@ from typing import Any
 _UNFIT = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _FORMULA = re.compile(r"[=+\-@\t\r]")
 
 
@@ -20,6 +21,11 @@ def printable(text: Any) -> str:
 def in_a_line(text: Any) -> str:
     """The same on one line."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def in_markdown(text: Any) -> str:
+    """The same for Markdown, in which a tag of HTML would be one."""
+    return _TAG.sub(r"\\<", printable(text))
 
 
 def in_a_cell(text: str) -> str:
