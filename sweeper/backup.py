@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sqlite3
 import uuid
@@ -18,12 +19,6 @@ from sweeper import sqlite_file
 from sweeper.patience import wait_for
 from sweeper.secrets import masked
 from sweeper.storage import StorageError, open_storage
-
-_SERVERS = {
-    "postgresql": "pg_dump --format=custom --file={target} {name}",
-    "mysql": "mysqldump --single-transaction --result-file={target} {name}",
-    "mariadb": "mariadb-dump --single-transaction --result-file={target} {name}",
-}
 
 
 @dataclass(frozen=True)
@@ -43,9 +38,8 @@ def back_up(url: str, target: Path) -> Backup:
     """
     storage = open_storage(url, create=False, read_only=True)
     file = _file_of(url)
-    if isinstance(storage, RDBStorage) and (server := storage.engine.dialect.name) != "sqlite":
-        database = storage.engine.url.database or ""
-        typed = _SERVERS.get(server, "the server's own tool").format(target=target, name=database)
+    if isinstance(storage, RDBStorage) and storage.engine.dialect.name != "sqlite":
+        typed = shlex.join(_command(storage.engine.url, target))
         raise StorageError(f"{masked(url)} is a server, which has its own command: {typed}")
     if file is None:
         raise StorageError(f"{masked(url)} is no file that could be copied")
@@ -63,6 +57,16 @@ def back_up(url: str, target: Path) -> Backup:
             copied.remove_session()
             copied.engine.dispose()
     return Backup(target / file.name if target.is_dir() else target, len(studies), trials)
+
+
+def _command(url: sa.URL, target: Path) -> list[str]:
+    """The server's own command, which asks for the password or finds it where its programs look for one."""
+    if url.get_backend_name() == "postgresql":
+        name = sa.URL.create("postgresql", url.username, None, url.host, url.port, url.database).render_as_string()
+        return ["pg_dump", "--format=custom", f"--file={target}", f"--dbname={name}"]
+    who = {"host": url.host, "port": url.port, "user": url.username}
+    where = [f"--{name}={value}" for name, value in who.items() if value]
+    return ["mysqldump", "--single-transaction", f"--result-file={target}", *where, "--password", url.database or ""]
 
 
 def _file_of(url: str) -> Path | None:

@@ -46,8 +46,9 @@ def file_of(parsed: sa.URL) -> Path | None:
 
 
 def is_writable(file: Path) -> bool:
-    """Whether SQLite can write the file: it makes others beside it to do so."""
-    return os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
+    """Whether SQLite can write the file, and those that it makes beside it to do so."""
+    beside = [path for suffix in ("-wal", "-shm") if (path := file.with_name(file.name + suffix)).exists()]
+    return all(os.access(path, os.W_OK) for path in (file, file.parent, *beside))
 
 
 def create(parsed: sa.URL, file: Path) -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import optuna
 import pytest
@@ -14,7 +15,10 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from sweeper import patience, silence
-from sweeper.storage import open_storage
+from sweeper.backup import back_up
+from sweeper.errors import in_one_line
+from sweeper.patience import StorageRefusedError
+from sweeper.storage import StorageError, open_storage
 from tests.sweeper.postgresql import Server, breakable_server
 
 SPACE = {"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}
@@ -100,3 +104,26 @@ def test_a_transaction_of_a_process_that_froze_does_not_hold_its_locks_for_ever(
     storage = open_storage(server.url, create=False)
     with storage.engine.connect() as connection:  # type: ignore[attr-defined]
         assert connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar() == "2min"
+
+
+def test_a_server_that_may_only_be_read_answers_and_refuses_a_new_study_in_one_line(server: Server) -> None:
+    with server.connect() as connection:
+        connection.execute("ALTER DATABASE postgres SET default_transaction_read_only = on")
+    try:
+        storage = open_storage(server.url, create=True)
+        assert isinstance(optuna.get_all_study_names(storage), list)
+        with pytest.raises(StorageRefusedError, match="read-only transaction") as error:
+            optuna.create_study(storage=storage, study_name="new")
+        assert in_one_line(error.value) == str(error.value)
+    finally:
+        with server.connect() as connection:
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute("ALTER DATABASE postgres RESET default_transaction_read_only")
+
+
+def test_a_backup_of_a_server_is_the_servers_own_command(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(StorageError) as error:
+        back_up(server.url.replace("mdaf@", "mdaf:hunter2@"), tmp_path / "back.dump")
+    plain = server.url.replace("+psycopg", "")
+    assert f"pg_dump --format=custom --file={tmp_path}/back.dump --dbname={plain}" in str(error.value)
+    assert "hunter2" not in str(error.value)
