@@ -20,6 +20,7 @@ from data.prepare import prepare_config
 from multirun.points import composed
 from sweeper.columns import COLUMNS
 from sweeper.config import config_hash
+from sweeper.origin import ORIGIN
 from sweeper.run_files import checkpoint_digest
 from tests.sweeper.runs import TINY
 
@@ -87,10 +88,18 @@ def write_run(folder: Path, config: DictConfig, rows: Sequence[dict[str, Any]], 
     return folder
 
 
-def make_study(folder: Path, seconds: Sequence[float] = (1.0, 1.0), seed: int = 7) -> str:
+def make_study(
+    folder: Path,
+    seconds: Sequence[float] = (1.0, 1.0),
+    seed: int = 7,
+    overrides: Sequence[str] = (),
+    typed_with: dict[str, Any] | None = None,
+) -> str:
     """A study of four complete trials with their runs, the last the best; its storage's URL."""
     url = f"sqlite:///{folder}/studies.db"
     study = optuna.create_study(storage=url, study_name=STUDY, direction="maximize")
+    if typed_with is not None:
+        study.set_user_attr(ORIGIN, typed_with)
     for number, (point, value) in enumerate(zip(POINTS, VALUES, strict=True)):
         params = dict(zip(SPACE, point, strict=True))
         config = composed([*TINY, *(f"{key}={one}" for key, one in params.items()), f"seed={seed}"])
@@ -98,7 +107,7 @@ def make_study(folder: Path, seconds: Sequence[float] = (1.0, 1.0), seed: int = 
         attributes = {
             "run_dir": str(run),
             "seed": seed,
-            "overrides": [f"seed={seed}", *TINY],
+            "overrides": [f"seed={seed}", *TINY, *overrides],
             "effective": params,
             "epoch_seconds": 60.0,
         }

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import conf
-from multirun import phase4
+from multirun import phase4, points
 from multirun.points import composed
 from multirun.stages import decide
+from multirun.typed import split
 from multirun.verify import verify
 from sweeper.errors import UserError
+from sweeper.origin import Configs
 from tests.multirun.fakes import STUDY, Trainer, history, make_study, noisy, settings, write_run
 from tests.sweeper.runs import TINY
 
@@ -202,3 +205,42 @@ def test_without_confirmation_the_studys_best_trial_wins(here: Path, monkeypatch
     assert report["figures"]["confirmation"] is None
     assert (report["inputs"]["winner"], report["inputs"]["winner_trial"]) == ("winner", 3)
     assert report["inputs"]["study"] == STUDY
+
+
+def test_a_path_that_only_the_study_names_has_to_be_typed_and_then_counts(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_study(here, overrides=["data.root=elsewhere"])
+    train(monkeypatch)
+    with pytest.raises(UserError, match=r"data\.root=elsewhere.*python -m multirun study=made-up data\.root=elsewhere"):
+        decide(settings(here))
+    typed = split(["data.root=runs/stores", "confirm.top=0"])
+    assert decide(settings(here, *typed, "points=[winner]", "seeds=[42]")).is_dir()
+
+
+@pytest.mark.parametrize("said", ["+hydra.callbacks.x._target_=a.b", "model._target_=os.system", "seed=${oc.env:HOME}"])
+def test_nothing_is_trained_from_a_study_that_names_code(
+    here: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    make_study(here, overrides=[said])
+    trainer = train(monkeypatch)
+    with pytest.raises(UserError, match=r"study made-up, trial 3: .*nothing of it is run"):
+        decide(settings(here))
+    assert trainer.trained == []
+
+
+def test_configs_of_the_users_own_are_typed_again_and_found(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_study(here, overrides=["model=mine"], typed_with={"program": "mdaf", "folder": "own"})
+    (here / "own/model").mkdir(parents=True)
+    shutil.copy(Path(conf.__file__).parent / "model/mdaf_mamba.yaml", here / "own/model/mine.yaml")
+    train(monkeypatch)
+    with pytest.raises(UserError, match=r"type it: python -m multirun --config-dir own study=made-up"):
+        decide(settings(here))
+    monkeypatch.setattr(points, "_configs", Configs(folder="own"))
+    assert decide(settings(here, "confirm.top=0", "points=[winner]", "seeds=[42]")).is_dir()
+
+
+def test_what_phase_4_sets_itself_is_not_typed(here: Path) -> None:
+    for typed, instead in (("seed=3", "seeds="), ("regularization=weak", "points="), ("training.epochs=3", "epochs=")):
+        with pytest.raises(UserError, match=instead):
+            split([typed])
