@@ -22,6 +22,7 @@ from sqlalchemy import exc
 from sweeper import sqlite_file
 from sweeper.database_errors import cause_of, is_away
 from sweeper.errors import UserError
+from sweeper.extras import install
 from sweeper.journal import open_journal
 from sweeper.patience import StorageAwayError, wait_for
 from sweeper.repeatable import ServerStorage, SQLiteStorage
@@ -32,11 +33,8 @@ LOCK_TIMEOUT_SECONDS = 5  # within SQLite, which hears no signal meanwhile; afte
 CONNECT_TIMEOUT_SECONDS = 10
 CREATION_ATTEMPTS = 12
 
-_DRIVER_HINTS = {
-    "psycopg": "pip install 'mdaf-sweep[postgres]'",
-    "MySQLdb": "pip install 'mdaf-sweep[mysql]' and write mysql+pymysql://",
-    "pymysql": "pip install 'mdaf-sweep[mysql]'",
-}
+_EXTRAS = {"psycopg": "postgres", "psycopg2": "postgres", "MySQLdb": "mysql", "pymysql": "mysql"}  # driver -> ours
+_OURS = {"psycopg2": "postgresql+psycopg://", "MySQLdb": "mysql+pymysql://"}  # where a URL names another driver
 # Seconds (of tcp_user_timeout milliseconds) after which a connection to a machine that is gone is one that was lost.
 _KEEPALIVE = {
     "keepalives": 1,
@@ -241,7 +239,8 @@ def _explained(url: str) -> Iterator[None]:
     except (StorageError, StorageAwayError):
         raise
     except ImportError as error:
-        hint = _DRIVER_HINTS.get(error.name or "", f"pip install {error.name}")
+        driver = str(error.name)
+        hint = install(_EXTRAS.get(driver, driver)) + (f" and write {_OURS[driver]}" if driver in _OURS else "")
         raise StorageError(f"{masked(url)} needs the driver {error.name}, which isn't installed: {hint}") from None
     except exc.NoSuchModuleError:
         known = "sqlite, postgresql, mysql or journal"

@@ -19,6 +19,7 @@ from rich.text import Text
 from data import tables
 from data.printable import in_a_line
 from sweeper import lease, queries
+from sweeper.extras import install
 from sweeper.process import is_gone
 from sweeper.queries import QueryError, Row
 from sweeper.retries import enqueue_retries
@@ -226,7 +227,7 @@ def dashboard(
         from optuna_dashboard import run_server
     except ImportError:
         raise QueryError(
-            "the dashboard needs optuna-dashboard, which isn't installed: pip install 'mdaf-sweep[dashboard]'"
+            f"the dashboard needs optuna-dashboard, which isn't installed: {install('dashboard')}"
         ) from None
     opened = open_for_pages(storage)
     note(f"{masked(storage)} is shown at http://{host}:{port}/dashboard, until Ctrl-C")

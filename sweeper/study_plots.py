@@ -13,6 +13,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from data.printable import printable
+from sweeper.extras import install
 from sweeper.queries import QueryError, best_records, counts, importances, ranked, short_names, trials_of
 from sweeper.storage import masked_text
 
@@ -63,7 +64,7 @@ def plots_page(study: Study) -> str:
     try:
         from plotly.offline import get_plotlyjs
     except ImportError:
-        raise QueryError("plots need plotly, which isn't installed: pip install plotly") from None
+        raise QueryError(f"plots need plotly, which isn't installed: {install('plotly')}") from None
     if not trials_of(study, TrialState.COMPLETE):
         raise QueryError(f"study {study.study_name!r} has nothing to plot: no trial is complete")
     sections = []

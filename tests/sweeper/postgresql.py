@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from sweeper.extras import install
+
 
 def _program(name: str) -> str:
     places = [shutil.which(name), *sorted(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}")))]
@@ -42,7 +44,7 @@ class Server:
     """A server that may be restarted, killed, frozen and filled up; ``url`` is the storage's."""
 
     def __init__(self) -> None:
-        pytest.importorskip("psycopg", reason="the driver is not installed: pip install 'mdaf-sweep[postgres]'")
+        pytest.importorskip("psycopg", reason=f"the driver is not installed: {install('postgres')}")
         self._initdb, self._pg_ctl, self._as = _program("initdb"), _program("pg_ctl"), _user()
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

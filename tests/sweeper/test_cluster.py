@@ -19,13 +19,14 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.attributes import DIED, JOB, RETRY_OF, WITHDRAWN
+from sweeper.extras import install
 from sweeper.storage import open_storage
 from tests.sweeper import postgresql
 from tests.sweeper.runs import ROOT
 from tests.sweeper.test_killed_sweep import children_of
 
 TRIALS = 40
-INSTALL = "the plugin is not installed: pip install 'mdaf-sweep[cluster]'"
+INSTALL = f"the plugin is not installed: {install('cluster')}"
 Lose = Callable[[list[FrozenTrial]], bool]  # whether there was something to lose
 
 

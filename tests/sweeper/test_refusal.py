@@ -35,3 +35,19 @@ def test_what_only_a_run_can_resolve_is_not_refused_before_it(
     typed = ["data.root=${hydra:runtime.output_dir}", "data=user_behavior", "data.path=absent.csv"]
     assert run(tmp_path, *typed, "hydra.run.dir=run", tiny=()) == 2
     assert "absent.csv does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ("regularization.dropout=interval(0.2,1.5)", "regularization.dropout: found 1.5"),
+        ("regularization.dropout=interval(-0.2,0.5)", "regularization.dropout: found -0.2"),
+        ("regularization.label_smoothing=choice(0.1,0.2,0.7)", "regularization.label_smoothing: found 0.7"),
+    ],
+)
+def test_a_space_is_checked_at_its_ends_and_for_each_choice_before_any_trial(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], space: str, said: str
+) -> None:
+    assert run(tmp_path, "-m", "hydra/sweeper=regularization", space) == 2
+    assert f"the search space: {said}" in capsys.readouterr().err
+    assert not (tmp_path / "runs/studies.db").exists()

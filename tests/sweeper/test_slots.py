@@ -28,6 +28,7 @@ from sweeper import _search, cluster, newest
 from sweeper.attributes import DIED, JOB, LEASE_EXPIRES, OUTCOME, RETRY_OF, WORKER
 from sweeper.cluster import is_lost, whole_gpus
 from sweeper.errors import UserError, one_line
+from sweeper.extras import install
 from sweeper.lease import reap
 from sweeper.process import this_process
 from sweeper.slots import Slots
@@ -176,7 +177,7 @@ def schemas() -> None:
 @pytest.mark.parametrize("launcher", PRESETS)
 def test_a_preset_is_what_its_plugin_takes(schemas: None, launcher: str, sweeper: str) -> None:
     if importlib.util.find_spec(f"hydra_plugins.hydra_{PRESETS[launcher]}_launcher") is None:
-        pytest.skip(f"hydra-{PRESETS[launcher]}-launcher is not installed: pip install 'mdaf-sweep[cluster]'")
+        pytest.skip(f"hydra-{PRESETS[launcher]}-launcher is not installed: {install('cluster')}")
     typed = [f"hydra/launcher={launcher}", f"hydra/sweeper={sweeper}", "device.gpus_per_trial=1"]
     with initialize_config_module("conf"):
         cfg = compose("config", overrides=typed, return_hydra_config=True)
@@ -203,8 +204,9 @@ def test_a_part_of_a_gpu_is_rays_to_give_and_not_submitits(schemas: None) -> Non
 @pytest.mark.parametrize(("name", "extra"), [("ray", "ray"), ("submitit", "slurm"), ("joblib", "joblib")])
 def test_a_plugin_that_is_not_installed_is_one_line_with_how_to_install_it(name: str, extra: str) -> None:
     said = RuntimeError(f"Unknown plugin class : 'hydra_plugins.hydra_{name}_launcher.{name}_launcher.Launcher'")
-    expected = f"hydra/launcher: hydra-{name}-launcher is not installed; pip install 'mdaf-sweep[{extra}]'"
+    expected = f"hydra/launcher: hydra-{name}-launcher is not installed; {install(extra)}"
     assert one_line(said) == expected
+    assert f"pip install hydra-{name}-launcher==" in expected
 
 
 @pytest.mark.parametrize(
@@ -223,3 +225,10 @@ def test_the_loss_of_a_process_is_told_from_what_a_job_did_wrong(module: str, na
     kinds = pytest.importorskip(module, reason="the plugin is not installed")
     kind = getattr(kinds, name)
     assert is_lost(kind.__new__(kind)) is lost
+
+
+def test_a_ray_worker_enters_the_folder_of_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(cluster.FOLDER_VARIABLE, str(tmp_path / "of/the/sweep"))
+    cluster.enter_ray_worker()
+    assert Path.cwd() == tmp_path / "of/the/sweep"

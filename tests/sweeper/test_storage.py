@@ -152,7 +152,7 @@ def test_a_parent_that_cannot_be_created_is_one_clear_line(tmp_path: Path) -> No
 
 def test_a_missing_driver_is_named_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(StorageError, match=r"psycopg, which isn't installed: pip install 'mdaf-sweep\[postgres\]'"):
+    with pytest.raises(StorageError, match=r"psycopg, which isn't installed: \S+ -m pip install 'psycopg\[binary\]>="):
         open_storage("postgresql+psycopg://me:hunter2@host/db", create=False)
 
 
@@ -220,3 +220,16 @@ def test_of_processes_that_reach_for_one_waiting_trial_exactly_one_gets_it(tmp_p
     found = [taken.get(timeout=10) for _ in range(20)]
     assert taken.empty()
     assert sorted(found) == sorted({trial._trial_id for trial in study.trials})
+
+
+def test_a_process_keeps_one_connection_to_a_server_and_takes_few_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, object] = {}
+
+    def refuse(_: object, **options: object) -> None:
+        asked.update(options)
+        raise sa.exc.OperationalError("SELECT 1", {}, Exception("gone"))
+
+    monkeypatch.setattr(sa, "create_engine", refuse)
+    with pytest.raises(StorageError):
+        open_storage("postgresql+psycopg://me@host/db", create=False)
+    assert (asked["pool_size"], asked["max_overflow"]) == (1, 4)

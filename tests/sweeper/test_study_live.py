@@ -210,7 +210,7 @@ def test_without_optuna_dashboard_it_is_said_how_to_install_it(url: str, monkeyp
     answer = ask(url, "dashboard")
     assert answer.exit_code == 2
     assert answer.stderr.count("\n") == 1
-    assert "pip install 'mdaf-sweep[dashboard]'" in answer.stderr
+    assert "pip install 'optuna-dashboard>=" in answer.stderr
 
 
 def test_the_dashboard_serves_the_storage_until_ctrl_c(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

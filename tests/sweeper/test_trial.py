@@ -58,3 +58,8 @@ def test_the_pruners_answer_reaches_the_job(url: str) -> None:
     hopeless = optuna.pruners.ThresholdPruner(lower=0.5)
     assert link(url, hopeless).report(1, 0.6) is False
     assert link(url, hopeless).report(2, 0.4) is True
+
+
+def test_a_trial_that_has_trained_its_last_epoch_is_not_pruned(url: str) -> None:
+    hopeless = optuna.pruners.ThresholdPruner(lower=0.5)
+    assert link(url, hopeless).report(1, 0.4, last=True) is False

@@ -1,0 +1,99 @@
+"""Every command line that the documentation shows is one that the programs take."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from collections.abc import Iterator
+
+import pytest
+import typer
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+
+import conf
+from conf import schema
+from data.__main__ import _compose, _parser
+from multirun import commands
+from multirun.__main__ import COMMANDS
+from multirun.typed import split
+from sweeper import command_line, study
+from tests.processes import ROOT
+
+FENCED = re.compile(r"^```\w*\n(.*?)^```", re.M | re.S)
+INLINE = re.compile(r"(?<!`)`((?:python -m|mdaf)\b[^`]*)`(?!`)")
+PROGRAM = r"(?:python -m (sweeper\.study|sweeper|multirun|data|benchmarks\.\w+)|(mdaf(?:-\w+)?))"
+COMMAND = re.compile(PROGRAM + r"(?= |$)(.*)", re.S)
+PLACEHOLDERS = {"data=NAME": "data=synthetic", "model=NAME": "model=din", "show N": "show 0"}
+SCRIPTS = {"mdaf": "sweeper", "mdaf-study": "sweeper.study", "mdaf-phase4": "multirun", "mdaf-data": "data"}
+
+
+def shown() -> Iterator[tuple[str, str]]:
+    """File and command line: of code blocks and of inline code."""
+    for file in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = file.read_text()
+        for block in FENCED.findall(text):
+            for line in block.replace("\\\n", " ").splitlines():
+                line = line.removeprefix("$ ")
+                if wrapped := re.search(r'--wrap "(.*)"', line):
+                    line = wrapped[1]
+                if COMMAND.match(line):
+                    yield file.name, line
+        for line in INLINE.findall(FENCED.sub("", text)):
+            if COMMAND.fullmatch(" ".join(line.split())):
+                yield file.name, " ".join(line.split())
+
+
+LINES = sorted(set(shown()))
+
+
+@pytest.mark.parametrize(("file", "line"), LINES, ids=[f"{file}: {line}" for file, line in LINES])
+def test_a_command_line_of_the_documentation_is_taken(file: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for placeholder, example in PLACEHOLDERS.items():
+        line = line.replace(placeholder, example)
+    match = COMMAND.match(line)
+    assert match is not None
+    program = match[1] or SCRIPTS[match[2]]
+    words = [word for word in shlex.split(match[3], comments=True) if word not in ("...", "|")]
+    monkeypatch.setattr("sys.argv", [program])
+    conf.register()
+    if program == "sweeper.study":
+        _parsed(study.app, words)
+    elif program == "multirun" and words[:1] and words[0] in COMMANDS:
+        _parsed(commands.app, words)
+    elif program == "multirun":
+        words = split([word for word in words if word != "--yes"])
+        command_line.check(words, schema.Phase4, sweeps=False, commands=COMMANDS)
+        _composed("phase4", words)
+    elif program == "sweeper":
+        command_line.check(words, schema.Config)
+        _composed("config", words)
+    elif program == "data":
+        options = _parser().parse_args(re.split(r"\|", words[0])[:1] + words[1:] if words else ["prepare"])
+        _compose(options.overrides)
+    else:
+        assert importlib.util.find_spec(program) is not None
+
+
+def _parsed(app: typer.Typer, words: list[str]) -> None:
+    """Reads the words as the program does, and runs nothing."""
+    group = typer.main.get_command(app)
+    if words and not words[0].startswith("-"):
+        command = group.commands[words[0]]  # type: ignore[attr-defined]
+        if len(words) > 1:
+            command.make_context(words[0], words[1:])
+
+
+def _composed(name: str, words: list[str]) -> None:
+    overrides = command_line._parser().parse_intermixed_args(words).overrides
+    mode = RunMode.MULTIRUN if {"-m", "--multirun"} & set(words) else RunMode.RUN
+    with initialize_config_module("conf"):
+        GlobalHydra.instance().config_loader().load_configuration(name, overrides, run_mode=mode)
+
+
+def test_the_documentation_shows_every_program() -> None:
+    programs = {match[1] or SCRIPTS[match[2]] for _, line in LINES if (match := COMMAND.match(line))}
+    assert set(SCRIPTS.values()) <= programs
+    assert len(LINES) > 40
