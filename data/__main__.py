@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from data import output, signals
 from data.errors import DataError, did_you_mean, one_line
+from data.keys import check_keys, refused_key
 from data.printable import in_a_line
 
 if TYPE_CHECKING:  # what reads logs takes seconds to import; --help does without
@@ -62,7 +63,7 @@ def _told(options: argparse.Namespace) -> int:
     try:
         _run(options, _compose(options.overrides, options.config_dir, options.config_name))
     except (DataError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {in_a_line(one_line(error))}", file=sys.stderr)
+        print(f"error: {in_a_line(refused_key(error) or one_line(error))}", file=sys.stderr)
         return 2
     return 0
 
@@ -138,7 +139,9 @@ def _compose(overrides: Sequence[str], config_dir: str | None = None, config_nam
         raise DataError(f"--config-dir {config_dir}: there is no such folder")
     own = [] if config_dir is None else [f"file://{Path(config_dir).absolute()}"]
     with hydra.initialize_config_search_path(["pkg://conf", *own], job_name="data"):
-        return hydra.compose(config_name or "config", overrides=list(overrides)).data
+        config = hydra.compose(config_name or "config", overrides=list(overrides))
+    check_keys(config)
+    return config.data
 
 
 def _generate(node: DictConfig, folder: Path, console: Console) -> None:

@@ -14,6 +14,7 @@ from conf import schema
 from data import output
 from sweeper import command_line, logs
 from sweeper.errors import reported_in_one_line
+from sweeper.grammar import unquoted
 from sweeper.interruption import speaking_for
 from sweeper.origin import Configs
 from sweeper.secrets import masked
@@ -31,12 +32,15 @@ def job(cfg: DictConfig) -> None:
 def to_verdict(cfg: DictConfig) -> None:
     """Trains what is missing, writes the report and prints its summary."""
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
 
+    from data.keys import check_keys
     from multirun.stages import decide
     from multirun.summarize import show
     from multirun.verify import read_report
     from sweeper.config import check_bounds
 
+    check_keys(cfg, HydraConfig.get())
     check_bounds(cfg)
     GlobalHydra.instance().clear()  # this config is read; those of the runs are composed next
     folder = decide(cfg)
@@ -52,6 +56,7 @@ def main() -> None:
     conf.register()
     logs.set_up()
     with speaking_for(goes_on="the same command goes on", folder="folder=..."), reported_in_one_line():
+        sys.argv[1:] = unquoted(sys.argv[1:])
         if sys.argv[1:2] and sys.argv[1] in COMMANDS:
             from multirun.commands import app
 

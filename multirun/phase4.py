@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 import statistics
@@ -12,19 +13,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import HydraException
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from data.signals import EXIT_AT_ONCE, EXIT_RESUMABLE, Interrupted
 from multirun.pace import Pace, slow_epochs
-from multirun.points import Finished, Point, checked, configs
+from multirun.points import Finished, Point, checked, composed, configs
 from multirun.runs import read_run
 from multirun.unfinished import make_way
-from sweeper.admitted import run_folder
+from sweeper.admitted import run_folder, sorted_out
 from sweeper.children import Child
 from sweeper.errors import UserError
-from sweeper.queries import best_records, load_studies, load_study, most_recent_study, trials_of
-from sweeper.space import key_of
+from sweeper.grammar import key_of, meant, same
+from sweeper.queries import best_records, load_studies, load_study, most_recent_study, rerun_overrides, trials_of
+from sweeper.space import effective_value
 from sweeper.storage import open_storage
 
 log = logging.getLogger(__name__)
@@ -98,8 +101,7 @@ def check_preconditions(
     """
     unmet = []
     for trial in (trial for trial in trials_of(study) if trial.number in numbers):
-        effective = trial.user_attrs.get("effective") or {}
-        if any(effective.get(name) != value for name, value in trial.params.items() if name in effective):
+        if trained_otherwise(trial, study.study_name):
             unmet.append(f"a validated configuration: trial {trial.number} trained other values than the study says")
     runs = [run for trial in trials_of(study, TrialState.COMPLETE) if (run := _run_of(trial, places)) is not None]
     complete = [run for run in runs if len(run.history) >= planned]
@@ -108,6 +110,27 @@ def check_preconditions(
     elif all(slow_epochs(run.history, pace) for run in complete):
         unmet.append("a run without slow-down: each complete run of the study has an epoch that took far longer")
     return unmet
+
+
+def trained_otherwise(trial: FrozenTrial, study: str) -> list[str]:
+    """The parameters of which a trial's job said that it trained another value than a rerun of the trial would.
+
+    A mapping may be a part of what was trained, and an interpolation resolves to it: then the rerun's config decides.
+    """
+    said = trial.user_attrs.get("effective")
+    said = said if isinstance(said, dict) else {}
+    names = [name for name, value in trial.params.items() if name in said and not same(said[name], meant(value))]
+    if not names:
+        return []
+    try:
+        config = composed(sorted_out(rerun_overrides(trial), study)[0])
+    except HydraException:
+        return names
+    return [name for name in names if not same(said[name], _as_json(effective_value(config, {}, name)))]
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
 
 
 def _run_of(trial: FrozenTrial, places: Sequence[Path]) -> Any:

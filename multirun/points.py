@@ -16,10 +16,9 @@ from data.prepare import prepare_config
 from sweeper.admitted import came_from_elsewhere
 from sweeper.config import config_hash, validate
 from sweeper.errors import UserError
-from sweeper.grammar import hydra_value
+from sweeper.grammar import hydra_value, key_of
 from sweeper.origin import Configs
 from sweeper.run_files import BEST, IDENTITY, RESULT, checkpoint_digest, read_result
-from sweeper.space import key_of
 
 log = logging.getLogger(__name__)
 

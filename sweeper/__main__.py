@@ -16,6 +16,7 @@ from data import output
 from sweeper import cluster, command_line, logs, newest
 from sweeper.children import follow_parent
 from sweeper.errors import reported_in_one_line
+from sweeper.grammar import unquoted
 from sweeper.imports import imported_to_stay
 from sweeper.named import CALLBACKS
 
@@ -46,6 +47,7 @@ def main() -> None:
     """Console script ``mdaf``."""
     conf.register()
     prepare()
+    sys.argv[1:] = unquoted(sys.argv[1:])
     with reported_in_one_line():
         command_line.check(sys.argv[1:], schema.Config)
         job()

@@ -26,13 +26,14 @@ from data import signals
 from sweeper import estimate, fleet
 from sweeper.admitted import STUDIES, memory_overrides, refusal
 from sweeper.agreement import agree, agree_on_directions
-from sweeper.attributes import OVERRIDES, RETRY_OVERRIDES, complaint
+from sweeper.attributes import ADDED, OVERRIDES, RETRY_OVERRIDES
 from sweeper.children import follow_parent
 from sweeper.cluster import is_lost, runs_elsewhere
 from sweeper.composing import ComposedAlike
 from sweeper.errors import UserError, is_user_error, one_line
-from sweeper.grammar import hydra_value
+from sweeper.grammar import hydra_value, key_of
 from sweeper.interruption import Interruption
+from sweeper.known_points import known_points
 from sweeper.lease import Leases, Watch, give_up, reap, tell_outcome
 from sweeper.names import folder_of
 from sweeper.origin import write_origin
@@ -44,7 +45,7 @@ from sweeper.retries import enqueue_retries
 from sweeper.samplers import reseed
 from sweeper.settings import check_settings, check_space
 from sweeper.slots import Ended, Slots
-from sweeper.space import Space, Wanted, grid_points, key_of, wanted
+from sweeper.space import Space, Wanted, grid_points, wanted
 from sweeper.sqlite_file import settle
 from sweeper.stopping import Stopping
 from sweeper.storage import masked, open_storage
@@ -146,59 +147,63 @@ class Search(OptunaSweeperImpl):
     # ---- the study
 
     def _study(self, search: Wanted) -> optuna.Study:
-        """The study, new or the one that this sweep goes on with."""
+        """The study, new or the one that this sweep goes on with. It is written to only when the sweep is accepted."""
+        storage = open_storage(self.storage, create=True) if self.storage is not None else None
         directions = self._get_directions()
+        self._planned(search.space, tell=not fleet.is_worker())
+        if storage is not None and self.study_name in optuna.get_all_study_names(storage):
+            study = optuna.load_study(study_name=self.study_name, storage=storage)
+            agree_on_directions(study, directions)
+            self._new_attributes(study, search)
+            self._check_folder(study)
+        else:
+            self._check_folder(None)
         study = optuna.create_study(
             study_name=self.study_name,
-            storage=open_storage(self.storage, create=True) if self.storage is not None else None,
+            storage=storage,
             sampler=RandomSampler() if self._is_grid() else self.sampler,
             pruner=self.pruner,
             directions=[StudyDirection[name.upper()] for name in directions],
             load_if_exists=True,
         )
         agree_on_directions(study, directions)
-        for trial in study.get_trials(deepcopy=False):
-            if wrong := complaint(trial.user_attrs):
-                raise UserError(f"study {study.study_name}, trial {trial.number}: {wrong}; choose another study_name")
-        assert self.config is not None
-        agree(study, self.objectives, self.constraints, search.space, self.config, force=self.force)
-        self._check_folder(study)
+        for attribute, value in self._new_attributes(study, search).items():
+            study.set_user_attr(attribute, value)
         if not fleet.is_worker():
+            assert self.config is not None
             write_origin(study, self.config)
-        if not fleet.is_worker():
             where = "memory" if self.storage is None else masked(self.storage)
             log.info("study %s in %s: %d of %d trials", study.study_name, where, _finished(study), self.n_trials)
         return study
+
+    def _new_attributes(self, study: optuna.Study, search: Wanted) -> dict[str, str]:
+        """What this sweep adds to what the study says of all its trials. UserError where the two do not agree."""
+        assert self.config is not None
+        return agree(study, self.objectives, self.constraints, search.space, self.config, force=self.force)
 
     def _is_grid(self) -> bool:
         """Whether a grid is searched; its points are planned, since of Optuna's sampler two processes get the same."""
         return getattr(self.sampler, "func", type(self.sampler)) is GridSampler
 
-    def _planned(self, space: Space) -> Planned:
+    def _planned(self, space: Space, *, tell: bool = False) -> Planned:
         """The known points that lie in the space, then those of a grid."""
-        planned = []
-        for name, point in self.known_points.items():
-            inside = {key: value for key, value in point.items() if key in space}
-            outside = [key for key, value in inside.items() if not space[key]._contains(value)]
-            if outside:
-                log.info("the point %s lies outside the searched %s and is left out", name, ", ".join(outside))
-            elif inside:
-                planned.append((name, inside))
+        assert self.config is not None
+        extended = self.custom_search_space_extender is not None
+        planned = known_points(self.known_points, space, self.config, extended=extended, tell=tell)
         if self._is_grid():
             planned += [("grid", point) for point in grid_points(space, self.sampler_seed or 0)]
         return planned
 
-    def _check_folder(self, study: optuna.Study) -> None:
+    def _check_folder(self, study: optuna.Study | None) -> None:
         """UserError if the study's folder holds runs that are not the study's: they would be overwritten."""
-        assert self.config is not None
         folder = Path(self.sweep_dir)
         if self.storage is None or self.force or not folder.is_dir():
             return
         runs = {int(path.name) for path in folder.iterdir() if path.name.isdigit()}  # before the trials are listed
-        strange = sorted(runs - {trial.number for trial in study.get_trials(deepcopy=False)})
-        if strange:
+        numbers = set() if study is None else {trial.number for trial in study.get_trials(deepcopy=False)}
+        if strange := sorted(runs - numbers):
             raise UserError(
-                f"{folder / str(strange[0])}: is there, but study {study.study_name} has no trial {strange[0]}: the "
+                f"{folder / str(strange[0])}: is there, but study {self.study_name} has no trial {strange[0]}: the "
                 "folder is another study's; move it away, or choose another one with hydra.sweep.dir=..."
             )
 
@@ -243,7 +248,7 @@ class Search(OptunaSweeperImpl):
             idle = not trials
 
     def _take(self, study: optuna.Study, places: Places, seen: Sequence[FrozenTrial], search: Wanted) -> list[Trial]:
-        attributes = {OVERRIDES: search.fixed}
+        attributes = _attributes(search)
         trials: list[Trial] = []
         while len(trials) < self.n_jobs and (trial := places.take(seen, attributes)) is not None:
             trials.append(trial)
@@ -266,7 +271,7 @@ class Search(OptunaSweeperImpl):
                 ending = True
             if not slots.running and (ending or over):
                 return
-            if not (ending or over) and slots.free and (trial := places.take(seen, {OVERRIDES: search.fixed})):
+            if not (ending or over) and slots.free and (trial := places.take(seen, _attributes(search))):
                 self._begin(study, trial, search, leases, slots)
                 begun = True
             for ended in slots.wait(0.0 if begun else POLL_SECONDS):
@@ -326,7 +331,12 @@ class Search(OptunaSweeperImpl):
 
     def _suggest(self, trial: Trial, space: Space) -> None:
         for name, distribution in space.items():
-            trial._suggest(name, distribution)
+            try:
+                trial._suggest(name, distribution)
+            except ValueError as error:  # enqueued by another program
+                raise UserError(
+                    f"trial {trial.number}: {name}: the value that it was enqueued with is none of the space: {error}"
+                ) from None
         if self.custom_search_space_extender:
             assert self.config is not None
             self.custom_search_space_extender(self.config, trial)
@@ -425,6 +435,12 @@ def _give_up_all(study: optuna.Study, leases: Leases) -> None:
 
 def _finished(study: optuna.Study) -> int:
     return len(study.get_trials(deepcopy=False, states=FINISHED))
+
+
+def _attributes(search: Wanted) -> dict[str, Any]:
+    """What a rerun of a trial needs besides its parameters, as user attributes."""
+    added = {name: sign for name, sign in search.signs.items() if sign}
+    return {OVERRIDES: search.fixed} | ({ADDED: added} if added else {})
 
 
 def _plain(node: Mapping[str, Any] | None) -> dict[str, Any]:

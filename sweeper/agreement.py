@@ -13,11 +13,13 @@ from typing import Any
 
 import optuna
 from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import BaseDistribution
 
-from sweeper.attributes import CONFIG, DATA_HASH, MEANINGS, OBJECTIVE
+from sweeper.attributes import CONFIG, DATA_HASH, MEANINGS, OBJECTIVE, complaint
 from sweeper.config import NOT_HASHED
 from sweeper.errors import UserError
-from sweeper.space import Space, key_of, meaning
+from sweeper.grammar import key_of
+from sweeper.space import Space, meaning
 
 WAY_OUT = "give it another name (hydra.sweeper.study_name=...), or mix the two with sweep.force=true"
 NOT_COMPARED = ("hydra", "seed", "criteria", *NOT_HASHED)
@@ -31,16 +33,46 @@ def agree(
     config: DictConfig,
     *,
     force: bool,
-) -> None:
-    """Compares a sweep with the study that it joins, and writes down what is new. UserError where they differ."""
+) -> dict[str, str]:
+    """Compares a sweep with the study that it joins; UserError where they differ.
+
+    Returns what is new, as user attributes of the study: nothing is written before the whole sweep is accepted.
+    """
+    agree_on_parameters(study, space)
     found = [direction.name.lower() for direction in study.directions]
     names = list(objectives) if objectives else None
     objective = {"names": names, "directions": found, "constraints": dict(constraints)}
     common = dict(_flat(OmegaConf.to_container(config, resolve=False)))
-    _compare_mappings(study, OBJECTIVE, objective, "the objective's ", force)
-    _compare_mappings(study, MEANINGS, {name: meaning(d) for name, d in space.items()}, "", force)
     outside = {key: value for key, value in common.items() if not _searched(key, space)}
-    _compare_mappings(study, CONFIG, outside, "", force, searched=space)
+    joined = {
+        OBJECTIVE: _joined(study, OBJECTIVE, objective, "the objective's ", force),
+        MEANINGS: {**_mapping(study, MEANINGS), **{name: meaning(d) for name, d in space.items()}},
+        CONFIG: _joined(study, CONFIG, outside, "", force, searched=space),
+    }
+    return {
+        attribute: json.dumps(ours, sort_keys=True)
+        for attribute, ours in joined.items()
+        if ours != _mapping(study, attribute)
+    }
+
+
+def agree_on_parameters(study: optuna.Study, space: Space) -> None:
+    """UserError where a parameter is another one than in the study's trials, which Optuna takes for no force.
+
+    An interval may be another one; a kind of number, its logarithm and a list of choices may not.
+    """
+    theirs: dict[str, BaseDistribution] = {}
+    for trial in study.get_trials(deepcopy=False):
+        if wrong := complaint(trial.user_attrs):
+            raise UserError(f"study {study.study_name}, trial {trial.number}: {wrong}; choose another study_name")
+        for name in trial.distributions.keys() & space.keys() - theirs.keys():
+            theirs[name] = trial.distributions[name]
+    for name, distribution in theirs.items():
+        if (before := meaning(distribution)) != (now := meaning(space[name])):
+            raise UserError(
+                f"{name}: this sweep has {now}, but the trials of study {study.study_name} have {before}, and one "
+                "study cannot hold both; give it another name (hydra.sweeper.study_name=...)"
+            )
 
 
 def agree_on_directions(study: optuna.Study, wanted: Sequence[str]) -> None:
@@ -65,16 +97,16 @@ def agree_on_data(study: optuna.Study, data_hash: str, *, force: bool) -> None:
         study.set_user_attr(DATA_HASH, data_hash)
 
 
-def _compare_mappings(
+def _joined(
     study: optuna.Study,
     attribute: str,
     ours: Mapping[str, Any],
     what: str,
     force: bool,
     searched: Space | None = None,
-) -> None:
-    stored = study.user_attrs.get(attribute)
-    theirs = _mapping(study, attribute, stored)
+) -> dict[str, Any]:
+    """A mapping of the study's with ours over it. UserError where they differ, unless that is forced."""
+    theirs = _mapping(study, attribute)
     ours = json.loads(json.dumps(ours, default=str))
     for name in ours.keys() & theirs.keys():
         if ours[name] != theirs[name] and not force and not _searched(name, searched or {}):
@@ -82,13 +114,12 @@ def _compare_mappings(
                 f"{what}{name}: this sweep has {_shown(ours[name])}, but the trials of study {study.study_name} have "
                 f"{_shown(theirs[name])}; {WAY_OUT}"
             )
-    joined = {**theirs, **ours}
-    if joined != theirs:
-        study.set_user_attr(attribute, json.dumps(joined, sort_keys=True))
+    return {**theirs, **ours}
 
 
-def _mapping(study: optuna.Study, attribute: str, stored: Any) -> dict[str, Any]:
+def _mapping(study: optuna.Study, attribute: str) -> dict[str, Any]:
     """What a sweep wrote on the study. UserError for anything else."""
+    stored = study.user_attrs.get(attribute)
     if stored is None:
         return {}
     try:

@@ -21,6 +21,7 @@ RETRY_OF = "retry_of"  # the number of the trial whose point this one tries agai
 RETRY_OVERRIDES = "retry_overrides"  # what a retry sets besides its point
 DEATHS = "deaths"  # how many trials of this point died before
 OVERRIDES = "overrides"  # what every job of its sweep got as it is
+ADDED = "added"  # parameter -> Hydra's sign before its key, + or ++: the config has no such key of its own
 
 # ---- of a trial: how it ended
 OUTCOME = "outcome"  # state and values, by a job in a process of its own: in case nobody is there to tell the study

@@ -7,16 +7,16 @@ them.
 from __future__ import annotations
 
 import copy
-import functools
 import threading
 from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+from sweeper.grammar import parsed
 
 #: Of a process one thread at a time composes: the tables of Hydra's parser are shared.
 _COMPOSING = threading.Lock()
@@ -41,7 +41,7 @@ class ComposedAlike:
             return self._composed(master_config, sweep_overrides)
 
     def _composed(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        overrides = [_parsed(line) for line in sweep_overrides]
+        overrides = [parsed(line) for line in sweep_overrides]
         plain = _plain(overrides, set(master_config.hydra.runtime.choices))
         typed = OmegaConf.to_container(master_config.hydra.overrides.hydra)  # as typed, with what is interpolated
         assert isinstance(typed, list)
@@ -96,11 +96,6 @@ class ComposedOnce:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
-
-
-@functools.lru_cache(maxsize=1024)
-def _parsed(line: str) -> Override:
-    return OverridesParser.create().parse_override(line)
 
 
 def _plain(overrides: Sequence[Override], groups: set[str]) -> list[Override]:

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from data import signals
 from data.errors import DataError
 from data.errors import one_line as said_in_one_line
+from data.keys import refused_key
 from data.printable import in_a_line
 from sweeper.extras import install
 from sweeper.interruption import how_to_go_on, is_typed
@@ -38,6 +39,8 @@ class UserError(ValueError):
 
 def one_line(error: BaseException) -> str:
     """The message of ``error`` on a single line, with the cause where Hydra hides the reason in it."""
+    if refused := refused_key(error):
+        return refused
     if missing := re.match(r"Unknown plugin class : '(?:hydra_plugins\.hydra_(\w+?)_launcher)\b", str(error)):
         name, extra = missing[1], {"submitit": "slurm"}.get(missing[1], missing[1])
         return f"hydra/launcher: hydra-{name}-launcher is not installed; {install(extra)}"

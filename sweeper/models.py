@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 
+from data.errors import did_you_mean
 from data.schema import Schema
 from model.ctr import CTRModel
 from sweeper.errors import UserError, one_line
+
+# Widths that a model's own options name, whether a log has that table or not.
+NAMED_IN_ALL = ("item", "category", "other")
 
 
 def by_gradient(node: DictConfig) -> bool:
@@ -37,6 +42,7 @@ def builder(node: DictConfig, schema: Schema) -> Callable[[], CTRModel]:
         kept = schema.without(node.get("without", ()))
     except ValueError as error:
         raise UserError(f"model.without: {error}") from None
+    _check_widths(arguments, schema, "model")
     build = functools.partial(
         instantiate(
             arguments, _partial_=True, _convert_="all", _recursive_=False, _execution_whitelist_=(node._target_,)
@@ -51,3 +57,18 @@ def builder(node: DictConfig, schema: Schema) -> Callable[[], CTRModel]:
             raise UserError(f"model: {error}") from None
 
     return built
+
+
+def _check_widths(node: Mapping[Any, Any], schema: Schema, place: str) -> None:
+    """UserError where a mapping of embedding widths names a table that the data does not have, so nothing reads it."""
+    for name, value in node.items():
+        if not isinstance(value, Mapping):
+            continue
+        if name != "embedding":
+            _check_widths(value, schema, f"{place}.{name}")
+        elif unknown := [str(table) for table in value if table not in (*schema.tables, *NAMED_IN_ALL)]:
+            tables = sorted({*schema.tables, "other"})
+            raise UserError(
+                f"{place}.embedding.{unknown[0]}: the data has no such table{did_you_mean(unknown[0], tables)}; it has "
+                f"{', '.join(tables)}"
+            )

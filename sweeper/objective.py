@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from data.batches import DeviceStore
+from data.keys import check_keys
 from data.prepare import prepare_config
 from data.progress import shown as shown_progress
 from data.store import EventStore
@@ -60,6 +61,7 @@ class Job:
     def __init__(self, cfg: DictConfig) -> None:
         with ExitStack() as stack:
             self.trial: TrialLink | None = stack.enter_context(attached(cfg) or nullcontext())
+            check_keys(cfg, HydraConfig.get())
             validate(cfg)
             self.cfg = cfg
             self.device = set_up(cfg.device) if models.by_gradient(cfg.model) else torch.device("cpu")

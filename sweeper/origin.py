@@ -20,6 +20,7 @@ from optuna.study import Study
 
 from conf import schema
 from sweeper.errors import UserError
+from sweeper.grammar import compact
 
 ORIGIN = "typed_with"  # the user attribute of a study
 SEARCH_PATH = "hydra.searchpath="
@@ -110,4 +111,4 @@ def rerun_command(attribute: Any, overrides: Sequence[str]) -> str:
         file = Path(words[-1]) if len(words) == 2 and words[0] == "python" else None
         local = file is not None and file.suffix == ".py" and not file.is_absolute() and ".." not in file.parts
         name = f"python {shlex.quote(str(file))}" if local and file is not None and file.is_file() else "PROGRAM"
-    return " ".join([name, shlex.join([*Configs.said_by(attribute).words(), *overrides])]).rstrip()
+    return " ".join([name, shlex.join([*Configs.said_by(attribute).words(), *map(compact, overrides)])]).rstrip()

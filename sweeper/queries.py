@@ -22,7 +22,7 @@ from optuna.study._multi_objective import _get_pareto_front_trials_by_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from data.errors import did_you_mean
-from sweeper.attributes import sound
+from sweeper.attributes import ADDED, sound
 from sweeper.errors import UserError
 
 Row = dict[str, Any]
@@ -334,17 +334,17 @@ def rerun_overrides(trial: FrozenTrial) -> list[str]:
 
     What ties a job to its study (``sweep.*``) is left out, and so is a fixed override of a searched key.
     """
-    said = trial.user_attrs.get("overrides")
+    from sweeper.grammar import key_of, override_text  # and with them Hydra's parser, which no other question needs
+
+    said, added = trial.user_attrs.get("overrides"), trial.user_attrs.get(ADDED)
     fixed = [
         override
         for override in (said if isinstance(said, list) else [])
-        if isinstance(override, str)
-        and not (key := override.lstrip("+~").partition("=")[0]).startswith("sweep.")
-        and key not in trial.params
+        if isinstance(override, str) and not (key := key_of(override)).startswith("sweep.") and key not in trial.params
     ]
-    from sweeper.space import Wanted  # and with it Hydra's parser, which no other question needs
-
-    return [*fixed, *Wanted({}, {}, [], []).overrides_of(trial.params)]
+    signs = {name: sign for name, sign in added.items() if sign in ("+", "++")} if isinstance(added, dict) else {}
+    searched = [override_text(f"{signs.get(name, '')}{name}", value) for name, value in trial.params.items()]
+    return [*fixed, *searched]
 
 
 def importances(study: Study) -> dict[str, float]:

@@ -12,11 +12,13 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.pruners import BasePruner, NopPruner
 
 from conf import schema
+from data.errors import DataError
+from data.keys import check_keys
 from sweeper.columns import METRICS
 from sweeper.config import validate
 from sweeper.errors import UserError
 from sweeper.names import complaint_about
-from sweeper.space import Space, Wanted
+from sweeper.space import Space, Wanted, overwritten
 from sweeper.stopping import Stopping
 
 MOST_PROBES = 24  # of a space with more choices than these the rest are checked when they come
@@ -85,9 +87,12 @@ def check_space(search: SweepSettings, asked: Wanted) -> None:
         config = search.hydra_context.config_loader.load_sweep_config(search.config, overrides)
         if _is_ours(config):
             try:
+                check_keys(config)
                 validate(_task(config))
-            except UserError as error:
+            except (UserError, DataError) as error:
                 raise UserError(f"the search space: {error}") from None
+        for name in overwritten(_task(config), config.hydra.runtime.choices, point):
+            raise UserError(f"{name}: is searched, but another override of this sweep sets it too; take one away")
 
 
 def _probes(space: Space) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import random
@@ -9,19 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import OverrideParseException
-from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_params_from_overrides
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
+from hydra.errors import HydraException
+from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_optuna_distribution_from_override
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from data.streams import stream_seed
 from sweeper.errors import UserError
-from sweeper.grammar import hydra_value
+from sweeper.grammar import SIGNS, choice_of, hydra_value, key_of, meant, override_text, parsed, same
 
 Space = dict[str, BaseDistribution]
 # What a job must know of its sweep.
 ABOUT_JOBS = ("sweep.storage", "sweep.objectives", "sweep.artifacts", "sweep.force", "resume")
-SIGNS = "+~"  # Hydra's marks before a key: add it, delete it
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Wanted:
 
     def overrides_of(self, point: Mapping[str, Any]) -> list[str]:
         """The overrides that put a job at a point."""
-        return [f"{self.signs.get(name, '')}{name}={_text(value)}" for name, value in point.items()]
+        return [override_text(f"{self.signs.get(name, '')}{name}", value) for name, value in point.items()]
 
 
 def wanted(params: Mapping[Any, Any], typed: Sequence[str]) -> Wanted:
@@ -50,60 +52,83 @@ def wanted(params: Mapping[Any, Any], typed: Sequence[str]) -> Wanted:
     What is typed wins: a value fixes a parameter, an interval narrows it or joins it to the space. UserError where a
     key is both searched and set, since then the study would record one value and the job train another.
     """
-    parsed = OverridesParser.create().parse_overrides(list(typed))
-    keys = {override.get_key_element().lstrip(SIGNS) for override in parsed}
-    given = [f"{key!s}={value}" for key, value in params.items() if str(key).lstrip(SIGNS) not in keys]
+    keys = {key_of(text) for text in typed}
+    given = [f"{key!s}={_param(value)}" for key, value in params.items() if str(key).lstrip(SIGNS) not in keys]
     space: Space = {}
-    signs, fixed = {}, []
-    for overrides in (given, list(typed)):
-        distributions, values, deletions = _distributions(overrides)
-        fixed += [f"{key}={value}" for key, value in values.items()] + deletions
-        for key, distribution in distributions.items():
+    signs, fixed = {}, {}
+    for text in (*given, *typed):
+        read = _read(text)
+        if read.is_sweep_override() and not read.is_delete():
+            key = read.get_key_element()
             name = key.lstrip(SIGNS)
-            space[name], signs[name] = distribution, key[: len(key) - len(name)]
-    for override in fixed:
-        if (name := key_of(override)) in space:
-            raise UserError(f"{name}: is searched and also set by {override}; take one of the two away")
-    task = [
-        override for override in fixed if not key_of(override).startswith("sweep.") and key_of(override) != "resume"
-    ]
-    return Wanted(space, signs, task, [override for override in fixed if key_of(override) in ABOUT_JOBS])
+            space[name], signs[name] = _distribution(text, read), key[: len(key) - len(name)]
+        else:
+            fixed[text if read.is_list_extend() else read.get_key_element()] = text
+    for text in fixed.values():
+        if (name := key_of(text)) in space:
+            raise UserError(f"{name}: is searched and also set by {text}; take one of the two away")
+    task = [text for text in fixed.values() if not key_of(text).startswith("sweep.") and key_of(text) != "resume"]
+    return Wanted(space, signs, task, [text for text in fixed.values() if key_of(text) in ABOUT_JOBS])
 
 
-def _distributions(overrides: list[str]) -> tuple[Space, dict[str, Any], list[str]]:
-    """UserError for an empty range, bounds in the wrong order, the logarithm of zero, a kind of sweep Optuna lacks."""
-    for override in overrides:
-        try:
-            create_params_from_overrides([override])
-        except (ValueError, NotImplementedError, AssertionError) as error:
-            reason = str(error) or "expected choice(...), range(...) or interval(...)"
-            raise UserError(f"{override}: {reason}") from None
-    return create_params_from_overrides(overrides)
+def _param(value: Any) -> str:
+    """A value of the sweeper's ``params`` as the text of an override: a string of the config is one already."""
+    return value if isinstance(value, str) else hydra_value(value)
 
 
-def key_of(override: str) -> str:
-    """The key that an override sets, without Hydra's marks."""
-    return override.lstrip(SIGNS).partition("=")[0]
-
-
-def _text(value: Any) -> str:
-    """A parameter's value in Hydra's override grammar."""
-    return value if _is_syntax(value) else hydra_value(value)
-
-
-def _is_syntax(value: Any) -> bool:
-    """Whether a choice is text that Hydra is yet to read, as upstream keeps lists, mappings, null and quoted text."""
-    if not isinstance(value, str) or not (value == "null" or value[:1] in tuple("[{'\"")):
-        return False
+def _read(text: str) -> Override:
+    """An override, as Hydra reads it. UserError where it cannot."""
     try:
-        return not OverridesParser.create().parse_override(f"key={value}").is_sweep_override()
-    except OverrideParseException:
-        return False
+        return parsed(text)
+    except HydraException as error:
+        raise UserError(f"{text}: {error}") from None
 
 
-def meant(value: Any) -> Any:
-    """What the config of a job at this value holds."""
-    return OverridesParser.create().parse_override(f"key={value}").value() if _is_syntax(value) else value
+def _distribution(text: str, read: Override) -> BaseDistribution:
+    """UserError for an empty range, bounds in the wrong order, the logarithm of zero, a kind of sweep Optuna lacks."""
+    swept = read.value()
+    try:
+        if isinstance(swept, ChoiceSweep):
+            return CategoricalDistribution([choice_of(element) for element in swept.list])
+        if isinstance(swept, RangeSweep) and swept.shuffle:
+            return CategoricalDistribution([choice_of(element) for element in swept])
+        return create_optuna_distribution_from_override(read)
+    except (ValueError, NotImplementedError, AssertionError) as error:
+        reason = str(error) or "expected choice(...), range(...) or interval(...)"
+        raise UserError(f"{text}: {reason}") from None
+
+
+def overwritten(config: DictConfig, choices: Mapping[str, Any], point: Mapping[str, Any]) -> list[str]:
+    """The parameters of a point whose value a job's config does not hold, since another override was applied later.
+
+    Setting the value again must change nothing. So a mapping may be a part of the node that it was merged into, and an
+    interpolation may be resolved to anything. A group is compared by the name of its option, in ``choices``.
+    """
+    again = copy.deepcopy(config)
+    OmegaConf.set_readonly(again, False)
+    before = repr(OmegaConf.to_container(config))
+
+    def is_held(key: str, value: Any) -> bool:
+        if key in choices and not isinstance(value, Mapping):
+            return same(plain(choices[key]), value)
+        try:
+            OmegaConf.update(again, key, value, merge=True, force_add=True)
+        except (OmegaConfBaseException, LookupError, ValueError):
+            return False
+        return repr(OmegaConf.to_container(again)) == before
+
+    return [name for name, recorded in point.items() if not is_held(name.lstrip(SIGNS), meant(recorded))]
+
+
+def effective_value(config: DictConfig, choices: Mapping[str, Any], name: str) -> Any:
+    """What a job's config holds of a parameter, resolved and in plain types; of a group the name of its option."""
+    key = name.lstrip(SIGNS)
+    return plain(choices[key] if key in choices else OmegaConf.select(config, key), resolve=True)
+
+
+def plain(value: Any, *, resolve: bool = False) -> Any:
+    """A node of a config in plain types."""
+    return OmegaConf.to_container(value, resolve=resolve) if OmegaConf.is_config(value) else value
 
 
 def meaning(distribution: BaseDistribution) -> str:

@@ -7,7 +7,6 @@ remarks and errors to standard error; an error is one line and exit code 2.
 
 from __future__ import annotations
 
-import shlex
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -142,9 +141,12 @@ def best(
 
     Of the complete trials that meet the study's constraints: value, parameters, folder, line of shell.
 
-    --format overrides prints one line a trial, quoted for a shell: python -m sweeper $(mdaf-study best --format
-    overrides). With several objectives it is the Pareto front.
+    --format overrides prints one line a trial, for python -m sweeper $(mdaf-study best --format overrides). In
+    another program, and where a value holds spaces, use eval: eval "python app.py $(mdaf-study best --format
+    overrides)". With several objectives it is the Pareto front.
     """
+    from sweeper.grammar import words  # and with it Hydra's parser, which no other command needs
+
     records = queries.best_records(choose(storage, study), top)
     _warn_of_edges(records)
     _warn_of_what_is_left_out(records)
@@ -163,7 +165,7 @@ def best(
         print_table(shown, {"number": "trial", "value": "value", **short, "run_dir": "run_dir"})
         say("\nto run it again:" if len(records) == 1 else "\nto run them again:")
     for record in records:
-        say(record["command"] if form is BestFormat.table else shlex.join(record["overrides"]))
+        say(record["command"] if form is BestFormat.table else words(record["overrides"]))
 
 
 @app.command()

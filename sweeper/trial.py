@@ -26,7 +26,7 @@ from sweeper.lease import Leases
 from sweeper.named import PRUNERS
 from sweeper.outcome import describe
 from sweeper.process import this_process
-from sweeper.space import SIGNS, meant
+from sweeper.space import effective_value, overwritten
 from sweeper.storage import open_storage
 
 log = logging.getLogger(__name__)
@@ -88,19 +88,13 @@ class TrialLink:
 
         ``choices`` holds the options of the config groups, since a group is searched by its option's name.
         """
-        effective = {}
-        for name, suggested in self._trial.params.items():
-            key = name.lstrip(SIGNS)
-            found = choices[key] if key in choices else OmegaConf.select(cfg, key)
-            if OmegaConf.is_config(found):
-                found = OmegaConf.to_container(found, resolve=True)
-            if not _same(found, meant(suggested)):
-                raise UserError(
-                    f"{name}: the study suggested {suggested} for trial {self.number} but the job's config holds "
-                    f"{found}; another override sets it too, take that one away"
-                )
-            effective[name] = found
-        return effective
+        params = self._trial.params
+        for name in overwritten(cfg, choices, params):
+            raise UserError(
+                f"{name}: the study suggested {params[name]} for trial {self.number} but the job's config holds "
+                f"{effective_value(cfg, choices, name)}; another override sets it too, take that one away"
+            )
+        return {name: effective_value(cfg, choices, name) for name in params}
 
     def record(self, attributes: Mapping[str, Any]) -> None:
         """Writes user attributes, in plain types."""
@@ -178,9 +172,3 @@ def _shared_study(url: str, name: str, process: int) -> optuna.Study:
     The sampler proposed the points already; a cheap one here keeps Trial() from sampling again.
     """
     return optuna.load_study(study_name=name, storage=open_storage(url, create=False), sampler=RandomSampler())
-
-
-def _same(found: Any, suggested: Any) -> bool:
-    if isinstance(found, int | float) and isinstance(suggested, int | float):
-        return float(found) == float(suggested)
-    return found == suggested

@@ -7,7 +7,7 @@ from typing import Any
 import optuna
 import pytest
 from omegaconf import OmegaConf
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sweeper.agreement import agree, agree_on_data, agree_on_directions
 from sweeper.errors import UserError
@@ -28,6 +28,7 @@ def study() -> optuna.Study:
     """A study that a first sweep has joined."""
     study = optuna.create_study(study_name="s", direction="maximize")
     join(study)
+    study.tell(study.ask(SPACE), 0.5)
     return study
 
 
@@ -38,7 +39,9 @@ def join(
     for key, value in changed.pop("config", {}).items():
         OmegaConf.update(config, key, value)
     settings: dict[str, Any] = {"objectives": ["val_auc"], "constraints": {}} | changed
-    agree(study, space=SPACE if space is None else space, config=config, force=force, **settings)
+    new = agree(study, space=SPACE if space is None else space, config=config, force=force, **settings)
+    for attribute, value in new.items():
+        study.set_user_attr(attribute, value)
 
 
 @pytest.mark.parametrize(
@@ -67,14 +70,6 @@ def test_the_same_search_goes_on_wherever_it_runs_and_however_its_intervals_are(
         ({"config": {"data.length": 20}}, r"^data\.length"),
         ({"objectives": ["val_gauc"]}, r"^the objective's names: this sweep has \[\"val_gauc\"\]"),
         ({"constraints": {"train_auc": 0.75}}, r"^the objective's constraints: .*0\.75"),
-        (
-            {"space": {"regularization.dropout": FloatDistribution(0.1, 0.4, log=True)}},
-            r"^regularization\.dropout: this sweep has float, log, but the trials of study s have float;",
-        ),
-        (
-            {"space": {"regularization.dropout": CategoricalDistribution((0.1, 0.2))}},
-            r"^regularization\.dropout: this sweep has one of \[0\.1, 0\.2\]",
-        ),
     ],
 )
 def test_another_search_is_refused_with_what_differs_and_the_way_out(
@@ -86,6 +81,43 @@ def test_another_search_is_refused_with_what_differs_and_the_way_out(
     join(study)  # and the study is as it was
     join(study, force=True, **changed)
     join(study, **changed)  # now it goes by the new one
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(
+    ("distribution", "found"),
+    [
+        (FloatDistribution(0.1, 0.4, log=True), "float, log"),
+        (IntDistribution(0, 1), "int"),
+        (CategoricalDistribution((0.1, 0.2)), r"one of \[0\.1, 0\.2\]"),
+    ],
+)
+def test_another_kind_of_parameter_is_refused_forced_or_not_and_nothing_is_written(
+    study: optuna.Study, distribution: BaseDistribution, found: str, force: bool
+) -> None:
+    before = dict(study.user_attrs)
+    said = rf"^regularization\.dropout: this sweep has {found}, but the trials of study s have float, .* another name"
+    with pytest.raises(UserError, match=said) as error:
+        join(study, {"regularization.dropout": distribution}, force, config={"training.epochs": 2})
+    assert "sweep.force" not in str(error.value)
+    assert study.user_attrs == before
+    join(study)  # the original sweep goes on
+
+
+def test_other_choices_of_a_parameter_are_refused_and_the_original_ones_go_on() -> None:
+    study = optuna.create_study(study_name="s")
+    choices: dict[str, BaseDistribution] = {"model.head": CategoricalDistribution(("[8]", "[16,8]"))}
+    join(study, choices)
+    study.tell(study.ask(choices), 0.5)
+    with pytest.raises(UserError, match=r"^model\.head: this sweep has one of"):
+        join(study, {"model.head": CategoricalDistribution(("[8]",))}, force=True)
+    join(study, choices)
+
+
+def test_a_parameter_that_no_trial_has_may_still_become_another_one() -> None:
+    study = optuna.create_study(study_name="s")
+    join(study)
+    join(study, {"regularization.dropout": CategoricalDistribution((0.1, 0.2))})
 
 
 def test_a_searched_group_may_change_everything_below_it() -> None:

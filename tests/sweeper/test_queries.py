@@ -40,6 +40,21 @@ def test_a_searched_key_wins_over_a_fixed_override_of_it_and_the_tie_to_the_stud
     assert rerun_overrides(trial) == ["data=synthetic", "+tag=x", "model=mdaf_bst", "seed=7"]
 
 
+def test_a_key_that_the_config_lacks_is_run_again_with_its_sign() -> None:
+    trial = create_trial(
+        value=0.5,
+        params={"model.embedding.behaviour": 4, "data.view": "'[UNK]'", "training.patience": "null"},
+        distributions={
+            "model.embedding.behaviour": CategoricalDistribution([4, 8]),
+            "data.view": CategoricalDistribution(["'[UNK]'", "pv"]),
+            "training.patience": CategoricalDistribution(["null", 3]),
+        },
+        user_attrs={"added": {"model.embedding.behaviour": "+"}},
+    )
+    again = ["+model.embedding.behaviour=4", "data.view='[UNK]'", "training.patience=null"]
+    assert rerun_overrides(trial) == again
+
+
 def test_a_choice_among_lists_is_run_again_as_the_list_that_it_was() -> None:
     head = CategoricalDistribution(["[8]", "[16,8]"])
     trial = create_trial(value=0.5, params={"model.head": "[16,8]"}, distributions={"model.head": head})

@@ -21,6 +21,36 @@ def test_a_config_that_is_refused_leaves_no_folder(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["training.lr=1e-3"], "training.lr: there is no such key; did you mean training.learning_rate=1e-3?"),
+        (["+training.lr=1e-3"], "training.lr: nothing reads this key; did you mean training.learning_rate?"),
+        (["model.sequence.stat=3"], "model.sequence.stat: there is no such key; did you mean model.sequence.state=3?"),
+        (["+foo=1"], "foo: nothing reads this key"),
+        (["-m", "+foo=1,2"], "foo: nothing reads this key"),
+        (["-m", "+training.lr=interval(0,1)", "hydra/sweeper=regularization"], "training.lr: nothing reads this key"),
+        (["-m", "model=din,bst", "training.lr=1"], "training.lr: there is no such key"),
+        (["-m", "hydra/sweeper=regularization", "+foo=interval(0,1)"], "foo: nothing reads this key"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_an_override_that_cannot_be_meant_is_one_line_with_what_to_type_instead(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], typed: list[str], said: str
+) -> None:
+    assert run(tmp_path, *typed, tiny=()) == 2
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert line.startswith(f"error: {said}")
+    assert not list(tmp_path.rglob("result.json"))
+
+
+def test_arguments_whose_quotes_no_shell_took_off_are_read_as_they_were_meant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "'model.head=[8, ", "7.5]'", tiny=()) == 2
+    assert "error: model.head" in capsys.readouterr().err
+
+
 def test_a_folder_that_was_there_is_left_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run/metrics.csv").write_text("of another run")

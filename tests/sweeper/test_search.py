@@ -21,6 +21,7 @@ from optuna.trial import TrialState
 import conf
 from sweeper._search import Search
 from sweeper.errors import UserError
+from sweeper.queries import rerun_overrides
 from sweeper.storage import open_storage
 
 DROPOUT, DECAY, SMOOTHING = (f"regularization.{name}" for name in ("dropout", "weight_decay", "label_smoothing"))
@@ -310,7 +311,8 @@ def test_a_folder_with_the_runs_of_another_study_is_refused_before_they_are_over
     (sweep.folder / "runs/3").mkdir(parents=True)
     with pytest.raises(UserError, match=r"runs/3: is there, but study test has no trial 3"):
         sweep(n_trials=2)
-    assert sweep.study.trials == []
+    with pytest.raises(KeyError):  # no study was made
+        _ = sweep.study
 
 
 @pytest.mark.parametrize(
@@ -352,3 +354,89 @@ def test_a_setting_that_makes_no_sense_is_one_line_before_any_trial(
         sweep(**settings)
     assert "\n" not in str(error.value)
     assert not (sweep.folder / "studies.log").exists()
+
+
+# ---- known points and what a sweep may change
+
+
+def test_known_points_outside_of_choices_are_left_out_and_the_sweep_goes_on(sweep: Sweep) -> None:
+    launcher = sweep(f"{DROPOUT}=choice(0.1,0.3)", n_trials=3)
+    assert launcher.jobs[0][DROPOUT] == "0.3"  # strong is the only one inside
+    assert {job[DROPOUT] for job in launcher.jobs} <= {"0.1", "0.3"}
+    assert sweep.study.trials[0].user_attrs["point"] == "strong"
+
+
+def test_a_known_point_of_any_type_is_tried_first_as_what_it_is(sweep: Sweep) -> None:
+    space = ["model=choice(din,bst)", "model.head=choice([8],[16,8])", "data.history_order=choice('time',shuffled)"]
+    known = {"a": {"model": "bst", "model.head": [16, 8], "data.history_order": "time"}}
+    launcher = sweep(*space, n_trials=2, enqueue=known, outcome=lambda job: 0.5)
+    first = launcher.jobs[0]
+    assert (first["model"], first["model.head"], first["data.history_order"]) == ("bst", "[16,8]", "time")
+    assert sweep.study.trials[0].user_attrs["point"] == "a"
+
+
+def test_a_misspelt_known_point_is_refused_before_the_study_is_made(sweep: Sweep) -> None:
+    with pytest.raises(
+        UserError, match=r"^hydra\.sweeper\.enqueue\.a\.regularization\.droput: .*regularization\.dropout"
+    ):
+        sweep(n_trials=2, enqueue={"a": {"regularization.droput": 0.2}})
+    with pytest.raises(KeyError):
+        _ = sweep.study
+
+
+@pytest.mark.parametrize("other", ["choice(0.1,0.3)", "tag(log,interval(0.1,0.3))"], ids=["choice", "log"])
+def test_a_sweep_that_optuna_cannot_mix_into_a_study_changes_nothing_even_if_forced(sweep: Sweep, other: str) -> None:
+    sweep(n_trials=2)
+    before = (dict(sweep.study.user_attrs), len(sweep.study.trials))
+    with pytest.raises(UserError, match=rf"^{DROPOUT}: this sweep has .* give it another name") as error:
+        sweep(f"{DROPOUT}={other}", "training.epochs=2", n_trials=4, enqueue={}, force=True)
+    assert "\n" not in str(error.value)
+    assert (dict(sweep.study.user_attrs), len(sweep.study.trials)) == before
+    assert sweep(n_trials=3).numbers == [2]
+
+
+def test_a_key_that_the_config_lacks_is_recorded_with_its_sign_and_run_again_with_it(sweep: Sweep) -> None:
+    typed = ("model=din", "+model.embedding.behaviour=choice(4,8)")
+    launcher = sweep(*typed, n_trials=1, enqueue={}, outcome=lambda job: float(job["+model.embedding.behaviour"]))
+    [trial] = sweep.study.trials
+    assert trial.user_attrs["added"] == {"model.embedding.behaviour": "+"}
+    again = rerun_overrides(trial)
+    assert f"+model.embedding.behaviour={launcher.jobs[0]['+model.embedding.behaviour']}" in again
+    assert "model=din" in again
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("model=din", "model.embedding=choice({item: 16},{item: 8})"),
+        ("model.sequence.embedding=choice({item: 16, other: 8},{item: 8})",),
+        ('training.patience=choice("${training.epochs}",1)',),
+        ("model=din", "model.head[0]=choice(8,16)"),
+        ("model=din", "model.head=[4]", "model.embedding.item=4", "model.embedding=choice({other: 4},{other: 8})"),
+    ],
+)
+def test_a_value_that_is_merged_or_resolved_is_not_taken_for_a_conflict(sweep: Sweep, typed: tuple[str, ...]) -> None:
+    assert len(sweep(*typed, n_trials=1, enqueue={}, outcome=lambda job: 0.5).jobs) == 1
+
+
+def test_two_parameters_that_set_the_same_key_are_refused_before_any_trial(sweep: Sweep) -> None:
+    typed = ("model=din", "model.embedding=choice({item: 16},{item: 8})", "model.embedding.item=choice(4,2)")
+    with pytest.raises(
+        UserError, match=r"^model\.embedding: is searched, but another override of this sweep sets it too"
+    ):
+        sweep(*typed, n_trials=1)
+
+
+def test_a_shuffled_choice_is_the_same_parameter_in_every_command(sweep: Sweep) -> None:
+    typed = ("training.epochs=shuffle(choice(1,2,3,4,5,6))", "training.batch_size=shuffle(range(64,70))")
+    for n_trials in (1, 2, 3):
+        sweep(*typed, n_trials=n_trials, enqueue={}, outcome=lambda job: 0.5)
+    assert len(sweep.study.trials) == 3
+
+
+def test_a_point_that_another_program_enqueued_outside_the_choices_is_one_line(sweep: Sweep) -> None:
+    sweep("model=choice(din,bst)", n_trials=1, enqueue={}, outcome=lambda job: 0.5)
+    sweep.study.enqueue_trial({"model": "dcnv9"})
+    with pytest.raises(UserError, match=r"^trial 1: model: the value that it was enqueued with is none of the space"):
+        sweep("model=choice(din,bst)", n_trials=3, enqueue={}, outcome=lambda job: 0.5)
+    assert len(sweep("model=choice(din,bst)", n_trials=3, enqueue={}, outcome=lambda job: 0.5).jobs) == 2

@@ -9,7 +9,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sweeper.errors import UserError
-from sweeper.space import grid_points, meaning, meant, wanted
+from sweeper.grammar import meant
+from sweeper.space import grid_points, meaning, wanted
 
 PARAMS = {"dropout": "interval(0.15, 0.35)", "decay": "tag(log, interval(1e-5, 1e-4))"}
 
@@ -58,7 +59,7 @@ def test_a_space_that_makes_no_sense_is_one_line_that_names_it(override: str) ->
 def test_what_the_sweep_is_about_is_no_part_of_a_trial() -> None:
     search = wanted({}, ["x=interval(0.0,1.0)", "sweep.workers=4", "sweep.force=true", "sweep.storage=journal:///s"])
     assert search.fixed == []
-    assert search.own == ["sweep.force=True", "sweep.storage=journal\\:///s"]
+    assert search.own == ["sweep.force=true", "sweep.storage=journal:///s"]
 
 
 @pytest.mark.parametrize(
