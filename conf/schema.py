@@ -124,7 +124,9 @@ class Sweep:
     objectives: list[str] = MISSING
     artifacts: str | None = MISSING
     workers: int = bounded(1)
-    max_failures: int | None = bounded(1)
+    max_failures: int | float | None = bounded(1)
+    max_deaths: int | float = bounded(1)
+    max_retries: int | float = bounded(0)
     timeout: float | None = bounded(0)
     target: float | None = MISSING
     plateau: Plateau = field(default_factory=Plateau)

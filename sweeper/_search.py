@@ -30,18 +30,18 @@ from sweeper.attributes import ADDED, OVERRIDES, RETRY_OVERRIDES
 from sweeper.children import follow_parent
 from sweeper.cluster import is_lost, runs_elsewhere
 from sweeper.composing import ComposedAlike
-from sweeper.errors import UserError, is_user_error, one_line
+from sweeper.errors import StoppedError, UserError, is_user_error, one_line
 from sweeper.grammar import hydra_value, key_of
 from sweeper.interruption import Interruption
 from sweeper.known_points import known_points
-from sweeper.lease import Leases, Watch, give_up, reap, tell_outcome
+from sweeper.lease import DEFAULT_MAX_DEATHS, Leases, Reaper, bound_deaths, give_up, reap, tell_outcome
 from sweeper.names import folder_of
 from sweeper.origin import write_origin
 from sweeper.outcome import Failure, fail, tell
 from sweeper.patience import at_the_end
-from sweeper.places import FINISHED, Places, Planned
+from sweeper.places import FINISHED, Places, Planned, failed_of, several, try_again
 from sweeper.report import write_results
-from sweeper.retries import enqueue_retries
+from sweeper.retries import DEFAULT_MAX_RETRIES, enqueue_retries
 from sweeper.samplers import reseed
 from sweeper.settings import check_settings, check_space
 from sweeper.slots import Ended, Slots
@@ -55,7 +55,10 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)  # the sweep says what happ
 
 POLL_SECONDS = 0.5  # between two looks at a study whose places are all taken
 LOST_IN_A_ROW = 5  # times n_jobs: so many jobs that were lost say that none will come back
-REAP_SECONDS = 10.0  # between two looks for trials whose process is gone, where there is work to do
+
+
+class IncompleteGridError(StoppedError):
+    """A grid's sweep came to its end without some of its points."""
 
 
 class Search(OptunaSweeperImpl):
@@ -79,7 +82,9 @@ class Search(OptunaSweeperImpl):
         objectives: Sequence[str] | None = None,
         constraints: Mapping[str, float] | None = None,
         workers: int = 1,
-        max_failures: int | None = None,
+        max_failures: float | None = None,
+        max_deaths: float = DEFAULT_MAX_DEATHS,
+        max_retries: float = DEFAULT_MAX_RETRIES,
         timeout: float | None = None,
         target: float | None = None,
         plateau: Mapping[str, Any] | None = None,
@@ -94,10 +99,12 @@ class Search(OptunaSweeperImpl):
         self.objectives = list(objectives) if objectives is not None else None
         self.constraints = _plain(constraints)
         self.workers = workers
+        self.max_deaths = max_deaths
+        self.max_retries = max_retries
         self.force = force
         plateau = _plain(plateau)
         self.stopping = Stopping(
-            time.time(), timeout, target, plateau.get("trials"), plateau.get("epsilon", 0.0), max_failures
+            time.time(), timeout, target, plateau.get("trials"), plateau.get("epsilon", 0.0), max_failures, n_trials
         )
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -129,19 +136,26 @@ class Search(OptunaSweeperImpl):
         if not fleet.is_worker():
             check_space(self, search)
         study = self._study(search)
+        planned = self._planned(search.space)
+        if not fleet.is_worker():
+            try_again(study, planned, self.n_trials, self.max_retries, self.stopping.began)
         if fleet.is_first():
             estimate.expect(estimate.Plan(self.n_trials - _finished(study), self.workers))
         if self.workers > 1 and not fleet.is_worker():
             try:
                 fleet.run_workers(self.workers)
             except BaseException:
-                at_the_end(study._storage, lambda: reap(study))
+                # A worker that was slow to leave was killed in the end.
+                at_the_end(study._storage, lambda: reap(study, interrupted=True))
                 raise
             reap(study)  # a worker that was ended between two lines may have left its trial running
         else:
-            self._work(study, search)
+            self._work(study, search, planned)
         if not fleet.is_worker():
-            write_results(study, Path(self.sweep_dir), self.storage, self._stopped(study))
+            try:
+                write_results(study, Path(self.sweep_dir), self.storage, self._stopped(study))
+            finally:
+                self._say_what_failed(study, planned)
         settle(study._storage)
 
     # ---- the study
@@ -172,6 +186,7 @@ class Search(OptunaSweeperImpl):
         if not fleet.is_worker():
             assert self.config is not None
             write_origin(study, self.config)
+            bound_deaths(study, self.max_deaths)
             where = "memory" if self.storage is None else masked(self.storage)
             log.info("study %s in %s: %d of %d trials", study.study_name, where, _finished(study), self.n_trials)
         return study
@@ -209,9 +224,8 @@ class Search(OptunaSweeperImpl):
 
     # ---- the loop
 
-    def _work(self, study: optuna.Study, search: Wanted) -> None:
+    def _work(self, study: optuna.Study, search: Wanted, planned: Planned) -> None:
         """The loop; whatever ends it, no trial of this process is left RUNNING."""
-        planned = self._planned(search.space)
         with Leases(study._storage) as leases:
             places = Places(
                 study,
@@ -232,7 +246,7 @@ class Search(OptunaSweeperImpl):
 
     def _take_and_run(self, study: optuna.Study, places: Places, search: Wanted, leases: Leases) -> None:
         """Launches ``n_jobs`` trials, waits for all, and so on."""
-        reaper, idle = _Reaper(study, leases), False
+        reaper, idle = Reaper(study, leases), False
         while not places.over(seen := study.get_trials(deepcopy=False)):
             Interruption().check()  # what was raised at that moment may have been swallowed
             if reaper.look(at_once=idle):
@@ -259,7 +273,7 @@ class Search(OptunaSweeperImpl):
     def _keep_running(self, study: optuna.Study, places: Places, search: Wanted, leases: Leases) -> None:
         """Keeps ``n_jobs`` jobs running elsewhere, each begun when another ends; a lost one's point is tried again."""
         assert self.launcher is not None
-        reaper, slots, ending, lost = _Reaper(study, leases), Slots(self.launcher, self.n_jobs), False, 0
+        reaper, slots, ending, lost = Reaper(study, leases), Slots(self.launcher, self.n_jobs), False, 0
         while True:
             Interruption().check()  # what was raised at that moment may have been swallowed
             seen, begun = study.get_trials(deepcopy=False), False
@@ -303,6 +317,8 @@ class Search(OptunaSweeperImpl):
         else:
             failure = fail(study, trial, result, self._micro_batch())
         leases.release(trial._trial_id)
+        if failure is not None and failure.interrupted:  # of one job among many: the others go on
+            return True
         self._stop_if_failing([failure] if failure is not None else [], 1)
         return lost
 
@@ -311,6 +327,24 @@ class Search(OptunaSweeperImpl):
         if _finished(study) >= self.n_trials:
             return None
         return self.stopping.reason(study, study.get_trials(deepcopy=False))
+
+    def _say_what_failed(self, study: optuna.Study, planned: Planned) -> None:
+        """Names the planned points that the results lack. IncompleteGridError where they are what was asked for."""
+        trials = study.get_trials(deepcopy=False)
+        missing = [(name, failed) for name, failed in failed_of(planned, trials) if failed.why_never_again is None]
+        if not missing:
+            return
+        named = several([f"{name} (trial {failed.last.number})" for name, failed in missing])
+        room = self.n_trials - _finished(study)
+        greater = "" if room > 0 else f" with hydra.sweeper.n_trials={self.n_trials + len(missing)}"
+        number = missing[0][1].last.number
+        line = (
+            f"failed, and not among the results: {named}; the same command{greater} tries them again, and "
+            f"mdaf-study show {number} --study {study.study_name} says why"
+        )
+        if self._is_grid() and room > 0 and self.storage is not None:
+            raise IncompleteGridError(f"the grid lacks {len(missing)} of its {len(planned)} points, which {line}")
+        log.warning(line)
 
     def _run(self, study: optuna.Study, trials: Sequence[Trial], search: Wanted, leases: Leases) -> None:
         """Runs a job for each trial and tells the study what came of it."""
@@ -391,28 +425,11 @@ class Search(OptunaSweeperImpl):
     def _stop_if_failing(self, failures: Sequence[Failure], launched: int) -> None:
         """Ends the sweep when too many of a launch failed, or when every trial would fail the same way."""
         for failure in failures:
-            if is_user_error(failure.error):
+            if failure.interrupted or is_user_error(failure.error):
                 raise failure.error
         lasting = [failure for failure in failures if not failure.retried]
         if lasting and len(lasting) / launched > self.max_failure_rate:
             raise lasting[0].error
-
-
-class _Reaper:
-    """Gives up the trials whose process is gone, every so often."""
-
-    def __init__(self, study: optuna.Study, leases: Leases) -> None:
-        self._study, self._leases = study, leases
-        self._watch, self._looked = Watch(), float("-inf")
-
-    def look(self, *, at_once: bool) -> bool:
-        """Looks if it is time to, or ``at_once``; whether it did."""
-        if not at_once and time.monotonic() - self._looked <= REAP_SECONDS:
-            return False
-        self._looked = time.monotonic()
-        for death in reap(self._study, self._watch, held=self._leases.held):
-            log.warning("trial %d is given up: %s", death.number, death.reason)
-        return True
 
 
 def _plain_value(name: str, value: Any, distribution: BaseDistribution) -> Any:
@@ -429,7 +446,8 @@ def _plain_value(name: str, value: Any, distribution: BaseDistribution) -> Any:
 def _give_up_all(study: optuna.Study, leases: Leases) -> None:
     mine = [study._storage.get_trial(trial_id) for trial_id in sorted(leases.held)]
     for trial in mine:
-        give_up(study, trial, "the sweep was interrupted")
+        if not tell_outcome(study, trial):
+            give_up(study, trial, "the sweep was interrupted", interrupted=True)
     enqueue_retries(study, at_once=[trial.number for trial in mine])
 
 

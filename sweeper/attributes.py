@@ -19,17 +19,20 @@ POINT = "point"  # the name of the known point that it is
 ENQUEUED_AS = "enqueued_as"  # the key under which it was put in line
 RETRY_OF = "retry_of"  # the number of the trial whose point this one tries again
 RETRY_OVERRIDES = "retry_overrides"  # what a retry sets besides its point
-DEATHS = "deaths"  # how many trials of this point died before
+DEATHS = "deaths"  # how many trials of this point died before: killed, hung, lost
+INTERRUPTIONS = "interruptions"  # how many trials of this point were interrupted before
 OVERRIDES = "overrides"  # what every job of its sweep got as it is
 ADDED = "added"  # parameter -> Hydra's sign before its key, + or ++: the config has no such key of its own
 
 # ---- of a trial: how it ended
 OUTCOME = "outcome"  # state and values, by a job in a process of its own: in case nobody is there to tell the study
 DIED = "died"  # why it was given up
+INTERRUPTED = "interrupted"  # why its job left before its end, which is no failure of its point; null: it came back
 WITHDRAWN = "withdrawn"  # why it ended before it began: another one has its place
 RETRY = "retry"  # it is to be tried again: the user attributes that its retry gets
 ERROR = "error"  # type and message of what made it fail
 TRACEBACK = "traceback"  # where
+FAILED_BY = "failed_by"  # "point": it diverged, as it would again; "typed": a mistake in what was typed; else neither
 MICRO_BATCH = "micro_batch"  # samples per forward pass that its job used
 
 # ---- of a trial, among its system attributes: the storage's calls, so that one whose answer was lost can be repeated
@@ -41,8 +44,10 @@ NUMBER = (int, float)
 TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys((OVERRIDES, RETRY_OVERRIDES), (list,)),
     **dict.fromkeys((RETRY, OUTCOME, "effective"), (dict,)),
-    **dict.fromkeys((RETRY_OF, DEATHS, MICRO_BATCH, "seed", "best_epoch"), (int,)),
-    **dict.fromkeys((POINT, ENQUEUED_AS, DIED, WITHDRAWN, ERROR, TRACEBACK, "run_dir", "artifacts"), (str,)),
+    **dict.fromkeys((RETRY_OF, DEATHS, INTERRUPTIONS, MICRO_BATCH, "seed", "best_epoch"), (int,)),
+    **dict.fromkeys(
+        (POINT, ENQUEUED_AS, DIED, INTERRUPTED, WITHDRAWN, ERROR, FAILED_BY, TRACEBACK, "run_dir", "artifacts"), (str,)
+    ),
     **dict.fromkeys(("train_auc", "train_val_gap", "gate_mean", "epoch_seconds", LEASE_EXPIRES), NUMBER),
 }
 _WORDS = {list: "a list of texts", dict: "a mapping", int: "a whole number", str: "a text", float: "a number"}
@@ -70,6 +75,9 @@ def sound(trial: FrozenTrial) -> FrozenTrial:
     kept.system_attrs = {n: v for n, v in trial.system_attrs.items() if n != "fixed_params" or isinstance(v, dict)}
     return kept
 
+
+# ---- of a study
+MAX_DEATHS = "max_deaths"  # after so many deaths a point is not tried again, as its latest sweep was told
 
 # ---- of a study: what its trials have in common; each but the last a mapping as JSON
 OBJECTIVE = "objective"  # the names of what the job returns, whether each is maximized, the constraints

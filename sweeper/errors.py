@@ -51,6 +51,7 @@ class StoppedError(RuntimeError):
     """What ends a run that was set up rightly, said in one line; ``exit_code`` is the process's."""
 
     exit_code = 1
+    of_its_point = False  # whether the run would end so again, wherever and whenever: it diverged
 
 
 @contextmanager
@@ -120,6 +121,11 @@ def _hydra_raises() -> Iterator[None]:
             del os.environ["HYDRA_FULL_ERROR"]
         else:
             os.environ["HYDRA_FULL_ERROR"] = asked
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether what ended a job is nothing that it did: it was asked to leave, or its machine took no more of it."""
+    return isinstance(error, KeyboardInterrupt) or getattr(error, "exit_code", None) == signals.EXIT_RESUMABLE
 
 
 def is_user_error(error: BaseException) -> bool:

@@ -110,8 +110,8 @@ class Job:
         if self.cfg.resume == "never":
             folder.clear()
             return {}
-        if self.trial is not None and (died := self.trial.died_in(folder.path)) is not None:
-            adopt(folder, died, identity["config_hash"], identity["data_hash"])
+        if self.trial is not None:
+            adopt(folder, self.trial.earlier_folders(folder.path), identity["config_hash"], identity["data_hash"])
         return states_of(self.recorder)
 
     def _recorder(self, stack: ExitStack) -> Recorder:

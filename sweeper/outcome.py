@@ -17,10 +17,11 @@ from hydra.core.utils import JobReturn
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from sweeper.attributes import DIED, ERROR, MICRO_BATCH, RETRY, RETRY_OVERRIDES, TRACEBACK
-from sweeper.errors import is_out_of_memory, one_line
+from sweeper.attributes import ERROR, FAILED_BY, INTERRUPTED, MICRO_BATCH, RETRY, RETRY_OVERRIDES, TRACEBACK
+from sweeper.errors import is_interruption, is_out_of_memory, is_user_error, one_line
+from sweeper.lease import give_up
 from sweeper.patience import StorageAwayError
-from sweeper.retries import enqueue_retries
+from sweeper.retries import BY_ITS_POINT, BY_WHAT_WAS_TYPED, enqueue_retries
 from sweeper.secrets import masked_text
 
 log = logging.getLogger(__name__)
@@ -30,21 +31,33 @@ TRACEBACK_CHARACTERS = 12_000  # of the end, which says the most
 
 @dataclass(frozen=True)
 class Failure:
-    """A trial that failed, and whether it is tried again with less memory."""
+    """A trial that failed, and whether it is tried again: with less memory, or because it was only interrupted."""
 
     number: int
     error: Exception
     retried: bool
+    interrupted: bool = False
+
+
+class NotANumberError(ValueError):
+    """The objective came to no number."""
+
+    of_its_point = True
 
 
 def describe(error: BaseException) -> dict[str, str]:
     """An exception as user attributes, without passwords."""
     lines = "".join(traceback.format_exception(error))
     kind, message = type(error).__name__, one_line(error)
-    return {
+    described = {
         ERROR: masked_text(kind if message == kind else f"{kind}: {message}"),
         TRACEBACK: masked_text(lines)[-TRACEBACK_CHARACTERS:],
     }
+    if getattr(error, "of_its_point", False):
+        described[FAILED_BY] = BY_ITS_POINT
+    elif is_user_error(error):
+        described[FAILED_BY] = BY_WHAT_WAS_TYPED
+    return described
 
 
 def values_of(result: JobReturn, objectives: int) -> list[float]:
@@ -59,7 +72,7 @@ def values_of(result: JobReturn, objectives: int) -> list[float]:
     if len(values) != objectives:
         raise ValueError(f"the job returned {len(values)} values for {objectives} objectives")
     if not all(map(math.isfinite, values)):
-        raise ValueError(f"the objective is {returned}")
+        raise NotANumberError(f"the objective is {returned}")
     return values
 
 
@@ -83,9 +96,9 @@ def tell(study: optuna.Study, trial: Trial, result: JobReturn, micro_batch: int 
 
 def fail(study: optuna.Study, trial: Trial, error: Exception, micro_batch: int | None) -> Failure | None:
     """Tells a trial FAIL, with the error and its traceback; None if another process gave the trial up meanwhile."""
-    if isinstance(error, StorageAwayError):
-        return _try_again(study, trial, error)
     stored = study._storage.get_trial(trial._trial_id)
+    if is_interruption(error) or stored.user_attrs.get(INTERRUPTED):
+        return _interrupted(study, stored, error)
     overrides = _with_less_memory(stored, micro_batch) if is_out_of_memory(error) else None
     try:
         for name, value in describe(error).items():
@@ -105,18 +118,15 @@ def fail(study: optuna.Study, trial: Trial, error: Exception, micro_batch: int |
     return Failure(trial.number, error, retried=overrides is not None)
 
 
-def _try_again(study: optuna.Study, trial: Trial, error: StorageAwayError) -> Failure | None:
-    """Gives a trial up whose job lost the study database for too long; its point is tried again, as no fault of its."""
-    try:
-        trial.set_user_attr(DIED, f"its job lost the study database: {masked_text(one_line(error))}")
-        trial.set_user_attr(RETRY, {})
-    except UpdateFinishedTrialError:
-        return None
-    if not _tell(study, trial, TrialState.FAIL):
+def _interrupted(study: optuna.Study, trial: FrozenTrial, error: Exception) -> Failure | None:
+    """Gives up a trial whose job left before its end: its point is tried again, and goes on with resume=auto."""
+    away = isinstance(error, StorageAwayError)  # only for this job, since the study is told so
+    reason = ("its job lost the study database: " if away else "") + masked_text(one_line(error))
+    if not give_up(study, trial, reason, interrupted=True):
         return None
     enqueue_retries(study, at_once=[trial.number])
-    log.warning("trial %d lost the study database, and its point is tried again", trial.number)
-    return Failure(trial.number, error, retried=True)
+    log.warning("trial %d was interrupted: %s; its point is tried again", trial.number, reason)
+    return Failure(trial.number, error, retried=True, interrupted=not away)
 
 
 def _with_less_memory(trial: FrozenTrial, micro_batch: int | None) -> list[str] | None:

@@ -9,6 +9,7 @@ Planned points (known ones, a grid) are given to new trials before the sampler i
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,9 +21,24 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from sweeper.attributes import LEASE_EXPIRES, POINT, WITHDRAWN, WORKER
 from sweeper.lease import Leases, lease
 from sweeper.process import this_process
-from sweeper.retries import doubles, enqueue_retries, point_of, retries_owed, withdraw
+from sweeper.retries import (
+    FailedPoint,
+    PointKey,
+    doubles,
+    enqueue_again,
+    enqueue_retries,
+    failed_points,
+    key_of_point,
+    point_of,
+    retries_owed,
+    withdraw,
+)
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+MOST_NAMED = 5  # points in one line of the log
+
+log = logging.getLogger(__name__)
+
 Planned = Sequence[tuple[str, dict[str, Any]]]  # name and point
 
 
@@ -53,6 +69,54 @@ def still_planned(planned: Planned, trials: Sequence[FrozenTrial]) -> list[tuple
         if tuple(point.values()) not in had[names]:
             left.append((name, point))
     return left
+
+
+def failed_of(planned: Planned, trials: Sequence[FrozenTrial]) -> list[tuple[str, FailedPoint]]:
+    """The planned points that failed whenever they were tried, with their names."""
+    failed: dict[tuple[str, ...], dict[PointKey, FailedPoint]] = {}
+    found = []
+    for name, point in planned:
+        names = tuple(point)
+        if names not in failed:
+            failed[names] = failed_points(trials, names)
+        if (one := failed[names].get(key_of_point(point, names))) is not None:
+            found.append((name, one))
+    return found
+
+
+def try_again(study: optuna.Study, planned: Planned, n_trials: int, max_retries: float, began: float) -> None:
+    """Puts the planned points in line that failed before a sweep began, ``max_retries`` times each, and says so.
+
+    What made them fail may have been mended since: a path, a package, a machine. Those that failed of themselves, or
+    took their processes with them, are left out.
+    """
+    trials = study.get_trials(deepcopy=False)
+    room = n_trials - len(standing(trials)) - len(retries_owed(trials))
+    again, never = [], []
+    for name, failed in failed_of(planned, trials):
+        ended = failed.last.datetime_complete
+        if room <= 0 or ended is None or ended.timestamp() >= began:
+            continue
+        what = f"{name} (trial {failed.last.number})"
+        why = failed.why_never_again
+        if why is None and failed.failures > max_retries:
+            why = f"it failed {failed.failures} times"
+        if why is not None:
+            never.append(f"{what}: {why}")
+            continue
+        enqueue_again(study, failed.last)
+        room -= 1
+        again.append(what)
+    if again:
+        log.info("failed before, and tried again: %s", several(again))
+    if never:
+        log.warning("failed before, and not tried again unless by mdaf-study retry: %s", several(never))
+
+
+def several(what: Sequence[str]) -> str:
+    """Names in a line, the first few of many."""
+    rest = len(what) - MOST_NAMED
+    return ", ".join(what[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 class Places:

@@ -25,7 +25,10 @@ def write_results(study: optuna.Study, folder: Path, storage: str | None, stoppe
     Raises UserError if no trial completed.
     """
     if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        raise UserError(f"study {study.study_name}: no trial completed, so there is no best one")
+        raise UserError(
+            f"study {study.study_name}: no trial completed, so there is no best one; what became of them: "
+            f"mdaf-study trials --study {study.study_name}"
+        )
     results: dict[str, Any] = {
         "name": "optuna",
         "study": study.study_name,

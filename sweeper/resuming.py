@@ -40,16 +40,26 @@ def states_of(recorder: Recorder) -> dict[Position, Saved]:
     return found
 
 
-def adopt(folder: RunFolder, other: Path, config_hash: str, data_hash: str) -> None:
-    """Copies the newest state of the same run and its best weights from another folder into one that has no state."""
-    states = [s for s in saved_in(other) if (s.config_hash, s.data_hash) == (config_hash, data_hash)]
-    if not states or folder.saved():
+def adopt(folder: RunFolder, others: Sequence[Path], config_hash: str, data_hash: str) -> None:
+    """Copies the newest state of the same run and its best weights into a folder that has no state.
+
+    They come from the first of the ``others`` that has one.
+    """
+    if not others or folder.saved():
         return
+    for other in others:
+        states = [s for s in saved_in(other) if (s.config_hash, s.data_hash) == (config_hash, data_hash)]
+        if states:
+            _copy(folder, other, states[0])
+            return
+
+
+def _copy(folder: RunFolder, other: Path, state: Saved) -> None:
     best = other / "best.pt"
     if best.exists():
         with best.open("rb") as source:
             write_atomically(folder.path / "best.pt", lambda file: shutil.copyfileobj(source, file))
-    folder.save(states[0])
+    folder.save(state)
 
 
 def together(runs: Sequence[T], positions: Callable[[T], Mapping[Position, Saved]]) -> list[tuple[Position, list[T]]]:

@@ -35,6 +35,8 @@ ConfigStore.instance().store(
         "constraints": None,
         "workers": 1,
         "max_failures": None,
+        "max_deaths": 5,
+        "max_retries": 2,
         "timeout": None,
         "target": None,
         "plateau": {"trials": None, "epsilon": 0.0},
@@ -54,7 +56,9 @@ class RegularizationSweeper(OptunaSweeper):
     ``objectives``    names of what the job returns
     ``constraints``   metric -> greatest allowed value, of the job's last epoch
     ``workers``       processes that this one starts, each asking for its next trial when it is free
-    ``max_failures``  so many failures in a row end the sweep
+    ``max_failures``  so many failures in a row end the sweep; None: twice ``n_trials`` in all; infinity: none do
+    ``max_deaths``    after so many deaths of its process a point is not tried again
+    ``max_retries``   so often a known point, or a grid's, that failed is tried again by sweeps that go on
     ``timeout``       seconds after which no trial is begun
     ``target``        a value that ends the sweep
     ``plateau``       ``trials`` and ``epsilon``: so many trials without a greater improvement end the sweep

@@ -38,6 +38,8 @@ class SweepSettings(Protocol):
     objectives: list[str] | None
     constraints: dict[str, Any]
     stopping: Stopping
+    max_deaths: float
+    max_retries: float
     config: DictConfig | None
     hydra_context: HydraContext | None
 
@@ -52,7 +54,9 @@ def check_settings(search: SweepSettings) -> None:
         _check(f"hydra.sweeper.{name}", getattr(search, name), 1, "a whole number from 1", whole=True)
     _check("hydra.sweeper.max_failure_rate", search.max_failure_rate, 0, "a number in [0, 1]", greatest=1)
     stopping = search.stopping
-    _check("sweep.max_failures", stopping.max_failures, 1, "a whole number from 1, or null", whole=True)
+    _check_bound("sweep.max_failures", stopping.max_failures, 1, ", or null")
+    _check_bound("sweep.max_deaths", search.max_deaths, 1)
+    _check_bound("sweep.max_retries", search.max_retries, 0)
     _check("sweep.timeout", stopping.timeout, 0, "seconds from 0, or null")
     _check("sweep.target", stopping.target, -math.inf, "a number, or null")
     _check("sweep.plateau.trials", stopping.plateau_trials, 1, "a whole number from 1, or null", whole=True)
@@ -155,6 +159,12 @@ def _check(
     number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
     if not number or not least <= value <= greatest:
         raise UserError(f"{key}: found {value}, expected {expected}")
+
+
+def _check_bound(key: str, value: Any, least: int, other: str = "") -> None:
+    """A whole number, infinity, or what ``other`` says."""
+    whole = not isinstance(value, float) or value == math.inf
+    _check(key, value if whole else str(value), least, f"a whole number from {least}, inf{other}")
 
 
 def _shown(values: Sequence[str]) -> str:

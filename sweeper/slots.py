@@ -17,6 +17,14 @@ from hydra.core.utils import JobReturn
 from optuna.trial import Trial
 
 from sweeper.cluster import connect
+from sweeper.errors import StoppedError
+from sweeper.interruption import EXIT_RESUMABLE
+
+
+class InterruptedJobError(StoppedError):
+    """A launcher passed on that a job's process was asked to leave."""
+
+    exit_code = EXIT_RESUMABLE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,4 +77,8 @@ class Slots:
             [result] = self._launcher.launch([list(job)], initial_job_idx=trial.number)
         except Exception as error:
             result = error
+        except KeyboardInterrupt as error:
+            if threading.current_thread() is threading.main_thread():
+                raise  # this process's own
+            result = InterruptedJobError(str(error) or "its job was interrupted")  # a signal to the job's process
         self._ended.put(Ended(trial, result))

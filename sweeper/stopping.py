@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,9 +16,13 @@ from sweeper.attributes import DIED, ERROR, WITHDRAWN
 from sweeper.errors import UserError
 from sweeper.queries import is_feasible
 
+FAILURES_A_TRIAL = 2  # without max_failures: so many failures in all for each trial that the study is to have
+GO_ON = "mended, the same command goes on and tries the known points again, mdaf-study retry any other"
+MOST_SHOWN = 5  # failures that the last line names
+
 
 class TooManyFailuresError(UserError):
-    """``max_failures`` trials failed one after the other."""
+    """``max_failures`` trials failed one after the other, or far more than the sweep has trials."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,8 @@ class Stopping:
     ``timeout``         seconds since ``began`` after which no trial is begun
     ``target``          a value at least as good as this ends the sweep
     ``plateau_trials``  so many trials without an improvement of the best value by more than ``plateau_epsilon``
-    ``max_failures``    so many failures in a row, counted from ``began``
+    ``max_failures``    so many failures in a row, counted from ``began``; infinity: however many. Without it
+                        ``FAILURES_A_TRIAL`` in all for each of the study's ``n_trials``: a sweep always has an end
     """
 
     began: float
@@ -35,7 +41,8 @@ class Stopping:
     target: float | None = None
     plateau_trials: int | None = None
     plateau_epsilon: float = 0.0
-    max_failures: int | None = None
+    max_failures: float | None = None
+    n_trials: int | None = None
 
     def reason(self, study: optuna.Study, seen: Sequence[FrozenTrial]) -> str | None:
         """Why no trial is to be begun after those ``seen``, in words. Raises TooManyFailuresError."""
@@ -65,21 +72,32 @@ class Stopping:
         return None
 
     def _count_failures(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
-        if self.max_failures is None:
-            return
-        since = datetime.fromtimestamp(self.began)
         row: list[FrozenTrial] = []
+        failed: list[FrozenTrial] = []
+        for trial in self._of_this_sweep(trials):
+            if trial.state is TrialState.FAIL:
+                row.append(trial)
+                failed.append(trial)
+            else:
+                row = []
+        if self.max_failures is not None and len(row) >= self.max_failures:
+            limit = f"{len(row)} trials in a row failed and sweep.max_failures={self.max_failures:g}"
+        elif self.max_failures is None and len(failed) >= FAILURES_A_TRIAL * (self.n_trials or math.inf):
+            limit = f"{len(failed)} trials failed and the study is to have {self.n_trials} (sweep.max_failures=null)"
+        else:
+            return
+        each = "; ".join(f"trial {t.number}: {t.user_attrs.get(ERROR, 'no reason')}" for t in failed[-MOST_SHOWN:])
+        show = f"python -m sweeper.study show {failed[-1].number} --study {study.study_name}"
+        raise TooManyFailuresError(f"{limit}, so the sweep ends: {each}; a traceback: {show}; {GO_ON}")
+
+    def _of_this_sweep(self, trials: Sequence[FrozenTrial]) -> Iterator[FrozenTrial]:
+        """Those that ended since it began, in that order, and of their own."""
+        since = datetime.fromtimestamp(self.began)
         for trial in trials:
             if trial.datetime_complete is None or trial.datetime_complete < since:
                 continue
-            if DIED in trial.user_attrs or WITHDRAWN in trial.user_attrs:
-                continue  # that a process was killed says nothing of the next one
-            row = [*row, trial] if trial.state is TrialState.FAIL else []
-        if len(row) >= self.max_failures:
-            each = "; ".join(f"trial {trial.number}: {trial.user_attrs.get(ERROR, 'no reason')}" for trial in row)
-            show = f"python -m sweeper.study show {row[-1].number} --study {study.study_name}"
-            limit = f"and sweep.max_failures={self.max_failures}, so the sweep ends"
-            raise TooManyFailuresError(f"{len(row)} trials in a row failed {limit}: {each}; a traceback: {show}")
+            if DIED not in trial.user_attrs and WITHDRAWN not in trial.user_attrs:
+                yield trial  # that a process was killed says nothing of the next one
 
 
 def _best(trials: Sequence[FrozenTrial], sign: int) -> float | None:

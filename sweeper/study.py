@@ -1,8 +1,8 @@
 """The study query: asks a study database what was tried and what won. ``python -m sweeper.study``, ``mdaf-study``.
 
 Read-only: nothing is created or changed but the file named by ``--output``, what ``copy``, ``backup`` and ``fetch``
-make, and what ``reap --yes`` says; the pages of ``dashboard`` can change studies too. Answers go to standard output,
-remarks and errors to standard error; an error is one line and exit code 2.
+make, and what ``reap --yes`` and ``retry --yes`` say; the pages of ``dashboard`` can change studies too. Answers go to
+standard output, remarks and errors to standard error; an error is one line and exit code 2.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class StudyGroup(typer.core.TyperGroup):
 
 app = typer.Typer(
     cls=StudyGroup,
-    help="Asks a study database what was tried and what won. Changes nothing, but for reap --yes and what copy makes.",
+    help="Asks a study database what was tried and what won. Changes nothing, but for reap and retry with --yes, and "
+    "what copy makes.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -373,7 +374,7 @@ def _table_columns(found: list[queries.Row]) -> dict[str, str]:
     }
 
 
-for command in (study_live.watch, study_live.reap, study_live.dashboard):
+for command in (study_live.watch, study_live.reap, study_live.retry, study_live.dashboard):
     app.command()(command)
 
 

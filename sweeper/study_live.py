@@ -1,4 +1,4 @@
-"""The commands of the study query for a sweep that runs: ``watch``, ``reap`` and ``dashboard``."""
+"""The commands of the study query for a sweep that runs: ``watch``, ``reap``, ``retry`` and ``dashboard``."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from rich.text import Text
 from data import tables
 from data.printable import in_a_line
 from sweeper import lease, queries
+from sweeper.attributes import DIED, ERROR, POINT, WITHDRAWN
 from sweeper.extras import install
 from sweeper.process import is_gone
 from sweeper.queries import QueryError, Row
-from sweeper.retries import enqueue_retries
+from sweeper.retries import enqueue_again, enqueue_retries, failed_points, point_of, tried_again_as
 from sweeper.rows import HEADINGS
 from sweeper.storage import masked, masked_text, open_for_pages
 from sweeper.study_options import DEFAULT_STORAGE, RecordFormat, StorageUrl, StudyName, TextOrJson, choose
@@ -156,7 +157,7 @@ def reap(
     patience = _watched(chosen) if wait else None
     rows = [_verdict(one, patience, one in by_hand) for one in running]
     if yes:
-        given_up = [one.number for one in by_hand if lease.give_up(chosen, one, "given up by hand")]
+        given_up = [one.number for one in by_hand if lease.give_up(chosen, one, "given up by hand", interrupted=True)]
         retries: dict[int, int | None] = dict.fromkeys(given_up)
         retries |= enqueue_retries(chosen, at_once=given_up)
         retries |= {death.number: death.retry for death in lease.reap(chosen, patience)}
@@ -212,6 +213,55 @@ def _verdict(trial: FrozenTrial, patience: lease.Watch | None, by_hand: bool) ->
         "seconds": _seconds_so_far(trial),
         "holder": _holder(trial),
     }
+
+
+# ---- retry
+
+
+def retry(
+    numbers: Annotated[list[int] | None, typer.Argument(metavar="[N]...", help="Failed trials; default: all.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Put them in line; without it nothing is changed.")] = False,
+    storage: StorageUrl = DEFAULT_STORAGE,
+    study: StudyName = None,
+    form: TextOrJson = RecordFormat.table,
+) -> None:
+    """Failed trials whose points may be tried again. Changes something only with --yes.
+
+    --yes puts the point of each in line once more: the sweep's command, typed again, tries them before anything new. A
+    point that another trial finished, has, or is to have is left alone.
+    """
+    chosen = choose(storage, study, read_only=not yes)
+    trials = queries.trials_of(chosen)
+    every = [failed.last for failed in failed_points(trials).values()]
+    wanted = [_failed(chosen, number, trials) for number in dict.fromkeys(numbers)] if numbers else every
+    rows: list[Row] = []
+    for one in wanted:
+        point, why = one.user_attrs.get(POINT), one.user_attrs.get(ERROR) or one.user_attrs.get(DIED)
+        row: Row = {"number": one.number, "point": point, "why": why}
+        rows.append(row | ({"retry": enqueue_again(chosen, one)} if yes else {}))
+    if form is RecordFormat.json:
+        say(json_text(rows))
+    elif rows:
+        print_table(rows, {key: "trial" if key == "number" else key for key in rows[0]})
+    finished = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+    if not rows:
+        note("no failed trial is left to be tried again")
+    elif yes:
+        note(f"{len(rows)} in line: the sweep's command tries them, if its n_trials is above the {finished} finished")
+    else:
+        note(f"{len(rows)} would be put in line; nothing was changed, --yes does it")
+
+
+def _failed(study: Study, number: int, trials: Sequence[FrozenTrial]) -> FrozenTrial:
+    """A trial that failed and that no other one has tried again. QueryError says what became of any other."""
+    one = queries.find_trial(study, number)
+    if one.state is not TrialState.FAIL:
+        raise QueryError(f"trial {number} is {one.state.name}, not FAIL: there is nothing to try again")
+    if WITHDRAWN in one.user_attrs or not point_of(one):
+        raise QueryError(f"trial {number} never had a point: there is nothing to try again")
+    if (later := tried_again_as(one, trials)) is not None:
+        raise QueryError(f"trial {number} is tried again as trial {later.number}, which is {later.state.name}")
+    return one
 
 
 # ---- dashboard

@@ -68,6 +68,8 @@ class DivergedError(StoppedError):
 class NoValueError(StoppedError):
     """A replica whose validation AUC does not exist."""
 
+    of_its_point = True
+
 
 class Follower(Protocol):
     """What follows one replica through training."""

@@ -20,12 +20,14 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import RandomSampler
 from optuna.trial import Trial
 
-from sweeper.attributes import DIED, JOB, OUTCOME, RETRY_OF, WORKER
-from sweeper.errors import UserError
+from sweeper.attributes import INTERRUPTED, JOB, OUTCOME, RETRY_OF, WORKER
+from sweeper.errors import UserError, is_interruption
 from sweeper.lease import Leases
 from sweeper.named import PRUNERS
 from sweeper.outcome import describe
+from sweeper.patience import impatient
 from sweeper.process import this_process
+from sweeper.retries import earlier_tries
 from sweeper.space import effective_value, overwritten
 from sweeper.storage import open_storage
 
@@ -63,7 +65,10 @@ class TrialLink:
         self._leases: Leases | None = None
 
     def __enter__(self) -> TrialLink:
-        if self._trial.user_attrs.get(WORKER) not in (None, this_process()):
+        attributes = self._trial.user_attrs
+        if attributes.get(INTERRUPTED):  # a job that a cluster queued again goes on
+            self.record({INTERRUPTED: None})
+        if attributes.get(WORKER) not in (None, this_process()):
             self.record({JOB: this_process()})
             self._leases = Leases(self.study._storage).__enter__()
             self._leases.hold(self._trial._trial_id)
@@ -74,14 +79,18 @@ class TrialLink:
     ) -> None:
         if self._leases is not None:
             self._leases.__exit__()
-        if isinstance(error, Exception) and not isinstance(error, GivenUpError):
-            try:
-                if isinstance(error, optuna.TrialPruned):
-                    self.conclude(None)
-                else:
-                    self.record(describe(error))
-            except Exception as second:  # what ended the job matters more
-                log.warning("trial %d: its end could not be recorded: %s", self.number, second)
+        if error is None or isinstance(error, GivenUpError):
+            return
+        try:
+            if isinstance(error, optuna.TrialPruned):
+                self.conclude(None)
+            elif is_interruption(error):
+                with impatient():  # whoever asked the job to leave does not wait for long
+                    self.record({INTERRUPTED: str(error) or "by Ctrl-C"})
+            elif isinstance(error, Exception):
+                self.record(describe(error))
+        except Exception as second:  # what ended the job matters more
+            log.warning("trial %d: its end could not be recorded: %s", self.number, second)
 
     def check_parameters(self, cfg: DictConfig, choices: Mapping[str, str]) -> dict[str, Any]:
         """The effective value of every searched parameter. UserError if one is not what the study recorded.
@@ -113,16 +122,17 @@ class TrialLink:
             state = "PRUNED" if values is None else "COMPLETE"
             self.record({OUTCOME: {"state": state, "values": None if values is None else list(values)}})
 
-    def died_in(self, own: Path) -> Path | None:
-        """The run folder of the trial whose point this one tries again because its process died.
+    def earlier_folders(self, own: Path) -> list[Path]:
+        """The run folders of the trials whose point this one tries again, the latest first.
 
-        It lies beside this one's ``own``, under its number: where else it might lie no study may say.
+        The latest need not hold a state: it may have been interrupted again before it had saved one. They lie beside
+        this one's ``own``, under their numbers: where else they might lie no study may say.
         """
-        number, trials = self._trial.user_attrs.get(RETRY_OF), self.study.get_trials(deepcopy=False)
-        if not isinstance(number, int) or not 0 <= number < len(trials) or own.name != str(self.number):
-            return None
-        folder = own.with_name(str(number))
-        return folder if DIED in trials[number].user_attrs and folder.is_dir() else None
+        if RETRY_OF not in self._trial.user_attrs or own.name != str(self.number):
+            return []
+        earlier = earlier_tries(self._trial.user_attrs, self.study.get_trials(deepcopy=False))
+        folders = [own.with_name(str(trial.number)) for trial in earlier]
+        return [folder for folder in folders if folder.is_dir()]
 
     def report(self, epoch: int, value: float, *, last: bool = False) -> bool:
         """Reports the value of an epoch; True if the pruner asks the job to stop, never after the ``last`` one.

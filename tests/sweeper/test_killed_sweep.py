@@ -14,7 +14,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.attributes import DEATHS, DIED, RETRY_OF, WITHDRAWN
-from sweeper.lease import MAX_DEATHS
+from sweeper.lease import DEFAULT_MAX_DEATHS
 from sweeper.storage import open_storage
 from tests.processes import Running
 from tests.sweeper.inside import TINIER
@@ -57,7 +57,7 @@ def check(folder: Path, n_trials: int) -> None:
     with_point = [trial for trial in trials if DIED in trial.user_attrs and trial.params]
     for trial in with_point:
         deaths = trial.user_attrs.get(DEATHS, 0) + 1
-        assert retried[trial.number] == (deaths < MAX_DEATHS)  # a point that was there so often may be what kills
+        assert retried[trial.number] == (deaths < DEFAULT_MAX_DEATHS)  # it may be what kills
     for trial in trials:
         if trial.state in FINISHED:
             assert (folder / f"runs/studies/test/{trial.number}/begun").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from sweeper import lease, process, retries
-from sweeper.attributes import DIED, JOB, LEASE_EXPIRES, RETRY_OF, WORKER
+from sweeper.attributes import DIED, INTERRUPTED, JOB, LEASE_EXPIRES, RETRY_OF, WORKER
 from sweeper.lease import Leases, Watch, reap
 from sweeper.process import is_gone, this_process
 from sweeper.storage import open_storage
@@ -246,7 +247,49 @@ def test_a_point_that_keeps_killing_its_process_is_not_tried_for_ever(study: opt
         trial = study.ask(SPACE)
         trial.set_user_attr(WORKER, dead_process)
         trial.set_user_attr(LEASE_EXPIRES, 0.0)
-    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * lease.MAX_DEATHS
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * lease.DEFAULT_MAX_DEATHS
+
+
+def test_a_point_that_is_only_interrupted_is_tried_again_however_often(study: optuna.Study, dead_process: str) -> None:
+    running(study, 0.25, **{WORKER: this_process(), LEASE_EXPIRES: 0.0, "point": "weak"})
+    for n in range(3 * lease.DEFAULT_MAX_DEATHS):
+        lease.give_up(study, study.trials[-1], "the sweep was interrupted", interrupted=True)
+        [retry] = retries.enqueue_retries(study, at_once=[n]).values()
+        assert study.ask(SPACE).params == {"x": 0.25}
+        study._storage.set_trial_user_attr(study.trials[retry]._trial_id, WORKER, dead_process)
+    assert (study.trials[-1].user_attrs["interruptions"], study.trials[-1].user_attrs["point"]) == (n + 1, "weak")
+    [death] = reap(study)  # and deaths are counted from the first one
+    assert (study.trials[-1].user_attrs["deaths"], study.trials[-1].number) == (1, death.retry)
+
+
+def test_a_death_whose_job_had_said_that_it_was_interrupted_is_none(study: optuna.Study, dead_process: str) -> None:
+    running(study, **{WORKER: dead_process, LEASE_EXPIRES: 0.0, INTERRUPTED: "by SIGTERM"})
+    reap(study)
+    assert study.trials[1].user_attrs["interruptions"] == 1
+    assert "deaths" not in study.trials[1].user_attrs
+
+
+def test_a_worker_that_was_asked_to_end_and_had_to_be_killed_has_not_died(
+    study: optuna.Study, dead_process: str
+) -> None:
+    running(study, **{WORKER: dead_process, LEASE_EXPIRES: 0.0})
+    reap(study, interrupted=True)
+    assert study.trials[1].user_attrs["interruptions"] == 1
+
+
+@pytest.mark.parametrize(("most", "trials"), [(1, 1), (3, 3), (math.inf, 20)])
+def test_how_many_deaths_a_point_may_have_is_the_studys_to_say(
+    study: optuna.Study, dead_process: str, most: float, trials: int
+) -> None:
+    lease.bound_deaths(study, most)
+    running(study, 0.25, **{WORKER: dead_process, LEASE_EXPIRES: 0.0})
+    for _ in range(19):
+        reap(study)
+        if not study.get_trials(states=[TrialState.WAITING]):
+            break
+        trial = study.ask(SPACE)
+        trial.set_user_attr(WORKER, dead_process)
+    assert len(study.trials) == trials
 
 
 def test_a_trial_without_a_point_yet_is_not_tried_again(study: optuna.Study, dead_process: str) -> None:

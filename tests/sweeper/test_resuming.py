@@ -17,11 +17,15 @@ from sweeper import replicas
 from sweeper.checkpoint import BEFORE, LAST, Position, read
 from sweeper.interruption import EXIT_RESUMABLE
 from sweeper.monitor import Lookout
+from sweeper.objective import Job
+from sweeper.queries import load_study, trials_of
 from sweeper.resuming import together
+from sweeper.storage import open_storage
 from tests.sweeper.inside import STEPS, assert_same_run, metrics, run, start
 
 EPOCHS = ("training.epochs=3", "training.train_sample=200")
 EVERY_STEP = "training.checkpoint_seconds=0"
+STUDY = "regularization-mdaf_mamba-synthetic_tiny"
 
 
 class Killed(BaseException):
@@ -206,6 +210,38 @@ def test_a_trial_that_is_tried_again_goes_on_where_the_one_before_it_died(
     assert run(work, *typed) == 0
     assert "going on in epoch 2 after step 3" in (work / "sweep/1/train.log").read_text()
     assert_same_run(work / "sweep/1", work / "sweep-whole/0")
+
+
+def test_a_trial_that_is_interrupted_again_and_again_goes_on_under_its_name_each_time(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = ["-m", "hydra/sweeper=regularization", "hydra.sweeper.n_trials=1", *EPOCHS, "hydra.sweep.dir=often"]
+    typed = [*sweep, "sweep.storage=sqlite:///often.db", "sweep.max_deaths=1", "resume=auto"]
+    step_of, left = Lookout.step, [(1, 4), (2, 2)]
+
+    def step(self: Lookout, epoch: int, step: int) -> None:
+        if (epoch, step) in left:
+            left.remove((epoch, step))
+            os.kill(os.getpid(), signal.SIGTERM)
+        step_of(self, epoch, step)
+
+    def interrupted(self: Job) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Lookout, "step", step)
+    assert run(work, *typed) == EXIT_RESUMABLE
+    with monkeypatch.context() as patch:  # before it has taken over the state: the folder is there, and empty
+        patch.setattr(Job, "states", interrupted)
+        assert run(work, *typed) == 130
+    assert run(work, *typed) == EXIT_RESUMABLE
+    assert run(work, *typed) == 0
+    trials = trials_of(load_study(open_storage(f"sqlite:///{work}/often.db", create=False), STUDY))
+    assert [trial.state.name for trial in trials] == ["FAIL", "FAIL", "FAIL", "COMPLETE"]
+    assert [trial.user_attrs.get("interruptions") for trial in trials] == [None, 1, 2, 3]
+    assert {trial.user_attrs["point"] for trial in trials} == {"weak"}
+    assert {str(trial.params) for trial in trials} == {str(trials[0].params)}
+    for number, going_on in ((2, "epoch 1 after step 4"), (3, "epoch 2 after step 2")):
+        assert f"going on in {going_on}" in (work / f"often/{number}/train.log").read_text()
 
 
 def test_runs_that_share_no_position_go_on_from_their_own() -> None:

@@ -20,8 +20,9 @@ from optuna.trial import TrialState
 
 import conf
 from sweeper._search import Search
-from sweeper.errors import UserError
+from sweeper.errors import StoppedError, UserError
 from sweeper.queries import rerun_overrides
+from sweeper.run_folder import FolderError
 from sweeper.storage import open_storage
 
 DROPOUT, DECAY, SMOOTHING = (f"regularization.{name}" for name in ("dropout", "weight_decay", "label_smoothing"))
@@ -221,6 +222,92 @@ def test_a_broken_point_does_not_end_the_sweep_but_failures_in_a_row_do(sweep: S
     assert len(sweep.study.get_trials(states=[TrialState.COMPLETE])) == 6
 
 
+def failing_while(broken: dict[str, bool], error: Exception | float) -> Callable[[dict[str, str]], Any]:
+    """Fails in each job while ``broken`` says so."""
+
+    def outcome(job: dict[str, str]) -> float:
+        if not broken["now"]:
+            return smooth(job)
+        if isinstance(error, Exception):
+            raise error
+        return error
+
+    return outcome
+
+
+@pytest.mark.parametrize("error", [UserError("data.path: there is no such file"), ImportError("no module polars")])
+def test_known_points_that_failed_are_tried_again_by_the_mended_command(sweep: Sweep, error: Exception) -> None:
+    broken = {"now": True}
+    with pytest.raises(UserError):
+        sweep(n_trials=5, max_failures=3, outcome=failing_while(broken, error))
+    failed = len(sweep.study.trials)
+    broken["now"] = False
+    launcher = sweep(n_trials=5, outcome=failing_while(broken, error))
+    points = [trial.user_attrs.get("point") for trial in sweep.study.trials[failed:]]
+    assert points == ["weak", "balanced", "strong", None, None]
+    assert len(launcher.jobs) == 5
+    assert [trial.user_attrs.get("retry_of") for trial in sweep.study.trials[failed:]][:failed] == list(range(failed))
+    assert sweep(n_trials=5).jobs == []
+
+
+def test_a_known_point_that_fails_is_tried_again_within_a_bound(sweep: Sweep, caplog: pytest.LogCaptureFixture) -> None:
+    def outcome(job: dict[str, str]) -> float:
+        if (job[DROPOUT], job[DECAY]) == ("0.2", "1e-05"):
+            raise RuntimeError("this one never works")
+        return smooth(job)
+
+    with caplog.at_level("INFO"):
+        for n_trials in (1, 2, 3, 4, 5):
+            sweep(n_trials=n_trials, max_retries=2, outcome=outcome)
+    weak = [trial.number for trial in sweep.study.trials if trial.user_attrs.get("point") == "weak"]
+    assert len(weak) == 3
+    assert len(sweep.study.get_trials(states=[TrialState.COMPLETE])) == 5
+    assert (
+        "failed, and not among the results: weak (trial 0); the same command with hydra.sweeper.n_trials=2"
+        in caplog.text
+    )
+    assert f"not tried again unless by mdaf-study retry: weak (trial {weak[-1]}): it failed 3 times" in caplog.text
+
+
+def test_a_known_point_that_diverges_has_been_tried(sweep: Sweep) -> None:
+    def outcome(job: dict[str, str]) -> float:
+        return math.nan if job["sweep.trial"] == "0" else smooth(job)
+
+    sweep(n_trials=2, outcome=outcome)
+    sweep(n_trials=4, outcome=outcome)
+    assert [t.user_attrs.get("point") for t in sweep.study.trials] == ["weak", "balanced", "strong", None, None]
+
+
+def test_a_grid_that_lacks_points_says_so_with_its_exit_code_and_gets_them_when_it_goes_on(sweep: Sweep) -> None:
+    grid = functools.partial(optuna.samplers.GridSampler, seed=0)
+    space = [f"{DROPOUT}=choice(0.2,0.3)", f"{DECAY}=choice(1e-5,5e-5)", f"{SMOOTHING}=0.0"]
+
+    def outcome(job: dict[str, str]) -> float:
+        if job["sweep.trial"] in ("1", "3"):
+            raise RuntimeError("the disk is gone")
+        return smooth(job)
+
+    with pytest.raises(
+        StoppedError, match=r"^the grid lacks 2 of its 4 points.*trial 1.*trial 3.*the same command tries"
+    ):
+        sweep(*space, n_trials=30, enqueue={}, sampler=grid, outcome=outcome)
+    assert len(sweep(*space, n_trials=30, enqueue={}, sampler=grid, outcome=outcome).jobs) == 2
+    finished = sweep.study.get_trials(states=[TrialState.COMPLETE])
+    assert len({(trial.params[DROPOUT], trial.params[DECAY]) for trial in finished}) == len(finished) == 4
+
+
+def test_a_sweep_whose_every_trial_fails_ends_although_failures_are_not_counted_in_a_row(sweep: Sweep) -> None:
+    with pytest.raises(UserError, match=r"^8 trials failed and the study is to have 4"):
+        sweep(n_trials=4, max_failures=None, outcome=failing_while({"now": True}, RuntimeError("no")))
+
+
+def test_a_job_that_saved_and_left_ends_the_sweep_as_an_interruption_and_its_point_is_tried_again(sweep: Sweep) -> None:
+    with pytest.raises(FolderError):
+        sweep(n_trials=4, outcome=failing_while({"now": True}, FolderError("last.pt: the disk is full")))
+    assert [trial.state.name for trial in sweep.study.trials] == ["FAIL", "WAITING"]
+    assert sweep.study.trials[1].user_attrs["interruptions"] == 1
+
+
 def test_out_of_memory_is_tried_again_with_half_the_micro_batch_and_the_same_batch(sweep: Sweep) -> None:
     def outcome(job: dict[str, str]) -> float:
         if job["sweep.trial"] == "0":
@@ -322,7 +409,10 @@ def test_a_folder_with_the_runs_of_another_study_is_refused_before_they_are_over
         ({"n_jobs": 1.5}, "hydra.sweeper.n_jobs: found 1.5, expected a whole number from 1"),
         ({"workers": 0}, "hydra.sweeper.workers: found 0, expected a whole number from 1"),
         ({"max_failure_rate": 2}, r"hydra.sweeper.max_failure_rate: found 2, expected a number in \[0, 1\]"),
-        ({"max_failures": 0}, "sweep.max_failures: found 0"),
+        ({"max_failures": 0}, "sweep.max_failures: found 0, expected a whole number from 1, inf, or null"),
+        ({"max_failures": 2.5}, "sweep.max_failures: found 2.5"),
+        ({"max_deaths": 0}, "sweep.max_deaths: found 0, expected a whole number from 1, inf"),
+        ({"max_retries": -1}, "sweep.max_retries: found -1"),
         ({"timeout": -1}, "sweep.timeout: found -1"),
         ({"plateau": {"trials": 0, "epsilon": 0}}, "sweep.plateau.trials: found 0"),
         ({"plateau": {"trials": 3, "epsilon": -1}}, "sweep.plateau.epsilon: found -1"),

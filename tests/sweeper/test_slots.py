@@ -25,12 +25,13 @@ from optuna.trial import Trial, TrialState
 
 import conf
 from sweeper import _search, cluster, newest
-from sweeper.attributes import DIED, JOB, LEASE_EXPIRES, OUTCOME, RETRY_OF, WORKER
+from sweeper.attributes import DIED, INTERRUPTED, JOB, LEASE_EXPIRES, OUTCOME, RETRY_OF, WORKER
 from sweeper.cluster import is_lost, whole_gpus
 from sweeper.errors import UserError, one_line
 from sweeper.extras import install
 from sweeper.lease import reap
 from sweeper.process import this_process
+from sweeper.run_folder import FolderError
 from sweeper.slots import Slots
 from sweeper.storage import open_storage
 from sweeper.trial import TrialLink
@@ -116,6 +117,38 @@ def test_a_cluster_that_loses_every_job_ends_the_sweep_in_one_line(
         swept_with(Elsewhere(lost=range(100)), tmp_path, monkeypatch, "hydra.sweeper.n_trials=9")
     study = optuna.load_study(study_name="s", storage=open_storage(f"sqlite:///{tmp_path}/s.db", create=False))
     assert all(trial.state is not TrialState.RUNNING for trial in study.trials)
+
+
+def test_a_job_that_is_asked_to_leave_its_node_is_tried_again_and_has_not_died(
+    elsewhere: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Preempting(Elsewhere):
+        def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+            if initial_job_idx in (1, 2):
+                raise [KeyboardInterrupt, FolderError("the disk is full")][initial_job_idx - 1]
+            return super().launch(job_overrides, initial_job_idx)
+
+    study = swept_with(Preempting(), tmp_path, monkeypatch, "hydra.sweeper.n_trials=5", "hydra.sweeper.max_deaths=1")
+    assert Counter(trial.state for trial in study.trials) == {TrialState.COMPLETE: 5, TrialState.FAIL: 2}
+    retries = {trial.user_attrs[RETRY_OF]: trial for trial in study.trials if RETRY_OF in trial.user_attrs}
+    for number in (1, 2):
+        assert retries[number].params == study.trials[number].params
+        assert retries[number].user_attrs["interruptions"] >= 1
+        assert "deaths" not in retries[number].user_attrs
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt("by SIGTERM"), FolderError("the disk is full")])
+def test_a_job_says_on_its_trial_that_it_was_interrupted_and_no_more_once_it_is_back(
+    tmp_path: Path, error: BaseException
+) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    trial = running_trial(url)
+    with pytest.raises(type(error)), TrialLink(url, "s", 0):
+        raise error
+    assert trial.storage.get_trial(trial._trial_id).user_attrs[INTERRUPTED] == str(error)
+    with TrialLink(url, "s", 0):
+        pass
+    assert trial.storage.get_trial(trial._trial_id).user_attrs[INTERRUPTED] is None
 
 
 def test_a_single_slot_is_waited_for_in_the_thread_that_asks() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import datetime, timedelta
 from typing import Any
@@ -35,8 +36,19 @@ def reason(study: optuna.Study, **criteria: Any) -> str | None:
     return Stopping(**{"began": time.time() - 200, **criteria}).reason(study, study.trials)
 
 
-def test_without_a_criterion_a_sweep_never_ends_early() -> None:
+def test_without_a_criterion_a_sweep_does_not_end_early() -> None:
     assert reason(study_of(0.5, "FAIL", "FAIL", "FAIL", "FAIL", 0.5, 0.5)) is None
+
+
+@pytest.mark.parametrize("outcomes", [["FAIL"] * 8, ["FAIL", 0.5, "KILLED"] * 8, ["FAIL", "PRUNED"] * 8])
+def test_without_a_bound_twice_as_many_failures_as_trials_end_the_sweep(outcomes: list[float | str]) -> None:
+    study = study_of(*outcomes)
+    assert reason(study, n_trials=5) is None
+    with pytest.raises(TooManyFailuresError, match=r"^8 trials failed and the study is to have 4 .*the same command"):
+        reason(study, n_trials=4)
+    with pytest.raises(TooManyFailuresError):
+        reason(study, n_trials=1)
+    assert reason(study, n_trials=1, max_failures=math.inf) is None
 
 
 def test_no_trial_is_begun_after_the_timeout() -> None:

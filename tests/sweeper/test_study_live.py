@@ -202,6 +202,67 @@ def read_until(terminal: int, text: str | None) -> str:
     return read
 
 
+# ---- retry
+
+
+@pytest.fixture
+def failed(tmp_path: Path) -> str:
+    """Trials 0 and 1 failed, 2 failed and was finished as 3, 4 never had a point, 5 is complete, 6 ran out of lives."""
+    address = f"sqlite:///{tmp_path}/s.db"
+    study = optuna.create_study(study_name="s", storage=open_storage(address, create=True))
+    fail = {"error": "RuntimeError: the disk is gone"}
+    add(study, TrialState.FAIL, 0.20, point="weak", deaths=3, retry_overrides=["device.micro_batch=1"], **fail)
+    add(study, TrialState.FAIL, 0.21, **fail)
+    add(study, TrialState.FAIL, 0.22, **fail)
+    add(study, TrialState.COMPLETE, 0.22, retry_of=2)
+    study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL, user_attrs={"withdrawn": "too late"}))
+    add(study, TrialState.COMPLETE, 0.23)
+    add(study, TrialState.FAIL, 0.24, died="its process is gone", deaths=4)
+    return address
+
+
+def test_retry_lists_what_failed_and_nobody_has_finished_and_changes_nothing(failed: str) -> None:
+    answer = ask(failed, "retry", "--format", "json")
+    assert [(row["number"], row["point"], row["why"]) for row in json.loads(answer.stdout)] == [
+        (0, "weak", "RuntimeError: the disk is gone"),
+        (1, None, "RuntimeError: the disk is gone"),
+        (6, None, "its process is gone"),
+    ]
+    assert "3 would be put in line; nothing was changed, --yes does it" in answer.stderr
+    assert len(states(failed)) == 7
+
+
+def test_retry_yes_puts_points_in_line_once_without_what_their_trials_had_suffered(failed: str) -> None:
+    for _ in range(2):
+        answer = ask(failed, "retry", "--yes", "--format", "json")
+        assert answer.exit_code == 0
+    assert json.loads(answer.stdout) == []
+    assert states(failed)[7:] == ["WAITING"] * 3
+    waiting = load(failed).get_trials()[7]
+    assert waiting.system_attrs["fixed_params"] == {"regularization.dropout": 0.2}
+    assert {name: waiting.user_attrs.get(name) for name in (RETRY_OF, "point", "deaths", "retry_overrides")} == {
+        RETRY_OF: 0,
+        "point": "weak",
+        "deaths": None,
+        "retry_overrides": None,
+    }
+
+
+def test_retry_takes_numbers_and_says_what_became_of_one_that_cannot_be_tried_again(failed: str) -> None:
+    assert ask(failed, "retry", "1", "--yes").exit_code == 0
+    for number, said in {
+        1: "trial 1 is tried again as trial 7, which is WAITING",
+        2: "trial 2 is tried again as trial 3, which is COMPLETE",
+        4: "trial 4 never had a point",
+        5: "trial 5 is COMPLETE, not FAIL",
+        99: "has no trial 99",
+    }.items():
+        answer = ask(failed, "retry", "0", str(number), "--yes")
+        assert (answer.exit_code, answer.stderr.count("\n")) == (2, 1)
+        assert said in answer.stderr
+    assert states(failed)[7:] == ["WAITING"]
+
+
 # ---- dashboard
 
 
