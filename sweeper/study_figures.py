@@ -6,8 +6,9 @@ those of the Pareto front.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from plotly.subplots import make_subplots
 
 from sweeper.attributes import POINT
 from sweeper.queries import QueryError, edges, is_feasible, ranked, short_names, trials_of
+from sweeper.study_part import MOST_CURVES, MOST_EPOCHS, evenly, thinned
 
 Value = Callable[[FrozenTrial], float]
 
@@ -36,11 +38,12 @@ def learning_curves(study: Study) -> go.Figure:
     """The value by epoch, a line a trial; the best and the known points in colour, a pruned trial ends in a cross."""
     figure = go.Figure()
     marks = _marks(study)
-    trials = [trial for trial in trials_of(study) if trial.intermediate_values]
+    trials = [trial for trial in trials_of(thinned(study, MOST_CURVES)) if trial.intermediate_values]
     if not trials:
         raise QueryError("no trial reported a value of an epoch")
+    named: set[str] = set()
     for trial in sorted(trials, key=lambda one: one.number in marks):  # what is marked lies on top
-        epochs = sorted(trial.intermediate_values)
+        epochs = evenly(sorted(trial.intermediate_values), MOST_EPOCHS)
         name, colour = marks.get(trial.number, ("other trials", OTHER))
         ends_early = trial.state is TrialState.PRUNED
         figure.add_scatter(
@@ -48,7 +51,7 @@ def learning_curves(study: Study) -> go.Figure:
             y=[trial.intermediate_values[epoch] for epoch in epochs],
             name=name,
             legendgroup=name,
-            showlegend=not any(name == drawn.name for drawn in figure.data),
+            showlegend=name not in named,
             mode="lines+markers",
             line={
                 "color": colour,
@@ -62,6 +65,7 @@ def learning_curves(study: Study) -> go.Figure:
             opacity=1 if trial.number in marks else 0.5,
             hovertemplate=f"trial {trial.number}, epoch %{{x}}: %{{y:.5f}}<extra>{trial.state.name.lower()}</extra>",
         )
+        named.add(name)
     figure.update_xaxes(title="epoch", dtick=max(1, max(max(trial.intermediate_values) for trial in trials) // 10))
     figure.update_yaxes(title="value")
     return figure
@@ -84,7 +88,7 @@ def history(study: Study, value: Value = first_value, index: int = 0) -> go.Figu
         )
     feasible = [trial for trial in completed if is_feasible(trial)]
     better = max if study.directions[index] == StudyDirection.MAXIMIZE else min
-    best = [better(value(trial) for trial in feasible[: count + 1]) for count in range(len(feasible))]
+    best = list(itertools.accumulate((value(trial) for trial in feasible), better))
     numbers = [trial.number for trial in feasible]
     line = {"color": BEST, "width": 1.5, "shape": "hv"}
     figure.add_scatter(x=numbers, y=best, mode="lines", name="best so far", line=line, hoverinfo="skip")
@@ -93,10 +97,13 @@ def history(study: Study, value: Value = first_value, index: int = 0) -> go.Figu
     return figure
 
 
-def slices(study: Study, value: Value = first_value) -> go.Figure:
-    """The value by each parameter; dashed lines are the ends of its interval, orange where the best lies on one."""
+def slices(study: Study, value: Value = first_value, only: Sequence[str] | None = None) -> go.Figure:
+    """The value by each parameter, or by ``only`` these.
+
+    Dashed lines are the ends of its interval, orange where the best lies on one.
+    """
     completed = trials_of(study, TrialState.COMPLETE)
-    names = sorted({name for trial in completed for name in trial.params})
+    names = sorted({name for trial in completed for name in trial.params if only is None or name in only})
     if not names:
         raise QueryError("no parameter was searched")
     rows = math.ceil(len(names) / COLUMNS)
@@ -113,6 +120,14 @@ def slices(study: Study, value: Value = first_value) -> go.Figure:
         figure.update_xaxes(title={"text": title, "font": colour}, row=row + 1, col=column + 1)
     figure.update_yaxes(title="value", col=1)
     figure.update_layout(height=120 + 300 * rows)
+    return figure
+
+
+def bars(values: Mapping[str, float]) -> go.Figure:
+    """A bar for each name, the greatest on top."""
+    names = list(values)[::-1]
+    figure = go.Figure(go.Bar(x=[values[name] for name in names], y=names, orientation="h", marker={"color": OTHER}))
+    figure.update_xaxes(title="importance")
     return figure
 
 

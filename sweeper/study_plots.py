@@ -5,19 +5,25 @@ from __future__ import annotations
 import html
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import optuna
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from data.printable import printable
 from sweeper.extras import install
 from sweeper.queries import QueryError, best_records, counts, importances, ranked, short_names, trials_of
 from sweeper.storage import masked_text
+from sweeper.study_part import DRAWN, MOST_CURVES, Part, renamed, thinned
 
 CONTOUR_PARAMETERS = 4  # the most important ones; their plots are the square of this
+CONTOUR_TRIALS = 80  # each plot holds a value for every two of them
+MOST_TRIALS = 2000  # in the figures of all objectives together
+MOST_PARAMETERS = 12
+MOST_OBJECTIVES = 4
 EXPLAINED_BY = {
     "Learning curves": "The value by epoch. A pruned trial is dotted and ends in a cross.",
     "History": "The value by trial, in the order in which they were asked for.",
@@ -59,7 +65,8 @@ code {{ display: block; overflow-x: auto; background: #f1f3f5; padding: 0.5rem 0
 def plots_page(study: Study) -> str:
     """The page; a plot that the study has too few trials for is replaced by a sentence that says so.
 
-    Raises ``QueryError`` where plotly isn't installed or the study has no complete trial.
+    Of a large study a part is drawn, and the page says which, so that page and memory stay small. Raises ``QueryError``
+    where plotly isn't installed or the study has no complete trial.
     """
     try:
         from plotly.offline import get_plotlyjs
@@ -67,15 +74,16 @@ def plots_page(study: Study) -> str:
         raise QueryError(f"plots need plotly, which isn't installed: {install('plotly')}") from None
     if not trials_of(study, TrialState.COMPLETE):
         raise QueryError(f"study {study.study_name!r} has nothing to plot: no trial is complete")
+    part = _drawing(study)
     sections = []
-    for index, (heading, draw) in enumerate(_plots(study)):
+    for index, (heading, draw) in enumerate(_plots(study, part)):
         explained = next((text for start, text in EXPLAINED_BY.items() if heading.startswith(start)), "")
         title = f"<h2>{html.escape(heading)}</h2>\n<p>{explained}</p>"
         sections.append(f"<section>\n{title}\n{_drawn(draw, f'plot-{index}')}\n</section>")
     found = ", ".join(f"{number} {state.lower()}" for state, number in counts(study).items() if number)
     return _PAGE.format(
         title=html.escape(f"Study {study.study_name}"),
-        subtitle=html.escape(f"Trials: {found}"),
+        subtitle="</p>\n<p>".join(html.escape(line) for line in (f"Trials: {found}", *part.left_out)),
         plotly=get_plotlyjs(),
         summary=_summary(study),
         sections="\n".join(sections),
@@ -109,61 +117,83 @@ def _cell(value: Any) -> str:
     return f"{value:.5g}" if isinstance(value, float) else printable(masked_text(str(value)))
 
 
-def _plots(study: Study) -> Iterator[tuple[str, Callable[[], Any]]]:
+@dataclass(frozen=True)
+class Drawing:
+    """What of a study is drawn, and in words what is not."""
+
+    trials: Part  # in every figure
+    few: Part  # in contours
+    names: dict[str, str]  # parameter -> heading, the most important first
+    matter: dict[str, float] | str  # parameter -> importance, or why there is none
+    objectives: list[str]
+    left_out: list[str]
+
+
+def _drawing(study: Study) -> Drawing:
+    objectives = study.metric_names or [f"value {index}" for index in range(len(study.directions))]
+    shown = objectives[:MOST_OBJECTIVES]
+    trials = thinned(study, MOST_TRIALS // len(shown))
+    few = thinned(trials, CONTOUR_TRIALS)
+    try:
+        matter: dict[str, float] | str = importances(study) if len(objectives) == 1 else importances(trials)
+    except QueryError as error:
+        matter = str(error)
+    every = sorted({name for trial in trials.get_trials(deepcopy=False) for name in trial.params})
+    if isinstance(matter, dict):
+        every.sort(key=lambda name: -matter.get(name, 0.0))
+    left_out = []
+    drawn, found = len(trials.get_trials(deepcopy=False)), len(trials_of(study, *DRAWN))
+    if drawn < found:
+        left_out.append(
+            f"Drawn are {drawn:,} of {found:,} trials: known points, those that improved the best value, the best "
+            f"ones, and others evenly from the first to the last. Learning curves are {MOST_CURVES} of them, contours "
+            f"{CONTOUR_TRIALS}; the table, the best value and the importances are of all."
+        )
+    if len(every) > MOST_PARAMETERS:
+        left_out.append(f"Drawn are the {MOST_PARAMETERS} most important of {len(every)} parameters.")
+    if len(objectives) > len(shown):
+        left_out.append(f"Drawn are the first {len(shown)} of {len(objectives)} objectives.")
+    return Drawing(trials, few, short_names(every[:MOST_PARAMETERS]), matter, shown, left_out)
+
+
+def _plots(study: Study, part: Drawing) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Heading and drawing of each plot; those of one objective are repeated for each."""
     from sweeper import study_figures as ours
 
     show = optuna.visualization
-    short = _with_short_names(study)
+    short, few = renamed(part.trials, part.names), renamed(part.few, part.names)
     several = len(study.directions) > 1
     if several:
-        yield "Pareto front", partial(show.plot_pareto_front, short)
+        if len(study.directions) <= 3:  # more have no picture
+            yield "Pareto front", partial(show.plot_pareto_front, short)
     else:
-        yield "Learning curves", partial(ours.learning_curves, study)
-    names = study.metric_names or [f"value {index}" for index in range(len(study.directions))]
-    for index, name in enumerate(names):
+        yield "Learning curves", partial(ours.learning_curves, part.trials)
+    for index, name in enumerate(part.objectives):
         options: dict[str, Any] = {"target": _value(index), "target_name": name} if several else {}
         of = f" of {name}" if several else ""
-        yield f"History{of}", partial(ours.history, study, _value(index), index)
-        yield f"Slices{of}", partial(ours.slices, study, _value(index))
+        yield f"History{of}", partial(ours.history, part.trials, _value(index), index)
+        yield f"Slices{of}", partial(ours.slices, part.trials, _value(index), list(part.names))
         yield f"Parallel coordinates{of}", partial(show.plot_parallel_coordinate, short, **options)
-        yield f"Contours{of}", partial(_contours, short, options)
-    yield "Importances", partial(_importances, short)
+        yield f"Contours{of}", partial(_contours, few, part, options)
+    yield "Importances", partial(_importances, part)
 
 
-def _with_short_names(study: Study) -> Study:
-    """A copy in memory whose parameters go by the last part of their name, for Optuna's plots to be readable."""
-    trials = trials_of(study, TrialState.COMPLETE)
-    names = short_names(sorted({name for trial in trials for name in trial.params}))
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # no line about the copy
-    try:
-        copy = optuna.create_study(study_name=study.study_name, directions=study.directions)
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-    if study.metric_names:
-        copy.set_metric_names(study.metric_names)
-    for trial in trials:
-        copy.add_trial(
-            create_trial(
-                values=trial.values,
-                params={names[name]: value for name, value in trial.params.items()},
-                distributions={names[name]: kind for name, kind in trial.distributions.items()},
-                system_attrs=trial.system_attrs,
-            )
-        )
-    return copy
+def _importances(part: Drawing) -> Any:
+    from sweeper import study_figures as ours
+
+    if isinstance(part.matter, str):
+        raise QueryError(part.matter)
+    headings = short_names(list(part.matter))
+    return ours.bars({headings[name]: value for name, value in list(part.matter.items())[:MOST_PARAMETERS]})
 
 
-def _importances(study: Study) -> Any:
-    return optuna.visualization.plot_param_importances(study, params=list(importances(study)))
-
-
-def _contours(study: Study, options: dict[str, Any]) -> Any:
-    names = list(importances(study))[:CONTOUR_PARAMETERS]
+def _contours(few: Study, part: Drawing, options: dict[str, Any]) -> Any:
+    if isinstance(part.matter, str):
+        raise QueryError(part.matter)
+    names = [part.names[name] for name in part.matter if name in part.names][:CONTOUR_PARAMETERS]
     if len(names) < 2:
         raise QueryError("contours need at least two parameters that vary")
-    figure = optuna.visualization.plot_contour(study, params=names, **options)
+    figure = optuna.visualization.plot_contour(few, params=names, **options)
     return figure.update_layout(height=480 if len(names) == 2 else 220 * len(names))
 
 

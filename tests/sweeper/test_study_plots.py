@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import optuna
@@ -15,8 +17,11 @@ from optuna.trial import TrialState, create_trial
 
 pytest.importorskip("plotly")
 
+from sweeper import study_plots
 from sweeper.study_figures import history, learning_curves, slices
+from sweeper.study_part import thinned
 from sweeper.study_plots import plots_page
+from tests.sweeper.runs import ROOT
 
 SPACE: dict[str, BaseDistribution] = {
     "regularization.dropout": FloatDistribution(0.15, 0.35),
@@ -159,3 +164,65 @@ def test_an_error_of_a_page_would_be_seen(tmp_path: Path) -> None:
     page.write_text("<html><body><script>undefined_function()</script></body></html>")
     console, _ = console_and_document(page)
     assert "undefined_function is not defined" in " ".join(console)
+
+
+def large(trials: int, parameters: int = 3) -> Study:
+    """A study whose best trial is one in its midst, with trials that failed between the others."""
+    study = optuna.create_study(study_name="large", direction="maximize")
+    space: dict[str, BaseDistribution] = {f"p{number}": FloatDistribution(0, 1) for number in range(parameters)}
+    moments = random.Random(0)
+    for number in range(trials):
+        value = 0.9 if number == trials // 2 else 0.5 + 0.1 * moments.random()
+        fails = number % 10 == 5
+        study.add_trial(
+            create_trial(
+                state=TrialState.FAIL if fails else TrialState.COMPLETE,
+                value=None if fails else value,
+                params={name: moments.random() for name in space},
+                distributions=space,
+                user_attrs={"traceback": "a secret " * 50, "point": "grid"},
+                intermediate_values=dict.fromkeys(range(1, 4), value),
+            )
+        )
+    return study
+
+
+def test_of_a_large_study_a_part_is_drawn_under_its_own_numbers_and_the_page_says_which(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study = large(400, parameters=4)
+    for name, most in (("MOST_TRIALS", 100), ("CONTOUR_TRIALS", 20), ("MOST_PARAMETERS", 3)):
+        monkeypatch.setattr(study_plots, name, most)
+    page = plots_page(study)
+    assert "Drawn are 100 of 360 trials" in page
+    assert "Drawn are the 3 most important of 4 parameters" in page
+    assert "a secret" not in page
+    part = thinned(study, 100)
+    numbers = [trial.number for trial in part.trials]
+    assert len(numbers) == 100
+    assert numbers == sorted(set(numbers))
+    assert {0, 200} <= set(numbers)
+    assert max(numbers) > 390
+    assert part.best_trial.number == 200
+    assert all(part.trials[place].params == study.trials[number].params for place, number in enumerate(numbers))
+    [best] = [trace for trace in history(part).data if trace.name == "best so far"]
+    assert max(best.y) == 0.9
+    assert len(learning_curves(large(300)).data) <= 200
+
+
+def test_a_study_that_is_not_large_is_drawn_whole(study: Study) -> None:
+    assert "Drawn are" not in plots_page(study)
+
+
+@pytest.mark.slow
+def test_the_page_of_twenty_thousand_trials_and_its_memory_are_bounded(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    name = "large"
+    memory = large(20_000)
+    optuna.copy_study(from_study_name=name, from_storage=memory._storage, to_storage=url)
+    code = "import resource, sys; from sweeper.study import app; app(standalone_mode=False)\n"
+    code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    typed = [sys.executable, "-c", code, "plot", "--storage", url, "--output", str(tmp_path / "page.html")]
+    said = subprocess.run(typed, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert int(said.splitlines()[-1]) < 1_000_000  # kilobytes
+    assert (tmp_path / "page.html").stat().st_size < 20_000_000
