@@ -30,7 +30,7 @@ from sweeper.attributes import ADDED, OVERRIDES, RETRY_OVERRIDES
 from sweeper.children import follow_parent
 from sweeper.cluster import is_lost, runs_elsewhere
 from sweeper.composing import ComposedAlike
-from sweeper.errors import StoppedError, UserError, is_user_error, one_line
+from sweeper.errors import UserError, is_user_error, one_line
 from sweeper.grammar import hydra_value, key_of
 from sweeper.interruption import Interruption
 from sweeper.known_points import known_points
@@ -39,7 +39,7 @@ from sweeper.names import folder_of
 from sweeper.origin import write_origin
 from sweeper.outcome import Failure, fail, tell
 from sweeper.patience import at_the_end
-from sweeper.places import FINISHED, Places, Planned, failed_of, several, try_again
+from sweeper.places import FINISHED, Places, Planned, say_what_failed, try_again
 from sweeper.report import write_results
 from sweeper.retries import DEFAULT_MAX_RETRIES, enqueue_retries
 from sweeper.samplers import reseed
@@ -55,10 +55,6 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)  # the sweep says what happ
 
 POLL_SECONDS = 0.5  # between two looks at a study whose places are all taken
 LOST_IN_A_ROW = 5  # times n_jobs: so many jobs that were lost say that none will come back
-
-
-class IncompleteGridError(StoppedError):
-    """A grid's sweep came to its end without some of its points."""
 
 
 class Search(OptunaSweeperImpl):
@@ -155,7 +151,9 @@ class Search(OptunaSweeperImpl):
             try:
                 write_results(study, Path(self.sweep_dir), self.storage, self._stopped(study))
             finally:
-                self._say_what_failed(study, planned)
+                say_what_failed(
+                    study, planned, self.n_trials, must_be_whole=self._is_grid() and self.storage is not None
+                )
         settle(study._storage)
 
     # ---- the study
@@ -327,24 +325,6 @@ class Search(OptunaSweeperImpl):
         if _finished(study) >= self.n_trials:
             return None
         return self.stopping.reason(study, study.get_trials(deepcopy=False))
-
-    def _say_what_failed(self, study: optuna.Study, planned: Planned) -> None:
-        """Names the planned points that the results lack. IncompleteGridError where they are what was asked for."""
-        trials = study.get_trials(deepcopy=False)
-        missing = [(name, failed) for name, failed in failed_of(planned, trials) if failed.why_never_again is None]
-        if not missing:
-            return
-        named = several([f"{name} (trial {failed.last.number})" for name, failed in missing])
-        room = self.n_trials - _finished(study)
-        greater = "" if room > 0 else f" with hydra.sweeper.n_trials={self.n_trials + len(missing)}"
-        number = missing[0][1].last.number
-        line = (
-            f"failed, and not among the results: {named}; the same command{greater} tries them again, and "
-            f"mdaf-study show {number} --study {study.study_name} says why"
-        )
-        if self._is_grid() and room > 0 and self.storage is not None:
-            raise IncompleteGridError(f"the grid lacks {len(missing)} of its {len(planned)} points, which {line}")
-        log.warning(line)
 
     def _run(self, study: optuna.Study, trials: Sequence[Trial], search: Wanted, leases: Leases) -> None:
         """Runs a job for each trial and tells the study what came of it."""

@@ -19,6 +19,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from sweeper.attributes import LEASE_EXPIRES, POINT, WITHDRAWN, WORKER
+from sweeper.errors import StoppedError
 from sweeper.lease import Leases, lease
 from sweeper.process import this_process
 from sweeper.retries import (
@@ -111,6 +112,28 @@ def try_again(study: optuna.Study, planned: Planned, n_trials: int, max_retries:
         log.info("failed before, and tried again: %s", several(again))
     if never:
         log.warning("failed before, and not tried again unless by mdaf-study retry: %s", several(never))
+
+
+class IncompleteGridError(StoppedError):
+    """A grid's sweep came to its end without some of its points."""
+
+
+def say_what_failed(study: optuna.Study, planned: Planned, n_trials: int, *, must_be_whole: bool) -> None:
+    """Names the planned points that the results lack. IncompleteGridError where all of them were asked for."""
+    trials = study.get_trials(deepcopy=False)
+    missing = [(name, failed) for name, failed in failed_of(planned, trials) if failed.why_never_again is None]
+    if not missing:
+        return
+    named = several([f"{name} (trial {failed.last.number})" for name, failed in missing])
+    room = n_trials - sum(trial.state in FINISHED for trial in trials)
+    greater = "" if room > 0 else f" with hydra.sweeper.n_trials={n_trials + len(missing)}"
+    line = (
+        f"failed, and not among the results: {named}; the same command{greater} tries them again, and "
+        f"mdaf-study show {missing[0][1].last.number} --study {study.study_name} says why"
+    )
+    if must_be_whole and room > 0:
+        raise IncompleteGridError(f"the grid lacks {len(missing)} of its {len(planned)} points, which {line}")
+    log.warning(line)
 
 
 def several(what: Sequence[str]) -> str:
