@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -24,6 +25,10 @@ log = logging.getLogger(__name__)
 LAST = "last.pt"
 DIGEST = "digest"
 BEFORE = "last.before.pt"  # the state before it, while the run is not over
+# What the system says of a file that may be whole; of a damaged one its readers say other things.
+UNREADABLE = (
+    errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT,
+)  # fmt: skip
 
 
 class DamagedError(ValueError):
@@ -180,7 +185,8 @@ def saved_in(folder: Path) -> list[Saved]:
 
 
 def read(path: Path) -> Saved:
-    """The state in a file. DamagedError if anything about it is not as it was written.
+    """The state in a file. DamagedError if anything about it is not as it was written; UserError if the system does not
+    let us read it now, which says nothing about it: it must not be passed over and written over.
 
     torch does not look at the checksums of its own files, so a flipped bit would become a weight; and those do not
     cover where a part begins. So the content carries a digest of its own.
@@ -193,6 +199,11 @@ def read(path: Path) -> Saved:
     except (FileNotFoundError, MemoryError):
         raise
     except Exception as error:  # what a reader of damaged bytes raises may be anything
+        if isinstance(error, OSError) and error.errno in UNREADABLE:
+            raise UserError(
+                f"{path} cannot be read: {os.strerror(error.errno)}; it is left as it is: type the same command again "
+                "once it can"
+            ) from error
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise DamagedError(f"{path}: found no whole checkpoint: {reason}") from error
 

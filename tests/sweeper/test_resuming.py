@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import torch
 
 from sweeper import replicas
 from sweeper.checkpoint import BEFORE, LAST, Position, read
+from sweeper.errors import UserError
 from sweeper.interruption import EXIT_RESUMABLE
 from sweeper.monitor import Lookout
 from sweeper.objective import Job
@@ -142,6 +144,34 @@ def test_a_damaged_state_is_named_and_the_one_before_it_used(
     assert "found no whole checkpoint" in said
     assert "going on in epoch 2 after step 3" in said
     assert_same_run(work / "damaged", work / "whole")
+
+
+def test_a_state_that_cannot_be_read_for_a_moment_is_one_line_and_stays(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = [*EPOCHS, EVERY_STEP, "hydra.run.dir=unreadable", "resume=auto"]
+    with monkeypatch.context() as patch:
+        kill_at(patch, [(1, 2)])
+        with pytest.raises(Killed):
+            run(work, *typed)
+    last = work / "unreadable" / LAST
+    content = last.read_bytes()
+
+    def refusing(code: int) -> Callable[..., None]:
+        def load(path: Path, **_: object) -> None:
+            raise OSError(code, os.strerror(code), str(path))
+
+        return load
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", refusing(errno.EACCES))
+        assert run(work, *typed) == 2
+        for code in (errno.EIO, errno.EMFILE, errno.ESTALE):
+            patch.setattr(torch, "load", refusing(code))
+            with pytest.raises(UserError, match="cannot be read"):
+                read(last)
+    assert f"last.pt cannot be read: {os.strerror(errno.EACCES)}; it is left as it is" in capsys.readouterr().err
+    assert last.read_bytes() == content
 
 
 def test_a_finished_run_is_not_repeated_and_leaves_the_same_result(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
