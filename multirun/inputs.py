@@ -5,6 +5,7 @@ The inputs stand in report.json beside the figures: they are all that computing 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from conf.schema import Phase4
 from multirun.phase4 import Series, search_seeds
@@ -22,7 +23,7 @@ from multirun.runs import Source, check_agreement, read_run
 from sweeper.admitted import run_folder
 from sweeper.attributes import POINT
 from sweeper.config import config_hash
-from sweeper.queries import trials_of
+from sweeper.queries import is_feasible, trials_of
 from sweeper.run_files import checkpoint_digest, read_result
 
 Inputs = dict[str, Any]
@@ -113,7 +114,7 @@ def source_of(folder: Path, stage: str, point: str, report: Path, study: str | N
         data_hash=result["data_hash"],
         commit=result["commit"],
         device=result["device"],
-        checkpoint=checkpoint_digest(folder) or "",
+        checkpoint="" if stage == SEARCH else checkpoint_digest(folder) or "",  # no figure of a search comes from it
     )
 
 
@@ -138,7 +139,8 @@ def _search(study: Study, report: Path, places: Sequence[Path]) -> tuple[list[di
                 "trial": trial.number,
                 "state": trial.state.name,
                 "params": dict(trial.params),
-                "value": trial.values[0] if trial.values else None,
+                "value": trial.values[0] if trial.values and math.isfinite(trial.values[0]) else None,
+                "eligible": trial.state is TrialState.COMPLETE and is_feasible(trial),
                 "known": trial.user_attrs.get(POINT),
                 "run": source.id if source else None,
             }

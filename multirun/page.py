@@ -108,5 +108,8 @@ def several(count: int, noun: str) -> str:
 
 
 def short(commit: str) -> str:
-    """A commit as people name it, with a word if the tree had changes."""
-    return commit[:12] + ("+changes" if commit.endswith("+changes") else "") if commit else ABSENT
+    """A commit as people name it, with what says that the tree had changes; of a run in parts each of them."""
+    if not commit:
+        return ABSENT
+    parts = (part.partition("+") for part in commit.split(", then "))
+    return ", then ".join(name[:12] + plus + changes for name, plus, changes in parts)

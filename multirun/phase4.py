@@ -29,6 +29,7 @@ from sweeper.grammar import key_of, meant, same
 from sweeper.queries import best_records, load_studies, load_study, most_recent_study, rerun_overrides, trials_of
 from sweeper.space import effective_value
 from sweeper.storage import open_storage
+from sweeper.study_check import AttributeOnly, check_trial
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +104,8 @@ def check_preconditions(
     for trial in (trial for trial in trials_of(study) if trial.number in numbers):
         if trained_otherwise(trial, study.study_name):
             unmet.append(f"a validated configuration: trial {trial.number} trained other values than the study says")
+        elif wrong := [one for one in check_trial(study, trial, places) or [] if not isinstance(one, AttributeOnly)]:
+            unmet.append(f"a study that says what its runs left ({wrong[0]})")
     runs = [run for trial in trials_of(study, TrialState.COMPLETE) if (run := _run_of(trial, places)) is not None]
     complete = [run for run in runs if len(run.history) >= planned]
     if not complete:
@@ -167,11 +170,12 @@ def run_missing(series: Sequence[Series], places: Sequence[Path], launcher: str 
     Points that are the same configuration under two names share their runs.
     """
     for one in series:
+        folder = one.point.folder
         seeds = plan([one.point], one.missing, places)[0]  # another point may have left it meanwhile
         one.done |= seeds.done
         if seeds.missing:
-            make_way(one.point, seeds.missing)
-            launch([*one.point.overrides, f"seed={','.join(map(str, seeds.missing))}"], one.point.folder, launcher)
+            folder = make_way(one.point, seeds.missing)
+            launch([*one.point.overrides, f"seed={','.join(map(str, seeds.missing))}"], folder, launcher)
             one.done |= plan([one.point], seeds.missing, places)[0].done
         one.failed = [seed for seed in one.missing if seed not in one.done]
         one.missing = []
@@ -180,7 +184,7 @@ def run_missing(series: Sequence[Series], places: Sequence[Path], launcher: str 
         if not one.done:
             raise UserError(
                 f"{one.point.name}: every seed failed, the errors stand above and in "
-                f"{one.point.folder}/seed-*/train.log; mend the cause and type the same command again"
+                f"{folder}/seed-*/train.log; mend the cause and type the same command again"
             )
 
 

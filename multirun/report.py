@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +15,16 @@ from plotly.offline import get_plotlyjs
 
 from data.printable import in_markdown, printable
 from multirun.charts import CHARTS
+from multirun.inputs import RULES
 from multirun.results import compute
 from multirun.sections import sections
-from multirun.verify import FORMAT
+from multirun.unfinished import numbered
+from multirun.verify import FORMAT, as_read, read_report
 from sweeper.atomic import write_atomically
+from sweeper.errors import UserError
 from sweeper.provenance import commit, versions
+
+log = logging.getLogger(__name__)
 
 Report = dict[str, Any]
 
@@ -36,11 +42,36 @@ def write_report(folder: Path, inputs: Mapping[str, Any], test_reads: Sequence[M
         "figures": compute(inputs, folder),
         "test_reads": list(test_reads),
     }
-    report = json.loads(json.dumps(report))  # as a reader will find it
-    _write(folder / "report.json", json.dumps(report, indent=1) + "\n")
+    report = as_read(report)
+    _write(folder / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
     _write(folder / "report.md", markdown(report))
     _write(folder / "report.html", page(report))
     return report
+
+
+def folder_of_plan(first: Path, inputs: Mapping[str, Any]) -> Path:
+    """``first``, or the first of ``report-2``, ``report-3``, ... beside it that holds no report of another plan."""
+    for folder in numbered(first):
+        if not (folder / "report.json").exists():
+            break
+        try:
+            held = plan_of(read_report(folder / "report.json")["inputs"])
+        except (UserError, KeyError, TypeError):  # damaged, or of another version: it stays as it is
+            continue
+        if held == plan_of(as_read(inputs)):
+            break
+    if folder != first:
+        log.warning("%s: holds the report of another plan, which stays; this one goes to %s", first, folder)
+    return folder
+
+
+def plan_of(inputs: Mapping[str, Any]) -> list[Any]:
+    """What a report is on: its points and candidates, their seeds and epochs, and the rules of judgement."""
+    points, candidates = (
+        [[one["name"], one["overrides"]] for one in inputs[name]] for name in ("points", "candidates")
+    )
+    seeds = [inputs["seeds"][name] for name in ("confirmation", "phase 4")]
+    return [inputs["study"], points, candidates, seeds, inputs["epochs"], *(inputs[name] for name in RULES)]
 
 
 def markdown(report: Report) -> str:

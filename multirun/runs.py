@@ -25,7 +25,7 @@ class Source:
     ``stage``    ``search``, ``confirmation`` or ``phase 4``.
     ``folder``   the run's folder, relative to that of the report.
     ``study``    that the run confirms or repeats, None if none; ``trial``: the one that had this configuration, if any.
-    ``checkpoint``  SHA-256 of the run's best.pt; empty in reports of versions that did not write it.
+    ``checkpoint``  SHA-256 of the run's best.pt, if figures come from it; versions before this did not write it.
     """
 
     id: str
@@ -72,6 +72,13 @@ def read_run(folder: Path) -> Run:
     if len(history) != result.get("epochs", len(history)) or not history:
         raise UserError(f"{file} is damaged: it holds {len(history)} epochs, result.json says {result.get('epochs')}")
     return Run(folder, history, result)
+
+
+def commit_of(folder: Path) -> str:
+    """The commit that trained a finished run; of one in parts all of them."""
+    result = read_result(folder, IDENTITY)
+    assert result is not None
+    return str(result["commit"])
 
 
 def check_agreement(run: Run) -> None:

@@ -21,13 +21,15 @@ from multirun.inputs import Stages, phase4_inputs
 from multirun.pace import Pace
 from multirun.phase4 import Series, Winner
 from multirun.points import Point, checked, composed, configs, known_point, known_values, with_epochs
-from multirun.report import write_report
-from multirun.runs import read_run
+from multirun.report import folder_of_plan, write_report
+from multirun.runs import commit_of, read_run
 from multirun.scores import reads_of_test, score_runs
 from multirun.typed import check_origin, overrides_of
+from multirun.versions import of_other_code
 from sweeper.config import config_hash
 from sweeper.errors import UserError
 from sweeper.names import folder_of
+from sweeper.provenance import commit
 from sweeper.queries import find_trial, trials_of
 
 BALANCED = "balanced"
@@ -75,13 +77,14 @@ def decide(cfg: DictConfig) -> Path:
     winner = named_winner(candidates, confirmation)
     repeated = phase4.plan(points_of(cfg.points, winner.point, home), cfg.seeds, places)
     phase4.run_missing(repeated, places, cfg.launcher)
-    report = home / "report"
+    first = home / "report"
     folders = [folder for one in repeated for folder in one.done.values()]
-    score_runs(folders, "validation", report)
-    if cfg.test:
-        score_runs(folders, "test", report)
     stages = Stages(study, [c.plain() for c in candidates] if confirmation else [], confirmation, repeated)
-    write_report(report, phase4_inputs(cfg, stages, winner.point, report), reads_of_test(report))
+    report = folder_of_plan(first, phase4_inputs(cfg, stages, winner.point, first))
+    score_runs(folders, "validation", first)
+    if cfg.test:
+        score_runs(folders, "test", first)  # one log of reads for all reports on the study
+    write_report(report, phase4_inputs(cfg, stages, winner.point, report), reads_of_test(first))
     return report
 
 
@@ -150,9 +153,16 @@ def check(study: Study, cfg: DictConfig, candidates: Sequence[Candidate]) -> Non
 
 
 def agree(cfg: DictConfig, study: Study, stages: Mapping[str, Sequence[Series]], config: DictConfig) -> None:
-    """Shows the plan and asks, unless nothing is missing or ``ask`` is false; SystemExit where the answer is no."""
+    """Shows the plan and asks; SystemExit where the answer is no.
+
+    Not where ``ask`` is false, nor where nothing is missing and one version of the code has trained all that is there.
+    """
     print(phase4.describe_plan(stages, config.training.epochs, phase4.epoch_seconds(study)))
-    if not cfg.ask or not any(one.missing for series in stages.values() for one in series):
+    every = [one for series in stages.values() for one in series]
+    reused = {folder: commit_of(folder) for one in every for folder in one.done.values()}
+    if others := of_other_code(reused.values(), commit()):
+        print(f"reused are {others}")
+    if not cfg.ask or not (any(one.missing for one in every) or len(set(reused.values())) > 1):
         return
     if not sys.stdin.isatty():
         raise UserError("nobody can be asked whether to start, since there is no terminal; start with --yes")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from multirun.page import Block, Items, Section, Text, auc4, interval, listed, number, p_value, several, signed
+from multirun.versions import of_other_code
 
 Report = Mapping[str, Any]
 
@@ -13,7 +14,11 @@ Report = Mapping[str, Any]
 def executive_summary(report: Report) -> Section:
     """The whole in a few sentences."""
     inputs, figures = report["inputs"], report["figures"]
-    sentences = _search(report) if inputs["study"] else []
+    own = report.get("commit")
+    trained = [run["commit"] for run in inputs["runs"] if run["stage"] != "search"]
+    others = of_other_code(trained, trained[0] if own is None and trained else str(own))
+    sentences = [f"Compared are {others}."] if others else []
+    sentences += _search(report) if inputs["study"] else []
     sentences += [_spread(name, block) for name, block in figures["configurations"].items()]
     sentences += [_verdict(row) for row in figures["comparisons"] if inputs["winner"] in (None, row["a"], row["b"])]
     sentences += [_criteria(point, figures["criteria"][point]) for point in _judged(report)]
@@ -34,7 +39,7 @@ def _judged(report: Report) -> list[str]:
 
 def _search(report: Report) -> list[str]:
     inputs, found = report["inputs"], report["figures"]["confirmation"]
-    complete = [trial for trial in inputs["trials"] if trial["value"] is not None]
+    complete = [trial for trial in inputs["trials"] if trial["value"] is not None and trial.get("eligible", True)]
     best = max(complete, key=lambda trial: trial["value"])
     sentences = [
         f"The study {inputs['study']} has {several(len(inputs['trials']), 'trial')}. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import statistics
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,11 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from data import tables
+from multirun.versions import of_other_code
+from sweeper.errors import UserError
 from sweeper.run_files import read_overrides, read_result
+
+log = logging.getLogger(__name__)
 
 METRICS = ("val_auc", "val_gauc", "val_loss", "train_auc", "train_val_gap", "gate_mean")
 IMPORTANT = {"val_auc": 2, "train_val_gap": 3}  # of a narrow terminal's table, beside the run and its seed
@@ -34,12 +39,17 @@ def collect(folders: Iterable[Path]) -> list[Run]:
     """
     rows = []
     for folder in folders:
-        result = read_result(folder, ("seed", "best_epoch", "best"))
+        try:
+            result = read_result(folder, ("seed", "best_epoch", "best"))
+        except UserError as error:
+            log.warning("%s; the run is left out of the table", error)
+            continue
         if result is None:
             continue
         row = {"configuration": _configuration(folder), "seed": result["seed"], "best_epoch": result["best_epoch"]}
         row |= {name: result["best"].get(name) for name in METRICS}
         rows.append(row | {"run": folder.name, "folder": str(folder), "data": result.get("data_hash", "")})
+        rows[-1]["commit"] = result.get("commit", "")
     if len({row["data"] for row in rows}) > 1:
         for row in rows:
             row["configuration"] = f"{row['configuration']} (data {row['data'][:12]})".strip()
@@ -90,6 +100,9 @@ def show(runs: Sequence[Run], title: str, console: Console | None = None) -> Non
         console.print(table)
         if dropped:
             console.print(tables.left_out(dropped, "each run's result.json has all"))
+    commits = [run.get("commit", "") for run in runs]
+    if others := of_other_code(commits, commits[0]):
+        console.print(f"These are {others}.")
 
 
 def _figure(value: float | None) -> str:

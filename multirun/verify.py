@@ -71,13 +71,18 @@ def _verified(report: Mapping[str, Any], base: Path, deep: bool) -> list[Differe
     inputs = report["inputs"]
     sources = [Source(**record) for record in inputs["runs"]]
     found = [difference for source in sources for difference in _identity(source, base)]
-    computed = json.loads(json.dumps(compute(inputs, base)))
+    computed = as_read(compute(inputs, base))
     order = ["runs", *(name for name in report["figures"] if name != "runs")]
     for name in order:
         found += differences(report["figures"].get(name), computed.get(name), name)
     if deep:
         found += list(_deep(report["figures"]["runs"], sources, base))
     return found
+
+
+def as_read(content: Any) -> Any:
+    """Plain values as a reader of their JSON finds them: a figure that does not exist is null, as JSON has no NaN."""
+    return json.loads(json.dumps(content), parse_constant=lambda _: None)
 
 
 def count(figures: Any) -> int:
@@ -115,10 +120,8 @@ def _identity(source: Source, base: Path) -> Iterator[Difference]:
     for name in ("seed", "config_hash", "data_hash", "commit", "device"):
         if result.get(name) != getattr(source, name):
             yield Difference(f"inputs.runs.{source.id}.{name}", getattr(source, name), result.get(name))
-    found = checkpoint_digest(folder)
-    for written, whose in ((source.checkpoint, "inputs.runs." + source.id), (result.get("checkpoint"), source.folder)):
-        if written and written != found:
-            yield Difference(f"{whose}: SHA-256 of best.pt", written, found)
+    if source.checkpoint and (digest := checkpoint_digest(folder)) != source.checkpoint:
+        yield Difference(f"inputs.runs.{source.id}: SHA-256 of best.pt", source.checkpoint, digest)
     best = read_run(folder).best
     written = {name: value for name, value in result.get("best", {}).items() if name in best}
     yield from differences(written, {name: best[name] for name in written}, f"{source.folder}/result.json: best")

@@ -42,6 +42,7 @@ from sweeper.patience import at_the_end
 from sweeper.places import FINISHED, Places, Planned, say_what_failed, try_again
 from sweeper.report import write_results
 from sweeper.retries import DEFAULT_MAX_RETRIES, enqueue_retries
+from sweeper.run_files import check_unfinished
 from sweeper.samplers import reseed
 from sweeper.settings import check_settings, check_space
 from sweeper.slots import Ended, Slots
@@ -210,11 +211,14 @@ class Search(OptunaSweeperImpl):
     def _check_folder(self, study: optuna.Study | None) -> None:
         """UserError if the study's folder holds runs that are not the study's: they would be overwritten."""
         folder = Path(self.sweep_dir)
-        if self.storage is None or self.force or not folder.is_dir():
+        if self.storage is None or not folder.is_dir():
             return
         runs = {int(path.name) for path in folder.iterdir() if path.name.isdigit()}  # before the trials are listed
         numbers = set() if study is None else {trial.number for trial in study.get_trials(deepcopy=False)}
-        if strange := sorted(runs - numbers):
+        strange = sorted(runs - numbers)
+        for number in strange:
+            check_unfinished(folder / str(number))
+        if strange and not self.force:
             raise UserError(
                 f"{folder / str(strange[0])}: is there, but study {self.study_name} has no trial {strange[0]}: the "
                 "folder is another study's; move it away, or choose another one with hydra.sweep.dir=..."

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -62,6 +62,7 @@ class Saved:
     ``history``   rows of metrics.csv so far
     ``optimizer`` as ``Replicas.optimizer_state`` gives it
     ``underway``  of the epoch that is not over; None between two
+    ``parts``     ``sweeper.parts`` of the run so far; none in states of versions that did not write them
     """
 
     position: Position
@@ -72,6 +73,7 @@ class Saved:
     seed: int
     config_hash: str
     data_hash: str
+    parts: list[dict[str, Any]] = field(default_factory=list)
 
     def content(self) -> dict[str, Any]:
         """What a file is made of, weights and optimizer packed; besides what resuming needs, the keys people read."""
@@ -87,6 +89,7 @@ class Saved:
             "underway": None if self.underway is None else asdict(self.underway),
             "config_hash": self.config_hash,
             "data_hash": self.data_hash,
+            "parts": self.parts,
         }
 
 
@@ -246,6 +249,7 @@ def _parsed(content: Any) -> Saved:
         seed=int(streams["seed"]),
         config_hash=str(content["config_hash"]),
         data_hash=str(content["data_hash"]),
+        parts=[dict(part) for part in content.get("parts", ())],
     )
     if (saved.position.step > 0) != (underway is not None) or saved.position.epoch != len(saved.history) + 1:
         raise DamagedError(f"it says {saved.position}, and has {len(saved.history)} epochs of metrics")

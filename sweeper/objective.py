@@ -41,6 +41,7 @@ from sweeper.progress import EpochProgress
 from sweeper.recorder import Recorder
 from sweeper.replicas import REPLICA_KEYS, Hyperparameters, Replicas, Update
 from sweeper.resuming import adopt, epoch_of, is_over, restore, states_of, together
+from sweeper.run_files import check_unfinished
 from sweeper.run_folder import RunFolder
 from sweeper.step import StepSettings
 from sweeper.summary import Criteria
@@ -112,12 +113,17 @@ class Job:
             return {}
         if self.trial is not None:
             adopt(folder, self.trial.earlier_folders(folder.path), identity["config_hash"], identity["data_hash"])
-        return states_of(self.recorder)
+        found = states_of(self.recorder)
+        if not found:
+            folder.clear()
+        return found
 
     def _recorder(self, stack: ExitStack) -> Recorder:
         cfg = self.cfg
         folder = RunFolder(HydraConfig.get().runtime.output_dir)
         stack.enter_context(locked(folder.path))
+        if cfg.resume == "never":
+            check_unfinished(folder.path)
         identity = identify(cfg, self.store, self.device)
         if self.trial is not None:
             record_start(self.trial, cfg, identity, folder, self.device)
@@ -155,15 +161,18 @@ def train_jobs(jobs: Sequence[Job]) -> None:
     cfg, device, store = jobs[0].cfg, jobs[0].device, jobs[0].store
     gathered = jobs[0].gathered
     del jobs[0].gathered  # it goes with this group: the next one needs the device's memory
+    chosen = settings(cfg, device)
     if not models.by_gradient(cfg.model):
         [job] = jobs
         estimator = models.builder(cfg.model, store.schema)()
         assert isinstance(estimator, Estimator)
+        if Ready(job, job.states()).is_over(chosen):
+            return
         announce("no parameters to train", job)
+        job.recorder.restart()
         job.recorder.folder.clear()  # fitted in one go: there is nothing to go on from
-        fit(estimator, gathered, settings(cfg, device), hyperparameters(cfg), job.recorder)
+        fit(estimator, gathered, chosen, hyperparameters(cfg), job.recorder)
         return
-    chosen = settings(cfg, device)
     ready = [Ready(job, job.states()) for job in jobs]
     for position, group in together([r for r in ready if not r.is_over(chosen)], lambda r: r.states):
         _train_group(group, position, gathered, chosen)
@@ -209,7 +218,7 @@ def _train_group(
     start = Epoch(START.epoch)
     states = [r.states[position] for r in ready if r.states]
     if states:
-        start = _go_on(jobs, states, replicas)
+        start = _go_on(jobs, states, replicas, fell_back=on_fallback is not None)
     best = [best_of(job.recorder.history) for job in jobs]
     for r in ready:
         r.states.clear()  # they take as much memory as the replicas themselves
@@ -242,15 +251,13 @@ def _on_cpu(jobs: Sequence[Job], guard: Guard) -> None:
     device = set_up(cfg.device)
     gathered = DeviceStore(jobs[0].store, device, cfg.device.memory_fraction, cfg.data.history_order)
     for job in jobs:
-        job.recorder.identity["device"] += f", then {describe(device)}"
-        if job.recorder.identity["precision"] != cfg.device.precision:
-            job.recorder.identity["precision"] += f", then {cfg.device.precision}"
+        job.recorder.identity |= {"device": describe(device), "precision": cfg.device.precision}
     ready = [Ready(job, states_of(job.recorder)) for job in jobs]
     for position, group in together(ready, lambda r: r.states):
         _train_group(group, position, gathered, settings(cfg, device), guard)
 
 
-def _go_on(jobs: Sequence[Job], states: Sequence[Saved], replicas: Replicas) -> Epoch:
+def _go_on(jobs: Sequence[Job], states: Sequence[Saved], replicas: Replicas, *, fell_back: bool) -> Epoch:
     """Puts replicas and recorders where the states were saved."""
     restore(replicas, states)
     for job, state in zip(jobs, states, strict=True):
@@ -258,6 +265,7 @@ def _go_on(jobs: Sequence[Job], states: Sequence[Saved], replicas: Replicas) -> 
             job.recorder.go_on(state)
             at = state.position
             log.info("going on in epoch %d after step %d", at.epoch, at.step)
+            job.recorder.begin_part(at, fell_back=fell_back)
     return epoch_of(states, replicas)
 
 

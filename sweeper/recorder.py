@@ -13,6 +13,7 @@ from model.stack import replica_state
 from sweeper.checkpoint import Position, Saved, Underway
 from sweeper.errors import StoppedError, UserError
 from sweeper.machine import resident_mb
+from sweeper.parts import UNKNOWN, Part, changes, joined, part_from
 from sweeper.progress import EpochProgress
 from sweeper.replicas import Replicas
 from sweeper.run_files import checkpoint_digest
@@ -56,6 +57,7 @@ class Recorder:
         self.pruned = False
         self.error: Exception | None = None
         self.slow_downs: list[dict[str, Any]] = []
+        self.parts: list[Part] = [part_from(identity, 1, 0)]
         self.resident_mb: list[float] = []  # at the end of each epoch of this process
         self._told = 0  # epochs of which the trial knows
 
@@ -83,12 +85,23 @@ class Recorder:
         """Takes up what an earlier process had recorded, and tells the trial of it; ``pruned`` if it stops there."""
         self.restart()
         self.history = list(state.history)
+        self.parts = state.parts or [UNKNOWN]
         for row in self.history:
             if self.best is None or row["val_auc"] > self.best["val_auc"]:
                 self.best = row
             self._report(row)
         if self.history:
             self.folder.write_metrics(self.history)
+
+    def begin_part(self, position: Position, *, fell_back: bool = False) -> None:
+        """Notes that this process trains from here on; says what is not as it was in the part before."""
+        part = part_from(self.identity, position.epoch, position.step)
+        different = changes(self.parts[-1], part)
+        if different and not fell_back:
+            at = f"epoch {position.epoch}, step {position.step}"
+            log.warning("what trains this run is not what began it, from %s on: %s", at, "; ".join(different))
+        if different or fell_back:
+            self.parts = [*self.parts, part | ({"fell_back": True} if fell_back else {})]
 
     def failed(self, error: Exception) -> None:
         self.progress.close()
@@ -97,6 +110,7 @@ class Recorder:
     def restart(self) -> None:
         """Forgets what was recorded, since the run begins again."""
         self.history, self.best, self.pruned, self.error = [], None, False, None
+        self.parts = [part_from(self.identity, 1, 0)]
 
     def finish(self) -> float | tuple[float, ...]:
         """Writes result and summary and returns the objective: the best epoch's validation AUC.
@@ -138,7 +152,8 @@ class Recorder:
         """Writes summary and result, the result last: where it is, the run is finished."""
         assert self.best is not None
         steadiness = judge_steadiness(self.history, self.slow_downs, self.resident_mb)
-        summary = summarize(self.identity, self.history, self.epochs, self.criteria)
+        identity = self.identity | {name: joined(self.parts, name) for name in ("commit", "device", "precision")}
+        summary = summarize(identity, self.history, self.epochs, self.criteria)
         self.folder.write_text("summary.txt", f"{summary}\nThe machine\n  {steadiness}\n")
         result = {
             **outcome,
@@ -147,7 +162,8 @@ class Recorder:
             "best": self.best,
             "steadiness": steadiness,
             "slow_downs": self.slow_downs,
-            **self.identity,
+            **identity,
+            "parts": self.parts,
             "checkpoint": checkpoint_digest(self.folder.path),
         }
         self.folder.write_json("result.json", result)
@@ -179,6 +195,7 @@ class Recorder:
             replicas.hyperparameters[k].seed,
             self.identity["config_hash"],
             self.identity["data_hash"],
+            self.parts,
         )
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -14,6 +18,9 @@ from data.keys import check_keys
 from sweeper.config import validate
 from sweeper.errors import reported_in_one_line
 from sweeper.grammar import parsed
+from sweeper.run_files import check_unfinished
+
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
 class Refusal(Callback):
@@ -28,6 +35,8 @@ class Refusal(Callback):
             check_keys(config)
             with suppress(OmegaConfBaseException):  # within the run more can be resolved
                 validate(job)
+                if config.resume == "never" and not _is_made(config.hydra.run, "dir"):
+                    check_unfinished(Path(str(config.hydra.run.dir)))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with reported_in_one_line():
@@ -35,8 +44,34 @@ class Refusal(Callback):
             groups = {o.key_or_group for o in swept if o.key_or_group in config.hydra.runtime.choices}
             keys = [o.key_or_group for o in swept if o.is_add() or o.is_force_add()]
             check_keys(config, swept=keys, without=groups)  # Hydra composed it without what is swept
+            with suppress(OmegaConfBaseException):
+                if config.resume == "never" and not _is_made(config.hydra.sweep, "dir"):
+                    for folder in _folders(config):
+                        check_unfinished(folder)
 
 
 def _typed(config: DictConfig) -> list[Override]:
     overrides: Any = OmegaConf.to_container(config.hydra.overrides)  # as typed, with what is interpolated
     return [parsed(text) for text in (*overrides["hydra"], *overrides["task"])]
+
+
+def _is_made(node: DictConfig, name: str) -> bool:
+    """Whether a folder's name is that of a new one, which only asking for it makes."""
+    return "${newest:" in str(OmegaConf.to_container(node, resolve=False)[name])  # type: ignore[index,call-overload]
+
+
+def _folders(config: DictConfig) -> Iterator[Path]:
+    """The folders of a grid's jobs; those are left out whose names only composing the job would tell."""
+    if config.hydra.sweeper._target_ != BASIC_SWEEPER:
+        return
+    typed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+    jobs = [job for batch in BasicSweeper.split_arguments(typed, None) for job in batch]
+    for number, overrides in enumerate(jobs):
+        with suppress(OmegaConfBaseException):
+            job: Any = OmegaConf.create(OmegaConf.to_container(config, resolve=False))
+            job.hydra.job.num, job.hydra.job.id = number, str(number)
+            for override in map(parsed, overrides):
+                chosen = OmegaConf.select(job, override.key_or_group)
+                if not (override.is_delete() or OmegaConf.is_config(chosen)):  # a group's option names no folder
+                    OmegaConf.update(job, override.key_or_group, override.value())
+            yield Path(str(job.hydra.sweep.dir)) / str(job.hydra.sweep.subdir)

@@ -10,10 +10,11 @@ from typing import TypeVar
 
 from model.stack import load_replica
 from sweeper.atomic import write_atomically
-from sweeper.checkpoint import START, Position, Saved, saved_in
+from sweeper.checkpoint import START, DamagedError, Position, Saved, read, saved_in, sealed
 from sweeper.errors import UserError
 from sweeper.recorder import Recorder
 from sweeper.replicas import Replicas
+from sweeper.run_files import BEST
 from sweeper.run_folder import RunFolder
 from sweeper.training import Epoch, Settings, best_of
 
@@ -27,17 +28,44 @@ class OtherRunError(UserError):
 
 
 def states_of(recorder: Recorder) -> dict[Position, Saved]:
-    """The whole states that the run's folder holds, by where they go on. OtherRunError if they are another run's."""
+    """The states that the run's folder holds, by where they go on. OtherRunError if they are another run's.
+
+    They are whole, and so is the run: the weights of the best epoch so far are in best.pt.
+    """
     found = {}
     for state in recorder.folder.saved():
         for what, theirs in (("config_hash", state.config_hash), ("data_hash", state.data_hash)):
             if theirs != recorder.identity[what]:
                 raise OtherRunError(
                     f"{recorder.folder.path}: holds the state of a run with {what} {theirs}, and this one's is "
-                    f"{recorder.identity[what]}; resume=never starts anew, hydra.run.dir=... chooses another folder"
+                    f"{recorder.identity[what]}; hydra.run.dir=... chooses another folder, resume=never starts anew if "
+                    "that run was not finished"
                 )
-        found[state.position] = state
+        if _has_best(recorder.folder, state):
+            found[state.position] = state
+        else:
+            log.warning(
+                "%s: %s does not hold the weights of its best epoch so far, so nothing goes on from epoch %d, step %d",
+                *(recorder.folder.path, BEST, state.position.epoch, state.position.step),
+            )
     return found
+
+
+def _has_best(folder: RunFolder, state: Saved) -> bool:
+    """Whether best.pt is that of a state's history; it is written again where the state itself is the best."""
+    value, epoch = best_of(state.history)
+    if epoch == 0:
+        return True
+    try:
+        best = read(folder.path / BEST)
+        if best.history and (best.history[-1]["epoch"], best.history[-1]["val_auc"]) == (epoch, value):
+            return (best.config_hash, best.data_hash, best.seed) == (state.config_hash, state.data_hash, state.seed)
+    except (FileNotFoundError, DamagedError):
+        pass
+    if (epoch, 0) != (len(state.history), state.position.step):
+        return False
+    folder.write_checkpoint(BEST, sealed(state.content()))
+    return True
 
 
 def adopt(folder: RunFolder, others: Sequence[Path], config_hash: str, data_hash: str) -> None:
@@ -55,10 +83,10 @@ def adopt(folder: RunFolder, others: Sequence[Path], config_hash: str, data_hash
 
 
 def _copy(folder: RunFolder, other: Path, state: Saved) -> None:
-    best = other / "best.pt"
+    best = other / BEST
     if best.exists():
         with best.open("rb") as source:
-            write_atomically(folder.path / "best.pt", lambda file: shutil.copyfileobj(source, file))
+            write_atomically(folder.path / BEST, lambda file: shutil.copyfileobj(source, file))
     folder.save(state)
 
 

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from sweeper.columns import COLUMNS
 from sweeper.errors import UserError
+from sweeper.interruption import how_to_choose_a_folder
 
 Row = dict[str, Any]  # one line of metrics.csv: numbers, None where a column is empty or holds no finite number
 
@@ -73,6 +74,19 @@ def is_finished(folder: Path) -> bool:
     except UserError:
         return True
     return result is not None and (folder / BEST).is_file()
+
+
+class FinishedError(UserError):
+    """A folder in which a run was finished, and another one is to begin."""
+
+
+def check_unfinished(folder: Path) -> None:
+    """FinishedError if a run was finished in the folder."""
+    if is_finished(folder):
+        raise FinishedError(
+            f"{folder}: holds a finished run, which is not overwritten; move it away, or choose another folder: "
+            f"{how_to_choose_a_folder()}"
+        )
 
 
 def read_metrics(folder: Path) -> list[Row]:

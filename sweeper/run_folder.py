@@ -17,7 +17,7 @@ from sweeper.background import Background, HostCopy
 from sweeper.columns import COLUMNS
 from sweeper.errors import StoppedError
 from sweeper.interruption import EXIT_RESUMABLE, how_to_go_on
-from sweeper.run_files import BEST, read_json
+from sweeper.run_files import BEST, check_unfinished, read_json
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +87,12 @@ class RunFolder:
         return checkpoint.saved_in(self.path)
 
     def clear(self) -> None:
-        """Takes away what an earlier run left, so that nothing of it is taken for this one's."""
+        """Takes away what an unfinished run left, so that nothing of it is taken for this one's.
+
+        FinishedError if a run was finished here: nothing but a user deletes one.
+        """
         self.wait()
+        check_unfinished(self.path)
         for name in (checkpoint.LAST, checkpoint.BEFORE, BEST, "metrics.csv", "result.json", "summary.txt"):
             (self.path / name).unlink(missing_ok=True)
         for scores in self.path.glob("scores_*.npz"):

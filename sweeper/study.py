@@ -26,6 +26,7 @@ from sweeper.moving import copy_study
 from sweeper.names import folder_of
 from sweeper.queries import QueryError
 from sweeper.storage import masked, masked_text, open_storage
+from sweeper.study_check import check_study, check_trial
 from sweeper.study_options import DEFAULT_STORAGE, RecordFormat, StorageUrl, StudyName, TextOrJson, choose
 from sweeper.study_output import csv_text, json_text, note, parquet_bytes, print_record, print_table, say, write_whole
 
@@ -148,7 +149,11 @@ def best(
     """
     from sweeper.grammar import words  # and with it Hydra's parser, which no other command needs
 
-    records = queries.best_records(choose(storage, study), top)
+    chosen = choose(storage, study)
+    records = queries.best_records(chosen, top)
+    for record in records:
+        for difference in check_trial(chosen, queries.find_trial(chosen, record["number"])) or []:
+            note(f"warning: {difference}; mdaf-study verify names all that differs")
     _warn_of_edges(records)
     _warn_of_what_is_left_out(records)
     if form is BestFormat.json:
@@ -257,6 +262,25 @@ def compare_runs(
         say(f"A  {first.name}\nB  {second.name}\n")
         names = {"a": "A", "b": "B"}
     print_table(deltas, {"metric": "metric", **names, "delta": "delta", "delta_percent": "delta %"})
+
+
+@app.command()
+def verify(storage: StorageUrl = DEFAULT_STORAGE, study: StudyName = None) -> None:
+    """Whether the study says what its runs left.
+
+    Reads each finished trial's run folder again and names what differs: values, epochs, attributes, parameters. The
+    exit code is 1 if anything does.
+    """
+    chosen = choose(storage, study)
+    found, absent = check_study(chosen)
+    for difference in found:
+        say(str(difference))
+    if absent:
+        note(f"{len(absent)} trials have no run folder here to be compared with, such as trial {absent[0]}")
+    if found:
+        note(f"{len(found)} differ in study {chosen.study_name}")
+        raise typer.Exit(1)
+    say(f"study {chosen.study_name}: {queries.counts(chosen)['COMPLETE']} complete trials, nothing differs")
 
 
 @app.command()

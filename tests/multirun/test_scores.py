@@ -14,7 +14,7 @@ import pytest
 import conf
 from multirun.scores import NotFiniteError, Scorer, read_scores, reads_of_test, score_runs, scores_file
 from multirun.summarize import summary
-from multirun.table import collect
+from multirun.table import collect, show
 from multirun.verify import verify
 from sweeper.comparison import compare, run_from_folder
 from sweeper.errors import UserError
@@ -158,6 +158,21 @@ def test_runs_of_two_logs_are_not_compared(fakes: Path) -> None:
     with pytest.raises(UserError, match="different data"):
         verify(fakes / "report/report.json")
     assert len({row["configuration"] for row in collect([one, two])}) == 2
+
+
+def test_a_table_leaves_out_a_damaged_run_and_says_of_several_commits(
+    fakes: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = fakes / "seed-1", fakes / "seed-2"
+    show(collect([one, two]), "both")
+    assert "commit" not in capsys.readouterr().out
+    result = json.loads((two / "result.json").read_text())
+    (two / "result.json").write_text(json.dumps(result | {"commit": "d" * 40}))
+    show(collect([one, two]), "both")
+    assert "1 run of commit cccccccccccc and 1 run of commit dddddddddddd" in capsys.readouterr().out
+    (two / "result.json").write_text("{")
+    assert [row["run"] for row in collect([one, two])] == ["seed-1"]
+    assert "seed-2/result.json is damaged" in caplog.text
 
 
 # ---- what is read back

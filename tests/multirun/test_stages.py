@@ -244,3 +244,47 @@ def test_what_phase_4_sets_itself_is_not_typed(here: Path) -> None:
     for typed, instead in (("seed=3", "seeds="), ("regularization=weak", "points="), ("training.epochs=3", "epochs=")):
         with pytest.raises(UserError, match=instead):
             split([typed])
+
+
+def files_below(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_new_plan_leaves_the_runs_and_the_report_of_the_one_before_as_they_are(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_study(here)
+    trainer = train(monkeypatch)
+    plan = ["seeds=[42]", "confirm.top=0", "points=[winner,balanced]"]
+    first = decide(settings(here, *plan))
+    before = files_below(first.parent)
+    second = decide(settings(here, *plan, "epochs=3", "force=true"))  # no trial has so many
+    assert trainer.trained == [("trial-3", 42), ("balanced", 42), ("trial-3-2", 42), ("balanced-2", 42)]
+    assert (first.name, second.name) == ("report", "report-2")
+    now = files_below(first.parent)
+    assert {path: now[path] for path in before} == before
+    assert verify(first / "report.json") == verify(second / "report.json") == []
+    assert decide(settings(here, *plan)) == first  # the plan of before is where it was
+    assert len(trainer.trained) == 4
+
+
+def of_another_commit(folder: Path) -> None:
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(result | {"commit": "d" * 40}))
+
+
+def test_runs_of_several_commits_are_asked_about_and_said_first_of_all(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_study(here)
+    train(monkeypatch)
+    plan = ["seeds=[42,123]", "confirm.top=0", "points=[balanced]"]
+    folder = decide(settings(here, *plan))
+    of_another_commit(folder.parent / "balanced/seed-123")
+    capsys.readouterr()
+    with pytest.raises(UserError, match="start with --yes"):
+        decide(settings(here, *plan, "ask=true"))
+    assert "reused are 1 run of commit cccccccccccc and 1 run of commit dddddddddddd" in capsys.readouterr().out
+    text = (decide(settings(here, *plan)) / "report.md").read_text()
+    first = text.partition("## Executive summary")[2].strip().splitlines()[0]
+    assert "Compared are 1 run of commit cccccccccccc and 1 run of commit dddddddddddd" in first
