@@ -135,5 +135,5 @@ def test_a_home_that_is_not_there_names_a_temporary_folder_to_triton(tmp_path: P
     kept = tmp_path / f"mdaf-sweep-{os.getuid()}" / "triton"
     home = str(tmp_path / "file" / "home")
     assert named(HOME=home, LOGNAME="me", TMPDIR=str(tmp_path)) == f"{kept}|me"
-    assert named(HOME=home, LOGNAME="me", TRITON_CACHE_DIR="mine") == "mine|me"
+    assert named(HOME=home, LOGNAME="me", TRITON_CACHE_DIR="mine", TMPDIR=str(tmp_path)) == "mine|me"
     assert named(HOME=str(tmp_path), LOGNAME="me") == "None|me"
