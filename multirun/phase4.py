@@ -25,7 +25,7 @@ from multirun.unfinished import make_way
 from sweeper.admitted import run_folder, sorted_out
 from sweeper.children import Child
 from sweeper.errors import UserError
-from sweeper.grammar import key_of, meant, same
+from sweeper.grammar import hydra_value, key_of, meant, same
 from sweeper.queries import best_records, load_studies, load_study, most_recent_study, rerun_overrides, trials_of
 from sweeper.space import effective_value
 from sweeper.storage import open_storage
@@ -194,7 +194,7 @@ def launch(overrides: Sequence[str], home: Path, launcher: str | None = None) ->
     A job that fails leaves the others to run; one that an earlier command left unfinished goes on. Interrupted if it
     was, and then it is over.
     """
-    where = [f"hydra.sweep.dir={home}", "hydra.sweep.subdir=seed-${seed}"]
+    where = [f"hydra.sweep.dir={hydra_value(str(home))}", "hydra.sweep.subdir=seed-${seed}"]
     chosen = [f"hydra/launcher={launcher}"] if launcher else []
     command = [
         sys.executable,

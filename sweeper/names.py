@@ -6,21 +6,21 @@ import hashlib
 import re
 
 LONGEST = 200  # characters of a study's name: databases keep 512, folders 255
-_ORDINARY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=+@-]{0,99}")
+_ORDINARY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=@-]{0,99}")
 _KEPT_OF_ANOTHER = 40  # characters
 
 
 def folder_of(name: str) -> str:
     """The folder's name for a study's: the same where it is ordinary, else what is left of it and a hash.
 
-    It never leaves the folder that it is in, no two names share one, and it can be typed as it stands. A ``~`` is in no
+    It never leaves the folder that it is in, no two names share one, and it can be typed as it stands. A ``+`` is in no
     ordinary name, so none is taken for a hashed one.
     """
     if _ORDINARY.fullmatch(name) and not name.endswith("."):
         return name
     digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:10]
-    left = re.sub(r"[^A-Za-z0-9.=+@-]+", "_", name).strip("._-=+@")[:_KEPT_OF_ANOTHER]
-    return f"{left or 'study'}~{digest}"
+    left = re.sub(r"[^A-Za-z0-9.=@-]+", "_", name).strip("._-=@")[:_KEPT_OF_ANOTHER]
+    return f"{left or 'study'}+{digest}"
 
 
 def complaint_about(name: str) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 import pytest
 from hydra.core import utils
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution
@@ -268,6 +269,7 @@ def test_every_name_of_a_study_has_a_folder_of_its_own_that_lies_in_its_place() 
         assert Path(folder).name == folder
         assert folder not in ("", ".", "..")
         assert not folder.startswith("-")
+        assert OverridesParser.create().parse_override(f"a=runs/{folder}/0").value() == f"runs/{folder}/0"
         assert len(folder) <= 100
         assert folder_of(folder) != folder  # no other study has this very name
     for ordinary in ("regularization-mdaf_mamba-synthetic", "base", "a.b", "2026-01-01"):
