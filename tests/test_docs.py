@@ -26,7 +26,12 @@ FENCED = re.compile(r"^```\w*\n(.*?)^```", re.M | re.S)
 INLINE = re.compile(r"(?<!`)`((?:python -m|mdaf)\b[^`]*)`(?!`)")
 PROGRAM = r"(?:python -m (sweeper\.study|sweeper|multirun|data|benchmarks\.\w+)|(mdaf(?:-\w+)?))"
 COMMAND = re.compile(PROGRAM + r"(?= |$)(.*)", re.S)
-PLACEHOLDERS = {"data=NAME": "data=synthetic", "model=NAME": "model=din", "show N": "show 0"}
+PLACEHOLDERS = {
+    "data=NAME": "data=synthetic",
+    "data=...": "data=synthetic",
+    "model=NAME": "model=din",
+    "show N": "show 0",
+}
 SCRIPTS = {"mdaf": "sweeper", "mdaf-study": "sweeper.study", "mdaf-phase4": "multirun", "mdaf-data": "data"}
 
 
