@@ -30,6 +30,7 @@ from sweeper.attributes import ADDED, OVERRIDES, RETRY_OVERRIDES
 from sweeper.children import follow_parent
 from sweeper.cluster import is_lost, runs_elsewhere
 from sweeper.composing import ComposedAlike
+from sweeper.directories import from_anywhere
 from sweeper.errors import UserError, is_user_error, one_line
 from sweeper.grammar import hydra_value, key_of
 from sweeper.interruption import Interruption
@@ -111,6 +112,8 @@ class Search(OptunaSweeperImpl):
             with read_write(config.hydra), open_dict(config.hydra):
                 config.hydra.sweep.dir = str(STUDIES / folder_of(self.study_name))
         loader: Any = ComposedAlike.over(hydra_context.config_loader)
+        if config.hydra.job.chdir and self.storage is not None:
+            self.storage = from_anywhere(self.storage)
         context = replace(hydra_context, config_loader=loader)
         super().setup(hydra_context=context, task_function=task_function, config=config)
 

@@ -30,6 +30,7 @@ from sweeper.attributes import MICRO_BATCH
 from sweeper.checkpoint import START, Position, Saved, Underway
 from sweeper.config import config_hash, validate
 from sweeper.device import choose_precision, default_positions, describe, set_up
+from sweeper.directories import work_where_it_was_typed
 from sweeper.estimate import after_first_epoch, already_there
 from sweeper.estimator import fit
 from sweeper.hang import HangWatch
@@ -60,6 +61,7 @@ class Job:
     """
 
     def __init__(self, cfg: DictConfig) -> None:
+        work_where_it_was_typed()
         with ExitStack() as stack:
             self.trial: TrialLink | None = stack.enter_context(attached(cfg) or nullcontext())
             check_keys(cfg, HydraConfig.get())
