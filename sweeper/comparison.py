@@ -65,15 +65,13 @@ def run_from_folder(folder: Path) -> Run:
 
 
 def run_from_trial(trial: FrozenTrial) -> Run:
-    """A trial's run: its folder if that is here, else what the storage holds (val AUC by epoch, attributes)."""
+    """A trial's run: its folder if that lies below this directory, else what the storage holds.
+
+    The storage holds the validation AUC of each epoch, and the other metrics of the best one.
+    """
     attributes = trial.user_attrs
     name = f"trial {trial.number}"
-    folder = run_folder(said := attributes.get("run_dir"))
-    if folder is None and said:
-        raise QueryError(
-            f"{name}: its run_dir={said} lies outside of this directory, where no study may point; name the folder "
-            "itself instead of the trial's number"
-        )
+    folder = run_folder(attributes.get("run_dir"))
     if folder is not None and (folder / "metrics.csv").is_file():
         run = run_from_folder(folder)
         return replace(run, name=name, params=dict(trial.params))

@@ -31,6 +31,7 @@ PLACEHOLDERS = {
     "data=...": "data=synthetic",
     "model=NAME": "model=din",
     "show N": "show 0",
+    "$(mdaf-study best --format overrides)": "regularization.dropout=0.2",
 }
 SCRIPTS = {"mdaf": "sweeper", "mdaf-study": "sweeper.study", "mdaf-phase4": "multirun", "mdaf-data": "data"}
 

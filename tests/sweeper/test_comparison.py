@@ -67,7 +67,9 @@ def test_an_epoch_that_was_not_run_is_refused_with_those_that_were(tmp_path: Pat
         compare(run, run, epoch=3)
 
 
-def test_a_trial_is_read_from_its_folder_if_that_is_here_and_from_the_storage_if_not(tmp_path: Path) -> None:
+def test_a_trial_is_read_from_its_folder_if_that_is_here_and_from_the_storage_if_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trial = create_trial(
         value=0.58,
         params={"dropout": 0.2},
@@ -78,6 +80,8 @@ def test_a_trial_is_read_from_its_folder_if_that_is_here_and_from_the_storage_if
     stored = run_from_trial(trial)
     assert stored.epochs == {1: {"val_auc": 0.57}, 2: {"val_auc": 0.58, "train_auc": 0.61}}
     _folder(tmp_path / "0", WEAK)
+    assert run_from_trial(trial).epochs == stored.epochs  # a study points nowhere else than below this directory
+    monkeypatch.chdir(tmp_path)
     assert run_from_trial(trial).epochs[1]["train_auc"] == 0.541
     assert run_from_trial(trial).params == stored.params == {"dropout": 0.2}
 

@@ -141,7 +141,7 @@ def test_a_read_only_folder_is_one_line_before_any_work(
 def test_a_second_process_in_a_folder_is_refused_and_changes_nothing(work: Path, complaint: Any) -> None:
     before = (work / "whole/metrics.csv").read_bytes()
     with locked(work / "whole"):
-        assert run(work, *TYPED, "hydra.run.dir=whole") == 2
+        assert run(work, *TYPED, "hydra.run.dir=whole", "resume=auto") == 2
         assert f":{os.getpid()}:" in (said := complaint())
         assert "another process works in this folder" in said
     assert (work / "whole/metrics.csv").read_bytes() == before

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 
+from sweeper.patience import StorageAwayError, impatient
 from sweeper.storage import StorageError, masked, masked_text, open_storage
 from tests.processes import CONTEXT
 
@@ -230,6 +231,6 @@ def test_a_process_keeps_one_connection_to_a_server_and_takes_few_more(monkeypat
         raise sa.exc.OperationalError("SELECT 1", {}, Exception("gone"))
 
     monkeypatch.setattr(sa, "create_engine", refuse)
-    with pytest.raises(StorageError):
+    with pytest.raises(StorageAwayError), impatient():
         open_storage("postgresql+psycopg://me@host/db", create=False)
     assert (asked["pool_size"], asked["max_overflow"]) == (1, 4)
