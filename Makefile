@@ -13,8 +13,8 @@ SMALL := confirm.top=1 confirm.seeds=[1001,1002] points=[winner,balanced]
 sweep: $(READY)
 	$(BIN)/python -m data inspect experiment=main_job
 	$(BIN)/python -m sweeper -m hydra/sweeper=regularization experiment=main_job hydra.sweeper.n_trials=12
-	$(BIN)/python -m sweeper.study trials --study regularization-mdaf_mamba-synthetic
-	$(BIN)/python -m multirun study=regularization-mdaf_mamba-synthetic $(SMALL) --yes
+	$(BIN)/python -m sweeper.study trials --study regularization-mdaf_mamba-synthetic-main_job
+	$(BIN)/python -m multirun study=regularization-mdaf_mamba-synthetic-main_job $(SMALL) --yes
 
 test: $(READY)
 	$(BIN)/ruff check .

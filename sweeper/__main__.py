@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 import conf
 from conf import schema
 from data import output
-from sweeper import cluster, command_line, logs, newest
+from sweeper import cluster, command_line, logs, names, newest
 from sweeper.children import follow_parent
 from sweeper.errors import reported_in_one_line
 from sweeper.grammar import unquoted
@@ -27,6 +27,7 @@ def prepare() -> None:
     logs.set_up()
     follow_parent()
     newest.register()
+    names.register()
     cluster.register()
 
 

@@ -5,9 +5,24 @@ from __future__ import annotations
 import hashlib
 import re
 
+from omegaconf import OmegaConf
+
 LONGEST = 200  # characters of a study's name: databases keep 512, folders 255
 _ORDINARY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=@-]{0,99}")
 _KEPT_OF_ANOTHER = 40  # characters
+
+
+def joined(*parts: object) -> str:
+    """The parts of a name with ``-`` between them, without those that are null."""
+    return "-".join(str(part) for part in parts if part is not None)
+
+
+def register() -> None:
+    """Makes ``joined`` known to OmegaConf. Idempotent."""
+    OmegaConf.register_resolver("joined", joined, replace=True, annotation_validation="off")
+
+
+register()  # at import too: a process that a launcher starts reads its config before it runs anything of ours
 
 
 def folder_of(name: str) -> str:

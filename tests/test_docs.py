@@ -7,11 +7,13 @@ import re
 import shlex
 from collections.abc import Iterator
 
+import optuna
 import pytest
 import typer
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
+from omegaconf import DictConfig
 
 import conf
 from conf import schema
@@ -20,6 +22,9 @@ from multirun import commands
 from multirun.__main__ import COMMANDS
 from multirun.typed import split
 from sweeper import command_line, study
+from sweeper.agreement import agree
+from sweeper.errors import UserError
+from sweeper.space import wanted
 from tests.processes import ROOT
 
 FENCED = re.compile(r"^```\w*\n(.*?)^```", re.M | re.S)
@@ -62,7 +67,7 @@ def test_a_command_line_of_the_documentation_is_taken(file: str, line: str, monk
     match = COMMAND.match(line)
     assert match is not None
     program = match[1] or SCRIPTS[match[2]]
-    words = [word for word in shlex.split(match[3], comments=True) if word not in ("...", "|")]
+    words = _words(match[3])
     monkeypatch.setattr("sys.argv", [program])
     conf.register()
     if program == "sweeper.study":
@@ -83,6 +88,33 @@ def test_a_command_line_of_the_documentation_is_taken(file: str, line: str, monk
         assert importlib.util.find_spec(program) is not None
 
 
+def sweeps() -> dict[str, DictConfig]:
+    """The Optuna sweeps of `make sweep` and of the documentation, in that order: command line -> config."""
+    made = re.findall(r"python -m sweeper -m .*", (ROOT / "Makefile").read_text())
+    lines = dict.fromkeys([*made, *(line for _, line in shown() if "hydra/sweeper=regularization" in line)])
+    conf.register()
+    return {line: _composed("config", _words(line.partition("sweeper ")[2])) for line in lines}
+
+
+def test_no_sweep_that_is_shown_is_refused_because_of_another_one() -> None:
+    studies: dict[tuple[str, str], optuna.Study] = {}
+    for line, config in sweeps().items():
+        sweeper = config.hydra.sweeper
+        study = studies.setdefault((sweeper.storage, sweeper.study_name), optuna.create_study(direction="maximize"))
+        space = wanted(sweeper.params, config.hydra.overrides.task).space
+        try:
+            new = agree(study, sweeper.objectives, sweeper.constraints or {}, space, config, force=False)
+        except UserError as error:
+            pytest.fail(f"{line}: {error}")
+        for attribute, value in new.items():
+            study.set_user_attr(attribute, value)
+    named = set(
+        re.findall(r"regularization-[\w-]+", "".join((ROOT / file).read_text() for file in ("README.md", "Makefile")))
+    )
+    assert named <= {name for _, name in studies}
+    assert len(studies) > 3
+
+
 def _parsed(app: typer.Typer, words: list[str]) -> None:
     """Reads the words as the program does, and runs nothing."""
     group = typer.main.get_command(app)
@@ -92,11 +124,15 @@ def _parsed(app: typer.Typer, words: list[str]) -> None:
             command.make_context(words[0], words[1:])
 
 
-def _composed(name: str, words: list[str]) -> None:
+def _words(line: str) -> list[str]:
+    return [word for word in shlex.split(line, comments=True) if word not in ("...", "|")]
+
+
+def _composed(name: str, words: list[str]) -> DictConfig:
     overrides = command_line._parser().parse_intermixed_args(words).overrides
     mode = RunMode.MULTIRUN if {"-m", "--multirun"} & set(words) else RunMode.RUN
     with initialize_config_module("conf"):
-        GlobalHydra.instance().config_loader().load_configuration(name, overrides, run_mode=mode)
+        return GlobalHydra.instance().config_loader().load_configuration(name, overrides, run_mode=mode)
 
 
 def test_the_documentation_shows_every_program() -> None:
