@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -12,7 +13,9 @@ import torch
 from multirun.phase4 import find_winner
 from multirun.table import METRICS, collect, spread
 from multirun.verify import verify
+from sweeper.checkpoint import DIGEST, sealed
 from sweeper.errors import UserError
+from sweeper.packing import pack
 from tests.sweeper.runs import TINY, typed
 
 
@@ -64,17 +67,25 @@ def test_an_auc_that_the_checkpoint_does_not_have_is_found_by_a_deep_look(
 ) -> None:
     monkeypatch.chdir(here)
     [run] = [path.parent for path in REPORT.parent.rglob("seed-42/best.pt")]
-    kept = (run / "best.pt").read_bytes()
+    files = [run / "best.pt", run / "result.json", REPORT / "report.json"]
+    kept = {file: file.read_bytes() for file in files}
     checkpoint = torch.load(run / "best.pt", weights_only=True)
-    checkpoint["weights"] = {name: -value for name, value in checkpoint["weights"].items()}
-    torch.save(checkpoint, run / "best.pt")
+    checkpoint["weights"] = pack({name: -value for name, value in checkpoint["weights"].items()})
+    checkpoint.pop(DIGEST)
+    torch.save(sealed(checkpoint), run / "best.pt")
     try:
-        assert verify(REPORT / "report.json") == []
-        named = [difference.figure for difference in verify(REPORT / "report.json", deep=True)]
+        plain = {difference.figure for difference in verify(REPORT / "report.json")}
+        for file in files[1:]:  # whoever exchanged the checkpoint makes all the digests fit
+            digests = (hashlib.sha256(content).hexdigest() for content in (kept[files[0]], files[0].read_bytes()))
+            file.write_text(file.read_text().replace(*digests))
+        deep = {difference.figure: difference.found for difference in verify(REPORT / "report.json", deep=True)}
     finally:
-        (run / "best.pt").write_bytes(kept)
-    assert "runs.phase 4/winner/seed-42.best.val_auc (from best.pt)" in named
-    assert "runs.phase 4/winner/seed-42.test_auc (from best.pt)" in named
+        for file, content in kept.items():
+            file.write_bytes(content)
+    assert "inputs.runs.phase 4/winner/seed-42: SHA-256 of best.pt" in plain
+    assert "inputs.runs.phase 4/winner/seed-42: SHA-256 of best.pt" not in deep
+    assert 0 < deep["runs.phase 4/winner/seed-42.best.val_auc (from best.pt)"] < 1
+    assert 0 < deep["runs.phase 4/winner/seed-42.test_auc (from best.pt)"] < 1
 
 
 def test_the_winner_is_repeated_without_the_searchs_seed(here: Path) -> None:
