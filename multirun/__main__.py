@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
@@ -60,7 +59,7 @@ def main() -> None:
         if sys.argv[1:2] and sys.argv[1] in COMMANDS:
             from multirun.commands import app
 
-            app(prog_name=Path(sys.argv[0]).name)
+            app(prog_name=command_line.program())
             return
         from multirun import points
         from multirun.typed import split

@@ -30,20 +30,26 @@ class Backup:
     trials: int
 
 
-def back_up(url: str, target: Path) -> Backup:
-    """Copies the database at ``url`` to the file ``target``, or into it where it is a folder, as of one moment.
+def back_up(url: str, target: str | Path) -> Backup:
+    """Copies the database at ``url`` to the file ``target``, as of one moment.
+
+    A target that is a folder, or ends with ``/``, gets a file with the database's name; the folder is made.
 
     StorageError if something is there already, and for a server, with the server's own command. The copy is checked
     before it gets its name, so what has that name is whole.
     """
     storage = open_storage(url, create=False, read_only=True)
     file = _file_of(url)
+    is_folder = Path(target).is_dir() or str(target).endswith(("/", os.sep))
     if isinstance(storage, RDBStorage) and storage.engine.dialect.name != "sqlite":
-        typed = shlex.join(_command(storage.engine.url, target))
+        server = storage.engine.url
+        dump = Path(target, f"{server.database}.dump") if is_folder else Path(target)
+        typed = shlex.join(_command(server, dump))
         raise StorageError(f"{masked(url)} is a server, which has its own command: {typed}")
     if file is None:
         raise StorageError(f"{masked(url)} is no file that could be copied")
-    with _whole(target / file.name if target.is_dir() else target) as draft:
+    copy = Path(target, file.name) if is_folder else Path(target)
+    with _whole(copy) as draft:
         if isinstance(storage, RDBStorage):
             engine = storage.engine
             wait_for(storage.url, lambda: _copy_sqlite(engine, draft))
@@ -56,7 +62,7 @@ def back_up(url: str, target: Path) -> Backup:
         if isinstance(copied, RDBStorage):
             copied.remove_session()
             copied.engine.dispose()
-    return Backup(target / file.name if target.is_dir() else target, len(studies), trials)
+    return Backup(copy, len(studies), trials)
 
 
 def _command(url: sa.URL, target: Path) -> list[str]:

@@ -29,9 +29,10 @@ from sweeper.storage import masked, masked_text, open_storage
 from sweeper.study_check import check_study, check_trial
 from sweeper.study_options import DEFAULT_STORAGE, RecordFormat, StorageUrl, StudyName, TextOrJson, choose
 from sweeper.study_output import csv_text, json_text, note, parquet_bytes, print_record, print_table, say, write_whole
+from sweeper.usage import OneLineGroup
 
 
-class StudyGroup(typer.core.TyperGroup):
+class StudyGroup(OneLineGroup):
     """Answers a mistake with one line on standard error and exit code 2."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -351,7 +352,7 @@ def copy_to(
 
 @app.command()
 def backup(
-    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The file to write, or a folder for it.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="The file to write, or a folder for it.")],
     storage: StorageUrl = DEFAULT_STORAGE,
 ) -> None:
     """Copies the whole database, also while a sweep writes to it.

@@ -60,6 +60,16 @@ def test_a_journal_is_copied_to_its_last_whole_line(tmp_path: Path) -> None:
     assert trials_in(f"journal:///{made.file}") == [0, 1, 2]
 
 
+def test_a_target_with_a_slash_at_its_end_is_a_folder_that_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study_with("sqlite:///studies.db")
+    said = CliRunner().invoke(app, ["backup", "backups/", "--storage", "sqlite:///studies.db"])
+    assert said.exit_code == 0, said.output
+    assert trials_in("sqlite:///backups/studies.db") == [0, 1, 2]
+
+
 def test_a_backup_overwrites_nothing(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/studies.db"
     study_with(url)
