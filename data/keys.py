@@ -8,11 +8,13 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from data.errors import DataError
 
+SCHEMA = "schema_"  # how the names of schemas begin, before the option that each is of
 CLOSE = 0.7  # of difflib's measure: nearer than this is taken for a slip of the fingers
 
 
@@ -47,11 +49,25 @@ def refused_key(error: BaseException) -> str | None:
     known, key = keys_of(root), typed[1]
     if key.replace("/", ".") in known:  # a mapping that was typed has an entry that this one lacks
         key = str(cause.full_key)
+    if options := _options_with(key):
+        return f"{key}: the {options[0].partition('=')[0]} that is chosen has no such key; {', '.join(options)} have it"
     value = str(error).partition(" use +")[2].partition("=")[2] if key == typed[1] else ""
     line = f"{key}: there is no such key{_question(key, known, value=value)}"
     if is_open(root, key):
         line += f"; {key.rpartition('.')[0]} takes new ones, with a + before the key"
     return line
+
+
+def _options_with(key: str) -> list[str]:
+    """The options of the key's group whose schema has it, as they are typed: ``data=user_behavior``."""
+    group, _, name = key.partition(".")
+    nodes: dict[str, Any] = ConfigStore.instance().repo.get(group, {})
+    schemas = {file: entry.node for file, entry in nodes.items() if file.startswith(SCHEMA)}
+    return [
+        f"{group}={file.removeprefix(SCHEMA).removesuffix('.yaml')}"
+        for file, schema in sorted(schemas.items())
+        if name in keys_of(schema)
+    ]
 
 
 def keys_of(config: DictConfig) -> list[str]:

@@ -27,6 +27,11 @@ def test_a_config_that_is_refused_leaves_no_folder(
         (["training.lr=1e-3"], "training.lr: there is no such key; did you mean training.learning_rate=1e-3?"),
         (["+training.lr=1e-3"], "training.lr: nothing reads this key; did you mean training.learning_rate?"),
         (["model.sequence.stat=3"], "model.sequence.stat: there is no such key; did you mean model.sequence.state=3?"),
+        (["data.path=clicks.csv"], "data.path: the data that is chosen has no such key; data=event_log, "),
+        (
+            ["model=deepfm", "model.sequence.hidden=8"],
+            "model.sequence.hidden: the model that is chosen has no such key; model=bst, ",
+        ),
         (["+foo=1"], "foo: nothing reads this key"),
         (["-m", "+foo=1,2"], "foo: nothing reads this key"),
         (["-m", "+training.lr=interval(0,1)", "hydra/sweeper=regularization"], "training.lr: nothing reads this key"),
