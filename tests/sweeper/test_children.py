@@ -54,7 +54,9 @@ def wait_for(file: Path, seconds: float = 60) -> str:
     return file.read_text()
 
 
-@pytest.mark.parametrize("kind", STARTS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow) if kind == "joblib" else kind for kind in STARTS]
+)
 def test_a_process_whose_parent_is_killed_outright_saves_and_leaves(tmp_path: Path, kind: str) -> None:
     if kind == "joblib":
         pytest.importorskip("joblib")

@@ -33,6 +33,7 @@ def test_a_sweep_whose_jobs_change_to_their_folders_keeps_study_and_store_where_
     assert not list(tmp_path.glob("runs/studies/*/0/runs"))
 
 
+@pytest.mark.slow
 def test_another_programs_jobs_find_their_study_although_they_change_to_their_folders(tmp_path: Path) -> None:
     end = typed("tests.sweeper.program", "-m", "hydra.job.chdir=true", "hydra.sweeper.n_trials=2", cwd=tmp_path)
     assert end.returncode == 0, end.stderr
