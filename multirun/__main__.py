@@ -12,6 +12,7 @@ import conf
 from conf import schema
 from data import output
 from sweeper import command_line, logs
+from sweeper.children import import_alike
 from sweeper.errors import reported_in_one_line
 from sweeper.grammar import unquoted
 from sweeper.interruption import speaking_for
@@ -51,6 +52,7 @@ def to_verdict(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Console script ``mdaf-phase4``."""
+    import_alike()
     output.make_safe()
     conf.register()
     logs.set_up()

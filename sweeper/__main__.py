@@ -14,7 +14,7 @@ import conf
 from conf import schema
 from data import output
 from sweeper import cluster, command_line, logs, names, newest
-from sweeper.children import follow_parent
+from sweeper.children import follow_parent, import_alike
 from sweeper.errors import reported_in_one_line
 from sweeper.grammar import unquoted
 from sweeper.imports import imported_to_stay
@@ -46,6 +46,7 @@ def job(cfg: DictConfig) -> float | tuple[float, ...]:
 
 def main() -> None:
     """Console script ``mdaf``."""
+    import_alike()
     conf.register()
     prepare()
     sys.argv[1:] = unquoted(sys.argv[1:])

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import stat
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -49,6 +50,16 @@ class Child(subprocess.Popen[bytes]):
         if self._held >= 0:
             os.close(self._held)
             self._held = -1
+
+
+def import_alike() -> None:
+    """From now on the processes that a console script starts, a launcher's too, import modules from where it does.
+
+    ``python -m``, which starts them, looks in the working directory first, a console script never does. A user's file
+    there that is called as one of our packages is, such as ``data.py``, must not run in their place.
+    """
+    if not any(not place or os.path.abspath(place) == os.getcwd() for place in sys.path[:1]):
+        os.environ["PYTHONSAFEPATH"] = "1"
 
 
 def follow_parent() -> None:

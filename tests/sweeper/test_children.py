@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.children import PIPE_VARIABLE, Child
+from sweeper.children import PIPE_VARIABLE, Child, import_alike
 from tests.processes import ROOT
 
 # A job that saves where it stands when it is asked to leave; its folder is typed behind it.
@@ -96,3 +96,17 @@ def test_a_process_that_inherits_the_word_but_not_the_pipe_follows_nobody(tmp_pa
             check=True,
         )
         assert end.stdout == "False\n"
+
+
+def test_children_of_a_console_script_import_nothing_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data.py").write_text("raise SystemExit('a file of the user')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr(sys, "path", [str(Path(sys.executable).parent), *sys.path])
+    command = [sys.executable, "-m", "data.streams"]
+    monkeypatch.setenv("PYTHONSAFEPATH", "")
+    assert Child(command, stderr=subprocess.DEVNULL).wait() == 1  # what python -m does
+    import_alike()
+    assert Child(command).wait() == 0
