@@ -62,10 +62,14 @@ def _configuration(folder: Path) -> str:
 
 
 def spread(runs: Sequence[Run]) -> dict[str, dict[str, Spread]]:
-    """The spread of each metric over the runs of each configuration, in the order in which these come."""
+    """The spread of each metric over the seeds of each configuration, in the order in which these come.
+
+    A seed that was run twice counts once: it would make the spread smaller than it is.
+    """
     return {
-        configuration: {name: _spread(run[name] for run in block) for name in METRICS}
+        configuration: {name: _spread(run[name] for run in by_seed.values()) for name in METRICS}
         for configuration, block in _by_configuration(runs).items()
+        for by_seed in [{run["seed"]: run for run in block}]
     }
 
 

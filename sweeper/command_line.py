@@ -13,12 +13,13 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, ValueType
+from hydra.core.override_parser.types import ChoiceSweep, Override, ValueType
 from hydra.errors import HydraException
 
 from conf import options
 from data.errors import did_you_mean
 from sweeper.errors import UserError
+from sweeper.grammar import choice_of, meant, same
 
 OPTUNA_SWEEP = "hydra/sweeper=regularization"
 # Keys of `sweep` that steer a sweep; the others are read by the jobs as well.
@@ -48,6 +49,8 @@ def check(words: Sequence[str], config: type, *, sweeps: bool = True, commands: 
     own_files = arguments.config_dir or arguments.config_name or arguments.config_path or "hydra.searchpath" in keys
     if not own_files:
         _check_names(arguments.overrides, typed, {field.name for field in dataclasses.fields(config)}, commands)
+    for override in typed:
+        _check_once(override)
     if sweeps and "hydra.mode" not in keys and not any(getattr(arguments, name) for name in _INSTEAD):
         _check_mode(words, typed, arguments.multirun, has_optuna=bool(own_files))
 
@@ -71,6 +74,17 @@ def _check_names(
         meant = did_you_mean(key, {*keys, *groups})
         if meant or "/" not in key:
             raise UserError(f"{line}: there is no group or key {key}{meant or f'; {program()} --help lists them'}")
+
+
+def _check_once(override: Override) -> None:
+    """Refuses a choice that names a value twice: a run that is repeated would count twice in the mean over seeds."""
+    swept = override.value()
+    if not isinstance(swept, ChoiceSweep):
+        return
+    values = [meant(choice_of(element)) for element in swept.list]
+    for place, value in enumerate(values):
+        if any(same(value, before) for before in values[:place]):
+            raise UserError(f"{override.input_line}: found {value!r} twice, expected each value once")
 
 
 def _check_mode(words: Sequence[str], typed: Sequence[Override], multirun: bool, has_optuna: bool) -> None:

@@ -120,3 +120,5 @@ def test_the_spread_is_over_the_seeds_of_one_configuration(tmp_path: Path) -> No
     assert weak["val_auc"].std == pytest.approx(0.0707107, abs=1e-6)  # sample standard deviation
     assert math.isnan(statistics["regularization=strong"]["val_auc"].std)
     assert math.isnan(weak["gate_mean"].mean)
+    again = write_run(tmp_path / "3", 123, 0.80, "[seed=123, regularization=weak]")
+    assert spread(collect([*runs, again]))["regularization=weak"] == weak  # one seed counts once

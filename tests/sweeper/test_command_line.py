@@ -79,6 +79,12 @@ def test_what_can_be_meant_passes(typed: list[str]) -> None:
     check(typed, schema.Config)
 
 
+@pytest.mark.parametrize("typed", ["seed=1,2,1", "regularization.dropout=choice(0.1,1e-1)", "model=din,bst,din"])
+def test_a_value_that_is_typed_twice_is_refused_before_it_counts_twice(typed: str) -> None:
+    with pytest.raises(UserError, match=r"twice, expected each value once"):
+        check(["-m", typed], schema.Config)
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
