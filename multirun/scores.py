@@ -30,6 +30,7 @@ from sweeper.device import choose_precision, set_up
 from sweeper.errors import UserError
 from sweeper.estimator import FittedReplica
 from sweeper.objective import build_replicas, hyperparameters
+from sweeper.plain_files import plain
 from sweeper.provenance import commit
 from sweeper.replicas import Replicas
 from sweeper.run_files import BEST, IDENTITY, checkpoint_digest, read_result
@@ -64,10 +65,10 @@ def read_scores(folder: Path, split: str) -> Scores | None:
     A file that is damaged, or that another checkpoint gave, counts as none and is named in a warning.
     """
     file = scores_file(folder, split)
-    if not file.is_file():
+    if not file.exists():
         return None
     try:
-        with np.load(file, allow_pickle=False) as held:
+        with np.load(plain(file), allow_pickle=False) as held:
             checkpoint = str(held["checkpoint"]) if "checkpoint" in held else "one that it does not name"
             scores = Scores(*(held[name] for name in ("logits", "labels", "users")))
             if {part.shape for part in (scores.labels, scores.users)} != {(len(scores.logits),)}:

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from data.printable import printable
 from sweeper.names import folder_of
+from sweeper.plain_files import plain_text
 
 GROUPS = ("model", "data", "regularization", "training", "device", "experiment")
 SETTABLE = (*GROUPS, "criteria", "seed")  # the first part of a key
@@ -132,7 +133,7 @@ def shown_refusals(refused: Mapping[str, str]) -> str:
 
 def _saved_overrides(file: Path) -> list[str]:
     try:
-        content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        content = OmegaConf.to_container(OmegaConf.load(plain_text(file)), resolve=False)
     except Exception:  # whatever a damaged file makes the reader raise
         return []
     return [str(item) for item in content] if isinstance(content, list) else []

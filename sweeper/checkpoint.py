@@ -18,6 +18,7 @@ from data.durability import fsync_folder
 from sweeper.atomic import write_atomically
 from sweeper.errors import UserError
 from sweeper.packing import form_of, pack, unpack
+from sweeper.plain_files import plain
 from sweeper.run_files import BEST, RESULT, checkpoint_digest
 
 log = logging.getLogger(__name__)
@@ -195,7 +196,7 @@ def read(path: Path) -> Saved:
     cover where a part begins. So the content carries a digest of its own.
     """
     try:
-        content = dict(torch.load(path, map_location="cpu", weights_only=True))
+        content = dict(torch.load(plain(path), map_location="cpu", weights_only=True))
         if content.pop(DIGEST) != digest({**content, "weights": pack(content["weights"])}):
             raise DamagedError("it does not hold what was written")
         return _parsed(content)

@@ -15,6 +15,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from sweeper.plain_files import plain_text
 from sweeper.secrets import masked_value
 
 # Where Hydra writes what was typed, and below which keys.
@@ -68,7 +69,7 @@ def _typed(run: Path, kind: str) -> list[str] | None:
     """The overrides of a run in a folder; None if it is none, or what is there cannot be read."""
     file, keys = TYPED_IN[kind]
     try:
-        content: Any = OmegaConf.to_container(OmegaConf.load(run / file))
+        content: Any = OmegaConf.to_container(OmegaConf.load(plain_text(run / file)))
         for key in keys:
             content = content[key]
     except Exception:  # whatever a file that somebody damaged makes the reader raise

@@ -5,6 +5,7 @@ A file that is missing, cut short, or of other types than were written is a ``Us
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import hashlib
@@ -20,6 +21,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from sweeper.columns import COLUMNS
 from sweeper.errors import UserError
 from sweeper.interruption import how_to_choose_a_folder
+from sweeper.plain_files import plain, plain_text
 
 Row = dict[str, Any]  # one line of metrics.csv: numbers, None where a column is empty or holds no finite number
 
@@ -93,7 +95,7 @@ def read_metrics(folder: Path) -> list[Row]:
     """The epochs in a run's metrics.csv."""
     file = folder / "metrics.csv"
     try:
-        text = file.read_text(encoding="utf-8")
+        text = plain_text(file).read_text(encoding="utf-8")
         if not text.endswith("\n"):
             raise ValueError("its last line is cut")
         history = [_row(row) for row in csv.DictReader(io.StringIO(text, newline=""))]
@@ -142,7 +144,7 @@ def checkpoint_digest(folder: Path) -> str | None:
 def read_json(file: Path, remedy: str) -> dict[str, Any]:
     """A JSON object; what is no finite number in it, which older versions wrote, becomes None."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+        found = json.loads(plain_text(file).read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
@@ -155,13 +157,13 @@ def read_json(file: Path, remedy: str) -> dict[str, Any]:
 @functools.lru_cache(maxsize=4096)
 def _sha256(file: Path, *state: int) -> str:
     """Of a file that is in this ``state``: when it was written, its size and its place."""
-    with file.open("rb") as content:
+    with plain(file).open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _read_yaml(file: Path) -> Any:
     try:
-        return OmegaConf.load(file)
+        return OmegaConf.load(plain_text(file))
     except FileNotFoundError:
         raise UserError(f"{file}: not there, expected what Hydra saved with the run") from None
     except OSError as error:
@@ -186,7 +188,11 @@ def _finite(text: str) -> float | None:
 
 
 def _is_number_or_none(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
+    with contextlib.suppress(OverflowError):  # a whole number that no float can hold
+        return value is None or (
+            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        )
+    return False
 
 
 def _shown(value: Any) -> str:
