@@ -143,7 +143,7 @@ class Search(OptunaSweeperImpl):
             estimate.expect(estimate.Plan(self.n_trials - _finished(study), self.workers))
         if self.workers > 1 and not fleet.is_worker():
             try:
-                fleet.run_workers(self.workers)
+                fleet.run_workers(min(self.workers, max(1, self.n_trials - _finished(study))))
             except BaseException:
                 # A worker that was slow to leave was killed in the end.
                 at_the_end(study._storage, lambda: reap(study, interrupted=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -82,8 +83,13 @@ class RegularizationSweeper(OptunaSweeper):
         pruner: Any = None,
         **further: Any,
     ) -> None:
+        from data.errors import did_you_mean
         from sweeper._search import Search
+        from sweeper.errors import UserError
 
+        known = inspect.signature(Search.__init__).parameters
+        for key in further.keys() - known.keys():
+            raise UserError(f"hydra.sweeper.{key}: there is no such key{did_you_mean(key, known)}")
         self.sweeper = Search(
             _made("sampler", sampler, SAMPLERS),
             direction,

@@ -402,9 +402,17 @@ def test_a_folder_with_the_runs_of_another_study_is_refused_before_they_are_over
         _ = sweep.study
 
 
+def test_no_more_workers_are_started_than_trials_are_missing(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+    monkeypatch.setattr("sweeper.fleet.run_workers", started.append)
+    sweep(n_trials=3, workers=100_000)
+    assert started == [3]
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
+        ({"worker": 2}, r"hydra.sweeper.worker: there is no such key; did you mean workers\?"),
         ({"n_trials": 0}, "hydra.sweeper.n_trials: found 0, expected a whole number from 1"),
         ({"n_jobs": 1.5}, "hydra.sweeper.n_jobs: found 1.5, expected a whole number from 1"),
         ({"workers": 0}, "hydra.sweeper.workers: found 0, expected a whole number from 1"),
