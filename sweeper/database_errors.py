@@ -38,7 +38,7 @@ _LASTING = re.compile(
     "read-?only|no such (table|column)|does not exist|unknown database|syntax|permission|access denied|"
     "authentication|password|not a database|malformed|no pg_hba.conf entry|invalid (port|connection option|dsn|uri)|"
     "certificate|server does not support ssl|name or service not known|nodename nor servname|"
-    "unable to open database file",
+    "unable to open database file|could not decode",
     re.I,
 )
 

@@ -356,7 +356,7 @@ def importances(study: Study) -> dict[str, float]:
         warnings.simplefilter("ignore")
         try:
             found = optuna.importance.get_param_importances(study)
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, TypeError) as error:  # another program's choices may be mappings
             raise QueryError(f"study {study.study_name!r} has no importances: {str(error).splitlines()[0]}") from error
     if not found:
         raise QueryError(f"study {study.study_name!r} has no importances: no parameter varies")

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import functools
 import json
+import operator
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +20,8 @@ import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
+
+from sweeper.errors import UserError, one_line
 
 KEYS_AT_A_TIME = 2000
 
@@ -35,6 +39,28 @@ Part = Sequence[Any]  # rows of one trial
 Rows = dict[int, list[Any]]  # by trial
 
 
+class ForeignRowsError(UserError):
+    """A study database that holds what Optuna does not write: somebody edited it, or it is damaged."""
+
+
+@contextmanager
+def as_optuna_writes(what: str, passed_on: type[Exception] = KeyError) -> Iterator[None]:
+    """Turns what a reader raises of rows that Optuna does not write into a ForeignRowsError; ``what`` was read.
+
+    SQLite keeps a text where its table says number, and attributes are texts that may hold anything.
+    """
+    try:
+        yield
+    except (passed_on, UserError):  # there is no such study or trial
+        raise
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
+        reason = one_line(error) or type(error).__name__
+        raise ForeignRowsError(
+            f"the study database holds what Optuna does not write, so it cannot be read: {what}: {reason}; take a "
+            "backup of it, or another database"
+        ) from error
+
+
 def read_trials(
     engine: sa.Engine,
     study_id: int,
@@ -47,17 +73,23 @@ def read_trials(
     KeyError if there is no such study.
     """
     with engine.connect() as connection:
-        found = _trials(connection, study_id, states, included, after)
+        with as_optuna_writes("its trials"):
+            found = _trials(connection, study_id, states, included, after)
         if not found and not connection.execute(sa.select(_STUDIES).where(_STUDIES.c.study_id == study_id)).first():
             raise KeyError(f"there is no study with the key {study_id}")
         keys = [row.trial_id for row in found]
-        params = _of(connection, keys, _PARAMS, "param_name", "param_value", "distribution_json", in_order=True)
-        values = _of(connection, keys, _VALUES, "objective", "value", "value_type")
-        epochs = _of(connection, keys, _EPOCHS, "step", "intermediate_value", "intermediate_value_type")
-        user = _of(connection, keys, _USER, "value_json", "key")
-        system = _of(connection, keys, _SYSTEM, "value_json", "key")
+        with as_optuna_writes("parameters, values or attributes of its trials", UserError):
+            params = _of(connection, keys, _PARAMS, "param_name", "param_value", "distribution_json", in_order=True)
+            values = _of(connection, keys, _VALUES, "objective", "value", "value_type")
+            epochs = _of(connection, keys, _EPOCHS, "step", "intermediate_value", "intermediate_value_type")
+            user = _of(connection, keys, _USER, "value_json", "key")
+            system = _of(connection, keys, _SYSTEM, "value_json", "key")
     parts = (params, values, epochs, user, system)
-    return [_frozen(row, *(rows.get(row.trial_id, ()) for rows in parts)) for row in found]
+    trials = []
+    for row in found:
+        with as_optuna_writes(f"trial {row.number}", UserError):
+            trials.append(_frozen(row, *(rows.get(row.trial_id, ()) for rows in parts)))
+    return trials
 
 
 def _trials(
@@ -109,17 +141,17 @@ def _frozen(row: Any, params: Part, values: Part, epochs: Part, user: Part, syst
     stored: Callable[..., float] = models.TrialValueModel.stored_repr_to_value
     reported: Callable[..., float] = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
     return FrozenTrial(
-        number=row.number,
+        number=operator.index(row.number),
         state=row.state,
         value=None,
-        values=[stored(value, kind) for _, value, kind in sorted(values, key=lambda one: one[0])] or None,
+        values=[float(stored(value, kind)) for _, value, kind in sorted(values, key=lambda one: one[0])] or None,
         datetime_start=_local(row.datetime_start),
         datetime_complete=_local(row.datetime_complete),
         params={name: kinds[name].to_external_repr(value) for name, value, _ in params},
         distributions=kinds,
         user_attrs=dict(user),
         system_attrs=dict(system),
-        intermediate_values={step: reported(value, kind) for step, value, kind in epochs},
+        intermediate_values={step: float(reported(value, kind)) for step, value, kind in epochs},
         trial_id=row.trial_id,
     )
 

@@ -27,7 +27,7 @@ from sqlalchemy import exc
 
 from sweeper.attributes import CHANGED_BY, MADE_BY
 from sweeper.patience import patient, this_call
-from sweeper.reading import read_trials
+from sweeper.reading import as_optuna_writes, read_trials
 from sweeper.silence import listen
 
 
@@ -102,6 +102,17 @@ class RepeatableStorage(RDBStorage):
             if state.is_finished():
                 trial.datetime_complete = datetime.now()
         return True
+
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        with as_optuna_writes("the directions of a study"):
+            if not (found := super().get_study_directions(study_id)):
+                raise ValueError("there are none")
+            return found
+
+    get_study_user_attrs = as_optuna_writes("the attributes of a study")(RDBStorage.get_study_user_attrs)
+    get_study_system_attrs = as_optuna_writes("the attributes of a study")(RDBStorage.get_study_system_attrs)
+    get_all_studies = as_optuna_writes("its studies")(RDBStorage.get_all_studies)
+    get_trial = as_optuna_writes("a trial")(RDBStorage.get_trial)
 
     def _get_trials(
         self,

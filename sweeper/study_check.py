@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,9 @@ def _value_in(config: DictConfig, key: str) -> Any:
 
 def _same(stored: Any, found: Any) -> bool:
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (stored, found))
-    return math.isclose(stored, found, rel_tol=RELATIVE) if numbers else bool(stored == found)
+    with suppress(OverflowError):  # a whole number that no float can hold
+        return math.isclose(stored, found, rel_tol=RELATIVE) if numbers else bool(stored == found)
+    return bool(stored == found)
 
 
 def _shown(value: Any) -> str:

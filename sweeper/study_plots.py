@@ -207,7 +207,7 @@ def _drawn(draw: Callable[[], Any], element: str) -> str:
         warnings.simplefilter("ignore")
         try:
             figure = draw()
-        except (QueryError, ValueError, RuntimeError) as error:
+        except (QueryError, ValueError, RuntimeError, TypeError) as error:
             return f"<p>Not drawn: {html.escape(str(error))}</p>"
     if not figure.data:
         return "<p>Not drawn: the study holds nothing for it.</p>"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
+from typer.testing import CliRunner
 
 from sweeper.storage import open_storage
+from sweeper.study import app
 from tests.sweeper import postgresql
 from tests.sweeper.test_moving import as_text, write_study
 
@@ -44,3 +49,38 @@ def test_what_is_read_equals_what_optuna_reads(
 def test_a_study_that_is_not_there_is_an_error(url: str) -> None:
     with pytest.raises(KeyError, match="no study"):
         open_storage(url, create=False).get_all_trials(4711)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        'UPDATE trial_params SET distribution_json = \'{"name": "Another", "attributes": {}}\'',
+        "UPDATE trial_params SET distribution_json = '{}'",
+        """UPDATE trial_params SET param_value = 7, distribution_json =
+           '{"name": "CategoricalDistribution", "attributes": {"choices": [1]}}'""",
+        "UPDATE trial_values SET value = 'much'",
+        "UPDATE trial_user_attributes SET value_json = '{'",
+        "UPDATE trial_user_attributes SET value_json = x'fffe'",
+        "UPDATE trial_user_attributes SET value_json = CAST(x'22ff22' AS TEXT)",
+        f"UPDATE trial_user_attributes SET value_json = '{'9' * 5000}'",
+        f"UPDATE trial_user_attributes SET value_json = '{'[' * 100_000}'",
+        "UPDATE trials SET datetime_start = 'yesterday'",
+        "UPDATE trials SET state = 'DEAD'",
+        "UPDATE trials SET number = NULL",
+        "UPDATE study_directions SET direction = 'UP'",
+        "DELETE FROM study_directions",
+        "UPDATE study_user_attributes SET value_json = '{'",
+    ],
+    ids=lambda statement: " ".join(statement.split())[:70],
+)
+def test_rows_that_optuna_does_not_write_are_one_line(url: str, tmp_path: Path, written: str) -> None:
+    if not url.startswith("sqlite"):
+        pytest.skip("a server refuses most of them itself")
+    file = tmp_path / "edited.db"
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as source, closing(sqlite3.connect(file)) as target:
+        source.backup(target)
+        target.execute(written)
+        target.commit()
+    answer = CliRunner().invoke(app, ["show", "--storage", f"sqlite:///{file}"])
+    assert (answer.exit_code, answer.output.count("\n")) == (2, 1), answer.output
+    assert "what Optuna does not write" in answer.output or "Could not decode" in answer.output
