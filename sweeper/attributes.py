@@ -60,10 +60,21 @@ def complaint(attributes: Mapping[str, Any]) -> str | None:
         fits = value is None or kinds is None or (isinstance(value, kinds) and not isinstance(value, bool))
         if isinstance(value, list) and kinds == (list,):
             fits = all(isinstance(text, str) for text in value)
+        if name == RETRY and isinstance(value, dict) and (inner := complaint(value)) is not None:
+            return f"its attribute {RETRY} is {value!r}: {inner}"
+        if name == OUTCOME and isinstance(value, dict) and not _is_outcome(value):
+            return f"its attribute {OUTCOME} is {value!r}, expected a state and a list of numbers as values"
         if not fits:
             assert kinds is not None
             return f"its attribute {name} is {value!r}, expected {_WORDS[kinds[-1]]}"
     return None
+
+
+def _is_outcome(value: Mapping[str, Any]) -> bool:
+    """Whether a job's own word of its end is as one writes it (``sweeper.trial``)."""
+    values = value.get("values", ())
+    numbers = values is None or (isinstance(values, list) and all(isinstance(number, NUMBER) for number in values))
+    return numbers and value.get("state") == ("PRUNED" if values is None else "COMPLETE")
 
 
 def sound(trial: FrozenTrial) -> FrozenTrial:

@@ -11,6 +11,7 @@ from optuna.study import Study
 
 from sweeper import queries
 from sweeper.attributes import complaint
+from sweeper.errors import UserError
 from sweeper.storage import open_storage
 from sweeper.study_output import note
 
@@ -40,7 +41,10 @@ def choose(url: str, name: str | None, *, read_only: bool = True) -> Study:
     chosen = _chosen(storage, name)
     for trial in chosen.get_trials(deepcopy=False):
         if wrong := complaint(trial.user_attrs):
-            note(f"warning: study {chosen.study_name}, trial {trial.number}: {wrong}; it is left out")
+            found = f"study {chosen.study_name}, trial {trial.number}: {wrong}"
+            if not read_only:
+                raise UserError(f"{found}; nothing is changed in a study that another program wrote")
+            note(f"warning: {found}; it is left out")
             break
     return chosen
 

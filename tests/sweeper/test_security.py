@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from optuna.trial import create_trial
+from optuna.trial import TrialState, create_trial
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -379,7 +379,34 @@ def test_a_spreadsheet_takes_no_text_of_a_study_for_a_formula() -> None:
     assert text.splitlines() == ["'=a,b,c,d,e", "'=cmd|x,-2,-2.5,'+1;x,plain"]
 
 
-@pytest.mark.parametrize("said", [{"overrides": "x y"}, {"deaths": "many"}, {"retry": [1]}, {"enqueued_as": ["a"]}])
+OF_ANOTHER_TYPE: list[dict[str, Any]] = [
+    {"overrides": "x y"},
+    {"deaths": "many"},
+    {"retry": [1]},
+    {"retry": {"deaths": "many"}},
+    {"enqueued_as": ["a"]},
+    {"outcome": {"state": "COMPLETE"}},
+    {"outcome": {"state": "UP", "values": [0.5]}},
+    {"outcome": {"state": "COMPLETE", "values": ["a"]}},
+]
+
+
+@pytest.mark.parametrize("said", OF_ANOTHER_TYPE, ids=str)
+@pytest.mark.parametrize("command", ["reap", "retry"])
+def test_a_study_whose_attributes_have_other_types_is_not_changed_by_a_query(
+    tmp_path: Path, said: dict[str, Any], command: str
+) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    study = optuna.create_study(study_name="base", storage=open_storage(url, create=True))
+    gone = {"worker": "elsewhere:1:1", "lease_expires": 0.0}
+    study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs={**gone, **said}))
+    answer = CliRunner().invoke(app, [command, "--yes", "--storage", url])
+    assert (answer.exit_code, answer.output.count("\n")) == (2, 1), answer.output
+    assert "trial 0: its attribute" in answer.output
+    assert [trial.state for trial in study.get_trials()] == [TrialState.RUNNING]
+
+
+@pytest.mark.parametrize("said", OF_ANOTHER_TYPE, ids=str)
 def test_a_study_whose_attributes_have_other_types_is_not_swept_on(sweep: Sweep, said: dict[str, Any]) -> None:
     study = optuna.create_study(study_name="base", storage=open_storage(sweep.url, create=True), direction="maximize")
     study.add_trial(create_trial(value=0.5, user_attrs=said))
