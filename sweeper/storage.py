@@ -131,7 +131,7 @@ def _open_journal(url: str, *, create: bool, read_only: bool) -> JournalStorage:
         raise StorageError(f"{url}: {path} or its folder is read-only, and a sweep writes there")
     try:
         return open_journal(path, url)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError, AssertionError, AttributeError):
         raise StorageError(f"{url}: {path} is not a journal of Optuna") from None
 
 

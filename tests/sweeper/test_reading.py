@@ -84,3 +84,15 @@ def test_rows_that_optuna_does_not_write_are_one_line(url: str, tmp_path: Path, 
     answer = CliRunner().invoke(app, ["show", "--storage", f"sqlite:///{file}"])
     assert (answer.exit_code, answer.output.count("\n")) == (2, 1), answer.output
     assert "what Optuna does not write" in answer.output or "Could not decode" in answer.output
+
+
+@pytest.mark.parametrize(
+    "line", ['{"op_code": 99, "worker_id": "w"}', '{"a": 1}', "5", '{"op_code": 4, "worker_id": []}']
+)
+def test_a_journal_with_lines_that_optuna_does_not_write_is_one_line(tmp_path: Path, line: str) -> None:
+    write_study(f"journal:///{tmp_path}/s.log")
+    with (tmp_path / "s.log").open("a") as file:
+        file.write(f"{line}\n")
+    answer = CliRunner().invoke(app, ["list", "--storage", f"journal:///{tmp_path}/s.log"])
+    assert (answer.exit_code, answer.output.count("\n")) == (2, 1), answer.output
+    assert "is not a journal of Optuna" in answer.output
