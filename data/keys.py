@@ -53,7 +53,7 @@ def refused_key(error: BaseException) -> str | None:
         return f"{key}: the {options[0].partition('=')[0]} that is chosen has no such key; {', '.join(options)} have it"
     value = str(error).partition(" use +")[2].partition("=")[2] if key == typed[1] else ""
     line = f"{key}: there is no such key{_question(key, known, value=value)}"
-    if is_open(root, key):
+    if is_open(root, key) and "did you mean" not in line:
         line += f"; {key.rpartition('.')[0]} takes new ones, with a + before the key"
     return line
 
@@ -92,7 +92,15 @@ def meant_key(typed: str, known: Iterable[str]) -> str | None:
     is_node = node in known or not node
     known = [key for key in known if not typed.startswith(f"{key}.")]
     here = [key for key in known if key.rpartition(".")[0] == node]
-    for place in (here, [key for key in known if not key.startswith("hydra.")]):
+    of_a_run = [key for key in known if not key.startswith("hydra.")]
+    of_a_sweep = [key for key in known if key.startswith("hydra.sweeper.")]
+    for place, may_differ in (
+        (here, True),
+        (of_a_run, False),
+        (of_a_sweep, False),
+        (of_a_run, True),
+        (of_a_sweep, True),
+    ):
         names: dict[str, str] = {}
         for key in place:
             last = key.rpartition(".")[2]
@@ -100,7 +108,8 @@ def meant_key(typed: str, known: Iterable[str]) -> str | None:
             names.setdefault("".join(part[:1] for part in last.split("_")), key)
         if len(name) > 1 and name in names:
             return names[name]
-        if near := difflib.get_close_matches(name, [other for other in names if len(other) > 2], 1, CLOSE):
+        longer = [other for other in names if len(other) > 2]
+        if may_differ and (near := difflib.get_close_matches(name, longer, 1, CLOSE)):
             return names[near[0]]
     near = difflib.get_close_matches(typed, known, 1, CLOSE) if not is_node else []
     return near[0] if near else None

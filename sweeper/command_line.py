@@ -7,7 +7,8 @@ import dataclasses
 import re
 import shlex
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,9 +16,11 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, ValueType
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
 from conf import options
 from data.errors import did_you_mean
+from data.keys import key_question, keys_of
 from sweeper.errors import UserError
 from sweeper.grammar import choice_of, meant, same
 
@@ -48,17 +51,16 @@ def check(words: Sequence[str], config: type, *, sweeps: bool = True, commands: 
     # A user's own files may add groups and keys, and choose another sweeper.
     own_files = arguments.config_dir or arguments.config_name or arguments.config_path or "hydra.searchpath" in keys
     if not own_files:
-        _check_names(arguments.overrides, typed, {field.name for field in dataclasses.fields(config)}, commands)
+        _check_names(arguments.overrides, typed, config, commands)
     for override in typed:
         _check_once(override)
     if sweeps and "hydra.mode" not in keys and not any(getattr(arguments, name) for name in _INSTEAD):
         _check_mode(words, typed, arguments.multirun, has_optuna=bool(own_files))
 
 
-def _check_names(
-    words: Sequence[str], typed: Sequence[Override], keys: Collection[str], commands: Sequence[str]
-) -> None:
+def _check_names(words: Sequence[str], typed: Sequence[Override], config: type, commands: Sequence[str]) -> None:
     """Refuses words that are no override, and groups that are none."""
+    keys = {field.name for field in dataclasses.fields(config)}
     for number, word in enumerate(words):
         if "=" not in word and not word.startswith("~"):
             expected = [*(commands if number == 0 else ()), "key=value", "group=option"]
@@ -71,9 +73,18 @@ def _check_names(
             raise UserError(f"{line}: no such option, expected one of {', '.join(options.options_of(key))}")
         if override.is_add() or override.is_force_add() or "." in key or key in {*keys, *groups, "hydra"}:
             continue
-        meant = did_you_mean(key, {*keys, *groups})
+        meant = did_you_mean(key, {*keys, *groups}) or _meant_below(key, line, config)
         if meant or "/" not in key:
             raise UserError(f"{line}: there is no group or key {key}{meant or f'; {program()} --help lists them'}")
+
+
+def _meant_below(key: str, line: str | None, config: type) -> str:
+    """``; did you mean training.epochs=3?`` where somebody left out the nodes above a key."""
+    known = keys_of(OmegaConf.structured(config))
+    if "sweep" in known:
+        sweeper = resources.files("conf").joinpath(f"{OPTUNA_SWEEP.replace('=', '/')}.yaml").read_text()
+        known += [f"hydra.sweeper.{name}" for name in keys_of(OmegaConf.create(sweeper)) if "." not in name]
+    return key_question(key, known, (line or "").partition("=")[2])
 
 
 def _check_once(override: Override) -> None:
