@@ -24,7 +24,7 @@ from sweeper.admitted import run_folder
 from sweeper.attributes import POINT
 from sweeper.config import config_hash
 from sweeper.queries import is_feasible, trials_of
-from sweeper.run_files import checkpoint_digest, read_result
+from sweeper.run_files import own_checkpoint, read_result
 
 Inputs = dict[str, Any]
 
@@ -114,7 +114,9 @@ def source_of(folder: Path, stage: str, point: str, report: Path, study: str | N
         data_hash=result["data_hash"],
         commit=result["commit"],
         device=result["device"],
-        checkpoint="" if stage == SEARCH else checkpoint_digest(folder) or "",  # no figure of a search comes from it
+        checkpoint=""
+        if stage == SEARCH
+        else own_checkpoint(folder, result) or "",  # no figure of a search comes from it
     )
 
 

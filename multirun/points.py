@@ -18,7 +18,7 @@ from sweeper.config import config_hash, validate
 from sweeper.errors import UserError
 from sweeper.grammar import hydra_value, key_of
 from sweeper.origin import Configs
-from sweeper.run_files import BEST, IDENTITY, RESULT, checkpoint_digest, read_result
+from sweeper.run_files import BEST, IDENTITY, RESULT, own_checkpoint, read_result
 
 log = logging.getLogger(__name__)
 
@@ -132,17 +132,15 @@ class Finished:
             result = read_result(folder) or {}
             precision = config.device.precision
             # Precision was not a part of the hash once. A run that fell back to a CPU has two, and is not repeated so.
-            if result.get("precision", precision) == precision and self._is_whole(folder, result):
-                return folder
+            if result.get("precision", precision) != precision:
+                continue
+            try:
+                own_checkpoint(folder, result)
+            except UserError as error:
+                log.warning("%s; the run is not reused", error)
+                continue
+            return folder
         return None
-
-    def _is_whole(self, folder: Path, result: Mapping[str, Any]) -> bool:
-        """Whether best.pt is still the file with which the run ended, where its result says which one that was."""
-        written = result.get("checkpoint")
-        whole = written is None or written == checkpoint_digest(folder)
-        if not whole:
-            log.warning("%s: is not the file with which the run ended; the run is not reused", folder / BEST)
-        return whole
 
 
 def hashes(config: DictConfig, seed: int) -> tuple[str, str]:

@@ -141,6 +141,17 @@ def checkpoint_digest(folder: Path) -> str | None:
         raise UserError(f"{file}: cannot be read ({error.strerror})") from None
 
 
+def own_checkpoint(folder: Path, result: Mapping[str, Any]) -> str | None:
+    """The ``checkpoint_digest`` of a finished run. UserError if the run ended with another file than is there now."""
+    digest, written = checkpoint_digest(folder), result.get("checkpoint")
+    if None not in (digest, written) and digest != written:
+        raise UserError(
+            f"{folder / BEST}: its SHA-256 is {digest}, but {folder / RESULT} says {written}: it is damaged or of "
+            "another run; put the run's own file back, train the run again, or leave it out"
+        )
+    return digest
+
+
 def read_json(file: Path, remedy: str) -> dict[str, Any]:
     """A JSON object; what is no finite number in it, which older versions wrote, becomes None."""
     try:

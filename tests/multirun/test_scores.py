@@ -112,6 +112,17 @@ def test_a_checkpoint_that_was_exchanged_is_named_by_a_plain_verify(work: Path) 
     assert any("another run" in str(difference.found) for difference in deep)
 
 
+@pytest.mark.parametrize("with_scores", [False, True], ids=["alone", "with its scores"])
+def test_a_report_takes_no_run_whose_checkpoint_is_not_the_one_that_it_ended_with(
+    work: Path, with_scores: bool
+) -> None:
+    for file in ("best.pt", *(["scores_test.npz"] if with_scores else [])):
+        shutil.copy(work / "other" / file, work / "one" / file)
+    with pytest.raises(UserError, match=r"one/best\.pt: its SHA-256 is .* of another run"):
+        summary([work], work / "report")
+    assert not (work / "report").exists()
+
+
 def test_scores_that_are_cut_are_computed_again_and_infinite_ones_refused(work: Path) -> None:
     file = scores_file(work / "one", "test")
     whole = file.read_bytes()
