@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
@@ -44,10 +45,19 @@ def to_verdict(cfg: DictConfig) -> None:
     check_bounds(cfg)
     GlobalHydra.instance().clear()  # this config is read; those of the runs are composed next
     folder = decide(cfg)
-    show(read_report(folder / "report.json"))
+    report = read_report(folder / "report.json")
+    show(report)
     print(f"report: {folder}/report.html, report.md, report.json")
-    print(f"check:  python -m multirun verify {folder / 'report.json'}")
-    print(f"study:  ask it with python -m sweeper.study --storage {shlex.quote(masked(cfg.storage))} --help")
+    for label, line in what_follows(folder, report["inputs"]["study"], masked(cfg.storage)).items():
+        print(f"{label + ':':8}{line}")
+
+
+def what_follows(folder: Path, study: str, storage: str) -> dict[str, str]:
+    """Commands about a report that was just written, as they are typed."""
+    return {
+        "check": shlex.join(["python", "-m", "multirun", "verify", str(folder / "report.json")]),
+        "study": shlex.join(["python", "-m", "sweeper.study", "show", "--study", study, "--storage", storage]),
+    }
 
 
 def main() -> None:

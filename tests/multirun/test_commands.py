@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from multirun.__main__ import main
+from multirun.__main__ import main, what_follows
 from multirun.commands import app
-from tests.multirun.fakes import history, write_run
+from sweeper import study
+from tests.multirun.fakes import STUDY, history, make_study, write_run
 from tests.sweeper.runs import composed
 
 
@@ -51,3 +53,14 @@ def test_a_mistake_is_one_line_and_code_two(
     assert capsys.readouterr().err == "error: absent: no such folder, expected one of a finished run, or one that " + (
         "holds some\n"
     )
+
+
+def test_the_commands_that_phase_4_shows_last_can_be_typed(runs: Path, tmp_path: Path) -> None:
+    storage = make_study(tmp_path)
+    CliRunner().invoke(app, ["summarize", str(runs), "--out", "a report"])
+    shown = what_follows(Path("a report"), STUDY, storage)
+    programs = {"multirun": app, "sweeper.study": study.app}
+    for line in shown.values():
+        python, _, module, *arguments = shlex.split(line)
+        found = CliRunner().invoke(programs[module], arguments)
+        assert (python, found.exit_code) == ("python", 0), found.output
