@@ -39,8 +39,11 @@ def check_keys(
             raise DataError(f"{key}: nothing reads this key{_question(key, keys_of(config), {key})}")
 
 
-def refused_key(error: BaseException) -> str | None:
-    """What to say of an override whose key the config does not have; None if that is not what ``error`` is about."""
+def refused_key(error: BaseException, arguments: Iterable[str] = ()) -> str | None:
+    """What to say of an override whose key the config does not have; None if that is not what ``error`` is about.
+
+    ``arguments``  of the command, where a job has one of several values that were typed for the key.
+    """
     typed = re.match(r"Could not override '([^']*)'\.", str(error))
     cause = error.__cause__
     if typed is None or not isinstance(cause, OmegaConfBaseException) or cause.parent_node is None:
@@ -52,6 +55,8 @@ def refused_key(error: BaseException) -> str | None:
     if options := _options_with(key):
         return f"{key}: the {options[0].partition('=')[0]} that is chosen has no such key; {', '.join(options)} have it"
     value = str(error).partition(" use +")[2].partition("=")[2] if key == typed[1] else ""
+    if value:
+        value = next((text.partition("=")[2] for text in arguments if text.partition("=")[0] == key), value)
     line = f"{key}: there is no such key{_question(key, known, value=value)}"
     if is_open(root, key) and "did you mean" not in line:
         line += f"; {key.rpartition('.')[0]} takes new ones, with a + before the key"

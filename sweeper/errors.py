@@ -39,7 +39,7 @@ class UserError(ValueError):
 
 def one_line(error: BaseException) -> str:
     """The message of ``error`` on a single line, with the cause where Hydra hides the reason in it."""
-    if refused := refused_key(error):
+    if refused := refused_key(error, sys.argv[1:]):
         return refused
     if missing := re.match(r"Unknown plugin class : '(?:hydra_plugins\.hydra_(\w+?)_launcher)\b", str(error)):
         name, extra = missing[1], {"submitit": "slurm"}.get(missing[1], missing[1])

@@ -25,6 +25,11 @@ def test_a_config_that_is_refused_leaves_no_folder(
     ("typed", "said"),
     [
         (["training.lr=1e-3"], "training.lr: there is no such key; did you mean training.learning_rate=1e-3?"),
+        (
+            ["-m", "hydra/sweeper=regularization", "training.lr=interval(1e-4,1e-3)"],
+            "training.lr: there is no such key; did you mean training.learning_rate=interval(1e-4,1e-3)?",
+        ),
+        (["-m", "training.lr=1,2"], "training.lr: there is no such key; did you mean training.learning_rate=1,2?"),
         (["+training.lr=1e-3"], "training.lr: nothing reads this key; did you mean training.learning_rate?"),
         (["model.sequence.stat=3"], "model.sequence.stat: there is no such key; did you mean model.sequence.state=3?"),
         (["data.path=clicks.csv"], "data.path: the data that is chosen has no such key; data=event_log, "),
