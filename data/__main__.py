@@ -50,18 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output.make_safe()
     try:
         with signals.listening():
-            return _told(_parser().parse_args(arguments))
+            options = _parser().parse_args(arguments)
+            _run(options, _compose(options.overrides, options.config_dir, options.config_name))
     except signals.Interrupted as error:
         print(f"interrupted {error}; nothing is left half done: the same command begins again", file=sys.stderr)
         return signals.EXIT_RESUMABLE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return signals.EXIT_AT_ONCE
-
-
-def _told(options: argparse.Namespace) -> int:
-    try:
-        _run(options, _compose(options.overrides, options.config_dir, options.config_name))
     except (DataError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {in_a_line(refused_key(error) or one_line(error))}", file=sys.stderr)
         return 2

@@ -38,6 +38,7 @@ class _Heard:
     deferred: int = 0
     asked: signal.Signals | None = None  # the first one that came
     reason: str = ""  # the same in words
+    raised: bool = False  # whether it was raised, not only noted
     hung_up: bool = False  # the next SIGTERM is this process's own
     once: bool = False  # a second one is not listened to
 
@@ -47,25 +48,33 @@ _heard = _Heard()
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """While it lasts this process listens. Outside the main thread, which alone hears signals, it does nothing."""
+    """While it lasts this process listens. Outside the main thread, which alone hears signals, it does nothing.
+
+    ``Interrupted`` may come where a library has something half done, and the error that the library then makes takes
+    its place. Such an error is turned back into ``Interrupted`` here.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before: dict[signal.Signals, Any] = {}
     if not _heard.listens:
-        _heard.asked = None
+        _heard.asked, _heard.raised = None, False
         taken = [getattr(signal, name) for name in _BY_DEFAULT if hasattr(signal, name)]
         taken = [*_ALWAYS, *(number for number in taken if signal.getsignal(number) is signal.SIG_DFL)]
         before = {number: signal.signal(number, _hear) for number in taken}
     _heard.listens += 1
     try:
         yield
+    except Exception as error:
+        if not _heard.raised:
+            raise
+        raise Interrupted(_heard.reason) from error
     finally:
         _heard.listens -= 1
         for number, handler in before.items():
             signal.signal(number, handler)
         if not _heard.listens:
-            _heard.asked = None
+            _heard.asked, _heard.raised = None, False
 
 
 @contextmanager
@@ -116,4 +125,5 @@ def _hear(number: int, frame: FrameType | None) -> None:
     _heard.asked = signal.Signals(number)
     _heard.reason = "by the end of the process that started it" if hung_up else f"by {_heard.asked.name}"
     if not _heard.deferred:
+        _heard.raised = True
         raise Interrupted(_heard.reason)

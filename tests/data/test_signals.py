@@ -10,6 +10,7 @@ import pytest
 
 from data import __main__ as program
 from data import signals
+from data.errors import DataError
 from data.writer import StoreWriter
 
 TAKEN = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU"]
@@ -31,6 +32,31 @@ def test_the_first_signal_is_raised_wherever_the_process_is(name: str) -> None:
     with signals.listening(), pytest.raises(signals.Interrupted, match=f"by {name}"):
         signal.raise_signal(getattr(signal, name))
     assert signal.getsignal(getattr(signal, name)) is signal.SIG_DFL
+
+
+def cut_short(kind: type[Exception]) -> None:
+    """What a library does that a signal finds with something half done."""
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        raise kind("half done")
+
+
+def test_an_error_that_takes_the_place_of_a_signal_is_that_signal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(signals.Interrupted, match="by SIGTERM"), signals.listening(), signals.listening():
+        cut_short(AttributeError)
+    monkeypatch.chdir(tmp_path)
+    for kind in (AttributeError, DataError):
+        monkeypatch.setattr(program, "_compose", lambda *_, kind=kind: cut_short(kind))
+        assert program.main(["prepare", "data=synthetic_tiny"]) == signals.EXIT_RESUMABLE
+        assert capsys.readouterr().err.startswith("interrupted by SIGTERM; nothing is left half done")
+
+
+def test_an_error_after_a_signal_that_was_only_noted_is_its_own() -> None:
+    with pytest.raises(ValueError, match="half done"), signals.listening(), signals.deferred():
+        cut_short(ValueError)
 
 
 @pytest.mark.parametrize("name", TAKEN)
