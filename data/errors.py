@@ -52,6 +52,7 @@ def one_line(error: BaseException) -> str:
     text = "; ".join(dict.fromkeys(kept)).replace(":; ", ": ") or type(error).__name__
     text = re.sub(r"^Error merging override (.*?); ", r"\1: ", text)
     text = re.sub(r"^Error when parsing index: \d+, string: (.*?) out of \[.*?\]\.; ", r"\1: cannot be read; ", text)
+    text = re.sub(r"LexerNoViableAltException: (.*); \^", lambda found: _unreadable(found[1]), text)
     text = re.sub(r"; See https://hydra.cc\S* for details", "", text)
     if match := _CHOICES.search(text):
         choices = [str(choice) for choice in ast.literal_eval(match["known"])]
@@ -59,6 +60,14 @@ def one_line(error: BaseException) -> str:
         before = text[: match.start()]
         text = before + (": " if match[0].startswith("=") else "") + found + text[match.end() :]
     return f"{keys[0]}: {text}" if keys and keys[0] not in text else text
+
+
+def _unreadable(override: str) -> str:
+    """What to type in place of an override with a character that Hydra's grammar does not have."""
+    if "=~" in override:
+        return f"a ~ is not expanded within an override, type {override.replace('=~', '=$HOME')}"
+    key, _, value = override.partition("=")
+    return f"a value with such characters needs quotes of its own, type '{key}=\"{value}\"'"
 
 
 def _no_such_option(error: MissingConfigException, path: str, options: Iterable[str]) -> str:

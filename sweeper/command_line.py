@@ -83,7 +83,7 @@ def _meant_below(key: str, line: str | None, config: type) -> str:
     known = keys_of(OmegaConf.structured(config))
     if "sweep" in known:
         sweeper = resources.files("conf").joinpath(f"{OPTUNA_SWEEP.replace('=', '/')}.yaml").read_text()
-        known += [f"hydra.sweeper.{name}" for name in keys_of(OmegaConf.create(sweeper)) if "." not in name]
+        known += [f"hydra.sweeper.{name!s}" for name in OmegaConf.create(sweeper)]
     return key_question(key, known, (line or "").partition("=")[2])
 
 

@@ -48,8 +48,8 @@ class StudyGroup(OneLineGroup):
 
 app = typer.Typer(
     cls=StudyGroup,
-    help="Asks a study database what was tried and what won. Changes nothing, but for reap and retry with --yes, and "
-    "what copy makes.",
+    help="Asks a study database what was tried and what won. Only reap and retry with --yes change a study; copy, "
+    "backup and fetch write elsewhere; the pages of dashboard can change anything.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

@@ -32,6 +32,10 @@ def test_a_config_that_is_refused_leaves_no_folder(
         (["-m", "training.lr=1,2"], "training.lr: there is no such key; did you mean training.learning_rate=1,2?"),
         (["+training.lr=1e-3"], "training.lr: nothing reads this key; did you mean training.learning_rate?"),
         (["model.sequence.stat=3"], "model.sequence.stat: there is no such key; did you mean model.sequence.state=3?"),
+        (
+            ["data.path=~/a.csv"],
+            "data.path=~/a.csv: cannot be read; a ~ is not expanded within an override, type data.path=$HOME",
+        ),
         (["data.path=clicks.csv"], "data.path: the data that is chosen has no such key; data=event_log, "),
         (
             ["model=deepfm", "model.sequence.hidden=8"],
