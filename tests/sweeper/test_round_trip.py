@@ -12,6 +12,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, create_trial
 from typer.testing import CliRunner
 
+import conf
 from multirun.phase4 import best_trials, open_study, trained_otherwise
 from multirun.points import Point, checked, known_point, with_epochs
 from sweeper.config import config_hash
@@ -25,7 +26,7 @@ SEARCHED = (
     "model.embedding=choice({item: 8, category: 4, other: 4})",
     "model.head=choice([8,4])",
     "model.attention=choice([4])",
-    "training.patience=null,null",
+    "training.patience=50,null",
     "data.history_order=choice('time')",
     'training.train_sample=choice("${data.train_rows}")',
     "model.match_features=choice(true)",
@@ -95,6 +96,7 @@ def test_the_values_of_a_trial_are_compared_with_what_its_job_trained_by_their_t
 
 
 def test_a_merged_mapping_is_compared_with_what_a_rerun_trains() -> None:
+    conf.register()
     whole = {"item": 16, "category": 32, "other": 16}
     assert trained_otherwise(trial("model.embedding", "{item:16}", whole, "model=din"), "s") == []
     assert trained_otherwise(trial("model.embedding", "{item:16}", whole | {"item": 8}, "model=din"), "s") != []

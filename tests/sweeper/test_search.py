@@ -23,6 +23,7 @@ from sweeper._search import Search
 from sweeper.errors import StoppedError, UserError
 from sweeper.queries import rerun_overrides
 from sweeper.run_folder import FolderError
+from sweeper.search import RegularizationSweeper
 from sweeper.storage import open_storage
 
 DROPOUT, DECAY, SMOOTHING = (f"regularization.{name}" for name in ("dropout", "weight_decay", "label_smoothing"))
@@ -405,14 +406,19 @@ def test_a_folder_with_the_runs_of_another_study_is_refused_before_they_are_over
 def test_no_more_workers_are_started_than_trials_are_missing(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[int] = []
     monkeypatch.setattr("sweeper.fleet.run_workers", started.append)
-    sweep(n_trials=3, workers=100_000)
+    with pytest.raises(UserError, match="no trial completed"):  # those that were started did nothing
+        sweep(n_trials=3, workers=100_000)
     assert started == [3]
+
+
+def test_an_unknown_key_of_the_sweeper_is_one_line_with_the_key_that_was_meant() -> None:
+    with pytest.raises(UserError, match=r"^hydra.sweeper.worker: there is no such key; did you mean workers\?"):
+        RegularizationSweeper(None, "maximize", None, None, 1, 1, 0.0, None, None, worker=2)
 
 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"worker": 2}, r"hydra.sweeper.worker: there is no such key; did you mean workers\?"),
         ({"n_trials": 0}, "hydra.sweeper.n_trials: found 0, expected a whole number from 1"),
         ({"n_jobs": 1.5}, "hydra.sweeper.n_jobs: found 1.5, expected a whole number from 1"),
         ({"workers": 0}, "hydra.sweeper.workers: found 0, expected a whole number from 1"),
