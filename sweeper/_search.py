@@ -16,7 +16,6 @@ from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
 from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import GridSampler, RandomSampler
 from optuna.study import StudyDirection
@@ -47,7 +46,7 @@ from sweeper.run_files import check_unfinished
 from sweeper.samplers import reseed
 from sweeper.settings import check_settings, check_space
 from sweeper.slots import Ended, Slots
-from sweeper.space import Space, Wanted, grid_points, wanted
+from sweeper.space import Space, Wanted, checked_value, grid_points, wanted
 from sweeper.sqlite_file import settle
 from sweeper.stopping import Stopping
 from sweeper.storage import masked, open_storage
@@ -393,7 +392,7 @@ class Search(OptunaSweeperImpl):
         UserError for one that a custom search space suggested and no study may set.
         """
         params = trial.params
-        point = {name: _plain_value(name, params[name], space[name]) for name in space if name in params}
+        point = {name: checked_value(name, params[name], space[name]) for name in space if name in params}
         if self.custom_search_space_extender is None:
             return point
         others = {name: value for name, value in params.items() if name not in space}
@@ -417,17 +416,6 @@ class Search(OptunaSweeperImpl):
         lasting = [failure for failure in failures if not failure.retried]
         if lasting and len(lasting) / launched > self.max_failure_rate:
             raise lasting[0].error
-
-
-def _plain_value(name: str, value: Any, distribution: BaseDistribution) -> Any:
-    """A parameter's value; UserError unless it is one of its kind: a number, or one of the choices."""
-    if isinstance(distribution, CategoricalDistribution):
-        fits = any(value == choice and type(value) is type(choice) for choice in distribution.choices)
-    else:
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
-    if not fits:
-        raise UserError(f"{name}: the study holds {value!r} for it, which is no value of this sweep's {distribution}")
-    return value
 
 
 def _give_up_all(study: optuna.Study, leases: Leases) -> None:

@@ -131,6 +131,17 @@ def plain(value: Any, *, resolve: bool = False) -> Any:
     return OmegaConf.to_container(value, resolve=resolve) if OmegaConf.is_config(value) else value
 
 
+def checked_value(name: str, value: Any, distribution: BaseDistribution) -> Any:
+    """A parameter's value as a study holds it. UserError unless it is a number, or one of the choices."""
+    if isinstance(distribution, CategoricalDistribution):
+        fits = any(value == choice and type(value) is type(choice) for choice in distribution.choices)
+    else:
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+    if not fits:
+        raise UserError(f"{name}: the study holds {value!r} for it, which is no value of this sweep's {distribution}")
+    return value
+
+
 def meaning(distribution: BaseDistribution) -> str:
     """What a parameter is, whatever its interval: ``float`` or ``int``, perhaps ``log``, or its choices."""
     if isinstance(distribution, CategoricalDistribution):
