@@ -80,7 +80,7 @@ QUERIES = {
     "a study that is not there": ["show", "--study", "nowhere"],
     "no such command": ["nothing"],
 }
-FAST = ("list", "trials")
+FAST = ("list",)
 
 
 @pytest.mark.parametrize(
@@ -92,15 +92,15 @@ def test_a_query_ends_alike_on_a_terminal_and_in_a_pipe(place: Path, name: str) 
         assert on_a_terminal(columns, "sweeper.study", *QUERIES[name], cwd=place) == code
 
 
-@pytest.mark.parametrize(
-    "poor", [name if name == "ascii" else pytest.param(name, marks=pytest.mark.slow) for name in POOR]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("poor", POOR)
 def test_a_poor_terminal_or_locale_raises_nothing(place: Path, poor: str) -> None:
     for name in ("trials", "show"):
         assert in_a_pipe("sweeper.study", *QUERIES[name], cwd=place, environment=POOR[poor]) == 0
         assert on_a_terminal(80, "sweeper.study", *QUERIES[name], cwd=place, environment=POOR[poor]) == 0
 
 
+@pytest.mark.slow
 def test_a_watch_goes_on_until_ctrl_c_and_leaves_the_terminal_as_it_was(place: Path) -> None:
     view = Running("sweeper.study", "watch", "--every", "0.1", cwd=place, terminal=60)
     view.wait_until_shown("Ctrl-C ends this view")

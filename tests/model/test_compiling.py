@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from model.kernels import compiling
@@ -33,6 +34,7 @@ def printed(folder: Path, module: str, cache: Path) -> str:
     return subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
 
 
+@pytest.mark.slow
 def test_a_kernel_that_was_just_compiled_rounds_like_one_that_is_found_on_disk(tmp_path: Path) -> None:
     first = printed(ROOT, "tests.model.test_compiling", tmp_path)
     assert list(tmp_path.rglob("*.nbc"))

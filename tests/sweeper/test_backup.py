@@ -148,6 +148,7 @@ def folder() -> Iterator[Path]:
         yield folder
 
 
+@pytest.mark.slow
 def test_a_database_that_may_only_be_read_answers_and_a_sweep_on_it_is_one_line(folder: Path) -> None:
     written = study_with(f"sqlite:///{folder}/written/s.db")  # by somebody, at this moment
     shutil.copytree(folder / "written", folder / "killed")  # what a killed writer left

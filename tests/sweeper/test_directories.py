@@ -26,6 +26,7 @@ def test_a_url_of_a_file_means_the_same_file_everywhere(tmp_path: Path, monkeypa
         assert from_anywhere(url) == url
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_jobs_change_to_their_folders_keeps_study_and_store_where_it_was_typed(tmp_path: Path) -> None:
     sweep = ("-m", "hydra/sweeper=regularization", "hydra.sweeper.n_trials=1", "sweep.storage=sqlite:///s.db")
     assert run(tmp_path, *sweep, "hydra.job.chdir=true", "training.epochs=1") == 0

@@ -52,6 +52,7 @@ def stored(folder: Path, name: str = "s.db") -> optuna.Study:
 # ---- asking, blocking, pruning, stopping
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_free_asks_for_its_next_trial_while_another_still_trains_3091_2257_2435(
     tmp_path: Path,
 ) -> None:

@@ -116,7 +116,7 @@ def test_workers_that_are_killed_are_replaced_and_their_trials_tried_again(tmp_p
     assert sum(DIED in trial.user_attrs for trial in trials_in(tmp_path)) == 1
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_ctrl_c_ends_all_processes_at_once_and_leaves_nothing_running(tmp_path: Path, workers: int) -> None:
     arguments = ("hydra.sweeper.n_trials=50", f"hydra.sweeper.workers={workers}", "seconds=0.3")
     sweep = Running("tests.sweeper.program", "-m", *arguments, cwd=tmp_path)

@@ -47,7 +47,7 @@ def test_pruned_failed_and_retried_trials_are_told_by_the_jobs_themselves(tmp_pa
     assert results.best_trial == best.number
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_failures_in_a_row_end_every_worker_with_one_line(tmp_path: Path, workers: int) -> None:
     tolerant = ("hydra.sweeper.max_failure_rate=1", "hydra.sweeper.max_failures=3")
     run = sweep(tmp_path, *tolerant, f"hydra.sweeper.workers={workers}", "broken=always", "hydra.sweeper.n_trials=40")

@@ -23,6 +23,7 @@ class Killed(BaseException):
     """Ends a run as SIGKILL does."""
 
 
+@pytest.mark.slow
 def test_a_run_that_another_commit_goes_on_with_names_both_and_warns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
