@@ -149,6 +149,7 @@ def test_a_sweep_that_goes_on_does_not_repeat_its_random_draws(tmp_path: Path) -
     assert len(set(points)) == 6
 
 
+@pytest.mark.slow
 def test_after_ctrl_c_nothing_is_left_running_and_the_interrupted_point_is_tried_again(tmp_path: Path) -> None:
     command = "hydra.sweeper.n_trials=3", "wait_for=leave"
     run = patient(tmp_path, *command)
