@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from optuna.study import Study
 
 from multirun.phase4 import Winner
-from sweeper.admitted import SETTABLE, path_in
+from sweeper.admitted import SETTABLE, path_in, shown_refusals
 from sweeper.errors import UserError
 from sweeper.grammar import hydra_value
 from sweeper.origin import ORIGIN, Configs
@@ -53,7 +53,7 @@ def overrides_of(trial: Winner, typed: Sequence[str], configs: Configs) -> tuple
     refused = {override: why for override, why in trial.refused.items() if key_of(override) not in keys}
     if refused:
         paths = [override for override in refused if path_in(override)]
-        whys = "; ".join(f"{override}: {why}" for override, why in refused.items())
+        whys = shown_refusals(refused)
         line = shlex.join(
             ["python", "-m", "multirun", *configs.words(), f"study={hydra_value(trial.study)}", *typed, *paths]
         )
