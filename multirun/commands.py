@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sweeper.interruption import speaking_for
 from sweeper.usage import OneLineGroup
 
 app = typer.Typer(
@@ -43,4 +44,5 @@ def summarize(
     """Spread over seeds, paired comparisons and criteria of any finished runs. Trains nothing."""
     from multirun.summarize import show, summary
 
-    show(summary(folders, out))
+    with speaking_for(goes_on="the same command goes on", folder="--out"):
+        show(summary(folders, out))

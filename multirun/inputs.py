@@ -158,7 +158,9 @@ def _complete_run(trial: FrozenTrial, places: Sequence[Path]) -> Path | None:
     result = read_result(folder) if (folder / "metrics.csv").is_file() else None
     if result is None or result.get("state") != "complete" or result.get("trial") != trial.number:
         return None
-    return folder
+    # Another study's trial of that number, if the two shared a folder; not by its name, which may have been changed.
+    said = trial.user_attrs.get("config_hash", result.get("config_hash"))
+    return folder if result.get("config_hash") == said else None
 
 
 def _searched(config: DictConfig) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from multirun.unfinished import numbered
 from multirun.verify import FORMAT, as_read, read_report
 from sweeper.atomic import write_atomically
 from sweeper.errors import UserError
+from sweeper.lock import locked
 from sweeper.provenance import commit, versions
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,19 @@ def write_report(folder: Path, inputs: Mapping[str, Any], test_reads: Sequence[M
     return report
 
 
+def write_beside_others(
+    first: Path, inputs: Callable[[Path], Mapping[str, Any]], test_reads: Sequence[Mapping[str, Any]]
+) -> tuple[Path, Report]:
+    """Writes the report that has these ``inputs`` in a folder, into ``first`` or one beside it; that folder, and it.
+
+    UserError if another process writes one there.
+    """
+    first.mkdir(parents=True, exist_ok=True)
+    with locked(first):
+        folder = folder_of_plan(first, inputs(first))
+        return folder, write_report(folder, inputs(folder), test_reads)
+
+
 def folder_of_plan(first: Path, inputs: Mapping[str, Any]) -> Path:
     """``first``, or the first of ``report-2``, ``report-3``, ... beside it that holds no report of another plan."""
     for folder in numbered(first):
@@ -66,12 +80,16 @@ def folder_of_plan(first: Path, inputs: Mapping[str, Any]) -> Path:
 
 
 def plan_of(inputs: Mapping[str, Any]) -> list[Any]:
-    """What a report is on: its points and candidates, their seeds and epochs, and the rules of judgement."""
+    """What a report is on: its points and candidates, their seeds and epochs, and the rules of judgement.
+
+    One of no study is on just these runs.
+    """
     points, candidates = (
         [[one["name"], one["overrides"]] for one in inputs[name]] for name in ("points", "candidates")
     )
     seeds = [inputs["seeds"][name] for name in ("confirmation", "phase 4")]
-    return [inputs["study"], points, candidates, seeds, inputs["epochs"], *(inputs[name] for name in RULES)]
+    runs = [] if inputs["study"] else sorted([run["config_hash"], run["data_hash"]] for run in inputs["runs"])
+    return [inputs["study"], points, candidates, seeds, runs, inputs["epochs"], *(inputs[name] for name in RULES)]
 
 
 def markdown(report: Report) -> str:

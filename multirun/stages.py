@@ -21,13 +21,14 @@ from multirun.inputs import Stages, phase4_inputs
 from multirun.pace import Pace
 from multirun.phase4 import Series, Winner
 from multirun.points import Point, checked, composed, configs, known_point, known_values, with_epochs
-from multirun.report import folder_of_plan, write_report
+from multirun.report import write_beside_others
 from multirun.runs import commit_of, read_run
 from multirun.scores import reads_of_test, score_runs
 from multirun.typed import check_origin, overrides_of
 from multirun.versions import of_other_code
 from sweeper.config import config_hash
 from sweeper.errors import UserError
+from sweeper.lock import locked
 from sweeper.names import folder_of
 from sweeper.provenance import commit
 from sweeper.queries import find_trial, trials_of
@@ -58,7 +59,7 @@ class Candidate:
 def decide(cfg: DictConfig) -> Path:
     """Takes a study to its report and returns the report's folder; UserError says what is missing.
 
-    Nothing is trained before the plan was shown and agreed to.
+    Nothing is trained before the plan was shown and agreed to, nor while another process takes the study there.
     """
     study = phase4.open_study(cfg.storage, cfg.study)
     check_origin(study, cfg.overrides, configs())
@@ -73,19 +74,30 @@ def decide(cfg: DictConfig) -> Path:
         points = points_of(cfg.points, named_winner(candidates, confirmation).point, home)
     planned = {"confirmation": confirmation, "Phase 4": phase4.plan(points, cfg.seeds, places)}
     agree(cfg, study, planned, composed(points[0].overrides))
+    home.mkdir(parents=True, exist_ok=True)
+    with locked(home):
+        return _decided(cfg, study, candidates, confirmation, home)
+
+
+def _decided(
+    cfg: DictConfig, study: Study, candidates: Sequence[Candidate], confirmation: Sequence[Series], home: Path
+) -> Path:
+    """Trains what is missing, and writes the report; its folder."""
+    places = (home, Path(cfg.reuse))
     phase4.run_missing(confirmation, places, cfg.launcher)
     winner = named_winner(candidates, confirmation)
     repeated = phase4.plan(points_of(cfg.points, winner.point, home), cfg.seeds, places)
     phase4.run_missing(repeated, places, cfg.launcher)
     first = home / "report"
     folders = [folder for one in repeated for folder in one.done.values()]
-    stages = Stages(study, [c.plain() for c in candidates] if confirmation else [], confirmation, repeated)
-    report = folder_of_plan(first, phase4_inputs(cfg, stages, winner.point, first))
+    stages = Stages(study, [c.plain() for c in candidates] if confirmation else [], list(confirmation), repeated)
     score_runs(folders, "validation", first)
     if cfg.test:
         score_runs(folders, "test", first)  # one log of reads for all reports on the study
-    write_report(report, phase4_inputs(cfg, stages, winner.point, report), reads_of_test(first))
-    return report
+    folder, _ = write_beside_others(
+        first, lambda report: phase4_inputs(cfg, stages, winner.point, report), reads_of_test(first)
+    )
+    return folder
 
 
 def find_candidates(study: Study, cfg: DictConfig, home: Path) -> list[Candidate]:

@@ -15,7 +15,7 @@ from data.printable import printable
 from multirun.inputs import PHASE_4, Inputs, pairs, rules, source_of
 from multirun.page import Items, Section, Table, Text, number
 from multirun.points import SEARCHED
-from multirun.report import write_report
+from multirun.report import write_beside_others
 from multirun.results import compute
 from multirun.runs import check_same_data, config_of, configuration_of
 from multirun.scores import reads_of_test
@@ -29,12 +29,16 @@ LONGEST_NAME = 80  # characters; a configuration that would need more goes by it
 
 
 def summary(folders: Sequence[Path], out: Path | None) -> dict[str, Any]:
-    """The report of these runs, written to ``out`` if that is given. UserError where there is nothing to summarize."""
-    report = out or Path.cwd()
-    inputs = summary_inputs(finished_below(folders), report)
+    """The report of these runs, written to ``out`` if that is given. UserError where there is nothing to summarize.
+
+    Where ``out`` holds the report of others, that stays: it goes beside it.
+    """
+    runs = finished_below(folders)
+    inputs = summary_inputs(runs, out or Path.cwd())
     if out is not None:
-        return write_report(out, inputs, reads_of_test(out))
-    return {"inputs": inputs, "figures": compute(inputs, report), "test_reads": []}
+        _, report = write_beside_others(out, lambda folder: summary_inputs(runs, folder), reads_of_test(out))
+        return report
+    return {"inputs": inputs, "figures": compute(inputs, Path.cwd()), "test_reads": []}
 
 
 def finished_below(folders: Sequence[Path]) -> list[Path]:

@@ -29,6 +29,7 @@ POLL_SECONDS = 0.5
 GRACE_SECONDS = 5.0  # in which a process that nobody waits for ends, once it has saved
 
 _following = False
+_parent: int | None = None  # the process that holds the other end of standard input
 
 
 class Child(subprocess.Popen[bytes]):
@@ -64,13 +65,14 @@ def import_alike() -> None:
 
 def follow_parent() -> None:
     """From now on this process leaves when the one that started it does, if that is one of ours. Idempotent."""
-    global _following
+    global _following, _parent
     if _following:
         return
     parent = multiprocessing.parent_process()
     told = os.environ.get(PIPE_VARIABLE)  # a process in between may have passed it on, with another input
     if told is not None and told == _name_of(STDIN):
         signals.leave_once()  # the parent, which hears of impatience, ends it
+        _parent = os.getppid()
         watch: tuple[Any, ...] = (_until_it_closes,)
     elif parent is not None:
         watch = (_until_it_is_gone, parent)
@@ -78,6 +80,11 @@ def follow_parent() -> None:
         return
     _following = True
     threading.Thread(target=watch[0], args=watch[1:], name="parent", daemon=True).start()
+
+
+def is_spoken_for() -> bool:
+    """Whether the process that started this one is one of ours and still there: it says why all of it ends."""
+    return _parent is not None and _parent == os.getppid()
 
 
 def _until_it_closes() -> None:

@@ -18,8 +18,9 @@ from data.errors import DataError
 from data.errors import one_line as said_in_one_line
 from data.keys import refused_key
 from data.printable import in_a_line
+from sweeper.children import is_spoken_for
 from sweeper.extras import install
-from sweeper.interruption import how_to_go_on, is_typed
+from sweeper.interruption import environment, how_to_go_on, is_typed
 from sweeper.logs import keep_traceback
 from sweeper.secrets import masked_text
 
@@ -29,8 +30,9 @@ SAID_BY_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errn
 _COMPOSING = ("hydra", "omegaconf")
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed", "outofmemoryerror")
 
-# Hydra's own switch for tracebacks, as the user set it.
-TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
+# Hydra's own switch for tracebacks, as the user set it: a process that one of ours started finds it as that one did.
+OWN_SWITCH = "MDAF_HYDRA_RAISES"
+TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0") and OWN_SWITCH not in os.environ
 
 
 class UserError(ValueError):
@@ -66,10 +68,10 @@ def reported_in_one_line() -> Iterator[None]:
         with signals.listening(), _hydra_raises():
             yield
     except signals.Interrupted as error:
-        print(f"interrupted {error}; what is done is saved: {how_to_go_on()}", file=sys.stderr)
+        _say_the_end(f"interrupted {error}; what is done is saved: {how_to_go_on()}")
         raise SystemExit(signals.EXIT_RESUMABLE) from None
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _say_the_end("interrupted")
         raise SystemExit(signals.EXIT_AT_ONCE) from None
     except Exception as error:
         keep_traceback(error)
@@ -77,6 +79,11 @@ def reported_in_one_line() -> Iterator[None]:
             raise
         print(f"error: {in_a_line(said)}", file=sys.stderr)
         raise SystemExit(exit_code_of(error)) from None
+
+
+def _say_the_end(line: str) -> None:
+    if not is_spoken_for():
+        print(line, file=sys.stderr)
 
 
 def in_one_line(error: Exception) -> str | None:
@@ -112,15 +119,9 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 @contextmanager
 def _hydra_raises() -> Iterator[None]:
     """Hydra prints several lines and ends the process itself unless this variable asks it for the exception."""
-    asked = os.environ.get("HYDRA_FULL_ERROR")
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
+    set_here = {"HYDRA_FULL_ERROR": "1"} if TRACEBACKS else {"HYDRA_FULL_ERROR": "1", OWN_SWITCH: "1"}
+    with environment(set_here):
         yield
-    finally:
-        if asked is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = asked
 
 
 def is_interruption(error: BaseException) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 
@@ -77,9 +77,15 @@ def how_to_choose_a_folder() -> str:
 @contextmanager
 def speaking_for(*, goes_on: str, folder: str) -> Iterator[None]:
     """While it lasts this is said by this process and those that it starts: nobody typed theirs."""
-    said = {GOES_ON_VARIABLE: goes_on, FOLDER_VARIABLE: folder}
-    before = {name: os.environ.get(name) for name in said}
-    os.environ.update(said)
+    with environment({GOES_ON_VARIABLE: goes_on, FOLDER_VARIABLE: folder}):
+        yield
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """While it lasts this process, and those that it starts, have these variables."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:

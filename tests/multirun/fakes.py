@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,12 @@ def make_study(
     seed: int = 7,
     overrides: Sequence[str] = (),
     typed_with: dict[str, Any] | None = None,
+    others: Mapping[int, str] | None = None,
 ) -> str:
-    """A study of four complete trials with their runs, the last the best; its storage's URL."""
+    """A study of four complete trials with their runs, the last the best; its storage's URL.
+
+    ``others``: trials that say that their run had another config's hash.
+    """
     url = f"sqlite:///{folder}/studies.db"
     study = optuna.create_study(storage=url, study_name=STUDY, direction="maximize")
     if typed_with is not None:
@@ -110,6 +114,7 @@ def make_study(
             "overrides": [f"seed={seed}", *TINY, *overrides],
             "effective": params,
             "epoch_seconds": 60.0,
+            "config_hash": (others or {}).get(number, config_hash(config)),
         }
         study.add_trial(
             optuna.trial.create_trial(params=params, distributions=SPACE, value=value, user_attrs=attributes)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from multirun.__main__ import main, what_follows
 from multirun.commands import app
 from sweeper import study
+from sweeper.lock import locked
 from tests.multirun.fakes import STUDY, history, make_study, write_run
 from tests.sweeper.runs import composed
 
@@ -30,6 +31,26 @@ def test_finished_runs_are_summarized_and_their_report_holds(runs: Path) -> None
     assert "validation AUC 0.7100 ± 0.0100 over 3 seeds (42, 123, 456)" in " ".join(found.output.split())
     held = CliRunner().invoke(app, ["verify", "report/report.json"])
     assert (held.exit_code, "figures of 3 runs hold" in held.output) == (0, True)
+
+
+def test_a_summary_leaves_the_report_of_other_runs_and_one_that_is_being_written_as_it_is(runs: Path) -> None:
+    def files() -> dict[str, bytes]:
+        return {str(file): file.read_bytes() for file in sorted(Path().glob("report*/*"))}
+
+    write = ["summarize", "--out", "report"]
+    assert CliRunner().invoke(app, [*write, str(runs)]).exit_code == 0
+    first = files()
+    assert CliRunner().invoke(app, [*write, str(runs / "42"), str(runs / "123")]).exit_code == 0
+    assert {name: content for name, content in files().items() if name in first} == first
+    assert CliRunner().invoke(app, ["verify", "report-2/report.json"]).output.endswith("of 2 runs hold\n")
+    assert CliRunner().invoke(app, [*write, str(runs)]).exit_code == 0  # the same runs: theirs is written again
+    assert {Path(name).parent.name for name in files()} == {"report", "report-2"}
+    before = files()
+    with locked(Path("report")):
+        refused = CliRunner().invoke(app, [*write, str(runs)]).exception
+    assert "report: another process works in this folder" in str(refused)
+    assert str(refused).endswith("choose another folder with --out")
+    assert files() == before
 
 
 def test_a_report_that_does_not_hold_ends_with_code_one_and_the_names(runs: Path) -> None:

@@ -268,6 +268,38 @@ def test_a_new_plan_leaves_the_runs_and_the_report_of_the_one_before_as_they_are
     assert len(trainer.trained) == 4
 
 
+def test_of_two_commands_on_one_study_the_second_is_refused_and_the_first_is_not_disturbed(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_study(here)
+    plan = ["seeds=[42]", "confirm.top=0", "points=[winner,balanced]"]
+    trainer = train(monkeypatch)
+    refused = []
+
+    def launch(*arguments: Any) -> int:
+        before = files_below(here / "phase4")
+        with pytest.raises(UserError) as error:
+            decide(settings(here, *plan))
+        refused.append(str(error.value))
+        assert files_below(here / "phase4") == before
+        return trainer(*arguments)
+
+    monkeypatch.setattr(phase4, "launch", launch)
+    report = report_of(decide(settings(here, *plan)))
+    assert len(refused) == 2
+    assert all("phase4/made-up: another process works in this folder" in line for line in refused)
+    assert (report["inputs"]["failed"], len(trainer.trained)) == ({}, 2)
+
+
+def test_a_run_of_another_studys_trial_of_that_number_is_not_taken_for_the_trials(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_study(here, others={2: "another one's"})
+    train(monkeypatch)
+    report = report_of(decide(settings(here, "seeds=[42]", "confirm.top=1", "confirm.seeds=[1001]")))
+    assert [trial["trial"] for trial in report["inputs"]["trials"] if trial["run"] is None] == [2]
+
+
 def of_another_commit(folder: Path) -> None:
     result = json.loads((folder / "result.json").read_text())
     (folder / "result.json").write_text(json.dumps(result | {"commit": "d" * 40}))
