@@ -13,6 +13,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import get_lock_file
 
 from sweeper.patience import wait_for
+from sweeper.same_file import SameFile
 
 
 class PatientJournal(JournalFileBackend):
@@ -24,16 +25,21 @@ class PatientJournal(JournalFileBackend):
 
     def __init__(self, path: Path, url: str) -> None:
         super().__init__(str(path))
-        self._url = url
+        self._url, self._same = url, SameFile(path)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
         wait_for(self._url, lambda: self._append(lines))
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
-        return iter(wait_for(self._url, lambda: list(JournalFileBackend.read_logs(self, log_number_from))))
+        return iter(wait_for(self._url, lambda: list(self._read(log_number_from))))
+
+    def _read(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        self._same.check()
+        return super().read_logs(log_number_from)
 
     def _append(self, lines: bytes) -> None:
+        self._same.check()
         with get_lock_file(self._lock), open(self._file_path, "r+b") as file:
             whole = _whole(file)
             file.truncate(whole)

@@ -25,6 +25,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import exc
 
+from sweeper import sqlite_file
 from sweeper.attributes import CHANGED_BY, MADE_BY
 from sweeper.patience import patient, this_call
 from sweeper.reading import as_optuna_writes, read_trials
@@ -147,6 +148,14 @@ class SQLiteStorage(RepeatableStorage):
     Optuna looks at a trial's state and then changes it, which other databases guard by ``SELECT ... FOR UPDATE``.
     SQLite has no such clause, so two processes can take the same waiting trial. Here the lock comes before the look.
     """
+
+    def __init__(self, url: str, engine_kwargs: dict[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(url, engine_kwargs, **options)
+        sqlite_file.stay(self.engine)
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(state)
+        sqlite_file.stay(self.engine)
 
     def _lock_trial(self, session: Any, trial_id: int) -> None:
         # Any write takes the lock, which is held until the commit.

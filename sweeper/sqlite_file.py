@@ -15,7 +15,9 @@ from urllib.parse import quote, unquote
 
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
-from sqlalchemy import exc
+from sqlalchemy import event, exc
+
+from sweeper.same_file import SameFile
 
 BESIDE = ("-wal", "-journal")  # what was written and is not in the file itself yet
 
@@ -70,6 +72,18 @@ def create(parsed: sa.URL, file: Path) -> None:
     finally:
         for suffix in ("", "-wal", "-shm", "-journal"):
             draft.with_name(draft.name + suffix).unlink(missing_ok=True)
+
+
+def stay(engine: sa.Engine) -> None:
+    """Has the engine of a database that is there use no other file than the one that is there now.
+
+    FileGoneError, whenever it is to be used, if that is not at its place; SQLite would make an empty one there.
+    """
+    if (file := file_of(engine.url)) is None:
+        return
+    same = SameFile(file)
+    for name in ("do_connect", "checkout"):
+        event.listen(engine, name, lambda *_: same.check())
 
 
 def literal(url: str) -> str:
@@ -134,7 +148,7 @@ def settle(storage: object) -> None:
     if not isinstance(storage, RDBStorage) or storage not in _opened:
         return
     storage.remove_session()
-    with suppress(exc.SQLAlchemyError), storage.engine.connect() as connection:
+    with suppress(exc.SQLAlchemyError, OSError), storage.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA busy_timeout=200")
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     storage.engine.dispose()

@@ -74,6 +74,39 @@ def test_a_database_that_is_gone_for_a_while_is_waited_for(
     assert [(t.intermediate_values, t.value) for t in study.trials] == [({1: 0.5}, 0.7)]
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_a_database_whose_file_is_moved_away_is_waited_for_and_nothing_is_written_elsewhere(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, replaced: bool
+) -> None:
+    file, url = tmp_path / "studies.db", f"{kind}:///{tmp_path}/studies.db"
+    study = optuna.create_study(storage=open_storage(url, create=True), study_name="s")
+    trial = study.ask()
+    moved = file.rename(tmp_path / "moved")
+    if replaced:
+        file.write_bytes(b"another")
+
+    def put_back() -> None:
+        while not said():
+            time.sleep(0.005)
+        found.append(file.read_bytes() if file.exists() else None)
+        moved.rename(file)
+
+    def said() -> list[str]:
+        return [line for line in caplog.messages if "the study database" in line]
+
+    found: list[bytes | None] = []
+    back = threading.Thread(target=put_back)
+    back.start()
+    trial.report(0.5, 1)
+    back.join()
+    study.tell(trial, 0.7)
+    assert found == [b"another" if replaced else None]
+    assert ("was replaced by another file" if replaced else "was deleted or moved away") in said()[0]
+    again = optuna.load_study(study_name="s", storage=open_storage(url, create=False))
+    assert [(t.intermediate_values, t.value) for t in again.trials] == [({1: 0.5}, 0.7)]
+
+
 @pytest.mark.parametrize("before", [0, 1, 2, 3, 4, 5])
 def test_a_trial_whose_parameters_are_written_while_the_database_is_gone_has_them_all(
     study: optuna.Study, before: int
