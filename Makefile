@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 # Many tests wait for processes that they started, so three test processes keep two cores busy.
+# They import this project some hundred times, so its bytecode is kept, whatever the environment says.
 TESTERS = $(shell $(BIN)/python -c "import os; print(min(4, (os.cpu_count() or 1) * 3 // 2))")
 
 # As much of the confirmation and of Phase 4 as fits the minutes that two cores have.
@@ -18,6 +19,7 @@ sweep: $(READY)
 	$(BIN)/python -m sweeper.study trials --study regularization-mdaf_mamba-synthetic-main_job
 	$(BIN)/python -m multirun study=regularization-mdaf_mamba-synthetic-main_job $(SMALL) --yes
 
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 # Nothing of these starts a thread when it is imported, which a fork would lose.
 IMPORTED = ("sweeper", "pytest", "torch._dynamo", "optuna", "sqlalchemy", "scipy.stats", "hydra._internal.hydra")
 IMPORTED += ("rich.logging", "typer", "plotly.graph_objects", "sweeper.objective", "sweeper._search", "sweeper.study")
-IMPORTED += ("multirun.lockstep", "tests.processes")
+IMPORTED += ("multirun.lockstep", "tests.processes", "tests.compilers")
 
 
 def _server() -> ForkServerContext:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import os
 import pickle
+import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -22,9 +24,15 @@ from numba.core.compiler import Compiler
 
 from model.caches import temporary_folder
 
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
+
 log = logging.getLogger(__name__)
 
 _DIGEST = 16  # bytes
+_LONGEST_WAIT = 120.0  # seconds; no kernel takes so long to compile
 
 
 class _Apart(Compiler):
@@ -77,20 +85,25 @@ def _kept(function: Callable[..., None]) -> KeptKernel:
 
 class KeptKernel(FunctionCache):
     """A kernel's machine code on disk. A cache that cannot be read or written costs the time of compiling, and no run:
-    the disk may be full, the folder someone else's, a file damaged."""
+    the disk may be full, the folder someone else's, a file damaged.
+
+    Of the processes that want a kernel at once, one compiles it and the others wait for it.
+    """
 
     def __init__(self, function: Callable[..., None]) -> None:
         super().__init__(function)
         own = self._cache_file
         self._cache_file = _CheckedFile(own._cache_path, self._impl.filename_base, (own._source_stamp, _sources()))
+        self._turn = _Turn(Path(own._cache_path) / f"{self._impl.filename_base}.lock")
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The compiled kernel of a signature; None where it must be compiled."""
-        try:
-            return super().load_overload(sig, target_context)
-        except Exception as error:  # whatever what lies there makes its reader raise
-            log.info("%s cannot be used, its kernel is compiled anew: %s", self._cache_path, error)
-            return None
+        """The compiled kernel of a signature; None where this process must compile it, whose turn it then is."""
+        found = self._load(sig, target_context)
+        if found is None and self._turn.take():
+            found = self._load(sig, target_context)  # another process may have compiled it meanwhile
+            if found is not None:
+                self._turn.end()
+        return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keeps a compiled kernel, where the disk takes it."""
@@ -98,6 +111,55 @@ class KeptKernel(FunctionCache):
             super().save_overload(sig, data)
         except OSError as error:
             log.info("%s takes no compiled kernel, the next process compiles it again: %s", self._cache_path, error)
+        finally:
+            self._turn.end()
+
+    def _load(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # whatever what lies there makes its reader raise
+            log.info("%s cannot be used, its kernel is compiled anew: %s", self._cache_path, error)
+            return None
+
+
+class _Turn:
+    """Whose turn it is to compile a kernel: a lock that the system takes back from a process that dies.
+
+    Numba lets one thread of a process compile at a time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def take(self) -> bool:
+        """Waits for this process's turn; False where nobody can wait, or waited too long for a process that stands."""
+        self.end()  # compiling may have failed before
+        if fcntl is None:
+            return False
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError:
+            return False
+        until = time.monotonic() + _LONGEST_WAIT
+        while time.monotonic() < until:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.05)
+            except OSError:  # a file system without locks
+                break
+            else:
+                return True
+        self.end()
+        return False
+
+    def end(self) -> None:
+        """Lets the next process have its turn."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
 
 class _CheckedFile(IndexDataCacheFile):

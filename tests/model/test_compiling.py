@@ -74,5 +74,19 @@ def test_a_kernel_on_disk_is_not_used_once_a_part_of_it_in_another_file_has_chan
     assert printed(tmp_path, "kernels.whole", cache) == "20.0\n"
 
 
+def test_of_processes_that_want_a_kernel_at_once_one_compiles_it_and_the_others_wait_for_it(tmp_path: Path) -> None:
+    (tmp_path / "kernels").mkdir()
+    shutil.copy(compiling.__file__, tmp_path / "kernels")
+    (tmp_path / "kernels" / "part.py").write_text(PART)
+    (tmp_path / "kernels" / "whole.py").write_text(WHOLE + "print(sum(whole.stats.cache_misses.values()))")
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "kernels.whole"]
+    beside = [
+        subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) for _ in "123"
+    ]
+    said = sorted(process.communicate()[0] for process in beside)
+    assert said == ["1.0\n0\n", "1.0\n0\n", "1.0\n1\n"]
+
+
 if __name__ == "__main__":
     main()
