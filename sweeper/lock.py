@@ -24,6 +24,13 @@ class LockedError(UserError):
     """Another process works in the folder."""
 
 
+def check_free(folder: Path) -> None:
+    """LockedError if another process holds the folder's lock."""
+    if (folder / NAME).exists():
+        with locked(folder):
+            pass
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Holds the folder's lock; LockedError if another process does. The system takes it back from one that dies."""

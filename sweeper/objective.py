@@ -38,6 +38,7 @@ from sweeper.initial import undrawn
 from sweeper.interruption import Interruption
 from sweeper.lock import locked
 from sweeper.monitor import FallBack, Guard, Lookout
+from sweeper.own_config import OwnConfig
 from sweeper.progress import EpochProgress
 from sweeper.recorder import Recorder
 from sweeper.replicas import REPLICA_KEYS, Hyperparameters, Replicas, Update
@@ -85,6 +86,7 @@ class Job:
     def finish(self) -> float | tuple[float, ...]:
         """Leaves the last artifacts and returns the objective; raises what ended the run otherwise."""
         with self.speaking():
+            self.own_config.restore()
             value = self.recorder.finish()
             best = self.recorder.best["val_auc"] if self.recorder.best else math.nan
             folder = shown(self.recorder.folder.path)
@@ -124,6 +126,8 @@ class Job:
         cfg = self.cfg
         folder = RunFolder(HydraConfig.get().runtime.output_dir)
         stack.enter_context(locked(folder.path))
+        self.own_config = OwnConfig(cfg, folder.path)
+        self.own_config.restore()
         if cfg.resume == "never":
             check_unfinished(folder.path)
         identity = identify(cfg, self.store, self.device)

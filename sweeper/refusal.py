@@ -18,6 +18,7 @@ from data.keys import check_keys
 from sweeper.config import validate
 from sweeper.errors import reported_in_one_line
 from sweeper.grammar import parsed
+from sweeper.lock import check_free
 from sweeper.run_files import check_unfinished
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -36,6 +37,7 @@ class Refusal(Callback):
             with suppress(OmegaConfBaseException):  # within the run more can be resolved
                 validate(job)
                 if config.resume == "never" and not _is_made(config.hydra.run, "dir"):
+                    check_free(Path(str(config.hydra.run.dir)))
                     check_unfinished(Path(str(config.hydra.run.dir)))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -47,6 +49,7 @@ class Refusal(Callback):
             with suppress(OmegaConfBaseException):
                 if config.resume == "never" and not _is_made(config.hydra.sweep, "dir"):
                     for folder in _folders(config):
+                        check_free(folder)
                         check_unfinished(folder)
 
 

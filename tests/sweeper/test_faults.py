@@ -20,6 +20,7 @@ from sweeper.checkpoint import LAST, DamagedError, Position, Saved, read
 from sweeper.interruption import EXIT_RESUMABLE
 from sweeper.lock import LockedError, locked
 from sweeper.logs import MaskedRecord
+from sweeper.objective import Job
 from sweeper.recorder import Recorder
 from sweeper.run_folder import RunFolder
 from sweeper.secrets import masked_text
@@ -145,6 +146,49 @@ def test_a_second_process_in_a_folder_is_refused_and_changes_nothing(work: Path,
         assert f":{os.getpid()}:" in (said := complaint())
         assert "another process works in this folder" in said
     assert (work / "whole/metrics.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "where", [["hydra.run.dir=whole"], ["-m", "hydra.sweep.dir=.", "hydra.sweep.subdir=whole", "seed=99"]]
+)
+def test_a_command_that_is_refused_writes_no_config_over_that_of_the_run(
+    work: Path, complaint: Any, where: list[str]
+) -> None:
+    saved = {file: file.read_bytes() for file in (work / "whole/.hydra").iterdir()}
+    with locked(work / "whole"):
+        assert run(work, *TYPED, *where) == 2
+    assert "another process works in this folder" in complaint()
+    assert {file: file.read_bytes() for file in (work / "whole/.hydra").iterdir()} == saved
+
+
+def test_a_run_over_whose_config_another_process_wrote_ends_with_its_own(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = {}
+
+    def another(moment: str) -> None:  # who is refused after Hydra wrote
+        for name in ("config.yaml", "overrides.yaml"):
+            file = work / "own/.hydra" / name
+            saved[moment, name] = file.read_bytes()
+            file.write_text("another's")
+
+    hold, finish_job = locked, Job.finish
+
+    @contextmanager
+    def meanwhile(folder: Path) -> Iterator[None]:
+        another("before it has the lock")
+        with hold(folder):
+            yield
+
+    def written(self: Job) -> Any:
+        another("while it works")
+        return finish_job(self)
+
+    monkeypatch.setattr(objective, "locked", meanwhile)
+    monkeypatch.setattr(Job, "finish", written)
+    assert run(work, *TYPED, "hydra.run.dir=own") == 0
+    for moment, name in saved:
+        assert (work / "own/.hydra" / name).read_bytes() == saved["before it has the lock", name], moment
 
 
 def test_the_lock_of_a_process_that_died_is_none(tmp_path: Path) -> None:
