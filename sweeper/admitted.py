@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from data.printable import printable
+from data.printable import in_a_line
 from sweeper.names import folder_of
 from sweeper.plain_files import plain_text
 
@@ -128,7 +128,7 @@ def memory_overrides(attribute: Any) -> list[str]:
 
 def shown_refusals(refused: Mapping[str, str]) -> str:
     """The overrides that were refused, in one line."""
-    return "; ".join(f"{printable(override)}: {why}" for override, why in refused.items())
+    return "; ".join(f"{in_a_line(override)}: {why}" for override, why in refused.items())
 
 
 def _saved_overrides(file: Path) -> list[str]:

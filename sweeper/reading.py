@@ -120,9 +120,18 @@ def _of(connection: sa.Connection, keys: Sequence[int], table: Any, *names: str,
         if names[0] == "value_json":  # all at once, which takes a fraction of the time
             read = json.loads(f"[{','.join(row[1] for row in rows)}]")
             rows = [(row[0], row[2], value) for row, value in zip(rows, read, strict=True)]
+        if names[0] in ("param_name", "value_json"):
+            check_texts(row[1] for row in rows)
         for row in rows:
             found[row[0]].append(row[1:])
     return found
+
+
+def check_texts(names: Iterable[Any]) -> None:
+    """TypeError if a name is none: SQLite keeps bytes where its table says text."""
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"found {name!r}, expected a text")
 
 
 def _among(table: Any, keys: Sequence[int]) -> Any:

@@ -22,13 +22,14 @@ from optuna.storages._base import DEFAULT_STUDY_NAME_PREFIX
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.study import StudyDirection
+from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import exc
 
 from sweeper import sqlite_file
 from sweeper.attributes import CHANGED_BY, MADE_BY
 from sweeper.patience import patient, this_call
-from sweeper.reading import as_optuna_writes, read_trials
+from sweeper.reading import as_optuna_writes, check_texts, read_trials
 from sweeper.silence import listen
 
 
@@ -110,9 +111,14 @@ class RepeatableStorage(RDBStorage):
                 raise ValueError("there are none")
             return found
 
+    def get_all_studies(self) -> list[FrozenStudy]:
+        with as_optuna_writes("its studies"):
+            found = super().get_all_studies()
+            check_texts(study.study_name for study in found)
+            return found
+
     get_study_user_attrs = as_optuna_writes("the attributes of a study")(RDBStorage.get_study_user_attrs)
     get_study_system_attrs = as_optuna_writes("the attributes of a study")(RDBStorage.get_study_system_attrs)
-    get_all_studies = as_optuna_writes("its studies")(RDBStorage.get_all_studies)
     get_trial = as_optuna_writes("a trial")(RDBStorage.get_trial)
 
     def _get_trials(

@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
 from sqlalchemy import event, exc
 
 from sweeper.same_file import SameFile
@@ -33,6 +34,10 @@ ON_CONNECT = (
     f"PRAGMA journal_size_limit={BYTES_BESIDE}",
 )
 ON_CONNECT_TO_READ = ("PRAGMA query_only=ON",)
+_PROGRAMS = sa.text(  # what is named as a table of Optuna's and computes its rows; what is done at each change of one
+    "SELECT type, name FROM sqlite_master WHERE (type = 'trigger' AND tbl_name IN :tables) "
+    "OR (name IN :tables AND (type = 'view' OR sql LIKE 'CREATE VIRTUAL%')) ORDER BY type, name"
+).bindparams(sa.bindparam("tables", sorted(models.BaseModel.metadata.tables), expanding=True))
 
 _opened: weakref.WeakSet[RDBStorage] = weakref.WeakSet()  # to be settled when the process ends
 
@@ -45,6 +50,16 @@ def file_of(parsed: sa.URL) -> Path | None:
         if parsed.query.get("mode") == "memory":
             return None
     return None if name == ":memory:" else Path(name)
+
+
+def program_in(connection: sa.Connection) -> str | None:
+    """A view or a trigger that stands in the way of a study's tables, as ``the view trials``; None if none does.
+
+    Optuna makes none. SQLite would run it at each question or change: it may compute without end, which no signal
+    ends, or take back what was written.
+    """
+    found = connection.execute(_PROGRAMS).first()
+    return None if found is None else f"the {'view' if found.type == 'table' else found.type} {found.name}"
 
 
 def is_writable(file: Path) -> bool:

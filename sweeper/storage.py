@@ -202,6 +202,11 @@ def _has_schema(parsed: sa.URL, options: dict[str, Any]) -> bool:
     engine = sa.create_engine(parsed, **options)
     try:
         with engine.connect() as connection:
+            if parsed.get_backend_name() == "sqlite" and (program := sqlite_file.program_in(connection)):
+                where = masked(parsed.render_as_string(hide_password=True))
+                raise StorageError(
+                    f"{where} holds {program}, which Optuna does not make and SQLite would run; drop it if it is yours"
+                )
             tables = set(sa.inspect(connection).get_table_names())
             if not {"studies", "trials", "version_info", "alembic_version"} <= tables:
                 return False

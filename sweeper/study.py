@@ -17,6 +17,7 @@ from optuna.study import Study
 from sqlalchemy.exc import SQLAlchemyError
 
 from data import output, signals
+from data.printable import in_a_line
 from sweeper import artifacts, logs, queries, rows, study_live
 from sweeper.backup import back_up
 from sweeper.comparison import Run, compare, run_from_folder, run_from_trial
@@ -275,7 +276,7 @@ def verify(storage: StorageUrl = DEFAULT_STORAGE, study: StudyName = None) -> No
     chosen = choose(storage, study)
     found, absent = check_study(chosen)
     for difference in found:
-        say(str(difference))
+        say(in_a_line(difference))
     if absent:
         note(f"{len(absent)} trials have no run folder here to be compared with, such as trial {absent[0]}")
     if found:

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from data import tables
 from data.output import can_show
-from data.printable import in_a_cell, printable
+from data.printable import in_a_cell, in_a_line, printable
 from sweeper.atomic import write_atomically
 from sweeper.queries import QueryError, Row
 from sweeper.storage import masked_text
@@ -39,7 +39,7 @@ def say(text: str) -> None:
 
 def note(text: str) -> None:
     """A line on standard error, beside the answer."""
-    typer.echo(printable(masked_text(text)), err=True)
+    typer.echo(in_a_line(masked_text(text)), err=True)
 
 
 def plain(value: Any) -> Any:
@@ -76,19 +76,19 @@ def parquet_bytes(rows: Sequence[Row], names: Sequence[str]) -> bytes:
 
     columns = []
     for name in names:
-        values = [row[name] for row in rows]
+        values, heading = [row[name] for row in rows], printable(name)
         kinds = {type(value) for value in values if value is not None}
         if name in _TIMES:
-            columns.append(pl.Series(name, values, dtype=pl.Datetime("us")))
+            columns.append(pl.Series(heading, values, dtype=pl.Datetime("us")))
         elif kinds == {bool}:
-            columns.append(pl.Series(name, values, dtype=pl.Boolean))
+            columns.append(pl.Series(heading, values, dtype=pl.Boolean))
         elif kinds <= {int} and (kinds or name in _INTEGERS) and name not in _FLOATS:
-            columns.append(pl.Series(name, values, dtype=pl.Int64))
+            columns.append(pl.Series(heading, values, dtype=pl.Int64))
         elif kinds <= {int, float} and (kinds or name in _FLOATS):
-            columns.append(pl.Series(name, values, dtype=pl.Float64, strict=False))
+            columns.append(pl.Series(heading, values, dtype=pl.Float64, strict=False))
         else:
-            texts = [None if value is None else _field(value) for value in values]
-            columns.append(pl.Series(name, texts, dtype=pl.String))
+            texts = [None if value is None else printable(_field(value)) for value in values]
+            columns.append(pl.Series(heading, texts, dtype=pl.String))
     out = io.BytesIO()
     pl.DataFrame(columns).write_parquet(out)
     return out.getvalue()
@@ -142,8 +142,8 @@ def laid_out(
 
 def print_record(record: dict[str, Any], indent: str = "") -> None:
     """Prints a record as lines of name and value; an inner record or a text of several lines is indented below."""
-    width = max((len(str(key)) for key, value in record.items() if not _is_block(value)), default=0)
-    for key, value in record.items():
+    width = max((len(in_a_line(key)) for key, value in record.items() if not _is_block(value)), default=0)
+    for key, value in ((in_a_line(key), value) for key, value in record.items()):
         if isinstance(value, dict) and value:
             say(f"{indent}{key}")
             print_record(value, indent + "  ")
@@ -153,7 +153,7 @@ def print_record(record: dict[str, Any], indent: str = "") -> None:
                 say(f"{indent}  {line}")
         else:
             text = f"{'' if value in (None, [], {}) else _field(value)}"
-            say(_wrapped(f"{indent}{str(key).ljust(width)}  ", text).rstrip())
+            say(_wrapped(f"{indent}{key.ljust(width)}  ", text).rstrip())
 
 
 def _wrapped(before: str, text: str) -> str:

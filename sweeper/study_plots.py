@@ -203,12 +203,16 @@ def _value(index: int) -> Callable[[FrozenTrial], float]:
 
 def _drawn(draw: Callable[[], Any], element: str) -> str:
     """The plot's HTML without plotly.js; where Optuna can't draw it, or it is empty, why."""
+    said_anyway = optuna.logging.get_verbosity()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # it warns of each parameter that has one value, six times
         try:
             figure = draw()
         except (QueryError, ValueError, RuntimeError, TypeError) as error:
             return f"<p>Not drawn: {html.escape(str(error))}</p>"
+        finally:
+            optuna.logging.set_verbosity(said_anyway)
     if not figure.data:
         return "<p>Not drawn: the study holds nothing for it.</p>"
     figure.update_layout(title=None, margin={"t": 20, "l": 70, "r": 20, "b": 60}, template="plotly_white")

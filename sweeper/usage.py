@@ -37,7 +37,10 @@ class OneLineGroup(typer.core.TyperGroup):
             message = error.format_message()
             is_help = "\n" in message  # nothing was typed
             command = error.ctx.command_path if error.ctx is not None else prog_name
-            note(message if is_help else _line(message, command))
+            if is_help:
+                typer.echo(message, err=True)
+            else:
+                note(_line(message, command))
             sys.exit(2)
 
 

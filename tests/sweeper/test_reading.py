@@ -12,7 +12,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from typer.testing import CliRunner
 
-from sweeper.storage import open_storage
+from sweeper.storage import StorageError, open_storage
 from sweeper.study import app
 from tests.sweeper import postgresql
 from tests.sweeper.test_moving import as_text, write_study
@@ -67,6 +67,9 @@ def test_a_study_that_is_not_there_is_an_error(url: str) -> None:
         "UPDATE trials SET datetime_start = 'yesterday'",
         "UPDATE trials SET state = 'DEAD'",
         "UPDATE trials SET number = NULL",
+        "UPDATE OR REPLACE trial_params SET param_name = x'ff00'",
+        "UPDATE OR REPLACE trial_user_attributes SET key = x'ff00'",
+        "UPDATE OR REPLACE studies SET study_name = x'ff00'",
         "UPDATE study_directions SET direction = 'UP'",
         "DELETE FROM study_directions",
         "UPDATE study_user_attributes SET value_json = '{'",
@@ -84,6 +87,40 @@ def test_rows_that_optuna_does_not_write_are_one_line(url: str, tmp_path: Path, 
     answer = CliRunner().invoke(app, ["show", "--storage", f"sqlite:///{file}"])
     assert (answer.exit_code, answer.output.count("\n")) == (2, 1), answer.output
     assert "what Optuna does not write" in answer.output or "Could not decode" in answer.output
+
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+
+
+@pytest.mark.parametrize(
+    ("written", "named"),
+    [
+        (
+            [
+                "ALTER TABLE trial_values RENAME TO own",
+                f"CREATE VIEW trial_values AS {ENDLESS} SELECT own.* FROM own, n",
+            ],
+            "view",
+        ),
+        (["CREATE TRIGGER after_all AFTER UPDATE ON trials BEGIN DELETE FROM trials; END"], "trigger after_all"),
+        (
+            ["DROP TABLE trial_heartbeats", "CREATE VIRTUAL TABLE trial_heartbeats USING fts5(x)"],
+            "view trial_heartbeats",
+        ),
+    ],
+    ids=["a view without an end", "a trigger", "a virtual table"],
+)
+@pytest.mark.parametrize("create", [False, True])
+def test_a_database_that_would_run_something_at_each_question_is_refused(
+    tmp_path: Path, written: list[str], named: str, create: bool
+) -> None:
+    write_study(f"sqlite:///{tmp_path}/s.db")
+    with closing(sqlite3.connect(tmp_path / "s.db")) as database:
+        for statement in written:
+            database.execute(statement)
+        database.commit()
+    with pytest.raises(StorageError, match=rf"holds the {named}.*, which Optuna does not make"):
+        open_storage(f"sqlite:///{tmp_path}/s.db", create=create)
 
 
 @pytest.mark.parametrize(

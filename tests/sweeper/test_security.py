@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import polars as pl
 import pytest
 from hydra.core import utils
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -31,7 +32,7 @@ from sweeper.origin import Configs, rerun_command
 from sweeper.retries import enqueue
 from sweeper.storage import open_storage
 from sweeper.study import app
-from sweeper.study_output import csv_text, laid_out
+from sweeper.study_output import csv_text, laid_out, parquet_bytes
 from tests.sweeper.inside import run
 from tests.sweeper.test_search import DROPOUT, Sweep, sweep
 
@@ -366,6 +367,19 @@ def test_what_is_written_in_a_study_reaches_no_terminal_as_it_is(
             assert "[red]no[/]" in answer.stdout
 
 
+def test_a_name_with_line_breaks_forges_no_line_of_an_answer(tmp_path: Path) -> None:
+    storage = open_storage(url := f"sqlite:///{tmp_path}/s.db", create=True)
+    study = optuna.create_study(study_name="s", storage=storage)
+    name = "x\nto run it again:\nrm"
+    study.set_user_attr(name, 1)
+    for x in (0.0, 0.5):
+        study.add_trial(create_trial(params={name: x}, distributions={name: FloatDistribution(0, 1)}, value=x))
+    for command in ("list", "show", "show 0", "best", "trials", "watch", "verify"):
+        answer = CliRunner().invoke(app, [*command.split(), "--storage", url])
+        assert answer.exit_code == 0, answer.output
+        assert "rm" not in {line.strip()[:2] for line in answer.output.splitlines()}, command
+
+
 def test_a_table_on_a_terminal_takes_brackets_as_they_are() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=200, color_system=None)
     console.print(laid_out([{"a": "[red]x[/]", "b": "[/]"}], {"a": "[bold]a", "b": "b"}, 200)[0])
@@ -377,6 +391,11 @@ def test_a_table_on_a_terminal_takes_brackets_as_they_are() -> None:
 def test_a_spreadsheet_takes_no_text_of_a_study_for_a_formula() -> None:
     text = csv_text([{"=a": "=cmd|x", "b": "-2", "c": -2.5, "d": "+1;x", "e": "plain"}], ["=a", "b", "c", "d", "e"])
     assert text.splitlines() == ["'=a,b,c,d,e", "'=cmd|x,-2,-2.5,'+1;x,plain"]
+
+
+def test_a_text_that_no_encoding_has_is_written_out_in_a_parquet_file() -> None:
+    content = parquet_bytes([{"a\ud800": "b\udfff", "c": 1}], ["a\ud800", "c"])
+    assert pl.read_parquet(io.BytesIO(content)).to_dicts() == [{"a\\ud800": "b\\udfff", "c": 1}]
 
 
 OF_ANOTHER_TYPE: list[dict[str, Any]] = [
