@@ -44,6 +44,9 @@ def refused_key(error: BaseException, arguments: Iterable[str] = ()) -> str | No
 
     ``arguments``  of the command, where a job has one of several values that were typed for the key.
     """
+    if deleted := re.match(r"Could not delete from config\. '([^']*)' does not exist", str(error)):
+        question = key_question(deleted[1], _keys_of_options()).replace("did you mean ", "did you mean ~")
+        return f"~{deleted[1]}: there is no such key{question}"
     typed = re.match(r"Could not override '([^']*)'\.", str(error))
     cause = error.__cause__
     if typed is None or not isinstance(cause, OmegaConfBaseException) or cause.parent_node is None:
@@ -73,6 +76,16 @@ def _options_with(key: str) -> list[str]:
         for file, schema in sorted(schemas.items())
         if name in keys_of(schema)
     ]
+
+
+def _keys_of_options() -> list[str]:
+    """The keys that a config has with one option or another of its groups."""
+    found: list[str] = []
+    for group, stored in ConfigStore.instance().repo.items():
+        nodes = stored if isinstance(stored, dict) else {f"{SCHEMA}{group}": stored}
+        schemas = [entry.node for file, entry in nodes.items() if file.startswith(SCHEMA)]
+        found += [f"{group}.{name}" if nodes is stored else name for schema in schemas for name in keys_of(schema)]
+    return found
 
 
 def keys_of(config: DictConfig) -> list[str]:

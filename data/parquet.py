@@ -16,6 +16,7 @@ from data.text import MORE, NOT_UTF8, REPLACEMENT, beginning, known_kind
 T = TypeVar("T")
 
 _BYTES_OF_A_ROW = 64  # as text
+_OTHERS = (pl.Duration, pl.Time)  # kinds that are neither a number, nor a word, nor a moment
 _MARK = b"PAR1"  # begins and ends a Parquet file
 
 
@@ -31,10 +32,9 @@ class ParquetFile:
         """DataError for what is no Parquet file, or lacks a column."""
         self._check_ends()
         names = self._tried(lambda: pl.read_parquet_schema(self.path))
-        nested = [name for name in self.columns if name in names and names[name].is_nested()]
-        if nested:
-            kind = names[nested[0]]
-            raise DataError(f"{self.path}: column {nested[0]!r} holds {kind}; expected numbers, words or times")
+        for name in self.columns:
+            if name in names and (names[name].is_nested() or names[name] in _OTHERS):
+                raise DataError(f"{self.path}: column {name!r} holds {names[name]}; expected numbers, words or times")
         absent = [name for name in self.columns if name not in names]
         if absent:
             raise DataError(

@@ -68,6 +68,8 @@ class TextFile:
             raise DataError(
                 f"{self.path} has no column {absent[0]!r}: its first line begins {shown!r}; expected {self.expected}"
             )
+        if doubled := [name for name in self.columns if names.count(name) > 1]:
+            raise DataError(f"{self.path} has several columns {doubled[0]!r}; expected one of each: {self.expected}")
         widths = sorted(self._width(line) for line in lines)
         typical = widths[len(widths) // 2]
         if typical != len(names):
@@ -122,7 +124,9 @@ class TextFile:
         except pl.exceptions.PolarsError as error:
             reason = str(error).splitlines()[0]
             raise DataError(f"{self.path} cannot be read: {reason}; expected {self.expected}") from None
-        frame.columns = [*names, MORE]
+        # By place: a name that is not asked for may stand over several columns.
+        chosen = [pl.col(str(names.index(name))).alias(name) for name in self.columns]
+        frame = frame.select(*chosen, pl.col(str(len(names))).alias(MORE))
         if lossy:
             replaced = pl.any_horizontal(pl.col(*self.columns).str.contains(REPLACEMENT, literal=True))
             frame = frame.with_columns(pl.when(replaced).then(pl.lit(NOT_UTF8)).otherwise(pl.col(MORE)).alias(MORE))

@@ -296,6 +296,7 @@ PARQUET = parquet(ROWS)
         ("log.csv", b"who,what,when\n", "no usable row"),
         ("log.csv", gzip.compress(b"who,what,when\n" * 50, mtime=0), "gzip-compressed"),
         ("log.csv", b"user,what,when\n1,2,3\n", "has no column 'who'"),
+        ("log.csv", b"who,what,when,who\n1,2,3,4\n", "has several columns 'who'"),
         ("log.csv", "who,what,when\n".encode("utf-16"), "UTF-16"),
         ("log.csv", PARQUET, "is a Parquet file; expected plain text"),
         ("log.parquet", b"", "is empty"),
@@ -303,6 +304,7 @@ PARQUET = parquet(ROWS)
         ("log.parquet", PARQUET[: len(PARQUET) // 2], "was cut off"),
         ("log.parquet", PARQUET[:-1], "was cut off"),
         ("log.parquet", PARQUET[:200] + bytes(64) + PARQUET[264:], "cannot be read"),
+        ("log.parquet", parquet(ROWS.with_columns(when=pl.duration(seconds="when"))), "column 'when' holds Duration"),
         ("log.parquet", b"PAR1 and then nothing PAR1", "cannot be read"),
         ("log.parquet", b"who,what,when\n1,2,3\n", "is not a Parquet file, as its name says"),
     ],
@@ -334,6 +336,15 @@ def in_latin_1(folder: Path, rows: int, name: str) -> Path:
         frame = accented(rows)
         path.write_bytes(parquet(frame.with_columns(what=pl.Series(w.encode("latin-1") for w in frame["what"]))))
     return path
+
+
+def test_columns_that_are_not_asked_for_may_share_a_name_or_have_none(tmp_path: Path, root: Path) -> None:
+    plain = write(tmp_path)
+    lines = plain.read_text().splitlines()
+    several = tmp_path / "several.csv"
+    several.write_text("\n".join([f"{lines[0]},,,note,note", *(f"{line},1,2,3,4" for line in lines[1:])]))
+    stores = [prepare(event_log(path), root) for path in (plain, several)]
+    assert np.array_equal(stores[0].events["item"], stores[1].events["item"])
 
 
 @pytest.mark.parametrize("name", ["log.csv", "log.parquet"])

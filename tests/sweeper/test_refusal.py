@@ -41,6 +41,8 @@ def test_a_config_that_is_refused_leaves_no_folder(
             ["model=deepfm", "model.sequence.hidden=8"],
             "model.sequence.hidden: the model that is chosen has no such key; model=bst, ",
         ),
+        (["~training.epohcs"], "~training.epohcs: there is no such key; did you mean ~training.epochs?"),
+        (["~model.withot"], "~model.withot: there is no such key; did you mean ~model.without?"),
         (["+foo=1"], "foo: nothing reads this key"),
         (["-m", "+foo=1,2"], "foo: nothing reads this key"),
         (["-m", "+training.lr=interval(0,1)", "hydra/sweeper=regularization"], "training.lr: nothing reads this key"),
