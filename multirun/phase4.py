@@ -82,11 +82,6 @@ def best_trials(study: Study, top: int) -> list[Winner]:
     ]
 
 
-def find_winner(storage_url: str, study_name: str | None) -> Winner:
-    """The best completed trial. UserError if the storage holds no such study or the study no completed trial."""
-    return best_trials(open_study(storage_url, study_name), 1)[0]
-
-
 def search_seeds(study: Study) -> list[int]:
     """The seeds that the study's trials were trained on."""
     return sorted({trial.user_attrs["seed"] for trial in trials_of(study) if "seed" in trial.user_attrs})

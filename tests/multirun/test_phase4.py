@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from multirun.phase4 import find_winner
+from multirun.phase4 import best_trials, open_study
 from multirun.table import METRICS, collect, spread
 from multirun.verify import verify
 from sweeper.checkpoint import DIGEST, sealed
@@ -89,7 +89,7 @@ def test_an_auc_that_the_checkpoint_does_not_have_is_found_by_a_deep_look(
 
 
 def test_the_winner_is_repeated_without_the_searchs_seed(here: Path) -> None:
-    winner = find_winner(f"sqlite:///{here}/runs/studies.db", None)
+    [winner] = best_trials(open_study(f"sqlite:///{here}/runs/studies.db", None), 1)
     keys = [override.split("=")[0] for override in winner.overrides]
     assert "seed" not in keys
     assert {"regularization.dropout", "regularization.weight_decay", "data", "training.epochs"} <= set(keys)
@@ -97,9 +97,9 @@ def test_the_winner_is_repeated_without_the_searchs_seed(here: Path) -> None:
 
 def test_without_a_study_it_says_what_is_missing(here: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="studies"):
-        find_winner(f"sqlite:///{tmp_path}/studies.db", None)
+        open_study(f"sqlite:///{tmp_path}/studies.db", None)
     with pytest.raises(UserError, match="there is no study 'absent'"):
-        find_winner(f"sqlite:///{here}/runs/studies.db", "absent")
+        open_study(f"sqlite:///{here}/runs/studies.db", "absent")
 
 
 def test_the_spread_is_over_the_seeds_of_one_configuration(tmp_path: Path) -> None:
