@@ -15,9 +15,10 @@ from sweeper import models
 from sweeper.composing import ComposedOnce
 from sweeper.config import is_hashed
 from sweeper.device import make_current, return_cached_memory
-from sweeper.errors import is_out_of_memory
+from sweeper.errors import in_one_line, is_interruption, is_out_of_memory
+from sweeper.logs import keep_traceback
 from sweeper.memory import Capacity, Footprint, footprint, forget_peak, free_bytes, held_bytes, peak_bytes
-from sweeper.objective import Job, build_replicas, hyperparameters, settings, train_jobs
+from sweeper.objective import Job, build_replicas, hyperparameters, settings, shown, train_jobs
 from sweeper.replicas import REPLICA_KEYS
 from sweeper.step import Stepper
 
@@ -147,6 +148,10 @@ def _finish(result: JobReturn, job: Job) -> None:
     except Exception as error:
         result.status = JobStatus.FAILED
         result.return_value = error
+        if job.trial is None and not is_interruption(error):  # of a trial the sweep says it, of the others nobody
+            with job.speaking():
+                log.error("%s: %s", shown(job.recorder.folder.path), in_one_line(error) or repr(error))
+                keep_traceback(error)
 
 
 def _log_as_sweep(context: HydraContext, config: DictConfig) -> None:

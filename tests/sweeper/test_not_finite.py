@@ -89,6 +89,8 @@ def test_of_replicas_the_one_that_diverges_fails_and_the_others_end_as_they_woul
     assert run(tmp_path, *typed) == 1
     assert json.loads((tmp_path / "both/0/result.json").read_text())["state"] == "complete"
     assert not (tmp_path / "both/1/result.json").exists()
+    assert "both/1: the model diverged" in (tmp_path / "both/1/train.log").read_text()
+    assert "diverged" not in (tmp_path / "both/0/train.log").read_text()
 
 
 def test_a_trial_that_diverges_fails_and_is_not_the_best(tmp_path: Path, spoils: Any) -> None:
