@@ -88,8 +88,16 @@ def last_activity(study: Study) -> datetime | None:
 
 def trials_of(study: Study, *states: TrialState) -> list[FrozenTrial]:
     """The study's trials by number, of the given states or of all."""
-    trials = map(sound, study.get_trials(deepcopy=False, states=states or None))
-    return sorted(trials, key=lambda trial: trial.number)
+    trials = sorted(study.get_trials(deepcopy=False, states=states or None), key=lambda trial: trial.number)
+    expected = len(study.directions)
+    for trial in trials:
+        held = len(trial.values or ())
+        if held not in (0, expected) or (trial.state is TrialState.COMPLETE and not held):
+            raise QueryError(
+                f"study {study.study_name!r}, trial {trial.number}: it is {trial.state.name} with {held} values, "
+                f"expected {expected}: Optuna does not write this; take a backup of the database, or another one"
+            )
+    return [sound(trial) for trial in trials]
 
 
 def counts(study: Study) -> dict[str, int]:
@@ -318,6 +326,8 @@ def edges(trial: FrozenTrial) -> dict[str, str]:
         if not isinstance(distribution, FloatDistribution | IntDistribution) or distribution.single():
             continue
         value, low, high = (float(number) for number in (trial.params[name], distribution.low, distribution.high))
+        if not low <= value <= high:  # Optuna takes a point that was put in line as it is
+            continue
         if distribution.step is not None:
             margin = 0.5 * distribution.step
         else:

@@ -156,13 +156,19 @@ def _frozen(row: Any, params: Part, values: Part, epochs: Part, user: Part, syst
         values=[float(stored(value, kind)) for _, value, kind in sorted(values, key=lambda one: one[0])] or None,
         datetime_start=_local(row.datetime_start),
         datetime_complete=_local(row.datetime_complete),
-        params={name: kinds[name].to_external_repr(value) for name, value, _ in params},
+        params={name: kinds[name].to_external_repr(_number(name, value)) for name, value, _ in params},
         distributions=kinds,
         user_attrs=dict(user),
         system_attrs=dict(system),
         intermediate_values={step: float(reported(value, kind)) for step, value, kind in epochs},
         trial_id=row.trial_id,
     )
+
+
+def _number(name: str, value: Any) -> float:
+    if not isinstance(value, int | float):
+        raise TypeError(f"its parameter {name!r} is {value!r}, expected a number")
+    return value
 
 
 def _local(moment: datetime | None) -> datetime | None:

@@ -30,6 +30,12 @@ def test_an_edge_is_the_last_fiftieth_of_the_width_or_the_last_step(
     assert edges(create_trial(value=0, params={"x": value}, distributions={"x": distribution})) == expected
 
 
+def test_a_value_outside_of_its_interval_lies_on_no_edge() -> None:
+    trial = create_trial(value=0, params={"x": 1e-4}, distributions={"x": FloatDistribution(1e-5, 1e-3, log=True)})
+    trial.params = {"x": -1.0}
+    assert edges(trial) == {}
+
+
 def test_a_searched_key_wins_over_a_fixed_override_of_it_and_the_tie_to_the_study_is_cut() -> None:
     trial = create_trial(
         value=0.5,

@@ -59,6 +59,8 @@ def test_a_study_that_is_not_there_is_an_error(url: str) -> None:
         """UPDATE trial_params SET param_value = 7, distribution_json =
            '{"name": "CategoricalDistribution", "attributes": {"choices": [1]}}'""",
         "UPDATE trial_values SET value = 'much'",
+        "UPDATE trial_params SET param_value = 'much'",
+        "UPDATE trial_params SET param_value = NULL",
         "UPDATE trial_user_attributes SET value_json = '{'",
         "UPDATE trial_user_attributes SET value_json = x'fffe'",
         "UPDATE trial_user_attributes SET value_json = CAST(x'22ff22' AS TEXT)",
@@ -87,6 +89,26 @@ def test_rows_that_optuna_does_not_write_are_one_line(url: str, tmp_path: Path, 
     answer = CliRunner().invoke(app, ["show", "--storage", f"sqlite:///{file}"])
     assert (answer.exit_code, answer.output.count("\n")) == (2, 1), answer.output
     assert "what Optuna does not write" in answer.output or "Could not decode" in answer.output
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "DELETE FROM trial_values",
+        "UPDATE trials SET state = 'COMPLETE'",
+        "INSERT INTO trial_values(trial_id, objective, value, value_type) SELECT trial_id, 7, 1, 'FINITE' FROM trials",
+        "INSERT INTO study_directions(study_id, objective, direction) SELECT study_id, 7, 'MINIMIZE' FROM studies",
+    ],
+)
+def test_trials_with_another_number_of_values_than_objectives_are_one_line(tmp_path: Path, written: str) -> None:
+    write_study(url := f"sqlite:///{tmp_path}/s.db")
+    with closing(sqlite3.connect(tmp_path / "s.db")) as database:
+        database.execute(written)
+        database.commit()
+    for command in ("list", "trials", "verify"):
+        answer = CliRunner().invoke(app, [*command.split(), "--storage", url])
+        assert (answer.exit_code, answer.output.count("\n")) == (2, 1), answer.output
+        assert "what Optuna does not write" in answer.output or "Optuna does not write this" in answer.output
 
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
