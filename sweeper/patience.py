@@ -34,6 +34,7 @@ from sweeper.silence import Call, Outage, watched
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 300.0
+QUERY_SECONDS = 10.0  # where somebody waits for an answer and nothing is lost
 FIRST_PAUSE_SECONDS = 0.1
 MOST_SECONDS_BETWEEN = 3.0
 TRIES_IN_A_HURRY = 5  # of a call that met another transaction
@@ -95,6 +96,17 @@ def impatient() -> Iterator[None]:
         yield
     finally:
         _local.hurried -= 1
+
+
+@contextmanager
+def briefly() -> Iterator[None]:
+    """Within it calls of this process wait as long as a query may."""
+    global PATIENCE_SECONDS
+    before, PATIENCE_SECONDS = PATIENCE_SECONDS, min(PATIENCE_SECONDS, QUERY_SECONDS)
+    try:
+        yield
+    finally:
+        PATIENCE_SECONDS = before
 
 
 def at_the_end(storage: BaseStorage, tell: Callable[[], object]) -> None:

@@ -143,7 +143,8 @@ def _watch() -> None:
                 outage.begin(call.heard)
                 outage.tell(f"the study database has not answered for {silent:.0f} s, waiting up to {patience:.0f} s")
             leaving = interruption.asked() and thread == threading.main_thread().ident
-            if silent >= (LOOK_SECONDS if leaving else HANG_UP_SECONDS * 2 ** (call.attempts - 1)):
+            longest = min(HANG_UP_SECONDS * 2 ** (call.attempts - 1), patience)
+            if silent >= (LOOK_SECONDS if leaving else longest):
                 for connection in call.connections:
                     hang_up(connection)
                 call.heard = time.monotonic()

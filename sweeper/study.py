@@ -25,6 +25,7 @@ from sweeper.database_errors import reason_of
 from sweeper.errors import StoppedError, UserError
 from sweeper.moving import copy_study
 from sweeper.names import folder_of
+from sweeper.patience import StorageAwayError, briefly
 from sweeper.queries import QueryError
 from sweeper.storage import masked, masked_text, open_storage
 from sweeper.study_check import check_study, check_trial
@@ -34,7 +35,7 @@ from sweeper.usage import OneLineGroup
 
 
 class StudyGroup(OneLineGroup):
-    """Answers a mistake with one line on standard error and exit code 2."""
+    """Answers a mistake with one line on standard error and exit code 2, a database that is away with 75."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -42,6 +43,8 @@ class StudyGroup(OneLineGroup):
                 return super().invoke(ctx)
         except (UserError, StoppedError) as error:
             note(f"mdaf-study: {masked_text(str(error))}")
+            if isinstance(error, StorageAwayError):  # nothing is wrong with what was typed
+                raise typer.Exit(error.exit_code) from None
         except (StorageInternalError, SQLAlchemyError) as error:
             note(f"mdaf-study: the storage failed: {reason_of(error)}")
         raise typer.Exit(2)
@@ -408,7 +411,8 @@ def main() -> None:
     """Entry point of ``mdaf-study`` and ``python -m sweeper.study``."""
     output.make_safe()
     logs.set_up()
-    app(prog_name="mdaf-study")
+    with briefly():
+        app(prog_name="mdaf-study")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from sweeper.lease import Leases
 from sweeper.outcome import fail
 from sweeper.patience import StorageAwayError, at_the_end
 from sweeper.storage import open_storage
+from sweeper.study import main
 
 
 @pytest.fixture
@@ -169,6 +170,18 @@ def test_patience_has_an_end_which_all_calls_share(study: optuna.Study, monkeypa
     with pytest.raises(StorageAwayError):  # the end of a sweep does not wait once more for each call
         trial.report(0.5, 2)
     assert len(failed) == before + 1
+
+
+def test_a_query_of_a_server_that_is_away_gives_up_sooner_than_a_sweep(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(patience, "QUERY_SECONDS", 0.05)
+    monkeypatch.setattr("sys.argv", ["mdaf-study", "list", "--storage", "postgresql+psycopg://127.0.0.1:1/db"])
+    with pytest.raises(SystemExit, match="75"):
+        main()
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "has been away for" in line]
+    assert "type the same command again" in line
+    assert patience.PATIENCE_SECONDS == 300
 
 
 def test_a_signal_that_asks_a_run_to_leave_ends_the_wait(study: optuna.Study) -> None:
