@@ -24,6 +24,7 @@ GROUPS = ("model", "data", "regularization", "training", "device", "experiment")
 SETTABLE = (*GROUPS, "criteria", "seed")  # the first part of a key
 PATHS = ("data.path", "data.samples_path", "data.root")
 STUDIES = Path("runs/studies")  # where this program puts the run folders of studies
+LONGEST, LONGEST_PART = 1000, 255  # of a path and of each part: the system raises an error for longer ones
 FETCHED = ".fetched"  # in a run folder that came from a store: what it says was not typed here
 ANOTHERS_MICRO_BATCH = re.compile(r"device\.micro_batch=\d{1,9}")
 
@@ -93,7 +94,7 @@ def run_folder(said: Any, roots: Sequence[Path] = ()) -> Path | None:
     if not isinstance(said, str) or not said or not said.isprintable():
         return None
     folder = Path(said)
-    if ".." in folder.parts:
+    if ".." in folder.parts or len(said) > LONGEST or any(len(part.encode()) > LONGEST_PART for part in folder.parts):
         return None
     below = not folder.is_absolute() or any(folder.is_relative_to(place.absolute()) for place in (Path(), *roots))
     return folder if below else None

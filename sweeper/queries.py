@@ -97,6 +97,13 @@ def trials_of(study: Study, *states: TrialState) -> list[FrozenTrial]:
                 f"study {study.study_name!r}, trial {trial.number}: it is {trial.state.name} with {held} values, "
                 f"expected {expected}: Optuna does not write this; take a backup of the database, or another one"
             )
+        try:
+            dict(trial.constraints)
+        except (TypeError, ValueError, AttributeError):
+            raise QueryError(
+                f"study {study.study_name!r}, trial {trial.number}: its constraints are not what Optuna writes; "
+                "take a backup of the database, or another one"
+            ) from None
     return [sound(trial) for trial in trials]
 
 

@@ -239,6 +239,7 @@ def test_a_retry_sets_a_smaller_micro_batch_and_nothing_else() -> None:
 @pytest.mark.parametrize("said", ["/etc", "../x", "a/../../x", "", 7, None, "a\nb", "runs/\x1b[31m"])
 def test_a_run_folder_that_a_study_names_lies_below_this_directory(said: Any) -> None:
     assert run_folder(said) is None
+    assert run_folder("a" * 5000) is run_folder("a/" * 5000) is None  # the system raises an error for so long a name
     assert run_folder("runs/studies/s/0") == Path("runs/studies/s/0")
     assert run_folder("/srv/runs/s/0", [Path("/srv/runs")]) == Path("/srv/runs/s/0")
 
