@@ -10,7 +10,7 @@ TESTERS = $(shell $(BIN)/python -c "import os; print(min(4, (os.cpu_count() or 1
 # As much of the confirmation and of Phase 4 as fits the minutes that two cores have.
 SMALL := confirm.top=1 confirm.seeds=[1001,1002] points=[winner,balanced]
 
-.PHONY: sweep test check clean
+.PHONY: sweep test check clean .imports
 
 # Each of these goes on where it stopped and repeats nothing that is there.
 sweep: $(READY)
@@ -20,11 +20,17 @@ sweep: $(READY)
 	$(BIN)/python -m multirun study=regularization-mdaf_mamba-synthetic-main_job $(SMALL) --yes
 
 test: export PYTHONDONTWRITEBYTECODE =
-test: $(READY)
+test: $(READY) .imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist worksteal
+
+# The packages below mdaf as links, for mypy, pyright and the linter of imports; nothing that runs uses them.
+.imports:
+	rm -rf .imports && mkdir -p .imports/mdaf
+	for file in mdaf/*; do ln -sfn ../../$$file .imports/$$file; done
+	for room in conf data model sweeper multirun; do ln -sfn ../../$$room .imports/mdaf/$$room; done
 
 # torch first and exact: with it in place nothing else asks for a newer one, which would fetch gigabytes of CUDA.
 $(READY): pyproject.toml

@@ -14,10 +14,10 @@ import torch
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader, Dataset
 
-from data.batches import DeviceStore, epoch_order
-from data.store import EventStore
-from sweeper.objective import build_replicas, hyperparameters, settings
-from sweeper.step import Stepper
+from mdaf.data.store.device_store import DeviceStore, epoch_order
+from mdaf.data.store.event_store import EventStore
+from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
+from mdaf.sweeper.training.step import Stepper
 
 BATCH = 2048
 WINDOWS = (0, 8, 32, 128)  # batches within which samples are sorted by length

@@ -31,11 +31,11 @@ from optuna.samplers import TPESampler
 from optuna.storages import get_storage
 from optuna.trial import Trial, TrialState, create_trial
 
-from sweeper.attributes import LEASE_EXPIRES, WORKER
-from sweeper.lease import Leases, lease, this_process
-from sweeper.places import Places
-from sweeper.samplers import reseed
-from sweeper.storage import ServerStorage, open_storage
+from mdaf.sweeper.search.reseeding import reseed
+from mdaf.sweeper.storage.opening import ServerStorage, open_storage
+from mdaf.sweeper.trials.allocation import Places
+from mdaf.sweeper.trials.leases import Leases, lease, this_process
+from mdaf.sweeper.trials.user_attrs import LEASE_EXPIRES, WORKER
 
 SPACE: dict[str, BaseDistribution] = {
     "regularization.dropout": FloatDistribution(0.15, 0.35),

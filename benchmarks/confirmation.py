@@ -4,7 +4,8 @@ docs/confirmation.md.
 A repetition is one sweep on the surrogate of ``benchmarks.surrogate``: the three known points, then points drawn
 uniformly, each with the noise of one seed. Three ways to name a winner are compared: the highest value as it is; the
 highest mean of the best ``TOP`` trials and the balanced point on ``SEEDS`` fresh seeds; and the project's rule, which
-among those tied within noise takes the one nearest to the balanced point (``multirun.confirmation.choose``).
+among those tied within noise takes the one nearest to the balanced point
+(``mdaf.multirun.analysis.confirmation.choose``).
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.surrogate import BEST, CURVATURE, FITTED_OPTIMUM, KNOWN_POINTS, MARGIN, unit
-from data.streams import stream_seed
-from multirun.confirmation import choose
+from mdaf.multirun.analysis.confirmation import choose
+from mdaf.streams import stream_seed
 
 TOP, SEEDS = 3, 3  # conf/phase4.yaml's
 NOISES = {"user_behavior": 0.0010, "small synthetic log": 0.0025, "the research's two seeds": 0.0047}

@@ -17,12 +17,12 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-import conf
 from benchmarks import raw_logs
 from benchmarks.batches import batches, padding, training
 from benchmarks.cost import Cost, cost_of
-from data.prepare import prepare_config
-from sweeper.device import describe, set_up
+from mdaf import conf
+from mdaf.data.preparing.prepare import prepare_config
+from mdaf.sweeper.machine.device import describe, set_up
 
 SECTIONS = ("prepare", "impressions", "batches", "padding", "training")
 BEHAVIOURS_EACH = 50 / 26  # of an impression
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _config(options: argparse.Namespace) -> DictConfig:
     conf.register()
-    with hydra.initialize_config_module("conf", job_name="benchmark"):
+    with hydra.initialize_config_module("mdaf.conf", job_name="benchmark"):
         return hydra.compose("config", [f"data={options.data}", f"device.name={options.device}", *options.set])
 
 

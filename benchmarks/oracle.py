@@ -21,18 +21,19 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-import conf
-from data.batches import DeviceStore
-from data.prepare import prepare_config
-from data.rules import COUNT, RECENCY, oracle_auc, rule_aucs
-from data.schema import Batch
-from data.store import EventStore
-from data.streams import stream_seed
-from sweeper.checkpoint import Position, Underway
-from sweeper.device import describe, set_up
-from sweeper.objective import build_replicas, hyperparameters, settings
-from sweeper.replicas import Replicas
-from sweeper.training import Row, train
+from mdaf import conf
+from mdaf.data.inspecting.baselines import COUNT, RECENCY, oracle_auc, rule_aucs
+from mdaf.data.preparing.prepare import prepare_config
+from mdaf.data.schema import Batch
+from mdaf.data.store.device_store import DeviceStore
+from mdaf.data.store.event_store import EventStore
+from mdaf.streams import stream_seed
+from mdaf.sweeper.machine.device import describe, set_up
+from mdaf.sweeper.runs.checkpoint import Position, Underway
+from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
+from mdaf.sweeper.training.loop import train
+from mdaf.sweeper.training.replicas import Replicas, Trained
+from mdaf.sweeper.training.settings import Row
 
 ORDERS = ("time", "shuffled")
 WORLD = (
@@ -83,7 +84,7 @@ class Best:
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         """Nothing is kept of a step."""
 
-    def epoch(self, row: Row, replicas: Replicas, k: int) -> bool:
+    def epoch(self, row: Row, replicas: Trained, k: int) -> bool:
         """Keeps the AUC; never stops by itself."""
         self.aucs.append(row["val_auc"])
         return False
@@ -100,7 +101,7 @@ def main() -> None:
     """Prints a row for each number of training rows."""
     options = _parser().parse_args()
     conf.register()
-    with hydra.initialize_config_module("conf", job_name="benchmark"):
+    with hydra.initialize_config_module("mdaf.conf", job_name="benchmark"):
         cfg = hydra.compose("config", [*WORLD, *SMALL, *options.overrides])
     device = set_up(cfg.device)
     store = prepare_config(cfg.data)

@@ -25,17 +25,18 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import Trial, TrialState
 from torch import Tensor
 
-import conf
-from data.batches import DeviceStore
-from data.prepare import prepare_config
-from sweeper.checkpoint import Position, Underway
-from sweeper.device import set_up
-from sweeper.objective import build_replicas, hyperparameters, settings
-from sweeper.replicas import Replicas
-from sweeper.samplers import reseed
-from sweeper.search import PRUNERS, SAMPLERS
-from sweeper.space import wanted
-from sweeper.training import Row, train
+from mdaf import conf
+from mdaf.data.preparing.prepare import prepare_config
+from mdaf.data.store.device_store import DeviceStore
+from mdaf.sweeper.machine.device import set_up
+from mdaf.sweeper.runs.checkpoint import Position, Underway
+from mdaf.sweeper.search.plugin import PRUNERS, SAMPLERS
+from mdaf.sweeper.search.reseeding import reseed
+from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
+from mdaf.sweeper.training.loop import train
+from mdaf.sweeper.training.replicas import Replicas, Trained
+from mdaf.sweeper.training.settings import Row
+from mdaf.sweeper.trials.space import wanted
 
 PRUNER_NAMES = ("none", "median", "hyperband", "wilcoxon")
 
@@ -96,7 +97,7 @@ class _Teller:
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         """Of no interest."""
 
-    def epoch(self, row: Row, replicas: Replicas, k: int) -> bool:
+    def epoch(self, row: Row, replicas: Trained, k: int) -> bool:
         return row["epoch"] > self.heard and bool(self.stops(row["val_auc"]))
 
     def save(self, position: Position, underway: Underway, replicas: Replicas, k: int) -> None:
@@ -168,7 +169,7 @@ def composed(pruner: str, overrides: Sequence[str]) -> DictConfig:
     name, *arguments = pruner.split(",")
     chosen = ["hydra/sweeper=regularization", f"hydra/sweeper/pruner={name}"]
     chosen += [f"hydra.sweeper.pruner.{argument}" for argument in arguments]
-    with hydra.initialize_config_module("conf", job_name="benchmark"):
+    with hydra.initialize_config_module("mdaf.conf", job_name="benchmark"):
         cfg = hydra.compose("config", overrides=[*chosen, *overrides], return_hydra_config=True)
     with open_dict(cfg):
         del cfg.hydra.sweeper.study_name, cfg.hydra.sweeper.storage

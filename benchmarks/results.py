@@ -21,12 +21,12 @@ from threading import Lock
 
 import torch
 
-from data.prepare import prepare_config
-from data.rules import rule_aucs
-from multirun.runs import read_config, read_result
-from multirun.scores import Scorer, read_scores
-from sweeper.atomic import write_atomically
-from sweeper.metrics import auc, grouped_auc, log_loss
+from mdaf.atomic import write_atomically
+from mdaf.data.inspecting.baselines import rule_aucs
+from mdaf.data.preparing.prepare import prepare_config
+from mdaf.multirun.analysis.finished_run import read_config, read_result
+from mdaf.multirun.analysis.scores import Scorer, read_scores
+from mdaf.sweeper.training.metrics import auc, grouped_auc, log_loss
 
 MODELS = (
     "mdaf_mamba", "mdaf_mamba2", "mdaf_bst", "mamba4rec", "bst", "din", "dcnv3", "dcnv2", "deepfm", "boosted",

@@ -25,7 +25,7 @@ from optuna.samplers import BaseSampler
 
 from benchmarks import surrogate
 from benchmarks.surrogate import Bowl
-from data.streams import stream_seed
+from mdaf.streams import stream_seed
 
 BUDGETS = (12, 24, 48)
 NOISES = (0.0010, 0.0025)

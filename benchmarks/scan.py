@@ -25,10 +25,10 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 import torch
 from torch import Tensor
 
-from model.conv import causal_conv
-from model.dropout import hash_dropout
-from model.scan import selective_scan
-from sweeper.machine import peak_resident_bytes
+from mdaf.model.ops.causal_conv import causal_conv
+from mdaf.model.ops.hash_dropout import hash_dropout
+from mdaf.model.scan import selective_scan
+from mdaf.sweeper.machine.telemetry import peak_resident_bytes
 
 LIBRARY = "mamba-ssm in its own layout"
 #: Replays of a CUDA graph between two looks at the clock.

@@ -10,16 +10,16 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from data.batches import DeviceStore, epoch_order
-from data.prepare import prepare_config
-from sweeper.device import set_up
-from sweeper.objective import build_replicas, hyperparameters, settings
-from sweeper.step import Stepper, longest_histories
+from mdaf.data.preparing.prepare import prepare_config
+from mdaf.data.store.device_store import DeviceStore, epoch_order
+from mdaf.sweeper.machine.device import set_up
+from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
+from mdaf.sweeper.training.step import Stepper, longest_histories
 
 
 def composed(overrides: Sequence[str]) -> DictConfig:
     """The config with ``overrides``; ``conf.register`` must have run."""
-    with hydra.initialize_config_module("conf", job_name="benchmark"):
+    with hydra.initialize_config_module("mdaf.conf", job_name="benchmark"):
         return hydra.compose("config", overrides=list(overrides))
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from optuna.distributions import BaseDistribution, FloatDistribution
 
-from data.streams import stream_seed
+from mdaf.streams import stream_seed
 
 SPACE: dict[str, BaseDistribution] = {
     "regularization.dropout": FloatDistribution(0.15, 0.35),

@@ -41,7 +41,7 @@ _SPACE = (
     "weight_decay=tag(log,interval(1e-5,1e-4))",
     "label_smoothing=interval(0.0,0.1)",
 )
-_OURS = "hydra.sweeper._target_=sweeper.search.RegularizationSweeper"
+_OURS = "hydra.sweeper._target_=mdaf.sweeper.search.plugin.RegularizationSweeper"
 
 
 def bare(folder: Path, trials: int) -> list[str]:

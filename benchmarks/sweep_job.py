@@ -17,11 +17,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from omegaconf import MISSING, DictConfig
 
-from sweeper import provenance
-from sweeper.config import config_hash
-from sweeper.outcome import MICRO_BATCH
-from sweeper.search import RegularizationSweeper
-from sweeper.trial import TrialLink, attach
+from mdaf.sweeper.hydra_ext.run_config import config_hash
+from mdaf.sweeper.runs import provenance
+from mdaf.sweeper.search.plugin import RegularizationSweeper
+from mdaf.sweeper.trials.link import TrialLink, attach
+from mdaf.sweeper.trials.outcome import MICRO_BATCH
 
 EPOCHS = 2
 
@@ -76,7 +76,7 @@ def job(cfg: DictConfig) -> float:
 
 
 def _record(trial: TrialLink, cfg: DictConfig, value: float) -> None:
-    """The calls of ``sweeper.objective`` and ``sweeper.recorder`` to their trial, in their order."""
+    """The calls of ``mdaf.sweeper.job.job`` and ``mdaf.sweeper.job.recorder`` to their trial, in their order."""
     effective = trial.check_parameters(cfg, HydraConfig.get().runtime.choices)
     trial.record(
         {

@@ -23,17 +23,17 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-import conf
 from benchmarks.steps import Steps, composed
-from data.schema import Batch
-from model.ctr import Output
-from model.din import ActivationUnit
-from model.encoder import Encoder
-from model.fields import Tables
-from model.sequence import SequenceBranch
-from sweeper.device import computing_in
-from sweeper.replicas import Replicas
-from sweeper.step import Stepper
+from mdaf import conf
+from mdaf.data.schema import Batch
+from mdaf.model.ctr import Output
+from mdaf.model.din import ActivationUnit
+from mdaf.model.layers.encoder import Encoder
+from mdaf.model.layers.fields import Tables
+from mdaf.model.layers.sequence import SequenceBranch
+from mdaf.sweeper.machine.device import computing_in
+from mdaf.sweeper.training.replicas import Replicas
+from mdaf.sweeper.training.step import Stepper
 
 PARTS = ("embedding", "sequence", "static")
 MODELS = sorted(path.stem for path in Path(conf.__file__).parent.glob("model/[!_]*.yaml") if path.stem != "boosted")

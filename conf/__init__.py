@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def register() -> None:
     """Puts every schema into Hydra's config store, where the YAML's ``defaults`` find it, and no list of options."""
-    from conf import data_schema, model_schema, options, schema
+    from mdaf.conf import data_schema, model_schema, options, schema
 
     for module in (schema, data_schema, model_schema):
         module.register()

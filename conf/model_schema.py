@@ -8,7 +8,7 @@ from typing import Literal
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from conf.schema import bounded, positive
+from mdaf.conf.schema import bounded, positive
 
 
 @dataclass

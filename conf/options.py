@@ -9,7 +9,7 @@ from importlib.resources.abc import Traversable
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.object_type import ObjectType
 
-from conf import data_schema, model_schema
+from mdaf.conf import data_schema, model_schema
 
 SCHEMAS = {f"schema_{name}" for module in (data_schema, model_schema) for name in module.SCHEMAS}
 
@@ -23,13 +23,13 @@ def is_option(name: str) -> bool:
 
 def options_of(group: str) -> list[str]:
     """The options of a group of the tree."""
-    files = (file.name for file in resources.files("conf").joinpath(group).iterdir())
+    files = (file.name for file in resources.files("mdaf.conf").joinpath(group).iterdir())
     return sorted(name[: -len(".yaml")] for name in files if name.endswith(".yaml") and is_option(name))
 
 
 def groups() -> list[str]:
     """The groups of which the tree holds options, such as ``model`` and ``hydra/sweeper/pruner``."""
-    return sorted(_groups_below(resources.files("conf"), ""))
+    return sorted(_groups_below(resources.files("mdaf.conf"), ""))
 
 
 def _groups_below(folder: Traversable, prefix: str) -> Iterator[str]:

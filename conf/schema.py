@@ -1,7 +1,7 @@
 """Types and bounds of the config's own keys; the values stand in the YAML beside this file.
 
 A dataclass here types a group: an unknown key or a wrong type is refused while the config is composed. ``bounded``
-adds the interval that a number must lie in; ``sweeper.config`` checks these before any work starts.
+adds the interval that a number must lie in; ``mdaf.sweeper.hydra_ext.run_config`` checks these before any work starts.
 """
 
 from __future__ import annotations
@@ -12,28 +12,7 @@ from typing import Any, Literal
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-
-@dataclass(frozen=True)
-class Bounds:
-    """An interval; ``None`` leaves a side open, and ``open_low``/``open_high`` exclude the end itself."""
-
-    low: float | None = None
-    high: float | None = None
-    open_low: bool = False
-    open_high: bool = False
-
-    def __contains__(self, value: float) -> bool:
-        above = self.low is None or (value > self.low if self.open_low else value >= self.low)
-        below = self.high is None or (value < self.high if self.open_high else value <= self.high)
-        return above and below
-
-    def __str__(self) -> str:
-        if self.high is None:
-            return f"{'>' if self.open_low else '>='} {self.low:g}"
-        left = "(" if self.open_low else "["
-        right = ")" if self.open_high else "]"
-        low = "-inf" if self.low is None else f"{self.low:g}"
-        return f"a number in {left}{low}, {self.high:g}{right}"
+from mdaf.bounds import Bounds
 
 
 def bounded(

@@ -14,15 +14,16 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from data import output, signals
-from data.errors import DataError, did_you_mean, one_line
-from data.keys import check_keys, refused_key
-from data.printable import in_a_line
+from mdaf import signals
+from mdaf.config_keys import check_keys, refused_key
+from mdaf.errors import DataError, did_you_mean, one_line
+from mdaf.terminal import output
+from mdaf.terminal.printable import in_a_line
 
 if TYPE_CHECKING:  # what reads logs takes seconds to import; --help does without
     from rich.console import Console
 
-    from data.synthetic import ClickLog, Synthetic
+    from mdaf.data.synthetic import ClickLog, Synthetic
 
 EVENTS, IMPRESSIONS = "events.csv", "impressions.csv"
 _TASKS = {
@@ -67,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, node: DictConfig) -> None:
     from rich.console import Console
 
-    from data.prepare import prepare_config
-    from data.progress import shown
+    from mdaf.data.preparing.prepare import prepare_config
+    from mdaf.terminal.progress import shown
 
     console = Console(stderr=True)
     if options.command == "generate":
@@ -79,9 +80,9 @@ def _run(options: argparse.Namespace, node: DictConfig) -> None:
     if options.command == "prepare":
         print(store.folder)
         return
-    from data import tables
-    from data.inspection import inspect, show
-    from data.inspection_page import write_page
+    from mdaf.data.inspecting.facts import inspect, show
+    from mdaf.data.inspecting.page import write_page
+    from mdaf.terminal import tables
 
     found = inspect(store)
     show(store, found, tables.console())
@@ -121,29 +122,29 @@ def _parser() -> argparse.ArgumentParser:
 
 def _names() -> list[str]:
     """What ``data=`` may be."""
-    import conf.options
+    from mdaf.conf import options
 
-    return conf.options.options_of("data")
+    return options.options_of("data")
 
 
 def _compose(overrides: Sequence[str], config_dir: str | None = None, config_name: str | None = None) -> DictConfig:
     """The config's ``data`` node."""
-    import conf
+    from mdaf import conf
 
     conf.register()
     if config_dir is not None and not Path(config_dir).is_dir():
         raise DataError(f"--config-dir {config_dir}: there is no such folder")
     own = [] if config_dir is None else [f"file://{Path(config_dir).absolute()}"]
-    with hydra.initialize_config_search_path(["pkg://conf", *own], job_name="data"):
+    with hydra.initialize_config_search_path(["pkg://mdaf.conf", *own], job_name="data"):
         config = hydra.compose(config_name or "config", overrides=list(overrides))
     check_keys(config)
     return config.data
 
 
 def _generate(node: DictConfig, folder: Path, console: Console) -> None:
-    from data.progress import shown
-    from data.source import source_from
-    from data.synthetic import Synthetic
+    from mdaf.data.preparing.source import source_from
+    from mdaf.data.synthetic import Synthetic
+    from mdaf.terminal.progress import shown
 
     source = source_from(node)
     if not isinstance(source, Synthetic):
@@ -163,8 +164,8 @@ def _write_log(parts: Iterable[ClickLog], source: Synthetic, folder: Path) -> tu
     header, their split and their true click probability. Returns how many there are of each."""
     import polars as pl
 
-    from data.scratch import scratch
-    from data.store import SPLITS
+    from mdaf.data.preparing.scratch import scratch
+    from mdaf.data.store.event_store import SPLITS
 
     split = source.periods.split_of(pl.col("time")).cast(pl.Int64)
     for name in (EVENTS, IMPRESSIONS):

@@ -16,22 +16,22 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data.defects import Defects, sifted, with_kinds
-from data.errors import DataError
-from data.file_hashes import FileHashes
-from data.impressions import write_impressions
-from data.layout import MOMENTS, Layout, Periods
-from data.local_time import too_far
-from data.next_click import TASKS, Protocol, write_next_click
-from data.parquet import ParquetFile
-from data.pieces import Pieces, block_bytes
-from data.progress import Progress, between
-from data.raw_log import OwnFields, RawLog
-from data.source import Contents, refuse_below, refuse_others, required_file, settings_of, split_times
-from data.store import SPLITS
-from data.text import TextFile, decimal, line_defect
-from data.vocabulary import check_min_count
-from data.writer import StoreWriter
+from mdaf.data.preparing.impressions import write_impressions
+from mdaf.data.preparing.layout import MOMENTS, Layout, Periods
+from mdaf.data.preparing.next_click import TASKS, Protocol, write_next_click
+from mdaf.data.preparing.raw_log import OwnFields, RawLog
+from mdaf.data.preparing.source import Contents, refuse_below, refuse_others, required_file, settings_of, split_times
+from mdaf.data.preparing.spill import Pieces, block_bytes
+from mdaf.data.reading.defects import Defects, sifted, with_kinds
+from mdaf.data.reading.delimited import TextFile, decimal, line_defect
+from mdaf.data.reading.file_hashes import FileHashes
+from mdaf.data.reading.local_time import too_far
+from mdaf.data.reading.parquet import ParquetFile
+from mdaf.data.store.event_store import SPLITS
+from mdaf.data.store.vocabulary import check_min_count
+from mdaf.data.store.writer import StoreWriter
+from mdaf.errors import DataError
+from mdaf.terminal.progress import Progress, between
 
 ROLES = ("user", "item", "time", "category", "behaviour", "label")
 SAMPLE_ROLES = ("user", "item", "category", "time", "label", "split")

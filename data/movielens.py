@@ -15,19 +15,19 @@ from typing import Any
 
 import polars as pl
 
-from data.defects import Defects, sifted, with_kinds
-from data.errors import DataError
-from data.file_hashes import FileHashes
-from data.impressions import write_impressions
-from data.layout import Layout, Periods
-from data.local_time import too_far
-from data.pieces import block_bytes
-from data.progress import Progress, between
-from data.raw_log import RawLog
-from data.source import Contents, refuse_below, required_file, settings_of, split_times
-from data.text import MORE, TextFile, decimal, line_defect, number
-from data.vocabulary import check_min_count
-from data.writer import StoreWriter
+from mdaf.data.preparing.impressions import write_impressions
+from mdaf.data.preparing.layout import Layout, Periods
+from mdaf.data.preparing.raw_log import RawLog
+from mdaf.data.preparing.source import Contents, refuse_below, required_file, settings_of, split_times
+from mdaf.data.preparing.spill import block_bytes
+from mdaf.data.reading.defects import Defects, sifted, with_kinds
+from mdaf.data.reading.delimited import MORE, TextFile, decimal, line_defect, number
+from mdaf.data.reading.file_hashes import FileHashes
+from mdaf.data.reading.local_time import too_far
+from mdaf.data.store.vocabulary import check_min_count
+from mdaf.data.store.writer import StoreWriter
+from mdaf.errors import DataError
+from mdaf.terminal.progress import Progress, between
 
 _YEARS = 10  # of an age bucket
 _RATINGS = {"user_id:token": "user", "item_id:token": "item", "rating:float": "rating", "timestamp:float": "time"}

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data.streams import stream_seed
+from mdaf.streams import stream_seed
 
 _INTERESTS = 4  # categories of a user's own
 _FACTORS = 4  # dimensions of taste

@@ -10,19 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from data.defects import Defects
-from data.errors import DataError
-from data.file_hashes import FileHashes
-from data.impressions import write_impressions
-from data.layout import CLICK_TABLES, Periods, click_layout
-from data.local_time import DAY, unix_seconds
-from data.progress import Progress, between, silent
-from data.raw_log import RawLog
-from data.simulation import Actions, World, offset_for, simulate
-from data.source import Contents, refuse_below, settings_of
-from data.streams import stream_seed
-from data.vocabulary import check_min_count
-from data.writer import StoreWriter
+from mdaf.data.preparing.impressions import write_impressions
+from mdaf.data.preparing.layout import CLICK_TABLES, Periods, click_layout
+from mdaf.data.preparing.raw_log import RawLog
+from mdaf.data.preparing.source import Contents, refuse_below, settings_of
+from mdaf.data.reading.defects import Defects
+from mdaf.data.reading.file_hashes import FileHashes
+from mdaf.data.reading.local_time import DAY, unix_seconds
+from mdaf.data.simulation import Actions, World, offset_for, simulate
+from mdaf.data.store.vocabulary import check_min_count
+from mdaf.data.store.writer import StoreWriter
+from mdaf.errors import DataError
+from mdaf.streams import stream_seed
+from mdaf.terminal.progress import Progress, between, silent
 
 _FOLLOW_UPS = {"cart": 0.06, "fav": 0.03, "buy": 0.02}  # what may come of a view, one second later
 _APART = 3  # seconds between a user's actions, at least

@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data.defects import Defects, sifted, with_kinds
-from data.errors import DataError
-from data.file_hashes import FileHashes
-from data.impressions import write_impressions
-from data.layout import MOMENTS, Layout, Periods
-from data.pieces import block_bytes
-from data.progress import Progress, between
-from data.raw_log import RawLog
-from data.source import Contents, expanded, refuse_below, settings_of, split_times
-from data.streams import draws, stream_seed
-from data.text import TextFile, decimal, line_defect, number
-from data.vocabulary import check_min_count
-from data.writer import StoreWriter
+from mdaf.data.preparing.impressions import write_impressions
+from mdaf.data.preparing.layout import MOMENTS, Layout, Periods
+from mdaf.data.preparing.raw_log import RawLog
+from mdaf.data.preparing.source import Contents, expanded, refuse_below, settings_of, split_times
+from mdaf.data.preparing.spill import block_bytes
+from mdaf.data.reading.defects import Defects, sifted, with_kinds
+from mdaf.data.reading.delimited import TextFile, decimal, line_defect, number
+from mdaf.data.reading.file_hashes import FileHashes
+from mdaf.data.store.vocabulary import check_min_count
+from mdaf.data.store.writer import StoreWriter
+from mdaf.errors import DataError
+from mdaf.streams import draws, stream_seed
+from mdaf.terminal.progress import Progress, between
 
 PROFILE = (
     "cms_segid", "cms_group_id", "gender", "age_level", "pvalue_level", "shopping_level", "occupation", "city_level",

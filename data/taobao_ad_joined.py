@@ -15,20 +15,20 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data.defects import Defects, sifted
-from data.errors import DataError
-from data.file_hashes import FileHashes
-from data.impressions import write_impressions
-from data.layout import Layout, Periods
-from data.pieces import block_bytes
-from data.progress import Progress, between
-from data.raw_log import RawLog
-from data.source import Contents, refuse_below, required_file, settings_of
-from data.streams import draws, stream_seed
-from data.taobao_ad import PROFILE, STATIC, price_bucket
-from data.text import TextFile, decimal, line_defect, number
-from data.vocabulary import check_min_count
-from data.writer import StoreWriter
+from mdaf.data.preparing.impressions import write_impressions
+from mdaf.data.preparing.layout import Layout, Periods
+from mdaf.data.preparing.raw_log import RawLog
+from mdaf.data.preparing.source import Contents, refuse_below, required_file, settings_of
+from mdaf.data.preparing.spill import block_bytes
+from mdaf.data.reading.defects import Defects, sifted
+from mdaf.data.reading.delimited import TextFile, decimal, line_defect, number
+from mdaf.data.reading.file_hashes import FileHashes
+from mdaf.data.store.vocabulary import check_min_count
+from mdaf.data.store.writer import StoreWriter
+from mdaf.data.taobao_ad import PROFILE, STATIC, price_bucket
+from mdaf.errors import DataError
+from mdaf.streams import draws, stream_seed
+from mdaf.terminal.progress import Progress, between
 
 COLUMNS = (
     "label", "bought", "position", "item", "category", "campaign", "customer", "brand", "user", *PROFILE,

@@ -10,17 +10,17 @@ from typing import Any
 
 import polars as pl
 
-from data.defects import Defects, sifted, with_kinds
-from data.file_hashes import FileHashes
-from data.layout import CLICK_TABLES, Periods, click_layout
-from data.next_click import TASKS, Protocol, write_next_click
-from data.pieces import block_bytes
-from data.progress import Progress, between
-from data.raw_log import OwnFields, RawLog
-from data.source import Contents, refuse_below, refuse_others, required_file, settings_of, split_times
-from data.text import TextFile, line_defect, number
-from data.vocabulary import check_min_count
-from data.writer import StoreWriter
+from mdaf.data.preparing.layout import CLICK_TABLES, Periods, click_layout
+from mdaf.data.preparing.next_click import TASKS, Protocol, write_next_click
+from mdaf.data.preparing.raw_log import OwnFields, RawLog
+from mdaf.data.preparing.source import Contents, refuse_below, refuse_others, required_file, settings_of, split_times
+from mdaf.data.preparing.spill import block_bytes
+from mdaf.data.reading.defects import Defects, sifted, with_kinds
+from mdaf.data.reading.delimited import TextFile, line_defect, number
+from mdaf.data.reading.file_hashes import FileHashes
+from mdaf.data.store.vocabulary import check_min_count
+from mdaf.data.store.writer import StoreWriter
+from mdaf.terminal.progress import Progress, between
 
 COLUMNS = ("user", "item", "category", "behaviour", "time")
 NUMBERS = ("user", "item", "category", "time")

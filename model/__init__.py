@@ -1,5 +1,5 @@
 """Networks and their kernels. Knows no files, no Hydra, no Optuna."""
 
-from model.caches import name_caches
+from mdaf.model.caches import name_caches
 
 name_caches()  # before anything below imports torch or Triton

@@ -13,9 +13,9 @@ import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 from torch import Tensor, nn
 
-from data.schema import Batch, Schema
-from model.ctr import Estimator, Output
-from model.features import Features, count_ids
+from mdaf.data.schema import Batch, Schema
+from mdaf.model.ctr import Estimator, Output
+from mdaf.model.layers.features import Features, count_ids
 
 
 class Trees(nn.Module):

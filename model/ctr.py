@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from data.schema import Batch
+from mdaf.data.schema import Batch
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from data.schema import Batch, Schema
-from model.ctr import CTRModel, Output
-from model.fields import FieldVectors
-from model.layers import MLP, Head, Linear
+from mdaf.data.schema import Batch, Schema
+from mdaf.model.ctr import CTRModel, Output
+from mdaf.model.layers.basic import MLP, Head, Linear
+from mdaf.model.layers.fields import FieldVectors
 
 
 class CrossNetworkV2(nn.Module):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from data.schema import Batch, Schema
-from model.crossed import crossed
-from model.ctr import CTRModel, Output
-from model.fields import FieldVectors
-from model.layers import Dropout, Head, LayerNorm, Linear, factor_type
+from mdaf.data.schema import Batch, Schema
+from mdaf.model.ctr import CTRModel, Output
+from mdaf.model.layers.basic import Dropout, Head, LayerNorm, Linear, factor_type
+from mdaf.model.layers.fields import FieldVectors
+from mdaf.model.ops.cross_layer import crossed
 
 
 class CrossLayer(nn.Module):

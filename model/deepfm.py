@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from data.schema import Batch, Schema
-from model.ctr import CTRModel, Output
-from model.fields import FieldVectors
-from model.layers import Head
+from mdaf.data.schema import Batch, Schema
+from mdaf.model.ctr import CTRModel, Output
+from mdaf.model.layers.basic import Head
+from mdaf.model.layers.fields import FieldVectors
 
 
 def pairwise_products(vectors: Tensor) -> Tensor:

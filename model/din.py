@@ -8,11 +8,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from data.schema import Batch, Field, Schema
-from model.ctr import CTRModel, Output
-from model.fields import Tables
-from model.layers import Head, Linear, valid_positions
-from model.sequence import event_fields
+from mdaf.data.schema import Batch, Field, Schema
+from mdaf.model.ctr import CTRModel, Output
+from mdaf.model.layers.basic import Head, Linear, valid_positions
+from mdaf.model.layers.fields import Tables
+from mdaf.model.layers.sequence import event_fields
 
 
 class PReLU(nn.Module):

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from data.schema import Batch, Schema
-from model.ctr import CTRModel, Output
-from model.fields import Tables
-from model.layers import Head, Linear
-from model.sequence import SequenceBranch, event_fields
+from mdaf.data.schema import Batch, Schema
+from mdaf.model.ctr import CTRModel, Output
+from mdaf.model.layers.basic import Head, Linear
+from mdaf.model.layers.fields import Tables
+from mdaf.model.layers.sequence import SequenceBranch, event_fields
 
 
 class Mamba4Rec(CTRModel):

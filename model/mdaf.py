@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from data.schema import Batch, Schema
-from model.beside import both
-from model.ctr import CTRModel, Output
-from model.dcnv3 import StaticBranch
-from model.fusion import ConcatFusion, GatedFusion
-from model.layers import Head
-from model.sequence import SequenceBranch
+from mdaf.data.schema import Batch, Schema
+from mdaf.model.ctr import CTRModel, Output
+from mdaf.model.dcnv3 import StaticBranch
+from mdaf.model.layers.basic import Head
+from mdaf.model.layers.fusion import ConcatFusion, GatedFusion
+from mdaf.model.layers.parallel import both
+from mdaf.model.layers.sequence import SequenceBranch
 
 
 class MDAF(CTRModel):

@@ -9,21 +9,21 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-import conf
-from conf import schema
-from data import output
-from sweeper import command_line, logs
-from sweeper.children import import_alike
-from sweeper.errors import reported_in_one_line
-from sweeper.grammar import unquoted
-from sweeper.interruption import speaking_for
-from sweeper.origin import Configs
-from sweeper.secrets import masked
+from mdaf import conf, logs
+from mdaf.children import import_alike
+from mdaf.conf import schema
+from mdaf.interruption import speaking_for
+from mdaf.reporting import reported_in_one_line
+from mdaf.secrets import masked
+from mdaf.sweeper import command_line
+from mdaf.sweeper.hydra_ext.config_sources import Configs
+from mdaf.sweeper.hydra_ext.overrides import unquoted
+from mdaf.terminal import output
 
-COMMANDS = ("verify", "summarize")  # first words that train nothing: multirun.commands
+COMMANDS = ("verify", "summarize")  # first words that train nothing: mdaf.multirun.commands
 
 
-@hydra.main(config_path="pkg://conf", config_name="phase4", execution_whitelist=())
+@hydra.main(config_path="pkg://mdaf.conf", config_name="phase4", execution_whitelist=())
 def job(cfg: DictConfig) -> None:
     """The task that Hydra runs."""
     with reported_in_one_line():  # before Hydra adds lines of its own
@@ -35,11 +35,11 @@ def to_verdict(cfg: DictConfig) -> None:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
 
-    from data.keys import check_keys
-    from multirun.stages import decide
-    from multirun.summarize import show
-    from multirun.verify import read_report
-    from sweeper.config import check_bounds
+    from mdaf.config_keys import check_keys
+    from mdaf.multirun.pipeline import decide
+    from mdaf.multirun.report.summarize import show
+    from mdaf.multirun.report.verify import read_report
+    from mdaf.sweeper.hydra_ext.run_config import check_bounds
 
     check_keys(cfg, HydraConfig.get())
     check_bounds(cfg)
@@ -69,12 +69,12 @@ def main() -> None:
     with speaking_for(goes_on="the same command goes on", folder="folder=..."), reported_in_one_line():
         sys.argv[1:] = unquoted(sys.argv[1:])
         if sys.argv[1:2] and sys.argv[1] in COMMANDS:
-            from multirun.commands import app
+            from mdaf.multirun.commands import app
 
             app(prog_name=command_line.program())
             return
-        from multirun import points
-        from multirun.typed import split
+        from mdaf.multirun.phase4 import points
+        from mdaf.multirun.phase4.overrides import split
 
         configs, arguments = Configs.taken_from(sys.argv[1:])
         points.use(configs)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sweeper.interruption import speaking_for
-from sweeper.usage import OneLineGroup
+from mdaf.interruption import speaking_for
+from mdaf.sweeper.study.usage import OneLineGroup
 
 app = typer.Typer(
     cls=OneLineGroup, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
@@ -21,8 +21,8 @@ def verify(
     deep: Annotated[bool, typer.Option("--deep", help="Score the rows again with each run's best.pt.")] = False,
 ) -> None:
     """Compute every figure of a report again from its runs and name those that differ; exit code 1 if any does."""
-    from multirun.verify import count, read_report
-    from multirun.verify import verify as verified
+    from mdaf.multirun.report.verify import count, read_report
+    from mdaf.multirun.report.verify import verify as verified
 
     found = verified(report, deep)
     if found:
@@ -42,7 +42,7 @@ def summarize(
     out: Annotated[Path | None, typer.Option("--out", help="Also write report.json, .md and .html here.")] = None,
 ) -> None:
     """Spread over seeds, paired comparisons and criteria of any finished runs. Trains nothing."""
-    from multirun.summarize import show, summary
+    from mdaf.multirun.report.summarize import show, summary
 
     with speaking_for(goes_on="the same command goes on", folder="--out"):
         show(summary(folders, out))

@@ -1,8 +1,1 @@
-"""One trainable objective from one config; the training loop; the Optuna sweeper; the study query."""
-
-import os
-
-# Read once, when torch loads OpenMP, so it stands here. A thread that waits for another must sleep rather than spin:
-# beside any other busy process (a second worker, a browser) spinning threads keep from its core the very one that they
-# wait for, and a training step was measured to take 6 to 30 times as long.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+"""Search over points and seeds, one trainable objective, and the study query."""

@@ -10,15 +10,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-import conf
-from conf import schema
-from data import output
-from sweeper import cluster, command_line, logs, names, newest
-from sweeper.children import follow_parent, import_alike
-from sweeper.errors import reported_in_one_line
-from sweeper.grammar import unquoted
-from sweeper.imports import imported_to_stay
-from sweeper.named import CALLBACKS
+from mdaf import conf, logs, names
+from mdaf.children import follow_parent, import_alike
+from mdaf.conf import schema
+from mdaf.reporting import reported_in_one_line
+from mdaf.sweeper import command_line
+from mdaf.sweeper.hydra_ext import run_dirs
+from mdaf.sweeper.hydra_ext.imports import imported_to_stay
+from mdaf.sweeper.hydra_ext.overrides import unquoted
+from mdaf.sweeper.hydra_ext.targets import CALLBACKS
+from mdaf.sweeper.search import cluster
+from mdaf.terminal import output
 
 
 def prepare() -> None:
@@ -26,17 +28,17 @@ def prepare() -> None:
     output.make_safe()
     logs.set_up()
     follow_parent()
-    newest.register()
+    run_dirs.register()
     names.register()
     cluster.register()
 
 
-@hydra.main(config_path="pkg://conf", config_name="config", execution_whitelist=CALLBACKS)
+@hydra.main(config_path="pkg://mdaf.conf", config_name="config", execution_whitelist=CALLBACKS)
 def job(cfg: DictConfig) -> float | tuple[float, ...]:
     """The task that Hydra runs for each job. A launcher may train several of its jobs together."""
     prepare()
     with imported_to_stay():
-        from sweeper.objective import run  # torch takes seconds to import; --help and --cfg do not need it
+        from mdaf.sweeper.job.run import run
 
     # A job of a sweep fails for itself; a run of its own ends here, before Hydra adds lines of its own.
     alone = HydraConfig.get().mode is not RunMode.MULTIRUN

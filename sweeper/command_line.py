@@ -18,11 +18,10 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, ValueType
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from conf import options
-from data.errors import did_you_mean
-from data.keys import key_question, keys_of
-from sweeper.errors import UserError
-from sweeper.grammar import choice_of, meant, same
+from mdaf.conf import options
+from mdaf.config_keys import key_question, keys_of
+from mdaf.errors import UserError, did_you_mean
+from mdaf.sweeper.hydra_ext.overrides import choice_of, meant, same
 
 OPTUNA_SWEEP = "hydra/sweeper=regularization"
 # Keys of `sweep` that steer a sweep; the others are read by the jobs as well.
@@ -35,7 +34,11 @@ _INSTEAD = ("help", "hydra_help", "cfg", "shell_completion", "info", "experiment
 def program() -> str:
     """This program as it was typed: ``python -m sweeper``, or the name of its console script."""
     file = Path(sys.argv[0])
-    return f"python -m {file.parent.name}" if file.name == "__main__.py" else file.name
+    if file.name != "__main__.py":
+        return file.name
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    module = spec.name.removesuffix(".__main__") if spec is not None else file.parent.name
+    return f"python -m {module}"
 
 
 def check(words: Sequence[str], config: type, *, sweeps: bool = True, commands: Sequence[str] = ()) -> None:
@@ -82,7 +85,7 @@ def _meant_below(key: str, line: str | None, config: type) -> str:
     """``; did you mean training.epochs=3?`` where somebody left out the nodes above a key."""
     known = keys_of(OmegaConf.structured(config))
     if "sweep" in known:
-        sweeper = resources.files("conf").joinpath(f"{OPTUNA_SWEEP.replace('=', '/')}.yaml").read_text()
+        sweeper = resources.files("mdaf.conf").joinpath(f"{OPTUNA_SWEEP.replace('=', '/')}.yaml").read_text()
         known += [f"hydra.sweeper.{name!s}" for name in OmegaConf.create(sweeper)]
     return key_question(key, known, (line or "").partition("=")[2])
 

@@ -8,7 +8,7 @@ for threads in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS"):
 
 import pytest  # noqa: E402
 
-import sweeper  # noqa: E402, F401 - sets how OpenMP waits
+import mdaf  # noqa: E402, F401 - sets how OpenMP waits
 
 # So that an assertion of its that fails shows what differed.
 pytest.register_assert_rewrite("tests.sweeper.inside")

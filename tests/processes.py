@@ -29,9 +29,16 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 # Nothing of these starts a thread when it is imported, which a fork would lose.
-IMPORTED = ("sweeper", "pytest", "torch._dynamo", "optuna", "sqlalchemy", "scipy.stats", "hydra._internal.hydra")
-IMPORTED += ("rich.logging", "typer", "plotly.graph_objects", "sweeper.objective", "sweeper._search", "sweeper.study")
-IMPORTED += ("multirun.lockstep", "tests.processes", "tests.compilers")
+IMPORTED = ("mdaf", "pytest", "torch._dynamo", "optuna", "sqlalchemy", "scipy.stats", "hydra._internal.hydra")
+IMPORTED += (
+    "rich.logging",
+    "typer",
+    "plotly.graph_objects",
+    "mdaf.sweeper.job.run",
+    "mdaf.sweeper.search.sweep",
+    "mdaf.sweeper.study.cli",
+)
+IMPORTED += ("mdaf.multirun.launching.lockstep", "tests.processes", "tests.compilers")
 
 
 def _server() -> ForkServerContext:

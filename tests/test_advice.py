@@ -12,16 +12,16 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
-import conf
-from data.signals import EXIT_RESUMABLE, Interrupted
-from multirun import __main__ as phase4
-from sweeper.lock import locked
+from mdaf import conf
+from mdaf.multirun import __main__ as phase4
+from mdaf.signals import EXIT_RESUMABLE, Interrupted
+from mdaf.sweeper.runs.lock import locked
 from tests.processes import ROOT
 from tests.sweeper.inside import _typed
 
 KEY = re.compile(r"(?<![\w./{'\"-])[~+]*([a-z][a-z_0-9]*(?:[./][a-z_0-9]+)*)=(?![=\s])")
 #: Files of `multirun` that write the commands of its runs, whose keys are those of `sweeper`.
-WRITE_COMMANDS = ("phase4.py", "points.py", "launcher.py", "table.py", "confirmation.py")
+WRITE_COMMANDS = ("plan.py", "points.py", "launcher.py", "table.py", "confirmation.py")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def configs() -> dict[str, list[DictConfig]]:
     """What each program's config may be."""
     conf.register()
     found: dict[str, list[DictConfig]] = {"run": [], "phase4": []}
-    with initialize_config_module("conf"):
+    with initialize_config_module("mdaf.conf"):
         for data in ("synthetic", "event_log", "movielens", "taobao_ad", "taobao_ad_joined"):
             typed = [f"data={data}", "hydra/sweeper=regularization", "hydra/sweeper/pruner=median"]
             found["run"].append(compose("config", overrides=typed, return_hydra_config=True))
@@ -108,7 +108,7 @@ def test_what_phase_4_says_names_no_key_of_its_runs(
     code: int,
     said: str,
 ) -> None:
-    monkeypatch.setattr("multirun.stages.decide", lambda cfg: happens())
+    monkeypatch.setattr("mdaf.multirun.pipeline.decide", lambda cfg: happens())
     (tmp_path / "a run").mkdir()
     with _typed(tmp_path, ["mdaf-phase4", "--yes"]), pytest.raises(SystemExit) as end:
         phase4.main()

@@ -15,16 +15,17 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-import conf
-from conf import schema
-from data.__main__ import _compose, _parser
-from multirun import commands
-from multirun.__main__ import COMMANDS
-from multirun.typed import split
-from sweeper import command_line, study
-from sweeper.agreement import agree
-from sweeper.errors import UserError
-from sweeper.space import wanted
+from mdaf import conf
+from mdaf.conf import schema
+from mdaf.data.__main__ import _compose, _parser
+from mdaf.errors import UserError
+from mdaf.multirun import commands
+from mdaf.multirun.__main__ import COMMANDS
+from mdaf.multirun.phase4.overrides import split
+from mdaf.sweeper import command_line
+from mdaf.sweeper.study import cli as study
+from mdaf.sweeper.trials.compatibility import agree
+from mdaf.sweeper.trials.space import wanted
 from tests.processes import ROOT
 
 FENCED = re.compile(r"^```\w*\n(.*?)^```", re.M | re.S)
@@ -131,7 +132,7 @@ def _words(line: str) -> list[str]:
 def _composed(name: str, words: list[str]) -> DictConfig:
     overrides = command_line._parser().parse_intermixed_args(words).overrides
     mode = RunMode.MULTIRUN if {"-m", "--multirun"} & set(words) else RunMode.RUN
-    with initialize_config_module("conf"):
+    with initialize_config_module("mdaf.conf"):
         return GlobalHydra.instance().config_loader().load_configuration(name, overrides, run_mode=mode)
 
 

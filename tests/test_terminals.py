@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-import conf
-from sweeper.interruption import EXIT_RESUMABLE
+from mdaf import conf
+from mdaf.interruption import EXIT_RESUMABLE
 from tests.multirun.fakes import STUDY, make_study
 from tests.processes import Running
 from tests.sweeper.inside import TINIER

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.kernels.compiling import kernel, loop
-from model.kernels.dropout_cpu import keys_of, mask_token, spread
-from model.kernels.elementary import bell_and_erf
-from model.kernels.rows import Place
-from model.kernels.threads import chunk_count, for_each_chunk, in_order
+from mdaf.model.kernels.dropout_cpu import keys_of, mask_token, spread
+from mdaf.model.kernels.elementary import bell_and_erf
+from mdaf.model.kernels.numba_jit import kernel, loop
+from mdaf.model.kernels.rows import Place
+from mdaf.model.kernels.threads import chunk_count, for_each_chunk, in_order
 
 RELU, GELU, LEAKY_RELU = 0, 1, 2
 ACTIVATIONS = {"relu": RELU, "gelu": GELU, "leaky_relu": LEAKY_RELU}

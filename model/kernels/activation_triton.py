@@ -7,9 +7,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from model.kernels.hash_triton import PER_REPLICA, mask_of, masked, positions, spread
-from model.kernels.rows import Place
-from model.kernels.triton_math import load, store, sum_partials
+from mdaf.model.kernels.hash_triton import PER_REPLICA, mask_of, masked, positions, spread
+from mdaf.model.kernels.rows import Place
+from mdaf.model.kernels.triton_math import load, store, sum_partials
 
 #: Tokens and channels of a tile; a program of the backward pass takes ``TILES`` of them, one below the other.
 TOKENS, CHANNELS = 16, 128

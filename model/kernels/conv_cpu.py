@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from model.kernels.compiling import kernel, loop
-from model.kernels.elementary import sigmoid
-from model.kernels.rows import flat_array
-from model.kernels.threads import chunk_count, for_each_chunk, in_order
+from mdaf.model.kernels.elementary import sigmoid
+from mdaf.model.kernels.numba_jit import kernel, loop
+from mdaf.model.kernels.rows import flat_array
+from mdaf.model.kernels.threads import chunk_count, for_each_chunk, in_order
 
 _ZERO = np.float32(0.0)
 _ONE = np.float32(1.0)
@@ -141,6 +141,6 @@ def _arrays(x: Tensor, weight: Tensor, bias: Tensor, lengths: Tensor | None) -> 
 
 
 def causal_conv(x: Tensor, weight: Tensor, bias: Tensor, lengths: Tensor | None) -> Tensor:
-    """Shapes as in ``model.conv.causal_conv``; computes in float32."""
+    """Shapes as in ``mdaf.model.ops.causal_conv.causal_conv``; computes in float32."""
     result: Tensor = _CausalConv.apply(x.float(), weight.float(), bias.float(), lengths)
     return result.to(x.dtype)

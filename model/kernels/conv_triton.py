@@ -15,8 +15,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from model.kernels.rows import pitched
-from model.kernels.triton_math import load, sigmoid, store, sum_partials
+from mdaf.model.kernels.rows import pitched
+from mdaf.model.kernels.triton_math import load, sigmoid, store, sum_partials
 
 #: Steps that are loaded together.
 SEGMENT = 4
@@ -157,6 +157,6 @@ def _or(tensor: Tensor | None, stand_in: Tensor) -> Tensor:
 
 
 def causal_conv(x: Tensor, weight: Tensor, bias: Tensor, lengths: Tensor | None) -> Tensor:
-    """Shapes as in ``model.conv.causal_conv``; computes in float32."""
+    """Shapes as in ``mdaf.model.ops.causal_conv.causal_conv``; computes in float32."""
     result: Tensor = _CausalConv.apply(x, weight, bias, lengths)
     return result

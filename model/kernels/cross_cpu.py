@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.kernels.compiling import exact, kernel, loop
-from model.kernels.dropout_cpu import keys_of, mask_token, spread
-from model.kernels.norm_cpu import add, add_product, along_of, mean_of, normalize, scale_of
-from model.kernels.rows import Place
-from model.kernels.threads import chunk_count, for_each_chunk, in_order
+from mdaf.model.kernels.dropout_cpu import keys_of, mask_token, spread
+from mdaf.model.kernels.norm_cpu import add, add_product, along_of, mean_of, normalize, scale_of
+from mdaf.model.kernels.numba_jit import exact, kernel, loop
+from mdaf.model.kernels.rows import Place
+from mdaf.model.kernels.threads import chunk_count, for_each_chunk, in_order
 
 _ZERO = np.float32(0.0)
 

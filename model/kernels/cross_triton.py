@@ -12,10 +12,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from model.kernels.hash_triton import PER_REPLICA, mask_of, masked, positions, spread
-from model.kernels.norm_triton import centred
-from model.kernels.rows import Place
-from model.kernels.triton_math import load, store, sum_partials
+from mdaf.model.kernels.hash_triton import PER_REPLICA, mask_of, masked, positions, spread
+from mdaf.model.kernels.norm_triton import centred
+from mdaf.model.kernels.rows import Place
+from mdaf.model.kernels.triton_math import load, store, sum_partials
 
 #: Elements of a tile of h, few: at usual batches there are as many tiles as a GPU has processors.
 TILE = 1024

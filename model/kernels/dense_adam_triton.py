@@ -13,10 +13,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from model.kernels.dense_adam import PIECE, Pieces
-from model.kernels.table_adam import BETA1, BETA2
-from model.kernels.table_adam_triton import adam_step
-from model.kernels.triton_math import load, sum_partials
+from mdaf.model.kernels.dense_adam import PIECE, Pieces
+from mdaf.model.kernels.table_adam import BETA1, BETA2
+from mdaf.model.kernels.table_adam_triton import adam_step
+from mdaf.model.kernels.triton_math import load, sum_partials
 
 _LOG_B1, _LOG_B2 = tl.constexpr(math.log2(BETA1)), tl.constexpr(math.log2(BETA2))
 #: Of ``Pieces.where``.

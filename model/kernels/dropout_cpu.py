@@ -1,4 +1,4 @@
-"""The hash of ``model.dropout`` on CPU cores: 32-bit words, eight at a time, at the speed of memory."""
+"""The hash of ``mdaf.model.ops.hash_dropout`` on CPU cores: 32-bit words, eight at a time, at the speed of memory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.kernels.compiling import exact, kernel
-from model.kernels.threads import for_each_chunk
+from mdaf.model.kernels.numba_jit import exact, kernel
+from mdaf.model.kernels.threads import for_each_chunk
 
 #: Elements in a chunk: enough that a call's overhead does not show, few enough that threads end together.
 CHUNK = 1 << 17

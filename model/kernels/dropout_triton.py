@@ -1,4 +1,4 @@
-"""The hash of ``model.dropout`` on CUDA, in Triton."""
+"""The hash of ``mdaf.model.ops.hash_dropout`` on CUDA, in Triton."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from model.kernels.hash_triton import PER_REPLICA, masked, spread
-from model.kernels.triton_math import load, store
+from mdaf.model.kernels.hash_triton import PER_REPLICA, masked, spread
+from mdaf.model.kernels.triton_math import load, store
 
 #: Elements of a program.
 BLOCK = 2048

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.kernels.compiling import exact
+from mdaf.model.kernels.numba_jit import exact
 
 LOG2_E = np.float32(1.4426950408889634)
 LN_2 = np.float32(0.6931471805599453)

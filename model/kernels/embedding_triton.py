@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from model.kernels.triton_math import load, store
+from mdaf.model.kernels.triton_math import load, store
 
 #: Neighbours of a program.
 CHUNK = 64

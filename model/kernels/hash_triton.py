@@ -1,4 +1,4 @@
-"""The hash of ``model.dropout`` as Triton kernels use it."""
+"""The hash of ``mdaf.model.ops.hash_dropout`` as Triton kernels use it."""
 
 from __future__ import annotations
 

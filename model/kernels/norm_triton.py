@@ -11,9 +11,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from model.kernels.hash_triton import PER_REPLICA, mask_of, masked, positions, spread
-from model.kernels.rows import Place
-from model.kernels.triton_math import load, store, sum_partials
+from mdaf.model.kernels.hash_triton import PER_REPLICA, mask_of, masked, positions, spread
+from mdaf.model.kernels.rows import Place
+from mdaf.model.kernels.triton_math import load, store, sum_partials
 
 #: Elements of a tile; a program of the backward pass takes ``TILES`` of them, one after the other.
 TILE = 2048

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from model.kernels.compiling import kernel, loop
-from model.kernels.table_adam import BETA1, BETA2, EPS, Steps, Table
-from model.kernels.threads import chunk_count, for_each_chunk, in_order
+from mdaf.model.kernels.numba_jit import kernel, loop
+from mdaf.model.kernels.table_adam import BETA1, BETA2, EPS, Steps, Table
+from mdaf.model.kernels.threads import chunk_count, for_each_chunk, in_order
 
 _B1, _B2 = np.float32(BETA1), np.float32(BETA2)
 _REST1, _REST2 = np.float32(1 - BETA1), np.float32(1 - BETA2)

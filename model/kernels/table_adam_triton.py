@@ -11,9 +11,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from model.kernels.embedding_triton import add_runs
-from model.kernels.table_adam import BETA1, BETA2, EPS, Steps, Table
-from model.kernels.triton_math import load, sum_partials
+from mdaf.model.kernels.embedding_triton import add_runs
+from mdaf.model.kernels.table_adam import BETA1, BETA2, EPS, Steps, Table
+from mdaf.model.kernels.triton_math import load, sum_partials
 
 _B1, _B2, _EPS = tl.constexpr(BETA1), tl.constexpr(BETA2), tl.constexpr(EPS)
 #: Elements of a program, one warp's.

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from model.kernels.backend import cpu_obstacle, triton_obstacle
-from model.layers import take_position
+from mdaf.model.kernels.backend import cpu_obstacle, triton_obstacle
+from mdaf.model.ops.positions import take_position
 
 __all__ = ["BACKENDS", "choose_backend", "last_output", "selective_scan"]
 
@@ -69,7 +69,7 @@ def last_output(
     _check_shapes(x, delta, A, B, wide, D, None, lengths, delta_bias)
     chosen = choose_backend(backend, x.device, x.dtype)
     if chosen in ("triton", "cpu"):
-        fused: Scan = importlib.import_module(f"model.scan.last_{chosen}").last_output
+        fused: Scan = importlib.import_module(f"mdaf.model.scan.last_{chosen}").last_output
         return fused(x, delta, A, B, C, D, lengths, delta_bias)
     outputs = _load(chosen)(x, delta, A, B, wide, D, None, lengths, delta_bias)
     if lengths is None or x.shape[2] == 0:
@@ -96,13 +96,13 @@ def _obstacle(backend: str, device: torch.device, dtype: torch.dtype) -> str | N
     if backend == "triton":
         return triton_obstacle(device, dtype)
     if backend == "mamba_ssm":
-        return importlib.import_module("model.scan.mamba_ssm").obstacle(device, dtype)
+        return importlib.import_module("mdaf.model.scan.mamba_ssm").obstacle(device, dtype)
     return None
 
 
 def _load(backend: str) -> Scan:
     """The backend's function, its module imported on first use."""
-    return importlib.import_module(f"model.scan.{backend}").scan
+    return importlib.import_module(f"mdaf.model.scan.{backend}").scan
 
 
 def _check_shapes(

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from model.scan.reference import keep_valid, run, valid_positions
+from mdaf.model.scan.reference import keep_valid, run, valid_positions
 
 #: Steps in a chunk.
 CHUNK = 8
@@ -29,7 +29,7 @@ def scan(
     lengths: Tensor | None,
     delta_bias: Tensor | None,
 ) -> Tensor:
-    """Shapes as in ``model.scan.selective_scan``."""
+    """Shapes as in ``mdaf.model.scan.selective_scan``."""
     if x.numel() == 0:
         return torch.zeros_like(x)
     valid = valid_positions(lengths, x)

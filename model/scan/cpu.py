@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from model.kernels.compiling import inlined, kernel, loop
-from model.kernels.elementary import LN_2, LOG2_E, exp2, sigmoid, softplus
-from model.kernels.rows import flat_array
-from model.kernels.threads import chunk_count, for_each_chunk, in_order
+from mdaf.model.kernels.elementary import LN_2, LOG2_E, exp2, sigmoid, softplus
+from mdaf.model.kernels.numba_jit import inlined, kernel, loop
+from mdaf.model.kernels.rows import flat_array
+from mdaf.model.kernels.threads import chunk_count, for_each_chunk, in_order
 
 #: Channels in a block. Wider ones start the inner loops less often and read longer stretches of a row, narrower ones
 #: keep decays and states of all steps (2 x 420 kB at 50 steps of 16 states) closer to the core; 32 is a fifth slower.
@@ -404,7 +404,7 @@ def scan(
     lengths: Tensor | None,
     delta_bias: Tensor | None,
 ) -> Tensor:
-    """Shapes as in ``model.scan.selective_scan``; computes in float32."""
+    """Shapes as in ``mdaf.model.scan.selective_scan``; computes in float32."""
     if x.numel() == 0:
         return torch.zeros_like(x)
     floats = [None if part is None else part.float() for part in (x, delta, A, B, C, D, z)]

@@ -2,7 +2,7 @@
 
 Backward needs no state of the way: with S_t the sum of dt after step t, y = sum_t C . exp(A S_t) dt_t B_t x_t + D x, so
 every step's gradients follow from S_t, and what dt gets is a sum over the steps before it. Work is divided as in
-``model.scan.cpu``.
+``mdaf.model.scan.cpu``.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from model.kernels.compiling import inlined, kernel, loop
-from model.kernels.elementary import LN_2, exp2, sigmoid
-from model.kernels.rows import flat_array
-from model.kernels.threads import chunk_count, for_each_chunk, in_order
-from model.scan.cpu import BLOCK, block_of, from_blocks, into_blocks, load_steps, parameters, touch
+from mdaf.model.kernels.elementary import LN_2, exp2, sigmoid
+from mdaf.model.kernels.numba_jit import inlined, kernel, loop
+from mdaf.model.kernels.rows import flat_array
+from mdaf.model.kernels.threads import chunk_count, for_each_chunk, in_order
+from mdaf.model.scan.cpu import BLOCK, block_of, from_blocks, into_blocks, load_steps, parameters, touch
 
 _ZERO = np.float32(0.0)
 
@@ -263,7 +263,7 @@ def last_output(
     x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, lengths: Tensor | None,
     delta_bias: Tensor | None,
 ) -> Tensor:  # fmt: skip
-    """Shapes as in ``model.scan.last_output``; computes in float32."""
+    """Shapes as in ``mdaf.model.scan.last_output``; computes in float32."""
     if x.numel() == 0:
         return x.new_zeros(x.shape[0], x.shape[1], x.shape[3])
     floats = (part.float() for part in (x, delta, A, B, C, D))

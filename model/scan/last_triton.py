@@ -2,7 +2,7 @@
 
 Forward is the recurrence without the outputs on the way. Backward needs no state of the way either: with S_t the sum of
 dt after step t, y = sum_t C . exp(A S_t) dt_t B_t x_t + D x, so every step's gradients follow from S_t, which falls
-from the sum of all dt to 0 as the steps are walked in their order. Work is divided as in ``model.scan.triton``.
+from the sum of all dt to 0 as the steps are walked in their order. Work is divided as in ``mdaf.model.scan.triton``.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from model.kernels.rows import pitched
-from model.kernels.triton_math import load, read, softplus, softplus_and_slope, store, sum_partials, write
-from model.scan.triton import CHANNELS, rows_together
-from model.scan.triton_tiles import parameters_of, rows_of, steps_of, store_shares, tile_of
+from mdaf.model.kernels.rows import pitched
+from mdaf.model.kernels.triton_math import load, read, softplus, softplus_and_slope, store, sum_partials, write
+from mdaf.model.scan.triton import CHANNELS, rows_together
+from mdaf.model.scan.triton_tiles import parameters_of, rows_of, steps_of, store_shares, tile_of
 
 #: Steps whose inputs are asked for at once.
 SEGMENT = 4
 
-#: As in ``model.scan.triton``.
+#: As in ``mdaf.model.scan.triton``.
 REGISTERS = {torch.bfloat16: 64}
 
 _LN_2 = tl.constexpr(0.6931471805599453)
@@ -262,7 +262,7 @@ def last_output(
     x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, lengths: Tensor | None,
     delta_bias: Tensor | None,
 ) -> Tensor:  # fmt: skip
-    """Shapes as in ``model.scan.last_output``; computes in float32."""
+    """Shapes as in ``mdaf.model.scan.last_output``; computes in float32."""
     if x.numel() == 0:
         return x.new_zeros(x.shape[0], x.shape[1], x.shape[3])
     result: Tensor = _LastOutput.apply(x, delta, A, B, C, D, lengths, delta_bias)

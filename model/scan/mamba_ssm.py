@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from model.scan.reference import keep_valid, valid_positions
+from mdaf.model.scan.reference import keep_valid, valid_positions
 
 
 @cache
@@ -42,7 +42,7 @@ def scan(
     lengths: Tensor | None,
     delta_bias: Tensor | None,
 ) -> Tensor:
-    """Shapes as in ``model.scan.selective_scan``. A call a replica, since the kernel takes one ``A`` for a whole
+    """Shapes as in ``mdaf.model.scan.selective_scan``. A call a replica, since the kernel takes one ``A`` for a whole
     batch.
     """
     library = _library_scan()

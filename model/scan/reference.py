@@ -42,7 +42,7 @@ def scan(
     lengths: Tensor | None,
     delta_bias: Tensor | None,
 ) -> Tensor:
-    """Shapes as in ``model.scan.selective_scan``; the state is kept in the widest of the arguments' types."""
+    """Shapes as in ``mdaf.model.scan.selective_scan``; the state is kept in the widest of the arguments' types."""
     valid = valid_positions(lengths, x)
     x, delta, B, C = (keep_valid(valid, sequence) for sequence in (x, delta, B, C))
     if delta_bias is not None:

@@ -17,9 +17,9 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from model.kernels.rows import pitched
-from model.kernels.triton_math import read, sigmoid, softplus, softplus_and_slope, store, sum_partials, write
-from model.scan.triton_tiles import parameters_of, rows_of, steps_of, store_shares, tile_of
+from mdaf.model.kernels.rows import pitched
+from mdaf.model.kernels.triton_math import read, sigmoid, softplus, softplus_and_slope, store, sum_partials, write
+from mdaf.model.scan.triton_tiles import parameters_of, rows_of, steps_of, store_shares, tile_of
 
 #: Steps between two kept states, of which a pass takes those that reach over its length with the fewest steps to spare.
 #: More of them keep less memory busy, but four spill a few of a thread's registers and five many.
@@ -377,7 +377,7 @@ def scan(
     lengths: Tensor | None,
     delta_bias: Tensor | None,
 ) -> Tensor:
-    """Shapes as in ``model.scan.selective_scan``; computes in float32."""
+    """Shapes as in ``mdaf.model.scan.selective_scan``; computes in float32."""
     if x.numel() == 0:
         return torch.zeros_like(x)
     result: Tensor = _SelectiveScan.apply(x, delta, A, B, C, D, z, lengths, delta_bias)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from model.kernels.triton_math import LOG2_E, read, store
+from mdaf.model.kernels.triton_math import LOG2_E, read, store
 
 
 @triton.jit

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-import conf
 from benchmarks.confirmation import BALANCED, simulate
 from benchmarks.surrogate import KNOWN_POINTS
-from multirun.points import known_values
+from mdaf import conf
+from mdaf.multirun.phase4.points import known_values
 
 
 def test_without_noise_nothing_is_claimed_too_much_and_nothing_is_worse_than_balanced() -> None:

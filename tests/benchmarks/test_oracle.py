@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from benchmarks.oracle import Fewer
-from data.batches import DeviceStore
-from data.prepare import prepare
-from data.schema import Batch
-from data.store import EventStore
+from mdaf.data.preparing.prepare import prepare
+from mdaf.data.schema import Batch
+from mdaf.data.store.device_store import DeviceStore
+from mdaf.data.store.event_store import EventStore
 from tests.data.logs import synthetic
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import model
 from benchmarks.profile import REST, Spent, part_of, table
+from mdaf import model
 
 SOURCES = [path for path in Path(model.__file__).parent.rglob("*.py") if "triton" in path.name]
 LAUNCHED = sorted({name for path in SOURCES for name in re.findall(r"^\s+(_\w+)\[", path.read_text(), re.MULTILINE)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.train import MODELS, parts
-from model.fields import Tables
+from mdaf.model.layers.fields import Tables
 from tests.model.zoo import zoo_model
 
 

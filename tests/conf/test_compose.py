@@ -10,9 +10,9 @@ from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-import conf
-from sweeper.config import validate
-from sweeper.search import PRUNERS, SAMPLERS
+from mdaf import conf
+from mdaf.sweeper.hydra_ext.run_config import validate
+from mdaf.sweeper.search.plugin import PRUNERS, SAMPLERS
 
 FOLDER = Path(conf.__file__).parent
 OPTIONS = sorted(
@@ -32,7 +32,7 @@ def schemas() -> None:
 def test_every_option_of_every_group_composes_into_a_valid_job(group: str, option: str) -> None:
     overrides = ["hydra/sweeper=regularization"] if group.startswith("hydra/sweeper/") else []
     overrides += [f"{group}={option}"] + (["data.path=UserBehavior.csv"] if option in READ_A_FILE else [])
-    with initialize_config_module("conf"):
+    with initialize_config_module("mdaf.conf"):
         cfg = compose("config", overrides=overrides)
     OmegaConf.resolve(cfg)
     validate(cfg)
@@ -47,7 +47,7 @@ SWEEPER_OPTIONS = [
 @pytest.mark.parametrize(("part", "option"), SWEEPER_OPTIONS, ids=lambda value: value)
 def test_every_sampler_and_pruner_that_can_be_chosen_can_be_made(part: str, option: str) -> None:
     overrides = ["hydra/sweeper=regularization", f"hydra/sweeper/{part}={option}"]
-    with initialize_config_module("conf"):
+    with initialize_config_module("mdaf.conf"):
         cfg = compose("config", overrides=overrides, return_hydra_config=True)
     made = instantiate(cfg.hydra.sweeper[part], _execution_whitelist_=SAMPLERS if part == "sampler" else PRUNERS)
     assert isinstance(made, optuna.samplers.BaseSampler if part == "sampler" else optuna.pruners.BasePruner)
@@ -56,7 +56,7 @@ def test_every_sampler_and_pruner_that_can_be_chosen_can_be_made(part: str, opti
 
 
 def test_the_default_sampler_is_optunas_own_and_not_upstreams() -> None:
-    with initialize_config_module("conf"):
+    with initialize_config_module("mdaf.conf"):
         cfg = compose("config", overrides=["hydra/sweeper=regularization"], return_hydra_config=True)
     chosen = instantiate(cfg.hydra.sweeper.sampler, _execution_whitelist_=SAMPLERS)
     own = optuna.samplers.TPESampler(seed=cfg.seed)
@@ -66,7 +66,7 @@ def test_the_default_sampler_is_optunas_own_and_not_upstreams() -> None:
 
 def test_there_are_no_primary_configs_but_the_job_and_phase_4() -> None:
     assert sorted(path.stem for path in FOLDER.glob("*.yaml")) == ["config", "phase4"]
-    with initialize_config_module("conf"):
+    with initialize_config_module("mdaf.conf"):
         assert list(compose("phase4").seeds) == [42, 123, 456, 789, 2024]
 
 
@@ -78,7 +78,7 @@ def test_the_three_settings_are_those_of_the_research_and_are_what_the_sweep_tri
     name: str, dropout: float, weight_decay: float, label_smoothing: float
 ) -> None:
     point = {"dropout": dropout, "weight_decay": weight_decay, "label_smoothing": label_smoothing}
-    with initialize_config_module("conf"):
+    with initialize_config_module("mdaf.conf"):
         cfg = compose(
             "config", overrides=[f"regularization={name}", "hydra/sweeper=regularization"], return_hydra_config=True
         )
@@ -94,7 +94,7 @@ def test_the_three_settings_are_those_of_the_research_and_are_what_the_sweep_tri
 def test_each_phase_of_the_research_is_an_experiment(
     experiment: str, regularization: str, epochs: int, learning_rate: float
 ) -> None:
-    with initialize_config_module("conf"):
+    with initialize_config_module("mdaf.conf"):
         cfg = compose("config", overrides=[f"experiment={experiment}"])
     found = (cfg.experiment, cfg.regularization.name, cfg.training.epochs, cfg.training.learning_rate)
     assert found == (experiment, regularization, epochs, learning_rate)

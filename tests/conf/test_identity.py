@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from sweeper.config import HASHED_UNLESS, NOT_HASHED, config_hash, hash_of, is_hashed
-from tests.sweeper.runs import composed
+from mdaf.sweeper.hydra_ext.run_config import HASHED_UNLESS, NOT_HASHED, config_hash, hash_of, is_hashed
+from tests.sweeper.tiny import composed
 
 CONF = Path(__file__).parents[2] / "conf"
 

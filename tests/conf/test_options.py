@@ -12,15 +12,15 @@ from hydra.core.override_parser.types import Glob
 from hydra.errors import MissingConfigException
 from hydra.plugins.completion_plugin import DefaultCompletionPlugin
 
-import conf
-from conf import options
-from data.errors import one_line
+from mdaf import conf
+from mdaf.conf import options
+from mdaf.errors import one_line
 
 
 @contextmanager
 def loader() -> Iterator[object]:
     conf.register()
-    with initialize_config_module("conf"):
+    with initialize_config_module("mdaf.conf"):
         yield GlobalHydra.instance().config_loader()
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from data.prepare import prepare
-from data.store import EventStore
+from mdaf.data.preparing.prepare import prepare
+from mdaf.data.store.event_store import EventStore
 from tests.data.logs import REAL_LOG, synthetic, user_behavior
 
 

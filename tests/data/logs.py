@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from data.synthetic import Synthetic
-from data.user_behavior import UserBehavior
+from mdaf.data.synthetic import Synthetic
+from mdaf.data.user_behavior import UserBehavior
 
 SHARED = Path(__file__).parents[3] / "shared/data"
 REAL_LOG = SHARED / "taobao_user_behavior/UserBehavior.csv"

@@ -11,12 +11,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from data import file_hashes
-from data.errors import DataError
-from data.file_hashes import NAME, FileHashes
-from data.prepare import prepare
-from data.source import Contents, Progress, Source
-from data.writer import StoreWriter
+from mdaf.data.preparing.prepare import prepare
+from mdaf.data.preparing.source import Contents, Progress, Source
+from mdaf.data.reading import file_hashes
+from mdaf.data.reading.file_hashes import NAME, FileHashes
+from mdaf.data.store.writer import StoreWriter
+from mdaf.errors import DataError
 from tests.data.logs import ANCHOR, OTHER, user_behavior, write_rows
 from tests.data.test_damaged_files import SOURCES
 

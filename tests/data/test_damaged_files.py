@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.errors import DataError
-from data.prepare import prepare
-from data.source import Source
-from data.store import EventStore
+from mdaf.data.preparing.prepare import prepare
+from mdaf.data.preparing.source import Source
+from mdaf.data.store.event_store import EventStore
+from mdaf.errors import DataError
 from tests.data import test_event_log as event_logs
 from tests.data import test_movielens as movielens
 from tests.data import test_taobao_ad as taobao_ads

@@ -19,16 +19,17 @@ import numpy as np
 import pytest
 import torch
 
-from data import scratch, store, verification
-from data.batches import DeviceStore
-from data.errors import DamagedStoreError, DataError
-from data.manifest import MANIFEST
-from data.prepare import prepare
-from data.store import EventStore
-from data.verification import STAMP
+from mdaf.data.preparing import scratch
+from mdaf.data.preparing.prepare import prepare
+from mdaf.data.store import event_store, verification
+from mdaf.data.store.device_store import DeviceStore
+from mdaf.data.store.event_store import EventStore
+from mdaf.data.store.manifest import MANIFEST
+from mdaf.data.store.verification import STAMP
+from mdaf.errors import DamagedStoreError, DataError
 from tests.data.logs import synthetic
+from tests.data.preparing.test_prepare import Watched, contents_of
 from tests.data.stores import as_before_checksums, reseal
-from tests.data.test_prepare import Watched, contents_of
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def fails(code: int) -> Callable[..., Any]:
 def test_too_many_open_files_are_one_line_and_the_store_stays(
     copied: Path, few_files: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "_SMALL", 0)  # each array is mapped, as those of a large store are
+    monkeypatch.setattr(event_store, "_SMALL", 0)  # each array is mapped, as those of a large store are
     source = Watched(synthetic())
     with pytest.raises(DataError, match=r"cannot be read: Too many open files; raise the limit with ulimit -n"):
         prepare(source, copied.parent)
@@ -109,7 +110,7 @@ def test_a_store_that_cannot_be_read_for_a_moment_is_one_line_and_stays(
         elif where == "a checksum":
             patch.setattr(verification, "_crc32", fails(code))
         else:
-            patch.setattr(store.np, "load", fails(code))
+            patch.setattr(event_store.np, "load", fails(code))
         with pytest.raises(DataError, match=rf"cannot be read: {os.strerror(code)}; nothing was changed"):
             prepare(source, copied.parent)
     prepare(source, copied.parent)

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.defects import Defects
-from data.errors import DataError
-from data.event_log import HISTORIES, EventLogFile
-from data.prepare import prepare
-from data.schema import FIRST_ID, UNKNOWN
-from data.store import SPLITS, EventStore
+from mdaf.data.event_log import HISTORIES, EventLogFile
+from mdaf.data.preparing.prepare import prepare
+from mdaf.data.reading.defects import Defects
+from mdaf.data.schema import FIRST_ID, UNKNOWN
+from mdaf.data.store.event_store import SPLITS, EventStore
+from mdaf.errors import DataError
 from tests.data.logs import DAY
 
 START = 1_577_836_800  # 2020-01-01 00:00 UTC

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
-from data.prepare import prepare
-from data.source import Source
+from mdaf.data.preparing.prepare import prepare
+from mdaf.data.preparing.source import Source
 from tests.data import test_event_log as event_logs
 from tests.data.logs import ANCHOR, OTHER, START, Row, user_behavior, write_rows
 from tests.data.test_damaged_files import LENIENT, attempt

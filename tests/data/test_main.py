@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from data.__main__ import main
+from mdaf.data.__main__ import main
 from tests.data.logs import ANCHOR, OTHER, write_rows
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.defects import Defects
-from data.errors import DataError
-from data.leakage import leakage_check
-from data.movielens import MovieLens
-from data.prepare import prepare
-from data.schema import FIRST_ID
-from data.store import SPLITS, EventStore
+from mdaf.data.movielens import MovieLens
+from mdaf.data.preparing.leakage import leakage_check
+from mdaf.data.preparing.prepare import prepare
+from mdaf.data.reading.defects import Defects
+from mdaf.data.schema import FIRST_ID
+from mdaf.data.store.event_store import SPLITS, EventStore
+from mdaf.errors import DataError
 from tests.data.logs import DAY, SHARED
 
 REAL = SHARED / "movielens_100k/ml-100k.inter"

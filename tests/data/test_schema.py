@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from data.schema import Field, Schema
-from data.store import EventStore
+from mdaf.data.schema import Field, Schema
+from mdaf.data.store.event_store import EventStore
 
 
 def test_a_schema_survives_json(synthetic_store: EventStore) -> None:

@@ -7,11 +7,11 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
-from data.errors import DataError
-from data.prepare import prepare
-from data.rules import COUNT, RECENCY, auc, oracle_auc, rule_aucs, rule_scores
-from data.simulation import zipf_rank
-from data.store import SPLITS, EventStore
+from mdaf.data.inspecting.baselines import COUNT, RECENCY, auc, oracle_auc, rule_aucs, rule_scores
+from mdaf.data.preparing.prepare import prepare
+from mdaf.data.simulation import zipf_rank
+from mdaf.data.store.event_store import SPLITS, EventStore
+from mdaf.errors import DataError
 from tests.data.logs import synthetic
 
 LARGER = {"users": 400, "items": 1000, "categories": 30, "views": 8000, "length": 20}
@@ -155,7 +155,7 @@ def test_earlier_views_give_every_sample_a_full_history(root: Path) -> None:
 def test_users_are_simulated_in_blocks_and_the_numbers_of_rows_stay_exact(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("data.synthetic._USERS_AT_ONCE", 7)
+    monkeypatch.setattr("mdaf.data.synthetic._USERS_AT_ONCE", 7)
     parts = list(synthetic().parts())
     assert len(parts) == 9
     users = [set(part.impressions["user"].to_list()) | set(part.events["user"].to_list()) for part in parts]

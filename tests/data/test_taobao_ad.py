@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.batches import DeviceStore
-from data.defects import Defects
-from data.errors import DataError
-from data.inspection import inspect
-from data.inspection_page import write_page
-from data.leakage import leakage_check
-from data.prepare import prepare
-from data.schema import FIRST_ID, UNKNOWN
-from data.store import SPLITS, EventStore
-from data.taobao_ad import FILES, TaobaoAd
-from data.taobao_ad_joined import TaobaoAdJoined
+from mdaf.data.inspecting.facts import inspect
+from mdaf.data.inspecting.page import write_page
+from mdaf.data.preparing.leakage import leakage_check
+from mdaf.data.preparing.prepare import prepare
+from mdaf.data.reading.defects import Defects
+from mdaf.data.schema import FIRST_ID, UNKNOWN
+from mdaf.data.store.device_store import DeviceStore
+from mdaf.data.store.event_store import SPLITS, EventStore
+from mdaf.data.taobao_ad import FILES, TaobaoAd
+from mdaf.data.taobao_ad_joined import TaobaoAdJoined
+from mdaf.errors import DataError
 from tests.data.logs import DAY, SHARED
 
 REAL = SHARED / "taobao_ad_sample/taobao_test_data.csv"

@@ -7,15 +7,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from data.defects import Defects
-from data.errors import DataError
-from data.inspection import inspect
-from data.next_click import TASKS
-from data.prepare import prepare
-from data.schema import FIRST_ID
-from data.store import EventStore
-from data.text import TextFile
-from data.user_behavior import BEHAVIOURS, COLUMNS, read_log
+from mdaf.data.inspecting.facts import inspect
+from mdaf.data.preparing.next_click import TASKS
+from mdaf.data.preparing.prepare import prepare
+from mdaf.data.reading.defects import Defects
+from mdaf.data.reading.delimited import TextFile
+from mdaf.data.schema import FIRST_ID
+from mdaf.data.store.event_store import EventStore
+from mdaf.data.user_behavior import BEHAVIOURS, COLUMNS, read_log
+from mdaf.errors import DataError
 from tests.data.logs import ANCHOR, END, OTHER, START, Row, needs_real_log, user_behavior, write_rows
 
 GOOD: list[Row] = [(1, 10, 5, "pv", START), (1, 11, 5, "buy", START + 9)]

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from data.schema import FIRST_ID, MATCH_DIFFERS, MATCH_EQUALS, MATCH_ROWS, Batch, Field, Schema
-from model.mdaf import MDAF
+from mdaf.data.schema import FIRST_ID, MATCH_DIFFERS, MATCH_EQUALS, MATCH_ROWS, Batch, Field, Schema
+from mdaf.model.mdaf import MDAF
 
 SCHEMA = Schema(
     tables={"user": 12, "item": 30, "category": 8, "hour": 26, "behaviour": 6, "gap": 20, "match": MATCH_ROWS},

@@ -11,8 +11,8 @@ import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 from torch.nn import functional as F
 
-from model.boosted import Boosted, Trees
-from model.stack import load_replica, replica_state, stack
+from mdaf.model.boosted import Boosted, Trees
+from mdaf.model.stack import load_replica, replica_state, stack
 from tests.model.samples import SCHEMA, batch
 from tests.model.zoo import part
 

@@ -14,9 +14,9 @@ import pytest
 from numba import config
 from numba.core import caching
 
-from model import caches
-from model.kernels import compiling
-from tests.sweeper.runs import ROOT
+from mdaf.model import caches
+from mdaf.model.kernels import numba_jit
+from tests.sweeper.tiny import ROOT
 
 
 def _doubled(values: np.ndarray) -> None:
@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def compiled(compilations: list[object] | None = None) -> None:
     """The kernel, compiled or found on the disk; each compilation is noted."""
-    kernel = compiling.kernel(_doubled)
+    kernel = numba_jit.kernel(_doubled)
     values = np.array([1.0, 2.0])
     kernel(values)
     assert values.tolist() == [2.0, 4.0]
@@ -78,7 +78,7 @@ def test_a_disk_that_takes_no_kernel_costs_its_compilation_only(
     def full(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(compiling._CheckedFile, "_open_for_write", full)
+    monkeypatch.setattr(numba_jit._CheckedFile, "_open_for_write", full)
     compiled()
     assert not list(folder.rglob("*.nbc"))
 
@@ -119,7 +119,7 @@ def test_without_any_folder_each_process_compiles_for_itself(
     compiled()
 
 
-NAMED = "import model, os; print(*(os.environ.get(name) for name in ('TRITON_CACHE_DIR', 'LOGNAME')), sep='|')"
+NAMED = "import mdaf.model, os; print(*(os.environ.get(name) for name in ('TRITON_CACHE_DIR', 'LOGNAME')), sep='|')"
 
 
 def named(**environment: str) -> str:

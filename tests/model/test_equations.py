@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from model.dcnv2 import CrossNetworkV2
-from model.dcnv3 import CrossNetworks
-from model.deepfm import pairwise_products
-from model.din import ActivationUnit
-from model.encoder import TransformerEncoder
-from model.mamba import Mamba
+from mdaf.model.dcnv2 import CrossNetworkV2
+from mdaf.model.dcnv3 import CrossNetworks
+from mdaf.model.deepfm import pairwise_products
+from mdaf.model.din import ActivationUnit
+from mdaf.model.layers.encoder import TransformerEncoder
+from mdaf.model.layers.mamba import Mamba
 
 
 def test_dcnv3_follows_its_equations() -> None:

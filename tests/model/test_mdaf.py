@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import torch
 
-from data.schema import FIRST_ID, MATCH_ROWS, Batch, Field
-from model.fusion import GatedFusion
-from sweeper.models import builder
+from mdaf.data.schema import FIRST_ID, MATCH_ROWS, Batch, Field
+from mdaf.model.layers.fusion import GatedFusion
+from mdaf.sweeper.training.model_factory import builder
 from tests.model.samples import SCHEMA, batch, mdaf
 from tests.model.zoo import node
 

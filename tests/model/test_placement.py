@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.conv import causal_conv
-from model.crossed import crossed
-from model.kernels import activation_cpu, conv_cpu, cross_cpu, norm_cpu, threads
-from model.normed import activated, normed_sum
-from model.scan import cpu, last_cpu, last_output, selective_scan
-from tests.model.kernels import value_and_gradients
+from mdaf.model.kernels import activation_cpu, conv_cpu, cross_cpu, norm_cpu, threads
+from mdaf.model.ops.causal_conv import causal_conv
+from mdaf.model.ops.cross_layer import crossed
+from mdaf.model.ops.layer_norm import activated, normed_sum
+from mdaf.model.scan import cpu, last_cpu, last_output, selective_scan
+from tests.model.backends import value_and_gradients
 
 CHANNELS = 16  # of a narrow model: a tensor of them may end a few bytes before the next
 NARROW = 1024  # bytes; behind a longer one nothing lies near

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.layers import dropout_keys, set_dropout
-from model.stack import keep, load_replica, replica_state, stack
+from mdaf.model.layers.basic import dropout_keys, set_dropout
+from mdaf.model.stack import keep, load_replica, replica_state, stack
 from tests.model.samples import batch, mdaf
 from tests.model.zoo import part
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from data.schema import UNKNOWN
-from model.attention import Attention
-from model.encoder import ENCODERS
-from model.layers import dropout_keys, set_dropout
-from model.product import cpu_factors_in
-from model.stack import stack
+from mdaf.data.schema import UNKNOWN
+from mdaf.model.layers.attention import Attention
+from mdaf.model.layers.basic import dropout_keys, set_dropout
+from mdaf.model.layers.encoder import ENCODERS
+from mdaf.model.ops.batched_matmul import cpu_factors_in
+from mdaf.model.stack import stack
 from tests.model.samples import SCHEMA, batch
 from tests.model.zoo import MODELS, is_table, node, part, trained_by_gradient, variants, zoo_model
 
@@ -189,7 +189,7 @@ def test_attention_over_more_sequences_than_one_call_takes_is_the_same(monkeypat
     torch.manual_seed(0)
     layer, x, lengths = Attention(8, 2), torch.randn(1, 5, 4, 8), torch.tensor([[4, 0, 2, 1, 3]])
     expected = layer(x, lengths)
-    monkeypatch.setattr("model.attention.MOST_SEQUENCES", 2)
+    monkeypatch.setattr("mdaf.model.layers.attention.MOST_SEQUENCES", 2)
     torch.testing.assert_close(layer(x, lengths), expected)
 
 

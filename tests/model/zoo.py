@@ -9,10 +9,10 @@ import torch
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
-import conf
-from data.schema import Batch, Schema
-from model.ctr import CTRModel
-from sweeper.models import builder, by_gradient
+from mdaf import conf
+from mdaf.data.schema import Batch, Schema
+from mdaf.model.ctr import CTRModel
+from mdaf.sweeper.training.model_factory import builder, by_gradient
 from tests.model.samples import SCHEMA
 
 MODELS = sorted(path.stem for path in (Path(conf.__file__).parent / "model").glob("[!_]*.yaml"))
@@ -36,7 +36,7 @@ SMALL = {"scan=reference": "scan", "sequence.hidden=32": "sequence"}
 def composed(name: str) -> DictConfig:
     """The config of a job with ``model=name``."""
     conf.register()
-    with initialize_config_module("conf"):
+    with initialize_config_module("mdaf.conf"):
         return compose("config", overrides=[f"model={name}"])
 
 

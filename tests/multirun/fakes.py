@@ -15,14 +15,14 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import FloatDistribution
 
-import conf
-from data.prepare import prepare_config
-from multirun.points import composed
-from sweeper.columns import COLUMNS
-from sweeper.config import config_hash
-from sweeper.origin import ORIGIN
-from sweeper.run_files import checkpoint_digest
-from tests.sweeper.runs import TINY
+from mdaf import conf
+from mdaf.data.preparing.prepare import prepare_config
+from mdaf.multirun.phase4.points import composed
+from mdaf.sweeper.hydra_ext.config_sources import ORIGIN
+from mdaf.sweeper.hydra_ext.run_config import config_hash
+from mdaf.sweeper.runs.metric_columns import COLUMNS
+from mdaf.sweeper.runs.reader import checkpoint_digest
+from tests.sweeper.tiny import TINY
 
 STUDY = "made-up"
 SPACE = {
@@ -157,5 +157,5 @@ def settings(folder: Path, *overrides: str) -> DictConfig:
     conf.register()
     where = [f"storage=sqlite:///{folder}/studies.db", f"folder={folder}/phase4", f"reuse={folder}/runs", "ask=false"]
     small = ["confirm.top=2", "confirm.seeds=[1001,1002]", "seeds=[42,123,456,789,2024]", "resamples=50"]
-    with initialize_config_module("conf"):
+    with initialize_config_module("mdaf.conf"):
         return compose("phase4", overrides=[*where, *small, *overrides])

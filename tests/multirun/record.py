@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from multirun.criteria import Tiers
-from sweeper.summary import Criteria
+from mdaf.multirun.analysis.criteria import Tiers
+from mdaf.sweeper.job.criteria import Criteria
 
 CRITERIA = Criteria(
     min_val_auc=0.575, first_best_epoch=2, last_best_epoch=4, max_train_val_gap=0.20, max_train_auc=0.75, epoch=5

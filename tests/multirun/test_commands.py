@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from multirun.__main__ import main, what_follows
-from multirun.commands import app
-from sweeper import study
-from sweeper.lock import locked
+from mdaf.multirun.__main__ import main, what_follows
+from mdaf.multirun.commands import app
+from mdaf.sweeper.runs.lock import locked
+from mdaf.sweeper.study import cli
 from tests.multirun.fakes import STUDY, history, make_study, write_run
-from tests.sweeper.runs import composed
+from tests.sweeper.tiny import composed
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_the_commands_that_phase_4_shows_last_can_be_typed(runs: Path, tmp_path:
     storage = make_study(tmp_path)
     CliRunner().invoke(app, ["summarize", str(runs), "--out", "a report"])
     shown = what_follows(Path("a report"), STUDY, storage)
-    programs = {"multirun": app, "sweeper.study": study.app}
+    programs = {"multirun": app, "sweeper.study": cli.app}
     for line in shown.values():
         python, _, module, *arguments = shlex.split(line)
         found = CliRunner().invoke(programs[module], arguments)

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from multirun.report import markdown
-from multirun.summarize import summary
-from multirun.verify import verify
-from sweeper.columns import COLUMNS
+from mdaf.multirun.report.summarize import summary
+from mdaf.multirun.report.verify import verify
+from mdaf.multirun.report.writer import markdown
+from mdaf.sweeper.runs.metric_columns import COLUMNS
 from tests.multirun.fakes import write_run
 from tests.multirun.record import PHASE_1, PHASE_1_SEED_42, PHASE_1_SEED_123, PHASE_3, REVISED, epoch
-from tests.sweeper.runs import composed
+from tests.sweeper.tiny import composed
 
 EPOCH_SECONDS = (20.5 + 2) * 60
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from sweeper.__main__ import main
-from sweeper.monitor import Lookout
+from mdaf.sweeper.__main__ import main
+from mdaf.sweeper.machine.watchdog import Lookout
 
 HUNG = Path("hung")  # left in the working directory by the job that stands still
 

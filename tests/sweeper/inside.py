@@ -20,15 +20,15 @@ from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from omegaconf.basecontainer import BaseContainer
 
-from sweeper import __main__ as program
-from tests.sweeper.runs import TINY
+from mdaf.sweeper import __main__ as program
+from tests.sweeper.tiny import TINY
 
 # Six steps an epoch, and hardly any evaluation.
 TINIER = (*TINY, "data.train_rows=600", "data.validation_rows=200", "training.batch_size=100")
 STEPS = 6
 TIMES = ("epoch_seconds", "batch_ms_p50", "batch_ms_p99")
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.sweeper.inside", "sweeper.objective", "multirun.lockstep"])
+FORKS.set_forkserver_preload(["tests.sweeper.inside", "mdaf.sweeper.job.run", "mdaf.multirun.launching.lockstep"])
 
 
 def run(folder: Path, *overrides: str, tiny: tuple[str, ...] = TINIER) -> int:

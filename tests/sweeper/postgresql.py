@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.extras import install
+from mdaf.extras import install
 
 
 def _program(name: str) -> str:

@@ -21,8 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.study import Study
 from optuna.trial import Trial
 
-from sweeper.search import RegularizationSweeper
-from sweeper.storage import open_storage
+from mdaf.sweeper.search.plugin import RegularizationSweeper
+from mdaf.sweeper.storage.opening import open_storage
 
 CONFIG = """
 x: 1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from conf import schema
-from multirun.__main__ import COMMANDS
-from sweeper.command_line import check
-from sweeper.errors import UserError
+from mdaf.conf import schema
+from mdaf.errors import UserError
+from mdaf.multirun.__main__ import COMMANDS
+from mdaf.sweeper.command_line import check
 
 
 @pytest.fixture(autouse=True)

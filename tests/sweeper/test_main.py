@@ -10,9 +10,9 @@ import optuna
 import pytest
 import torch
 
-from sweeper.run_folder import COLUMNS
-from sweeper.storage import open_storage
-from tests.sweeper.runs import TINY, typed
+from mdaf.sweeper.runs.folder import COLUMNS
+from mdaf.sweeper.storage.opening import open_storage
+from tests.sweeper.tiny import TINY, typed
 
 SHORT = (*TINY, "data.train_rows=500", "data.validation_rows=200")
 
@@ -119,8 +119,11 @@ def test_a_sweep_fills_the_study_and_each_trial_says_what_it_effectively_trained
         (["device=cuda:99"], "device"),
         (["device.name=tpu"], "device.name: found tpu"),
         (["model._target_=os.system"], "model._target_: found os.system"),
-        (["model._target_=data.prepare.prepare"], "model._target_: found data.prepare.prepare"),
-        (["model._target_=model.mdaf.dataclass"], "model"),
+        (
+            ["model._target_=mdaf.data.preparing.prepare.prepare"],
+            "model._target_: found mdaf.data.preparing.prepare.prepare",
+        ),
+        (["model._target_=mdaf.model.mdaf.dataclass"], "model"),
         (["-m", "hydra/sweeper=regularization", "sweep.storage=nowhere"], "nowhere"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",

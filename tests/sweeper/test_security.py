@@ -21,20 +21,21 @@ from optuna.trial import TrialState, create_trial
 from rich.console import Console
 from typer.testing import CliRunner
 
-import sweeper.samplers  # noqa: F401 - the reader of CMA-ES's states
-from data.printable import in_markdown
-from sweeper import logs, queries
-from sweeper.admitted import memory_overrides, refusal, run_folder, sorted_out
-from sweeper.errors import UserError
-from sweeper.named import CALLBACKS, PRUNERS, SAMPLERS
-from sweeper.names import complaint_about, folder_of
-from sweeper.origin import Configs, rerun_command
-from sweeper.retries import enqueue
-from sweeper.storage import open_storage
-from sweeper.study import app
-from sweeper.study_output import csv_text, laid_out, parquet_bytes
+import mdaf.sweeper.search.reseeding  # noqa: F401 - the reader of CMA-ES's states
+from mdaf import logs
+from mdaf.errors import UserError
+from mdaf.names import complaint_about, folder_of
+from mdaf.sweeper.hydra_ext.config_sources import Configs, rerun_command
+from mdaf.sweeper.hydra_ext.targets import CALLBACKS, PRUNERS, SAMPLERS
+from mdaf.sweeper.storage.opening import open_storage
+from mdaf.sweeper.study import queries
+from mdaf.sweeper.study.cli import app
+from mdaf.sweeper.study.output import csv_text, laid_out, parquet_bytes
+from mdaf.sweeper.trials.admitted import memory_overrides, refusal, run_folder, sorted_out
+from mdaf.sweeper.trials.retries import enqueue
+from mdaf.terminal.printable import in_markdown
 from tests.sweeper.inside import run
-from tests.sweeper.test_search import DROPOUT, Sweep, sweep
+from tests.sweeper.search.test_plugin import DROPOUT, Sweep, sweep
 
 __all__ = ["sweep"]  # a fixture
 
@@ -47,12 +48,15 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     "typed",
     [
-        ["+hydra.callbacks.x._target_=multirun.phase4.start", "+hydra.callbacks.x.command=[touch,FILE]"],
-        ["hydra.callbacks.table._target_=multirun.phase4.start", "+hydra.callbacks.table.command=[touch,FILE]"],
-        ["model._target_=model.stack.load_replica"],
-        ["data._target_=data.prepare.prepare_config"],
+        ["+hydra.callbacks.x._target_=mdaf.multirun.phase4.plan.start", "+hydra.callbacks.x.command=[touch,FILE]"],
+        [
+            "hydra.callbacks.table._target_=mdaf.multirun.phase4.plan.start",
+            "+hydra.callbacks.table.command=[touch,FILE]",
+        ],
+        ["model._target_=mdaf.model.stack.load_replica"],
+        ["data._target_=mdaf.data.preparing.prepare.prepare_config"],
         ["-m", "hydra/sweeper=regularization", "hydra.sweeper.sampler._target_=optuna.load_study"],
-        ["-m", "hydra/sweeper=regularization", "hydra.sweeper.pruner._target_=multirun.phase4.start"],
+        ["-m", "hydra/sweeper=regularization", "hydra.sweeper.pruner._target_=mdaf.multirun.phase4.plan.start"],
     ],
     ids=lambda typed: typed[-1],
 )
@@ -74,10 +78,9 @@ def test_every_class_that_the_configs_name_is_on_the_list_and_every_name_of_the_
         if "_target_: " in line
     }
     listed = {*CALLBACKS, *SAMPLERS, *PRUNERS}
-    others = {
-        name for name in named - listed if not name.startswith(("model.", "data.", "hydra_plugins.", "multirun."))
-    }
-    assert others == {"sweeper.search.RegularizationSweeper"}  # a plugin, which Hydra looks up among its own
+    told = ("mdaf.model.", "mdaf.data.", "mdaf.multirun.", "hydra_plugins.")  # by what they are
+    others = {name for name in named - listed if not name.startswith(told)}
+    assert others == {"mdaf.sweeper.search.plugin.RegularizationSweeper"}  # a plugin, which Hydra finds among its own
     assert not [name for name in listed if name.endswith("*")]
 
 
@@ -124,7 +127,7 @@ MAY_BE_SAID = [
     "seed=7",
 ]
 MAY_NOT_BE_SAID = [
-    "+hydra.callbacks.x._target_=multirun.phase4.start",
+    "+hydra.callbacks.x._target_=mdaf.multirun.phase4.plan.start",
     "hydra.sweep.dir=/tmp/x",
     "hydra/launcher=submitit_slurm",
     "hydra.launcher.setup=[touch x]",

@@ -12,7 +12,7 @@ import optuna
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from sweeper.trial import TrialLink, attach
+from mdaf.sweeper.trials.link import TrialLink, attach
 
 
 @hydra.main(config_path=".", config_name="config", execution_whitelist=("sweeper.*", "optuna.*", "tests.*"))

@@ -1,0 +1,194 @@
+"""Sorts a raw log's events by user and time, in ranges of users that fit in memory, and writes the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from mdaf.data.preparing.layout import Periods
+from mdaf.data.preparing.raw_log import Encoding, RawLog
+from mdaf.data.preparing.spill import OWNER, TIME, UserRanges, cuts_of, record_type, records_of, rows_at_once
+from mdaf.data.schema import FIRST_ID
+from mdaf.data.store.event_store import SPLITS
+from mdaf.data.store.writer import StoreWriter
+from mdaf.terminal.progress import Progress
+
+LABEL, SPLIT, PROBABILITY = "#label", "#split", "#probability"  # further fields of a sample's record
+
+
+@dataclass(frozen=True)
+class SortedEvents:
+    """All events of a range of users, sorted by (user, time), those of one time in the log's order.
+
+    ``user``, ``time``, ``codes``  (events,); users are indices: their codes less ``FIRST_ID``.
+    ``first_user``                 the range's first user.
+    ``offsets``                    (users + 1,), positions in the store at which each user's events begin.
+    """
+
+    user: np.ndarray
+    time: np.ndarray
+    codes: Mapping[str, np.ndarray]
+    first_user: int
+    offsets: np.ndarray
+
+    def starts(self, user: np.ndarray) -> np.ndarray:
+        """Position in the store of each user's first event, int64."""
+        return self.offsets[user - self.first_user]
+
+    def ends(self, user: np.ndarray, time: np.ndarray) -> np.ndarray:
+        """Position in the store of each user's first event that is not strictly before ``time``, int64."""
+        if not len(self.time):
+            return self.starts(user)
+        low = int(min(self.time.min(), time.min(initial=self.time.min())))
+        span = int(max(self.time.max(), time.max(initial=low))) - low + 1
+        own = (self.user - self.first_user) * np.int64(span) + (self.time - low)
+        asked = (user - self.first_user) * np.int64(span) + (time - low)
+        return self.offsets[0] + np.searchsorted(own, asked, side="left")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of a range of users, sorted by (user, time), (samples,) each; ``split`` is a number of ``SPLITS``."""
+
+    user: np.ndarray
+    time: np.ndarray
+    label: np.ndarray
+    split: np.ndarray
+    static: Mapping[str, np.ndarray]
+    probability: np.ndarray | None = None
+
+    def write(self, writer: StoreWriter, end: np.ndarray) -> None:
+        """Appends them to the splits they belong to; ``end`` as for ``StoreWriter.samples``."""
+        for number, name in enumerate(SPLITS):
+            mine = self.split == number
+            if mine.any():
+                writer.samples(
+                    name,
+                    user=self.user[mine],
+                    end=end[mine],
+                    time=self.time[mine],
+                    label=self.label[mine],
+                    static={field: codes[mine] for field, codes in self.static.items()},
+                    probability=None if self.probability is None else self.probability[mine],
+                )
+
+
+class Assembly:
+    """Turns a raw log into sorted ranges, one after the other.
+
+    ``folder``  for what must wait on disk.
+    ``unique``  whether a row that repeats another one in all its fields is left out (``repeated`` counts them).
+    """
+
+    def __init__(
+        self, log: RawLog, encoding: Encoding, periods: Periods, folder: Path, memory_gb: float, unique: bool
+    ) -> None:
+        self.repeated = 0
+        self._log = log
+        self._encoding = encoding
+        self._periods = periods
+        self._folder = folder
+        self._unique = unique
+        self._owner = log.layout.owner
+        owners = encoding.vocabularies[self._owner]
+        self._users = len(owners.values)
+        self._cuts = cuts_of(owners.occurrences, rows_at_once(memory_gb))
+
+    def write_events(self, writer: StoreWriter, progress: Progress) -> Iterator[tuple[SortedEvents, Samples]]:
+        """Writes events and offsets range by range, and yields each range with its samples."""
+        events = self._routed_events(progress)
+        samples = self._routed_samples(progress)
+        bounds = [0, *self._cuts.tolist(), self._users]
+        position = 0
+        writer.user_offsets(np.zeros(1, dtype=np.int64))
+        for number, (first, last) in enumerate(pairwise(bounds)):
+            progress("sorting events", 0.5 + 0.5 * number / len(events))
+            part = self._sorted(events.take(number), first, last, position)
+            position = int(part.offsets[-1])
+            writer.user_offsets(part.offsets[1:])
+            writer.events(part.time, part.codes)
+            yield part, self._samples_of(samples.take(number))
+
+    def _routed_events(self, progress: Progress) -> UserRanges:
+        fields = self._log.layout.events
+        dtype = record_type(dict.fromkeys(fields, np.int32))
+        ranges = UserRanges(self._folder / "events by user", dtype, self._cuts)
+        for number, frame in enumerate(self._log.events):
+            progress("encoding events", 0.4 * number / len(self._log.events))
+            ranges.append(records_of(dtype, self._columns(frame, fields)))
+        return ranges
+
+    def _routed_samples(self, progress: Progress) -> UserRanges:
+        fields = self._log.layout.static
+        known = {LABEL: np.uint8, SPLIT: np.uint8, PROBABILITY: np.float32}
+        dtype = record_type({**known, **dict.fromkeys(fields, np.int32)})
+        ranges = UserRanges(self._folder / "samples by user", dtype, self._cuts)
+        for number, frame in enumerate(self._log.samples):
+            progress("encoding samples", 0.4 + 0.1 * number / len(self._log.samples))
+            if "split" not in frame.columns:
+                frame = frame.with_columns(split=self._periods.split_of(pl.col("time")))
+            if "probability" not in frame.columns:
+                frame = frame.with_columns(probability=pl.lit(float("nan"), pl.Float32))
+            told = {LABEL: "label", SPLIT: "split", PROBABILITY: "probability"}
+            columns = {name: frame[raw].to_numpy() for name, raw in told.items()}
+            ranges.append(records_of(dtype, {**columns, **self._columns(frame, fields)}))
+        return ranges
+
+    def _columns(self, frame: pl.DataFrame, fields: Sequence[str]) -> dict[str, np.ndarray]:
+        codes = self._encoding.codes(frame, tuple(dict.fromkeys((self._owner, *fields))))
+        columns = {OWNER: codes[self._owner] - FIRST_ID, TIME: frame["time"].to_numpy()}
+        return columns | {name: codes[name] for name in fields}
+
+    def _sorted(self, records: np.ndarray, first: int, last: int, position: int) -> SortedEvents:
+        order = _by_user_and_time(records)
+        if self._unique:
+            kept = _first_of_equals(records, order)
+            self.repeated += len(order) - len(kept)
+            order = kept
+        user = records[OWNER][order]
+        counts = np.bincount(user - first, minlength=last - first)
+        return SortedEvents(
+            user=user,
+            time=records[TIME][order],
+            codes={name: records[name][order] for name in self._log.layout.events},
+            first_user=first,
+            offsets=position + np.concatenate([[0], np.cumsum(counts)]),
+        )
+
+    def _samples_of(self, records: np.ndarray) -> Samples:
+        records = records[_by_user_and_time(records)]
+        probability = records[PROBABILITY]
+        return Samples(
+            user=records[OWNER],
+            time=records[TIME],
+            label=records[LABEL],
+            split=records[SPLIT],
+            static={name: records[name] for name in self._log.layout.static},
+            probability=None if np.isnan(probability).any() else probability,
+        )
+
+
+def _by_user_and_time(records: np.ndarray) -> np.ndarray:
+    """The stable order by (user, time)."""
+    if not len(records):
+        return np.zeros(0, dtype=np.int64)
+    user, time = records[OWNER], records[TIME]
+    low = int(time.min())
+    span = int(time.max()) - low + 1
+    return np.argsort((user - user.min()) * np.int64(span) + (time - low), kind="stable")
+
+
+def _first_of_equals(records: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """``order`` without the rows that repeat an earlier one in every field."""
+    user, time = records[OWNER][order], records[TIME][order]
+    same = (np.diff(user) == 0) & (np.diff(time) == 0)
+    tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
+    rows = records[order[tied]]
+    frame = pl.DataFrame({name: rows[name] for name in records.dtype.names or ()})
+    repeats = tied[~frame.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()]
+    return np.delete(order, repeats)

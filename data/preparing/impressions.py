@@ -1,0 +1,59 @@
+"""Samples from a log that says what was shown and what was clicked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mdaf.data.preparing.assembly import Assembly
+from mdaf.data.preparing.layout import Periods
+from mdaf.data.preparing.raw_log import RawLog
+from mdaf.data.preparing.source import Contents
+from mdaf.data.reading.defects import Defects
+from mdaf.data.schema import FIRST_ID
+from mdaf.data.store.event_store import USER_TABLE
+from mdaf.data.store.writer import StoreWriter
+from mdaf.errors import DataError
+from mdaf.terminal.progress import Progress
+
+
+def write_impressions(
+    writer: StoreWriter,
+    log: RawLog,
+    folder: Path,
+    *,
+    periods: Periods,
+    min_count: Mapping[str, int],
+    memory_gb: float,
+    defects: Defects,
+    progress: Progress,
+    unique: bool = False,
+) -> Contents:
+    """Writes the store of a clean log: each of its samples, with the history of its user's events before it.
+
+    ``folder``     for what must wait on disk.
+    ``min_count``  table -> occurrences in events and samples of training that give an id a row.
+    ``unique``     whether events that repeat another in all fields are left out, and counted.
+    """
+    progress("building vocabularies", 0.0)
+    if not log.trained_rows:
+        raise DataError("no sample lies before the validation period: nothing to train on (data.validation_start)")
+    encoding = log.encode(min_count)
+    for table in log.layout.tables:
+        writer.vocabulary(table, encoding.vocabularies[table])
+    assembly = Assembly(log, encoding, periods, folder, memory_gb, unique)
+    users_of: list[np.ndarray] = []
+    for events, samples in assembly.write_events(writer, progress):
+        samples.write(writer, events.ends(samples.user, samples.time))
+        if log.layout.owner != USER_TABLE:
+            users = np.zeros(len(events.offsets) - 1, dtype=np.int32)
+            users[samples.user - events.first_user] = samples.static[USER_TABLE] - FIRST_ID
+            users_of.append(users)
+    if users_of:
+        writer.users_of(np.concatenate(users_of))
+    defects += Defects(dropped={"repeated row": assembly.repeated}, corrected=encoding.changed)
+    assert log.first_time is not None
+    schema = log.layout.schema(encoding.vocabularies, periods.validation - log.first_time)
+    return Contents(schema, periods.validation, periods.test, defects)

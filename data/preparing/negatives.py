@@ -1,0 +1,98 @@
+"""Items that a user was not interested in, drawn by how popular they were.
+
+Each draw is a function of the stream, the positive's number, the column and the attempt, so what is drawn does not
+depend on which positives are drawn for together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mdaf.streams import draws
+
+NO_ITEM = -1  # every item of the pool is one that the user touched
+_ROUNDS = 32  # of drawing again what was rejected, before the rest is drawn exactly
+
+
+_SLOTS = 4  # of the sieve for each key, at least
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True)
+class Touched:
+    """Which users ever touched which items, as a sorted array of user * items + item.
+
+    ``sieve``  a bool for each hash of a key: most of what is asked for was not touched, and needs no search.
+    """
+
+    keys: np.ndarray
+    items: int
+    sieve: np.ndarray
+
+    @classmethod
+    def of(cls, user: np.ndarray, item: np.ndarray, items: int | None = None) -> Touched:
+        """From a log's rows; ``user`` and ``item`` are indices or codes, (rows,).
+
+        ``items``  more than any item that will be asked for; by default what the rows say.
+        """
+        items = int(item.max(initial=0)) + 1 if items is None else items
+        keys = np.sort(user.astype(np.int64) * items + item)  # numpy.unique hashes: slower by far
+        keys = keys[np.diff(keys, prepend=-1) > 0]
+        sieve = np.zeros(1 << (_SLOTS * len(keys)).bit_length(), dtype=bool)
+        sieve[_hashes(keys, len(sieve))] = True
+        return cls(keys, items, sieve)
+
+    def __call__(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Whether each user touched the item beside it, bool of the same shape; ``item`` lies below ``items``."""
+        if not len(self.keys):
+            return np.zeros(np.shape(item), dtype=bool)
+        keys = user.astype(np.int64) * self.items + item
+        touched = self.sieve[_hashes(keys, len(self.sieve))]
+        likely = keys[touched]
+        position = np.searchsorted(self.keys, likely)
+        touched[touched] = self.keys[np.minimum(position, len(self.keys) - 1)] == likely
+        return touched
+
+
+def _hashes(keys: np.ndarray, slots: int) -> np.ndarray:
+    """A slot for each key, below a power of two (Knuth's multiplicative hashing)."""
+    return (keys.astype(np.uint64) * _GOLDEN) >> np.uint64(65 - slots.bit_length())
+
+
+def draw_negatives(
+    stream: int, pool: np.ndarray, user: np.ndarray, positive: np.ndarray, count: int, touched: Touched
+) -> np.ndarray:
+    """``count`` items for each user, each drawn from ``pool`` among those the user never touched, (positives, count).
+
+    ``stream``    the seed of the stream to draw from.
+    ``pool``      holds an item once for each of its views, so drawing an element draws by popularity.
+    ``positive``  a number of each positive's own, (positives,).
+    Draws are independent. Where a user touched the whole pool the items are ``NO_ITEM``.
+    """
+    number = positive.astype(np.uint64)[:, None] * np.uint64(count) + np.arange(count, dtype=np.uint64)
+    drawn = pool[_places(stream, number, 0, len(pool))]
+    owner = np.broadcast_to(user[:, None], drawn.shape)
+    row, column = np.nonzero(touched(owner, drawn))
+    for attempt in range(1, _ROUNDS + 1):
+        if not len(row):
+            return drawn
+        again = pool[_places(stream, number[row, column], attempt, len(pool))]
+        drawn[row, column] = again
+        rejected = touched(user[row], again)
+        row, column = row[rejected], column[rejected]
+    for owner_left in np.unique(user[row]):  # the few users who touched nearly all of the pool
+        mine = user[row] == owner_left
+        left = pool[~touched(np.full(len(pool), owner_left), pool)]
+        if len(left):
+            places = _places(stream, number[row[mine], column[mine]], _ROUNDS + 1, len(left))
+            drawn[row[mine], column[mine]] = left[places]
+        else:
+            drawn[row[mine], column[mine]] = NO_ITEM
+    return drawn
+
+
+def _places(stream: int, number: np.ndarray, attempt: int, size: int) -> np.ndarray:
+    """A place in [0, ``size``) for each number."""
+    return (draws(stream ^ (attempt << 48), number) % np.uint64(size)).astype(np.int64)

@@ -1,0 +1,219 @@
+"""Samples from a log that holds no impressions: what does a user do with an item?
+
+``next_click``  Every view with an earlier event is a positive. The negatives are items drawn by their popularity on
+                the sample's own day: drawn by popularity in the training period instead, only positives would be items
+                that training has never seen, and a model would score by noticing just that.
+``buy``         Every view with an earlier event is a sample, a positive if its user buys the item later on the same
+                local day. Nothing past the day, or past the sample's split, decides a label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from mdaf.data.preparing.assembly import Assembly, Samples, SortedEvents
+from mdaf.data.preparing.layout import MOMENTS, Periods
+from mdaf.data.preparing.negatives import NO_ITEM, Touched, draw_negatives
+from mdaf.data.preparing.raw_log import Encoding, RawLog
+from mdaf.data.preparing.source import Contents
+from mdaf.data.reading.defects import Defects
+from mdaf.data.reading.local_time import local_days
+from mdaf.data.schema import FIRST_ID, UNKNOWN
+from mdaf.data.store.event_store import SPLITS, USER_TABLE
+from mdaf.data.store.writer import StoreWriter
+from mdaf.errors import DataError
+from mdaf.streams import stream_seed
+from mdaf.terminal.progress import Progress, between
+
+TASKS = ("next_click", "buy")
+_CHUNK = 1 << 18  # samples of views that are made together: bounds the memory, changes nothing else
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How samples are made of a log.
+
+    ``negatives``  negatives for each positive of ``next_click``.
+    ``view``       the behaviour that shows a candidate; None: every event does.
+    ``purchase``   the behaviour that the task ``buy`` predicts.
+    ``min_count``  table -> events of training that give an id a row; 1 where it says nothing.
+    """
+
+    task: str
+    periods: Periods
+    negatives: int
+    view: str | None
+    purchase: str | None
+    min_count: Mapping[str, int]
+    seed: int
+
+
+def write_next_click(
+    writer: StoreWriter,
+    log: RawLog,
+    folder: Path,
+    protocol: Protocol,
+    memory_gb: float,
+    defects: Defects,
+    progress: Progress,
+) -> Contents:
+    """Writes the store of a clean log without samples; items (and users) own all static fields but the moment.
+
+    ``folder``  for what must wait on disk. Rows that repeat another in all fields are left out, and counted.
+    """
+    progress("building vocabularies", 0.0)
+    if not log.trained_rows:
+        raise DataError("no event lies before the validation period: nothing to train on (data.validation_start)")
+    encoding = log.encode(protocol.min_count)
+    assembly = Assembly(log, encoding, protocol.periods, folder, memory_gb, unique=True)
+    pools = _Pools(folder / "pools", protocol.periods.utc_offset_hours)
+    bounds = [0]
+    for events, _ in assembly.write_events(writer, between(progress, 0.0, 0.6)):
+        time, item = events.time, events.codes["item"]
+        viewed = _behaviour(encoding, protocol.view, events.codes)
+        pools.add(time[viewed], item[viewed])
+        position = np.flatnonzero(viewed & (events.ends(events.user, time) > events.starts(events.user)))
+        trained = time[position] < protocol.periods.validation
+        moments = pl.DataFrame({"time": time[position]}).select(protocol.periods.moments())
+        log.count_moments(moments, trained)
+        bounds.append(int(events.offsets[-1]))
+    moments_known = log.moment_vocabularies(protocol.min_count)
+    encoding = replace(encoding, vocabularies={**encoding.vocabularies, **moments_known})
+    for table in log.layout.tables:
+        writer.vocabulary(table, encoding.vocabularies[table])
+
+    sampler = _Sampler(log.layout.static, encoding, protocol, pools)
+    for number, (start, stop) in enumerate(pairwise(bounds)):
+        progress("making samples", 0.6 + 0.4 * number / (len(bounds) - 1))
+        sampler.write(_written_events(writer, log.layout.events, start, stop), writer)
+    defects += Defects(dropped={"repeated row": assembly.repeated}, corrected=encoding.changed)
+    assert log.first_time is not None
+    schema = log.layout.schema(encoding.vocabularies, protocol.periods.validation - log.first_time)
+    return Contents(schema, protocol.periods.validation, protocol.periods.test, defects)
+
+
+class _Pools:
+    """The items that were viewed on each local day, once for each view, on disk."""
+
+    def __init__(self, folder: Path, utc_offset_hours: float) -> None:
+        folder.mkdir()
+        self._folder = folder
+        self._offset = utc_offset_hours
+
+    def add(self, time: np.ndarray, item: np.ndarray) -> None:
+        days = local_days(time, self._offset)
+        for day in np.unique(days):
+            with (self._folder / str(day)).open("ab") as file:
+                item[days == day].tofile(file)
+
+    def of(self, day: int) -> np.ndarray:
+        return np.memmap(self._folder / str(day), dtype=np.int32, mode="r")
+
+
+def _behaviour(encoding: Encoding, behaviour: str | None, codes: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Which events are of a behaviour, bool (events,); all where it is None."""
+    if behaviour is None:
+        return np.ones(len(codes["item"]), dtype=bool)
+    code = encoding.vocabularies["behaviour"].encode(pl.Series([behaviour]))[0]
+    return (codes["behaviour"] == code) & (code != UNKNOWN)
+
+
+def _written_events(writer: StoreWriter, fields: Sequence[str], start: int, stop: int) -> SortedEvents:
+    """The events of the users who have positions ``start`` to ``stop`` of the store that is being written."""
+    offsets = writer.read("user_offsets")
+    first, last = np.searchsorted(offsets, [start, stop], side="left")
+    own = offsets[first : last + 1]
+    return SortedEvents(
+        user=np.repeat(np.arange(first, last, dtype=np.int32), np.diff(own)),
+        time=writer.read("events.time", start, stop),
+        codes={name: writer.read(f"events.{name}", start, stop) for name in fields},
+        first_user=int(first),
+        offsets=own,
+    )
+
+
+class _Sampler:
+    """Makes the samples of a range of users, in the order of its events."""
+
+    def __init__(self, static: Sequence[str], encoding: Encoding, protocol: Protocol, pools: _Pools) -> None:
+        self._static = static
+        self._encoding = encoding
+        self._protocol = protocol
+        self._pools = pools
+        self._items = FIRST_ID + len(encoding.vocabularies["item"].values)
+
+    def write(self, events: SortedEvents, writer: StoreWriter) -> None:
+        """Appends the samples of these events."""
+        ends = events.ends(events.user, events.time)
+        viewed = _behaviour(self._encoding, self._protocol.view, events.codes)
+        rows = np.flatnonzero(viewed & (ends > events.starts(events.user)))
+        if self._protocol.task == "buy":
+            bought = self._bought_later(events)
+            for part in _chunks(rows):
+                every = np.arange(len(part))
+                self._samples(events, part, every, events.codes["item"][part], bought[part]).write(writer, ends[part])
+            return
+        touched = Touched.of(events.user - events.first_user, events.codes["item"], self._items)
+        for part in _chunks(rows):
+            items = np.column_stack([events.codes["item"][part], self._negatives(events, part, touched)]).reshape(-1)
+            kept = items != NO_ITEM
+            label = (np.arange(len(items)) % (1 + self._protocol.negatives) == 0)[kept]
+            which = np.repeat(np.arange(len(part)), 1 + self._protocol.negatives)[kept]
+            self._samples(events, part, which, items[kept], label).write(writer, ends[part][which])
+
+    def _negatives(self, events: SortedEvents, rows: np.ndarray, touched: Touched) -> np.ndarray:
+        """Items for the positives at ``rows``, (rows, negatives)."""
+        days = local_days(events.time[rows], self._protocol.periods.utc_offset_hours)
+        drawn = np.empty((len(rows), self._protocol.negatives), dtype=np.int32)
+        for day in np.unique(days).tolist():
+            mine = days == day
+            stream = stream_seed(self._protocol.seed, "negatives", day)
+            user, number = events.user[rows[mine]] - events.first_user, events.offsets[0] + rows[mine]
+            drawn[mine] = draw_negatives(stream, self._pools.of(day), user, number, self._protocol.negatives, touched)
+        return drawn
+
+    def _bought_later(self, events: SortedEvents) -> np.ndarray:
+        """Whether each event's item is bought by its user at or after it, on the same day and in the same split."""
+        periods, time = self._protocol.periods, events.time
+        days = local_days(time, periods.utc_offset_hours)
+        days = days - days.min(initial=0)
+        split = (time >= periods.validation).astype(np.int64) + (time >= periods.test)
+        key = (events.user - events.first_user).astype(np.int64) * self._items + events.codes["item"]
+        key = (key * (int(days.max(initial=0)) + 1) + days) * len(SPLITS) + split
+        buys = np.flatnonzero(_behaviour(self._encoding, self._protocol.purchase, events.codes))
+        if not len(buys):
+            return np.zeros(len(time), dtype=bool)
+        buys = buys[np.lexsort((time[buys], key[buys]))]
+        last = buys[np.append(np.diff(key[buys]) > 0, True)]  # the last purchase of each key
+        place = np.minimum(np.searchsorted(key[last], key), len(last) - 1)
+        return (key[last][place] == key) & (time[last][place] >= time)
+
+    def _samples(
+        self, events: SortedEvents, rows: np.ndarray, which: np.ndarray, item: np.ndarray, label: np.ndarray
+    ) -> Samples:
+        """Samples of candidates ``item`` (samples,), shown to the users and at the times of the events ``rows``, each
+        of that one of these which ``which`` (samples,) numbers."""
+        user, time = events.user[rows], events.time[rows]
+        frame = pl.DataFrame({"time": time}).select(
+            *self._protocol.periods.moments(), self._protocol.periods.split_of(pl.col("time")).alias("split")
+        )
+        codes = {USER_TABLE: (user + np.int32(FIRST_ID))[which], "item": item}
+        for name in self._static:
+            if name in MOMENTS:
+                codes[name] = self._encoding.vocabularies[name].encode(frame[name])[which]
+            elif name not in codes:
+                owner, by_owner = self._encoding.own[name]
+                codes[name] = by_owner[codes[owner]]
+        static = {name: codes[name] for name in self._static}
+        split = frame["split"].to_numpy()[which]
+        return Samples(user=user[which], time=time[which], label=label, split=split, static=static)
+
+
+def _chunks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    return (rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK))

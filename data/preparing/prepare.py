@@ -1,0 +1,157 @@
+"""A raw log to a prepared store, once: keyed by content and settings, written aside, renamed when it is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from omegaconf import DictConfig
+
+from mdaf.atomic import exchange, fsync_folder
+from mdaf.data.preparing.leakage import leakage_check
+from mdaf.data.preparing.scratch import scratch, set_aside, sweep
+from mdaf.data.preparing.source import Contents, Source, expanded, source_from
+from mdaf.data.preparing.spill import GIGABYTE
+from mdaf.data.reading.file_hashes import FileHashes
+from mdaf.data.store.event_store import EventStore
+from mdaf.data.store.manifest import CRC32, FORMAT_VERSION, REMEDY, SPLITS, write_manifest
+from mdaf.data.store.ranges import check_ranges
+from mdaf.data.store.verification import checksums_of, stamped, states_of
+from mdaf.data.store.writer import StoreWriter
+from mdaf.errors import DamagedStoreError, DataError
+from mdaf.terminal.progress import Progress, between, silent
+
+log = logging.getLogger(__name__)
+
+
+def prepare_config(node: DictConfig | Mapping[str, Any], progress: Progress = silent, deep: bool = False) -> EventStore:
+    """``prepare`` for a config's ``data`` node, whose ``root`` says where stores lie."""
+    return prepare(source_from(node), node["root"], progress, deep)
+
+
+def prepare(source: Source, root: str | Path, progress: Progress = silent, deep: bool = False) -> EventStore:
+    """The store of ``source`` below ``root``: opened if it is there, else built. One that is proved to be damaged is
+    built anew, beside the damaged one.
+
+    ``deep``  whether a store that is there is verified whole; see ``EventStore.open``.
+
+    Two processes may prepare the same at once: the first to finish wins, the other takes its store. DataError if the
+    log cannot be used, LeakageError if what was built leaks; either leaves nothing behind.
+    """
+    root = expanded(root, "data.root")
+    hashes = FileHashes(root, progress)
+    fingerprint = {"format": FORMAT_VERSION, "source": source.name, **source.fingerprint(hashes)}
+    data_hash = hashlib.blake2b(json.dumps(fingerprint, sort_keys=True).encode(), digest_size=16).hexdigest()
+    folder = root / f"{source.name}-{data_hash[:12]}"
+    identity = {**fingerprint, "data_hash": data_hash}
+    sweep(root)
+    store = None
+    try:
+        store = _whole_store(folder, data_hash, deep)
+    except DamagedStoreError as error:
+        log.warning("%s; preparing it again", error.found)
+    store = store or _build(source, hashes, folder, identity, progress)
+    if store.defects.rows:
+        level = logging.WARNING if store.defects.bad else logging.INFO
+        log.log(level, "%s: %s", folder.name, store.defects)
+    return store
+
+
+def _whole_store(folder: Path, data_hash: str, deep: bool = False) -> EventStore | None:
+    """The store in ``folder``, None if there is none; DamagedStoreError if it is proved to be damaged or another one,
+    DataError if that cannot be told now."""
+    if not os.path.lexists(folder):
+        return None
+    store = EventStore.open(folder, deep)
+    if store.data_hash != data_hash:
+        raise DamagedStoreError(f"{folder} holds the store of other data, {store.data_hash}", REMEDY)
+    return store
+
+
+def _build(
+    source: Source, hashes: FileHashes, folder: Path, identity: Mapping[str, Any], progress: Progress
+) -> EventStore:
+    with ExitStack() as stack:
+        try:
+            aside = stack.enter_context(scratch(folder.parent, folder.name))
+        except OSError as error:
+            raise DataError(f"data.root={folder.parent}: cannot be written to: {error.strerror}") from None
+        try:
+            with hashes.watched(), StoreWriter(aside) as writer:
+                contents = source.build(writer, between(progress, 0.0, 0.9))
+                _refuse_empty_splits(source, writer.lengths)
+            progress("checking for leakage", 0.95)
+            _write_manifest(aside, identity, contents, writer.lengths)
+            built = EventStore.open(aside)
+            leakage_check(built)
+            check_ranges(built)
+            del built  # it holds the folder's lock
+            _publish(aside, folder, identity["data_hash"])
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise _unwritable(folder, error) from None
+    progress("done", 1.0)
+    return EventStore.open(folder)
+
+
+def _unwritable(folder: Path, error: Exception) -> DataError:
+    """What kept a store from being written, and the room that is left: numpy and polars do not say that it ran out."""
+    reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+    with contextlib.suppress(OSError):
+        reason += f"; {shutil.disk_usage(folder.parent).free / GIGABYTE:.1f} GB are free there, and preparing needs"
+        reason += " about ten times the raw file"
+    return DataError(f"{folder} cannot be written: {reason}")
+
+
+def _refuse_empty_splits(source: Source, lengths: Mapping[str, int]) -> None:
+    for split in SPLITS:
+        if not lengths.get(f"{split}.label"):
+            raise DataError(
+                f"{source.name}: the {split} split is empty; the log must reach from before the validation period "
+                "into the test period (data.validation_start, data.test_start)"
+            )
+
+
+def _write_manifest(folder: Path, identity: Mapping[str, Any], contents: Contents, lengths: Mapping[str, int]) -> None:
+    files = {f"{name}.npy": (folder / f"{name}.npy").stat().st_size for name in lengths}
+    states = states_of(folder, files)
+    with stamped(folder, states):
+        manifest = {
+            **identity,
+            "schema": contents.schema.to_json(),
+            "boundaries": {"validation": contents.validation, "test": contents.test},
+            "counts": {
+                "events": lengths["events.time"],
+                "users": lengths["user_offsets"] - 1,
+                "samples": {split: lengths[f"{split}.label"] for split in SPLITS},
+            },
+            "defects": contents.defects.to_json(),
+            "files": files,
+            CRC32: checksums_of(folder, files),
+        }
+        write_manifest(folder, manifest)
+
+
+def _publish(aside: Path, folder: Path, data_hash: str) -> None:
+    """Gives the whole store its name, unless another process was first. One that is damaged stays whole for those who
+    read it: its folder gives up its name alone."""
+    os.chmod(aside, 0o755)  # temporary folders are private, a store may be shared
+    try:
+        aside.rename(folder)
+    except OSError:
+        if not os.path.lexists(folder):
+            raise
+        try:
+            _whole_store(folder, data_hash)
+        except DamagedStoreError:
+            exchange(aside, folder)
+            set_aside(aside, folder.name)
+    fsync_folder(folder.parent)

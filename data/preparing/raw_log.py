@@ -1,0 +1,176 @@
+"""A clean log between reading and writing: its rows lie on disk, its values are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from mdaf.data.preparing.layout import MOMENTS, Layout
+from mdaf.data.preparing.spill import Pieces
+from mdaf.data.schema import FIRST_ID, UNKNOWN
+from mdaf.data.store.vocabulary import ValueCounts, Vocabulary
+
+_COMPACT_AT = 1 << 22
+
+
+class OwnFields:
+    """What belongs to an item or a user itself, such as an item's category: one value each for the whole log.
+
+    Where rows disagree, that of the earliest row counts (the smallest, if several are as early). So nothing later than
+    a sample decides what its candidate is.
+    """
+
+    def __init__(self, owner: str, fields: Sequence[str]) -> None:
+        self.owner = owner
+        self.fields = tuple(fields)
+        self._parts: list[pl.DataFrame] = []
+        self._held = 0
+        self._compacted = 0
+
+    def add(self, frame: pl.DataFrame, trained: pl.Series) -> None:
+        """Reads the owner, the fields and the times of some rows."""
+        keys = (self.owner, *self.fields)
+        part = frame.select(*keys, first="time", trained=trained.cast(pl.Int64), total=pl.lit(1, pl.Int64))
+        self._parts.append(_summed(part, keys))
+        self._held += len(self._parts[-1])
+        if self._held > _COMPACT_AT and self._held > 2 * self._compacted:
+            self._parts = [_summed(pl.concat(self._parts), keys)]
+            self._held = self._compacted = len(self._parts[0])
+
+    def settle(self) -> tuple[pl.DataFrame, dict[str, int]]:
+        """Columns owner, the fields, trained and total rows: one row for each owner; and how many rows said otherwise,
+        by field."""
+        keys = (self.owner, *self.fields)
+        every = _summed(pl.concat(self._parts), keys).sort(self.owner, "first", *self.fields, nulls_last=True)
+        # A missing value tells nothing: each field comes from the earliest row that has it.
+        chosen = every.group_by(self.owner, maintain_order=True).agg(
+            *(pl.col(field).drop_nulls().first() for field in self.fields), pl.col("trained", "total").sum()
+        )
+        others = every.select(*keys, "total").join(
+            chosen.select(self.owner, *(pl.col(field).alias(f"own {field}") for field in self.fields)), on=self.owner
+        )
+        changed = {
+            field: int(others.filter(pl.col(field) != pl.col(f"own {field}"))["total"].sum()) for field in self.fields
+        }
+        return chosen, changed
+
+
+def _summed(frame: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    summed = frame.lazy().group_by(keys).agg(pl.col("first").min(), pl.col("trained", "total").sum())
+    return summed.collect(engine="streaming")  # twice as fast for many keys
+
+
+def plural(name: str) -> str:
+    """The plural of a field's name."""
+    return f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Codes of raw values.
+
+    ``own``      field -> (owner, the field's code by the owner's code).
+    ``changed``  rows that disagree about an item's or a user's own field, by kind.
+    """
+
+    vocabularies: Mapping[str, Vocabulary]
+    own: Mapping[str, tuple[str, np.ndarray]]
+    changed: Mapping[str, int]
+
+    def codes(self, frame: pl.DataFrame, fields: Sequence[str]) -> dict[str, np.ndarray]:
+        """Codes of some fields of raw rows, (rows,) int32 each; what a row itself lacks is its owner's."""
+        found: dict[str, np.ndarray] = {}
+        for name in fields:
+            if name not in self.own:
+                found[name] = self.vocabularies[name].encode(frame[name])
+        for name in fields:
+            if name in self.own:
+                owner, codes = self.own[name]
+                of = found[owner] if owner in found else self.vocabularies[owner].encode(frame[owner])
+                found[name] = codes[of]
+        return {name: found[name] for name in fields}
+
+
+class RawLog:
+    """Events, and samples where the log says what was shown, in pieces below ``folder``.
+
+    ``training_ends``  unix seconds; what lies before counts for the vocabularies.
+    ``own``            fields that belong to an item or a user: events and samples need not carry these.
+    """
+
+    def __init__(self, folder: Path, layout: Layout, training_ends: int, own: Sequence[OwnFields] = ()) -> None:
+        self.layout = layout
+        self.events = Pieces(folder / "events")
+        self.samples = Pieces(folder / "samples")
+        self.first_time: int | None = None
+        self.trained_rows = 0
+        self._ends = training_ends
+        self._counts = {table: ValueCounts() for table in (*layout.tables, layout.owner)}
+        self._own = own
+        self._settled = {name for own_fields in own for name in (own_fields.owner, *own_fields.fields)}
+
+    def add_events(self, frame: pl.DataFrame) -> None:
+        """Columns of the histories' owner, time and those of the layout's events; in any order of time."""
+        if not len(frame):
+            return
+        trained = frame["time"] < self._ends
+        for own in self._own:
+            own.add(frame, trained)
+        self._count(frame, trained, {self.layout.owner, *self.layout.events} - self._settled)
+        self.trained_rows += int(trained.sum())
+        self.events.append(frame)
+
+    def add_samples(self, frame: pl.DataFrame, trained: pl.Series | None = None) -> None:
+        """Columns time, label, those of the layout's static fields, and if known split and probability.
+
+        ``trained``  which rows are of the training split, where time alone does not say it.
+        """
+        if not len(frame):
+            return
+        trained = frame["time"] < self._ends if trained is None else trained
+        self._count(frame, trained, {self.layout.owner, *self.layout.static})
+        self.trained_rows += int(trained.sum())
+        self.samples.append(frame)
+
+    def count_moments(self, moments: pl.DataFrame, trained: np.ndarray) -> None:
+        """Counts the hours and weekdays of samples that the log's events gave."""
+        for name in MOMENTS:
+            self._counts[name].add(moments[name], trained)
+
+    def moment_vocabularies(self, min_count: Mapping[str, int]) -> dict[str, Vocabulary]:
+        """The vocabularies of what ``count_moments`` counted."""
+        return {name: self._counts[name].build(min_count.get(name, 1)) for name in MOMENTS}
+
+    def encode(self, min_count: Mapping[str, int]) -> Encoding:
+        """The codes of all values that were counted; ``min_count`` is by table, 1 where it says nothing."""
+        settled: dict[str, pl.DataFrame] = {}
+        changed: dict[str, int] = {}
+        for own in self._own:
+            frame, said_otherwise = own.settle()
+            settled[own.owner] = frame
+            changed |= {f"{own.owner} in two {plural(field)}": rows for field, rows in said_otherwise.items() if rows}
+            for name in (own.owner, *own.fields):
+                if name in self._counts:
+                    counts = frame.select(pl.col(name).alias("value"), "trained", "total").drop_nulls("value")
+                    self._counts[name].add_counts(counts.group_by("value").agg(pl.col("trained", "total").sum()))
+        vocabularies = {table: counts.build(min_count.get(table, 1)) for table, counts in self._counts.items()}
+        own_codes = {}
+        for owner, frame in settled.items():
+            owners = vocabularies[owner].encode(frame[owner])
+            for name in frame.columns:
+                if name in self._counts and name != owner:
+                    codes = np.full(FIRST_ID + len(vocabularies[owner].values), UNKNOWN, dtype=np.int32)
+                    codes[owners] = vocabularies[name].encode(frame[name])
+                    own_codes[name] = (owner, codes)
+        return Encoding(vocabularies, own_codes, changed)
+
+    def _count(self, frame: pl.DataFrame, trained: pl.Series, columns: set[str]) -> None:
+        first = int(frame["time"].min())  # type: ignore[arg-type]
+        self.first_time = first if self.first_time is None else min(first, self.first_time)
+        for name in columns:
+            if name in frame.columns:
+                self._counts[name].add(frame[name], trained)

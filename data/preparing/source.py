@@ -1,0 +1,139 @@
+"""Where a log comes from: what every source offers, and how a config names one."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Protocol
+
+import hydra.utils
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+
+from mdaf.data.reading.defects import Defects
+from mdaf.data.reading.file_hashes import FileHashes
+from mdaf.data.reading.local_time import unix_seconds
+from mdaf.data.schema import Schema
+from mdaf.data.store.writer import StoreWriter
+from mdaf.errors import DataError, one_line
+from mdaf.former_names import current
+from mdaf.terminal.progress import Progress
+
+NOT_OF_THE_SOURCE = ("root", "bucketing", "history_order")  # where stores lie, and in what order they are read
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a source says about the arrays that it wrote.
+
+    ``validation``, ``test``  unix seconds at which these splits begin.
+    """
+
+    schema: Schema
+    validation: int
+    test: int
+    defects: Defects
+
+
+class Source(Protocol):
+    """A log that can be prepared. Its settings are checked when it is made: DataError."""
+
+    @property
+    def name(self) -> str:
+        """Begins the name of the store's folder."""
+
+    def fingerprint(self, hashes: FileHashes) -> dict[str, Any]:
+        """Settings that change the store and hashes of the input files, in plain types.
+
+        DataError if an input is absent or unreadable.
+        """
+
+    def build(self, writer: StoreWriter, progress: Progress) -> Contents:
+        """Writes events, samples and vocabularies; DataError if the log cannot be used."""
+
+
+def source_from(node: DictConfig | Mapping[str, Any]) -> Source:
+    """The source that a config's ``data`` node names in ``_target_``, which must lie in this package."""
+    plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
+    assert isinstance(plain, dict)
+    settings = {key: value for key, value in plain.items() if key not in NOT_OF_THE_SOURCE}
+    settings["_target_"] = target = _class_of(str(settings.get("_target_")))
+    try:
+        source = hydra.utils.instantiate(settings, _convert_="all", _recursive_=False, _execution_whitelist_=[target])
+    except (InstantiationException, TypeError) as error:
+        if isinstance(error.__cause__, DataError):
+            raise error.__cause__ from None
+        raise DataError(f"data._target_={target}: {one_line(error)}") from None
+    return source
+
+
+def _class_of(target: str) -> str:
+    """``target`` itself; DataError unless it names a source of logs of this package. Nothing else is even imported."""
+    target = current(target)
+    if not target.startswith("mdaf.data."):
+        raise DataError(f"data._target_={target} is not a source of logs: expected a class of the package mdaf.data")
+    try:
+        named = hydra.utils.get_class(target)
+    except (ImportError, ValueError) as error:
+        raise DataError(f"data._target_={target}: {one_line(error)}") from None
+    if not (hasattr(named, "build") and hasattr(named, "fingerprint")):
+        raise DataError(f"data._target_={target} is not a source of logs")
+    return target
+
+
+def refuse_below(settings: object, **lowest: float) -> None:
+    """DataError if a setting, an attribute of ``settings``, lies below its lowest value."""
+    for key, low in lowest.items():
+        if getattr(settings, key) < low:
+            raise DataError(f"data.{key} is {getattr(settings, key)}; expected at least {low}")
+
+
+def refuse_others(key: str, value: str, known: Sequence[str]) -> None:
+    """DataError if the setting ``key`` is none of the values that it may have."""
+    if value not in known:
+        raise DataError(f"data.{key}={value}: expected one of {', '.join(known)}")
+
+
+def split_times(settings: Any, *names: str) -> list[int]:
+    """Unix seconds of a source's dates, which must follow each other; DataError names the first that does not."""
+    times = [unix_seconds(getattr(settings, name), name, settings.utc_offset_hours) for name in names]
+    for (earlier, before), (later, after) in pairwise(zip(names, times, strict=True)):
+        if before >= after:
+            raise DataError(
+                f"data.{later}={getattr(settings, later)} must lie after data.{earlier}={getattr(settings, earlier)}"
+            )
+    return times
+
+
+def settings_of(source: Any, *without: str) -> dict[str, Any]:
+    """A source's settings that change its store: not where files lie, nor what is allowed or spent in reading them."""
+    left_out = ("path", "samples_path", "max_bad_fraction", "memory_gb", *without)
+    return {key: value for key, value in asdict(source).items() if key not in left_out}
+
+
+def expanded(path: str | Path, key: str) -> Path:
+    """The path that the config's ``key`` names, with the home folder for ``~``; DataError if there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise DataError(f"{key}={path}: the home folder is not known; write it out instead of ~") from None
+
+
+def required_file(path: str | None, key: str, expected: str) -> Path:
+    """The file that the config's ``key`` names; DataError if it names none or none is there."""
+    if path is None:
+        raise DataError(f"{key} is not set: expected the path of {expected}; give it as {key}=FILE")
+    file = expanded(path, key)
+    try:
+        kind = file.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{key}={path} does not exist; expected the path of {expected}") from None
+    except OSError as error:
+        raise DataError(f"{key}={path} cannot be read: {error.strerror}; expected the path of {expected}") from None
+    if not stat.S_ISREG(kind):
+        found = "a folder" if stat.S_ISDIR(kind) else "no regular file"
+        raise DataError(f"{key}={path} is {found}; expected the path of {expected}")
+    return file

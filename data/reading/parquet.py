@@ -1,0 +1,94 @@
+"""Columns of a Parquet file in slices that fit in memory, in the shape in which ``TextFile`` gives lines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import polars as pl
+
+from mdaf.data.reading.delimited import MORE, NOT_UTF8, REPLACEMENT, beginning, known_kind
+from mdaf.errors import DataError
+
+T = TypeVar("T")
+
+_BYTES_OF_A_ROW = 64  # as text
+_OTHERS = (pl.Duration, pl.Time)  # kinds that are neither a number, nor a word, nor a moment
+_MARK = b"PAR1"  # begins and ends a Parquet file
+
+
+@dataclass(frozen=True)
+class ParquetFile:
+    """A Parquet file that must have some columns and may have others."""
+
+    path: Path
+    columns: Sequence[str]
+    expected: str
+
+    def check(self) -> None:
+        """DataError for what is no Parquet file, or lacks a column."""
+        self._check_ends()
+        names = self._tried(lambda: pl.read_parquet_schema(self.path))
+        for name in self.columns:
+            if name in names and (names[name].is_nested() or names[name] in _OTHERS):
+                raise DataError(f"{self.path}: column {name!r} holds {names[name]}; expected numbers, words or times")
+        absent = [name for name in self.columns if name not in names]
+        if absent:
+            raise DataError(
+                f"{self.path} has no column {absent[0]!r}, it has {', '.join(names)}; expected {self.expected}"
+            )
+
+    def _check_ends(self) -> None:
+        head = beginning(self.path)
+        if not head:
+            raise DataError(f"{self.path} is empty; expected {self.expected}")
+        if not head.startswith(_MARK):
+            kind = known_kind(head) or "not a Parquet file, as its name says it is"
+            raise DataError(f"{self.path} is {kind}; expected a Parquet file, {self.expected}")
+        with self.path.open("rb") as file:
+            file.seek(-min(len(head), len(_MARK)), os.SEEK_END)
+            if file.read() != _MARK:
+                raise DataError(
+                    f"{self.path} does not end as a Parquet file does: it was cut off; write or copy it again"
+                )
+
+    def frames(self, block_bytes: int) -> Iterator[tuple[pl.DataFrame, float]]:
+        """Slices of rows and the share of the file that is read: the columns as text, and ``MORE``, which is null
+        unless bytes are not UTF-8."""
+        rows = max(1, block_bytes // _BYTES_OF_A_ROW)
+        file = pl.scan_parquet(self.path).select(self.columns)
+        total = self._tried(file.select(pl.len()).collect).item()
+        for start in range(0, total, rows):
+            part = self._tried(file.slice(start, rows).collect)
+            text = part.with_columns(_as_text(part[name]).replace("", None) for name in self.columns)
+            in_bytes = [name for name in self.columns if part[name].dtype == pl.Binary]
+            replaced = pl.any_horizontal(pl.lit(False), pl.col(in_bytes).str.contains(REPLACEMENT, literal=True))
+            more = pl.when(replaced).then(pl.lit(NOT_UTF8)).otherwise(pl.lit(None, pl.String)).alias(MORE)
+            yield text.with_columns(more), min(1.0, (start + rows) / total)
+
+    def _tried(self, read: Callable[[], T]) -> T:
+        try:
+            return read()
+        except (pl.exceptions.PolarsError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"{self.path} cannot be read: {reason}; expected {self.expected}") from None
+
+
+def _as_text(column: pl.Series) -> pl.Series:
+    """Text of a column; a moment becomes unix seconds."""
+    if column.dtype == pl.Date:
+        column = column.cast(pl.Datetime)
+    if isinstance(column.dtype, pl.Datetime):
+        column = column.dt.epoch("s")
+    if column.dtype == pl.Boolean:
+        column = column.cast(pl.Int8)
+    if column.dtype == pl.Binary:
+        try:
+            return column.cast(pl.String)
+        except pl.exceptions.ComputeError:  # slower: replaces what is not UTF-8
+            words = [None if value is None else value.decode("utf-8", "replace") for value in column]
+            return pl.Series(column.name, words, dtype=pl.String)
+    return column.cast(pl.String, strict=False)

@@ -1,0 +1,54 @@
+"""A store's arrays, read in parts from the files that they are mapped from."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+
+import numpy as np
+
+from mdaf.errors import DataError
+
+_PART = 1 << 20  # elements of an array that are read together
+
+
+def read_part(array: np.ndarray, part: slice) -> np.ndarray:
+    """A contiguous part of one of a store's arrays, a copy.
+
+    The pages of a mapped array count as the process's memory for as long as it is mapped: whoever reads all of a large
+    store part by part would seem to hold it whole, and to a limit on memory it would make no difference. So they are
+    let go of. What is mapped stays readable when the store is replaced or removed meanwhile.
+    """
+    start, stop, step = part.indices(len(array))
+    if step != 1 or not isinstance(array, np.memmap) or not isinstance(array.base, mmap.mmap):  # or a view of one
+        return np.array(array[part])
+    refuse_cut(array)
+    copy = np.array(array[start:stop])
+    if hasattr(mmap, "MADV_DONTNEED") and stop > start:
+        first = (array.offset + start * array.itemsize) // mmap.PAGESIZE * mmap.PAGESIZE
+        array.base.madvise(mmap.MADV_DONTNEED, first, array.offset + stop * array.itemsize - first)
+    return copy
+
+
+def read_parts(array: np.ndarray) -> Iterator[np.ndarray]:
+    """One of a store's arrays in parts that are read one after the other; see ``read_part``."""
+    return (read_part(array, part) for part in parts_of(len(array)))
+
+
+def parts_of(length: int) -> Iterator[slice]:
+    """Where to cut an array of ``length`` elements into parts that bound the memory."""
+    return (slice(start, min(start + _PART, length)) for start in range(0, length, _PART))
+
+
+def refuse_cut(array: np.ndarray) -> None:
+    """DataError if the file of a mapped array has become too short for it: the system ends a process that reads past
+    the end of a file."""
+    mapped = array.base
+    if not isinstance(array, np.memmap) or not isinstance(mapped, mmap.mmap):
+        return
+    needed = array.offset + array.nbytes
+    if (size := mapped.size()) < needed:
+        raise DataError(
+            f"{array.filename} has been cut to {size:,} bytes while it was read, expected {needed:,}; type the same "
+            "command again, which prepares the store anew"
+        )

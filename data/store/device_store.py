@@ -1,0 +1,247 @@
+"""Batches by index arithmetic, on the device that trains: the store lies there, and no worker loads anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from mdaf.data.schema import FIRST_ID, MATCH_DIFFERS, MATCH_EQUALS, UNKNOWN, Batch
+from mdaf.data.store.arrays import parts_of, read_part, read_parts
+from mdaf.data.store.columns import Column, Mapped, Resident, device_bytes
+from mdaf.data.store.event_store import GAP_FIELD, MATCH_PREFIX, EventStore
+from mdaf.data.store.time_gaps import gap_bucket
+from mdaf.errors import DataError
+from mdaf.streams import stream_seed
+
+
+def epoch_order(
+    rows: torch.Tensor,
+    seed: int,
+    epoch: int,
+    *,
+    lengths: torch.Tensor | None = None,
+    batch_size: int = 1,
+    window: int = 0,
+) -> torch.Tensor:
+    """``rows`` in the order of an epoch, int64, on their device; the same for every device.
+
+    The order comes from the stream (seed, "order", epoch): another epoch or another seed has another one, and a run
+    that resumes needs no more than the epoch's number to have the same, and its batch's to go on within it.
+
+    ``window``   batches within which samples are put together by the ``lengths`` of their histories (rows,), so that a
+                 batch pads little; 0: none. Only the order changes: every row comes once, the short batch last. Which
+                 lengths come when does not depend on the seed, so replicas in lock-step meet short batches together.
+    """
+    generator = torch.Generator().manual_seed(stream_seed(seed, "order", epoch))
+    order = torch.randperm(len(rows), generator=generator)
+    if window and lengths is not None:
+        order = _bucketed(order, lengths.cpu(), epoch, batch_size, window)
+    return rows[order.to(rows.device)]
+
+
+def _bucketed(order: torch.Tensor, lengths: torch.Tensor, epoch: int, batch_size: int, window: int) -> torch.Tensor:
+    """``order`` (rows,) with each window sorted by length and its batches shuffled."""
+    full = len(order) // batch_size
+    whole, rest = order[: full * batch_size], order[full * batch_size :]
+    number = torch.arange(len(whole)) // (window * batch_size)
+    by_length = torch.argsort(number * (int(lengths.max()) + 1 if len(lengths) else 1) + lengths[whole], stable=True)
+    batches = whole[by_length].view(full, batch_size)
+    generator = torch.Generator().manual_seed(stream_seed(0, "buckets", epoch))
+    places = [
+        start + torch.randperm(min(window, full - start), generator=generator) for start in range(0, full, window)
+    ]
+    return torch.cat([batches[torch.cat(places)].view(-1), rest]) if places else rest
+
+
+def _shuffled_steps(steps: torch.Tensor, valid: torch.Tensor, rows: torch.Tensor, stream: int) -> torch.Tensor:
+    """``steps`` (length,) in an order that is a function of a sample's row alone: (replica, batch, length).
+
+    ``valid`` (replica, batch, length) steps come first, so that padding stays behind; rows (replica, batch).
+    """
+    word = (rows[..., None] * 0x9E3779B1 + steps.long() * 0x85EBCA77 + stream).remainder(_WORD)
+    for multiplier in (0x7FEB352D, 0x846CA68B):  # two rounds of shifts and odd multipliers mix all bits of 32
+        word = ((word ^ (word >> 16)) * multiplier).remainder(_WORD)
+        word = word ^ (word >> 15)
+    return word.masked_fill(~valid, _WORD).argsort(dim=-1, stable=True).to(steps.dtype)
+
+
+_INT32 = np.iinfo(np.int32)
+_WORD = 1 << 32
+
+
+def _ids(rows: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Reduces codes to the rows of their table; DataError for one that no table can hold."""
+
+    def reduced(codes: np.ndarray) -> np.ndarray:
+        if (lowest := codes.min(initial=0)) < 0:
+            raise DataError(f"the store holds the code {lowest}, which names nothing; delete it and prepare it again")
+        return np.where(codes < rows, codes, UNKNOWN).astype(np.int32)
+
+    return reduced
+
+
+def _same(codes: np.ndarray) -> np.ndarray:
+    return codes
+
+
+def resident_bytes(store: EventStore) -> int:
+    """What a store takes on a device."""
+    schema = store.schema
+    samples = sum(len(split) for split in store.samples.values())
+    a_sample = 4 * (4 + len(schema.static) + len(schema.matches))  # first, length, label, time
+    an_event = 4 * (len(store.events) + len(schema.matches) + 1)
+    return samples * a_sample + len(store.time) * an_event
+
+
+def _has_missing(store: EventStore, name: str) -> bool:
+    """Whether a compared field is missing in any event or any candidate: then it may match nothing."""
+    candidates = [samples.static[store.schema.target[name]] for samples in store.samples.values()]
+    return any(
+        bool((codes == UNKNOWN).any()) for array in (store.events[name], *candidates) for codes in read_parts(array)
+    )
+
+
+@dataclass(frozen=True)
+class _Split:
+    """The samples of a split, (samples,) each."""
+
+    first: torch.Tensor  # position of the history's first event
+    length: torch.Tensor  # events of the history, int32
+    label: torch.Tensor
+    time: Column  # seconds since the store's first event
+    ids: Mapping[str, Column]  # static field -> ids
+    targets: Mapping[str, Column]  # match field -> the candidate's code
+
+
+class DeviceStore:
+    """A store's events and samples on a torch device, and the batches that are gathered from them.
+
+    Ids are int32, which embeddings and indexing take as they are. ``schema`` is the store's.
+
+    ``memory_fraction``  of the device's memory that the store may take. One that is larger stays in its memory-mapped
+                         files: the arithmetic runs on the CPU, and finished batches go to the device.
+    ``history_order``    ``time``, or ``shuffled``: each history in a fixed random order of its own, so that what
+                         happened when is told by an event's fields (its gap, if that is kept) and by nothing else.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        device: torch.device | str,
+        memory_fraction: float = 1.0,
+        history_order: str = "time",
+    ) -> None:
+        self.schema = store.schema
+        self._shuffled = history_order == "shuffled"
+        self.device = torch.device(device)
+        self.mapped = resident_bytes(store) > memory_fraction * device_bytes(self.device)
+        self._home = torch.device("cpu") if self.mapped else self.device
+        self._compared = {field.name: field.name.removeprefix(MATCH_PREFIX) for field in self.schema.matches}
+        self._gap_buckets = sum(
+            self.schema.tables[field.table] - FIRST_ID for field in self.schema.sequence if field.name == GAP_FIELD
+        )
+        self._origin = min((int(part.min()) for part in read_parts(store.time)), default=0)
+        self._padding_row = len(store.time)  # behind the last event there is one of padding
+        tables = {field.name: self.schema.tables[field.table] for field in self.schema.sequence}
+        self._ids = {name: self._column(codes, _ids(tables[name])) for name, codes in store.events.items()}
+        self._codes = {name: self._column(store.events[name], _same) for name in self._compared.values()}
+        self._incomplete = {name for name in self._codes if _has_missing(store, name)}
+        self._time = self._column(store.time, self._since_origin)
+        self._store = store
+        self._splits: dict[str, _Split] = {}  # each once it is asked for
+        self._labels: dict[str, torch.Tensor] = {}
+        self._lengths: dict[str, torch.Tensor] = {}
+
+    def rows(self, split: str) -> torch.Tensor:
+        """The row numbers of a split, (samples,) int64."""
+        return torch.arange(len(self._store.samples[split]), device=self.device)
+
+    def labels(self, split: str) -> torch.Tensor:
+        """Labels of a split, (samples,) float32, 0 or 1."""
+        if split not in self._labels:
+            self._labels[split] = self._samples(split).label.to(self.device)
+        return self._labels[split]
+
+    def users(self, split: str) -> torch.Tensor:
+        """Dense user index of a split's samples, (samples,) int64."""
+        users = self._store.users_of[self._store.samples[split].user]
+        return torch.from_numpy(users.astype(np.int64)).to(self.device)
+
+    def lengths(self, split: str) -> torch.Tensor:
+        """Events of each sample's history, (samples,) int32."""
+        if split not in self._lengths:
+            self._lengths[split] = self._samples(split).length.to(self.device)
+        return self._lengths[split]
+
+    def gather(self, split: str, rows: torch.Tensor, longest: int | None = None) -> Batch:
+        """The samples ``rows`` of a split; (replica, batch) int64 row numbers on the store's device.
+
+        ``longest``  the longest history among them, where the caller knows it: finding it out waits for the device.
+        """
+        rows = rows.to(self._home)
+        samples = self._samples(split)
+        lengths = samples.length[rows]
+        if longest is None:
+            longest = int(lengths.max()) if lengths.numel() else 0
+        steps = torch.arange(max(1, longest), device=self._home, dtype=samples.first.dtype)
+        valid = steps < lengths[..., None]  # (replica, batch, length)
+        if self._shuffled:
+            steps = _shuffled_steps(steps, valid, rows, stream_seed(0, "history order", split))
+        position = torch.where(valid, samples.first[rows][..., None] + steps, self._padding_row)
+        real = valid.to(torch.int32)
+        sequence = {name: ids.take(position) for name, ids in self._ids.items()}
+        if self._gap_buckets:
+            gaps = samples.time.take(rows)[..., None] - self._time.take(position)
+            sequence[GAP_FIELD] = gap_bucket(gaps, self._gap_buckets).add_(FIRST_ID).mul_(real)
+        for match, name in self._compared.items():
+            target = samples.targets[match].take(rows)[..., None]
+            sequence[match] = self._match(name, self._codes[name].take(position), target).mul_(real)
+        return Batch(
+            static={name: ids.take(rows).to(self.device) for name, ids in samples.ids.items()},
+            sequence={name: ids.to(self.device) for name, ids in sequence.items()},
+            lengths=lengths.to(self.device, torch.int64),
+            labels=samples.label[rows].to(self.device),
+        )
+
+    def _match(self, name: str, events: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Match ids of codes (replica, batch, length) against the candidate's (replica, batch, 1), int32."""
+        match = (events == target).to(torch.int32).mul_(MATCH_EQUALS - MATCH_DIFFERS).add_(MATCH_DIFFERS)
+        if name in self._incomplete:
+            match.masked_fill_((events == UNKNOWN) | (target == UNKNOWN), UNKNOWN)
+        return match
+
+    def _since_origin(self, time: np.ndarray) -> np.ndarray:
+        """Seconds since the first event, clipped to int32: 68 years."""
+        return np.clip(time - self._origin, _INT32.min, _INT32.max).astype(np.int32)
+
+    def _column(self, array: np.ndarray, convert: Callable[[np.ndarray], np.ndarray]) -> Column:
+        return Mapped(array, convert) if self.mapped else Resident.of(array, convert, self._home)
+
+    def _samples(self, split: str) -> _Split:
+        if split not in self._splits:
+            self._splits[split] = self._split(self._store, split)
+        return self._splits[split]
+
+    def _split(self, store: EventStore, split: str) -> _Split:
+        samples = store.samples[split]
+        length = store.history_lengths(split)
+        first = np.empty(len(samples), dtype=np.int32 if len(store.time) < _INT32.max else np.int64)
+        for part in parts_of(len(samples)):
+            first[part] = read_part(samples.end, part) - length[part]
+        target = self.schema.target
+        return _Split(
+            first=torch.from_numpy(first).to(self._home),
+            length=torch.from_numpy(length).to(self._home),
+            label=torch.from_numpy(read_part(samples.label, slice(None))).to(self._home, torch.float32),
+            time=self._column(samples.time, self._since_origin),
+            ids={
+                field.name: self._column(samples.static[field.name], _ids(self.schema.tables[field.table]))
+                for field in self.schema.static
+            },
+            targets={
+                match: self._column(samples.static[target[name]], _same) for match, name in self._compared.items()
+            },
+        )

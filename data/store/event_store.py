@@ -1,0 +1,227 @@
+"""The event store: a folder of flat arrays and a manifest. No padded history is ever stored.
+
+Events of all users lie sorted by (user, time). A sample knows its user and ``end``, the position of the user's first
+event that is not strictly before it; so its history is ``events[max(user_offsets[user], end - length):end]``. All
+fields hold codes (see ``mdaf.data.store.vocabulary``).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mdaf.data.reading.defects import Defects
+from mdaf.data.schema import Schema
+from mdaf.data.store.arrays import parts_of, read_part, read_parts
+from mdaf.data.store.folder_locks import hold
+from mdaf.data.store.manifest import CRC32, FORMAT_VERSION, MANIFEST, REMEDY, SPLITS, read_manifest
+from mdaf.data.store.ranges import check_ranges
+from mdaf.data.store.verification import compare_checksums, stamped, states_of, unverified
+from mdaf.errors import DamagedStoreError, DataError
+
+__all__ = [
+    "FORMAT_VERSION",
+    "MANIFEST",
+    "SPLITS",
+    "EventStore",
+    "Samples",
+    "count_codes",
+    "parts_of",
+    "read_part",
+    "read_parts",
+]
+
+log = logging.getLogger(__name__)
+
+GAP_FIELD = "gap"  # sequence field that is computed from times while gathering, never stored
+USER_TABLE = "user"  # a user's index (see users_of) is its code in this table less FIRST_ID
+MATCH_PREFIX = "match_"  # a match field is named after the sequence field that it compares
+_SMALL = 4096  # bytes: an array in a smaller file is read, since an empty one cannot be mapped
+
+
+def count_codes(parts: Iterable[np.ndarray], least: int = 0) -> np.ndarray:
+    """How often each code occurs, (codes,) int64, at least ``least`` of them."""
+    counts = np.zeros(least, dtype=np.int64)
+    for codes in parts:
+        more = np.bincount(codes, minlength=len(counts))
+        more[: len(counts)] += counts
+        counts = more
+    return counts
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of a split, memory-mapped, (samples,) each; see ``StoreWriter.samples``."""
+
+    user: np.ndarray
+    end: np.ndarray
+    time: np.ndarray
+    label: np.ndarray
+    static: Mapping[str, np.ndarray]
+    probability: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+class EventStore:
+    """A prepared store, opened for reading.
+
+    ``schema``        fields and tables of its samples.
+    ``manifest``      what ``store.json`` says: source, settings, inputs, counts, defects, file sizes.
+    ``data_hash``     of format, source, settings and content of the inputs.
+    ``users``         number of histories to tell apart: one a user, unless ``users_of`` says otherwise.
+    ``user_offsets``  (users + 1,) int64, positions in the event arrays.
+    ``users_of``      (users,) int, the index of the user whose history it is.
+    ``time``          (events,) int64, unix seconds.
+    ``events``        sequence field -> (events,) int32 codes, of the fields that are stored.
+    ``samples``       split -> ``Samples``.
+    """
+
+    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.schema = Schema.from_json(manifest["schema"])
+        self.data_hash: str = manifest["data_hash"]
+        self.user_offsets = self._load("user_offsets", np.int64)
+        self.users = len(self.user_offsets) - 1
+        own = "users_of.npy" not in manifest["files"]
+        self.users_of = np.arange(self.users) if own else self._load("users_of", np.int32)
+        self.time = self._load("events.time", np.int64)
+        stored = [field.name for field in self.schema.sequence if field.name != GAP_FIELD]
+        self.events = {name: self._load(f"events.{name}", np.int32) for name in stored}
+        self.samples = {split: self._load_samples(split) for split in SPLITS}
+
+    @classmethod
+    def open(cls, folder: str | Path, deep: bool = False) -> EventStore:
+        """The store in ``folder``, whose files hold what was written; it stays there for as long as the store is used.
+
+        DamagedStoreError if it is proved not to be one, or to be damaged; DataError if it was written in another
+        format, or if the system does not let us read it.
+
+        ``deep``  whether all its content is verified, and not only what has changed since it was verified last.
+        """
+        folder = Path(folder)
+        lock = hold(folder)
+        try:
+            with _said_of(folder):
+                store = cls._verified(folder, deep)
+        except BaseException:
+            if lock is not None:
+                lock.release()
+            raise
+        if lock is not None:
+            weakref.finalize(store, lock.release)
+        return store
+
+    @classmethod
+    def _verified(cls, folder: Path, deep: bool) -> EventStore:
+        manifest = read_manifest(folder)
+        states = states_of(folder, manifest["files"])
+        names = list(states) if deep else unverified(folder, states)
+        with stamped(folder, states) if names else nullcontext():
+            if CRC32 in manifest:
+                compare_checksums(folder, manifest[CRC32], names)
+            store = cls._of(folder, manifest)
+            if deep or (names and CRC32 not in manifest):
+                check_ranges(store)
+        if CRC32 not in manifest:
+            log.info(
+                "%s was prepared before checksums were kept: a change of its content is seen only in codes and "
+                "positions that name nothing",
+                folder.name,
+            )
+        return store
+
+    @classmethod
+    def _of(cls, folder: Path, manifest: Mapping[str, Any]) -> EventStore:
+        try:
+            store = cls(folder, manifest)
+            store._check_lengths()
+        except DataError:
+            raise
+        except (ValueError, KeyError, TypeError) as error:
+            raise DamagedStoreError(f"{folder} cannot be opened ({error}): the store is damaged", REMEDY) from None
+        return store
+
+    def _check_lengths(self) -> None:
+        """DamagedStoreError unless arrays that describe the same things are of the same length."""
+        for split, samples in self.samples.items():
+            arrays = [samples.user, samples.end, samples.time, *samples.static.values(), samples.probability]
+            if any(array is not None and len(array) != len(samples) for array in arrays):
+                raise DamagedStoreError(f"{self.folder}: arrays of split {split} differ in length", REMEDY)
+        if any(len(codes) != len(self.time) for codes in self.events.values()):
+            raise DamagedStoreError(f"{self.folder}: arrays of events differ in length", REMEDY)
+
+    @cached_property
+    def defects(self) -> Defects:
+        """Bad rows that were met while preparing."""
+        return Defects.from_json(self.manifest["defects"])
+
+    @property
+    def boundaries(self) -> tuple[int, int]:
+        """Unix seconds at which validation and test begin."""
+        return self.manifest["boundaries"]["validation"], self.manifest["boundaries"]["test"]
+
+    def vocabulary(self, table: str) -> np.ndarray:
+        """Raw values of a table's codes: element i is that of code ``FIRST_ID + i``."""
+        with _said_of(self.folder):
+            return self._load(f"vocabulary.{table}")
+
+    def history_lengths(self, split: str) -> np.ndarray:
+        """Events of each sample's history, at most ``schema.length``, (samples,) int32."""
+        samples = self.samples[split]
+        lengths = np.empty(len(samples), dtype=np.int32)
+        for part in parts_of(len(samples)):
+            events = read_part(samples.end, part) - self.user_offsets[read_part(samples.user, part)]
+            lengths[part] = np.minimum(events, self.schema.length)
+        return lengths
+
+    def _load(self, name: str, dtype: type | None = None) -> np.ndarray:
+        path = self.folder / f"{name}.npy"
+        small = path.stat().st_size < _SMALL
+        try:
+            array = np.load(path, mmap_mode=None if small else "r", allow_pickle=False)
+        except OSError as error:
+            if error.errno is not None:  # the system's own
+                raise
+            raise ValueError(f"{path.name}: {error}") from None
+        except Exception as error:  # whatever a damaged header makes numpy raise
+            raise ValueError(f"{path.name}: {error}") from None
+        if not isinstance(array, np.ndarray) or array.ndim != 1 or dtype not in (None, array.dtype):
+            raise ValueError(f"{path.name} holds no row of {np.dtype(dtype)}")
+        return array
+
+    def _load_samples(self, split: str) -> Samples:
+        def load(name: str, dtype: type) -> np.ndarray:
+            return self._load(f"{split}.{name}", dtype)
+
+        known = f"{split}.probability.npy" in self.manifest["files"]
+        return Samples(
+            user=load("user", np.int32),
+            end=load("end", np.int64),
+            time=load("time", np.int64),
+            label=load("label", np.uint8),
+            static={field.name: load(f"static.{field.name}", np.int32) for field in self.schema.static},
+            probability=load("probability", np.float32) if known else None,
+        )
+
+
+@contextmanager
+def _said_of(folder: Path) -> Iterator[None]:
+    """Says in one line why the system does not let us read a store: nothing is wrong with it for all we know."""
+    try:
+        yield
+    except OSError as error:
+        file = error.filename if error.filename is not None else folder
+        advice = "raise the limit with ulimit -n 1024" if error.errno == errno.EMFILE else "nothing was changed"
+        raise DataError(f"{file} cannot be read: {error.strerror or error}; {advice}") from None

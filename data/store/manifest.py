@@ -1,0 +1,107 @@
+"""``store.json``: what a store's folder says about itself, checked before any of it is believed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mdaf.atomic import fsync_folder
+from mdaf.data.reading.defects import Defects
+from mdaf.data.schema import Schema
+from mdaf.errors import DamagedStoreError, DataError
+
+FORMAT_VERSION = 2
+MANIFEST = "store.json"
+SPLITS = ("train", "validation", "test")
+REMEDY = "delete the folder and prepare it again"
+CHECKSUM, CRC32 = "checksum", "crc32"  # of the manifest itself, of each file; stores of earlier versions have none
+_ARRAY = re.compile(r"[^./\\\0][^/\\\0]*\.npy")
+_HASH = re.compile(r"[0-9a-f]{32}")
+_MOST = 1 << 62  # bytes, seconds, rows
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Writes a store's manifest, with a checksum of itself."""
+    with (folder / MANIFEST).open("w", encoding="utf-8") as file:
+        json.dump({**manifest, CHECKSUM: _checksum(manifest)}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    fsync_folder(folder)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of the store in ``folder``.
+
+    DamagedStoreError if it is not there, or is none; DataError if it is of another format; OSError where the system
+    does not let us read it.
+    """
+    path = folder / MANIFEST
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        if folder.is_symlink() and not folder.exists():
+            raise DataError(f"{folder} is a link to {os.readlink(folder)}, which is not there now") from None
+        if not folder.exists():
+            raise DataError(f"{folder} is not a prepared store: there is no such folder") from None
+        raise DamagedStoreError(f"{folder} is not a prepared store: it has no {MANIFEST}", REMEDY) from None
+    try:
+        manifest = json.loads(content)
+        version, _ = manifest["format"], manifest["files"]
+        if version == FORMAT_VERSION:
+            _check(manifest)
+    except Exception as error:  # whatever a checker of types is made to raise by content of any kind
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise DamagedStoreError(f"{path} cannot be read as a manifest ({reason})", REMEDY) from None
+    if version != FORMAT_VERSION:
+        raise DataError(f"{path} has format {version!r}, this program reads {FORMAT_VERSION}; {REMEDY}")
+    return manifest
+
+
+def _checksum(manifest: Mapping[str, Any]) -> str:
+    """Of all that a manifest says, but for the checksum."""
+    rest = {key: value for key, value in manifest.items() if key != CHECKSUM}
+    return hashlib.blake2b(json.dumps(rest, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _check(manifest: Mapping[str, Any]) -> None:
+    """Raises anything unless every entry has the type that its readers expect."""
+    if CHECKSUM in manifest and manifest[CHECKSUM] != _checksum(manifest):
+        raise ValueError("its checksum is not that of its content")
+    files = manifest["files"]
+    for name in files:
+        if not _ARRAY.fullmatch(name):
+            raise ValueError(f"{name!r} is not the name of an array's file")
+    _check_numbers("files", files, files)
+    if CRC32 in manifest:
+        _check_numbers(CRC32, manifest[CRC32], files)
+        if manifest[CRC32].keys() != files.keys():
+            raise ValueError(f"{CRC32} and files name different files")
+    schema = Schema.from_json(manifest["schema"])
+    _check_numbers("schema.tables", schema.tables, schema.tables)
+    fields = (*schema.static, *schema.sequence, *schema.matches)
+    if not all(isinstance(text, str) for field in fields for text in (field.name, field.table)):
+        raise ValueError("schema has fields without names")
+    _check_numbers("schema", manifest["schema"], ("length",), lowest=1)
+    _check_numbers("boundaries", manifest["boundaries"], ("validation", "test"), lowest=-_MOST)
+    _check_numbers("counts", manifest["counts"], ("events", "users"))
+    _check_numbers("counts.samples", manifest["counts"]["samples"], SPLITS)
+    _check_numbers("defects", manifest["defects"], ("rows",))
+    defects = Defects.from_json(manifest["defects"])
+    for kinds in (defects.dropped, defects.corrected, defects.incomplete):
+        _check_numbers("defects", kinds, kinds)
+    if not _HASH.fullmatch(manifest["data_hash"]):
+        raise ValueError(f"data_hash is {manifest['data_hash']!r}")
+
+
+def _check_numbers(what: str, numbers: Mapping[str, Any], keys: Any, lowest: int = 0) -> None:
+    if not isinstance(numbers, dict):
+        raise ValueError(f"{what} is {numbers!r}, expected names and numbers")
+    for key in keys:
+        value = numbers[key]
+        if type(value) is not int or not lowest <= value <= _MOST:
+            raise ValueError(f"{what}.{key} is {value!r}, expected a whole number")

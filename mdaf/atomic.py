@@ -1,0 +1,55 @@
+"""Files and folders that are whole or not there, whatever happens to the process or to the power."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+def write_atomically(
+    path: Path, write: Callable[[BinaryIO], Any], put_in_place: Callable[[Path, Path], Any] = Path.replace
+) -> None:
+    """Calls ``write`` with a file beside ``path``, then puts it in place: at no moment is ``path`` half written.
+
+    Content and name are on the disk when it returns, so they survive a power cut.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        put_in_place(beside, path)
+        fsync_folder(path.parent)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Makes the names in ``folder`` survive a power cut, where the system can do that."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Two files or folders of one file system change names, at no moment without one where the system can do that."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if os.name == "posix" else None
+    if renameat2 is not None:
+        names = os.fsencode(one), os.fsencode(other)
+        if renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
+            return
+    between = Path(tempfile.mkdtemp(prefix=f"{one.name}-", dir=one.parent)) / one.name
+    other.rename(between)
+    one.rename(other)
+    between.rename(one)
+    between.parent.rmdir()

@@ -1,0 +1,54 @@
+"""What goes into logs: never a password, and for each error that was said in one line the traceback, in the file."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+import warnings
+from types import TracebackType
+from typing import Any
+
+from mdaf.secrets import masked_text
+from mdaf.terminal.printable import printable
+
+_FORMAT_WARNING = warnings.formatwarning
+
+
+class MaskedRecord(logging.LogRecord):
+    """A log record whose message and traceback show no password."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        if self.exc_info and self.exc_info[0] is not None:
+            self.exc_text = printable(masked_text("".join(traceback.format_exception(*self.exc_info)).rstrip()))
+
+    def getMessage(self) -> str:  # noqa: N802 - the name is logging's
+        return printable(masked_text(super().getMessage()))
+
+
+def set_up() -> None:
+    """For all logs of this process: passwords are masked, and one that cannot be written ends nothing."""
+    logging.setLogRecordFactory(MaskedRecord)
+    logging.raiseExceptions = False
+    sys.excepthook = _print_masked
+    warnings.formatwarning = _format_masked
+
+
+def _print_masked(kind: type[BaseException], error: BaseException, tb: TracebackType | None) -> None:
+    """Prints the traceback of what nobody caught, as Python does."""
+    sys.stderr.write(printable(masked_text("".join(traceback.format_exception(kind, error, tb)))))
+
+
+def _format_masked(*warning: Any, **named: Any) -> str:
+    return printable(masked_text(_FORMAT_WARNING(*warning, **named)))
+
+
+def keep_traceback(error: BaseException) -> None:
+    """Writes the traceback to the log files that are open, and to no terminal."""
+    record = MaskedRecord(
+        __name__, logging.ERROR, __file__, 0, "%s", (type(error).__name__,), (type(error), error, error.__traceback__)
+    )
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)

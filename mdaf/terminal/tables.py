@@ -1,0 +1,103 @@
+"""Lays out every table that is printed, so that it can be read at any width of a terminal.
+
+No word is broken and no number cut: columns that do not fit are left out, the least important first, and named. Where
+nobody looks, in a pipe or a file, a table has all its columns, however wide.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mdaf.terminal.printable import in_a_line, printable
+
+UNLIMITED = 100_000  # characters
+GAP = 3  # characters between the texts of two columns
+SENTENCE = 24  # characters: no text is wrapped to lines that are shorter, if it is longer
+
+
+def console(file: IO[str] | None = None) -> Console:
+    """A console that is as wide as the terminal, and of any width where there is none."""
+    terminal = (file or sys.stdout).isatty()
+    return Console(
+        file=file,
+        width=None if terminal else UNLIMITED,
+        force_terminal=terminal,  # whatever FORCE_COLOR says: a script reads plain text
+        color_system="auto" if terminal else None,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as text. ``right`` is for numbers, which are not wrapped; ``rank`` tells the most important, 0."""
+
+    heading: str
+    cells: Sequence[str]
+    right: bool = False
+    rank: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "heading", in_a_line(self.heading))
+        object.__setattr__(self, "cells", [printable(cell) for cell in self.cells])
+
+    @property
+    def natural(self) -> int:
+        """The width at which nothing is wrapped."""
+        return max(map(len, (self.heading, *self.cells)))
+
+    @property
+    def least(self) -> int:
+        """The least width at which it can be read."""
+        if self.right or self.natural <= SENTENCE:
+            return self.natural
+        words = [word for cell in self.cells for word in cell.split()]
+        return max(SENTENCE, len(self.heading), *map(len, words))
+
+
+def fitted(
+    columns: Sequence[Column], width: int, *, framed: bool, title: str | None = None, lines: Collection[int] = ()
+) -> tuple[Table, list[str]]:
+    """A table of the columns that fit into ``width``, in their order, and the headings of those left out.
+
+    ``framed`` draws a frame; ``lines`` are the rows above which a line is drawn.
+    """
+    left = width - (1 if framed else -1)  # of the frame, or of the margins without the last gap
+    kept: list[Column] = []
+    for column in sorted(columns, key=lambda one: one.rank):
+        if column.least + GAP <= left or not kept:
+            kept.append(column)
+            left -= column.least + GAP
+    shown = [column for column in columns if column in kept]
+    table = Table(
+        title=None if title is None else Text(in_a_line(title)),
+        title_justify="left",
+        box=box.HEAVY_HEAD if framed else (box.SIMPLE_HEAD if width < UNLIMITED else None),
+        pad_edge=framed,
+        padding=(0, 1) if framed else (0, 2, 0, 0),
+    )
+    slack = left
+    for column in shown:
+        more = max(min(slack, column.natural - column.least), 0)
+        slack -= more
+        size = column.least + more + (min(left, 0) if len(kept) == 1 else 0)
+        table.add_column(Text(column.heading), justify="right" if column.right else "left", width=size, overflow="fold")
+    for number in range(max((len(column.cells) for column in columns), default=0)):
+        if number in lines:
+            table.add_section()
+        table.add_row(*(Text(column.cells[number]) for column in shown))
+    return table, [column.heading for column in columns if column not in kept]
+
+
+def left_out(headings: Sequence[str], instead: str) -> str:
+    """What is said of the columns that did not fit."""
+    return f"not shown, since the terminal is narrow: {', '.join(headings)}; {instead}"

@@ -1,0 +1,87 @@
+"""The sequence branch: a history, the candidate in view, to one vector, by any encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mdaf.data.schema import MATCH_EQUALS, UNKNOWN, Batch, Field, Schema
+from mdaf.model.layers.basic import Dropout, LayerNorm, Linear, factor_type, mean_position, valid_positions
+from mdaf.model.layers.encoder import ENCODERS
+from mdaf.model.layers.fields import Tables
+
+
+class SequenceBranch(nn.Module):
+    """History -> (replica, batch, hidden).
+
+    ``kind``            the encoder, one of ``encoder.ENCODERS``; ``encoder`` are its arguments.
+    ``embedding``       width of each table of the events' fields; of ``tables`` where they are given, to share them.
+    ``target_aware``    the candidate is appended as the last element of the sequence, so that a causal model reads the
+                        history with the candidate in view where it is pooled.
+    ``match_features``  each event carries whether its item and its category equal the candidate's.
+    ``pooling``         the last valid position, or the mean of the valid ones.
+    An empty history without a target is the zero vector.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        kind: str,
+        embedding: Mapping[str, int],
+        hidden: int,
+        pooling: str,
+        target_aware: bool,
+        match_features: bool,
+        tables: Tables | None = None,
+        **encoder: Any,
+    ) -> None:
+        super().__init__()
+        self.schema = schema
+        self.fields = event_fields(schema, match_features)
+        self.target_aware = target_aware
+        self.pooling = pooling
+        self.tables = Tables(schema, self.fields, embedding) if tables is None else tables
+        # A bias would soon be ten times what young vectors project to, and all events alike once normalized.
+        self.project = Linear(self.tables.width(self.fields), hidden, bias=False)
+        self.dropout = Dropout()
+        self.norm = LayerNorm(hidden, eps=1e-12)
+        longest = schema.length + int(target_aware)
+        self.encoder = ENCODERS[kind](hidden, longest, **encoder)
+        for module in self.modules():
+            if isinstance(module, Dropout):
+                module.longest = longest
+
+    def forward(self, batch: Batch) -> Tensor:
+        lengths = batch.lengths
+        sequence = {field.name: batch.sequence[field.name] for field in self.fields}
+        if self.target_aware:
+            sequence, lengths = self._append_target(sequence, batch), lengths + 1
+        x = self.project(self.tables.factors(self.fields, sequence))
+        x = self.norm(x, dropout=self.dropout, dtype=factor_type(x))
+        if self.pooling == "mean":
+            return mean_position(self.encoder(x, lengths), lengths)
+        x = self.encoder(x, lengths, last=(lengths - 1).clamp(min=0))
+        return (x * valid_positions(x, lengths)).squeeze(2)
+
+    def _append_target(self, sequence: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Each field with the candidate's id at position ``lengths``; what an event alone can have is unknown there."""
+        events = F.pad(torch.stack(list(sequence.values())), (0, 1))  # (field, replica, batch, length)
+        candidate = torch.stack([self._of_candidate(name, batch).to(events.dtype) for name in sequence])
+        added = torch.arange(events.shape[-1], device=events.device) == batch.lengths.unsqueeze(-1)
+        return dict(zip(sequence, torch.where(added, candidate.unsqueeze(-1), events), strict=True))
+
+    def _of_candidate(self, name: str, batch: Batch) -> Tensor:
+        """The candidate's id in a field of the events, (replica, batch)."""
+        if name in self.schema.target:
+            return batch.static[self.schema.target[name]]
+        compared = any(field.name == name for field in self.schema.matches)
+        return torch.full_like(batch.lengths, MATCH_EQUALS if compared else UNKNOWN, dtype=torch.int32)
+
+
+def event_fields(schema: Schema, match_features: bool) -> tuple[Field, ...]:
+    """The fields of an event, with or without those that compare it with the candidate."""
+    return schema.sequence + (schema.matches if match_features else ())

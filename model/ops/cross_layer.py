@@ -1,0 +1,74 @@
+"""What follows the matrix product of a DCNv3 cross layer, in one pass where there is a kernel.
+
+On a GPU its parts are a dozen kernels forward and thirty backward, each over in the time that it takes to launch. The
+reference is the composition of the parts.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from mdaf.model.kernels.backend import chosen_for
+from mdaf.model.kernels.rows import tokens
+from mdaf.model.ops.hash_dropout import Mask, drawn, dropped
+from mdaf.model.ops.layer_norm import normed_sum
+
+
+def crossed(
+    h: Tensor,
+    x: Tensor,
+    base: Tensor,
+    gain: Tensor,
+    shift: Tensor,
+    bias: Tensor,
+    eps: float,
+    mask: Mask | None = None,
+    dtype: torch.dtype | None = None,
+    backend: str = "auto",
+) -> Tensor:
+    """dropout(x + base * (c + bias)), c = [h, h * ReLU(LN(h) * gain + shift)] (arXiv 2407.13349, DCNv3's cross layer).
+
+    ``h`` (replica, batch, D/2) is the layer's product; ``x``, ``base`` and the result are (replica, batch, D), ``gain``
+    and ``shift`` (replica, D/2), ``bias`` (replica, D). ``base`` may be ``x`` itself. ``mask`` None drops nothing.
+    ``backend``: auto | reference | cpu | triton; a kernel computes in float32. The result has ``dtype``, float32 if
+    none is given. Gradients go to all but the mask. Raises ``ValueError`` for a backend that cannot run here.
+    """
+    chosen = chosen_for("crossed", backend, h, x, base)
+    if chosen == "reference":
+        normal = normed_sum(h, gain, shift, eps, backend="reference")
+        cross = torch.cat([h, h * F.relu(normal)], dim=-1)
+        y = dropped(torch.addcmul(x, base, cross + bias.unsqueeze(1)), mask)
+        return y if dtype is None else y.to(dtype)
+    # A tensor that is both has one gradient, which the kernel adds up.
+    other = None if base is x else base
+    result: Tensor = _Crossed.apply(h, x, other, gain, shift, bias, mask, eps, dtype or torch.float32, chosen)
+    return result
+
+
+class _Crossed(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, h: Tensor, x: Tensor, base: Tensor | None, gain: Tensor, shift: Tensor, bias: Tensor,
+        mask: Mask | None, eps: float, dtype: torch.dtype, backend: str,
+    ) -> Tensor:  # fmt: skip
+        rate, key, place = drawn(mask, x)
+        h, x, base = tokens(h), tokens(x), None if base is None else tokens(base)
+        ctx.kernel = importlib.import_module(f"mdaf.model.kernels.cross_{backend}")
+        ctx.save_for_backward(h, x if base is None else base, gain, shift, bias, rate, key)
+        ctx.place, ctx.eps, ctx.dtype, ctx.apart = place, eps, x.dtype, base is not None
+        out: Tensor = ctx.kernel.forward(h, x, base, gain, shift, bias, rate, key, place, eps, dtype)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
+        dh, dx, dbase, dgain, dshift, dbias = ctx.kernel.backward(
+            tokens(dout), *ctx.saved_tensors, ctx.place, ctx.eps, ctx.dtype, ctx.apart
+        )
+        return dh, dx, dbase, dgain, dshift, dbias, None, None, None, None

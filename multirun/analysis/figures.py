@@ -1,0 +1,232 @@
+"""All figures of a report, computed from what the runs left: the same function writes a report and verifies it."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mdaf.multirun.analysis.comparisons import compare_pairs
+from mdaf.multirun.analysis.confirmation import confirm
+from mdaf.multirun.analysis.criteria import Tiers, assess
+from mdaf.multirun.analysis.deltas import delta_table, ranking
+from mdaf.multirun.analysis.finished_run import FIGURES, Run, Source, check_same_data, read_run
+from mdaf.multirun.analysis.pace import Pace, slow_epochs
+from mdaf.multirun.analysis.roc import auc
+from mdaf.multirun.analysis.scores import read_scores
+from mdaf.multirun.analysis.statistics import spread
+from mdaf.multirun.analysis.validity import Evidence
+from mdaf.streams import stream_seed
+from mdaf.sweeper.job.criteria import Criteria
+
+Figures = dict[str, Any]
+
+BASELINES = ("weak", "strong")  # Phase 1 and Phase 3
+CURVES = ("val_auc", "train_auc", "gate_mean", "gate_std", "gate_min", "gate_max", "train_val_gap", "epoch_seconds")
+
+
+def compute(inputs: Mapping[str, Any], base: Path) -> Figures:
+    """Every figure of the report, from the runs that ``inputs`` name, whose folders are relative to ``base``.
+
+    Raises UserError if a run is missing or damaged.
+    """
+    sources = [Source(**record) for record in inputs["runs"]]
+    check_same_data({source.data_hash: base / source.folder for source in sources})
+    runs = {source.id: read_run(base / source.folder) for source in sources}
+    phase4 = _by_point([source for source in sources if source.stage == "phase 4"])
+    values = {
+        point: {seed: runs[one].best["val_auc"] for seed, one in seeds.items()} for point, seeds in phase4.items()
+    }
+    on_test = {source.id: _test_auc(runs[source.id]) for source in sources if source.stage == "phase 4"}
+    test = {
+        point: {seed: found for seed, one in seeds.items() if (found := on_test[one]) is not None}
+        for point, seeds in phase4.items()
+    }
+    folders = {point: {seed: runs[one].folder for seed, one in seeds.items()} for point, seeds in phase4.items()}
+    means = {point: _mean_best([runs[one] for one in seeds.values()]) for point, seeds in phase4.items()}
+    pairs = [(a, b) for a, b in inputs["comparisons"] if a in phase4 and b in phase4]
+    comparisons = compare_pairs(pairs, values, test, folders, inputs["alpha"], inputs["resamples"])
+    for record in comparisons:
+        record["from"] = [phase4[point][seed] for point in (record["a"], record["b"]) for seed in record["seeds"]]
+    return {
+        "search": _search(inputs, runs),
+        "runs": {source.id: _run_figures(runs[source.id], on_test.get(source.id)) for source in sources},
+        "confirmation": _confirmation(inputs, sources, runs),
+        "configurations": {point: _configuration(point, seeds, runs, test[point]) for point, seeds in phase4.items()},
+        "comparisons": comparisons,
+        "deltas": [
+            {
+                "baseline": one,
+                "other": other,
+                "rows": delta_table(means[one], means[other]),
+                "from": _ids(phase4, *pair),
+            }
+            for pair in pairs
+            for one, other in [_against(*pair)]
+        ],
+        "ranking": [
+            {**row, "from": _ids(phase4, row["name"])}
+            for row in ranking({point: float(mean["val_auc"] or 0) for point, mean in means.items()})
+        ],
+        "criteria": {point: _criteria(inputs, list(seeds.values()), runs) for point, seeds in phase4.items()},
+        "infrastructure": _infrastructure(inputs, sources, runs),
+        "evidence": {**_evidence(inputs, phase4, runs).plain(), "from": _ids(phase4, *phase4)},
+    }
+
+
+def _against(a: str, b: str) -> tuple[str, str]:
+    """A pair as baseline and other: against Phase 1 or Phase 3 where one of them is in it."""
+    return (a, b) if a in BASELINES and b not in BASELINES else (b, a)
+
+
+def _search(inputs: Mapping[str, Any], runs: Mapping[str, Run]) -> list[Figures]:
+    """The value of each trial whose run is here, read from the run and not from the study."""
+    return [
+        {"trial": trial["trial"], "value": runs[trial["run"]].best["val_auc"], "from": [trial["run"]]}
+        for trial in inputs.get("trials", [])
+        if trial["run"] is not None
+    ]
+
+
+def _by_point(sources: Sequence[Source]) -> dict[str, dict[int, str]]:
+    """Configuration -> seed -> id of the run."""
+    found: dict[str, dict[int, str]] = {}
+    for source in sources:
+        found.setdefault(source.point, {})[source.seed] = source.id
+    return found
+
+
+def _ids(phase4: Mapping[str, Mapping[int, str]], *points: str) -> list[str]:
+    return [one for point in points for one in phase4[point].values()]
+
+
+def _test_auc(run: Run) -> float | None:
+    scores = read_scores(run.folder, "test")
+    return None if scores is None else auc(scores.logits, scores.labels)
+
+
+def _run_figures(run: Run, test_auc: float | None) -> Figures:
+    return {
+        "best_epoch": run.best["epoch"],
+        "epochs": len(run.history),
+        "best": run.best,
+        "metrics_sha256": hashlib.sha256((run.folder / "metrics.csv").read_bytes()).hexdigest()[:16],
+        "test_auc": test_auc,
+        "history": run.history,
+    }
+
+
+def _mean_best(runs: Sequence[Run]) -> dict[str, float | None]:
+    """Means over the runs of each figure at its best epoch; None where a model has no such figure."""
+    return {name: _mean([run.best[name] for run in runs]) for name in FIGURES}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _configuration(point: str, seeds: Mapping[int, str], runs: Mapping[str, Run], test: Mapping[int, float]) -> Figures:
+    """Spread over the seeds of every figure at the best epoch, and the mean curve."""
+
+    def over_seeds(name: str, values: Sequence[float]) -> Figures:
+        return spread(values, np.random.default_rng(stream_seed(0, "report", point, name))).plain()
+
+    bests = [runs[one].best for one in seeds.values()]
+    figures = {
+        name: over_seeds(name, [best[name] for best in bests])
+        for name in FIGURES
+        if all(best[name] is not None for best in bests)
+    }
+    if test:
+        figures["test_auc"] = over_seeds("test_auc", list(test.values()))
+    return {
+        "seeds": list(seeds),
+        "best_epochs": [best["epoch"] for best in bests],
+        "figures": figures,
+        "curve": _mean_curve([runs[one] for one in seeds.values()]),
+        "from": list(seeds.values()),
+    }
+
+
+def _mean_curve(runs: Sequence[Run]) -> list[Figures]:
+    """Per epoch that every run has: mean, lowest and highest of the curves' columns over the runs."""
+    epochs = min(len(run.history) for run in runs)
+    curve = []
+    for place in range(epochs):
+        rows = [run.history[place] for run in runs]
+        point: Figures = {"epoch": rows[0]["epoch"]}
+        for name in CURVES:
+            values = [row[name] for row in rows if row[name] is not None]
+            point[name] = {"mean": float(np.mean(values)), "low": min(values), "high": max(values)} if values else None
+        curve.append(point)
+    return curve
+
+
+def _criteria(inputs: Mapping[str, Any], ids: Sequence[str], runs: Mapping[str, Run]) -> Figures:
+    """The criteria judged on the mean curve over the seeds."""
+    history = [
+        {"epoch": row["epoch"], **{n: row[n] and row[n]["mean"] for n in ("val_auc", "train_auc", "train_val_gap")}}
+        for row in _mean_curve([runs[one] for one in ids])
+    ]
+    tiers = Tiers(inputs["tiers"]["near_miss"], tuple(inputs["tiers"]["healthy_gap"]))
+    found = assess(history, inputs["epochs"], Criteria(**inputs["criteria"]), tiers)
+    return {**found.plain(), "from": list(ids)}
+
+
+def _confirmation(inputs: Mapping[str, Any], sources: Sequence[Source], runs: Mapping[str, Run]) -> Figures | None:
+    if not inputs.get("candidates"):
+        return None
+    values: dict[str, dict[int, float]] = {}
+    ids: dict[str, list[str]] = {}
+    for source in sources:
+        if source.stage == "confirmation":
+            values.setdefault(source.point, {})[source.seed] = runs[source.id].best["val_auc"]
+            ids.setdefault(source.point, []).append(source.id)
+    candidates = [
+        {name: value for name, value in candidate.items() if name != "overrides"} for candidate in inputs["candidates"]
+    ]
+    found = confirm(candidates, values, near="balanced")
+    for row in found["candidates"]:
+        row["from"] = ids[row["name"]]
+    return {**found, "from": [one for row in found["candidates"] for one in row["from"]]}
+
+
+def _infrastructure(inputs: Mapping[str, Any], sources: Sequence[Source], runs: Mapping[str, Run]) -> Figures:
+    pace = Pace(**inputs["pace"])
+    rows = []
+    for source in sources:
+        seconds = [row["epoch_seconds"] for row in runs[source.id].history]
+        rows.append(
+            {
+                "run": source.id,
+                "device": source.device,
+                "seconds": sum(seconds),
+                "median_epoch": statistics.median(seconds),
+                "slowest_epoch": max(seconds),
+                "slow_epochs": slow_epochs(runs[source.id].history, pace),
+            }
+        )
+    return {
+        "runs": rows,
+        "epochs": sum(len(runs[source.id].history) for source in sources),
+        "seconds": sum(row["seconds"] for row in rows),
+        "slow": [row["run"] for row in rows if row["slow_epochs"]],
+        "devices": sorted({source.device for source in sources}),
+        "commits": sorted({source.commit for source in sources}),
+        "data": sorted({source.data_hash for source in sources}),
+    }
+
+
+def _evidence(inputs: Mapping[str, Any], phase4: Mapping[str, Mapping[int, str]], runs: Mapping[str, Run]) -> Evidence:
+    """What every configuration has: the fewest seeds and the fewest epochs decide."""
+    return Evidence(
+        epochs=min(len(runs[one].history) for seeds in phase4.values() for one in seeds.values()),
+        epochs_planned=inputs["epochs"],
+        seeds=min(len(seeds) for seeds in phase4.values()),
+        seeds_planned=len(inputs["seeds"]["phase 4"]),
+    )

@@ -1,0 +1,194 @@
+"""A finished run's scores of a split's rows, from its best checkpoint; kept beside it, since they are computed once.
+
+The test split is scored here and nowhere else. Each time is written to a log that only grows, so that a report can say
+how often the test split was read.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from mdaf.atomic import write_atomically
+from mdaf.data.preparing.prepare import prepare_config
+from mdaf.data.store.device_store import DeviceStore
+from mdaf.data.store.event_store import EventStore
+from mdaf.errors import UserError
+from mdaf.model.ctr import Estimator
+from mdaf.model.stack import load_replica
+from mdaf.multirun.analysis.finished_run import config_of
+from mdaf.plain_files import plain
+from mdaf.sweeper.machine.device import choose_precision, set_up
+from mdaf.sweeper.runs.checkpoint import read_best
+from mdaf.sweeper.runs.provenance import commit
+from mdaf.sweeper.runs.reader import BEST, IDENTITY, checkpoint_digest, read_result
+from mdaf.sweeper.training import model_factory
+from mdaf.sweeper.training.evaluation import predict
+from mdaf.sweeper.training.fitted import FittedReplica
+from mdaf.sweeper.training.from_config import build_replicas, hyperparameters
+from mdaf.sweeper.training.replicas import Trained
+
+log = logging.getLogger(__name__)
+
+TEST_READS = "test_reads.jsonl"
+
+
+class NotFiniteError(UserError):
+    """Scores that are no finite numbers, which no metric may be computed from."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """``logits`` of a split's rows, finite, with their ``users`` (dense index) and ``labels``; (row,) each."""
+
+    logits: np.ndarray
+    labels: np.ndarray
+    users: np.ndarray
+
+
+def scores_file(folder: Path, split: str) -> Path:
+    """Where a run's scores of a split lie."""
+    return folder / f"scores_{split}.npz"
+
+
+def read_scores(folder: Path, split: str) -> Scores | None:
+    """The scores that the run's present best.pt has given to a split's rows; None where none were kept.
+
+    A file that is damaged, or that another checkpoint gave, counts as none and is named in a warning.
+    """
+    file = scores_file(folder, split)
+    if not file.exists():
+        return None
+    try:
+        with np.load(plain(file), allow_pickle=False) as held:
+            checkpoint = str(held["checkpoint"]) if "checkpoint" in held else "one that it does not name"
+            scores = Scores(*(held[name] for name in ("logits", "labels", "users")))
+            if {part.shape for part in (scores.labels, scores.users)} != {(len(scores.logits),)}:
+                raise ValueError("its arrays are of different lengths")
+            finite = bool(np.isfinite(scores.logits).all())
+    except Exception as error:  # what numpy and zipfile raise of damaged bytes has nothing in common
+        log.warning("%s is damaged (%s); its scores are left out", file, error or type(error).__name__)
+        return None
+    if checkpoint != checkpoint_digest(folder):
+        log.warning("%s holds the scores of another checkpoint (%s); they are left out", file, checkpoint[:12])
+        return None
+    if not finite:
+        raise NotFiniteError(f"{file}: holds scores that are not finite: the run diverged; leave it out")
+    return scores
+
+
+class Scorer:
+    """Scores runs; stores that were opened stay open for the next run on the same data."""
+
+    def __init__(self) -> None:
+        self._stores: dict[str, tuple[EventStore, DeviceStore]] = {}
+
+    def score(self, folder: Path, split: str) -> Scores:
+        """Rebuilds the run's model from its config and its best.pt and scores every row of ``split``."""
+        result = read_result(folder, IDENTITY)
+        if result is None:
+            raise UserError(f"{folder}: holds no result.json, expected a finished run; finish it or leave it out")
+        config = config_of(folder, result)
+        saved = read_best(folder, result)
+        trained = model_factory.by_gradient(config.model)
+        device = set_up(config.device) if trained else torch.device("cpu")
+        store, gathered = self._store(config, device)
+        if saved.data_hash != store.data_hash:
+            raise UserError(
+                f"{folder / BEST}: was trained on data {saved.data_hash[:12]}, its source now gives "
+                f"{store.data_hash[:12]}; restore the data that the run was trained on"
+            )
+        replicas = _model(config, store, device, trained)
+        try:
+            load_replica(replicas.model, 0, saved.weights)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise UserError(f"{folder / BEST}: does not fit the model of the run's config: {error}") from None
+        precision = choose_precision(config.device.precision, device)
+        rows = gathered.rows(split)[None]
+        found = predict(replicas, gathered, split, rows, config.training.eval_batch_size, precision)
+        logits = found.logits[0].float().cpu().numpy()
+        if not np.isfinite(logits).all():
+            raise NotFiniteError(
+                f"{folder / BEST}: scores {np.count_nonzero(~np.isfinite(logits)):,} of {len(logits):,} {split} rows "
+                "with no finite number: the run diverged; leave it out"
+            )
+        return Scores(
+            logits,
+            gathered.labels(split).cpu().numpy().astype(np.int8),
+            gathered.users(split).cpu().numpy(),
+        )
+
+    def keep(self, folder: Path, split: str) -> bool:
+        """Scores a run and keeps the result, unless it is there already; whether anything was computed."""
+        if read_scores(folder, split) is not None:
+            return False
+        digest = checkpoint_digest(folder)  # before it is read: whatever comes in between is found out
+        found = self.score(folder, split)
+        write_atomically(
+            scores_file(folder, split),
+            lambda file: np.savez_compressed(file, checkpoint=np.array(digest), **asdict(found)),
+        )
+        return True
+
+    def _store(self, config: DictConfig, device: torch.device) -> tuple[EventStore, DeviceStore]:
+        key = json.dumps([str(config.data), str(device), config.device.memory_fraction])
+        if key not in self._stores:
+            store = prepare_config(config.data)
+            gathered = DeviceStore(store, device, config.device.memory_fraction, config.data.history_order)
+            self._stores = {key: (store, gathered)}  # one at a time: a store may fill the device
+        return self._stores[key]
+
+
+def _model(config: DictConfig, store: EventStore, device: torch.device, trained: bool) -> Trained:
+    if trained:
+        return build_replicas(config, store, [hyperparameters(config)], device, drawn=False)
+    estimator = model_factory.builder(config.model, store.schema)()
+    assert isinstance(estimator, Estimator)
+    return FittedReplica(estimator, hyperparameters(config))
+
+
+def score_runs(folders: Sequence[Path], split: str, log_folder: Path) -> int:
+    """Keeps the scores of a split for every run; how many were computed now. A read of the test split is logged."""
+    missing = [folder for folder in folders if read_scores(folder, split) is None]
+    if not missing:
+        return 0
+    if split == "test":
+        log_read(missing, log_folder)
+    scorer = Scorer()
+    for folder in missing:
+        scorer.keep(folder, split)
+    log.info("the %s split was scored for %d runs", split, len(missing))
+    return len(missing)
+
+
+def log_read(folders: Sequence[Path], log_folder: Path, purpose: str = "report") -> None:
+    """Adds a line before the test split is read, so that even a read that was interrupted is in the log."""
+    record = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "purpose": purpose,
+        "commit": commit(),
+        "runs": [str(folder) for folder in folders],
+        "checkpoints": [(checkpoint_digest(folder) or "")[:12] for folder in folders],
+    }
+    log_folder.mkdir(parents=True, exist_ok=True)
+    with (log_folder / TEST_READS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def reads_of_test(log_folder: Path) -> list[dict[str, object]]:
+    """The log of reads of the test split, oldest first."""
+    file = log_folder / TEST_READS
+    try:
+        return (
+            [dict(json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+        )
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{file} is damaged: expected a JSON object in each line ({error})") from None

@@ -1,0 +1,82 @@
+"""What the data at hand can support, and what they cannot: the research's table of valid and invalid analyses."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mdaf.multirun.analysis.statistics import MIN_SEEDS, sign_flip_floor
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One analysis, whether the evidence supports it, and why."""
+
+    name: str
+    valid: bool
+    why: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How much of the planned evidence is there: whole seeds, and epochs of the seed that has the fewest."""
+
+    epochs: int
+    epochs_planned: int
+    seeds: int
+    seeds_planned: int
+
+    @property
+    def share(self) -> float:
+        """Epochs times seeds, of those planned: one of five of each is 4 %."""
+        return self.epochs * self.seeds / (self.epochs_planned * self.seeds_planned)
+
+    @property
+    def sufficient(self) -> bool:
+        """Whether every analysis of the plan is valid."""
+        return all(analysis.valid for analysis in analyses(self))
+
+    @property
+    def verdict(self) -> str:
+        """In a word or two."""
+        return "statistically sufficient for the planned analyses" if self.sufficient else "statistically insufficient"
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {
+            **asdict(self),
+            "share": self.share,
+            "verdict": self.verdict,
+            "analyses": [asdict(analysis) for analysis in analyses(self)],
+        }
+
+
+def analyses(evidence: Evidence) -> list[Analysis]:
+    """Every analysis of the plan, valid or not."""
+    e = evidence
+    complete = e.epochs >= e.epochs_planned
+    epochs = f"{e.epochs} of {e.epochs_planned} epochs were run"
+    seeds = f"{e.seeds} of {e.seeds_planned} seeds are there"
+    if e.seeds >= MIN_SEEDS:
+        exact = f"; without normality p cannot fall below {sign_flip_floor(e.seeds):.4g}"
+    else:
+        exact = f"; {MIN_SEEDS} is the least"
+    return [
+        Analysis("the runs' figures as measured", e.epochs >= 1, "they are facts about these runs"),
+        Analysis("best epoch", complete, epochs),
+        Analysis("overfitting trajectory", complete, epochs),
+        Analysis("mean over seeds", e.seeds >= 2, seeds),
+        Analysis("variance over seeds", e.seeds >= MIN_SEEDS, f"{seeds}; {MIN_SEEDS} is the least"),
+        Analysis("significance by the paired t-test", e.seeds >= MIN_SEEDS, seeds + exact),
+        Analysis("comparison over all planned seeds", e.seeds >= e.seeds_planned, seeds),
+    ]
+
+
+LIMITS = (
+    "Few seeds: intervals rest on the differences being roughly normal, which so few cannot show.",
+    "One data set and one time split: nothing here says how another market, month or catalogue would turn out.",
+    "Selection: the winner was chosen among trials. Confirmation on fresh seeds removes the luck of the search's seed, "
+    "not the fact that all seeds share the same validation rows.",
+    "A run's value is its best epoch's validation AUC, which is chosen on the rows that it is measured on; the test "
+    "split, read once, is the check on that.",
+)

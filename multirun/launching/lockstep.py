@@ -1,0 +1,169 @@
+"""What the replica launcher does: set every job up, train those alike together, finish each by itself."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from mdaf.logs import keep_traceback
+from mdaf.reporting import in_one_line, is_interruption, is_out_of_memory
+from mdaf.sweeper.hydra_ext.config_cache import ComposedOnce
+from mdaf.sweeper.hydra_ext.run_config import is_hashed
+from mdaf.sweeper.job.group import train_jobs
+from mdaf.sweeper.job.identity import shown
+from mdaf.sweeper.job.job import Job
+from mdaf.sweeper.machine.device import make_current, return_cached_memory
+from mdaf.sweeper.training import model_factory
+from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
+from mdaf.sweeper.training.memory import Capacity, Footprint, footprint, forget_peak, free_bytes, held_bytes, peak_bytes
+from mdaf.sweeper.training.replicas import REPLICA_KEYS
+from mdaf.sweeper.training.step import Stepper
+
+log = logging.getLogger(__name__)
+
+
+def launch(
+    context: HydraContext,
+    config: DictConfig,
+    job_overrides: Sequence[Sequence[str]],
+    first_number: int,
+    max_replicas: int | None,
+) -> list[JobReturn]:
+    """Runs a job for each list of overrides; results in that order. A job that fails has its error in its result."""
+    setup_globals()
+    _log_as_sweep(context, config)
+    Path(str(config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+    returns = [
+        _set_up(context, config, overrides, first_number + place) for place, overrides in enumerate(job_overrides)
+    ]
+    _log_as_sweep(context, config)
+    jobs = {place: r._return_value for place, r in enumerate(returns) if r.status is JobStatus.COMPLETED}
+    capacity = Capacity(max(map(held_bytes, {job.device for job in jobs.values()}), default=0))
+    for group in groups(list(jobs.values()), max_replicas):
+        train_group(group, capacity)
+    for place, job in jobs.items():
+        _finish(returns[place], job)
+    _log_as_sweep(context, config)
+    return returns
+
+
+def groups(jobs: Sequence[Job], max_replicas: int | None) -> list[list[Job]]:
+    """Jobs that may train in lock-step, in the order of each group's first; ``max_replicas`` of them at most."""
+    alike: dict[str, list[Job]] = {}
+    for place, job in enumerate(jobs):
+        key = shape_of(job.cfg) if model_factory.by_gradient(job.cfg.model) else f"alone {place}"
+        alike.setdefault(key, []).append(job)
+    most = max_replicas or len(jobs)
+    return [group[start : start + most] for group in alike.values() for start in range(0, len(group), most)]
+
+
+def shape_of(cfg: DictConfig) -> str:
+    """All of a job's config that replicas must have in common."""
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    shared = {str(key): value for key, value in plain.items() if is_hashed(str(key))}
+    for key in (*REPLICA_KEYS.values(), "regularization.name"):
+        *path, name = key.split(".")
+        node = shared
+        for part in path:
+            node = node[part]
+        node[name] = None
+    return json.dumps(shared, sort_keys=True)
+
+
+def _set_up(context: HydraContext, config: DictConfig, overrides: Sequence[str], number: int) -> JobReturn:
+    """Hydra's own job, whose task is to become ready to train: the result's value is a ``Job``."""
+    _log_as_sweep(context, config)
+    log.info("\t#%d : %s", number, " ".join(filter_overrides(overrides)))
+    loader = context.config_loader
+    taken = loader.take if isinstance(loader, ComposedOnce) else loader.load_sweep_config
+    composed = taken(config, list(overrides))
+    with open_dict(composed):
+        composed.hydra.job.id = str(number)
+        composed.hydra.job.num = number
+    return run_job(
+        hydra_context=context,
+        task_function=Job,
+        config=composed,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )
+
+
+def train_group(group: list[Job], capacity: Capacity) -> None:
+    """Trains a group, as many at a time as fit the device's memory."""
+    make_current(group[0].device)  # the job that was set up last may have had another
+    left = list(group)
+    while left:
+        if len(left) == 1:
+            _try(left)
+            return
+        one = footprint_of(left[0])
+        free = free_bytes(left[0].device)
+        count = capacity.of(one, free, len(left))
+        now, left = left[:count], left[count:]
+        if len(now) > 1:
+            log.info("Training %d jobs in lock-step", len(now))
+        forget_peak(now[0].device)
+        if _try(now):
+            capacity.learn(one, len(now), peak_bytes(now[0].device))
+            continue
+        log.warning("%d replicas do not fit the device's memory: training fewer at a time", len(now))
+        capacity.overflowed(one, len(now), free)
+        for job in now:
+            job.recorder.restart()
+        left = [*now, *left]
+
+
+def _try(group: list[Job]) -> bool:
+    """Trains a group; False if memory ran out and fewer may fit. Another error is that of every job in it."""
+    try:
+        train_jobs(group)
+    except Exception as error:
+        if is_out_of_memory(error) and len(group) > 1:
+            return_cached_memory(group[0].device)
+            return False
+        for job in group:
+            job.recorder.failed(error)
+    return True
+
+
+def footprint_of(job: Job) -> Footprint:
+    """What one replica of a group takes, by its first job."""
+    cfg, device = job.cfg, job.device
+    replica = build_replicas(cfg, job.store, [hyperparameters(cfg)], device, drawn=False)
+    chosen = settings(cfg, device)
+    Stepper(replica, job.gathered, chosen.step).rehearse(chosen.batch_size)  # what is measured asks for kernels too
+    return footprint(replica, job.gathered, chosen)
+
+
+def _finish(result: JobReturn, job: Job) -> None:
+    """Turns the result of setting a job up into that of having run it."""
+    try:
+        with job:
+            try:
+                result.return_value = job.finish()
+            except Exception as error:
+                _log_failure(job, error)
+                raise
+    except Exception as error:
+        result.status = JobStatus.FAILED
+        result.return_value = error
+
+
+def _log_failure(job: Job, error: Exception) -> None:
+    """Says in the job's own log why it failed. Of a trial the sweep says it; of an interrupted job nobody does."""
+    if job.trial is None and not is_interruption(error):
+        with job.log.speaking():
+            log.error("%s: %s", shown(job.recorder.folder.path), in_one_line(error) or repr(error))
+            keep_traceback(error)
+
+
+def _log_as_sweep(context: HydraContext, config: DictConfig) -> None:
+    configure_log(config.hydra.hydra_logging, config.hydra.verbose, execution_whitelist=context.execution_whitelist)

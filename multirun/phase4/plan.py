@@ -1,0 +1,262 @@
+"""Phase 4: from a study's best trials to runs over seeds. Runs that are there already are not repeated."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import HydraException
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from mdaf.children import Child
+from mdaf.errors import UserError
+from mdaf.multirun.analysis.finished_run import read_run
+from mdaf.multirun.analysis.pace import Pace, slow_epochs
+from mdaf.multirun.phase4.points import Finished, Point, checked, composed, configs
+from mdaf.multirun.phase4.unfinished import make_way
+from mdaf.signals import EXIT_AT_ONCE, EXIT_RESUMABLE, Interrupted
+from mdaf.sweeper.hydra_ext.overrides import hydra_value, key_of, meant, same
+from mdaf.sweeper.storage.opening import open_storage
+from mdaf.sweeper.study.consistency import AttributeOnly, check_trial
+from mdaf.sweeper.study.queries import (
+    best_records,
+    load_studies,
+    load_study,
+    most_recent_study,
+    rerun_overrides,
+    trials_of,
+)
+from mdaf.sweeper.trials.admitted import run_folder, sorted_out
+from mdaf.sweeper.trials.space import effective_value
+
+log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 30.0  # from Ctrl-C to SIGKILL: time to save
+
+
+@dataclass(frozen=True)
+class Winner:
+    """A study's best trial, as the overrides that repeat it, the seed left out."""
+
+    study: str
+    number: int
+    value: float
+    overrides: tuple[str, ...]
+    refused: dict[str, str] = field(default_factory=dict)  # what else the study says of it, each with why it may not
+
+
+@dataclass
+class Series:
+    """A point on its seeds: the folder of each run that is finished, and the seeds that are missing or failed."""
+
+    point: Point
+    done: dict[int, Path] = field(default_factory=dict)
+    missing: list[int] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
+
+
+def open_study(storage_url: str, study_name: str | None) -> Study:
+    """The study to judge. UserError if the storage holds none of that name, or it has several objectives."""
+    storage = open_storage(storage_url, create=False, read_only=True)
+    study = load_study(storage, study_name) if study_name else most_recent_study(load_studies(storage))
+    if len(study.directions) > 1:
+        raise UserError(f"study {study.study_name!r} has several objectives, so no single winner; name one objective")
+    if study.direction is not StudyDirection.MAXIMIZE:
+        raise UserError(f"study {study.study_name!r} minimizes, expected one that maximizes the validation AUC")
+    return study
+
+
+def best_trials(study: Study, top: int) -> list[Winner]:
+    """The best completed trials, the best first. UserError if there is none."""
+    return [
+        Winner(
+            study.study_name,
+            record["number"],
+            record["value"],
+            tuple(override for override in record["overrides"] if key_of(override) != "seed"),
+            record["left_out"],
+        )
+        for record in best_records(study, top=top)
+    ]
+
+
+def search_seeds(study: Study) -> list[int]:
+    """The seeds that the study's trials were trained on."""
+    return sorted({trial.user_attrs["seed"] for trial in trials_of(study) if "seed" in trial.user_attrs})
+
+
+def check_preconditions(
+    study: Study, numbers: Sequence[int], planned: int, pace: Pace, places: Sequence[Path] = ()
+) -> list[str]:
+    """What the research asks for before Phase 4 and is not met, in words; empty if all is.
+
+    A run of all its epochs without slow-down, and trials ``numbers`` whose configuration was what the study says. Runs
+    whose folders lie elsewhere are judged by nothing: that is said too.
+    """
+    unmet = []
+    for trial in (trial for trial in trials_of(study) if trial.number in numbers):
+        if trained_otherwise(trial, study.study_name):
+            unmet.append(f"a validated configuration: trial {trial.number} trained other values than the study says")
+        elif wrong := [one for one in check_trial(study, trial, places) or [] if not isinstance(one, AttributeOnly)]:
+            unmet.append(f"a study that says what its runs left ({wrong[0]})")
+    runs = [run for trial in trials_of(study, TrialState.COMPLETE) if (run := _run_of(trial, places)) is not None]
+    complete = [run for run in runs if len(run.history) >= planned]
+    if not complete:
+        unmet.append(f"a complete run: none of the study's run folders that are here holds {planned} epochs")
+    elif all(slow_epochs(run.history, pace) for run in complete):
+        unmet.append("a run without slow-down: each complete run of the study has an epoch that took far longer")
+    return unmet
+
+
+def trained_otherwise(trial: FrozenTrial, study: str) -> list[str]:
+    """The parameters of which a trial's job said that it trained another value than a rerun of the trial would.
+
+    A mapping may be a part of what was trained, and an interpolation resolves to it: then the rerun's config decides.
+    """
+    said = trial.user_attrs.get("effective")
+    said = said if isinstance(said, dict) else {}
+    names = [name for name, value in trial.params.items() if name in said and not same(said[name], meant(value))]
+    if not names:
+        return []
+    try:
+        config = composed(sorted_out(rerun_overrides(trial), study)[0])
+    except HydraException:
+        return names
+    return [name for name in names if not same(said[name], _as_json(effective_value(config, {}, name)))]
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _run_of(trial: FrozenTrial, places: Sequence[Path]) -> Any:
+    folder = run_folder(trial.user_attrs.get("run_dir"), places)
+    return read_run(folder) if folder is not None and (folder / "result.json").is_file() else None
+
+
+def epoch_seconds(study: Study) -> float | None:
+    """The median time of an epoch over the study's trials."""
+    times = [trial.user_attrs["epoch_seconds"] for trial in trials_of(study) if "epoch_seconds" in trial.user_attrs]
+    return statistics.median(times) if times else None
+
+
+def plan(points: Sequence[Point], seeds: Sequence[int], places: Sequence[Path]) -> list[Series]:
+    """Which runs of these points on these seeds are there, anywhere below ``places``, and which are missing."""
+    finished = Finished(*places)
+    series = []
+    for point in points:
+        config = checked(point)
+        one = Series(point)
+        for seed in seeds:
+            folder = finished.find(config, seed)
+            if folder is None:
+                one.missing.append(seed)
+            else:
+                one.done[seed] = folder
+        series.append(one)
+    return series
+
+
+def run_missing(series: Sequence[Series], places: Sequence[Path], launcher: str | None = None) -> None:
+    """Trains what is missing. A seed that fails is said and left out; UserError if a point has no run at all.
+
+    Points that are the same configuration under two names share their runs.
+    """
+    for one in series:
+        folder = one.point.folder
+        seeds = plan([one.point], one.missing, places)[0]  # another point may have left it meanwhile
+        one.done |= seeds.done
+        if seeds.missing:
+            folder = make_way(one.point, seeds.missing)
+            launch([*one.point.overrides, f"seed={','.join(map(str, seeds.missing))}"], folder, launcher)
+            one.done |= plan([one.point], seeds.missing, places)[0].done
+        one.failed = [seed for seed in one.missing if seed not in one.done]
+        one.missing = []
+        if one.failed:
+            log.warning("%s: no finished run for seed %s", one.point.name, ", ".join(map(str, one.failed)))
+        if not one.done:
+            raise UserError(
+                f"{one.point.name}: every seed failed, the errors stand above and in "
+                f"{folder}/seed-*/train.log; mend the cause and type the same command again"
+            )
+
+
+def launch(overrides: Sequence[str], home: Path, launcher: str | None = None) -> int:
+    """One Hydra multirun in a process of its own, the very command a user would type; its exit code.
+
+    A job that fails leaves the others to run; one that an earlier command left unfinished goes on. Interrupted if it
+    was, and then it is over.
+    """
+    where = [f"hydra.sweep.dir={hydra_value(str(home))}", "hydra.sweep.subdir=seed-${seed}"]
+    chosen = [f"hydra/launcher={launcher}"] if launcher else []
+    command = [
+        sys.executable,
+        "-m",
+        "mdaf.sweeper",
+        "-m",
+        *configs().words(),
+        *overrides,
+        *where,
+        *chosen,
+        "~hydra.callbacks.table",
+    ]
+    process = start([*command, "resume=auto"])
+    try:
+        code = process.wait()
+    finally:
+        end(process)
+    if code == EXIT_RESUMABLE:
+        raise Interrupted("as its run was")
+    if code in (EXIT_AT_ONCE, -signal.SIGINT):
+        raise KeyboardInterrupt
+    return code
+
+
+def start(command: Sequence[str]) -> Child:
+    """The process of a command, which leaves when this one does."""
+    return Child(command)
+
+
+def end(process: Child) -> None:
+    """Asks a process to save and to leave, unless it is over, and waits for that; impatience kills it."""
+    process.let_go()
+    try:
+        process.wait(GRACE_SECONDS)
+    except BaseException as error:
+        process.kill()
+        process.wait()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
+
+
+def describe_plan(stages: Mapping[str, Sequence[Series]], epochs: int, seconds: float | None) -> str:
+    """How many runs each stage needs, how many are there, and about how long the rest takes."""
+    lines, missing = [], 0
+    for stage, series in stages.items():
+        if not series:
+            continue
+        total = sum(len(one.done) + len(one.missing) for one in series)
+        left = sum(len(one.missing) for one in series)
+        missing += left
+        names = ", ".join(one.point.name for one in series)
+        lines.append(f"{stage}: {names}; {total} runs of {epochs} epochs, {total - left} are there already")
+    if missing and seconds is not None:
+        minutes = missing * epochs * seconds / 60
+        lines.append(
+            f"about {minutes:.0f} min for the {missing} that are missing, at the {seconds:.1f} s an epoch that the "
+            "study's trials took"
+            if minutes >= 1
+            else f"less than a minute for the {missing} that are missing"
+        )
+    elif missing:
+        lines.append(f"{missing} runs are missing; the study does not say how long an epoch takes")
+    return "\n".join(lines)

@@ -1,0 +1,165 @@
+"""The configurations that are compared: a study's trials, and the known points, everything else as in the winner."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mdaf.data.preparing.prepare import prepare_config
+from mdaf.errors import UserError
+from mdaf.sweeper.hydra_ext.config_sources import Configs
+from mdaf.sweeper.hydra_ext.overrides import hydra_value, key_of
+from mdaf.sweeper.hydra_ext.run_config import config_hash, validate
+from mdaf.sweeper.runs.reader import BEST, IDENTITY, RESULT, own_checkpoint, read_result
+from mdaf.sweeper.trials.admitted import came_from_elsewhere
+
+log = logging.getLogger(__name__)
+
+KNOWN = ("balanced", "weak", "strong")  # of conf/regularization
+SEARCHED = ("regularization.dropout", "regularization.weight_decay", "regularization.label_smoothing")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A configuration: its overrides without the seed, and the trial of the study that it comes from, if any.
+
+    ``folder``  its runs lie in ``folder/seed-S`` unless they are found elsewhere.
+    """
+
+    name: str
+    overrides: tuple[str, ...]
+    folder: Path
+    trial: int | None = None
+
+
+def known_values(name: str) -> dict[str, float]:
+    """The searched parameters at a known point. UserError if there is no such option of the group."""
+    if name not in KNOWN:
+        raise UserError(f"points: found {name!r}, expected winner, {', '.join(KNOWN)}")
+    config = composed([f"regularization={name}"])
+    return {key: float(OmegaConf.select(config, key)) for key in SEARCHED}
+
+
+def known_point(name: str, like: Point, folder: Path) -> Point:
+    """A known point that differs from ``like`` in its regularization only."""
+    kept = [override for override in like.overrides if not key_of(override).startswith("regularization.")]
+    own = [f"{key}={hydra_value(value)}" for key, value in known_values(name).items()]
+    return Point(name, (*kept, *own), folder / name)
+
+
+def with_epochs(overrides: Sequence[str], epochs: int | None) -> tuple[str, ...]:
+    """The overrides with so many epochs instead of their own, and all of them: no early stopping."""
+    kept = [o for o in overrides if key_of(o) not in ("training.patience", *(["training.epochs"] if epochs else []))]
+    return (*kept, *([f"training.epochs={epochs}"] if epochs else []), "training.patience=null")
+
+
+_configs = Configs()
+
+
+def use(configs: Configs) -> None:
+    """Composes the runs' configs from now on with what was typed after the command."""
+    global _configs
+    _configs = configs
+
+
+def configs() -> Configs:
+    """What was typed after the command of where configs come from."""
+    return _configs
+
+
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """The config of a job with these overrides."""
+    return _composed(_configs, tuple(overrides)).copy()
+
+
+@functools.lru_cache(maxsize=64)
+def _composed(configs: Configs, overrides: tuple[str, ...]) -> DictConfig:
+    return configs.compose(overrides)
+
+
+def differences(configs: Mapping[str, DictConfig]) -> list[dict[str, Any]]:
+    """The keys in which configurations differ, with each one's value. UserError if it is not regularization alone."""
+    flat = {name: _flat(config) for name, config in configs.items()}
+    keys = sorted({key for values in flat.values() for key in values})
+    rows: list[dict[str, Any]] = []
+    for key in keys:
+        values = {name: found.get(key) for name, found in flat.items()}
+        if len({repr(value) for value in values.values()}) > 1:
+            rows.append({"key": key, "values": values})
+    if others := [row["key"] for row in rows if not row["key"].startswith("regularization.")]:
+        raise UserError(
+            f"{others[0]}: differs between configurations that are to be compared, expected regularization alone"
+        )
+    return rows
+
+
+def _flat(node: DictConfig, prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in node.items():
+        if isinstance(value, DictConfig):
+            found |= _flat(value, f"{prefix}{name!s}.")
+        else:
+            found[f"{prefix}{name!s}"] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    return found
+
+
+class Finished:
+    """The finished runs below some folders, by what they computed on which data; the first folder comes first."""
+
+    def __init__(self, *folders: Path) -> None:
+        self._runs: dict[tuple[str, str], list[Path]] = {}
+        for file in (file for folder in folders for file in sorted(folder.rglob(RESULT))):
+            try:
+                result = read_result(file.parent, IDENTITY) or {}
+            except UserError as error:
+                log.warning("%s; the run is not reused", error)
+                continue
+            if came_from_elsewhere(file.parent):
+                continue  # what it says of itself is another's word
+            if result.get("state") == "complete" and (file.parent / BEST).is_file():
+                self._runs.setdefault((result["config_hash"], result["data_hash"]), []).append(file.parent)
+
+    def find(self, config: DictConfig, seed: int) -> Path | None:
+        """The folder of a complete run of exactly this config with this seed on exactly its data."""
+        for folder in self._runs.get(hashes(config, seed), []):
+            result = read_result(folder) or {}
+            precision = config.device.precision
+            # Precision was not a part of the hash once. A run that fell back to a CPU has two, and is not repeated so.
+            if result.get("precision", precision) != precision:
+                continue
+            try:
+                own_checkpoint(folder, result)
+            except UserError as error:
+                log.warning("%s; the run is not reused", error)
+                continue
+            return folder
+        return None
+
+
+def hashes(config: DictConfig, seed: int) -> tuple[str, str]:
+    """The config hash and the data hash of a run of this config with this seed; prepares its data."""
+    config = config.copy()
+    config.seed = seed
+    return config_hash(config), _data_hash(OmegaConf.to_yaml(config.data), os.getcwd())
+
+
+@functools.lru_cache(maxsize=8)
+def _data_hash(data: str, working_directory: str) -> str:
+    """The hash of the data that a ``data`` node names, prepared once a command: paths in it may be relative."""
+    config = OmegaConf.create(data)
+    assert isinstance(config, DictConfig)
+    return prepare_config(config).data_hash
+
+
+def checked(point: Point) -> DictConfig:
+    """The composed config of a point, validated as a job would."""
+    config = composed(point.overrides)
+    validate(config)
+    return config

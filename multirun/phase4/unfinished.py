@@ -1,0 +1,68 @@
+"""Where the runs that are missing go, and what an earlier command left there: gone on with, or taken away.
+
+What was finished is never touched: a plan whose folder holds finished runs of another one gets a folder of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from mdaf.errors import UserError
+from mdaf.multirun.phase4.points import Point, checked, hashes
+from mdaf.sweeper.runs.checkpoint import saved_in
+from mdaf.sweeper.runs.folder import RunFolder
+from mdaf.sweeper.runs.lock import locked
+from mdaf.sweeper.runs.reader import BEST, IDENTITY, is_finished, read_result
+
+log = logging.getLogger(__name__)
+
+
+def make_way(point: Point, seeds: Sequence[int]) -> Path:
+    """The folder for a point's runs on these seeds, in which ``resume=auto`` trains all of them.
+
+    It is the point's own, or the first of ``NAME-2``, ``NAME-3``, ... that holds no finished run of another plan.
+    Whatever unfinished could not be gone on with is taken away. UserError if another process works in one of them.
+    """
+    config = checked(point)
+    folder = next(folder for folder in numbered(point.folder) if not _is_taken(folder, config, seeds))
+    if folder != point.folder:
+        log.warning("%s: holds finished runs of another plan, which stay; new ones go to %s", point.folder, folder)
+    for seed in seeds:
+        run = folder / f"seed-{seed}"
+        if run.is_dir() and not _goes_on(run, hashes(config, seed)):
+            log.warning("%s: what was begun there is of another configuration or damaged, and is taken away", run)
+            with locked(run):
+                RunFolder(run).clear()
+    return folder
+
+
+def numbered(folder: Path) -> Iterator[Path]:
+    """A folder, then ``NAME-2``, ``NAME-3``, ... beside it, without end."""
+    yield folder
+    yield from (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+
+
+def _is_taken(folder: Path, config: DictConfig, missing: Sequence[int]) -> bool:
+    """Whether a run was finished in the folder that is none of this plan, or where one of the ``missing`` is to go."""
+    for run in (run for run in folder.glob("seed-*") if is_finished(run)):
+        if run.name in {f"seed-{seed}" for seed in missing}:
+            return True
+        try:
+            result = read_result(run, IDENTITY) or {}
+        except UserError:
+            return True
+        if (result["config_hash"], result["data_hash"]) != hashes(config, result["seed"]):
+            return True
+    return False
+
+
+def _goes_on(folder: Path, wanted: tuple[str, str]) -> bool:
+    """Whether the folder holds states of this very run, and the weights of its best epoch if it has finished one."""
+    states = saved_in(folder)
+    own = bool(states) and all((state.config_hash, state.data_hash) == wanted for state in states)
+    return own and (not states[0].history or (folder / BEST).is_file())

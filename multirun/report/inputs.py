@@ -1,0 +1,167 @@
+"""What a report is about: its runs with where they come from, the points, and the rules by which they are judged.
+
+The inputs stand in report.json beside the figures: they are all that computing the figures again needs, with the runs.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from mdaf.conf.schema import Phase4
+from mdaf.multirun.analysis.finished_run import Source, check_agreement, read_run
+from mdaf.multirun.phase4.plan import Series, search_seeds
+from mdaf.multirun.phase4.points import SEARCHED, Point, checked, differences
+from mdaf.sweeper.hydra_ext.run_config import config_hash
+from mdaf.sweeper.runs.reader import own_checkpoint, read_result
+from mdaf.sweeper.study.queries import is_feasible, trials_of
+from mdaf.sweeper.trials.admitted import run_folder
+from mdaf.sweeper.trials.user_attrs import POINT
+
+Inputs = dict[str, Any]
+
+SEARCH, CONFIRMATION, PHASE_4 = "search", "confirmation", "phase 4"
+RULES = ("alpha", "resamples", "pace", "tiers")
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What was run: the study, its candidates, the runs of confirmation and those of Phase 4."""
+
+    study: Study
+    candidates: list[dict[str, Any]]
+    confirmation: list[Series]
+    repeated: list[Series]
+
+
+def phase4_inputs(cfg: DictConfig, stages: Stages, winner: Point, report: Path) -> Inputs:
+    """The inputs of a study's report, which will lie in the folder ``report``."""
+    study, points = stages.study, [one.point for one in stages.repeated]
+    configs = {point.name: checked(point) for point in points}
+    changes = differences(configs)
+    own = config_hash(checked(winner))
+    named = next((name for name, config in configs.items() if config_hash(config) == own), points[0].name)
+    trials, searched = _search(study, report, [Path(cfg.reuse)])
+    runs = [*searched, *_sources(stages, report)]
+    first = next(iter(configs.values()))
+    return {
+        "title": f"Phase 4 of {study.study_name}",
+        "study": study.study_name,
+        "winner": named,
+        "winner_trial": winner.trial,
+        "points": [
+            {
+                "name": point.name,
+                "trial": point.trial,
+                "overrides": list(point.overrides),
+                "values": _searched(configs[point.name]),
+            }
+            for point in points
+        ],
+        "changes": changes,
+        "candidates": stages.candidates,
+        "comparisons": pairs([point.name for point in points]),
+        "epochs": first.training.epochs,
+        "seeds": {
+            SEARCH: search_seeds(study),
+            CONFIRMATION: list(cfg.confirm.seeds) if stages.confirmation else [],
+            PHASE_4: list(cfg.seeds),
+        },
+        "failed": {one.point.name: one.failed for one in stages.repeated if one.failed},
+        "failed_confirmation": {one.point.name: one.failed for one in stages.confirmation if one.failed},
+        "trials": trials,
+        "criteria": OmegaConf.to_container(first.criteria),
+        **rules(cfg),
+        "runs": [source.plain() for source in runs],
+    }
+
+
+def rules(cfg: DictConfig) -> Inputs:
+    """How runs are judged, from the config of ``python -m multirun``."""
+    assert set(RULES) <= set(Phase4.__dataclass_fields__)
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    return {name: plain[name] for name in RULES}
+
+
+def pairs(points: Sequence[str]) -> list[list[str]]:
+    """Each point with each later one: of winner, balanced, weak, strong the six pairs."""
+    return [[a, b] for place, a in enumerate(points) for b in points[place + 1 :]]
+
+
+def source_of(folder: Path, stage: str, point: str, report: Path, study: str | None, trial: int | None) -> Source:
+    """Where a finished run's figures come from; its id is stage, point and seed. UserError if its files disagree."""
+    run = read_run(folder)
+    check_agreement(run)
+    result = run.result
+    return Source(
+        id=f"{stage}/{point}/seed-{result['seed']}",
+        stage=stage,
+        point=point,
+        seed=result["seed"],
+        folder=os.path.relpath(folder.absolute(), report.absolute()),
+        study=study,
+        trial=trial,
+        config_hash=result["config_hash"],
+        data_hash=result["data_hash"],
+        commit=result["commit"],
+        device=result["device"],
+        checkpoint=""
+        if stage == SEARCH
+        else own_checkpoint(folder, result) or "",  # no figure of a search comes from it
+    )
+
+
+def _sources(stages: Stages, report: Path) -> Iterable[Source]:
+    for stage, series in ((CONFIRMATION, stages.confirmation), (PHASE_4, stages.repeated)):
+        for one in series:
+            for seed in sorted(one.done):
+                yield source_of(one.done[seed], stage, one.point.name, report, stages.study.study_name, one.point.trial)
+
+
+def _search(study: Study, report: Path, places: Sequence[Path]) -> tuple[list[dict[str, Any]], list[Source]]:
+    """The study's trials, and the sources of those whose complete runs are here."""
+    rows, sources = [], []
+    for trial in trials_of(study):
+        folder = _complete_run(trial, places)
+        source = None
+        if folder is not None:
+            source = source_of(folder, SEARCH, f"trial-{trial.number}", report, study.study_name, trial.number)
+            sources.append(source)
+        rows.append(
+            {
+                "trial": trial.number,
+                "state": trial.state.name,
+                "params": dict(trial.params),
+                "value": trial.values[0] if trial.values and math.isfinite(trial.values[0]) else None,
+                "eligible": trial.state is TrialState.COMPLETE and is_feasible(trial),
+                "known": trial.user_attrs.get(POINT),
+                "run": source.id if source else None,
+            }
+        )
+    return rows, sources
+
+
+def _complete_run(trial: FrozenTrial, places: Sequence[Path]) -> Path | None:
+    """The folder of a trial's complete run, if it is on this machine and is still that trial's."""
+    folder = run_folder(trial.user_attrs.get("run_dir"), places)
+    if folder is None:
+        return None
+    result = read_result(folder) if (folder / "metrics.csv").is_file() else None
+    if result is None or result.get("state") != "complete" or result.get("trial") != trial.number:
+        return None
+    # Another study's trial of that number, if the two shared a folder; not by its name, which may have been changed.
+    said = trial.user_attrs.get("config_hash", result.get("config_hash"))
+    return folder if result.get("config_hash") == said else None
+
+
+def _searched(config: DictConfig) -> dict[str, float]:
+    return {key: float(OmegaConf.select(config, key)) for key in SEARCHED}

@@ -1,0 +1,186 @@
+"""Any set of finished runs as a report: runs that differ in their seed alone are one configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from mdaf.errors import UserError
+from mdaf.multirun.analysis.figures import compute
+from mdaf.multirun.analysis.finished_run import check_same_data, config_of, configuration_of
+from mdaf.multirun.analysis.scores import reads_of_test
+from mdaf.multirun.analysis.wording import number
+from mdaf.multirun.phase4.points import SEARCHED
+from mdaf.multirun.report.blocks import Items, Section, Table, Text
+from mdaf.multirun.report.inputs import PHASE_4, Inputs, pairs, rules, source_of
+from mdaf.multirun.report.sections import criteria, results
+from mdaf.multirun.report.summary_section import executive_summary
+from mdaf.multirun.report.writer import write_beside_others
+from mdaf.sweeper.hydra_ext.run_config import is_hashed
+from mdaf.sweeper.runs.reader import IDENTITY, read_result
+from mdaf.terminal import tables
+from mdaf.terminal.printable import printable
+
+LONGEST_NAME = 80  # characters; a configuration that would need more goes by its hash
+
+
+def summary(folders: Sequence[Path], out: Path | None) -> dict[str, Any]:
+    """The report of these runs, written to ``out`` if that is given. UserError where there is nothing to summarize.
+
+    Where ``out`` holds the report of others, that stays: it goes beside it.
+    """
+    runs = finished_below(folders)
+    inputs = summary_inputs(runs, out or Path.cwd())
+    if out is not None:
+        _, report = write_beside_others(out, lambda folder: summary_inputs(runs, folder), reads_of_test(out))
+        return report
+    return {"inputs": inputs, "figures": compute(inputs, Path.cwd()), "test_reads": []}
+
+
+def finished_below(folders: Sequence[Path]) -> list[Path]:
+    """The run folders among these and below them, each once, in order."""
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder, expected one of a finished run, or one that holds some")
+        inside = [file.parent for file in sorted(folder.rglob("result.json"))]
+        if not inside:
+            raise UserError(f"{folder}: holds no result.json, expected a finished run, or folders of some")
+        found |= {one.resolve(): one for one in inside if (read_result(one) or {}).get("state") == "complete"}
+    if not found:
+        raise UserError(f"{folders[0]}: holds no complete run; pruned and failed ones cannot be summarized")
+    return list(found.values())
+
+
+def summary_inputs(folders: Sequence[Path], report: Path) -> Inputs:
+    """The inputs of a report on these runs; configurations are named by the settings in which they differ."""
+    groups: dict[str, dict[int, Path]] = {}
+    configs: dict[str, DictConfig] = {}
+    data: dict[str, Path] = {}
+    for folder in folders:
+        result = read_result(folder, IDENTITY)
+        assert result is not None
+        data.setdefault(result["data_hash"], folder)
+        check_same_data(data)
+        config = config_of(folder, result)
+        configs.setdefault(key := configuration_of(config), config)
+        seeds = groups.setdefault(key, {})
+        seed = result["seed"]
+        if seed in seeds:
+            raise UserError(
+                f"{folder}: repeats the configuration and seed {seed} of {seeds[seed]}; leave one of them out"
+            )
+        seeds[seed] = folder
+    changes = _changes(configs)
+    names = _names(configs, changes)
+    sources = [
+        source_of(folder, PHASE_4, names[key], report, (read_result(folder) or {}).get("study"), None)
+        for key, seeds in groups.items()
+        for seed, folder in sorted(seeds.items())
+    ]
+    first = next(iter(configs.values()))
+    with initialize_config_module("mdaf.conf"):
+        phase4 = compose("phase4")
+    return {
+        "title": f"{len(sources)} finished runs of {len(groups)} configurations",
+        "study": None,
+        "winner": None,
+        "winner_trial": None,
+        "points": [
+            {"name": names[key], "trial": None, "overrides": [], "values": _values(config)}
+            for key, config in configs.items()
+        ],
+        "changes": [{**row, "values": {names[key]: value for key, value in row["values"].items()}} for row in changes],
+        "candidates": [],
+        "comparisons": pairs(list(names.values())),
+        "epochs": max(config.training.epochs for config in configs.values()),
+        "seeds": {
+            "search": [],
+            "confirmation": [],
+            PHASE_4: _planned(groups, list(phase4.seeds)),
+        },
+        "failed": {},
+        "trials": [],
+        "criteria": OmegaConf.to_container(first.criteria),
+        **rules(phase4),
+        "runs": [source.plain() for source in sources],
+    }
+
+
+def _planned(groups: Mapping[str, Mapping[int, Path]], phase4: list[int]) -> list[int]:
+    """Phase 4's seeds if the runs are a part of it, else those that are there."""
+    found = sorted({seed for seeds in groups.values() for seed in seeds})
+    return phase4 if set(found) <= set(phase4) else found
+
+
+def _values(config: DictConfig) -> dict[str, float]:
+    found = {key: OmegaConf.select(config, key) for key in SEARCHED}
+    return {key: float(value) for key, value in found.items() if value is not None}
+
+
+def _changes(configs: Mapping[str, DictConfig]) -> list[dict[str, Any]]:
+    """The keys in which saved configs differ, what does not change the computation left out."""
+    flat = {key: _flat(OmegaConf.to_container(config, resolve=True)) for key, config in configs.items()}
+    names = sorted({name for values in flat.values() for name in values})
+    rows: list[dict[str, Any]] = [
+        {"key": name, "values": {key: values.get(name) for key, values in flat.items()}} for name in names
+    ]
+    return [
+        row
+        for row in rows
+        if len({repr(value) for value in row["values"].values()}) > 1 and row["key"] != "seed" and is_hashed(row["key"])
+    ]
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in node.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def _names(configs: Mapping[str, DictConfig], changes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """A name for each: its regularization's if these differ, else the settings in which it differs, else its hash."""
+    presets = {key: str(OmegaConf.select(config, "regularization.name")) for key, config in configs.items()}
+    if len(set(presets.values())) == len(configs):
+        return presets
+    names = {
+        key: ", ".join(f"{row['key'].rpartition('.')[2]} {number(row['values'][key])}" for row in changes)
+        for key in configs
+    }
+    readable = len(set(names.values())) == len(names) and all(len(name) <= LONGEST_NAME for name in names.values())
+    return names if readable else {key: key for key in configs}
+
+
+def show(report: Mapping[str, Any], console: Console | None = None) -> None:
+    """Prints a report's summary, results and criteria."""
+    console = console or tables.console()
+    for section in (executive_summary(report), results(report), criteria(report)):
+        _print(section, console)
+
+
+def _print(section: Section, console: Console) -> None:
+    console.print(f"\n{printable(section.title)}", style="bold")
+    for block in section.blocks:
+        if isinstance(block, Text):
+            console.print(printable(block.text))
+        elif isinstance(block, Items):
+            for item in block.items:
+                console.print(f"- {printable(item)}")
+        elif isinstance(block, Table):
+            columns = [
+                tables.Column(heading, [row[number] for row in block.rows], rank=number)
+                for number, heading in enumerate(block.header)
+            ]
+            table, dropped = tables.fitted(columns, console.width, framed=True, title=block.caption or None)
+            console.print(table)
+            if dropped:
+                console.print(tables.left_out(dropped, "the report has all"))

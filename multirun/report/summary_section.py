@@ -1,0 +1,168 @@
+"""The first and the last section of a report: what came out, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mdaf.multirun.analysis.versions import of_other_code
+from mdaf.multirun.analysis.wording import auc4, interval, listed, number, p_value, several, signed
+from mdaf.multirun.report.blocks import Block, Items, Section, Text
+
+Report = Mapping[str, Any]
+
+
+def executive_summary(report: Report) -> Section:
+    """The whole in a few sentences."""
+    inputs, figures = report["inputs"], report["figures"]
+    own = report.get("commit")
+    trained = [run["commit"] for run in inputs["runs"] if run["stage"] != "search"]
+    others = of_other_code(trained, trained[0] if own is None and trained else str(own))
+    sentences = [f"Compared are {others}."] if others else []
+    sentences += _search(report) if inputs["study"] else []
+    sentences += [_spread(name, block) for name, block in figures["configurations"].items()]
+    sentences += [_verdict(row) for row in figures["comparisons"] if inputs["winner"] in (None, row["a"], row["b"])]
+    sentences += [_criteria(point, figures["criteria"][point]) for point in _judged(report)]
+    if inputs["failed"]:
+        missing = "; ".join(f"{point} without seed {listed(seeds)}" for point, seeds in inputs["failed"].items())
+        sentences.append(f"Runs that failed are missing from the figures: {missing}.")
+    evidence = figures["evidence"]
+    sentences.append(
+        f"The evidence is {evidence['verdict']}: {100 * evidence['share']:.0f} % of the planned epochs and seeds."
+    )
+    return Section("Executive summary", [Items(sentences)])
+
+
+def _judged(report: Report) -> list[str]:
+    winner = report["inputs"]["winner"]
+    return [winner] if winner in report["figures"]["criteria"] else list(report["figures"]["criteria"])
+
+
+def _search(report: Report) -> list[str]:
+    inputs, found = report["inputs"], report["figures"]["confirmation"]
+    complete = [trial for trial in inputs["trials"] if trial["value"] is not None and trial.get("eligible", True)]
+    best = max(complete, key=lambda trial: trial["value"])
+    sentences = [
+        f"The study {inputs['study']} has {several(len(inputs['trials']), 'trial')}. "
+        f"The best, trial {best['trial']}, has a validation AUC of {auc4(best['value'])} on the seed that chose it."
+    ]
+    values: Mapping[str, float] = next(
+        (point["values"] for point in inputs["points"] if point["name"] == inputs["winner"]), {}
+    )
+    settings = ", ".join(f"{key.rpartition('.')[2]} {number(value)}" for key, value in values.items())
+    if found is None:
+        return [*sentences, f"It was not confirmed on other seeds. It is taken as the winner: {settings}."]
+    row = next(row for row in found["candidates"] if row["name"] == found["winner"])
+    known = "the balanced point itself" if found["winner"] == "balanced" else f"{found['winner']} of the study"
+    gap = (
+        f", so the sweep's value of {auc4(row['sweep_value'])} was {signed(row['optimism'])} optimistic"
+        if row["optimism"] is not None
+        else ""
+    )
+    if found["candidates"][0] is not row and found["candidates"][0]["optimism"] is not None:
+        first = found["candidates"][0]
+        sentences.append(
+            f"On fresh seeds {first['name']} kept {auc4(first['mean'])} of its {auc4(first['sweep_value'])}: "
+            f"the sweep was {signed(first['optimism'])} optimistic about it."
+        )
+    tied = f" {listed(found['tied'])} were tied within noise." if len(found["tied"]) > 1 else ""
+    sentences.append(
+        f"Confirmed on {several(row['n'], 'fresh seed')}, the winner is {known} ({settings}): "
+        f"mean {auc4(row['mean'])}{gap}.{tied}"
+    )
+    return sentences
+
+
+def _spread(name: str, block: Mapping[str, Any]) -> str:
+    found = block["figures"]["val_auc"]
+    over = f"over {several(found['n'], 'seed')} ({', '.join(map(str, block['seeds']))})"
+    test = block["figures"].get("test_auc")
+    tested = f"; on the test split {auc4(test['mean'])}" if test else ""
+    if found["sd"] is None:
+        return f"{name}: validation AUC {auc4(found['mean'])} {over}, which says nothing of its spread{tested}."
+    return (
+        f"{name}: validation AUC {auc4(found['mean'])} ± {auc4(found['sd'])} {over}, 95 % interval of the mean "
+        f"{interval(found['t_interval'])}{tested}."
+    )
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    figures = f"mean difference {signed(row['mean'])} over {several(row['n'], 'seed')}"
+    if row["t_interval"] is not None:
+        figures += f", 95 % interval {interval(row['t_interval'], '+.5f')}, adjusted p {p_value(row['holm_p'])}"
+    if row["verdict"] == "indistinguishable":
+        return f"{row['a']} and {row['b']} are indistinguishable: {figures}."
+    return f"{row['a']} is {row['verdict']} than {row['b']}: {figures}."
+
+
+def _criteria(point: str, found: Mapping[str, Any]) -> str:
+    counts = [one["verdict"] for one in found["judgements"]]
+    shown = ", ".join(f"{counts.count(word)} {word}" for word in ("PASS", "FAIL", "PENDING") if word in counts)
+    return f"{point} against the success criteria: {shown}; tier {found['tier']}."
+
+
+def settling(row: Mapping[str, Any]) -> str:
+    """What a comparison could have found, and how many seeds would settle it if it is open."""
+    pair = f"{row['a']} - {row['b']}"
+    if row["detectable"] is None:
+        return f"{pair}: {several(row['n'], 'pair')} without spread, so nothing can be said of what could be detected."
+    text = f"{pair}: {several(row['n'], 'pair')} of this spread detect {row['detectable']:.5f} with 80 % power"
+    if row["verdict"] != "indistinguishable":
+        return f"{text}; this one is settled."
+    if row["seeds_needed"] is None:
+        return f"{text}; more than 1000 seeds would be needed to tell the difference that was found from none."
+    if row["seeds_needed"] <= row["n"]:
+        return f"{text}; the difference is open although so many seeds are usually enough for it."
+    return (
+        f"{text}; about {row['seeds_needed']} seeds would settle the difference that was found, were it the true one."
+    )
+
+
+def recommendation(report: Report) -> Section:
+    """What to do next, by the verdicts and by the research's decision rule."""
+    inputs, figures = report["inputs"], report["figures"]
+    blocks: list[Block] = []
+    winner = inputs["winner"]
+    if winner is not None:
+        others = {
+            row["b"] if row["a"] == winner else row["a"]: row["verdict"]
+            if row["a"] == winner
+            else _turned(row["verdict"])
+            for row in figures["comparisons"]
+            if winner in (row["a"], row["b"])
+        }
+        blocks.append(Text(_choice(winner, others)))
+    for point in _judged(report):
+        found = figures["criteria"][point]
+        blocks.append(Text(f"By the criteria, for {point}: {found['decision']}. {found['reason']}"))
+    needed = [row["seeds_needed"] for row in figures["comparisons"] if row["verdict"] == "indistinguishable"]
+    known = [seeds for seeds in needed if seeds is not None]
+    if known:
+        blocks.append(
+            Text(
+                f"To settle what is open, {min(known)} seeds would do for the easiest pair and {max(known)} for the "
+                "hardest that can be settled; where the difference would not matter, leave it open."
+            )
+        )
+    return Section("Recommendation", blocks or [Text("There is one configuration, so there is nothing to choose.")])
+
+
+def _turned(verdict: str) -> str:
+    return {"better": "worse", "worse": "better"}.get(verdict, verdict)
+
+
+def _choice(winner: str, others: Mapping[str, str]) -> str:
+    better = [name for name, verdict in others.items() if verdict == "better"]
+    worse = [name for name, verdict in others.items() if verdict == "worse"]
+    equal = [name for name, verdict in others.items() if verdict == "indistinguishable"]
+    if worse:
+        return f"Do not take {winner}: over the seeds {listed(worse)} came out ahead of it."
+    if not equal:
+        return (
+            f"Take {winner}: it is better than {listed(better)}." if better else f"Take {winner}; nothing was compared."
+        )
+    ahead = f" It is better than {listed(better)}." if better else ""
+    return (
+        f"Nothing proves {winner} better than {listed(equal)}.{ahead} Between indistinguishable points, prefer the one "
+        "that was planned before the search (balanced), or the cheapest."
+    )

@@ -1,0 +1,154 @@
+"""``python -m multirun verify report.json``: every figure again from the runs; those that differ are named."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mdaf.errors import UserError
+from mdaf.multirun.analysis.figures import compute
+from mdaf.multirun.analysis.finished_run import Source, read_run
+from mdaf.multirun.analysis.roc import auc
+from mdaf.multirun.analysis.scores import Scorer, log_read, read_scores
+from mdaf.sweeper.runs.reader import IDENTITY, checkpoint_digest, read_json, read_result
+
+FORMAT = 1
+RELATIVE = 1e-9  # of what is computed: the rounding of another processor. What is read must be the same exactly
+DEEP = 1e-5  # an AUC from a checkpoint, on this device, against the one that was written while training
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure that is not what the runs give."""
+
+    figure: str
+    reported: Any
+    found: Any
+
+    def __str__(self) -> str:
+        return f"{self.figure}: the report says {shown(self.reported)}, the run folders give {shown(self.found)}"
+
+
+def shown(value: Any) -> str:
+    """A value in one short line."""
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def read_report(file: Path) -> dict[str, Any]:
+    """A report.json; UserError if there is none or it is not one."""
+    report = read_json(file, "write the report again")
+    if not {"format", "inputs", "figures"} <= set(report):
+        raise UserError(f"{file}: holds no figures, expected a report.json that python -m multirun wrote")
+    if report["format"] != FORMAT:
+        raise UserError(f"{file}: is of format {report['format']}, expected {FORMAT}; write the report again")
+    return report
+
+
+def verify(file: Path, deep: bool = False) -> list[Difference]:
+    """The differences between a report and the runs that it names, those of single runs first; none if it holds.
+
+    ``deep`` scores validation and test rows again with the checkpoints. Reading the test split is logged.
+    """
+    report = read_report(file)
+    try:
+        return _verified(report, file.parent, deep)
+    except UserError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"{file} is damaged: its inputs or figures are not of the form that was written ({reason}); write the "
+            "report again"
+        ) from error
+
+
+def _verified(report: Mapping[str, Any], base: Path, deep: bool) -> list[Difference]:
+    inputs = report["inputs"]
+    sources = [Source(**record) for record in inputs["runs"]]
+    found = [difference for source in sources for difference in _identity(source, base)]
+    computed = as_read(compute(inputs, base))
+    order = ["runs", *(name for name in report["figures"] if name != "runs")]
+    for name in order:
+        found += differences(report["figures"].get(name), computed.get(name), name)
+    if deep:
+        found += list(_deep(report["figures"]["runs"], sources, base))
+    return found
+
+
+def as_read(content: Any) -> Any:
+    """Plain values as a reader of their JSON finds them: a figure that does not exist is null, as JSON has no NaN."""
+    return json.loads(json.dumps(content), parse_constant=lambda _: None)
+
+
+def count(figures: Any) -> int:
+    """How many numbers there are."""
+    if isinstance(figures, Mapping):
+        return sum(count(value) for name, value in figures.items() if name != "from")
+    if isinstance(figures, list):
+        return sum(map(count, figures))
+    return int(isinstance(figures, int | float) and not isinstance(figures, bool))
+
+
+def differences(reported: Any, found: Any, name: str) -> Iterator[Difference]:
+    """Every leaf that differs, by its dotted name."""
+    if isinstance(reported, Mapping) and isinstance(found, Mapping):
+        for key in {**reported, **found}:
+            yield from differences(reported.get(key), found.get(key), f"{name}.{key}")
+    elif isinstance(reported, list) and isinstance(found, list) and len(reported) == len(found):
+        for place, (a, b) in enumerate(zip(reported, found, strict=True)):
+            yield from differences(a, b, f"{name}[{place}]")
+    elif not _same(reported, found, exactly=name.startswith("runs.") and not name.endswith(".test_auc")):
+        yield Difference(name, reported, found)
+
+
+def _same(a: Any, b: Any, exactly: bool) -> bool:
+    if exactly:
+        return bool(a == b)
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (a, b))
+    return math.isclose(a, b, rel_tol=RELATIVE, abs_tol=1e-15) if numbers else bool(a == b)
+
+
+def _identity(source: Source, base: Path) -> Iterator[Difference]:
+    """What a run's own result.json says of it, and whether its best row is that of metrics.csv."""
+    folder = base / source.folder
+    result = read_result(folder, IDENTITY) or {}
+    for name in ("seed", "config_hash", "data_hash", "commit", "device"):
+        if result.get(name) != getattr(source, name):
+            yield Difference(f"inputs.runs.{source.id}.{name}", getattr(source, name), result.get(name))
+    if source.checkpoint and (digest := checkpoint_digest(folder)) != source.checkpoint:
+        yield Difference(f"inputs.runs.{source.id}: SHA-256 of best.pt", source.checkpoint, digest)
+    best = read_run(folder).best
+    written = {name: value for name, value in result.get("best", {}).items() if name in best}
+    yield from differences(written, {name: best[name] for name in written}, f"{source.folder}/result.json: best")
+
+
+def _deep(runs: Mapping[str, Any], sources: list[Source], base: Path) -> Iterator[Difference]:
+    """AUCs from the checkpoints: of validation for every run, of test where the report has it."""
+    scorer = Scorer()
+    tested = [base / source.folder for source in sources if runs[source.id]["test_auc"] is not None]
+    if tested:
+        log_read(tested, base, purpose="verify")
+    for source in sources:
+        folder, figures = base / source.folder, runs[source.id]
+        for split, reported, name in (
+            ("validation", figures["best"]["val_auc"], "best.val_auc"),
+            ("test", figures["test_auc"], "test_auc"),
+        ):
+            if reported is None:
+                continue
+            try:
+                scores = scorer.score(folder, split)
+            except UserError as error:
+                yield Difference(f"runs.{source.id}.{name} (from best.pt)", reported, f"nothing: {error}")
+                continue
+            found = auc(scores.logits, scores.labels)
+            if abs(found - reported) > DEEP:
+                yield Difference(f"runs.{source.id}.{name} (from best.pt)", reported, found)
+            kept = read_scores(folder, split)
+            if kept is not None and abs(auc(kept.logits, kept.labels) - found) > DEEP:
+                yield Difference(f"{source.folder}/scores_{split}.npz: AUC", auc(kept.logits, kept.labels), found)

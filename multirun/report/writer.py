@@ -1,0 +1,138 @@
+"""Writes a report: report.json with every figure, and the same in words as report.md and report.html."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from mdaf.atomic import write_atomically
+from mdaf.errors import UserError
+from mdaf.multirun.analysis.figures import compute
+from mdaf.multirun.phase4.unfinished import numbered
+from mdaf.multirun.report.charts import CHARTS
+from mdaf.multirun.report.inputs import RULES
+from mdaf.multirun.report.sections import sections
+from mdaf.multirun.report.verify import FORMAT, as_read, read_report
+from mdaf.sweeper.runs.lock import locked
+from mdaf.sweeper.runs.provenance import commit, versions
+from mdaf.terminal.printable import in_markdown, printable
+
+log = logging.getLogger(__name__)
+
+Report = dict[str, Any]
+
+
+def write_report(folder: Path, inputs: Mapping[str, Any], test_reads: Sequence[Mapping[str, Any]]) -> Report:
+    """Computes every figure, writes the three files into ``folder`` and returns what report.json holds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    report = {
+        "format": FORMAT,
+        "title": inputs["title"],
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "versions": versions(),
+        "inputs": dict(inputs),
+        "figures": compute(inputs, folder),
+        "test_reads": list(test_reads),
+    }
+    report = as_read(report)
+    _write(folder / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
+    _write(folder / "report.md", markdown(report))
+    _write(folder / "report.html", page(report))
+    return report
+
+
+def write_beside_others(
+    first: Path, inputs: Callable[[Path], Mapping[str, Any]], test_reads: Sequence[Mapping[str, Any]]
+) -> tuple[Path, Report]:
+    """Writes the report that has these ``inputs`` in a folder, into ``first`` or one beside it; that folder, and it.
+
+    UserError if another process writes one there.
+    """
+    first.mkdir(parents=True, exist_ok=True)
+    with locked(first):
+        folder = folder_of_plan(first, inputs(first))
+        return folder, write_report(folder, inputs(folder), test_reads)
+
+
+def folder_of_plan(first: Path, inputs: Mapping[str, Any]) -> Path:
+    """``first``, or the first of ``report-2``, ``report-3``, ... beside it that holds no report of another plan."""
+    for folder in numbered(first):
+        if not (folder / "report.json").exists():
+            break
+        try:
+            held = plan_of(read_report(folder / "report.json")["inputs"])
+        except (UserError, KeyError, TypeError):  # damaged, or of another version: it stays as it is
+            continue
+        if held == plan_of(as_read(inputs)):
+            break
+    if folder != first:
+        log.warning("%s: holds the report of another plan, which stays; this one goes to %s", first, folder)
+    return folder
+
+
+def plan_of(inputs: Mapping[str, Any]) -> list[Any]:
+    """What a report is on: its points and candidates, their seeds and epochs, and the rules of judgement.
+
+    One of no study is on just these runs.
+    """
+    points, candidates = (
+        [[one["name"], one["overrides"]] for one in inputs[name]] for name in ("points", "candidates")
+    )
+    seeds = [inputs["seeds"][name] for name in ("confirmation", "phase 4")]
+    runs = [] if inputs["study"] else sorted([run["config_hash"], run["data_hash"]] for run in inputs["runs"])
+    return [inputs["study"], points, candidates, seeds, runs, inputs["epochs"], *(inputs[name] for name in RULES)]
+
+
+def markdown(report: Report) -> str:
+    """report.md: everything but the charts."""
+    return _templates(autoescape=False).get_template("report.md.j2").render(report=report, sections=sections(report))
+
+
+def page(report: Report) -> str:
+    """report.html: one file that needs no network."""
+    return (
+        _templates(autoescape=True)
+        .get_template("report.html.j2")
+        .render(report=report, sections=sections(report), plotly=Markup(get_plotlyjs()), charts=_charts(report))
+    )
+
+
+def _charts(report: Report) -> dict[str, Markup]:
+    """Each chart as HTML without plotly.js; a chart that has nothing to show is absent."""
+    settings = {"displaylogo": False, "responsive": True, "displayModeBar": False}
+    drawn = {}
+    for name, draw in CHARTS.items():
+        if (figure := draw(report)) is not None:
+            html = figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"chart-{name}", config=settings)
+            drawn[name] = Markup(html)
+    return drawn
+
+
+def _templates(autoescape: bool) -> Environment:
+    finalize = _as_it_is_shown if autoescape else in_markdown
+    environment = Environment(
+        loader=PackageLoader("mdaf.multirun.report"),
+        autoescape=autoescape,
+        finalize=finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    return environment
+
+
+def _as_it_is_shown(value: Any) -> Any:
+    return value if isinstance(value, Markup) else printable(value)
+
+
+def _write(file: Path, text: str) -> None:
+    write_atomically(file, lambda handle: handle.write(text.encode()))

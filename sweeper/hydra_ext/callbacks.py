@@ -1,0 +1,89 @@
+"""Hydra callbacks: a config that cannot be run leaves nothing behind, and no password is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mdaf.config_keys import check_keys
+from mdaf.reporting import reported_in_one_line
+from mdaf.secrets import masked_value
+from mdaf.sweeper.hydra_ext.overrides import parsed
+from mdaf.sweeper.hydra_ext.run_config import validate
+from mdaf.sweeper.runs.lock import check_free
+from mdaf.sweeper.runs.reader import check_unfinished
+
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+
+
+class Refusal(Callback):
+    """Says in one line what a config lacks, and ends the process; each run checks its own again.
+
+    Hydra turns what a callback raises into a warning, but not the end of the process.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        job = OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])
+        with reported_in_one_line():
+            check_keys(config)
+            with suppress(OmegaConfBaseException):  # within the run more can be resolved
+                validate(job)
+                if config.resume == "never" and not _is_made(config.hydra.run, "dir"):
+                    check_free(Path(str(config.hydra.run.dir)))
+                    check_unfinished(Path(str(config.hydra.run.dir)))
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        with reported_in_one_line():
+            swept = [override for override in _typed(config) if override.is_sweep_override()]
+            groups = {o.key_or_group for o in swept if o.key_or_group in config.hydra.runtime.choices}
+            keys = [o.key_or_group for o in swept if o.is_add() or o.is_force_add()]
+            check_keys(config, swept=keys, without=groups)  # Hydra composed it without what is swept
+            with suppress(OmegaConfBaseException):
+                if config.resume == "never" and not _is_made(config.hydra.sweep, "dir"):
+                    for folder in _folders(config):
+                        check_free(folder)
+                        check_unfinished(folder)
+
+
+class MaskedOverrides(Callback):
+    """Hides the passwords in a job's overrides, which Hydra prints when the job has failed."""
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        job_return.overrides = [masked_value(override) for override in job_return.overrides or ()]
+
+
+def _typed(config: DictConfig) -> list[Override]:
+    overrides: Any = OmegaConf.to_container(config.hydra.overrides)  # as typed, with what is interpolated
+    return [parsed(text) for text in (*overrides["hydra"], *overrides["task"])]
+
+
+def _is_made(node: DictConfig, name: str) -> bool:
+    """Whether a folder's name is that of a new one, which only asking for it makes."""
+    return "${newest:" in str(OmegaConf.to_container(node, resolve=False)[name])  # type: ignore[index,call-overload]
+
+
+def _folders(config: DictConfig) -> Iterator[Path]:
+    """The folders of a grid's jobs; those are left out whose names only composing the job would tell."""
+    if config.hydra.sweeper._target_ != BASIC_SWEEPER:
+        return
+    typed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+    jobs = [job for batch in BasicSweeper.split_arguments(typed, None) for job in batch]
+    for number, overrides in enumerate(jobs):
+        with suppress(OmegaConfBaseException):
+            job: Any = OmegaConf.create(OmegaConf.to_container(config, resolve=False))
+            job.hydra.job.num, job.hydra.job.id = number, str(number)
+            for override in map(parsed, overrides):
+                chosen = OmegaConf.select(job, override.key_or_group)
+                if not (override.is_delete() or OmegaConf.is_config(chosen)):  # a group's option names no folder
+                    OmegaConf.update(job, override.key_or_group, override.value())
+            yield Path(str(job.hydra.sweep.dir)) / str(job.hydra.sweep.subdir)

@@ -1,0 +1,117 @@
+"""Where configs come from besides a program's own: --config-dir, --config-name, hydra.searchpath, as typed.
+
+A sweep writes it on its study, so that it can be shown: with it a trial can be run again, by somebody who types it.
+Nothing is composed from what a study says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_search_path
+from omegaconf import DictConfig
+from optuna.study import Study
+
+from mdaf.errors import UserError
+from mdaf.sweeper.hydra_ext.overrides import compact
+from mdaf.sweeper.hydra_ext.run_config import is_our_schema
+
+ORIGIN = "typed_with"  # the user attribute of a study
+SEARCH_PATH = "hydra.searchpath="
+MAIN = "config"
+OURS = ("python -m sweeper", "mdaf", "python -m mdaf.sweeper")  # the module, the console script, the installed module
+
+
+@dataclass(frozen=True)
+class Configs:
+    """Folders and names of configs, as they were typed.
+
+    ``folder``  of --config-dir
+    ``name``    of --config-name: the config that a job's is composed from
+    ``search``  the override of hydra.searchpath
+    """
+
+    folder: str | None = None
+    name: str | None = None
+    search: str | None = None
+
+    @classmethod
+    def taken_from(cls, arguments: Sequence[str]) -> tuple[Configs, list[str]]:
+        """Those among the arguments of a command, and the other arguments."""
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        parser.add_argument("--config-dir", "-cd")
+        parser.add_argument("--config-name", "-cn")
+        options, rest = parser.parse_known_args(list(arguments))
+        search = [argument for argument in rest if argument.startswith(SEARCH_PATH)]
+        others = [argument for argument in rest if not argument.startswith(SEARCH_PATH)]
+        return cls(options.config_dir, options.config_name, search[-1] if search else None), others
+
+    @classmethod
+    def said_by(cls, attribute: Any) -> Configs:
+        """Those that a study says; what is of another form than a sweep writes is left out."""
+        said = attribute if isinstance(attribute, Mapping) else {}
+        texts = {key: said.get(key) for key in ("folder", "name", "search")}
+        kept = {key: text for key, text in texts.items() if isinstance(text, str) and not text.startswith("-")}
+        if not kept.get("search", SEARCH_PATH).startswith(SEARCH_PATH) or "${" in kept.get("search", ""):
+            del kept["search"]
+        return cls(**kept)
+
+    def words(self) -> list[str]:
+        """As they are typed after a program."""
+        folder = [] if self.folder is None else ["--config-dir", self.folder]
+        name = [] if self.name is None else ["--config-name", self.name]
+        return [*folder, *name, *([] if self.search is None else [self.search])]
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """The config of a job of this program. UserError where the folder is not there."""
+        if self.folder is not None and not Path(self.folder).is_dir():
+            raise UserError(f"--config-dir {self.folder}: there is no such folder")
+        folders = [] if self.folder is None else [f"file://{Path(self.folder).absolute()}"]
+        search = [] if self.search is None else [self.search]
+        with initialize_config_search_path(["pkg://mdaf.conf", *folders]):
+            return compose(self.name or MAIN, overrides=[*search, *overrides])
+
+
+def program(ours: bool) -> str:
+    """This program as it is typed: its module, its file or its console script."""
+    script = Path(sys.argv[0])
+    if ours and script.name == OURS[1]:
+        return OURS[1]
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    module = f"python -m {spec.name.removesuffix('.__main__')}" if spec is not None else ""
+    if ours:
+        return module if module in OURS else OURS[0]
+    if module:
+        return module
+    return f"python {sys.argv[0]}" if script.suffix == ".py" else script.name
+
+
+def write_origin(study: Study, config: DictConfig) -> None:
+    """Writes on a study which program sweeps it, and what was typed of where its configs come from."""
+    configs, _ = Configs.taken_from(sys.argv[1:])
+    origin = {"program": program(is_our_schema(config)), **asdict(configs)}
+    if study.user_attrs.get(ORIGIN) != origin:
+        study.set_user_attr(ORIGIN, origin)
+
+
+def is_ours(attribute: Any) -> bool:
+    """Whether a study says that this program swept it; one that says nothing is taken for such a study."""
+    return not isinstance(attribute, Mapping) or attribute.get("program") in (None, *OURS)
+
+
+def rerun_command(attribute: Any, overrides: Sequence[str]) -> str:
+    """The line to type that runs a trial alone. Another program than ours is named only if its file is here."""
+    said = attribute.get("program") if isinstance(attribute, Mapping) else None
+    name = said if said in OURS else OURS[0]
+    if not is_ours(attribute):
+        words = shlex.split(str(said)) if isinstance(said, str) and said.count("'") == said.count('"') == 0 else []
+        file = Path(words[-1]) if len(words) == 2 and words[0] == "python" else None
+        local = file is not None and file.suffix == ".py" and not file.is_absolute() and ".." not in file.parts
+        name = f"python {shlex.quote(str(file))}" if local and file is not None and file.is_file() else "PROGRAM"
+    return " ".join([name, shlex.join([*Configs.said_by(attribute).words(), *map(compact, overrides)])]).rstrip()

@@ -1,0 +1,79 @@
+"""The research's success criteria for one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Verdict = Literal["PASS", "FAIL", "PENDING"]
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """Targets of one data set; the ``criteria`` node of the config.
+
+    ``epoch`` is the one at which overfitting is judged.
+    """
+
+    min_val_auc: float
+    first_best_epoch: int
+    last_best_epoch: int
+    max_train_val_gap: float
+    max_train_auc: float
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One criterion, its verdict and the figures behind it."""
+
+    criterion: str
+    verdict: Verdict
+    figures: str
+
+
+def judge(history: Sequence[Mapping[str, Any]], planned: int, criteria: Criteria) -> list[Judgement]:
+    """Every criterion judged on the epochs that were run, of ``planned``; PENDING where those it needs are missing."""
+    best = max(history, key=lambda row: row["val_auc"])
+    done = len(history)
+    last = next((row for row in history if row["epoch"] == criteria.epoch), None)
+
+    def verdict(passed: bool) -> Verdict:
+        return "PASS" if passed else "FAIL"
+
+    judged = [
+        Judgement(
+            f"best validation AUC >= {criteria.min_val_auc:g}",
+            verdict(best["val_auc"] >= criteria.min_val_auc)
+            if best["val_auc"] >= criteria.min_val_auc or done >= planned
+            else "PENDING",
+            f"{best['val_auc']:.4f} in epoch {best['epoch']}",
+        )
+    ]
+    in_range = criteria.first_best_epoch <= best["epoch"] <= criteria.last_best_epoch
+    settled = done >= min(planned, criteria.epoch) and done > criteria.first_best_epoch
+    judged.append(
+        Judgement(
+            f"best epoch in [{criteria.first_best_epoch}, {criteria.last_best_epoch}]",
+            verdict(in_range) if settled else "PENDING",
+            f"epoch {best['epoch']} of {done}",
+        )
+    )
+    for name, column, limit in (
+        ("train-validation gap", "train_val_gap", criteria.max_train_val_gap),
+        ("training AUC", "train_auc", criteria.max_train_auc),
+    ):
+        judged.append(
+            Judgement(
+                f"{name} < {limit:g} at epoch {criteria.epoch}",
+                verdict(last[column] < limit) if last is not None and last[column] is not None else "PENDING",
+                figure(last[column]) if last is not None else f"epoch {criteria.epoch} was not run",
+            )
+        )
+    return judged
+
+
+def figure(value: float | None, form: str = ".4f") -> str:
+    """A figure as people read it; a dash where there is none."""
+    return "-" if value is None else format(value, form)

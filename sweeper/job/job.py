@@ -1,0 +1,134 @@
+"""One trainable objective from one config: check, prepare, train, leave the artifacts, return the best AUC."""
+
+from __future__ import annotations
+
+import logging
+import math
+from contextlib import ExitStack, nullcontext
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from mdaf.config_keys import check_keys
+from mdaf.data.preparing.prepare import prepare_config
+from mdaf.data.store.device_store import DeviceStore
+from mdaf.sweeper.hydra_ext.directories import work_where_it_was_typed
+from mdaf.sweeper.hydra_ext.own_config import OwnConfig
+from mdaf.sweeper.hydra_ext.run_config import validate
+from mdaf.sweeper.job.criteria import Criteria
+from mdaf.sweeper.job.identity import identify, record_start, shown
+from mdaf.sweeper.job.job_log import JobLog
+from mdaf.sweeper.job.recorder import Recorder
+from mdaf.sweeper.job.resuming import adopt, states_of
+from mdaf.sweeper.machine.device import set_up
+from mdaf.sweeper.runs.checkpoint import Position, Saved
+from mdaf.sweeper.runs.folder import RunFolder
+from mdaf.sweeper.runs.lock import locked
+from mdaf.sweeper.runs.reader import check_unfinished
+from mdaf.sweeper.training import model_factory
+from mdaf.sweeper.training.progress import EpochProgress
+from mdaf.sweeper.trials import artifacts
+from mdaf.terminal.progress import shown as shown_progress
+
+if TYPE_CHECKING:
+    from mdaf.sweeper.trials.link import TrialLink
+
+log = logging.getLogger(__name__)
+
+
+class Job:
+    """A run between being set up and being finished; in between it is trained, alone or in lock-step with others.
+
+    Made inside its Hydra job; ``with`` closes its link to its trial, which records what made it fail.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        work_where_it_was_typed()
+        with ExitStack() as stack:
+            self.trial: TrialLink | None = stack.enter_context(attached(cfg) or nullcontext())
+            check_keys(cfg, HydraConfig.get())
+            validate(cfg)
+            self.cfg = cfg
+            self.device = set_up(cfg.device) if model_factory.by_gradient(cfg.model) else torch.device("cpu")
+            with shown_progress() as progress:
+                self.store = prepare_config(cfg.data, progress)
+            self.recorder = self._recorder(stack)
+            self.log = JobLog()
+            stack.callback(self.log.close)
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Job:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, traceback)
+
+    def finish(self) -> float | tuple[float, ...]:
+        """Leaves the last artifacts and returns the objective; raises what ended the run otherwise."""
+        with self.log.speaking():
+            self.own_config.restore()
+            value = self.recorder.finish()
+            best = self.recorder.best["val_auc"] if self.recorder.best else math.nan
+            folder = shown(self.recorder.folder.path)
+            log.info("best validation AUC %.4f; everything about this run lies in %s", best, folder)
+        return value
+
+    @cached_property
+    def gathered(self) -> DeviceStore:
+        """The store on the job's device."""
+        device = self.cfg.device
+        return DeviceStore(self.store, self.device, device.memory_fraction, self.cfg.data.history_order)
+
+    def states(self) -> dict[Position, Saved]:
+        """The states from which the run can go on; none where it starts anew, and then nothing of another is left."""
+        folder, identity = self.recorder.folder, self.recorder.identity
+        if self.cfg.resume == "never":
+            folder.clear()
+            return {}
+        if self.trial is not None:
+            adopt(folder, self.trial.earlier_folders(folder.path), identity["config_hash"], identity["data_hash"])
+        found = states_of(self.recorder)
+        if not found:
+            folder.clear()
+        return found
+
+    def _recorder(self, stack: ExitStack) -> Recorder:
+        cfg = self.cfg
+        folder = RunFolder(HydraConfig.get().runtime.output_dir)
+        stack.enter_context(locked(folder.path))
+        self.own_config = OwnConfig(cfg, folder.path)
+        self.own_config.restore()
+        if cfg.resume == "never":
+            check_unfinished(folder.path)
+        identity = identify(cfg, self.store, self.device)
+        if self.trial is not None:
+            record_start(self.trial, cfg, identity, folder, self.device)
+            if cfg.sweep.artifacts:
+                url = artifacts.url_of(cfg.sweep.artifacts, self.trial.study_name, self.trial.number)
+                artifacts.check(url)
+                self.trial.record({artifacts.ARTIFACTS: url})
+                stack.callback(artifacts.leave, folder.path, url)  # however the job ends
+        return Recorder(
+            folder,
+            identity,
+            Criteria(**OmegaConf.to_container(cfg.criteria)),  # type: ignore[arg-type]
+            cfg.training.epochs,
+            EpochProgress(cfg.training.epochs, cfg.training.batch_size),
+            self.trial,
+            cfg.sweep.objectives,
+        )
+
+
+def attached(cfg: DictConfig) -> TrialLink | None:
+    """The job's link to its trial; None where it runs for no study, and then no database's drivers are imported."""
+    if cfg.sweep.trial is None:
+        return None
+    from mdaf.sweeper.trials.link import attach
+
+    return attach(cfg)

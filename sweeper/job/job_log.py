@@ -1,0 +1,77 @@
+"""A job's own log, among those of jobs that train beside it in one process.
+
+Hydra gives the root logger new handlers for each job, and others when a sweep goes on. Here the handlers of all jobs
+that are open stay, and a filter on each handler lets pass what its own job says.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_speaking: ContextVar[JobLog | None] = ContextVar("speaking", default=None)
+_open: list[JobLog] = []
+
+
+class JobLog:
+    """The handlers that Hydra made for a job, from when the job is set up until it is closed.
+
+    What is logged outside ``speaking`` goes to the sweep's handlers, or without any to those of the latest job.
+    """
+
+    def __init__(self) -> None:
+        before = _of_all_jobs()
+        self.handlers: list[logging.Handler] = [h for h in logging.getLogger().handlers if h not in before]
+        for handler in self.handlers:
+            handler.removeFilter(_is_nobodys)
+            handler.addFilter(self._is_its_own)
+        _open.append(self)
+        _attach_all()
+
+    @contextmanager
+    def speaking(self) -> Iterator[None]:
+        """Within it, what this thread logs goes to this job's log."""
+        _attach_all()
+        token = _speaking.set(self)
+        try:
+            yield
+        finally:
+            _speaking.reset(token)
+
+    def close(self) -> None:
+        """When the job is over. The handlers that Hydra installed last stay, as Hydra left them."""
+        latest = self is _open[-1] and not _of_the_sweep()
+        for handler in self.handlers:
+            handler.removeFilter(self._is_its_own)
+            if not latest:
+                logging.getLogger().removeHandler(handler)
+        _open.remove(self)
+
+    def _is_its_own(self, record: logging.LogRecord) -> bool:
+        speaking = _speaking.get()
+        return speaking is self or (speaking is None and self is _open[-1] and not _of_the_sweep())
+
+
+def _attach_all() -> None:
+    """After Hydra replaced the root logger's handlers: puts those of the open jobs back."""
+    root = logging.getLogger()
+    for handler in _of_the_sweep():
+        handler.addFilter(_is_nobodys)
+    for handler in _of_all_jobs():
+        if handler not in root.handlers:
+            root.addHandler(handler)
+
+
+def _is_nobodys(record: logging.LogRecord) -> bool:
+    return _speaking.get() is None
+
+
+def _of_all_jobs() -> list[logging.Handler]:
+    return [handler for job in _open for handler in job.handlers]
+
+
+def _of_the_sweep() -> list[logging.Handler]:
+    jobs = _of_all_jobs()
+    return [handler for handler in logging.getLogger().handlers if handler not in jobs]

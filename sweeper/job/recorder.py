@@ -1,0 +1,210 @@
+"""Follows one replica through training and leaves its artifacts: metrics, checkpoints, result, summary."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from mdaf.errors import StoppedError, UserError
+from mdaf.model.stack import replica_state
+from mdaf.sweeper.job.criteria import Criteria, figure
+from mdaf.sweeper.job.summary import summarize
+from mdaf.sweeper.machine.steadiness import judge_steadiness
+from mdaf.sweeper.machine.telemetry import resident_mb
+from mdaf.sweeper.runs.checkpoint import Position, Saved, Underway
+from mdaf.sweeper.runs.folder import RunFolder
+from mdaf.sweeper.runs.parts import UNKNOWN, Part, changes, joined, part_from
+from mdaf.sweeper.runs.reader import checkpoint_digest
+from mdaf.sweeper.training.progress import EpochProgress
+from mdaf.sweeper.training.replicas import Trained
+from mdaf.sweeper.training.settings import Row
+
+if TYPE_CHECKING:  # a run without a study needs neither Optuna nor a database's drivers
+    from mdaf.sweeper.trials.link import TrialLink
+
+log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """The ``training.Follower`` of one run.
+
+    ``identity`` is what the result says besides its numbers: hashes, commit, versions, device, seed, study and trial.
+    ``objectives`` are columns of metrics.csv; the first one is what the trial is told epoch by epoch.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        identity: Mapping[str, Any],
+        criteria: Criteria,
+        epochs: int,
+        progress: EpochProgress,
+        trial: TrialLink | None = None,
+        objectives: Sequence[str] = ("val_auc",),
+    ) -> None:
+        self.folder = folder
+        self.identity = dict(identity)
+        self.criteria = criteria
+        self.epochs = epochs
+        self.progress = progress
+        self.trial = trial
+        self.objectives = tuple(objectives)
+        self.history: list[Row] = []
+        self.best: Row | None = None
+        self.pruned = False
+        self.error: Exception | None = None
+        self.slow_downs: list[dict[str, Any]] = []
+        self.parts: list[Part] = [part_from(identity, 1, 0)]
+        self.resident_mb: list[float] = []  # at the end of each epoch of this process
+        self._told = 0  # epochs of which the trial knows
+
+    def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
+        self.progress.step(epoch, step, steps, loss)
+
+    def epoch(self, row: Row, replicas: Trained, k: int) -> bool:
+        self.progress.close()
+        self.history.append(row)
+        improved = self.best is None or row["val_auc"] > self.best["val_auc"]
+        if improved:
+            self.best = row
+        state = self._state(Position(row["epoch"] + 1, 0), None, replicas, k)
+        self.folder.save(state, is_best=improved)
+        self.resident_mb.append(resident_mb())
+        log.info(describe_epoch(row, self.epochs))
+        self._report(row)
+        return self.pruned
+
+    def save(self, position: Position, underway: Underway, replicas: Trained, k: int) -> None:
+        self.folder.save(self._state(position, underway, replicas, k))
+        self.folder.wait()
+
+    def go_on(self, state: Saved) -> None:
+        """Takes up what an earlier process had recorded, and tells the trial of it; ``pruned`` if it stops there."""
+        self.restart()
+        self.history = list(state.history)
+        self.parts = state.parts or [UNKNOWN]
+        for row in self.history:
+            if self.best is None or row["val_auc"] > self.best["val_auc"]:
+                self.best = row
+            self._report(row)
+        if self.history:
+            self.folder.write_metrics(self.history)
+
+    def begin_part(self, position: Position, *, fell_back: bool = False) -> None:
+        """Notes that this process trains from here on; says what is not as it was in the part before."""
+        part = part_from(self.identity, position.epoch, position.step)
+        different = changes(self.parts[-1], part)
+        if different and not fell_back:
+            at = f"epoch {position.epoch}, step {position.step}"
+            log.warning("what trains this run is not what began it, from %s on: %s", at, "; ".join(different))
+        if different or fell_back:
+            self.parts = [*self.parts, part | ({"fell_back": True} if fell_back else {})]
+
+    def failed(self, error: Exception) -> None:
+        self.progress.close()
+        self.error = error
+
+    def restart(self) -> None:
+        """Forgets what was recorded, since the run begins again."""
+        self.history, self.best, self.pruned, self.error = [], None, False, None
+        self.parts = [part_from(self.identity, 1, 0)]
+
+    def finish(self) -> float | tuple[float, ...]:
+        """Writes result and summary and returns the objective: the best epoch's validation AUC.
+
+        With other ``objectives`` it is these metrics of the epoch with the best validation AUC, a tuple if several.
+        Raises what made the replica fail, or ``optuna.TrialPruned`` if its study stopped it.
+        """
+        if self.error is not None:
+            with suppress(StoppedError):  # what failed first is what ended it
+                self.folder.wait()
+            raise self.error
+        self.folder.wait()
+        assert self.best is not None
+        values = tuple(self._objective(self.best, name) for name in self.objectives)
+        objective = values[0] if len(values) == 1 else values
+        state = "pruned" if self.pruned else "complete"
+        if not self._is_told(state):
+            self._tell({"state": state, "objective": objective})
+        if self.trial is not None:
+            names = ("train_auc", "train_val_gap", "gate_mean", "epoch_seconds")
+            self.trial.record({"best_epoch": self.best["epoch"], **{name: self.best[name] for name in names}})
+            self.trial.constrain(self.history[-1])
+            if not self.pruned:
+                self.trial.conclude(values)
+        self.folder.finished()
+        if self.pruned:
+            import optuna
+
+            raise optuna.TrialPruned(f"stopped by the pruner after epoch {len(self.history)}")
+        return objective
+
+    def _is_told(self, state: str) -> bool:
+        """Whether the folder has the result of this very run already: one that is not repeated leaves it as it was."""
+        found = self.folder.read_json("result.json") or {}
+        names = ("config_hash", "data_hash", "study", "trial")
+        return found.get("state") == state and all(found.get(name) == self.identity.get(name) for name in names)
+
+    def _tell(self, outcome: Mapping[str, Any]) -> None:
+        """Writes summary and result, the result last: where it is, the run is finished."""
+        assert self.best is not None
+        steadiness = judge_steadiness(self.history, self.slow_downs, self.resident_mb)
+        identity = self.identity | {name: joined(self.parts, name) for name in ("commit", "device", "precision")}
+        summary = summarize(identity, self.history, self.epochs, self.criteria)
+        self.folder.write_text("summary.txt", f"{summary}\nThe machine\n  {steadiness}\n")
+        result = {
+            **outcome,
+            "best_epoch": self.best["epoch"],
+            "epochs": len(self.history),
+            "best": self.best,
+            "steadiness": steadiness,
+            "slow_downs": self.slow_downs,
+            **identity,
+            "parts": self.parts,
+            "checkpoint": checkpoint_digest(self.folder.path),
+        }
+        self.folder.write_json("result.json", result)
+        if self.slow_downs or self.identity["experiment"] == "infrastructure_check":
+            log.info("the machine: %s", steadiness)
+
+    def _report(self, row: Row) -> None:
+        """Tells the trial of an epoch, once; ``pruned`` if it asks to stop."""
+        if self.trial is not None and row["epoch"] > self._told:
+            self._told = row["epoch"]
+            last = row["epoch"] == self.epochs  # stopping would save nothing and lose the value
+            value = self._objective(row, self.objectives[0])
+            self.pruned = self.trial.report(row["epoch"], value, last=last)
+
+    def _objective(self, row: Row, name: str) -> float:
+        """A metric that is an objective. UserError where this run has no such figure."""
+        value = row[name]
+        if value is None:
+            raise UserError(f"sweep.objectives: {name} does not exist in this run; choose another column")
+        return float(value)
+
+    def _state(self, position: Position, underway: Underway | None, replicas: Trained, k: int) -> Saved:
+        return Saved(
+            position,
+            self.history,
+            replica_state(replicas.model, k),
+            replicas.optimizer_state(k),
+            underway,
+            replicas.hyperparameters[k].seed,
+            self.identity["config_hash"],
+            self.identity["data_hash"],
+            self.parts,
+        )
+
+
+def describe_epoch(row: Row, epochs: int) -> str:
+    """An epoch in one line."""
+    gate = "" if row["gate_mean"] is None else f"  gate {row['gate_mean']:.3f}"
+    return (
+        f"epoch {row['epoch']}/{epochs}  train loss {row['train_loss']:.4f} AUC {figure(row['train_auc'])}  "
+        f"val loss {row['val_loss']:.4f} AUC {row['val_auc']:.4f} gAUC {figure(row['val_gauc'])}  "
+        f"gap {figure(row['train_val_gap'], '+.4f')}{gate}  Epoch time: {row['epoch_seconds']:.1f} s"
+    )

@@ -1,0 +1,130 @@
+"""Goes on where an earlier process stopped: which state that is, and how the loop gets it back."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from mdaf.atomic import write_atomically
+from mdaf.errors import UserError
+from mdaf.model.stack import load_replica
+from mdaf.sweeper.job.recorder import Recorder
+from mdaf.sweeper.runs.checkpoint import START, DamagedError, Position, Saved, read, saved_in, sealed
+from mdaf.sweeper.runs.folder import RunFolder
+from mdaf.sweeper.runs.reader import BEST
+from mdaf.sweeper.training.loop import Epoch, best_of
+from mdaf.sweeper.training.replicas import Replicas
+from mdaf.sweeper.training.settings import Settings
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class OtherRunError(UserError):
+    """The folder holds the state of another run."""
+
+
+def states_of(recorder: Recorder) -> dict[Position, Saved]:
+    """The states that the run's folder holds, by where they go on. OtherRunError if they are another run's.
+
+    They are whole, and so is the run: the weights of the best epoch so far are in best.pt.
+    """
+    found = {}
+    for state in recorder.folder.saved():
+        for what, theirs in (("config_hash", state.config_hash), ("data_hash", state.data_hash)):
+            if theirs != recorder.identity[what]:
+                raise OtherRunError(
+                    f"{recorder.folder.path}: holds the state of a run with {what} {theirs}, and this one's is "
+                    f"{recorder.identity[what]}; hydra.run.dir=... chooses another folder, resume=never starts anew if "
+                    "that run was not finished"
+                )
+        if _has_best(recorder.folder, state):
+            found[state.position] = state
+        else:
+            log.warning(
+                "%s: %s does not hold the weights of its best epoch so far, so nothing goes on from epoch %d, step %d",
+                *(recorder.folder.path, BEST, state.position.epoch, state.position.step),
+            )
+    return found
+
+
+def _has_best(folder: RunFolder, state: Saved) -> bool:
+    """Whether best.pt is that of a state's history; it is written again where the state itself is the best."""
+    value, epoch = best_of(state.history)
+    if epoch == 0:
+        return True
+    try:
+        best = read(folder.path / BEST)
+        if best.history and (best.history[-1]["epoch"], best.history[-1]["val_auc"]) == (epoch, value):
+            return (best.config_hash, best.data_hash, best.seed) == (state.config_hash, state.data_hash, state.seed)
+    except (FileNotFoundError, DamagedError):
+        pass
+    if (epoch, 0) != (len(state.history), state.position.step):
+        return False
+    folder.write_checkpoint(BEST, sealed(state.content()))
+    return True
+
+
+def adopt(folder: RunFolder, others: Sequence[Path], config_hash: str, data_hash: str) -> None:
+    """Copies the newest state of the same run and its best weights into a folder that has no state.
+
+    They come from the first of the ``others`` that has one.
+    """
+    if not others or folder.saved():
+        return
+    for other in others:
+        states = [s for s in saved_in(other) if (s.config_hash, s.data_hash) == (config_hash, data_hash)]
+        if states:
+            _copy(folder, other, states[0])
+            return
+
+
+def _copy(folder: RunFolder, other: Path, state: Saved) -> None:
+    best = other / BEST
+    if best.exists():
+        with best.open("rb") as source:
+            write_atomically(folder.path / BEST, lambda file: shutil.copyfileobj(source, file))
+    folder.save(state)
+
+
+def together(runs: Sequence[T], positions: Callable[[T], Mapping[Position, Saved]]) -> list[tuple[Position, list[T]]]:
+    """Runs that can go on in lock-step, and where: all of them at the last position that they share.
+
+    A process that dies while the states of a group are written leaves some of them a state ahead of the others, and
+    each still has the one before. Only where one run has left the group do they share none: then each goes on from its
+    own, with those that are there too.
+    """
+    at = [set(positions(run)) or {START} for run in runs]
+    if runs and (shared := set.intersection(*at)):
+        return [(max(shared), list(runs))]
+    groups: dict[Position, list[T]] = {}
+    for run, own in zip(runs, at, strict=True):
+        groups.setdefault(max(own), []).append(run)
+    return list(groups.items())
+
+
+def restore(replicas: Replicas, states: Sequence[Saved]) -> None:
+    """Gives each replica its weights and its optimizers' state. UserError if they do not fit."""
+    for k, state in enumerate(states):
+        try:
+            load_replica(replicas.model, k, state.weights)
+            replicas.load_optimizer_state(k, state.optimizer)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise UserError(f"last.pt does not fit the model of this config, so resume=never: {error}") from None
+
+
+def epoch_of(states: Sequence[Saved], replicas: Replicas) -> Epoch:
+    """The epoch under way at the position that all of the states have."""
+    underway = [state.underway for state in states if state.underway is not None]
+    return Epoch.at(states[0].position, underway, replicas.device)
+
+
+def is_over(state: Saved, recorder: Recorder, settings: Settings) -> bool:
+    """Whether the loop would take no more step: every epoch is done, or patience or the pruner ended it."""
+    done = len(state.history)
+    stale = settings.patience is not None and done - best_of(state.history)[1] >= settings.patience
+    return done >= settings.epochs or recorder.pruned or (done > 0 and stale and state.position.step == 0)

@@ -1,0 +1,18 @@
+"""One job inside Hydra, from its config to its objective."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from mdaf.sweeper.job.group import train_jobs
+from mdaf.sweeper.job.job import Job
+
+
+def run(cfg: DictConfig) -> float | tuple[float, ...]:
+    """Runs one job inside Hydra and returns its objective, the best epoch's validation AUC.
+
+    Raises UserError before any work if the config cannot be run, ``optuna.TrialPruned`` if its study stopped it.
+    """
+    with Job(cfg) as job:
+        train_jobs([job])
+        return job.finish()

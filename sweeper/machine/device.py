@@ -1,0 +1,145 @@
+"""The device that a run uses: found, checked, and set up for steady speed."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import platform
+import sys
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from mdaf.errors import UserError
+from mdaf.model.ops.batched_matmul import cpu_factors_in
+
+
+def available_devices() -> list[str]:
+    """Names that ``device.name`` accepts on this machine, besides ``auto``; the best one first."""
+    names = ["cpu"]
+    if torch.backends.mps.is_available():
+        names.insert(0, "mps")
+    if torch.cuda.is_available():
+        names.insert(0, "cuda")
+    return names
+
+
+def select_device(name: str) -> torch.device:
+    """The torch device for ``device.name``. Raises UserError if it is not there."""
+    names = available_devices()
+    if name == "auto":
+        return torch.device(names[0])
+    kind, _, index = name.partition(":")
+    there = kind in names and (not index or (kind == "cuda" and index.isdigit()))
+    if there and index and int(index) >= torch.cuda.device_count():
+        there = False
+    if not there:
+        raise UserError(f"device.name: found {name}, which is not on this machine; choose auto or one of {names}")
+    return torch.device(name)
+
+
+def set_up(cfg: DictConfig) -> torch.device:
+    """Selects the device and prepares the process for it; ``cfg`` is the ``device`` group."""
+    device = select_device(cfg.name)
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
+    if device.type == "cpu":
+        _keep_freed_memory()
+    if device.type == "cuda":
+        _repeat_exactly()
+        _pin_with_several_threads()
+    make_current(device)
+    return device
+
+
+def make_current(device: torch.device) -> None:
+    """Has all that names no device use this one: streams, graphs, Triton's kernels. Each thread has its own."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+
+
+def _repeat_exactly() -> None:
+    """Makes the same seed give the same result: by default CUDA adds an embedding's gradients in any order."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms, less its import of torch._inductor
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+@functools.cache
+def _pin_with_several_threads() -> None:
+    """Has several threads map the pages of pinned memory: a gigabyte takes 0.25 s instead of 0.9.
+
+    Whoever says in the environment how memory is to be had gets it so.
+    """
+    if not os.environ.keys() & {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"}:
+        chosen = "pinned_use_cuda_host_register:True,pinned_num_register_threads:8"
+        torch._C._accelerator_setAllocatorSettings(chosen)
+
+
+def _keep_freed_memory() -> None:
+    """Tells glibc to keep large freed blocks instead of returning them to the system.
+
+    A training step frees and allocates the same large tensors over and over; by default each allocation is a fresh
+    mapping whose pages fault in one by one, which costs as much as the arithmetic of an elementwise layer.
+    """
+    if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    m_trim_threshold, m_mmap_threshold = -1, -3
+    libc.mallopt(m_mmap_threshold, 1 << 30)
+    libc.mallopt(m_trim_threshold, (1 << 31) - 1)
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """``device.precision``: fp32, tf32 or bf16. Raises UserError where the device cannot compute in it.
+
+    In bf16 weights, moments, sums and the scan's state stay in fp32; on a CPU all but the factors of products do.
+    """
+    able = {"fp32"}
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
+        able |= {"tf32", "bf16"}
+    if device.type == "cpu" and multiplies_bf16():
+        able.add("bf16")
+    if precision not in able:
+        raise UserError(f"device.precision: found {precision}, which {describe(device)} cannot compute in; use fp32")
+    return precision
+
+
+def multiplies_bf16() -> bool:
+    """Whether this machine's cores have instructions for products in bfloat16; without them it is the slower one."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def computing_in(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """The context of a forward pass in ``precision``, one of ``choose_precision``'s."""
+    if precision == "bf16" and device.type == "cpu":
+        return cpu_factors_in(torch.bfloat16)
+    if precision == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    return nullcontext()
+
+
+def describe(device: torch.device) -> str:
+    """The device in words, for provenance."""
+    if device.type == "cuda":
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    return f"{device.type}: {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def put(values: Tensor, place: Tensor) -> None:
+    """Copies ``values``, on the host, to ``place`` on a device, in the order of its work; nothing waits for it."""
+    cuda = place.is_cuda
+    place.copy_(values.pin_memory() if cuda else values, non_blocking=cuda)
+
+
+def return_cached_memory(device: torch.device) -> None:
+    """Gives memory that the allocator caches back to the system, between epochs."""
+    if device.type == "mps":
+        torch.mps.empty_cache()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

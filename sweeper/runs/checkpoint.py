@@ -1,0 +1,257 @@
+"""A run's saved states: each written whole, checked when it is read, and the one before kept until the next is safe."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from mdaf.atomic import fsync_folder
+from mdaf.atomic import write_atomically
+from mdaf.errors import UserError
+from mdaf.sweeper.runs.packing import form_of, pack, unpack
+from mdaf.plain_files import plain
+from mdaf.sweeper.runs.reader import BEST, RESULT, checkpoint_digest
+
+log = logging.getLogger(__name__)
+
+LAST = "last.pt"
+DIGEST = "digest"
+BEFORE = "last.before.pt"  # the state before it, while the run is not over
+# What the system says of a file that may be whole; of a damaged one its readers say other things.
+UNREADABLE = (
+    errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT,
+)  # fmt: skip
+
+
+class DamagedError(ValueError):
+    """A file that is no checkpoint, or no longer one."""
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """Where training goes on: in ``epoch`` (from 1), after ``step`` of its steps."""
+
+    epoch: int
+    step: int
+
+
+START = Position(1, 0)
+
+
+@dataclass(frozen=True)
+class Underway:
+    """What an epoch has summed up for one replica so far: losses (step,), logits (row,) and seconds."""
+
+    losses: Tensor
+    logits: Tensor
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The state of one replica: all that it needs to go on as if it had never stopped.
+
+    ``history``   rows of metrics.csv so far
+    ``optimizer`` as ``Replicas.optimizer_state`` gives it
+    ``underway``  of the epoch that is not over; None between two
+    ``parts``     ``mdaf.sweeper.runs.parts`` of the run so far; none in states of versions that did not write them
+    """
+
+    position: Position
+    history: list[dict[str, Any]]
+    weights: dict[str, Tensor]
+    optimizer: list[dict[str, Any]]
+    underway: Underway | None
+    seed: int
+    config_hash: str
+    data_hash: str
+    parts: list[dict[str, Any]] = field(default_factory=list)
+
+    def content(self) -> dict[str, Any]:
+        """What a file is made of, weights and optimizer packed; besides what resuming needs, the keys people read."""
+        row = self.history[-1] if self.history else {}
+        return {
+            "epoch": row.get("epoch", 0),
+            "val_auc": row.get("val_auc"),
+            "metrics_history": self.history,
+            "weights": pack(self.weights),
+            "optimizer": pack(self.optimizer),
+            # Every random stream is a function of the seed and the position: these are all their state.
+            "streams": {"seed": self.seed, "epochs_done": self.position.epoch - 1, **asdict(self.position)},
+            "underway": None if self.underway is None else asdict(self.underway),
+            "config_hash": self.config_hash,
+            "data_hash": self.data_hash,
+            "parts": self.parts,
+        }
+
+
+def save(folder: Path, content: Mapping[str, Any], written: Path | None = None) -> None:
+    """Writes ``sealed`` content to ``last.pt``; the one before it stays beside it until it is itself replaced.
+
+    ``written`` is a file in the folder that holds the same content already: it gets a second name, where it can.
+    """
+    path = folder / LAST
+    if written is not None:
+        draft = folder / f".{LAST}.{os.getpid()}.again"
+        try:
+            os.link(written, draft)
+            _put_in_place(draft, path)
+            fsync_folder(folder)
+            return
+        except OSError:  # a file system without hard links
+            pass
+        finally:
+            draft.unlink(missing_ok=True)
+    write_atomically(path, lambda file: write(content, file), _put_in_place)
+
+
+def _put_in_place(draft: Path, path: Path) -> None:
+    """Gives a new state its name; the one that had it becomes the one before."""
+    before = path.with_name(BEFORE)
+    if path.exists():
+        second_name = draft.with_name(f"{draft.name}.before")
+        try:
+            os.link(path, second_name)
+            second_name.replace(before)
+            second_name.unlink(missing_ok=True)  # two names of one file stay two
+        except OSError:  # a file system without hard links: for a moment there is none of this name
+            path.replace(before)
+    draft.replace(path)
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """``content`` as the file holds it: weights by name, and the digest by which ``read`` knows that it is whole."""
+    return {**content, "weights": unpack(content["weights"]), DIGEST: digest(content)}
+
+
+def digest(content: Any) -> str:
+    """A hash of nested mappings, lists, tensors and plain values."""
+    tensors: list[Tensor] = []
+    hashed: Any = hashlib.sha256(repr(form_of(content, tensors)).encode())  # in hardware on most machines
+    for tensor in tensors:
+        hashed.update(f"{tensor.dtype} ".encode())
+        hashed.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return hashed.hexdigest()
+
+
+def write(content: Mapping[str, Any], file: BinaryIO) -> None:
+    """Writes tensors and plain values, to be read with ``torch.load(..., weights_only=True)``.
+
+    OSError where the file cannot take them: torch itself raises something else, which does not say why.
+    """
+    remembering = _Remembering(file)
+    try:
+        torch.save(dict(content), remembering)  # type: ignore[arg-type]
+    except RuntimeError:
+        if remembering.error is not None:
+            raise remembering.error from None
+        raise
+
+
+class _Remembering:
+    """A file that keeps what went wrong when it was written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def saved_in(folder: Path) -> list[Saved]:
+    """The states in a run's folder that are whole, the newest first. A damaged one is named in a warning."""
+    found = []
+    for name in (LAST, BEFORE):
+        try:
+            found.append(read(folder / name))
+        except FileNotFoundError:
+            continue
+        except DamagedError as error:
+            log.warning("%s; the state before it is used, if there is one", error)
+    return sorted(found, key=lambda saved: saved.position, reverse=True)
+
+
+def read(path: Path) -> Saved:
+    """The state in a file. DamagedError if anything about it is not as it was written; UserError if the system does not
+    let us read it now, which says nothing about it: it must not be passed over and written over.
+
+    torch does not look at the checksums of its own files, so a flipped bit would become a weight; and those do not
+    cover where a part begins. So the content carries a digest of its own.
+    """
+    try:
+        content = dict(torch.load(plain(path), map_location="cpu", weights_only=True))
+        if content.pop(DIGEST) != digest({**content, "weights": pack(content["weights"])}):
+            raise DamagedError("it does not hold what was written")
+        return _parsed(content)
+    except (FileNotFoundError, MemoryError):
+        raise
+    except Exception as error:  # what a reader of damaged bytes raises may be anything
+        if isinstance(error, OSError) and error.errno in UNREADABLE:
+            raise UserError(
+                f"{path} cannot be read: {os.strerror(error.errno)}; it is left as it is: type the same command again "
+                "once it can"
+            ) from error
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise DamagedError(f"{path}: found no whole checkpoint: {reason}") from error
+
+
+def read_best(folder: Path, result: Mapping[str, Any]) -> Saved:
+    """The state of a finished run's best epoch. UserError if it is not whole, or not that of the run's ``result``."""
+    file = folder / BEST
+    try:
+        saved = read(file)
+    except FileNotFoundError:
+        raise UserError(f"{file}: not there, so the run's rows cannot be scored again") from None
+    except DamagedError as error:
+        raise UserError(f"{error}; train the run again, or leave it out") from None
+    best = result["best"]
+    row = saved.history[-1] if saved.history else {}
+    for what, theirs, ours in (
+        ("config hash", saved.config_hash, result["config_hash"]),
+        ("data hash", saved.data_hash, result["data_hash"]),
+        ("seed", saved.seed, result["seed"]),
+        ("best epoch", row.get("epoch"), result["best_epoch"]),
+        ("validation AUC", row.get("val_auc"), best.get("val_auc")),
+        ("SHA-256", checkpoint_digest(folder), result.get("checkpoint") or checkpoint_digest(folder)),
+    ):
+        if theirs != ours:
+            raise UserError(
+                f"{file}: its {what} is {theirs}, but {folder / RESULT} says {ours}: it is of another run; put the "
+                "run's own file back, or train it again"
+            )
+    return saved
+
+
+def _parsed(content: Any) -> Saved:
+    streams, underway = content["streams"], content["underway"]
+    saved = Saved(
+        position=Position(int(streams["epoch"]), int(streams["step"])),
+        history=list(content["metrics_history"]),
+        weights=dict(content["weights"]),
+        optimizer=unpack(content["optimizer"]),
+        underway=None if underway is None else Underway(**underway),
+        seed=int(streams["seed"]),
+        config_hash=str(content["config_hash"]),
+        data_hash=str(content["data_hash"]),
+        parts=[dict(part) for part in content.get("parts", ())],
+    )
+    if (saved.position.step > 0) != (underway is not None) or saved.position.epoch != len(saved.history) + 1:
+        raise DamagedError(f"it says {saved.position}, and has {len(saved.history)} epochs of metrics")
+    return saved

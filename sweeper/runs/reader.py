@@ -1,0 +1,211 @@
+"""Reads what a run left in its folder: the only reader of these files, for reports, tables, queries and the run itself.
+
+A file that is missing, cut short, or of other types than were written is a ``UserError`` of one line that names it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import functools
+import hashlib
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from mdaf.sweeper.runs.metric_columns import COLUMNS
+from mdaf.errors import UserError
+from mdaf.interruption import how_to_choose_a_folder
+from mdaf.plain_files import plain, plain_text
+
+Row = dict[str, Any]  # one line of metrics.csv: numbers, None where a column is empty or holds no finite number
+
+BEST = "best.pt"
+RESULT = "result.json"
+CONFIG = Path(".hydra/config.yaml")
+OVERRIDES = Path(".hydra/overrides.yaml")
+WHOLE_NUMBERS = ("epoch",)
+
+_KINDS: dict[str, tuple[type, ...]] = {  # of what stands in result.json, where it does
+    "state": (str,),
+    "seed": (int,),
+    "best_epoch": (int,),
+    "epochs": (int,),
+    "best": (dict,),
+    "config_hash": (str,),
+    "data_hash": (str,),
+    "commit": (str,),
+    "device": (str,),
+    "precision": (str,),
+    "checkpoint": (str,),
+    "parts": (list,),
+    "study": (str, type(None)),
+    "trial": (int, type(None)),
+}
+IDENTITY = ("state", "seed", "best_epoch", "best", "config_hash", "data_hash", "commit", "device")
+
+
+def read_result(folder: Path, needs: Sequence[str] = ("state",)) -> dict[str, Any] | None:
+    """A run's result.json, with the keys that the caller ``needs``; None if there is none."""
+    file = folder / RESULT
+    remedy = "delete it to have the run repeated"
+    result = read_json(file, remedy) if file.exists() else None
+    if result is None:
+        return None
+    for name in (*needs, *_KINDS):
+        if name not in result:
+            if name in needs:
+                raise UserError(f"{file} is damaged: it has no {name}; {remedy}")
+            continue
+        if not isinstance(result[name], _KINDS.get(name, (object,))) or isinstance(result[name], bool):
+            raise UserError(f"{file} is damaged: {name} is {_shown(result[name])}; {remedy}")
+    if strange := [name for name, value in result.get("best", {}).items() if not _is_number_or_none(value)]:
+        raise UserError(f"{file} is damaged: best.{strange[0]} is {_shown(result['best'][strange[0]])}; {remedy}")
+    return result
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run was finished in the folder and its best weights are still there; a damaged result counts."""
+    try:
+        result = read_result(folder, needs=())
+    except UserError:
+        return True
+    return result is not None and (folder / BEST).is_file()
+
+
+class FinishedError(UserError):
+    """A folder in which a run was finished, and another one is to begin."""
+
+
+def check_unfinished(folder: Path) -> None:
+    """FinishedError if a run was finished in the folder."""
+    if is_finished(folder):
+        raise FinishedError(
+            f"{folder}: holds a finished run, which is not overwritten; move it away, or choose another folder: "
+            f"{how_to_choose_a_folder()}"
+        )
+
+
+def read_metrics(folder: Path) -> list[Row]:
+    """The epochs in a run's metrics.csv."""
+    file = folder / "metrics.csv"
+    try:
+        text = plain_text(file).read_text(encoding="utf-8")
+        if not text.endswith("\n"):
+            raise ValueError("its last line is cut")
+        history = [_row(row) for row in csv.DictReader(io.StringIO(text, newline=""))]
+    except FileNotFoundError:
+        raise UserError(f"{file}: not there, expected the metrics of a run") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
+    except (ValueError, TypeError, KeyError, csv.Error) as error:
+        raise UserError(f"{file} is damaged: expected numbers and a column 'epoch' ({error})") from None
+    if [row["epoch"] for row in history] != list(range(1, len(history) + 1)):
+        raise UserError(f"{file} is damaged: expected the epochs 1, 2, 3, ..., each once")
+    return history
+
+
+def read_config(folder: Path) -> DictConfig:
+    """The config that Hydra saved with a run."""
+    config = _read_yaml(folder / CONFIG)
+    if not isinstance(config, DictConfig):
+        raise UserError(f"{folder / CONFIG} is damaged: expected the config of the run")
+    return config
+
+
+def read_overrides(folder: Path) -> list[str]:
+    """What was typed for a run, as Hydra saved it; nothing where it did not."""
+    file = folder / OVERRIDES
+    if not file.exists():
+        return []
+    found = _read_yaml(file)
+    if not isinstance(found, ListConfig):
+        raise UserError(f"{file} is damaged: expected a list of overrides")
+    return [str(override) for override in found]
+
+
+def checkpoint_digest(folder: Path) -> str | None:
+    """The SHA-256 of a run's best.pt, by which whatever was computed from it is known; None if it is not there."""
+    file = folder / BEST
+    try:
+        state = file.stat()
+        return _sha256(file, state.st_mtime_ns, state.st_size, state.st_ino)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
+
+
+def own_checkpoint(folder: Path, result: Mapping[str, Any]) -> str | None:
+    """The ``checkpoint_digest`` of a finished run. UserError if the run ended with another file than is there now."""
+    digest, written = checkpoint_digest(folder), result.get("checkpoint")
+    if None not in (digest, written) and digest != written:
+        raise UserError(
+            f"{folder / BEST}: its SHA-256 is {digest}, but {folder / RESULT} says {written}: it is damaged or of "
+            "another run; put the run's own file back, train the run again, or leave it out"
+        )
+    return digest
+
+
+def read_json(file: Path, remedy: str) -> dict[str, Any]:
+    """A JSON object; what is no finite number in it, which older versions wrote, becomes None."""
+    try:
+        found = json.loads(plain_text(file).read_text(encoding="utf-8"), parse_constant=lambda _: None)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} is damaged: expected a JSON object ({error}); {remedy}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{file} is damaged: expected a JSON object; {remedy}")
+    return found
+
+
+@functools.lru_cache(maxsize=4096)
+def _sha256(file: Path, *state: int) -> str:
+    """Of a file that is in this ``state``: when it was written, its size and its place."""
+    with plain(file).open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _read_yaml(file: Path) -> Any:
+    try:
+        return OmegaConf.load(plain_text(file))
+    except FileNotFoundError:
+        raise UserError(f"{file}: not there, expected what Hydra saved with the run") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror or error})") from None
+    except Exception as error:  # YAML's, OmegaConf's and the decoder's errors have nothing in common
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise UserError(f"{file} is damaged: expected YAML ({reason})") from None
+
+
+def _row(row: Mapping[str, str]) -> Row:
+    if None in row or None in row.values():
+        raise ValueError("a line has other columns than the first one names")
+    read: dict[bool, Callable[[str], Any]] = {True: int, False: _finite}
+    numbers: Row = {name: read[name in WHOLE_NUMBERS](row[name]) if row.get(name) else None for name in COLUMNS}
+    numbers["epoch"] = int(row["epoch"])
+    return numbers
+
+
+def _finite(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+def _is_number_or_none(value: Any) -> bool:
+    with contextlib.suppress(OverflowError):  # a whole number that no float can hold
+        return value is None or (
+            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        )
+    return False
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

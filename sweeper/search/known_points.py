@@ -1,0 +1,89 @@
+"""Known points: what ``enqueue`` names, in the values that the study records."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from mdaf.config_keys import key_question, keys_of
+from mdaf.errors import UserError
+from mdaf.sweeper.hydra_ext.overrides import SIGNS, meant, same
+from mdaf.sweeper.trials.space import Space
+
+log = logging.getLogger(__name__)
+
+
+class OutsideError(ValueError):
+    """A value that a distribution does not hold."""
+
+
+def known_points(
+    enqueue: Mapping[str, Any], space: Space, config: DictConfig, *, extended: bool, tell: bool
+) -> list[tuple[str, dict[str, Any]]]:
+    """The points that lie in the space; what is left out is said where ``tell``. UserError for a key there is not.
+
+    ``extended``  the space has more parameters than ``space``, which the sweep's own function suggests.
+    """
+    known = [*keys_of(config), *space]
+    planned = []
+    for name, point in enqueue.items():
+        if not isinstance(point, Mapping):
+            raise UserError(f"hydra.sweeper.enqueue.{name}: found {point!r}, expected a mapping of keys to values")
+        inside, outside, unsearched = {}, [], []
+        for key, value in _flat(point, space).items():
+            if key in space:
+                try:
+                    inside[key] = recorded(space[key], value)
+                except OutsideError:
+                    outside.append(f"{key}={value!r}")
+            elif extended:
+                inside[key] = value
+            elif key in known or key.partition(".")[0] in space:
+                unsearched.append(key)
+            else:
+                raise UserError(f"hydra.sweeper.enqueue.{name}.{key}: there is no such key{key_question(key, known)}")
+        if outside and tell:
+            log.info("the known point %s lies outside the space at %s and is left out", name, ", ".join(outside))
+        elif unsearched and inside and tell:
+            log.info("the known point %s is tried without %s, which is not searched", name, ", ".join(unsearched))
+        if inside and not outside:
+            planned.append((name, inside))
+    return planned
+
+
+def recorded(distribution: BaseDistribution, value: Any) -> Any:
+    """A value as the study records it: a choice's own form, a number of the interval's type.
+
+    A choice may also be given as the study shows it, as text. OutsideError if the distribution does not hold it.
+    """
+    if isinstance(distribution, CategoricalDistribution):
+        for choice in distribution.choices:
+            if same(meant(choice), value):
+                return choice
+        if isinstance(value, str) and value in distribution.choices:
+            return value
+        raise OutsideError
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not distribution._contains(float(value)):
+        raise OutsideError
+    if isinstance(distribution, FloatDistribution):
+        return float(value)
+    if value != int(value):
+        raise OutsideError
+    return int(value)
+
+
+def _flat(point: Mapping[str, Any], space: Space, prefix: str = "") -> dict[str, Any]:
+    """A point with dotted keys without signs; a mapping is a value only where its key is searched."""
+    found: dict[str, Any] = {}
+    for name, value in point.items():
+        key = f"{prefix}{str(name).lstrip(SIGNS)}"
+        if isinstance(value, Mapping) and key not in space:
+            found |= _flat(value, space, f"{key}.")
+        else:
+            found[key] = value
+    return found

@@ -1,0 +1,72 @@
+"""What a sweep leaves in its folder when it ends: optimization_results.yaml, upstream's file and more."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import optuna
+from omegaconf import OmegaConf
+from optuna.trial import FrozenTrial, TrialState
+
+from mdaf.atomic import write_atomically
+from mdaf.errors import UserError
+from mdaf.sweeper.storage.opening import masked
+from mdaf.sweeper.study.queries import ranked
+from mdaf.sweeper.trials.outcome import shown
+
+log = logging.getLogger(__name__)
+
+
+def write_results(study: optuna.Study, folder: Path, storage: str | None, stopped: str | None) -> None:
+    """Upstream's keys, with what is needed to find the winner again; the Pareto front of several objectives.
+
+    Raises UserError if no trial completed.
+    """
+    if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        raise UserError(
+            f"study {study.study_name}: no trial completed, so there is no best one; what became of them: "
+            f"mdaf-study trials --study {study.study_name}"
+        )
+    results: dict[str, Any] = {
+        "name": "optuna",
+        "study": study.study_name,
+        "storage": None if storage is None else masked(storage),
+        "stopped": stopped,
+    }
+    results |= _front(study) if len(study.directions) > 1 else _best(study)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = OmegaConf.to_yaml(OmegaConf.create(results))
+    write_atomically(folder / "optimization_results.yaml", lambda file: file.write(text.encode()))
+
+
+def _best(study: optuna.Study) -> dict[str, Any]:
+    best = next(iter(ranked(study)), None)
+    if best is None:
+        log.warning("no trial meets the constraints, so there is no best one")
+        return {"best_params": None, "best_value": None, "best_trial": None}
+    log.info("best: trial %d, %.4f with %s", best.number, best.values[0], shown(best.params))
+    return {
+        "best_params": best.params,
+        "best_value": best.values[0],
+        "best_trial": best.number,
+        **_place(best),
+    }
+
+
+def _front(study: optuna.Study) -> dict[str, Any]:
+    front = ranked(study)
+    if not front:
+        log.warning("no trial meets the constraints, so the Pareto front is empty")
+    log.info("Pareto front: %d trials", len(front))
+    for trial in front:
+        values = ", ".join(f"{value:.4f}" for value in trial.values)
+        log.info("    trial %d: %s with %s", trial.number, values, shown(trial.params))
+    return {
+        "solutions": [{"params": t.params, "values": t.values, "trial": t.number, **_place(t)} for t in front],
+    }
+
+
+def _place(trial: FrozenTrial) -> dict[str, Any]:
+    return {name: trial.user_attrs.get(name) for name in ("run_dir", "seed", "overrides")}

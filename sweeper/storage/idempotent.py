@@ -1,0 +1,196 @@
+"""Optuna's storage on a database, such that a call whose answer was lost can be made again.
+
+When a connection breaks between a commit and its answer, nobody knows whether the call was carried out. Most calls do
+no harm when they are made twice: they read, or write the same value again. Four do: a study or a trial would be made
+twice, a claimed trial would look like another process's, and a trial that was told would refuse to be told. These write
+the token of their call in the same transaction, and look for it when they are made again. They take the row's lock
+before they look, so that a commit which is still under way on a server that froze is seen, too.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Container, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.exceptions import DuplicatedStudyError
+from optuna.storages import RDBStorage
+from optuna.storages._base import DEFAULT_STUDY_NAME_PREFIX
+from optuna.storages._rdb import models
+from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.study import StudyDirection
+from optuna.study._frozen import FrozenStudy
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import exc
+
+from mdaf.sweeper.storage import sqlite_file
+from mdaf.sweeper.storage.call_watch import listen
+from mdaf.sweeper.storage.fast_reads import as_optuna_writes, check_texts, read_trials
+from mdaf.sweeper.storage.retrying import patient, this_call
+
+
+class RepeatableStorage(RDBStorage):
+    """Optuna's storage whose calls can be repeated, and which reads trials without building an object for each row."""
+
+    def __init__(self, url: str, engine_kwargs: dict[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(url, engine_kwargs, **options)
+        listen(self.engine)
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(state)
+        listen(self.engine)
+
+    def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
+        call = this_call()
+        name = study_name or DEFAULT_STUDY_NAME_PREFIX + call.token
+        study = models.StudyModel(
+            study_name=name,
+            directions=[models.StudyDirectionModel(objective=k, direction=d) for k, d in enumerate(directions)],
+            system_attributes=[models.StudySystemAttributeModel(key=MADE_BY, value_json=json.dumps(call.token))],
+        )
+        try:
+            with _create_scoped_session(self.scoped_session) as session:
+                session.add(study)
+        except exc.IntegrityError:
+            study_id = self.get_study_id_from_name(name)
+            if self.get_study_system_attrs(study_id).get(MADE_BY) == call.token:
+                return study_id
+            raise DuplicatedStudyError(f"there is a study {name} already") from None
+        return self.get_study_id_from_name(name)
+
+    def delete_study(self, study_id: int) -> None:
+        try:
+            super().delete_study(study_id)
+        except KeyError:
+            if this_call().attempts < 2:
+                raise
+
+    def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
+        # Optuna's own method makes a failed call again up to five times, without looking whether it was carried out.
+        call = this_call()
+        with _create_scoped_session(self.scoped_session) as session:
+            models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)  # so numbers are given in turn
+            trial: Any = self._made_by(call.token, study_id, session) if call.attempts > 1 else None
+            if trial is None:
+                trial = self._get_prepared_new_trial(study_id, template_trial, session)
+                session.flush()
+                _sign(session, trial.trial_id, MADE_BY, call.token)
+            if template_trial is None:
+                return self._build_frozen_trial_from_trial_model(trial)
+            made = copy.deepcopy(template_trial)
+            made.number, made._trial_id, made.datetime_start = trial.number, trial.trial_id, trial.datetime_start
+            return made
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        call = this_call()
+        with _create_scoped_session(self.scoped_session) as session:
+            self._lock_trial(session, trial_id)
+            trial: Any = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
+            if call.attempts > 1 and _signed(session, trial_id, CHANGED_BY) == call.token:
+                return True
+            self.check_trial_is_updatable(trial_id, trial.state)
+            if state == TrialState.RUNNING and trial.state != TrialState.WAITING:
+                return False
+            for objective, value in enumerate(values or ()):
+                self._set_trial_value_without_commit(session, trial, objective, value)
+            _sign(session, trial_id, CHANGED_BY, call.token)
+            trial.state = state
+            if state == TrialState.RUNNING:
+                trial.datetime_start = datetime.now()
+            if state.is_finished():
+                trial.datetime_complete = datetime.now()
+        return True
+
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        with as_optuna_writes("the directions of a study"):
+            if not (found := super().get_study_directions(study_id)):
+                raise ValueError("there are none")
+            return found
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        with as_optuna_writes("its studies"):
+            found = super().get_all_studies()
+            check_texts(study.study_name for study in found)
+            return found
+
+    get_study_user_attrs = as_optuna_writes("the attributes of a study")(RDBStorage.get_study_user_attrs)
+    get_study_system_attrs = as_optuna_writes("the attributes of a study")(RDBStorage.get_study_system_attrs)
+    get_trial = as_optuna_writes("a trial")(RDBStorage.get_trial)
+
+    def _get_trials(
+        self,
+        study_id: int,
+        states: Container[TrialState] | None,
+        included_trial_ids: set[int],
+        trial_id_greater_than: int,
+    ) -> list[FrozenTrial]:
+        wanted = None if states is None else [state for state in TrialState if state in states]
+        return read_trials(self.engine, study_id, wanted, included_trial_ids, trial_id_greater_than)
+
+    def _lock_trial(self, session: Any, trial_id: int) -> None:
+        """Takes what ``SELECT ... FOR UPDATE`` takes, where a database has no such clause."""
+
+    def _made_by(self, token: str, study_id: int, session: Any) -> Any:
+        """The trial that an earlier attempt of this call made; None if none did."""
+        attribute = models.TrialSystemAttributeModel
+        found = session.query(models.TrialModel).join(attribute, attribute.trial_id == models.TrialModel.trial_id)
+        found = found.filter(models.TrialModel.study_id == study_id, attribute.key == MADE_BY)
+        return found.filter(attribute.value_json == json.dumps(token)).one_or_none()
+
+
+@patient
+class ServerStorage(RepeatableStorage):
+    """Optuna's storage on a database server, which may be away for a while."""
+
+
+@patient
+class SQLiteStorage(RepeatableStorage):
+    """Optuna's storage on SQLite, safe for several processes.
+
+    Optuna looks at a trial's state and then changes it, which other databases guard by ``SELECT ... FOR UPDATE``.
+    SQLite has no such clause, so two processes can take the same waiting trial. Here the lock comes before the look.
+    """
+
+    def __init__(self, url: str, engine_kwargs: dict[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(url, engine_kwargs, **options)
+        sqlite_file.stay(self.engine)
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(state)
+        sqlite_file.stay(self.engine)
+
+    def _lock_trial(self, session: Any, trial_id: int) -> None:
+        # Any write takes the lock, which is held until the commit.
+        lock = "UPDATE trials SET trial_id = trial_id WHERE trial_id = ?"
+        session.connection().exec_driver_sql(lock, (trial_id,))
+
+    def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
+        lock = "UPDATE studies SET study_id = study_id WHERE study_id = ?"
+        self.scoped_session().connection().exec_driver_sql(lock, (study_id,))
+        return super()._create_new_trial(study_id, template_trial)
+
+
+_SYSTEM: Any = models.TrialSystemAttributeModel.__table__
+
+
+def _sign(session: Any, trial_id: int, name: str, token: str) -> None:
+    """Writes a call's token on a trial, in the transaction of the call; the trial's row is locked."""
+    ours = sa.and_(_SYSTEM.c.trial_id == trial_id, _SYSTEM.c.key == name)
+    if session.execute(_SYSTEM.update().where(ours).values(value_json=json.dumps(token))).rowcount == 0:
+        session.execute(_SYSTEM.insert().values(trial_id=trial_id, key=name, value_json=json.dumps(token)))
+
+
+def _signed(session: Any, trial_id: int, name: str) -> str | None:
+    asked = sa.select(_SYSTEM.c.value_json).where(_SYSTEM.c.trial_id == trial_id, _SYSTEM.c.key == name)
+    found = session.execute(asked).scalar()
+    return None if found is None else json.loads(found)
+
+
+# ---- of a trial, among its system attributes: the storage's calls, so that one whose answer was lost can be repeated
+MADE_BY = "made_by"  # the call that made it; of a study, too
+
+
+CHANGED_BY = "changed_by"  # the call that last changed its state

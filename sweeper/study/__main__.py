@@ -1,0 +1,5 @@
+"""``python -m sweeper.study``: asks a study database."""
+
+from mdaf.sweeper.study.cli import main
+
+main()

@@ -1,0 +1,128 @@
+"""Two runs beside each other: per metric the two values, delta and delta in per cent, as in the research's reports."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from mdaf.errors import UserError
+from mdaf.sweeper.runs.reader import read_metrics, read_result
+from mdaf.sweeper.study.queries import QueryError, Row
+from mdaf.sweeper.trials.admitted import run_folder
+
+METRICS = (
+    "val_auc",
+    "val_gauc",
+    "train_auc",
+    "train_val_gap",
+    "train_loss",
+    "val_loss",
+    "gate_mean",
+    "gate_std",
+    "gate_median",
+    "gate_min",
+    "gate_max",
+    "epoch_seconds",
+    "learning_rate",
+)
+
+
+@dataclass
+class Run:
+    """One run's metrics by epoch (from 1), its best epoch, and the parameters of its trial if it has one.
+
+    ``data_hash``  of the data that it was evaluated on, empty where nobody knows.
+    """
+
+    name: str
+    best_epoch: int
+    epochs: dict[int, dict[str, float]]
+    params: dict[str, Any] = field(default_factory=dict)
+    data_hash: str = ""
+
+
+def run_from_folder(folder: Path) -> Run:
+    """Reads a run folder's ``metrics.csv`` and, for the best epoch, its ``result.json``.
+
+    A run that has not ended has no ``result.json`` yet: its best epoch is then the one of the highest validation AUC.
+    """
+    if not (folder / "metrics.csv").is_file():
+        raise QueryError(f"{folder} is not a run's folder: it holds no metrics.csv")
+    try:
+        result = read_result(folder, needs=()) or {}
+        epochs = {row["epoch"]: _numbers(row) for row in read_metrics(folder)}
+    except UserError as error:
+        raise QueryError(str(error)) from None
+    if not epochs:
+        raise QueryError(f"{folder / 'metrics.csv'} holds no epoch yet")
+    best: int = result.get("best_epoch", 0)
+    best = best if best in epochs else _highest(epochs)
+    return Run(str(folder), best, epochs, data_hash=result.get("data_hash", ""))
+
+
+def run_from_trial(trial: FrozenTrial) -> Run:
+    """A trial's run: its folder if that lies below this directory, else what the storage holds.
+
+    The storage holds the validation AUC of each epoch, and the other metrics of the best one.
+    """
+    attributes = trial.user_attrs
+    name = f"trial {trial.number}"
+    folder = run_folder(attributes.get("run_dir"))
+    if folder is not None and (folder / "metrics.csv").is_file():
+        run = run_from_folder(folder)
+        return replace(run, name=name, params=dict(trial.params))
+    epochs = {epoch: {"val_auc": value} for epoch, value in trial.intermediate_values.items()}
+    if not epochs:
+        raise QueryError(f"{name} ({trial.state.name}) has no epoch to compare: neither a run folder here nor values")
+    best = attributes.get("best_epoch")
+    if best not in epochs:
+        best = _highest(epochs)
+    else:
+        recorded = {metric: attributes.get(metric) for metric in METRICS}
+        epochs[best] |= {metric: float(value) for metric, value in recorded.items() if isinstance(value, int | float)}
+    return Run(name, best, epochs, dict(trial.params), str(attributes.get("data_hash") or ""))
+
+
+def compare(baseline: Run, other: Run, epoch: int | None = None) -> list[Row]:
+    """Rows of metric, a, b, delta = b - a, delta_percent of |a|; at each run's best epoch, or both at ``epoch``.
+
+    QueryError where one has no such epoch, or they were evaluated on different data.
+    """
+    if baseline.data_hash and other.data_hash and baseline.data_hash != other.data_hash:
+        raise QueryError(
+            f"{baseline.name} and {other.name} were evaluated on different data ({baseline.data_hash[:12]} and "
+            f"{other.data_hash[:12]}), so their metrics cannot be compared; compare runs of one log"
+        )
+    at = (epoch or baseline.best_epoch, epoch or other.best_epoch)
+    for run, wanted in zip((baseline, other), at, strict=True):
+        if wanted not in run.epochs:
+            raise QueryError(f"{run.name} has no epoch {wanted}; it has: {', '.join(map(str, sorted(run.epochs)))}")
+    first, second = baseline.epochs[at[0]], other.epochs[at[1]]
+    rows = [_row("epoch", *at), _row("best_epoch", baseline.best_epoch, other.best_epoch)]
+    rows += [_row(metric, first.get(metric), second.get(metric)) for metric in METRICS if {metric} & {*first, *second}]
+    names = sorted({*baseline.params, *other.params})
+    return rows + [_row(f"params.{name}", baseline.params.get(name), other.params.get(name)) for name in names]
+
+
+def _row(metric: str, first: Any, second: Any) -> Row:
+    row: Row = {"metric": metric, "a": first, "b": second, "delta": None, "delta_percent": None}
+    if isinstance(first, int | float) and isinstance(second, int | float):
+        row["delta"] = second - first
+        row["delta_percent"] = 100 * (second - first) / abs(first) if first else None
+    return row
+
+
+def _numbers(row: Row) -> dict[str, float]:
+    return {metric: row[metric] for metric in METRICS if row[metric] is not None}
+
+
+def _highest(epochs: dict[int, dict[str, float]]) -> int:
+    def val_auc(epoch: int) -> float:
+        value = epochs[epoch].get("val_auc", math.nan)
+        return -math.inf if math.isnan(value) else value
+
+    return max(sorted(epochs), key=val_auc)

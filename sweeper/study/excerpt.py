@@ -1,0 +1,84 @@
+"""A part of a large study, to be drawn: what matters, and of the rest as much as a page may hold."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from mdaf.sweeper.study.queries import is_feasible, ranked, trials_of
+from mdaf.sweeper.trials.user_attrs import POINT
+
+DRAWN = (TrialState.COMPLETE, TrialState.PRUNED)
+Item = TypeVar("Item")
+MOST_CURVES = 200  # learning curves
+MOST_EPOCHS = 100  # of a learning curve
+MOST_KNOWN = 20  # a grid gives all of its trials the name of a known point
+
+
+class Part(Study):
+    """A study that holds some of another one's trials, under their own numbers. Only for reading."""
+
+    def __init__(self, study: Study, trials: Sequence[FrozenTrial]) -> None:
+        self.__dict__.update(study.__dict__)
+        self._part = list(trials)
+
+    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+        """The part's trials; ``deepcopy`` is for Optuna's sake."""
+        found = [trial for trial in self._part if states is None or trial.state in states]
+        return copy.deepcopy(found) if deepcopy else found
+
+
+def thinned(study: Study, most: int) -> Part:
+    """``most`` of the complete and pruned trials, by number.
+
+    These are some of the known points, of those that improved the best value and of the best ones; the others lie
+    evenly between the first and the last.
+    """
+    trials = trials_of(study, *DRAWN)
+    if len(trials) <= most:
+        return Part(study, trials)
+    known = [trial for trial in trials if trial.user_attrs.get(POINT)][:MOST_KNOWN]
+    best = ranked(study)
+    kept: dict[int, FrozenTrial] = {}
+    for some, share in ((best[:1], 1), (known, 4), (list(_improving(study, trials)), 4), (best, 4)):
+        kept |= {trial.number: trial for trial in (some if len(some) <= most // share else evenly(some, most // share))}
+    others = [trial for trial in trials if trial.number not in kept]
+    kept |= {trial.number: trial for trial in evenly(others, most - len(kept))}
+    return Part(study, [kept[number] for number in sorted(kept)])
+
+
+def evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """At most ``most`` of the items, evenly, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    step = (len(items) - 1) / max(1, most - 1)
+    return [items[round(number * step)] for number in range(most)]
+
+
+def renamed(study: Study, names: Mapping[str, str]) -> Part:
+    """The complete trials with only the parameters in ``names``, under new names, and without attributes."""
+    trials = []
+    for trial in trials_of(study, TrialState.COMPLETE):
+        one = copy.copy(trial)
+        one.params = {names[name]: value for name, value in trial.params.items() if name in names}
+        one.distributions = {names[name]: kind for name, kind in trial.distributions.items() if name in names}
+        one.user_attrs = {}
+        trials.append(one)
+    return Part(study, trials)
+
+
+def _improving(study: Study, trials: Sequence[FrozenTrial]) -> Iterator[FrozenTrial]:
+    """The trials of a single objective that were the best one when they came."""
+    if len(study.directions) > 1:
+        return
+    sign, best = (1 if study.direction is StudyDirection.MAXIMIZE else -1), None
+    for trial in trials:
+        if trial.state is TrialState.COMPLETE and is_feasible(trial):
+            value = sign * trial.values[0]
+            if best is None or value > best:
+                best = value
+                yield trial

@@ -1,0 +1,204 @@
+"""Figures of a study that Optuna doesn't draw so: with the known points, the best trial and the intervals' ends marked.
+
+A trial is known by its user attribute ``point``: weak, balanced, strong. With several objectives the best trials are
+those of the Pareto front.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import plotly.graph_objects as go
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from plotly.subplots import make_subplots
+
+from mdaf.sweeper.study.excerpt import MOST_CURVES, MOST_EPOCHS, evenly, thinned
+from mdaf.sweeper.study.queries import QueryError, edges, is_feasible, ranked, short_names, trials_of
+from mdaf.sweeper.trials.user_attrs import POINT
+
+Value = Callable[[FrozenTrial], float]
+
+BEST, OTHER, PRUNED, EDGE = "#c2255c", "#868e96", "#adb5bd", "#e8590c"
+KNOWN = ("#1c7ed6", "#2f9e44", "#7048e8", "#0c8599", "#a9660b")  # by the order in which they were tried
+COLUMNS = 3  # of the slices
+
+
+def first_value(trial: FrozenTrial) -> float:
+    """The only objective's value."""
+    return float(trial.values[0])
+
+
+def learning_curves(study: Study) -> go.Figure:
+    """The value by epoch, a line a trial; the best and the known points in colour, a pruned trial ends in a cross."""
+    figure = go.Figure()
+    marks = _marks(study)
+    trials = [trial for trial in trials_of(thinned(study, MOST_CURVES)) if trial.intermediate_values]
+    if not trials:
+        raise QueryError("no trial reported a value of an epoch")
+    named: set[str] = set()
+    for trial in sorted(trials, key=lambda one: one.number in marks):  # what is marked lies on top
+        epochs = evenly(sorted(trial.intermediate_values), MOST_EPOCHS)
+        name, colour = marks.get(trial.number, ("other trials", OTHER))
+        ends_early = trial.state is TrialState.PRUNED
+        figure.add_scatter(
+            x=epochs,
+            y=[trial.intermediate_values[epoch] for epoch in epochs],
+            name=name,
+            legendgroup=name,
+            showlegend=name not in named,
+            mode="lines+markers",
+            line={
+                "color": colour,
+                "width": 3 if trial.number in marks else 1,
+                "dash": "dot" if ends_early else "solid",
+            },
+            marker={
+                "size": [0] * (len(epochs) - 1) + [9 if ends_early else 6],
+                "symbol": "x" if ends_early else "circle",
+            },
+            opacity=1 if trial.number in marks else 0.5,
+            hovertemplate=f"trial {trial.number}, epoch %{{x}}: %{{y:.5f}}<extra>{trial.state.name.lower()}</extra>",
+        )
+        named.add(name)
+    figure.update_xaxes(title="epoch", dtick=max(1, max(max(trial.intermediate_values) for trial in trials) // 10))
+    figure.update_yaxes(title="value")
+    return figure
+
+
+def history(study: Study, value: Value = first_value, index: int = 0) -> go.Figure:
+    """The value by trial, and the best so far of those that meet the constraints."""
+    figure = go.Figure()
+    completed = trials_of(study, TrialState.COMPLETE)
+    _add_points(figure, study, completed, lambda trial: trial.number, value)
+    pruned = [trial for trial in trials_of(study, TrialState.PRUNED) if trial.intermediate_values]
+    if pruned and len(study.directions) == 1:
+        figure.add_scatter(
+            x=[trial.number for trial in pruned],
+            y=[trial.intermediate_values[max(trial.intermediate_values)] for trial in pruned],
+            name="pruned, at its last epoch",
+            mode="markers",
+            marker={"symbol": "x", "color": PRUNED},
+            hovertemplate="trial %{x}: %{y:.5f}<extra>pruned</extra>",
+        )
+    feasible = [trial for trial in completed if is_feasible(trial)]
+    better = max if study.directions[index] == StudyDirection.MAXIMIZE else min
+    best = list(itertools.accumulate((value(trial) for trial in feasible), better))
+    numbers = [trial.number for trial in feasible]
+    line = {"color": BEST, "width": 1.5, "shape": "hv"}
+    figure.add_scatter(x=numbers, y=best, mode="lines", name="best so far", line=line, hoverinfo="skip")
+    figure.update_xaxes(title="trial")
+    figure.update_yaxes(title="value")
+    return figure
+
+
+def slices(study: Study, value: Value = first_value, only: Sequence[str] | None = None) -> go.Figure:
+    """The value by each parameter, or by ``only`` these.
+
+    Dashed lines are the ends of its interval, orange where the best lies on one.
+    """
+    completed = trials_of(study, TrialState.COMPLETE)
+    names = sorted({name for trial in completed for name in trial.params if only is None or name in only})
+    if not names:
+        raise QueryError("no parameter was searched")
+    rows = math.ceil(len(names) / COLUMNS)
+    figure = make_subplots(rows, min(COLUMNS, len(names)), shared_yaxes=True, horizontal_spacing=0.03)
+    headings = short_names(names)
+    on_edge = {name: edge for trial in ranked(study)[:1] for name, edge in edges(trial).items()}
+    for place, name in enumerate(names):
+        row, column = divmod(place, COLUMNS)
+        held = [trial for trial in completed if name in trial.params]
+        _add_points(figure, study, held, partial(_param, name), value, (row + 1, column + 1))
+        _mark_interval(figure, held[-1].distributions[name], on_edge.get(name), (row + 1, column + 1))
+        title = headings[name] + (f"<br>the best is on the {on_edge[name]} edge" if name in on_edge else "")
+        colour = {"color": EDGE} if name in on_edge else {}
+        figure.update_xaxes(title={"text": title, "font": colour}, row=row + 1, col=column + 1)
+    figure.update_yaxes(title="value", col=1)
+    figure.update_layout(height=120 + 300 * rows)
+    return figure
+
+
+def bars(values: Mapping[str, float]) -> go.Figure:
+    """A bar for each name, the greatest on top."""
+    names = list(values)[::-1]
+    figure = go.Figure(go.Bar(x=[values[name] for name in names], y=names, orientation="h", marker={"color": OTHER}))
+    figure.update_xaxes(title="importance")
+    return figure
+
+
+def _param(name: str, trial: FrozenTrial) -> Any:
+    return trial.params[name]
+
+
+def _marks(study: Study) -> dict[int, tuple[str, str]]:
+    """Trial number -> name in the legend and colour, of the best trials and the known points."""
+    known = [trial for trial in trials_of(study) if trial.user_attrs.get(POINT) and trial.state.is_finished()]
+    names = list(dict.fromkeys(str(trial.user_attrs[POINT]) for trial in known))
+    marks = {
+        trial.number: (name, KNOWN[names.index(name) % len(KNOWN)])
+        for trial in known
+        for name in [str(trial.user_attrs[POINT])]
+    }
+    front = ranked(study) if len(study.directions) > 1 else ranked(study)[:1]
+    for trial in front:
+        label = f"best: trial {trial.number}" if len(study.directions) == 1 else "Pareto front"
+        name, colour = marks.get(trial.number, (label, BEST))
+        marks[trial.number] = (f"{name}, {label}" if name != label else label, colour)
+    return marks
+
+
+def _add_points(
+    figure: go.Figure,
+    study: Study,
+    trials: Sequence[FrozenTrial],
+    where: Callable[[FrozenTrial], Any],
+    value: Value,
+    cell: tuple[int, int] | None = None,
+) -> None:
+    """A point a trial, those of one kind under one name of the legend."""
+    marks = _marks(study)
+    kinds: dict[tuple[str, str], list[FrozenTrial]] = {}
+    for trial in sorted(trials, key=lambda one: one.number in marks):
+        kinds.setdefault(marks.get(trial.number, ("other trials", OTHER)), []).append(trial)
+    place = {"row": cell[0], "col": cell[1]} if cell else {}
+    for (name, colour), members in kinds.items():
+        best = "best" in name or "Pareto" in name
+        figure.add_scatter(
+            x=[where(trial) for trial in members],
+            y=[value(trial) for trial in members],
+            customdata=[trial.number for trial in members],
+            name=name,
+            legendgroup=name,
+            showlegend=not any(name == drawn.name for drawn in figure.data),
+            mode="markers",
+            marker={
+                "color": colour,
+                "symbol": "star" if best else "circle" if name == "other trials" else "diamond",
+                "size": 15 if best else 6 if name == "other trials" else 11,
+                "opacity": 0.6 if name == "other trials" else 1,
+            },
+            hovertemplate="trial %{customdata}: %{y:.5f} at %{x}<extra></extra>",
+            **place,
+        )
+
+
+def _mark_interval(figure: go.Figure, distribution: Any, edge: str | None, cell: tuple[int, int]) -> None:
+    row, column = cell
+    if isinstance(distribution, CategoricalDistribution):
+        figure.update_xaxes(type="category", row=row, col=column)
+        return
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high = float(distribution.low), float(distribution.high)
+    for end, at in (("low", low), ("high", high)):
+        line = {"color": EDGE if end == edge else "#adb5bd", "width": 2 if end == edge else 1, "dash": "dash"}
+        figure.add_vline(x=at, line=line, row=row, col=column)
+    if distribution.log:
+        low, high = math.log10(low), math.log10(high)
+        figure.update_xaxes(type="log", row=row, col=column)
+    margin = 0.05 * (high - low) or 0.5
+    figure.update_xaxes(range=[low - margin, high + margin], row=row, col=column)

@@ -1,0 +1,59 @@
+"""What the commands of the study query have in common: their options, and the study that is asked."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+from optuna.storages import BaseStorage
+from optuna.study import Study
+
+from mdaf.errors import UserError
+from mdaf.sweeper.storage.opening import open_storage
+from mdaf.sweeper.study import queries
+from mdaf.sweeper.study.output import note
+from mdaf.sweeper.trials.user_attrs import complaint
+
+DEFAULT_STORAGE = "sqlite:///runs/studies.db"
+
+
+class RecordFormat(str, Enum):  # noqa: UP042 - typer prints a str enum's value
+    """How a record or a few rows are printed."""
+
+    table = "table"
+    json = "json"
+
+
+StorageUrl = Annotated[
+    str,
+    typer.Option("--storage", envvar="MDAF_STORAGE", metavar="URL", help="The database: sqlite:///, journal:///, ..."),
+]
+StudyName = Annotated[
+    str | None, typer.Option("--study", metavar="NAME", help="The study; default: the most recently active one.")
+]
+TextOrJson = Annotated[RecordFormat, typer.Option("--format", help="table for people, json for scripts.")]
+
+
+def choose(url: str, name: str | None, *, read_only: bool = True) -> Study:
+    """The named study; without a name the only one, or the most recently active, which is then said."""
+    storage = open_storage(url, create=False, read_only=read_only)
+    chosen = _chosen(storage, name)
+    for trial in chosen.get_trials(deepcopy=False):
+        if wrong := complaint(trial.user_attrs):
+            found = f"study {chosen.study_name}, trial {trial.number}: {wrong}"
+            if not read_only:
+                raise UserError(f"{found}; nothing is changed in a study that another program wrote")
+            note(f"warning: {found}; it is left out")
+            break
+    return chosen
+
+
+def _chosen(storage: BaseStorage, name: str | None) -> Study:
+    if name is not None:
+        return queries.load_study(storage, name)
+    studies = queries.load_studies(storage)
+    chosen = queries.most_recent_study(studies)
+    if len(studies) > 1:
+        note(f"study {chosen.study_name}: the most recently active of {len(studies)}; --study NAME takes another")
+    return chosen

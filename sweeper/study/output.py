@@ -1,0 +1,199 @@
+"""Writes the study query's answers down: tables for people, CSV, JSON and Parquet for scripts.
+
+Everything that leaves goes through here, and every string of it through ``masked_text``: no password is shown.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from mdaf.atomic import write_atomically
+from mdaf.sweeper.storage.opening import masked_text
+from mdaf.sweeper.study.queries import QueryError, Row
+from mdaf.terminal import tables
+from mdaf.terminal.output import can_show
+from mdaf.terminal.printable import in_a_cell, in_a_line, printable
+
+_FLOATS = {"value", "train_auc", "train_val_gap", "gate_mean", "epoch_seconds", "duration"}
+_INTEGERS = {"number", "seed", "best_epoch"}
+_TIMES = {"datetime_start", "datetime_complete"}
+
+
+def say(text: str) -> None:
+    """A line on standard output."""
+    typer.echo(printable(masked_text(text)))
+
+
+def note(text: str) -> None:
+    """A line on standard error, beside the answer."""
+    typer.echo(in_a_line(masked_text(text)), err=True)
+
+
+def plain(value: Any) -> Any:
+    """``value`` in JSON's types: a number that isn't finite becomes "nan", "inf" or "-inf", a time ISO 8601."""
+    if isinstance(value, dict):
+        return {masked_text(str(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value if value is None or isinstance(value, bool | int | float) else masked_text(str(value))
+
+
+def json_text(value: Any) -> str:
+    """Indented JSON, keys in the order of the answer; in ASCII where standard output has no other characters."""
+    text = printable(json.dumps(plain(value), indent=2, ensure_ascii=False))
+    return text if can_show(text) else json.dumps(plain(value), indent=2)
+
+
+def csv_text(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    """CSV with a header; a missing value is an empty field, a list or dict is JSON, numbers have all their digits."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(in_a_cell(printable(name)) for name in columns)
+    writer.writerows([_spreadsheet_field(row[name]) for name in columns] for row in rows)
+    return out.getvalue()
+
+
+def parquet_bytes(rows: Sequence[Row], names: Sequence[str]) -> bytes:
+    """Parquet whose column types don't depend on which trials there are; a list or dict is a string of JSON."""
+    import polars as pl
+
+    columns = []
+    for name in names:
+        values, heading = [row[name] for row in rows], printable(name)
+        kinds = {type(value) for value in values if value is not None}
+        if name in _TIMES:
+            columns.append(pl.Series(heading, values, dtype=pl.Datetime("us")))
+        elif kinds == {bool}:
+            columns.append(pl.Series(heading, values, dtype=pl.Boolean))
+        elif kinds <= {int} and (kinds or name in _INTEGERS) and name not in _FLOATS:
+            columns.append(pl.Series(heading, values, dtype=pl.Int64))
+        elif kinds <= {int, float} and (kinds or name in _FLOATS):
+            columns.append(pl.Series(heading, values, dtype=pl.Float64, strict=False))
+        else:
+            texts = [None if value is None else printable(_field(value)) for value in values]
+            columns.append(pl.Series(heading, texts, dtype=pl.String))
+    out = io.BytesIO()
+    pl.DataFrame(columns).write_parquet(out)
+    return out.getvalue()
+
+
+def print_table(
+    rows: Sequence[Row],
+    columns: dict[str, str] | None = None,
+    important: Sequence[str] = (),
+    instead: str = "--format json has all",
+) -> None:
+    """Prints rows under the headings ``columns`` (key: heading; default: every key).
+
+    Off a terminal it is never cut. On one that is too narrow the columns that matter least are left out, which is said,
+    with what to type ``instead``. ``important`` are the keys that matter most, in order; the others follow in theirs.
+    """
+    columns = dict(columns or {name: name for row in rows[:1] for name in row})
+    if not columns:
+        return
+    console = tables.console()
+    if not console.is_terminal:
+        console.file = io.StringIO()
+    table, dropped = laid_out(rows, columns, console.width, important)
+    console.print(table)
+    if isinstance(console.file, io.StringIO):
+        for line in console.file.getvalue().splitlines():
+            typer.echo(line.rstrip())
+    if dropped:
+        note(tables.left_out(dropped, instead))
+
+
+def laid_out(
+    rows: Sequence[Row], columns: dict[str, str], width: int, important: Sequence[str] = ()
+) -> tuple[Table, list[str]]:
+    """Rows as a table that fits into ``width``, numbers to the right, and the headings of what did not fit."""
+    ranks = {key: rank for rank, key in enumerate(dict.fromkeys([*important, *columns]))}
+    return tables.fitted(
+        [
+            tables.Column(
+                masked_text(heading),
+                [_cell(row[key]) for row in rows],
+                right=any(isinstance(row[key], int | float) for row in rows),
+                rank=ranks[key],
+            )
+            for key, heading in columns.items()
+        ],
+        width,
+        framed=False,
+    )
+
+
+def print_record(record: dict[str, Any], indent: str = "") -> None:
+    """Prints a record as lines of name and value; an inner record or a text of several lines is indented below."""
+    width = max((len(in_a_line(key)) for key, value in record.items() if not _is_block(value)), default=0)
+    for key, value in ((in_a_line(key), value) for key, value in record.items()):
+        if isinstance(value, dict) and value:
+            say(f"{indent}{key}")
+            print_record(value, indent + "  ")
+        elif _is_block(value):
+            say(f"{indent}{key}")
+            for line in str(value).rstrip().splitlines():
+                say(f"{indent}  {line}")
+        else:
+            text = f"{'' if value in (None, [], {}) else _field(value)}"
+            say(_wrapped(f"{indent}{key.ljust(width)}  ", text).rstrip())
+
+
+def _wrapped(before: str, text: str) -> str:
+    """A text after ``before``, on a terminal in lines that fit and are broken between words alone."""
+    room = shutil.get_terminal_size().columns - len(before)
+    if not sys.stdout.isatty() or len(text) <= room or room < tables.SENTENCE:
+        return before + text
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
+    return before + f"\n{' ' * len(before)}".join(lines)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes the file under a temporary name, then renames it: nobody reads a half."""
+    whole = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda file: file.write(whole))
+    except OSError as error:
+        raise QueryError(f"can't write {path}: {error.strerror}") from None
+
+
+def _is_block(value: Any) -> bool:
+    return (isinstance(value, dict) and bool(value)) or (isinstance(value, str) and "\n" in value.strip())
+
+
+def _field(value: Any) -> Any:
+    """One value on one line, all of it."""
+    value = plain(value)
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    return "" if value is None else value
+
+
+def _spreadsheet_field(value: Any) -> Any:
+    field = _field(value)
+    return in_a_cell(printable(field)) if isinstance(field, str) else field
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    text = f"{value:.5g}" if isinstance(value, float) else str(_field(value))
+    return printable(" ".join(text.splitlines()))

@@ -1,0 +1,49 @@
+"""Mistakes in what was typed after ``mdaf-study`` or after a command of ``mdaf-phase4``: one line and exit code 2."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from mdaf.sweeper.study.output import note
+
+_UsageError: Any = typer.BadParameter.__mro__[1]  # click's, of which typer gives only this subclass a public name
+
+
+class OneLineGroup(typer.core.TyperGroup):
+    """Says in one line what is wrong and where help is; click says it in four."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        called = functools.partial(super().main, args, prog_name, complete_var, False, windows_expand_args, **extra)
+        if not standalone_mode:
+            return called()
+        try:
+            sys.exit(called())
+        except typer.Abort:
+            sys.exit("Aborted!")
+        except _UsageError as error:
+            message = error.format_message()
+            is_help = "\n" in message  # nothing was typed
+            command = error.ctx.command_path if error.ctx is not None else prog_name
+            if is_help:
+                typer.echo(message, err=True)
+            else:
+                note(_line(message, command))
+            sys.exit(2)
+
+
+def _line(message: str, command: str | None) -> str:
+    end = "" if message.endswith((".", "?")) else "."
+    return f"{command}: {message}{end} {command} --help lists what can be typed."

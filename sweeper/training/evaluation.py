@@ -1,0 +1,118 @@
+"""Evaluation: loss and metrics of the rows of a split, without training."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mdaf.data.store.device_store import DeviceStore
+from mdaf.model.layers.basic import set_dropout
+from mdaf.streams import stream_seed
+from mdaf.sweeper.machine.device import computing_in
+from mdaf.sweeper.training import metrics
+from mdaf.sweeper.training.microbatches import default_positions, passes
+from mdaf.sweeper.training.replicas import Trained
+from mdaf.sweeper.training.settings import Row, Settings
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """``logits`` (replica, row) and ``gate`` of the same shape, if the model has one."""
+
+    logits: Tensor
+    gate: Tensor | None
+
+
+def evaluate(
+    replicas: Trained, store: DeviceStore, settings: Settings, beat: Callable[[], None] | None = None
+) -> list[Row | metrics.NotFiniteError]:
+    """Validation metrics, gate statistics, and the AUC on a fixed sample of the training rows, for each replica.
+
+    NaN where a metric does not exist; instead of all of them what is wrong with a replica's scores, where they are not
+    finite.
+    """
+    validation = store.rows("validation").expand(len(replicas), -1)
+    sample = torch.stack(
+        [train_sample(store.rows("train"), settings.train_sample, h.seed) for h in replicas.hyperparameters]
+    )
+    size, precision = settings.eval_batch_size, settings.step.precision
+    predicted = predict(replicas, store, "validation", validation, size, precision, beat)
+    on_train = predict(replicas, store, "train", sample, size, precision, beat)
+    labels, users = store.labels("validation"), store.users("validation")
+    train_labels = store.labels("train")
+    rows: list[Row | metrics.NotFiniteError] = []
+    for k in range(len(replicas)):
+        try:
+            logits = predicted.logits[k]
+            train_auc = metrics.auc(on_train.logits[k], train_labels[sample[k]])
+            row = {
+                "train_auc": train_auc,
+                "val_loss": metrics.log_loss(logits, labels),
+                "val_auc": metrics.auc(logits, labels),
+                "val_gauc": metrics.grouped_auc(logits, labels, users),
+            }
+            row["train_val_gap"] = train_auc - row["val_auc"]
+            rows.append(row | gate_statistics(predicted.gate[k] if predicted.gate is not None else None))
+        except metrics.NotFiniteError as error:
+            rows.append(error)
+    return rows
+
+
+def train_sample(rows: Tensor, size: int, seed: int) -> Tensor:
+    """The training rows on which ``train_auc`` is measured: at most ``size``, the same in every epoch; (sample,)."""
+    return rows[_sampled(len(rows), size, seed).to(rows.device)]
+
+
+@functools.lru_cache(maxsize=64)
+def _sampled(rows: int, size: int, seed: int) -> Tensor:
+    """At most ``size`` of the numbers below ``rows``, on the CPU; what few loops ask for at every epoch is kept."""
+    generator = torch.Generator().manual_seed(stream_seed(seed, "train_sample"))
+    return torch.randperm(rows, generator=generator)[:size].clone()
+
+
+@torch.no_grad()
+def predict(
+    replicas: Trained,
+    store: DeviceStore,
+    split: str,
+    rows: Tensor,
+    batch_size: int,
+    precision: str = "fp32",
+    beat: Callable[[], None] | None = None,
+) -> Prediction:
+    """Scores rows (replica, row) of a split in evaluation mode.
+
+    Rows are visited by history length, so that hardly any padding is computed, and put back in their places; at most
+    ``batch_size`` at a time, and on a CPU in pieces as training's.
+    ``beat`` is called after each; what it raises ends the evaluation.
+    """
+    replicas.model.eval()
+    set_dropout(replicas.model, None, None)
+    lengths, order = store.lengths(split)[rows].sort(dim=1, stable=True)
+    sizes = passes(lengths, batch_size, default_positions(replicas.device))
+    logits = torch.empty(rows.shape, device=rows.device)
+    gate: Tensor | None = None
+    for part in order.split(sizes, dim=1):
+        with computing_in(precision, replicas.device):
+            output = replicas.model(store.gather(split, rows.gather(1, part)))
+        logits.scatter_(1, part, output.logits)
+        if output.gate is not None:
+            gate = torch.empty_like(logits) if gate is None else gate
+            gate.scatter_(1, part, output.gate)
+        if beat is not None:
+            beat()
+    return Prediction(logits, gate)
+
+
+def gate_statistics(gate: Tensor | None) -> Row:
+    """Mean, spread and range of the static branch's share over the rows (row,); empty for a model without a gate."""
+    names = ("gate_mean", "gate_std", "gate_median", "gate_min", "gate_max")
+    if gate is None:
+        return dict.fromkeys(names)
+    metrics.check_finite(gate, "gates")
+    values = (gate.mean(), gate.std(correction=0), gate.median(), gate.min(), gate.max())
+    return {name: float(value) for name, value in zip(names, values, strict=True)}

@@ -1,0 +1,100 @@
+"""The loop of a model that is fitted rather than trained by gradients: same rows, same evaluation, same artifacts."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits
+from torch import nn
+
+from mdaf.data.schema import Batch
+from mdaf.data.store.device_store import DeviceStore
+from mdaf.errors import StoppedError
+from mdaf.model.ctr import Estimator
+from mdaf.streams import stream_seed
+from mdaf.sweeper.training import metrics
+from mdaf.sweeper.training.evaluation import evaluate
+from mdaf.sweeper.training.loop import Follower, diverged, row_of
+from mdaf.sweeper.training.replicas import Hyperparameters
+from mdaf.sweeper.training.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class FittedReplica:
+    """One replica that no optimizer steps: ``Trained``."""
+
+    def __init__(self, model: Estimator, hyperparameters: Hyperparameters) -> None:
+        self.model: nn.Module = model
+        self.hyperparameters = [hyperparameters]
+        self.device = torch.device("cpu")
+
+    def __len__(self) -> int:
+        return 1
+
+    def optimizer_state(self, k: int) -> list[dict[str, Any]]:
+        """None: the trees are all there is."""
+        return []
+
+
+def fit(model: Estimator, store: DeviceStore, settings: Settings, h: Hyperparameters, follower: Follower) -> None:
+    """Fits the model in ``settings.epochs`` equal parts and evaluates after each, as after an epoch.
+
+    Of ``h`` only the seed has an effect, on which rows are taken where there are more than the model takes.
+    """
+    log.info(
+        "regularization.* and training.* have no effect on this model, but for training.epochs, patience and "
+        "train_sample; its own keys, model.*, regularize it"
+    )
+    replica = FittedReplica(model, h)
+    began = time.perf_counter()
+    for batch in _batches(store, store.rows("train"), settings.eval_batch_size):
+        model.count(batch)
+    rows = _fitted_rows(store, model.rows, h.seed)
+    x = torch.cat([model.training_features(b)[0] for b in _batches(store, rows, settings.eval_batch_size)])
+    labels = store.labels("train")[rows]
+    log.info("%d features of %s rows in %.1f s", x.shape[1], f"{len(x):,}", time.perf_counter() - began)
+    best, best_epoch = -math.inf, 0
+    for epoch in range(1, settings.epochs + 1):
+        began = time.perf_counter()
+        with threadpool_limits(torch.get_num_threads(), "openmp"):
+            logits = model.fit(x, labels, epoch / settings.epochs, seed=stream_seed(h.seed, "boosted") % 2**32)
+        [evaluated] = evaluate(replica, store, settings)
+        try:
+            loss = metrics.log_loss(logits, labels)
+        except metrics.NotFiniteError as error:
+            raise diverged(str(error), epoch) from None
+        known = {
+            "epoch": epoch,
+            "train_loss": loss,
+            "epoch_seconds": time.perf_counter() - began,
+            "learning_rate": model.learning_rate,
+        }
+        row = row_of(evaluated, known, logits, labels)
+        if isinstance(row, StoppedError):
+            raise row
+        if row["val_auc"] > best:
+            best, best_epoch = row["val_auc"], epoch
+        stale = settings.patience is not None and epoch - best_epoch >= settings.patience
+        if follower.epoch(row, replica, 0) or stale:
+            return
+
+
+def _fitted_rows(store: DeviceStore, most: int, seed: int) -> torch.Tensor:
+    """All training rows, or ``most`` of them, drawn from a stream of the seed."""
+    rows = store.rows("train")
+    if len(rows) <= most:
+        return rows
+    generator = torch.Generator().manual_seed(stream_seed(seed, "rows"))
+    return rows[torch.randperm(len(rows), generator=generator)[:most]]
+
+
+def _batches(store: DeviceStore, rows: torch.Tensor, size: int) -> Iterator[Batch]:
+    """The training samples ``rows`` (samples,), ``size`` at a time, with a replica axis of one."""
+    for part in rows.split(size):
+        yield store.gather("train", part[None])

@@ -1,0 +1,142 @@
+"""How many replicas fit a device: an estimate from one small forward pass, corrected by what training really took."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mdaf.data.store.device_store import DeviceStore
+from mdaf.sweeper.machine.device import computing_in
+from mdaf.sweeper.machine.telemetry import peak_resident_bytes, resident_mb
+from mdaf.sweeper.training.microbatches import piece_sizes
+from mdaf.sweeper.training.replicas import Replicas
+from mdaf.sweeper.training.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: Rows of the forward pass that is measured: enough that what does not grow with the batch counts for little.
+SAMPLE = 256
+#: Copies of the weights that training holds: themselves, their gradient and Adam's two moments.
+COPIES = 4
+#: Of the memory that is free, what training may plan with; the rest is for what comes and goes within an operation.
+SHARE = 0.9
+GIGABYTE = 1e9
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that one replica takes in training: ``weights`` and what goes with them, and ``activations`` of a step."""
+
+    weights: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        return COPIES * self.weights + self.activations
+
+
+def footprint(replica: Replicas, store: DeviceStore, settings: Settings) -> Footprint:
+    """What each of many replicas like the one given would take: its step's longest histories decide."""
+    lengths = store.lengths("train")
+    rows = lengths.argsort(descending=True, stable=True)[:SAMPLE]
+    batch = min(settings.step.micro_batch or settings.batch_size, settings.batch_size)
+    if settings.step.micro_batch is None and settings.step.positions is not None and replica.separable:
+        batch = piece_sizes([int(lengths.max())] * batch, 1, settings.step.positions)[0]
+    kept = _kept_bytes(replica, store, rows[None], settings.step.precision)
+    weights = sum(p.numel() * p.element_size() for p in replica.model.parameters())
+    return Footprint(weights, int(kept * batch / len(rows)))
+
+
+def _kept_bytes(replica: Replicas, store: DeviceStore, rows: Tensor, precision: str) -> int:
+    """Bytes that a forward pass on ``rows`` (1, row) keeps for its backward pass, weights not counted."""
+    weights = {p.untyped_storage().data_ptr() for p in replica.model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    replica.begin_step()
+    replica.draw_dropout(0)
+    replica.model.train()
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with hooks, computing_in(precision, replica.device):
+        output = replica.model(store.gather("train", rows))
+    del output
+    return sum(kept.values())
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory of ``device`` that nobody uses; what this process has cached counts as free."""
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():  # Linux: what the cache of files would give back counts as free
+        found = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text())
+        if found:
+            return int(found[1]) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def held_bytes(device: torch.device) -> int:
+    """What this process holds now."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else int(resident_mb() * 1e6)
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most that this process has held since ``forget_peak``; on a CPU since it began."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return peak_resident_bytes()
+
+
+def forget_peak(device: torch.device) -> None:
+    """Measures the peak anew from here on, where the device can."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+class Capacity:
+    """How many replicas go together, learning from group to group by how much the estimate was off.
+
+    ``held``  bytes that the process holds before the first group: they are no replica's.
+    """
+
+    def __init__(self, held: int = 0) -> None:
+        self.held, self.correction = held, 1.0
+
+    def of(self, one: Footprint, free: int, wanted: int) -> int:
+        """How many of ``wanted`` replicas fit into ``free`` bytes; at least one, which then has to try."""
+        fits = int(SHARE * free / (one.total * self.correction))
+        return max(1, min(wanted, fits))
+
+    def learn(self, one: Footprint, replicas: int, peak: int) -> None:
+        """Takes note that the process held ``peak`` bytes when so many replicas took the most.
+
+        A peak that is not above what was held before is older than they are, and says nothing of them.
+        """
+        estimate, took = one.total * replicas, peak - self.held
+        if took <= 0:
+            return
+        log.info(
+            "%d replicas took %.2f GB at the peak; the estimate was %.2f GB",
+            replicas,
+            took / GIGABYTE,
+            estimate * self.correction / GIGABYTE,
+        )
+        self.correction = took / estimate
+
+    def overflowed(self, one: Footprint, replicas: int, free: int) -> None:
+        """Takes note that so many replicas did not fit into ``free`` bytes."""
+        self.correction = max(self.correction, SHARE * free / (one.total * max(1, replicas - 1)))

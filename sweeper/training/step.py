@@ -1,0 +1,240 @@
+"""One optimizer step of all replicas; on CUDA captured once for each shape of batch and replayed.
+
+A step of this model is over a thousand kernels, most of which a GPU finishes sooner than Python can ask for the next.
+A CUDA graph asks for all of them at once. What changes from step to step (rows, dropout keys, learning rates) lies in
+tensors that are written before each replay; what changes a shape (the batch's size, its longest history, the number of
+replicas) makes another graph, and histories are padded up to one of a few lengths so that there are few.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mdaf.data.schema import Batch
+from mdaf.data.store.device_store import DeviceStore
+from mdaf.model.kernels.backend import interpreting, triton_obstacle
+from mdaf.model.kernels.precompile import none_run
+from mdaf.model.layers.basic import set_dropout
+from mdaf.sweeper.machine.device import computing_in, make_current
+from mdaf.sweeper.training.microbatches import piece_sizes
+from mdaf.sweeper.training.replicas import Replicas
+
+log = logging.getLogger(__name__)
+
+#: Histories of these lengths ask for every kernel that those of other lengths ask for.
+LENGTHS = (3, 4)
+#: Seconds of compiling that are worth a line in the log.
+WORTH_SAYING = 2.0
+
+#: What ``rehearse`` has seen to in this process, which keeps its kernels.
+_REHEARSED: set[tuple[Any, ...]] = set()
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """How a step is computed.
+
+    ``micro_batch``     samples per forward pass, or None for what ``positions`` says.
+    ``grad_clip_norm``  of each replica's whole gradient, or None.
+    ``precision``       fp32, tf32 or bf16.
+    ``graphs``          whether steps are captured where the device can.
+    ``positions``       of histories per forward pass, as in ``piece_sizes``, or None for the whole batch.
+    """
+
+    grad_clip_norm: float | None
+    micro_batch: int | None
+    precision: str = "fp32"
+    graphs: bool = True
+    positions: int | None = None
+
+
+@dataclass
+class _Captured:
+    graph: Any
+    rows: Tensor
+    loss: Tensor
+    logits: Tensor
+
+
+class Stepper:
+    """Steps ``replicas`` through training rows of ``store``."""
+
+    def __init__(self, replicas: Replicas, store: DeviceStore, settings: StepSettings) -> None:
+        self.replicas, self.store, self.settings = replicas, store, settings
+        self._graphs: dict[tuple[int, ...], _Captured | None] = {}
+        self._captures = (
+            settings.graphs
+            and replicas.capturable
+            and replicas.device.type == "cuda"
+            and not store.mapped
+            and settings.micro_batch is None
+            and settings.positions is None
+        )
+
+    def rehearse(self, batch_size: int) -> None:
+        """Compiles, beside each other, the kernels that steps on batches of this size, and evaluations, ask for.
+
+        Steps are gone through with no kernel run: weights and states stay as they are.
+        """
+        device = self.replicas.device
+        if device.type != "cuda" or triton_obstacle(device, torch.float32) is not None or interpreting():
+            return  # nothing would be compiled; and what is interpreted would run
+        rows = self.store.rows("train")[:batch_size][: self.settings.micro_batch].expand(len(self.replicas), -1)
+        if (shapes := self._shapes(rows.shape[1])) in _REHEARSED:
+            return
+        _REHEARSED.add(shapes)
+        with none_run() as asked:
+            for length in {min(length, self.store.schema.length) for length in LENGTHS}:
+                batch = self.store.gather("train", rows, length)
+                self._go_through(replace(batch, lengths=batch.lengths.clamp(max=length)))
+        begun = time.perf_counter()
+        asked.compile(partial(make_current, device))
+        if (seconds := time.perf_counter() - begun) > WORTH_SAYING:
+            log.info("%d kernels were compiled in %.0f s; later runs find them on disk", len(asked), seconds)
+
+    def _shapes(self, batch: int) -> tuple[Any, ...]:
+        """What decides which kernels are asked for; the number of replicas does not."""
+        parameters = {name: tuple(p.shape[1:]) for name, p in self.replicas.model.named_parameters()}
+        how = (self.replicas.device, self.settings.precision, self.settings.grad_clip_norm is None, batch)
+        return (type(self.replicas.model), *how, *parameters.items())
+
+    def _go_through(self, batch: Batch) -> None:
+        """An evaluation and a step that are nobody's."""
+        model = self.replicas.model
+        model.eval()
+        set_dropout(model, None, None)
+        with torch.no_grad(), computing_in(self.settings.precision, self.replicas.device):
+            model(batch)
+        model.train()
+        self.replicas.draw_dropout(0)
+        self._backward(batch, batch.labels.shape[1])
+        if self.replicas.capturable:  # else PyTorch's own kernels, which do run, move weights
+            self.replicas.step(self.settings.grad_clip_norm)
+        model.zero_grad(set_to_none=True)
+
+    def step(self, chosen: Tensor, number: int, longest: int) -> tuple[Tensor, Tensor]:
+        """Training step ``number`` on rows ``chosen`` (replica, batch), whose longest history is ``longest``.
+
+        Returns each replica's mean loss (replica,) and its logits (replica, batch), both detached.
+        """
+        self.replicas.begin_step()
+        if self.settings.micro_batch is not None or self.settings.positions is not None:
+            return self._split(chosen, number)
+        self.replicas.draw_dropout(number)
+        if not self._captures:
+            return self._whole(chosen, None)
+        length = padded_length(longest, self.store.schema.length)
+        key = (*chosen.shape, length)
+        if key not in self._graphs:  # the first of a shape: compiles kernels and makes the optimizer's state
+            self._graphs[key] = None
+            return self._whole(chosen, length)
+        captured = self._graphs[key] or self._capture(key, chosen)
+        if captured is None:
+            return self._whole(chosen, length)
+        captured.rows.copy_(chosen)
+        captured.graph.replay()
+        return captured.loss.clone(), captured.logits.clone()
+
+    def restart(self) -> None:
+        """Forgets what was captured, since replicas have left."""
+        self._graphs.clear()
+
+    def _whole(self, chosen: Tensor, length: int | None) -> tuple[Tensor, Tensor]:
+        """The step on the whole batch at once, with the dropout that is drawn."""
+        loss, logits = self._backward(self.store.gather("train", chosen, length), chosen.shape[1])
+        self.replicas.step(self.settings.grad_clip_norm)
+        return loss, logits
+
+    def _split(self, chosen: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """The step in pieces of histories of like length; the gradient is that of the whole batch."""
+        order, pieces = self.pieces(chosen)
+        losses, logits, first = [], [], 0
+        for rows, longest in pieces:
+            self.replicas.draw_dropout(number, first)
+            part_loss, part_logits = self._backward(self.store.gather("train", rows, longest), chosen.shape[1])
+            losses.append(part_loss)
+            logits.append(part_logits)
+            first += rows.shape[1]
+        self.replicas.step(self.settings.grad_clip_norm)
+        scores = torch.cat(logits, dim=1)
+        return torch.stack(losses).sum(dim=0), torch.empty_like(scores).scatter_(1, order, scores)
+
+    def pieces(self, chosen: Tensor) -> tuple[Tensor, list[tuple[Tensor, int]]]:
+        """The forward passes of a step on rows ``chosen``: what sorts them; each pass's rows and longest history."""
+        lengths, order = self.store.lengths("train")[chosen].sort(dim=1, stable=True)
+        longest = lengths.amax(dim=0).tolist()
+        parts = chosen.gather(1, order).split(self._piece_sizes(longest), dim=1)
+        ends = accumulate(part.shape[1] for part in parts)
+        return order, [(part, longest[end - 1]) for part, end in zip(parts, ends, strict=True)]
+
+    def _piece_sizes(self, longest: list[int]) -> list[int]:
+        """Samples of each forward pass, of a batch sorted by length; ``longest`` (sample,) over all replicas."""
+        if self.settings.micro_batch is not None:
+            return [len(part) for part in torch.tensor(longest).split(self.settings.micro_batch)]
+        if self.settings.positions is None or not self.replicas.separable:
+            return [len(longest)]
+        return piece_sizes(longest, len(self.replicas), self.settings.positions)
+
+    def _backward(self, batch: Batch, size: int) -> tuple[Tensor, Tensor]:
+        """Adds the gradient of ``batch``'s share of one of ``size``; returns its share of the loss, and logits."""
+        with computing_in(self.settings.precision, self.replicas.device):
+            output = self.replicas.model(batch)
+        smoothing = self.replicas.column("label_smoothing").unsqueeze(1)
+        soft_labels = batch.labels * (1 - smoothing) + smoothing / 2
+        loss = F.binary_cross_entropy_with_logits(output.logits, soft_labels, reduction="none").sum(dim=1) / size
+        (loss + branch_losses(output.branches, loss, soft_labels, size)).sum().backward()
+        return loss.detach(), output.logits.detach()
+
+    def _capture(self, key: tuple[int, ...], chosen: Tensor) -> _Captured | None:
+        """The graph of a step on batches of this shape; None where the step cannot be captured."""
+        rows = chosen.clone()
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, pool=self._pool()):
+                loss, logits = self._whole(rows, key[-1])
+        except RuntimeError as error:
+            log.warning("steps are not captured in CUDA graphs, which costs time only: %s", str(error).splitlines()[0])
+            self._captures = False
+            self.replicas.model.zero_grad(set_to_none=True)
+            return None
+        self._graphs[key] = captured = _Captured(graph, rows, loss, logits)
+        return captured
+
+    def _pool(self) -> Any:
+        """One memory pool for all graphs, since no two run at once."""
+        first = next((captured for captured in self._graphs.values() if captured), None)
+        return first.graph.pool() if first else None
+
+
+def branch_losses(branches: Sequence[Tensor], loss: Tensor, labels: Tensor, size: int) -> Tensor | float:
+    """Tri-BCE's share of each replica, (replica,): each branch's loss by how far it exceeds the model's.
+
+    w L_branch with w = max(0, L_branch - L), w held fixed (arXiv 2407.13349, section 4.4). 0 without branches.
+    """
+    total: Tensor | float = 0.0
+    for logits in branches:
+        own = F.binary_cross_entropy_with_logits(logits, labels, reduction="none").sum(dim=1) / size
+        total = total + (own - loss).detach().clamp(min=0) * own
+    return total
+
+
+def padded_length(longest: int, limit: int) -> int:
+    """The length that histories of a captured batch are padded to: at most a quarter more than the longest needs."""
+    step = 2 ** max(0, longest.bit_length() - 3)
+    return min(limit, max(1, -(-longest // step) * step))
+
+
+def longest_histories(lengths: Tensor, orders: Tensor, batch_size: int) -> list[int]:
+    """The longest history of each batch of an epoch: lengths (row,), orders (replica, row) -> one for each step."""
+    longest = lengths[orders].amax(dim=0)
+    return [int(part) for part in torch.stack([part.max() for part in longest.split(batch_size)]).cpu()]

@@ -1,0 +1,154 @@
+"""What all trials of a study have in common, and the refusal of a sweep that would mix in others.
+
+The first sweep writes it as user attributes of the study; every later one is compared. Intervals may change, as people
+zoom in; what a parameter *is*, what is maximized, the rest of the config and the data may not. The seed, the machine
+and where files lie are no part of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import optuna
+from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import BaseDistribution
+
+from mdaf.errors import UserError
+from mdaf.former_names import lasting
+from mdaf.sweeper.hydra_ext.overrides import key_of
+from mdaf.sweeper.hydra_ext.run_config import NOT_HASHED
+from mdaf.sweeper.trials.space import Space, meaning
+from mdaf.sweeper.trials.user_attrs import CONFIG, DATA_HASH, MEANINGS, OBJECTIVE, complaint
+
+WAY_OUT = "give it another name (hydra.sweeper.study_name=...), or mix the two with sweep.force=true"
+NOT_COMPARED = ("hydra", "seed", "criteria", *NOT_HASHED)
+
+
+def agree(
+    study: optuna.Study,
+    objectives: Sequence[str] | None,
+    constraints: Mapping[str, float],
+    space: Space,
+    config: DictConfig,
+    *,
+    force: bool,
+) -> dict[str, str]:
+    """Compares a sweep with the study that it joins; UserError where they differ.
+
+    Returns what is new, as user attributes of the study: nothing is written before the whole sweep is accepted.
+    """
+    agree_on_parameters(study, space)
+    found = [direction.name.lower() for direction in study.directions]
+    names = list(objectives) if objectives else None
+    objective = {"names": names, "directions": found, "constraints": dict(constraints)}
+    common = dict(_flat(lasting(OmegaConf.to_container(config, resolve=False))))
+    outside = {key: value for key, value in common.items() if not _searched(key, space)}
+    joined = {
+        OBJECTIVE: _joined(study, OBJECTIVE, objective, "the objective's ", force),
+        MEANINGS: {**_mapping(study, MEANINGS), **{name: meaning(d) for name, d in space.items()}},
+        CONFIG: _joined(study, CONFIG, outside, "", force, searched=space),
+    }
+    return {
+        attribute: json.dumps(ours, sort_keys=True)
+        for attribute, ours in joined.items()
+        if ours != _mapping(study, attribute)
+    }
+
+
+def agree_on_parameters(study: optuna.Study, space: Space) -> None:
+    """UserError where a parameter is another one than in the study's trials, which Optuna takes for no force.
+
+    An interval may be another one; a kind of number, its logarithm and a list of choices may not.
+    """
+    theirs: dict[str, BaseDistribution] = {}
+    for trial in study.get_trials(deepcopy=False):
+        if wrong := complaint(trial.user_attrs):
+            raise UserError(f"study {study.study_name}, trial {trial.number}: {wrong}; choose another study_name")
+        for name in trial.distributions.keys() & space.keys() - theirs.keys():
+            theirs[name] = trial.distributions[name]
+    for name, distribution in theirs.items():
+        if (before := meaning(distribution)) != (now := meaning(space[name])):
+            raise UserError(
+                f"{name}: this sweep has {now}, but the trials of study {study.study_name} have {before}, and one "
+                "study cannot hold both; give it another name (hydra.sweeper.study_name=...)"
+            )
+
+
+def agree_on_directions(study: optuna.Study, wanted: Sequence[str]) -> None:
+    """UserError if the study is there with other directions; these are fixed when it is created."""
+    found = [direction.name.lower() for direction in study.directions]
+    if found != list(wanted):
+        raise UserError(
+            f"hydra.sweeper.direction: found {', '.join(wanted)}, but study {study.study_name} has "
+            f"{', '.join(found)}; give it another name (hydra.sweeper.study_name=...)"
+        )
+
+
+def agree_on_data(study: optuna.Study, data_hash: str, *, force: bool) -> None:
+    """The same for the data that a job has prepared."""
+    before = study.user_attrs.get(DATA_HASH)
+    if before is not None and before != data_hash and not force:
+        raise UserError(
+            f"data: its hash is {data_hash}, but the trials of study {study.study_name} were trained on {before}; "
+            f"{WAY_OUT}"
+        )
+    if before != data_hash:
+        study.set_user_attr(DATA_HASH, data_hash)
+
+
+def _joined(
+    study: optuna.Study,
+    attribute: str,
+    ours: Mapping[str, Any],
+    what: str,
+    force: bool,
+    searched: Space | None = None,
+) -> dict[str, Any]:
+    """A mapping of the study's with ours over it. UserError where they differ, unless that is forced."""
+    theirs = _mapping(study, attribute)
+    ours = json.loads(json.dumps(ours, default=str))
+    for name in ours.keys() & theirs.keys():
+        if ours[name] != theirs[name] and not force and not _searched(name, searched or {}):
+            raise UserError(
+                f"{what}{name}: this sweep has {_shown(ours[name])}, but the trials of study {study.study_name} have "
+                f"{_shown(theirs[name])}; {WAY_OUT}"
+            )
+    return {**theirs, **ours}
+
+
+def _mapping(study: optuna.Study, attribute: str) -> dict[str, Any]:
+    """What a sweep wrote on the study. UserError for anything else."""
+    stored = study.user_attrs.get(attribute)
+    if stored is None:
+        return {}
+    try:
+        found = json.loads(stored)
+    except (TypeError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(
+            f"study {study.study_name}: its attribute {attribute} is {stored!r}, expected a mapping as JSON"
+        )
+    return found
+
+
+def _searched(key: str, space: Space) -> bool:
+    """Whether a key is searched, or lies in a group or a mapping that is."""
+    return any(key == name or key.startswith(f"{name}.") for name in (key_of(name) for name in space))
+
+
+def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of a config that decide what is computed, by their dotted keys."""
+    if isinstance(node, dict) and (node or not prefix):
+        for name, value in node.items():
+            key = f"{prefix}{name}"
+            if key not in NOT_COMPARED:
+                yield from _flat(value, f"{key}.")
+    else:
+        yield prefix.rstrip("."), node
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

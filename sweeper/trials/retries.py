@@ -1,0 +1,209 @@
+"""Retries: trials that wait with the point of one that was interrupted, died, or ran out of memory.
+
+A trial that is to be tried again says so *before* it fails (``RETRY``). So there is no moment at which a failed trial
+is neither over nor expected again, and a process that dies in between is made good by the next one that looks.
+
+A trial that failed otherwise is tried again where its point is a known one or a grid's and another sweep goes on, or
+where a user asks for it (``mdaf-study retry``).
+
+Optuna knows waiting trials, but any number of processes may enqueue the same point at once. Here each carries a key,
+and of those with one key the lowest number stands; the others are withdrawn by whoever sees them first.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from mdaf.sweeper.trials.user_attrs import (
+    DEATHS,
+    DIED,
+    ENQUEUED_AS,
+    ERROR,
+    FAILED_BY,
+    INTERRUPTIONS,
+    LEASE_EXPIRES,
+    POINT,
+    RETRY,
+    RETRY_OF,
+    RETRY_OVERRIDES,
+    WITHDRAWN,
+)
+
+PATIENCE_SECONDS = 5.0
+DEFAULT_MAX_RETRIES = 2  # of a planned point that failed
+PointKey = tuple[tuple[str, Any], ...]
+BY_ITS_POINT, BY_WHAT_WAS_TYPED = "point", "typed"  # what a trial may have failed by
+INHERITED = (POINT, DEATHS, INTERRUPTIONS, RETRY_OVERRIDES)  # by a retry
+
+
+def point_of(trial: FrozenTrial) -> dict[str, Any]:
+    """What is decided of a trial's point: the enqueued values and the sampled ones."""
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+
+
+def enqueue(study: optuna.Study, key: str, point: Mapping[str, Any], attributes: Mapping[str, Any]) -> int:
+    """Puts a point in line once, however many processes do so under this key; the number of the trial that stands."""
+    trials = study.get_trials(deepcopy=False)
+    if (number := _first(trials, key)) is not None:
+        return number
+    trial = create_trial(
+        state=TrialState.WAITING,
+        system_attrs={"fixed_params": dict(point)},
+        # It has a lease from the moment that it runs, if only an old one: whoever takes it signs it after.
+        user_attrs={**attributes, ENQUEUED_AS: key, LEASE_EXPIRES: 0.0},
+    )
+    study._storage.create_new_trial(study._study_id, template_trial=trial)
+    trials = study.get_trials(deepcopy=False)
+    withdraw_doubles(study, trials)
+    first = _first(trials, key)
+    assert first is not None
+    return first
+
+
+def doubles(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Unfinished trials that another one of the same key and a lower number makes superfluous."""
+    standing: set[str] = set()
+    found = []
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        key = trial.user_attrs.get(ENQUEUED_AS)
+        if key in standing and not trial.state.is_finished():
+            found.append(trial)
+        elif key is not None:
+            standing.add(key)
+    return found
+
+
+def withdraw_doubles(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
+    """Ends the waiting trials that are in line twice."""
+    for trial in doubles(trials):
+        if trial.state is TrialState.WAITING:
+            withdraw(study, trial._trial_id, "the same point was enqueued before")
+
+
+def withdraw(study: optuna.Study, trial_id: int, reason: str) -> None:
+    """Ends a trial that never began, because another one has its place."""
+    try:
+        study._storage.set_trial_user_attr(trial_id, WITHDRAWN, reason)
+        study._storage.set_trial_state_values(trial_id, TrialState.FAIL)
+    except UpdateFinishedTrialError:
+        return  # another process withdrew it
+
+
+def retries_owed(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Failed trials that are to be tried again and are not in line yet."""
+    keys = {trial.user_attrs.get(ENQUEUED_AS) for trial in trials}
+    failed = (trial for trial in trials if trial.state is TrialState.FAIL and RETRY in trial.user_attrs)
+    return [trial for trial in failed if _retry_key(trial) not in keys]
+
+
+def enqueue_retries(study: optuna.Study, *, at_once: Collection[int] = ()) -> dict[int, int]:
+    """Puts the points in line that are to be tried again; a failed trial's number -> its retry's.
+
+    Who told a trial FAIL enqueues its retry ``at_once``. What somebody else told is left to them for
+    ``PATIENCE_SECONDS``, so that processes which look at the same moment do not all enqueue it.
+    """
+    retries = {}
+    for trial in retries_owed(study.get_trials(deepcopy=False)):
+        if trial.number not in at_once and _age(trial) < PATIENCE_SECONDS:
+            continue
+        inherited = {name: trial.user_attrs[name] for name in INHERITED if name in trial.user_attrs}
+        attributes = {**inherited, **trial.user_attrs[RETRY], RETRY_OF: trial.number}
+        retries[trial.number] = enqueue(study, _retry_key(trial), point_of(trial), attributes)
+    return retries
+
+
+@dataclass(frozen=True)
+class FailedPoint:
+    """A point that every trial of it failed at, and that is not in line: its last trial, its failures but for mistakes.
+
+    A mistake in what was typed is not the point's, and ends its sweep at once; neither is the death of a process.
+    """
+
+    last: FrozenTrial
+    failures: int
+
+    @property
+    def why_never_again(self) -> str | None:
+        """Why a sweep does not try it again by itself, however often it failed; None where it may."""
+        if DIED in self.last.user_attrs:
+            return f"its process died {self.last.user_attrs.get(DEATHS, 0) + 1} times"
+        if self.last.user_attrs.get(FAILED_BY) == BY_ITS_POINT:
+            return f"it failed by itself: {self.last.user_attrs.get(ERROR)}"
+        return None
+
+
+def failed_points(trials: Sequence[FrozenTrial], names: Sequence[str] | None = None) -> dict[PointKey, FailedPoint]:
+    """The points that were tried and are not settled: nobody finished them, has them or is to have them.
+
+    With ``names`` of parameters points that are alike in these are one. By ``key_of_point``.
+    """
+    owed = {trial.number for trial in retries_owed(trials)}
+    at: dict[PointKey, list[FrozenTrial]] = {}
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        if WITHDRAWN not in trial.user_attrs and (point := point_of(trial)):
+            at.setdefault(key_of_point(point, names), []).append(trial)
+    found = {}
+    for key, tries in at.items():
+        if all(trial.state is TrialState.FAIL and trial.number not in owed for trial in tries):
+            own = [t for t in tries if DIED not in t.user_attrs and t.user_attrs.get(FAILED_BY) != BY_WHAT_WAS_TYPED]
+            found[key] = FailedPoint(tries[-1], len(own))
+    return found
+
+
+def key_of_point(point: Mapping[str, Any], names: Sequence[str] | None = None) -> PointKey:
+    """What tells a point from others by its values of the parameters ``names``, or of all."""
+    return tuple(
+        (name, json.dumps(value, sort_keys=True) if isinstance(value := point.get(name), list | dict) else value)
+        for name in (sorted(point) if names is None else names)
+    )
+
+
+def enqueue_again(study: optuna.Study, trial: FrozenTrial) -> int:
+    """Puts the point of a failed trial in line; the number of the trial that stands for it.
+
+    What is typed by then counts: neither its deaths nor a smaller micro-batch is inherited.
+    """
+    named = {POINT: trial.user_attrs[POINT]} if POINT in trial.user_attrs else {}
+    return enqueue(study, _retry_key(trial), point_of(trial), {**named, RETRY_OF: trial.number})
+
+
+def tried_again_as(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """The latest trial that has the point of a failed one, if it is a later or a better one."""
+    key = key_of_point(point_of(trial))
+    same = [t for t in trials if WITHDRAWN not in t.user_attrs and point_of(t) and key_of_point(point_of(t)) == key]
+    same = [other for other in same if other.number > trial.number or other.state is not TrialState.FAIL]
+    return max(same, key=lambda other: other.number, default=None)
+
+
+def earlier_tries(attributes: Mapping[str, Any], trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials whose point a trial with these attributes tries again, the latest first."""
+    numbered = {trial.number: trial for trial in trials}
+    found: list[FrozenTrial] = []
+    while isinstance(number := attributes.get(RETRY_OF), int) and number in numbered:
+        found.append(numbered.pop(number))  # each once, whatever a database says
+        attributes = found[-1].user_attrs
+    return found
+
+
+def _age(trial: FrozenTrial) -> float:
+    """Seconds since a trial ended; endless where another machine's clock is ahead of ours."""
+    assert trial.datetime_complete is not None
+    seconds = (datetime.now() - trial.datetime_complete).total_seconds()
+    return seconds if seconds >= 0 else math.inf
+
+
+def _retry_key(trial: FrozenTrial) -> str:
+    return f"retry of {trial.number}"
+
+
+def _first(trials: Sequence[FrozenTrial], key: str) -> int | None:
+    return min((trial.number for trial in trials if trial.user_attrs.get(ENQUEUED_AS) == key), default=None)

@@ -1,0 +1,68 @@
+"""Which errors are a user's to mend."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import signal
+
+import pytest
+from hydra import compose, initialize_config_module
+
+from mdaf import children, conf, reporting
+from mdaf.reporting import exit_code_of, in_one_line, is_user_error, reported_in_one_line
+
+
+def raised_by(call: object) -> Exception:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever it is
+        call()  # type: ignore[operator]
+    return caught.value
+
+
+def test_what_hydra_refuses_without_a_type_of_its_own_is_the_users_to_mend() -> None:
+    conf.register()
+
+    def typed() -> None:
+        with initialize_config_module("mdaf.conf"):
+            compose("config", overrides=["experiment=0"])
+
+    error = raised_by(typed)
+    assert type(error) is ValueError
+    assert (is_user_error(error), exit_code_of(error)) == (True, 2)
+    assert in_one_line(error) == "Config group override must be a string or a list. Got int"
+
+
+def test_a_bug_is_not_whoever_called_it() -> None:
+    error = raised_by(lambda: json.loads("{"))
+    assert not is_user_error(error)
+    assert in_one_line(error) is None
+    assert exit_code_of(error) == 1
+
+
+@pytest.mark.parametrize("asked", [None, "0", "1"])
+def test_a_process_that_a_command_starts_shows_tracebacks_only_where_the_user_asked_for_them(
+    monkeypatch: pytest.MonkeyPatch, asked: str | None
+) -> None:
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("HYDRA_FULL_ERROR", asked)
+
+    def as_imported_now() -> bool:
+        return bool(runpy.run_path(reporting.__file__)["TRACEBACKS"])
+
+    own = as_imported_now()
+    monkeypatch.setattr(reporting, "TRACEBACKS", own)
+    with reported_in_one_line():
+        inherited = as_imported_now()
+    assert own == inherited == (asked == "1")
+
+
+def test_of_a_command_and_those_that_it_started_one_says_that_a_signal_came(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for parent in (os.getppid(), -1, None):  # ours and there, ours and gone, the shell
+        monkeypatch.setattr(children, "_parent", parent)
+        with pytest.raises(SystemExit, match="75"), reported_in_one_line():
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert ("interrupted by SIGTERM" in capsys.readouterr().err) == (parent != os.getppid())

@@ -1,0 +1,73 @@
+"""Two AUCs on the same rows: DeLong against its definition and against a bootstrap."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mdaf.multirun.analysis.roc import auc, delong, resampled_aucs, rows_interval, user_weights
+from mdaf.sweeper.training import metrics
+
+
+def scored(rows: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two models' scores that share most of their noise, and labels."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(rows) < 0.3).astype(float)
+    shared = labels + rng.normal(0, 1.5, rows)
+    return shared + rng.normal(0, 0.5, rows), np.round(shared + rng.normal(0, 0.7, rows), 1), labels
+
+
+def delong_by_definition(a: np.ndarray, b: np.ndarray, labels: np.ndarray) -> float:
+    """The variance of the difference from the placement of every pair, as the paper writes it."""
+    placements = []
+    for scores in (a, b):
+        x, y = scores[labels > 0.5], scores[labels < 0.5]
+        placements.append((x[:, None] > y).astype(float) + 0.5 * (x[:, None] == y))
+    difference = placements[0] - placements[1]  # (click, other)
+    m, n = difference.shape
+    return float(difference.mean(1).var(ddof=1) / m + difference.mean(0).var(ddof=1) / n)
+
+
+def test_delong_by_midranks_is_delong_by_pairs() -> None:
+    a, b, labels = scored()
+    found = delong(a, b, labels)
+    assert found.standard_error**2 == pytest.approx(delong_by_definition(a, b, labels))
+    assert (found.auc_a, found.auc_b) == (pytest.approx(auc(a, labels)), pytest.approx(auc(b, labels)))
+
+
+def test_the_auc_is_the_training_loops() -> None:
+    _, tied, labels = scored()
+    assert auc(tied, labels) == pytest.approx(metrics.auc(torch.tensor(tied), torch.tensor(labels)))
+
+
+def test_delong_agrees_with_a_bootstrap_where_each_row_is_a_user() -> None:
+    a, b, labels = scored(rows=1500)
+    users = np.arange(len(labels))
+    weights = user_weights(users, 1500, np.random.default_rng(2))
+    differences = resampled_aucs(a, labels, users, weights) - resampled_aucs(b, labels, users, weights)
+    found = delong(a, b, labels)
+    assert differences.std() == pytest.approx(found.standard_error, rel=0.1)
+    low, high = rows_interval(differences)
+    assert low < found.auc_a - found.auc_b < high
+
+
+def test_a_model_against_itself_does_not_differ() -> None:
+    a, _, labels = scored()
+    assert delong(a, a, labels).p == 1.0
+
+
+def test_a_resample_that_draws_every_user_once_gives_the_auc_itself() -> None:
+    _, tied, labels = scored()
+    users = np.arange(len(labels)) // 4
+    ones = np.ones((1, len(np.unique(users))), dtype=np.int32)
+    assert resampled_aucs(tied, labels, users, ones)[0] == pytest.approx(auc(tied, labels))
+
+
+def test_rows_that_repeat_in_a_user_widen_the_interval() -> None:
+    a, b, labels = scored(rows=300)
+    a, b, labels = (np.repeat(values, 5) for values in (a, b, labels))
+    users = np.arange(len(labels)) // 5
+    weights = user_weights(users, 800, np.random.default_rng(2))
+    by_user = resampled_aucs(a, labels, users, weights) - resampled_aucs(b, labels, users, weights)
+    assert by_user.std() > 1.5 * delong(a, b, labels).standard_error

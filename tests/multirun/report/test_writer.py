@@ -1,0 +1,220 @@
+"""The report of made-up runs: what stands in it, and that it holds against the run folders."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_module
+
+from mdaf import conf
+from mdaf.errors import UserError
+from mdaf.multirun.report.blocks import Chart, Table
+from mdaf.multirun.report.inputs import rules
+from mdaf.multirun.report.sections import sections
+from mdaf.multirun.report.summarize import summary, summary_inputs
+from mdaf.multirun.report.verify import verify
+from mdaf.multirun.report.writer import markdown, page, write_report
+from tests.multirun.fakes import history, write_run
+from tests.sweeper.tiny import TINY, composed
+
+VALUES = {
+    "weak": {42: 0.7001, 123: 0.7042, 456: 0.6990},
+    "balanced": {42: 0.7203, 123: 0.7238, 456: 0.7190},
+    "strong": {42: 0.7205, 123: 0.7232, 456: 0.7195},
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Three configurations on three seeds each."""
+    conf.register()
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, seeds in VALUES.items():
+            for seed, value in seeds.items():
+                config = composed(f"regularization={name}", f"seed={seed}")
+                write_run(folder / name / f"seed-{seed}", config, history(value))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def report(runs: Path) -> dict[str, Any]:
+    return summary([runs], runs / "report")
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_configuration(report: dict[str, Any]) -> None:
+    found = report["figures"]["configurations"]
+    assert {name: block["seeds"] for name, block in found.items()} == {name: [42, 123, 456] for name in found}
+    assert set(found) == set(VALUES)
+    assert found["weak"]["figures"]["val_auc"]["mean"] == pytest.approx(sum(VALUES["weak"].values()) / 3)
+
+
+def test_a_difference_on_every_seed_is_better_and_none_is_indistinguishable(report: dict[str, Any]) -> None:
+    verdicts = {(row["a"], row["b"]): row["verdict"] for row in report["figures"]["comparisons"]}
+    open_pair = verdicts.get(("balanced", "strong")) or verdicts[("strong", "balanced")]
+    assert open_pair == "indistinguishable"
+    [weak] = [row for row in report["figures"]["comparisons"] if {row["a"], row["b"]} == {"balanced", "weak"}]
+    assert weak["holm_p"] < 0.05
+    assert weak["permutation_floor"] == 0.25
+    # These models' rows are alike on the same seed: over users they do not differ, and that takes the verdict away.
+    assert weak["verdict"] == "indistinguishable"
+
+
+def test_every_figure_names_its_runs_and_each_run_its_origin(report: dict[str, Any]) -> None:
+    known = {run["id"]: run for run in report["inputs"]["runs"]}
+    for run in known.values():
+        assert set(run) >= {"study", "trial", "folder", "config_hash", "data_hash", "commit", "seed"}
+        assert run["config_hash"]
+    figures = report["figures"]
+    blocks = [*figures["configurations"].values(), *figures["comparisons"], *figures["deltas"], *figures["ranking"]]
+    blocks += [*figures["criteria"].values(), figures["evidence"]]
+    assert all(block["from"] and set(block["from"]) <= set(known) for block in blocks)
+    assert set(figures["runs"]) == set(known)
+
+
+def test_a_report_holds_against_its_runs(runs: Path, report: dict[str, Any]) -> None:
+    assert verify(runs / "report/report.json") == []
+
+
+@pytest.mark.parametrize("column", ["val_auc", "epoch_seconds", "batch_ms_p99"])
+def test_one_changed_digit_in_one_metrics_csv_is_named(runs: Path, report: dict[str, Any], column: str) -> None:
+    file = runs / "strong/seed-123/metrics.csv"
+    kept = file.read_text()
+    header, first, second = kept.splitlines()
+    cells = second.split(",")
+    place = header.split(",").index(column)
+    cells[place] = cells[place][:-1] + str((int(cells[place][-1]) + 1) % 10)
+    file.write_text("\n".join([header, first, ",".join(cells)]) + "\n")
+    try:
+        named = [str(difference) for difference in verify(runs / "report/report.json")]
+    finally:
+        file.write_text(kept)
+    assert any(line.startswith(f"runs.phase 4/strong/seed-123.history[1].{column}: the report says") for line in named)
+    assert (column == "val_auc") == any("configurations.strong.figures.val_auc.mean" in line for line in named)
+    assert not any("seed-42" in line for line in named)
+
+
+def test_a_changed_figure_in_the_report_is_named(runs: Path, report: dict[str, Any], tmp_path: Path) -> None:
+    changed = json.loads((runs / "report/report.json").read_text())
+    changed["figures"]["comparisons"][0]["t_p"] += 1e-6
+    file = runs / "report/changed.json"
+    file.write_text(json.dumps(changed))
+    assert [difference.figure for difference in verify(file)] == ["comparisons[0].t_p"]
+
+
+def test_a_run_that_is_gone_or_another_one_is_an_error_or_named(runs: Path, report: dict[str, Any]) -> None:
+    file = runs / "weak/seed-42/result.json"
+    kept = file.read_text()
+    try:
+        file.write_text(json.dumps(json.loads(kept) | {"commit": "d" * 40}))
+        assert [d.figure for d in verify(runs / "report/report.json")] == ["inputs.runs.phase 4/weak/seed-42.commit"]
+        file.unlink()
+        with pytest.raises(UserError, match=r"weak/seed-42: holds no result\.json"):
+            verify(runs / "report/report.json")
+    finally:
+        file.write_text(kept)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "cannot be read"), ("{", "damaged"), ("{}", "holds no figures"), ('{"format": 0}', "holds no figures")],
+)
+def test_what_is_no_report_is_refused_in_one_line(tmp_path: Path, content: str | None, message: str) -> None:
+    file = tmp_path / "report.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(UserError, match=message):
+        verify(file)
+
+
+def test_the_page_holds_plotly_once_and_asks_for_nothing_else(runs: Path, report: dict[str, Any]) -> None:
+    html = (runs / "report/report.html").read_text()
+    assert html.count("* plotly.js v") == 1
+    outside = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
+    assert not re.findall(r"(?:src|href)=\"(?!#|data:)", outside)
+    assert 'name="viewport" content="width=device-width' in html
+    for name in ("curves", "gates", "pairs", "times"):
+        assert f'id="chart-{name}"' in html
+
+
+def test_what_users_wrote_is_escaped(report: dict[str, Any]) -> None:
+    named = json.loads(json.dumps(report).replace("weak", "<b>a|b</b>"))
+    html, text = page(named), markdown(named)
+    assert "&lt;b&gt;a|b&lt;/b&gt;" in html
+    assert "<td><b>" not in html
+    assert "\\<b>a\\|b\\</b> |" in text
+
+
+def test_the_sections_are_those_of_the_research_in_order(report: dict[str, Any]) -> None:
+    assert [section.title for section in sections(report)] == [
+        "Executive summary",
+        "Configuration and changes",
+        "Results",
+        "Comparison against Phase 1 and Phase 3",
+        "Criteria",
+        "Infrastructure",
+        "Statistical validity",
+        "Artifacts",
+        "Recommendation",
+    ]
+
+
+def test_every_row_of_a_table_has_a_cell_for_each_heading(report: dict[str, Any]) -> None:
+    tables = [block for section in sections(report) for block in section.blocks if isinstance(block, Table)]
+    assert len(tables) > 10
+    for table in tables:
+        assert {len(row) for row in table.rows} <= {len(table.header)}, table.header
+
+
+def test_the_text_has_the_charts_captions_and_every_table(report: dict[str, Any]) -> None:
+    text = markdown(report)
+    for section in sections(report):
+        assert f"## {section.title}" in text
+        for block in section.blocks:
+            if isinstance(block, Chart):
+                assert f"Chart in report.html: {block.caption}" in text
+    assert "\n| weak (Phase 1) | 3 | 0.7011 |" in text
+
+
+def test_a_model_without_a_gate_has_no_gate_chart(tmp_path: Path, runs: Path) -> None:
+    without = dict.fromkeys(("gate_mean", "gate_std", "gate_median", "gate_min", "gate_max"))
+    rows = [row | without for row in history(0.7)]
+    write_run(tmp_path / "one", composed("regularization=weak", tiny=TINY), rows)
+    html = page(summary([tmp_path], tmp_path / "report"))
+    assert 'id="chart-gates"' not in html
+    assert "Nothing to draw: Share of the static branch" in html
+
+
+def test_the_same_configuration_and_seed_twice_is_refused(runs: Path, tmp_path: Path) -> None:
+    config = composed("regularization=weak", "seed=42")
+    twice = [write_run(tmp_path / name, config, history(0.7)) for name in ("a", "b")]
+    with pytest.raises(UserError, match="repeats the configuration and seed 42"):
+        summary_inputs(twice, tmp_path)
+
+
+def test_a_folder_without_finished_runs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no result.json, expected a finished run"):
+        summary([tmp_path], None)
+    with pytest.raises(UserError, match="no such folder"):
+        summary([tmp_path / "absent"], None)
+
+
+def test_the_rules_of_a_summary_are_those_of_phase_4() -> None:
+    conf.register()
+    with initialize_config_module("mdaf.conf"):
+        assert rules(compose("phase4"))["alpha"] == 0.05
+
+
+def test_nothing_is_written_where_no_folder_is_named(runs: Path, tmp_path: Path) -> None:
+    before = sorted(runs.rglob("*"))
+    found = summary([runs / "weak"], None)
+    assert sorted(runs.rglob("*")) == before
+    assert found["figures"]["comparisons"] == []
+    written = write_report(tmp_path, summary_inputs([runs / "weak/seed-42"], tmp_path), [])
+    assert written["figures"]["evidence"]["verdict"] == "statistically insufficient"

@@ -1,0 +1,65 @@
+"""What a run leaves is whole or not there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from mdaf.sweeper.runs.checkpoint import Position, Saved
+from mdaf.sweeper.runs.folder import COLUMNS, RunFolder
+
+
+def test_metrics_have_the_same_columns_with_nothing_where_nothing_applies(tmp_path: Path) -> None:
+    RunFolder(tmp_path).write_metrics([{"epoch": 1, "val_auc": 0.5, "gate_mean": None}])
+    header, row = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert tuple(header.split(",")) == COLUMNS
+    assert dict(zip(COLUMNS, row.split(","), strict=True))["gate_mean"] == ""
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_it(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_checkpoint("last.pt", {"epoch": 1})
+    with pytest.raises(Exception, match="pickle"):
+        folder.write_checkpoint("last.pt", {"epoch": 2, "cannot": lambda: None})
+    assert torch.load(tmp_path / "last.pt", weights_only=True) == {"epoch": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_what_was_written_as_json_is_read_again(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "new")
+    assert folder.read_json("result.json") is None
+    folder.write_json("result.json", {"objective": 0.5, "versions": {"torch": "2"}})
+    assert folder.read_json("result.json") == {"objective": 0.5, "versions": {"torch": "2"}}
+
+
+def test_the_best_state_is_written_once_and_stays_when_a_worse_one_follows(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.save(state(1), is_best=True)
+    assert (tmp_path / "best.pt").samefile(tmp_path / "last.pt")
+    folder.save(state(2))
+    assert [found.position.epoch for found in folder.saved()] == [3, 2]
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 1
+    folder.finished()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt", "metrics.csv"]
+
+
+def test_where_a_file_cannot_have_two_names_the_best_state_is_written_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    folder = RunFolder(tmp_path)
+    for epoch in (1, 2):
+        folder.save(state(epoch), is_best=True)
+    assert [found.position.epoch for found in folder.saved()] == [3, 2]
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 2
+
+
+def state(epochs: int) -> Saved:
+    history = [{"epoch": epoch, "val_auc": 0.5} for epoch in range(1, epochs + 1)]
+    return Saved(Position(epochs + 1, 0), history, {"weight": torch.ones(2)}, [], None, 42, "config", "data")

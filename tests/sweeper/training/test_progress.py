@@ -1,0 +1,60 @@
+"""The line of the epoch under way, and the estimate of the whole: both may begin anywhere."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from mdaf.sweeper.hydra_ext import eta
+from mdaf.sweeper.training.progress import EpochProgress
+
+SHOW_CURSOR = "\x1b[?25h"
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "60"])
+def test_a_terminal_of_any_width_is_written_to(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", columns)
+    line = EpochProgress(epochs=3, batch_size=50)
+    line.step(1, 10, 10, torch.tensor(0.5))
+    line.close()
+    assert SHOW_CURSOR in capsys.readouterr().err or columns == "0"
+
+
+@pytest.mark.parametrize("first", [1, 3, 10])
+@pytest.mark.parametrize("seconds", [0.0, 1.0], ids=["no time passes", "a second a step"])
+def test_the_line_begins_after_any_step_however_little_time_has_passed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], first: int, seconds: float
+) -> None:
+    clock = [100.0]
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich writes as on a terminal
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    line = EpochProgress(epochs=3, batch_size=50)
+    for step in range(first, 11):
+        line.step(2, step, 10, torch.tensor(0.5))
+        clock[0] += seconds
+    line.close()
+    said = capsys.readouterr().err
+    assert "10/10" in said
+    assert said.rstrip().endswith("\x1b[2K") or SHOW_CURSOR in said
+    assert ("50 samples/s" in said) == (seconds > 0 and first < 10)  # the rate of the steps since, not of all
+
+
+def test_the_estimate_counts_from_the_epoch_in_which_a_run_goes_on() -> None:
+    eta.expect(eta.Plan(3))
+    eta.already_there()
+    said = eta.after_first_epoch(10.0, epoch=4, epochs=5, together=1)
+    assert said is not None
+    assert said.startswith("estimate of what is left of 2 runs of 5 epochs: about 60 s, until ")
+    assert eta.after_first_epoch(10.0, epoch=5, epochs=5, together=1) is None
+
+
+def test_the_estimate_of_a_run_from_its_beginning_is_that_of_the_whole() -> None:
+    eta.expect(eta.Plan(2))
+    said = eta.after_first_epoch(10.0, epoch=1, epochs=5, together=1)
+    assert said is not None
+    assert said.startswith("estimate of the whole: 2 runs of 5 epochs take about 2 min, until ")
