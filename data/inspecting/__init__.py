@@ -1,0 +1,1 @@
+"""What is in a prepared store: figures, plots, trivial baselines."""

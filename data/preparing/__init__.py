@@ -1,0 +1,1 @@
+"""From a raw log to samples and a store: splits, negatives, leakage."""

@@ -1,0 +1,1 @@
+"""Raw files: delimited text and Parquet in slices, their defects, their hashes."""

@@ -1,0 +1,1 @@
+"""The event store: its files, their checks, and batches on the device."""

@@ -1,0 +1,1 @@
+"""Operations with a gradient of their own, each with a reference beside its kernels."""

@@ -1,0 +1,1 @@
+"""Figures of many runs: intervals, paired differences, tests, verdicts."""

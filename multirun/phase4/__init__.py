@@ -1,0 +1,1 @@
+"""Phase 4: which points are compared over which seeds, and which runs are missing."""

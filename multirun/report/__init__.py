@@ -1,0 +1,1 @@
+"""The report: written from figures, and verified against the runs."""

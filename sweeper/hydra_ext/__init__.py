@@ -1,0 +1,1 @@
+"""What this program adds to Hydra: override texts, config sources, run folders, callbacks."""

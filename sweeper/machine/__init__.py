@@ -1,0 +1,1 @@
+"""The device that trains, and the watch over it."""

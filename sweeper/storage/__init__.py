@@ -1,0 +1,1 @@
+"""Study databases: opening them, waiting for them, reading them fast."""

@@ -1,0 +1,1 @@
+"""The study query: ``mdaf-study``."""

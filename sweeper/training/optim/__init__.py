@@ -1,0 +1,1 @@
+"""The optimizers, each with a reference in PyTorch."""
