@@ -1,6 +1,6 @@
-"""Success criteria over a whole configuration: tiers, and what the research's decision rule says to do next.
+"""Success criteria over a whole configuration: the research's tiers.
 
-The criteria themselves are judged by ``mdaf.sweeper.job.criteria.judge``, epoch by epoch; here they become a tier.
+The criteria themselves and the decision rule are those of a single run, in ``mdaf.sweeper.job.criteria``.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from mdaf.sweeper.job.criteria import Criteria, Judgement, judge
+from mdaf.sweeper.job.criteria import Criteria, Judgement, NextStep, decide, judge
 
 Tier = Literal["1", "1.5", "2", "3"]
-Decision = Literal["Phase 4", "regularize more", "regularize less", "complete the run", "look at the trajectory"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Assessment:
 
     judgements: tuple[Judgement, ...]
     tier: Tier
-    decision: Decision
+    decision: NextStep
     reason: str
     gap: str
 
@@ -57,8 +56,9 @@ def assess(history: Sequence[Mapping[str, Any]], planned: int, criteria: Criteri
     """Judges the epochs that were run, of ``planned``; rows need epoch, val_auc, train_auc and train_val_gap."""
     judgements = tuple(judge(history, planned, criteria))
     best = max(row["val_auc"] for row in history)
-    decision, reason = decide(judgements)
-    return Assessment(judgements, tier_of(judgements, best, criteria, tiers), decision, reason, _gap(history, tiers))
+    decision = decide(judgements)
+    tier = tier_of(judgements, best, criteria, tiers)
+    return Assessment(judgements, tier, decision.next_step, decision.reason, _gap(history, tiers))
 
 
 def tier_of(judgements: Sequence[Judgement], best: float, criteria: Criteria, tiers: Tiers) -> Tier:
@@ -71,20 +71,6 @@ def tier_of(judgements: Sequence[Judgement], best: float, criteria: Criteria, ti
     if (auc == "PASS" and failing == 1) or (auc == "FAIL" and narrowly and failing == 0):
         return "2"
     return "3"
-
-
-def decide(judgements: Sequence[Judgement]) -> tuple[Decision, str]:
-    """The research's decision rule, and the reason in a sentence."""
-    auc, epoch, *overfitting = (judgement.verdict for judgement in judgements)
-    if "FAIL" in overfitting:
-        return "regularize more", "It overfits: the gap or the training AUC is over its limit."
-    if auc == "FAIL" and "PENDING" not in overfitting:
-        return "regularize less", "It does not overfit and misses the validation AUC: it underfits, or needs more data."
-    if "PENDING" in (auc, epoch, *overfitting):
-        return "complete the run", "Some criteria need epochs that were not run."
-    if epoch == "FAIL":
-        return "look at the trajectory", "Only the best epoch lies outside the expected range."
-    return "Phase 4", "Every criterion passes."
 
 
 def _gap(history: Sequence[Mapping[str, Any]], tiers: Tiers) -> str:

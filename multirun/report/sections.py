@@ -11,6 +11,7 @@ from mdaf.multirun.analysis.validity import LIMITS
 from mdaf.multirun.analysis.wording import auc4, duration, interval, listed, number, p_value, several, short, signed
 from mdaf.multirun.report.blocks import Block, Chart, Items, Section, Table, Text
 from mdaf.multirun.report.summary_section import executive_summary, recommendation, settling
+from mdaf.sweeper.job.criteria import decision_text
 
 Report = Mapping[str, Any]
 
@@ -246,7 +247,7 @@ def criteria(report: Report) -> Section:
             Table(["criterion", "", "figures"], rows, caption=named(point)),
             Text(
                 f"Tier {found['tier']}: {MEANING[found['tier']]}. Gap: {found['gap']}. "
-                f"What follows: {found['decision']}. {found['reason']}"
+                f"What follows: {decision_text(found['decision'], found['reason'])}"
             ),
         ]
     return Section("Criteria", blocks)

@@ -8,6 +8,7 @@ from typing import Any
 from mdaf.multirun.analysis.versions import of_other_code
 from mdaf.multirun.analysis.wording import auc4, interval, listed, number, p_value, several, signed
 from mdaf.multirun.report.blocks import Block, Items, Section, Text
+from mdaf.sweeper.job.criteria import decision_text
 
 Report = Mapping[str, Any]
 
@@ -134,7 +135,7 @@ def recommendation(report: Report) -> Section:
         blocks.append(Text(_choice(winner, others)))
     for point in _judged(report):
         found = figures["criteria"][point]
-        blocks.append(Text(f"By the criteria, for {point}: {found['decision']}. {found['reason']}"))
+        blocks.append(Text(f"By the criteria, for {point}: {decision_text(found['decision'], found['reason'])}"))
     needed = [row["seeds_needed"] for row in figures["comparisons"] if row["verdict"] == "indistinguishable"]
     known = [seeds for seeds in needed if seeds is not None]
     if known:

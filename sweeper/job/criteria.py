@@ -1,4 +1,8 @@
-"""The research's success criteria for one run."""
+"""The research's success criteria, and its decision rule: what to do next.
+
+They judge one run in its summary.txt, and the mean curve of a configuration in a report, by the same rule and in the
+same words.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Verdict = Literal["PASS", "FAIL", "PENDING"]
+NextStep = Literal["Phase 4", "regularize more", "regularize less", "complete the run", "look at the trajectory"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,22 @@ class Judgement:
     criterion: str
     verdict: Verdict
     figures: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the decision rule says to do next, and why."""
+
+    next_step: NextStep
+    reason: str
+
+    def __str__(self) -> str:
+        return decision_text(self.next_step, self.reason)
+
+
+def decision_text(next_step: str, reason: str) -> str:
+    """A decision as people read it, in a run's summary and in a report alike."""
+    return f"{next_step}. {reason}"
 
 
 def judge(history: Sequence[Mapping[str, Any]], planned: int, criteria: Criteria) -> list[Judgement]:
@@ -72,6 +93,22 @@ def judge(history: Sequence[Mapping[str, Any]], planned: int, criteria: Criteria
             )
         )
     return judged
+
+
+def decide(judgements: Sequence[Judgement]) -> Decision:
+    """The research's decision rule; ``judgements`` in the order of ``judge``."""
+    auc, epoch, *overfitting = (judgement.verdict for judgement in judgements)
+    if "FAIL" in overfitting:
+        return Decision("regularize more", "It overfits: the gap or the training AUC is over its limit.")
+    if auc == "FAIL" and "PENDING" not in overfitting:
+        return Decision(
+            "regularize less", "It does not overfit and misses the validation AUC: it underfits, or needs more data."
+        )
+    if "PENDING" in (auc, epoch, *overfitting):
+        return Decision("complete the run", "Some criteria need epochs that were not run.")
+    if epoch == "FAIL":
+        return Decision("look at the trajectory", "Only the best epoch lies outside the expected range.")
+    return Decision("Phase 4", "Every criterion passes.")
 
 
 def figure(value: float | None, form: str = ".4f") -> str:

@@ -5,22 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mdaf.sweeper.job.criteria import Criteria, Judgement, figure, judge
-
-
-def advice(history: Sequence[Mapping[str, Any]], judged: Sequence[Judgement]) -> str:
-    """The research's decision rule: what to do next."""
-    verdicts = [j.verdict for j in judged]
-    if all(v == "PASS" for v in verdicts):
-        return "Every criterion passes: repeat it over the five seeds (Phase 4)."
-    overfits = "FAIL" in verdicts[2:]
-    if overfits:
-        return "It overfits: regularize slightly more."
-    if verdicts[0] == "FAIL":
-        return "It underfits or the data carry no more: regularize slightly less."
-    if "PENDING" in verdicts:
-        return "Too few epochs to judge every criterion: complete the run first."
-    return "The best epoch lies outside the expected range: look at the trajectory before deciding."
+from mdaf.sweeper.job.criteria import Criteria, decide, figure, judge
 
 
 def summarize(
@@ -44,5 +29,5 @@ def summarize(
         "Criteria (the targets under `criteria` in the config; by default those of the research, on its data)",
     ]
     lines += [f"  {j.verdict:<8} {j.criterion}: {j.figures}" for j in judged]
-    lines += ["", "What follows, by these criteria", f"  {advice(history, judged)}", ""]
+    lines += ["", "What follows, by these criteria", f"  {decide(judged)}", ""]
     return "\n".join(lines)

@@ -14,11 +14,10 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from mdaf.atomic import fsync_folder
-from mdaf.atomic import write_atomically
+from mdaf.atomic import fsync_folder, write_atomically
 from mdaf.errors import UserError
-from mdaf.sweeper.runs.packing import form_of, pack, unpack
 from mdaf.plain_files import plain
+from mdaf.sweeper.runs.packing import form_of, pack, unpack
 from mdaf.sweeper.runs.reader import BEST, RESULT, checkpoint_digest
 
 log = logging.getLogger(__name__)

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mdaf.sweeper.runs import checkpoint
 from mdaf.atomic import write_atomically
-from mdaf.sweeper.runs.background import Background, HostCopy
-from mdaf.sweeper.runs.metric_columns import COLUMNS
 from mdaf.errors import StoppedError
 from mdaf.interruption import EXIT_RESUMABLE, how_to_go_on
+from mdaf.sweeper.runs import checkpoint
+from mdaf.sweeper.runs.background import Background, HostCopy
+from mdaf.sweeper.runs.metric_columns import COLUMNS
 from mdaf.sweeper.runs.reader import BEST, check_unfinished, read_json
 
 log = logging.getLogger(__name__)

@@ -18,10 +18,10 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from mdaf.sweeper.runs.metric_columns import COLUMNS
 from mdaf.errors import UserError
 from mdaf.interruption import how_to_choose_a_folder
 from mdaf.plain_files import plain, plain_text
+from mdaf.sweeper.runs.metric_columns import COLUMNS
 
 Row = dict[str, Any]  # one line of metrics.csv: numbers, None where a column is empty or holds no finite number
 

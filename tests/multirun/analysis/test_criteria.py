@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from mdaf.multirun.analysis.criteria import assess, tier_of
 from mdaf.multirun.analysis.deltas import delta_table, ranking
 from mdaf.multirun.analysis.validity import Evidence, analyses
-from mdaf.sweeper.job.criteria import Judgement
+from mdaf.multirun.report import sections
+from mdaf.multirun.report.blocks import Text
+from mdaf.sweeper.job.criteria import Judgement, Verdict
+from mdaf.sweeper.job.summary import summarize
+from mdaf.sweeper.runs.metric_columns import COLUMNS
 from tests.multirun.record import CRITERIA, PHASE_1, PHASE_1_SEED_42, PHASE_3, REVISED, TIERS, epoch
 
 
@@ -78,6 +84,30 @@ def test_a_run_that_meets_everything_goes_to_phase_4() -> None:
 def test_an_underfitting_run_is_regularized_less() -> None:
     history = [epoch(n, 0.55, 0.55 + 0.001 * n - 0.01 * (n == 5)) for n in range(1, 6)]
     assert assess(history, planned=5, criteria=CRITERIA, tiers=TIERS).decision == "regularize less"
+
+
+def test_a_runs_summary_and_a_report_say_the_same_for_all_81_combinations_of_verdicts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words: tuple[Verdict, ...] = ("PASS", "FAIL", "PENDING")
+    row = dict.fromkeys(COLUMNS, 0.55) | {"epoch": 1}
+    said = set()
+    for verdicts in product(words, repeat=4):
+        judged = [Judgement(name, verdict, "") for name, verdict in zip("abcd", verdicts, strict=True)]
+        for module in ("mdaf.sweeper.job.summary", "mdaf.multirun.analysis.criteria"):
+            monkeypatch.setattr(f"{module}.judge", lambda *_, judged=judged: judged)
+        decision = summarize({}, [row], 3, CRITERIA).rstrip().splitlines()[-1].strip()
+        found = assess([row], 3, CRITERIA, TIERS).plain()
+        section = sections.criteria({"figures": {"criteria": {"weak": found}}})
+        [*_, text] = [block.text for block in section.blocks if isinstance(block, Text)]
+        assert text.endswith(f"What follows: {decision}")
+        said.add(decision.partition(".")[0])
+    assert said == {"Phase 4", "regularize more", "regularize less", "complete the run", "look at the trajectory"}
+
+
+def test_a_run_of_few_planned_epochs_is_completed_before_it_is_regularized_less() -> None:
+    history = [epoch(n, 0.52, 0.55) for n in range(1, 4)]
+    assert assess(history, planned=3, criteria=CRITERIA, tiers=TIERS).decision == "complete the run"
 
 
 @pytest.mark.parametrize(

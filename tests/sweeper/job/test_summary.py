@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mdaf.sweeper.job.criteria import Criteria, judge
-from mdaf.sweeper.job.summary import advice, summarize
+from mdaf.sweeper.job.criteria import Criteria, decide, judge
+from mdaf.sweeper.job.summary import summarize
 
 RESEARCH = Criteria(
     min_val_auc=0.575, first_best_epoch=2, last_best_epoch=4, max_train_val_gap=0.20, max_train_auc=0.75, epoch=5
@@ -35,11 +35,11 @@ def history(aucs: list[tuple[float, float]]) -> list[dict[str, float | int | Non
 @pytest.mark.parametrize(
     ("aucs", "planned", "verdicts", "said"),
     [
-        (PHASE_1, 5, ["PASS", "FAIL", "FAIL", "FAIL"], "regularize slightly more"),
+        (PHASE_1, 5, ["PASS", "FAIL", "FAIL", "FAIL"], "regularize more"),
         (HEALTHY, 5, ["PASS", "PASS", "PASS", "PASS"], "Phase 4"),
-        ([(0.5265, 0.5814)], 5, ["PASS", "PENDING", "PENDING", "PENDING"], "complete the run first"),
-        ([(0.51, 0.55)] * 5, 5, ["FAIL", "FAIL", "PASS", "PASS"], "regularize slightly less"),
-        ([(0.51, 0.55)], 5, ["PENDING", "PENDING", "PENDING", "PENDING"], "complete the run first"),
+        ([(0.5265, 0.5814)], 5, ["PASS", "PENDING", "PENDING", "PENDING"], "complete the run"),
+        ([(0.51, 0.55)] * 5, 5, ["FAIL", "FAIL", "PASS", "PASS"], "regularize less"),
+        ([(0.51, 0.55)], 5, ["PENDING", "PENDING", "PENDING", "PENDING"], "complete the run"),
     ],
     ids=["phase 1 overfits", "a healthy run", "the balanced point's one epoch", "underfits", "too early to say"],
 )
@@ -48,7 +48,7 @@ def test_a_trajectory_is_judged_by_the_researchs_criteria(
 ) -> None:
     judged = judge(history(aucs), planned, RESEARCH)
     assert [j.verdict for j in judged] == verdicts
-    assert said in advice(history(aucs), judged)
+    assert decide(judged).next_step == said
 
 
 def test_the_summary_holds_every_epoch_and_every_verdict() -> None:

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from mdaf.multirun.analysis.versions import of_other_code
-from mdaf.sweeper.job import job
-from mdaf.sweeper.runs import provenance
 from mdaf.sweeper.machine.watchdog import Lookout
+from mdaf.sweeper.runs import provenance
 from mdaf.sweeper.runs.parts import changes, joined, part_from
 from tests.sweeper.inside import run
 
