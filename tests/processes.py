@@ -99,7 +99,7 @@ class Terminal:
 
 
 class Running:
-    """A module that runs; ``module`` and ``arguments`` as they follow ``python -m``.
+    """A module that runs; ``module`` and ``arguments`` as they follow ``python -m``, or a script such as ``app.py``.
 
     ``terminal``     the columns of a pseudo-terminal; None: input is empty, and output goes to files.
     ``environment``  beyond this process's own.
@@ -113,7 +113,7 @@ class Running:
         terminal: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.command = (sys.executable, "-m", module, *arguments)
+        self.command = _command(module, arguments)
         self._folder = tempfile.TemporaryDirectory()
         self.terminal = Terminal(terminal) if terminal is not None else None
         whole = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -176,7 +176,7 @@ class Running:
 
 
 def _become(module: str, arguments: tuple[str, ...], cwd: str, environment: dict[str, str], said: str) -> None:
-    """In the forked process: everything that ``python -m module arguments`` would find.
+    """In the forked process: everything that ``python -m module arguments``, or ``python app.py``, would find.
 
     ``said`` is where it speaks: a folder for two files, or a terminal, which becomes the process's own.
     """
@@ -198,5 +198,13 @@ def _become(module: str, arguments: tuple[str, ...], cwd: str, environment: dict
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = [module, *arguments]
-    sys.orig_argv = [sys.executable, "-m", module, *arguments]  # which a sweep starts its workers with
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    sys.orig_argv = list(_command(module, arguments))  # which a sweep starts its workers with
+    if module.endswith(".py"):
+        sys.path.insert(0, cwd)
+        runpy.run_path(module, run_name="__main__")
+    else:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _command(module: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
+    return (sys.executable, *(() if module.endswith(".py") else ("-m",)), module, *arguments)

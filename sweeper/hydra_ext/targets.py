@@ -13,10 +13,11 @@ CALLBACKS = (
 )
 
 _UPSTREAM = "hydra_plugins.hydra_optuna_sweeper"
+# BruteForceSampler is left out: it stops the study itself, which Optuna allows in Study.optimize alone. Use a grid.
 SAMPLERS = (
     *(
         f"optuna.samplers.{name}Sampler"
-        for name in ("BruteForce", "CmaEs", "GP", "Grid", "NSGAII", "NSGAIII", "PartialFixed", "QMC", "Random", "TPE")
+        for name in ("CmaEs", "GP", "Grid", "NSGAII", "NSGAIII", "PartialFixed", "QMC", "Random", "TPE")
     ),
     *(
         f"optuna.samplers.nsgaii.{name}"

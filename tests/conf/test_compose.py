@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import optuna
 import pytest
 from hydra import compose, initialize_config_module
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
 from mdaf import conf
@@ -53,6 +54,14 @@ def test_every_sampler_and_pruner_that_can_be_chosen_can_be_made(part: str, opti
     assert isinstance(made, optuna.samplers.BaseSampler if part == "sampler" else optuna.pruners.BasePruner)
     if part == "sampler":
         assert cfg.hydra.sweeper.sampler.seed == cfg.seed
+
+
+def test_no_sampler_that_a_config_may_name_stops_its_study_itself() -> None:
+    """Optuna allows that within ``Study.optimize`` alone; of a grid this program plans the points itself."""
+    named = [get_object(target) for target in SAMPLERS if target.endswith("Sampler")]
+    samplers = [sampler for sampler in named if sampler is not optuna.samplers.GridSampler]
+    assert len(samplers) > 5
+    assert not [sampler.__name__ for sampler in samplers if ".stop()" in inspect.getsource(sampler.after_trial)]
 
 
 def test_the_default_sampler_is_optunas_own_and_not_upstreams() -> None:
