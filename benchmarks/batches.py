@@ -14,7 +14,8 @@ import torch
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader, Dataset
 
-from mdaf.data.store.device_store import DeviceStore, epoch_order
+from mdaf.data.store.device_store import DeviceStore
+from mdaf.data.store.epoch_order import epoch_order
 from mdaf.data.store.event_store import EventStore
 from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
 from mdaf.sweeper.training.step import Stepper

@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from mdaf.data.preparing.prepare import prepare_config
-from mdaf.data.store.device_store import DeviceStore, epoch_order
+from mdaf.data.store.device_store import DeviceStore
+from mdaf.data.store.epoch_order import epoch_order
 from mdaf.sweeper.machine.device import set_up
 from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
 from mdaf.sweeper.training.step import Stepper, longest_histories

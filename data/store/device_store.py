@@ -17,45 +17,6 @@ from mdaf.errors import DataError
 from mdaf.streams import stream_seed
 
 
-def epoch_order(
-    rows: torch.Tensor,
-    seed: int,
-    epoch: int,
-    *,
-    lengths: torch.Tensor | None = None,
-    batch_size: int = 1,
-    window: int = 0,
-) -> torch.Tensor:
-    """``rows`` in the order of an epoch, int64, on their device; the same for every device.
-
-    The order comes from the stream (seed, "order", epoch): another epoch or another seed has another one, and a run
-    that resumes needs no more than the epoch's number to have the same, and its batch's to go on within it.
-
-    ``window``   batches within which samples are put together by the ``lengths`` of their histories (rows,), so that a
-                 batch pads little; 0: none. Only the order changes: every row comes once, the short batch last. Which
-                 lengths come when does not depend on the seed, so replicas in lock-step meet short batches together.
-    """
-    generator = torch.Generator().manual_seed(stream_seed(seed, "order", epoch))
-    order = torch.randperm(len(rows), generator=generator)
-    if window and lengths is not None:
-        order = _bucketed(order, lengths.cpu(), epoch, batch_size, window)
-    return rows[order.to(rows.device)]
-
-
-def _bucketed(order: torch.Tensor, lengths: torch.Tensor, epoch: int, batch_size: int, window: int) -> torch.Tensor:
-    """``order`` (rows,) with each window sorted by length and its batches shuffled."""
-    full = len(order) // batch_size
-    whole, rest = order[: full * batch_size], order[full * batch_size :]
-    number = torch.arange(len(whole)) // (window * batch_size)
-    by_length = torch.argsort(number * (int(lengths.max()) + 1 if len(lengths) else 1) + lengths[whole], stable=True)
-    batches = whole[by_length].view(full, batch_size)
-    generator = torch.Generator().manual_seed(stream_seed(0, "buckets", epoch))
-    places = [
-        start + torch.randperm(min(window, full - start), generator=generator) for start in range(0, full, window)
-    ]
-    return torch.cat([batches[torch.cat(places)].view(-1), rest]) if places else rest
-
-
 def _shuffled_steps(steps: torch.Tensor, valid: torch.Tensor, rows: torch.Tensor, stream: int) -> torch.Tensor:
     """``steps`` (length,) in an order that is a function of a sample's row alone: (replica, batch, length).
 

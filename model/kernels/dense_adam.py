@@ -1,4 +1,4 @@
-"""What the kernels of dense Adam act on: every replica's share of every parameter, a piece for each program."""
+"""The inputs of the dense Adam kernels: every replica's share of every parameter, one chunk for each program."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-#: Elements of a piece at most.
-PIECE = 1024
+#: The most elements of a chunk.
+CHUNK_SIZE = 1024
 
 
 class Share(NamedTuple):
-    """One replica's share of a parameter, all float32: weights, moments, number of its last step, and weight decay."""
+    """One replica's share of a parameter, all float32: weights, moments, number of steps so far, weight decay."""
 
     weight: Tensor
     mean: Tensor
@@ -23,15 +23,15 @@ class Share(NamedTuple):
     decay: float
 
 
-class Pieces(NamedTuple):
-    """Every replica's shares in pieces, those of replica 0 first, as many of each replica.
+class Chunks(NamedTuple):
+    """Every replica's shares cut into chunks. Those of replica 0 come first; each replica has equally many.
 
-    ``where``      (piece, 6) int64: addresses of weights, mean, square and step; the place in ``gradient``; elements.
-    ``decays``     (piece,) float32.
-    ``steps``      (share,) int64: addresses of the steps' numbers.
-    ``gradient``   (element,) float32: that of all parameters, one after another.
+    ``where``      (chunk, 6) int64: addresses of weights, mean, square, step; offset in ``gradient``; elements.
+    ``decays``     (chunk,) float32.
+    ``steps``      (share,) int64: addresses of the step counts.
+    ``gradient``   (element,) float32: of all parameters, one after another.
     ``gradients``  its parts in the shape of the stacked parameters, (replica, ...).
-    ``shares``     what the addresses point to, which has to outlive them.
+    ``shares``     the tensors that the addresses point to; they are kept alive here.
     """
 
     where: Tensor
@@ -46,8 +46,8 @@ class Pieces(NamedTuple):
         return len(self.shares)
 
 
-def cut(shares: list[list[Share]]) -> Pieces:
-    """``shares`` (replica, parameter), in the order of the stacked parameters, in pieces."""
+def chunked(shares: list[list[Share]]) -> Chunks:
+    """Cuts ``shares`` (replica, parameter), in the order of the stacked parameters, into chunks."""
     device = shares[0][0].weight.device
     sizes = [len(shares) * share.weight.numel() for share in shares[0]]
     begins = [0, *accumulate(sizes)]
@@ -57,9 +57,9 @@ def cut(shares: list[list[Share]]) -> Pieces:
         for part, share in zip(gradient.split(sizes), shares[0], strict=True)
     ]
     where = [row for k, own in enumerate(shares) for row in _rows(own, k, begins)]
-    decays = [share.decay for own in shares for share in own for _ in range(0, share.weight.numel(), PIECE)]
+    decays = [share.decay for own in shares for share in own for _ in range(0, share.weight.numel(), CHUNK_SIZE)]
     steps = [share.step.data_ptr() for own in shares for share in own]
-    return Pieces(
+    return Chunks(
         torch.tensor(where, device=device),
         torch.tensor(decays, device=device),
         torch.tensor(steps, device=device),
@@ -70,12 +70,12 @@ def cut(shares: list[list[Share]]) -> Pieces:
 
 
 def _rows(own: Sequence[Share], k: int, begins: Sequence[int]) -> list[tuple[int, ...]]:
-    """The rows of ``Pieces.where`` of replica k."""
+    """The rows of ``Chunks.where`` of replica k."""
     rows = []
     for share, begin in zip(own, begins, strict=False):
         size = share.weight.numel()
-        for first in range(0, size, PIECE):
+        for first in range(0, size, CHUNK_SIZE):
             addresses = [t.data_ptr() + first * t.element_size() for t in (share.weight, share.mean, share.square)]
-            place = begin + k * size + first
-            rows.append((*addresses, share.step.data_ptr(), place, min(PIECE, size - first)))
+            offset = begin + k * size + first
+            rows.append((*addresses, share.step.data_ptr(), offset, min(CHUNK_SIZE, size - first)))
     return rows

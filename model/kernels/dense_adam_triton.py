@@ -13,13 +13,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from mdaf.model.kernels.dense_adam import PIECE, Pieces
+from mdaf.model.kernels.dense_adam import CHUNK_SIZE, Chunks
 from mdaf.model.kernels.table_adam import BETA1, BETA2
 from mdaf.model.kernels.table_adam_triton import adam_step
 from mdaf.model.kernels.triton_math import load, sum_partials
 
 _LOG_B1, _LOG_B2 = tl.constexpr(math.log2(BETA1)), tl.constexpr(math.log2(BETA2))
-#: Of ``Pieces.where``.
+#: Of ``Chunks.where``.
 _COLUMNS = tl.constexpr(6)
 #: Steps that a program counts up.
 COUNTED = 256
@@ -45,10 +45,10 @@ def _at(row, column: tl.constexpr):
     return tl.load(row + column).to(tl.pointer_type(tl.float32))
 
 
-@triton.jit(do_not_specialize=["pieces"])
-def _dense_adam_update(where, decays, gradient, rates, clip, pieces, DECOUPLED: tl.constexpr, SIZE: tl.constexpr):
-    """``pieces`` of each replica; ``rates`` and ``clip`` (replica,)."""
-    k = tl.program_id(0) // pieces
+@triton.jit(do_not_specialize=["chunks"])
+def _dense_adam_update(where, decays, gradient, rates, clip, chunks, DECOUPLED: tl.constexpr, SIZE: tl.constexpr):
+    """``chunks`` of each replica; ``rates`` and ``clip`` (replica,)."""
+    k = tl.program_id(0) // chunks
     row = where + tl.program_id(0).to(tl.int64) * _COLUMNS
     g, i, real = _piece_gradient(row, gradient, SIZE)
     weight, mean, square = _at(row, 0) + i, _at(row, 1) + i, _at(row, 2) + i
@@ -80,18 +80,18 @@ def _dense_adam_count(steps, count, SIZE: tl.constexpr):
     tl.store(step, tl.load(step, mask=real) + 1.0, mask=real)
 
 
-def norms(pieces: Pieces) -> Tensor:
+def norms(chunks: Chunks) -> Tensor:
     """The norm of each replica's gradient, (replica,) float32."""
-    programs = len(pieces.where)
-    partial = torch.empty((pieces.replicas, programs // pieces.replicas, 1), device=pieces.gradient.device)
-    _dense_adam_square[(programs,)](pieces.where, pieces.gradient, partial, PIECE)
+    programs = len(chunks.where)
+    partial = torch.empty((chunks.replicas, programs // chunks.replicas, 1), device=chunks.gradient.device)
+    _dense_adam_square[(programs,)](chunks.where, chunks.gradient, partial, CHUNK_SIZE)
     return sum_partials(partial).squeeze(1).sqrt()
 
 
-def update(pieces: Pieces, rates: Tensor, clip: Tensor, decoupled: bool) -> None:
+def update(chunks: Chunks, rates: Tensor, clip: Tensor, decoupled: bool) -> None:
     """A step of Adam, or of AdamW where ``decoupled``; ``clip`` (replica,) multiplies each replica's gradient."""
-    programs, shares = len(pieces.where), len(pieces.steps)
+    programs, shares = len(chunks.where), len(chunks.steps)
     _dense_adam_update[(programs,)](
-        pieces.where, pieces.decays, pieces.gradient, rates, clip, programs // pieces.replicas, decoupled, PIECE
+        chunks.where, chunks.decays, chunks.gradient, rates, clip, programs // chunks.replicas, decoupled, CHUNK_SIZE
     )
-    _dense_adam_count[(triton.cdiv(shares, COUNTED),)](pieces.steps, shares, COUNTED)
+    _dense_adam_count[(triton.cdiv(shares, COUNTED),)](chunks.steps, shares, COUNTED)

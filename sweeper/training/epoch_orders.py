@@ -11,7 +11,8 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from mdaf.data.store.device_store import DeviceStore, epoch_order
+from mdaf.data.store.device_store import DeviceStore
+from mdaf.data.store.epoch_order import epoch_order
 
 #: Orders that are found at a time.
 AT_ONCE = 4

@@ -10,7 +10,8 @@ from mdaf.sweeper.machine.device import choose_precision
 from mdaf.sweeper.training import model_factory
 from mdaf.sweeper.training.initialization import undrawn
 from mdaf.sweeper.training.microbatches import default_positions
-from mdaf.sweeper.training.replicas import REPLICA_KEYS, Hyperparameters, Replicas, Update
+from mdaf.sweeper.training.optim.replica_optimizers import Update
+from mdaf.sweeper.training.replicas import REPLICA_KEYS, Hyperparameters, Replicas
 from mdaf.sweeper.training.settings import Settings
 from mdaf.sweeper.training.step import StepSettings
 

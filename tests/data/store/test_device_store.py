@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from mdaf.data.preparing.prepare import prepare
 from mdaf.data.schema import FIRST_ID, MATCH_DIFFERS, MATCH_EQUALS, PADDING, UNKNOWN, Batch
-from mdaf.data.store.device_store import DeviceStore, epoch_order
+from mdaf.data.store.device_store import DeviceStore
+from mdaf.data.store.epoch_order import epoch_order
 from mdaf.data.store.event_store import SPLITS, EventStore
 from tests.data.logs import ANCHOR, OTHER, VALIDATION, Row, user_behavior, write_rows
 from tests.data.preparing.test_next_click import logs

@@ -22,7 +22,7 @@ from mdaf.sweeper.machine.watchdog import Lookout
 from mdaf.sweeper.runs.checkpoint import BEFORE, LAST, Position, read
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study.queries import load_study, trials_of
-from mdaf.sweeper.training import replicas
+from mdaf.sweeper.training.optim import replica_optimizers
 from tests.sweeper.inside import STEPS, assert_same_run, metrics, run, start
 
 EPOCHS = ("training.epochs=3", "training.train_sample=200")
@@ -86,7 +86,7 @@ def test_every_kind_of_state_comes_back(
     work: Path, monkeypatch: pytest.MonkeyPatch, config: str, overrides: list[str]
 ) -> None:
     if config == "deferred":  # tables whose steps are put off until a row is read, as large ones are
-        monkeypatch.setattr(replicas, "DEFERRED_ROWS", 1)
+        monkeypatch.setattr(replica_optimizers, "DEFERRED_ROWS", 1)
     typed = [*EPOCHS, *overrides]
     assert run(work, *typed, f"hydra.run.dir={config}-whole") == 0
     kill_at(monkeypatch, [(2, 4)])

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from mdaf.data.preparing.prepare import prepare_config
-from mdaf.data.store.device_store import DeviceStore, epoch_order
+from mdaf.data.store.device_store import DeviceStore
+from mdaf.data.store.epoch_order import epoch_order
 from mdaf.sweeper.training.epoch_orders import EpochOrders
 from tests.sweeper.tiny import composed
 

@@ -110,7 +110,7 @@ def test_putting_off_steps_of_tables_changes_rounding_alone(
         replace(point, reinit_embeddings="regularization.reinit_embeddings=true" in overrides) for point in POINTS
     ]
     at_once = trained(store, *overrides, points=points, until=until, micro_batch=100)
-    monkeypatch.setattr("mdaf.sweeper.training.replicas.DEFERRED_ROWS", 1)
+    monkeypatch.setattr("mdaf.sweeper.training.optim.replica_optimizers.DEFERRED_ROWS", 1)
     put_off = trained(store, *overrides, points=points, until=until, micro_batch=100)
     for one, other in zip(at_once, put_off, strict=True):
         assert len(one.rows) == len(other.rows)

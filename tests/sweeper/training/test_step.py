@@ -49,7 +49,7 @@ def test_captured_steps_train_as_steps_that_are_not_captured(precision: str) -> 
 @needs_cuda
 @pytest.mark.parametrize("deferred", [True, False])
 def test_a_captured_step_never_waits_for_the_device(monkeypatch: pytest.MonkeyPatch, *, deferred: bool) -> None:
-    monkeypatch.setattr("mdaf.sweeper.training.replicas.DEFERRED_ROWS", 1 if deferred else 1 << 30)
+    monkeypatch.setattr("mdaf.sweeper.training.optim.replica_optimizers.DEFERRED_ROWS", 1 if deferred else 1 << 30)
     cfg = composed("device=cuda", "device.precision=bf16")
     device = torch.device("cuda")
     store = prepare_config(cfg.data)

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mdaf.model.kernels.dense_adam import PIECE
+from mdaf.model.kernels.dense_adam import CHUNK_SIZE
 from mdaf.sweeper.training.optim.fused_adam import FusedAdam
-from mdaf.sweeper.training.optim.joint_adam import Together
+from mdaf.sweeper.training.optim.joint_adam import JointAdam
 from tests.model import backends
 from tests.model.backends import DEVICE
 
-#: One that is cut into several pieces, some smaller than a piece, one of a single element.
-SHAPES = [(2 * PIECE + 300,), (5,), (3, 4), (1,)]
+#: One is cut into several chunks, some are smaller than a chunk, one has a single element.
+SHAPES = [(2 * CHUNK_SIZE + 300,), (5,), (3, 4), (1,)]
 DECAYS = [(0.3, 0.1), (0.0, 0.0)]  # of the first two parameters and of the rest, by replica
 RATES = [0.02, 0.05]
 
@@ -59,13 +59,13 @@ def alone(steps: range, decoupled: bool, clip_norm: float | None, elsewhere: Ten
     return twins
 
 
-def together(steps: range, decoupled: bool, clip_norm: float | None, elsewhere: Tensor) -> Twins:
+def jointly(steps: range, decoupled: bool, clip_norm: float | None, elsewhere: Tensor) -> Twins:
     rates = torch.tensor(RATES, device=DEVICE)
     twins = Twins(DEVICE, decoupled, rates)
-    joined = Together(twins.adams)
+    joint = JointAdam(twins.adams)
     for step in steps:
         twins.give_gradients(step)
-        joined.step(twins.parameters, rates, clip_norm, elsewhere.to(DEVICE))
+        joint.step(twins.parameters, rates, clip_norm, elsewhere.to(DEVICE))
     return twins
 
 
@@ -85,7 +85,7 @@ def states(adam: FusedAdam) -> dict[int, dict[str, Tensor]]:
 @pytest.mark.parametrize("clip_norm", [None, 0.5])
 def test_a_step_of_all_replicas_is_that_of_each_alone(decoupled: bool, clip_norm: float | None) -> None:
     elsewhere = torch.tensor([0.0, 4.0])
-    found = together(range(5), decoupled, clip_norm, elsewhere)
+    found = jointly(range(5), decoupled, clip_norm, elsewhere)
     assert_alike(found, alone(range(5), decoupled, clip_norm, elsewhere))
 
 
@@ -95,7 +95,7 @@ def test_it_tells_by_how_much_each_gradient_was_clipped() -> None:
         parameter.grad = torch.zeros_like(parameter)
     twins.parameters[1].grad = torch.tensor([[3.0, 4, 0, 0, 0], [0.03, 0.04, 0, 0, 0]], device=DEVICE)
     elsewhere = torch.tensor([75.0, 0.0], device=DEVICE)
-    clip = Together(twins.adams).step(twins.parameters, torch.tensor(RATES, device=DEVICE), 1.0, elsewhere)
+    clip = JointAdam(twins.adams).step(twins.parameters, torch.tensor(RATES, device=DEVICE), 1.0, elsewhere)
     assert clip.tolist() == pytest.approx([0.1, 1.0], rel=1e-5)
 
 
@@ -103,7 +103,7 @@ def test_without_gradients_nothing_moves() -> None:
     twins = Twins(DEVICE, False, torch.tensor(RATES, device=DEVICE))
     before = copy.deepcopy([parameter.data for parameter in twins.parameters])
     rates = torch.tensor(RATES, device=DEVICE)
-    assert Together(twins.adams).step(twins.parameters, rates, 1.0, None).tolist() == [1.0, 1.0]
+    assert JointAdam(twins.adams).step(twins.parameters, rates, 1.0, None).tolist() == [1.0, 1.0]
     assert all(torch.equal(p.data, b) for p, b in zip(twins.parameters, before, strict=True))
 
 
@@ -117,8 +117,8 @@ def test_it_goes_on_from_the_states_of_single_adams() -> None:
         mine.data.copy_(theirs.data)
     for mine, theirs in zip(found.adams, begun.adams, strict=True):
         mine.load_state_dict({**mine.state_dict(), "state": copy.deepcopy(theirs.state_dict()["state"])})
-    joined = Together(found.adams)
+    joint = JointAdam(found.adams)
     for step in range(2, 4):
         found.give_gradients(step)
-        joined.step(found.parameters, rates, 0.5, None)
+        joint.step(found.parameters, rates, 0.5, None)
     assert_alike(found, expected)
