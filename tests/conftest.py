@@ -7,8 +7,33 @@ for threads in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(threads, "1")
 
 import pytest  # noqa: E402
+import torch  # noqa: E402
 
 import mdaf  # noqa: E402, F401 - sets how OpenMP waits
 
+# Without a GPU, Triton's kernels run in its interpreter; it must be told so before it is imported.
+INTERPRETED = not torch.cuda.is_available()
+if INTERPRETED:
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# Each has a smaller shape or another kernel beside it that is interpreted every time; a GPU runs all of them.
+LONG_WHEN_INTERPRETED = (
+    "[200-",
+    "_gives_what_its_solo_run_gives[",
+    "_row_that_is_read_is_up_to_date_",
+    "_share_a_program_give_what_rows_alone_give[triton-1",
+    "[shape1-relu-",
+    "[shape1-leaky_relu-",
+    "[True-triton",
+)
+
 # So that an assertion of its that fails shows what differed.
 pytest.register_assert_rewrite("tests.sweeper.inside")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long in Triton's interpreter is run by name there, with ``-m slow``."""
+    for item in items:
+        if INTERPRETED and "triton" in item.name and any(part in item.name for part in LONG_WHEN_INTERPRETED):
+            item.add_marker(pytest.mark.slow)

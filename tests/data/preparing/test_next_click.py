@@ -55,7 +55,7 @@ def split_of(time: int) -> str:
     return "train" if time < VALIDATION else "validation" if time < TEST else "test"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(logs)
 def test_every_view_with_a_strictly_earlier_event_is_a_positive_of_its_period(log: list[Row]) -> None:
     store = prepared(log)
@@ -66,7 +66,7 @@ def test_every_view_with_a_strictly_earlier_event_is_a_positive_of_its_period(lo
         assert found == Counter({key: n for key, n in expected.items() if split_of(key[3]) == split})
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(logs)
 def test_a_negative_is_viewed_that_day_and_never_touched_by_its_user(log: list[Row]) -> None:
     store = prepared(log)
@@ -81,7 +81,7 @@ def test_a_negative_is_viewed_that_day_and_never_touched_by_its_user(log: list[R
                 assert candidates_category == category[item]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(logs)
 def test_a_history_holds_all_events_strictly_before_its_sample_and_no_other(log: list[Row]) -> None:
     store = prepared(log)

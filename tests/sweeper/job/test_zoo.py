@@ -7,7 +7,6 @@ import json
 import math
 from pathlib import Path
 
-import pytest
 import torch
 
 from mdaf.sweeper.runs.folder import COLUMNS
@@ -18,29 +17,22 @@ TINY = ("data=synthetic_tiny", "data.train_rows=400", "data.validation_rows=200"
 TINY += ("training.epochs=1", "training.batch_size=200")
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run of each model, one epoch long, under its number."""
-    folder = tmp_path_factory.mktemp("zoo")
-    run = typed("sweeper", "-m", *TINY, f"model={','.join(MODELS)}", "hydra.sweep.dir=runs", cwd=folder)
-    assert run.returncode == 0, run.stderr
-    return folder / "runs"
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_each_model_trains_an_epoch_and_leaves_its_artifacts(runs: Path, model: str) -> None:
-    run = runs / str(MODELS.index(model))
-    with (run / "metrics.csv").open(newline="") as file:
-        (row,) = csv.DictReader(file)
-    assert tuple(row) == COLUMNS
-    assert all(math.isfinite(float(row[name])) for name in ("train_loss", "train_auc", "val_loss", "val_auc"))
-    result = json.loads((run / "result.json").read_text())
-    assert (result["model"], result["objective"]) == (model, float(row["val_auc"]))
-    checkpoint = torch.load(run / "best.pt", weights_only=True)
-    assert checkpoint["weights"]
-    assert checkpoint["val_auc"] == result["objective"]
-    assert "Trajectory (1 of 1 epochs)" in (run / "summary.txt").read_text()
-    assert "Epoch time:" in (run / "train.log").read_text()
+def test_each_model_trains_an_epoch_and_leaves_its_artifacts(tmp_path: Path) -> None:
+    ended = typed("sweeper", "-m", *TINY, f"model={','.join(MODELS)}", "hydra.sweep.dir=runs", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    for number, model in enumerate(MODELS):
+        run = tmp_path / "runs" / str(number)
+        with (run / "metrics.csv").open(newline="") as file:
+            (row,) = csv.DictReader(file)
+        assert tuple(row) == COLUMNS
+        assert all(math.isfinite(float(row[name])) for name in ("train_loss", "train_auc", "val_loss", "val_auc"))
+        result = json.loads((run / "result.json").read_text())
+        assert (result["model"], result["objective"]) == (model, float(row["val_auc"]))
+        checkpoint = torch.load(run / "best.pt", weights_only=True)
+        assert checkpoint["weights"]
+        assert checkpoint["val_auc"] == result["objective"]
+        assert "Trajectory (1 of 1 epochs)" in (run / "summary.txt").read_text()
+        assert "Epoch time:" in (run / "train.log").read_text()
 
 
 def test_a_misspelt_ablation_is_one_line(tmp_path: Path) -> None:

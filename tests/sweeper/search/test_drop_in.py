@@ -14,9 +14,9 @@ from optuna.trial import TrialState
 from tests.sweeper.sphere import PARAMS, dependent, sphere, sweep, two_objectives
 
 
-@pytest.fixture(params=["optuna", "study"])
+@pytest.fixture(params=[pytest.param("optuna", marks=pytest.mark.slow), "study"])
 def sweeper(request: pytest.FixtureRequest) -> str:
-    """The name of upstream's sweeper, then of this one."""
+    """The name of upstream's sweeper, whose version is pinned and which is asked by name, then of this one."""
     return str(request.param)
 
 
