@@ -1,53 +1,116 @@
-"""Names of the user attributes that a sweep and its jobs write on trials and studies."""
+"""The user attributes that a sweep and its jobs write on trials and studies: one table of all of them."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-# ---- of a trial: who holds it
-WORKER = "worker"  # the process that asked for it, as host:pid:start
-JOB = "job"  # the process that trains it, where that is another one
-LEASE_EXPIRES = "lease_expires"  # unix seconds by the holder's clock; every renewal changes it
+# Of a trial: which process holds it.
+WORKER, JOB, LEASE_EXPIRES = "worker", "job", "lease_expires"
+# Of a trial: where its parameters come from.
+POINT, ENQUEUED_AS, RETRY_OF, RETRY_OVERRIDES = "point", "enqueued_as", "retry_of", "retry_overrides"
+DEATHS, INTERRUPTIONS, OVERRIDES, ADDED = "deaths", "interruptions", "overrides", "added"
+# Of a trial: how it ended.
+OUTCOME, DIED, INTERRUPTED, WITHDRAWN, RETRY = "outcome", "died", "interrupted", "withdrawn", "retry"
+ERROR, TRACEBACK, FAILED_BY, MICRO_BATCH = "error", "traceback", "failed_by", "micro_batch"
+# Of a study: what holds for all of its trials.
+MAX_DEATHS, OBJECTIVE, MEANINGS, CONFIG, DATA_HASH = "max_deaths", "objective", "space", "common_config", "data_hash"
 
-# ---- of a trial: how it came about
-POINT = "point"  # the name of the known point that it is
-ENQUEUED_AS = "enqueued_as"  # the key under which it was put in line
-RETRY_OF = "retry_of"  # the number of the trial whose point this one tries again
-RETRY_OVERRIDES = "retry_overrides"  # what a retry sets besides its point
-DEATHS = "deaths"  # how many trials of this point died before: killed, hung, lost
-INTERRUPTIONS = "interruptions"  # how many trials of this point were interrupted before
-OVERRIDES = "overrides"  # what every job of its sweep got as it is
-ADDED = "added"  # parameter -> Hydra's sign before its key, + or ++: the config has no such key of its own
-
-# ---- of a trial: how it ended
-OUTCOME = "outcome"  # state and values, by a job in a process of its own: in case nobody is there to tell the study
-DIED = "died"  # why it was given up
-INTERRUPTED = "interrupted"  # why its job left before its end, which is no failure of its point; null: it came back
-WITHDRAWN = "withdrawn"  # why it ended before it began: another one has its place
-RETRY = "retry"  # it is to be tried again: the user attributes that its retry gets
-ERROR = "error"  # type and message of what made it fail
-TRACEBACK = "traceback"  # where
-FAILED_BY = "failed_by"  # "point": it diverged, as it would again; "typed": a mistake in what was typed; else neither
-MICRO_BATCH = "micro_batch"  # samples per forward pass that its job used
-
-
-# The types of those that are read again, and of what a job records: of another type they are somebody else's.
 NUMBER = (int, float)
-TYPES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys((OVERRIDES, RETRY_OVERRIDES), (list,)),
-    **dict.fromkeys((RETRY, OUTCOME, "effective"), (dict,)),
-    **dict.fromkeys((RETRY_OF, DEATHS, INTERRUPTIONS, MICRO_BATCH, "seed", "best_epoch"), (int,)),
-    **dict.fromkeys(
-        (POINT, ENQUEUED_AS, DIED, INTERRUPTED, WITHDRAWN, ERROR, FAILED_BY, TRACEBACK, "run_dir", "artifacts"), (str,)
+Writer = Literal["sweep", "job", "sweep or job"]
+
+
+@dataclass(frozen=True)
+class UserAttribute:
+    """A user attribute: its name, the type of its value, who writes it, and what it means. Any value may be null."""
+
+    name: str
+    types: tuple[type, ...]
+    writer: Writer
+    meaning: str
+    of: Literal["trial", "study"] = "trial"
+
+
+USER_ATTRIBUTES = (
+    UserAttribute(WORKER, (str,), "sweep", "the process that asked for the trial, as host:pid:start"),
+    UserAttribute(JOB, (str,), "job", "the process that trains the trial, if it is another one"),
+    UserAttribute(
+        LEASE_EXPIRES,
+        NUMBER,
+        "sweep or job",
+        "unix seconds by the holder's clock; every renewal of the lease changes it",
     ),
-    **dict.fromkeys(("train_auc", "train_val_gap", "gate_mean", "epoch_seconds", LEASE_EXPIRES), NUMBER),
-}
+    UserAttribute(POINT, (str,), "sweep", "the name of the known point that the trial tries"),
+    UserAttribute(ENQUEUED_AS, (str,), "sweep", "a key that keeps two workers from enqueuing the same trial twice"),
+    UserAttribute(RETRY_OF, (int,), "sweep", "the number of the trial whose parameters this trial tries again"),
+    UserAttribute(RETRY_OVERRIDES, (list,), "sweep", "the overrides that a retry has in addition to its parameters"),
+    UserAttribute(DEATHS, (int,), "sweep", "how many trials of these parameters died before: killed, hung or lost"),
+    UserAttribute(INTERRUPTIONS, (int,), "sweep", "how many trials of these parameters were interrupted before"),
+    UserAttribute(OVERRIDES, (list,), "sweep", "the overrides that every job of the sweep got"),
+    UserAttribute(
+        ADDED, (dict,), "sweep", "parameter -> the sign before its key, + or ++, where the config has no such key"
+    ),
+    UserAttribute("run_dir", (str,), "job", "the run folder"),
+    UserAttribute("artifacts", (str,), "job", "the URL of the copy of the run folder"),
+    UserAttribute("config_hash", (str,), "job", "the hash of the config"),
+    UserAttribute("data_hash", (str,), "job", "the hash of the prepared store"),
+    UserAttribute("commit", (str,), "job", "the commit of the code"),
+    UserAttribute("seed", (int,), "job", "the seed"),
+    UserAttribute("device", (str,), "job", "the device"),
+    UserAttribute("versions", (str,), "job", "the versions of the packages, as JSON"),
+    UserAttribute("effective", (dict,), "job", "parameter -> the value in the job's config"),
+    UserAttribute(MICRO_BATCH, (int,), "job", "samples per forward pass"),
+    UserAttribute("best_epoch", (int,), "job", "the epoch with the best validation AUC"),
+    UserAttribute("train_auc", NUMBER, "job", "the AUC on training rows at the best epoch"),
+    UserAttribute("train_val_gap", NUMBER, "job", "training AUC minus validation AUC at the best epoch"),
+    UserAttribute("gate_mean", NUMBER, "job", "the mean of the fusion gate at the best epoch"),
+    UserAttribute("epoch_seconds", NUMBER, "job", "seconds of the best epoch"),
+    UserAttribute(
+        OUTCOME, (dict,), "job", "state and values, for the case that the sweep's process is gone when the job ends"
+    ),
+    UserAttribute(DIED, (str,), "sweep", "why the trial was given up"),
+    UserAttribute(
+        INTERRUPTED, (str,), "sweep or job", "why the job was interrupted; null if it went on after the interruption"
+    ),
+    UserAttribute(WITHDRAWN, (str,), "sweep", "why the trial ended before it began: another trial replaces it"),
+    UserAttribute(RETRY, (dict,), "sweep", "the trial is to be tried again, with these user attributes"),
+    UserAttribute(ERROR, (str,), "sweep or job", "type and message of the exception that made the trial fail"),
+    UserAttribute(TRACEBACK, (str,), "sweep or job", "the traceback of that exception"),
+    UserAttribute(
+        FAILED_BY,
+        (str,),
+        "sweep or job",
+        "point: it diverged, and would again; typed: an override is wrong; else absent",
+    ),
+    UserAttribute(
+        MAX_DEATHS, (int, str), "sweep", "how often a point may die before it is not retried; inf: any", "study"
+    ),
+    UserAttribute(OBJECTIVE, (str,), "sweep", "the objectives, their directions, the constraints, as JSON", "study"),
+    UserAttribute(MEANINGS, (str,), "sweep", "parameter -> what it sets, as JSON", "study"),
+    UserAttribute(CONFIG, (str,), "sweep", "the config of every job without the searched parameters, as JSON", "study"),
+    UserAttribute(DATA_HASH, (str,), "job", "the hash of the prepared store that all trials train on", "study"),
+    UserAttribute(
+        "typed_with", (dict,), "sweep", "the program that began the study, and its config folder and name", "study"
+    ),
+)
+
+#: The types of a trial's user attributes. An attribute with a value of another type was written by another program.
+TYPES = {attribute.name: attribute.types for attribute in USER_ATTRIBUTES if attribute.of == "trial"}
 _WORDS = {list: "a list of texts", dict: "a mapping", int: "a whole number", str: "a text", float: "a number"}
+
+
+def as_markdown() -> str:
+    """The table of all user attributes, as docs/sweeps.md holds it."""
+    lines = ["| attribute | of a | type | written by the | meaning |", "|---|---|---|---|---|"]
+    for a in USER_ATTRIBUTES:
+        kind = " or ".join(kind.__name__ for kind in a.types)
+        lines.append(f"| `{a.name}` | {a.of} | {kind} | {a.writer} | {a.meaning} |")
+    return "\n".join(lines)
 
 
 def complaint(attributes: Mapping[str, Any]) -> str | None:
@@ -82,13 +145,3 @@ def sound(trial: FrozenTrial) -> FrozenTrial:
     kept.user_attrs = {n: value for n, value in trial.user_attrs.items() if complaint({n: value}) is None}
     kept.system_attrs = {n: v for n, v in trial.system_attrs.items() if n != "fixed_params" or isinstance(v, dict)}
     return kept
-
-
-# ---- of a study
-MAX_DEATHS = "max_deaths"  # after so many deaths a point is not tried again, as its latest sweep was told
-
-# ---- of a study: what its trials have in common; each but the last a mapping as JSON
-OBJECTIVE = "objective"  # the names of what the job returns, whether each is maximized, the constraints
-MEANINGS = "space"  # parameter -> what it is
-CONFIG = "common_config"  # the config of every job outside the searched parameters, flat
-DATA_HASH = "data_hash"
