@@ -10,7 +10,7 @@ TESTERS = $(shell $(BIN)/python -c "import os; print(min(4, (os.cpu_count() or 1
 # As much of the confirmation and of Phase 4 as fits the minutes that two cores have.
 SMALL := confirm.top=1 confirm.seeds=[1001,1002] points=[winner,balanced]
 
-.PHONY: sweep test check clean .imports
+.PHONY: sweep test check clean picture .imports
 
 # Each of these goes on where it stopped and repeats nothing that is there.
 sweep: $(READY)
@@ -31,6 +31,10 @@ test: $(READY) .imports
 	rm -rf .imports && mkdir -p .imports/mdaf
 	for file in mdaf/*; do ln -sfn ../../$$file .imports/$$file; done
 	for room in conf data model sweeper multirun; do ln -sfn ../../$$room .imports/mdaf/$$room; done
+
+# Who imports whom, drawn anew into docs/architecture.md.
+picture:
+	$(BIN)/python docs/draw_imports.py
 
 # torch first and exact: with it in place nothing else asks for a newer one, which would fetch gigabytes of CUDA.
 $(READY): pyproject.toml

@@ -44,7 +44,7 @@ SCRIPTS = {"mdaf": "sweeper", "mdaf-study": "sweeper.study", "mdaf-phase4": "mul
 
 def shown() -> Iterator[tuple[str, str]]:
     """File and command line: of code blocks and of inline code."""
-    for file in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for file in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]:
         text = file.read_text()
         for block in FENCED.findall(text):
             for line in block.replace("\\\n", " ").splitlines():
