@@ -33,6 +33,7 @@ from optuna.trial import Trial, TrialState, create_trial
 
 from mdaf.sweeper.search.reseeding import reseed
 from mdaf.sweeper.storage.opening import ServerStorage, open_storage
+from mdaf.sweeper.storage.optuna_internals import add_trial, suggest, trial_id_of
 from mdaf.sweeper.trials.allocation import Places
 from mdaf.sweeper.trials.leases import Leases, lease, this_process
 from mdaf.sweeper.trials.user_attrs import LEASE_EXPIRES, WORKER
@@ -89,7 +90,7 @@ def prepare(url: str, name: str, load: Load, history: int) -> None:
             user_attrs=held,
             intermediate_values={} if runs else {epoch: draws.random() for epoch in range(EPOCHS)},
         )
-        study._storage.create_new_trial(study._study_id, template_trial=trial)
+        add_trial(study, trial)
 
 
 class Process:
@@ -111,7 +112,7 @@ class Process:
         study = optuna.load_study(study_name=self.name, storage=self.storage)
         running = study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
         threads = [
-            threading.Thread(target=self._work, args=(number, running[number]._trial_id), daemon=True)
+            threading.Thread(target=self._work, args=(number, trial_id_of(running[number])), daemon=True)
             for number in self.numbers
         ]
         with self.leases:
@@ -156,7 +157,7 @@ class Process:
         trial = places.take(study.get_trials(deepcopy=False), {})
         assert trial is not None
         for name, kind in SPACE.items():
-            trial._suggest(name, kind)
+            suggest(trial, name, kind)
         return trial
 
     def _tell(self, study: optuna.Study, trial: Trial, draws: random.Random) -> None:
@@ -165,7 +166,7 @@ class Process:
         for key in AT_END:
             trial.set_user_attr(key, "0123456789abcdef")
         study.tell(trial, draws.random())
-        self.leases.release(trial._trial_id)
+        self.leases.release(trial_id_of(trial))
 
 
 def begin(url: str, name: str, load: Load, numbers: Sequence[int], idle: int, barrier: Barrier, answers: Any) -> None:

@@ -12,7 +12,6 @@ from importlib import resources
 from pathlib import Path
 from typing import NoReturn
 
-from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, ValueType
 from hydra.errors import HydraException
@@ -21,6 +20,7 @@ from omegaconf import OmegaConf
 from mdaf.conf import options
 from mdaf.config_keys import key_question, keys_of
 from mdaf.errors import UserError, did_you_mean
+from mdaf.sweeper.hydra_ext.hydra_internals import command_line_parser
 from mdaf.sweeper.hydra_ext.overrides import choice_of, meant, same
 
 OPTUNA_SWEEP = "hydra/sweeper=regularization"
@@ -146,7 +146,7 @@ def _parsed(word: str) -> Override | None:
 
 def _parser() -> argparse.ArgumentParser:
     """Hydra's parser of flags, whose mistakes are one line."""
-    parser = get_args_parser()
+    parser = command_line_parser()
     flags = [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
 
     def error(message: str) -> NoReturn:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from mdaf.sweeper.hydra_ext.callbacks import BASIC_SWEEPER
+from mdaf.sweeper.hydra_ext.hydra_internals import BASIC_SWEEPER, jobs_of_grid
 
 
 class RunTable(Callback):
@@ -24,7 +23,7 @@ class RunTable(Callback):
             from mdaf.sweeper.hydra_ext.eta import Plan, expect
 
             parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
-            expect(Plan(sum(len(batch) for batch in BasicSweeper.split_arguments(parsed, None))))
+            expect(Plan(len(jobs_of_grid(parsed))))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         if config.hydra.sweeper._target_ != BASIC_SWEEPER:

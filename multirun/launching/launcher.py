@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from mdaf import sweeper
-from mdaf.multirun.launching.callback import BASIC_SWEEPER
 from mdaf.sweeper.hydra_ext.config_cache import ComposedAlike, ComposedOnce
+from mdaf.sweeper.hydra_ext.hydra_internals import BASIC_SWEEPER, BasicLauncher
 from mdaf.sweeper.hydra_ext.imports import imported_to_stay
 
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from mdaf.logs import keep_traceback
 from mdaf.reporting import in_one_line, is_interruption, is_out_of_memory
 from mdaf.sweeper.hydra_ext.config_cache import ComposedOnce
+from mdaf.sweeper.hydra_ext.hydra_internals import returned
 from mdaf.sweeper.hydra_ext.run_config import is_hashed
 from mdaf.sweeper.job.group import train_jobs
 from mdaf.sweeper.job.identity import shown
@@ -43,7 +44,7 @@ def launch(
         _set_up(context, config, overrides, first_number + place) for place, overrides in enumerate(job_overrides)
     ]
     _log_as_sweep(context, config)
-    jobs = {place: r._return_value for place, r in enumerate(returns) if r.status is JobStatus.COMPLETED}
+    jobs = {place: returned(r) for place, r in enumerate(returns) if r.status is JobStatus.COMPLETED}
     capacity = Capacity(max(map(held_bytes, {job.device for job in jobs.values()}), default=0))
     for group in groups(list(jobs.values()), max_replicas):
         train_group(group, capacity)

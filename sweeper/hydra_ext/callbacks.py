@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
@@ -18,12 +17,11 @@ from omegaconf.errors import OmegaConfBaseException
 from mdaf.config_keys import check_keys
 from mdaf.reporting import reported_in_one_line
 from mdaf.secrets import masked_value
+from mdaf.sweeper.hydra_ext.hydra_internals import BASIC_SWEEPER, jobs_of_grid
 from mdaf.sweeper.hydra_ext.overrides import parsed
 from mdaf.sweeper.hydra_ext.run_config import validate
 from mdaf.sweeper.runs.lock import check_free
 from mdaf.sweeper.runs.reader import check_unfinished
-
-BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
 class Refusal(Callback):
@@ -77,8 +75,7 @@ def _folders(config: DictConfig) -> Iterator[Path]:
     if config.hydra.sweeper._target_ != BASIC_SWEEPER:
         return
     typed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
-    jobs = [job for batch in BasicSweeper.split_arguments(typed, None) for job in batch]
-    for number, overrides in enumerate(jobs):
+    for number, overrides in enumerate(jobs_of_grid(typed)):
         with suppress(OmegaConfBaseException):
             job: Any = OmegaConf.create(OmegaConf.to_container(config, resolve=False))
             job.hydra.job.num, job.hydra.job.id = number, str(number)

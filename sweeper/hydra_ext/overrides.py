@@ -21,6 +21,8 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from mdaf.sweeper.hydra_ext.hydra_internals import value_and_text
+
 SIGNS = "+~"  # Hydra's marks before a key: add it, delete it
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/.:-]*")
 _RESERVED = ("true", "false", "null", "nan", "inf")
@@ -79,7 +81,7 @@ def choice_of(element: Any) -> Any:
         return element
     if isinstance(element, str):  # typed without quotes; perhaps with backslashes, as \[UNK\]
         return _string(element) if _is_text(element) else element
-    text, value = Override._get_value_element_as_str(element), Override._convert_value(element)
+    value, text = value_and_text(element)
     return text if same(meant(text), value) else hydra_value(value)
 
 

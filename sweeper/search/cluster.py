@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from mdaf.errors import UserError
+from mdaf.sweeper.hydra_ext.hydra_internals import start_ray
 
 FOLDER_VARIABLE = "MDAF_FOLDER"  # the working directory of the sweep, which its jobs on Ray work in too
 
@@ -59,8 +60,6 @@ def runs_elsewhere(launcher: Any) -> bool:
 def connect(launcher: Any) -> None:
     """Joins or starts Ray's cluster, once, before several threads would each do so when they launch."""
     if type(launcher).__module__.startswith(f"{_PLUGINS}ray_launcher"):
-        from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray
-
         start_ray(launcher.ray_cfg.init)
 
 

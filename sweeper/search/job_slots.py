@@ -19,6 +19,7 @@ from optuna.trial import Trial
 from mdaf.errors import StoppedError
 from mdaf.interruption import EXIT_RESUMABLE
 from mdaf.sweeper.search.cluster import connect
+from mdaf.sweeper.storage.optuna_internals import trial_id_of
 
 
 class InterruptedJobError(StoppedError):
@@ -53,7 +54,7 @@ class Slots:
 
     def start(self, trial: Trial, job: Sequence[str]) -> None:
         """Launches a job for a trial; with a single slot it is waited for, in this thread."""
-        self.running[trial._trial_id] = trial
+        self.running[trial_id_of(trial)] = trial
         if self.count == 1:
             self._launch(trial, job)
         else:
@@ -68,7 +69,7 @@ class Slots:
             while True:
                 found.append(self._ended.get_nowait())
         for ended in found:
-            del self.running[ended.trial._trial_id]
+            del self.running[trial_id_of(ended.trial)]
         return found
 
     def _launch(self, trial: Trial, job: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from mdaf.config_keys import key_question, keys_of
 from mdaf.errors import UserError
 from mdaf.sweeper.hydra_ext.overrides import SIGNS, meant, same
+from mdaf.sweeper.storage.optuna_internals import contains
 from mdaf.sweeper.trials.space import Space
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ def recorded(distribution: BaseDistribution, value: Any) -> Any:
             return value
         raise OutsideError
     assert isinstance(distribution, FloatDistribution | IntDistribution)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not distribution._contains(float(value)):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not contains(distribution, float(value)):
         raise OutsideError
     if isinstance(distribution, FloatDistribution):
         return float(value)

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import io
 import pickle
-from types import SimpleNamespace
 from typing import Any
 
-from optuna.samplers import BaseSampler, QMCSampler, _cmaes
-from optuna.samplers._lazy_random_state import LazyRandomState
+from optuna.samplers import BaseSampler, QMCSampler
 
 from mdaf.errors import UserError
 from mdaf.streams import stream_seed
+from mdaf.sweeper.storage.optuna_internals import (
+    choose_point_of_sequence,
+    generators_of,
+    read_state_of_cmaes_by,
+    samplers_within,
+)
 
 # What the state that CMA-ES pickles into the study is made of.
 OF_CMAES = frozenset(
@@ -50,7 +54,7 @@ def _unpickled(state: bytes) -> Any:
 
 
 # Optuna unpickles that state from the attributes of the study's trials.
-_cmaes.pickle = SimpleNamespace(dumps=pickle.dumps, loads=_unpickled)  # type: ignore[assignment]
+read_state_of_cmaes_by(_unpickled)
 
 
 def reseed(sampler: BaseSampler, seed: int | None, trial_number: int) -> None:
@@ -60,10 +64,9 @@ def reseed(sampler: BaseSampler, seed: int | None, trial_number: int) -> None:
     study by reading and then writing, so that processes which ask at the same time get the same one.
     """
     if isinstance(sampler, QMCSampler):
-        sampler._find_sample_id = lambda study, search_space: trial_number  # type: ignore[method-assign]
-    for name, part in vars(sampler).items():
-        if isinstance(part, LazyRandomState) and seed is not None:
-            stream = stream_seed(seed, "sampler", type(sampler).__name__, name, trial_number)
-            part.rng.seed(stream % 2**32)
-        elif isinstance(part, BaseSampler):
-            reseed(part, seed, trial_number)
+        choose_point_of_sequence(sampler, trial_number)
+    if seed is not None:
+        for name, generator in generators_of(sampler):
+            generator.seed(stream_seed(seed, "sampler", type(sampler).__name__, name, trial_number) % 2**32)
+    for inner in samplers_within(sampler):
+        reseed(inner, seed, trial_number)

@@ -41,7 +41,7 @@ class SweepSettings(Protocol):
     config: DictConfig | None
     hydra_context: HydraContext | None
 
-    def _get_directions(self) -> list[str]: ...
+    def direction_names(self) -> list[str]: ...
 
 
 def check_settings(search: SweepSettings) -> None:
@@ -114,7 +114,7 @@ def _limit(distribution: BaseDistribution, probe: int) -> Any:
 
 
 def _check_objectives(search: SweepSettings) -> None:
-    directions = search._get_directions()
+    directions = search.direction_names()
     for direction in directions:
         if direction not in DIRECTIONS:
             raise UserError(f"hydra.sweeper.direction: found {direction}, expected {' or '.join(DIRECTIONS)}")

@@ -14,7 +14,6 @@ import optuna
 from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
-from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import GridSampler, RandomSampler
@@ -31,6 +30,7 @@ from mdaf.sweeper.hydra_ext import eta
 from mdaf.sweeper.hydra_ext.config_cache import ComposedAlike
 from mdaf.sweeper.hydra_ext.config_sources import write_origin
 from mdaf.sweeper.hydra_ext.directories import from_anywhere
+from mdaf.sweeper.hydra_ext.optuna_sweeper_internals import UpstreamSweeper
 from mdaf.sweeper.hydra_ext.overrides import hydra_value, key_of
 from mdaf.sweeper.runs.reader import check_unfinished
 from mdaf.sweeper.search import workers as fleet
@@ -42,6 +42,7 @@ from mdaf.sweeper.search.results_file import write_results
 from mdaf.sweeper.search.settings import check_settings, check_space
 from mdaf.sweeper.search.stopping import Stopping
 from mdaf.sweeper.storage.opening import masked, open_storage
+from mdaf.sweeper.storage.optuna_internals import storage_of, stored_trial, suggest, trial_id_of
 from mdaf.sweeper.storage.retrying import at_the_end
 from mdaf.sweeper.storage.sqlite_file import settle
 from mdaf.sweeper.trials.admitted import STUDIES, memory_overrides, refusal
@@ -60,7 +61,7 @@ POLL_SECONDS = 0.5  # between two looks at a study whose places are all taken
 LOST_IN_A_ROW = 5  # times n_jobs: so many jobs that were lost say that none will come back
 
 
-class Search(OptunaSweeperImpl):
+class Search(UpstreamSweeper):
     """Upstream's sweeper, with a loop of its own. Arguments beyond upstream's have upstream's behaviour as default."""
 
     def __init__(
@@ -147,7 +148,7 @@ class Search(OptunaSweeperImpl):
                 fleet.run_workers(min(self.workers, max(1, self.n_trials - _finished(study))))
             except BaseException:
                 # A worker that was slow to leave was killed in the end.
-                at_the_end(study._storage, lambda: reap(study, interrupted=True))
+                at_the_end(storage_of(study), lambda: reap(study, interrupted=True))
                 raise
             reap(study)  # a worker that was ended between two lines may have left its trial running
         else:
@@ -159,14 +160,14 @@ class Search(OptunaSweeperImpl):
                 say_what_failed(
                     study, planned, self.n_trials, must_be_whole=self._is_grid() and self.storage is not None
                 )
-        settle(study._storage)
+        settle(storage_of(study))
 
     # ---- the study
 
     def _study(self, search: Wanted) -> optuna.Study:
         """The study, new or the one that this sweep goes on with. It is written to only when the sweep is accepted."""
         storage = open_storage(self.storage, create=True) if self.storage is not None else None
-        directions = self._get_directions()
+        directions = self.direction_names()
         self._planned(search.space, tell=not fleet.is_worker())
         if storage is not None and self.study_name in optuna.get_all_study_names(storage):
             study = optuna.load_study(study_name=self.study_name, storage=storage)
@@ -232,7 +233,7 @@ class Search(OptunaSweeperImpl):
 
     def _work(self, study: optuna.Study, search: Wanted, planned: Planned) -> None:
         """The loop; whatever ends it, no trial of this process is left RUNNING."""
-        with Leases(study._storage) as leases:
+        with Leases(storage_of(study)) as leases:
             places = Places(
                 study,
                 self.n_trials,
@@ -247,7 +248,7 @@ class Search(OptunaSweeperImpl):
                 else:
                     self._take_and_run(study, places, search, leases)
             except BaseException:  # Ctrl-C, or a worker that is asked to end
-                at_the_end(study._storage, functools.partial(_give_up_all, study, leases))
+                at_the_end(storage_of(study), functools.partial(_give_up_all, study, leases))
                 raise
 
     def _take_and_run(self, study: optuna.Study, places: Places, search: Wanted, leases: Leases) -> None:
@@ -306,7 +307,7 @@ class Search(OptunaSweeperImpl):
             job = self._job(study, trial, search)
         except Exception as error:  # of the space: not the job's own
             fail(study, trial, error, None)
-            leases.release(trial._trial_id)
+            leases.release(trial_id_of(trial))
             raise
         slots.start(trial, job)
 
@@ -316,13 +317,13 @@ class Search(OptunaSweeperImpl):
         if not isinstance(result, Exception):
             failure = tell(study, trial, result, self._micro_batch())
         elif lost := is_lost(result):
-            frozen = study._storage.get_trial(trial._trial_id)
+            frozen = stored_trial(study, trial)
             if not tell_outcome(study, frozen) and give_up(study, frozen, f"its job was lost: {one_line(result)}"):
                 log.warning("trial %d is given up: its job was lost: %s", trial.number, one_line(result))
                 enqueue_retries(study, at_once=[trial.number])
         else:
             failure = fail(study, trial, result, self._micro_batch())
-        leases.release(trial._trial_id)
+        leases.release(trial_id_of(trial))
         if failure is not None and failure.interrupted:  # of one job among many: the others go on
             return True
         self._stop_if_failing([failure] if failure is not None else [], 1)
@@ -343,18 +344,18 @@ class Search(OptunaSweeperImpl):
         except Exception as error:  # of the space, the launcher or the composition of a job: not the job's own
             for trial in trials:
                 fail(study, trial, error, None)
-                leases.release(trial._trial_id)
+                leases.release(trial_id_of(trial))
             raise
         micro_batch, failures = self._micro_batch(), []
         for trial, result in zip(trials, returns, strict=True):
             failures.append(tell(study, trial, result, micro_batch))
-            leases.release(trial._trial_id)
+            leases.release(trial_id_of(trial))
         self._stop_if_failing([failure for failure in failures if failure is not None], len(trials))
 
     def _suggest(self, trial: Trial, space: Space) -> None:
         for name, distribution in space.items():
             try:
-                trial._suggest(name, distribution)
+                suggest(trial, name, distribution)
             except ValueError as error:  # enqueued by another program
                 raise UserError(
                     f"trial {trial.number}: {name}: the value that it was enqueued with is none of the space: {error}"
@@ -421,7 +422,7 @@ class Search(OptunaSweeperImpl):
 
 
 def _give_up_all(study: optuna.Study, leases: Leases) -> None:
-    mine = [study._storage.get_trial(trial_id) for trial_id in sorted(leases.held)]
+    mine = [storage_of(study).get_trial(trial_id) for trial_id in sorted(leases.held)]
     for trial in mine:
         if not tell_outcome(study, trial):
             give_up(study, trial, "the sweep was interrupted", interrupted=True)

@@ -18,6 +18,7 @@ from optuna.storages import RDBStorage
 from mdaf.secrets import masked
 from mdaf.sweeper.storage import sqlite_file
 from mdaf.sweeper.storage.opening import StorageError, open_storage
+from mdaf.sweeper.storage.optuna_internals import study_id_of
 from mdaf.sweeper.storage.retrying import wait_for
 
 
@@ -58,7 +59,7 @@ def back_up(url: str, target: str | Path) -> Backup:
         kind = "journal" if url.startswith("journal:") else "sqlite"
         copied = open_storage(f"{kind}:///{draft.absolute()}", create=False, read_only=True)
         studies = copied.get_all_studies()
-        trials = sum(copied.get_n_trials(study._study_id) for study in studies)
+        trials = sum(copied.get_n_trials(study_id_of(study)) for study in studies)
         if isinstance(copied, RDBStorage):
             copied.remove_session()
             copied.engine.dispose()

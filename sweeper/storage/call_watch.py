@@ -84,11 +84,11 @@ _watcher: threading.Thread | None = None
 
 
 @contextmanager
-def watched(call: Call, outage: Outage, patience: float) -> Iterator[None]:
+def watched(call: Call, outage: Outage, limit: float) -> Iterator[None]:
     """While the context lasts the call of this thread is looked after."""
     call.heard, call.connections, call.unanswered = time.monotonic(), [], False
     thread = threading.get_ident()
-    _watched[thread] = (call, outage, patience)
+    _watched[thread] = (call, outage, limit)
     _local.call = call
     _start()
     try:
@@ -136,14 +136,14 @@ def _start() -> None:
 def _watch() -> None:
     while True:
         time.sleep(LOOK_SECONDS)
-        for thread, (call, outage, patience) in list(_watched.items()):
+        for thread, (call, outage, limit) in list(_watched.items()):
             silent = time.monotonic() - call.heard
             if silent >= SAY_SECONDS and not call.unanswered:
                 call.unanswered = True
                 outage.begin(call.heard)
-                outage.tell(f"the study database has not answered for {silent:.0f} s, waiting up to {patience:.0f} s")
+                outage.tell(f"the study database has not answered for {silent:.0f} s, waiting up to {limit:.0f} s")
             leaving = interruption.asked() and thread == threading.main_thread().ident
-            longest = min(HANG_UP_SECONDS * 2 ** (call.attempts - 1), patience)
+            longest = min(HANG_UP_SECONDS * 2 ** (call.attempts - 1), limit)
             if silent >= (LOOK_SECONDS if leaving else longest):
                 for connection in call.connections:
                     hang_up(connection)

@@ -11,28 +11,30 @@ import functools
 import json
 import operator
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, json_to_distribution
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.errors import UserError
 from mdaf.reporting import one_line
+from mdaf.sweeper.storage.optuna_internals import (
+    STUDIES,
+    TRIAL_INTERMEDIATE_VALUES,
+    TRIAL_PARAMS,
+    TRIAL_SYSTEM_ATTRS,
+    TRIAL_USER_ATTRS,
+    TRIAL_VALUES,
+    TRIALS,
+    reported_from_columns,
+    value_from_columns,
+)
 
 KEYS_AT_A_TIME = 2000
-
-_STUDIES: Any = models.StudyModel.__table__
-_TRIALS: Any = models.TrialModel.__table__
-_PARAMS: Any = models.TrialParamModel.__table__
-_VALUES: Any = models.TrialValueModel.__table__
-_EPOCHS: Any = models.TrialIntermediateValueModel.__table__
-_USER: Any = models.TrialUserAttributeModel.__table__
-_SYSTEM: Any = models.TrialSystemAttributeModel.__table__
 
 _parsed = functools.lru_cache(maxsize=1024)(json_to_distribution)  # a study has a few, and nothing changes them
 
@@ -76,15 +78,19 @@ def read_trials(
     with engine.connect() as connection:
         with as_optuna_writes("its trials"):
             found = _trials(connection, study_id, states, included, after)
-        if not found and not connection.execute(sa.select(_STUDIES).where(_STUDIES.c.study_id == study_id)).first():
+        if not found and not connection.execute(sa.select(STUDIES).where(STUDIES.c.study_id == study_id)).first():
             raise KeyError(f"there is no study with the key {study_id}")
         keys = [row.trial_id for row in found]
         with as_optuna_writes("parameters, values or attributes of its trials", UserError):
-            params = _of(connection, keys, _PARAMS, "param_name", "param_value", "distribution_json", in_order=True)
-            values = _of(connection, keys, _VALUES, "objective", "value", "value_type")
-            epochs = _of(connection, keys, _EPOCHS, "step", "intermediate_value", "intermediate_value_type")
-            user = _of(connection, keys, _USER, "value_json", "key")
-            system = _of(connection, keys, _SYSTEM, "value_json", "key")
+            params = _of(
+                connection, keys, TRIAL_PARAMS, "param_name", "param_value", "distribution_json", in_order=True
+            )
+            values = _of(connection, keys, TRIAL_VALUES, "objective", "value", "value_type")
+            epochs = _of(
+                connection, keys, TRIAL_INTERMEDIATE_VALUES, "step", "intermediate_value", "intermediate_value_type"
+            )
+            user = _of(connection, keys, TRIAL_USER_ATTRS, "value_json", "key")
+            system = _of(connection, keys, TRIAL_SYSTEM_ATTRS, "value_json", "key")
     parts = (params, values, epochs, user, system)
     trials = []
     for row in found:
@@ -100,12 +106,12 @@ def _trials(
     included: Collection[int],
     after: int,
 ) -> list[Any]:
-    whose = [_TRIALS.c.study_id == study_id]
+    whose = [TRIALS.c.study_id == study_id]
     if states is not None:
-        whose.append(_TRIALS.c.state.in_(list(states)))
-    found = list(connection.execute(sa.select(_TRIALS).where(*whose, _TRIALS.c.trial_id > after)))
+        whose.append(TRIALS.c.state.in_(list(states)))
+    found = list(connection.execute(sa.select(TRIALS).where(*whose, TRIALS.c.trial_id > after)))
     for keys in pieces(sorted(key for key in included if key <= after), KEYS_AT_A_TIME):
-        found += connection.execute(sa.select(_TRIALS).where(*whose, _among(_TRIALS, keys)))
+        found += connection.execute(sa.select(TRIALS).where(*whose, _among(TRIALS, keys)))
     return sorted(found, key=lambda row: row.trial_id)
 
 
@@ -148,20 +154,19 @@ def pieces(keys: Sequence[int], most: int) -> Iterator[Sequence[int]]:
 
 def _frozen(row: Any, params: Part, values: Part, epochs: Part, user: Part, system: Part) -> FrozenTrial:
     kinds: dict[str, BaseDistribution] = {name: _parsed(kind) for name, _, kind in params}
-    stored: Callable[..., float] = models.TrialValueModel.stored_repr_to_value
-    reported: Callable[..., float] = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
     return FrozenTrial(
         number=operator.index(row.number),
         state=row.state,
         value=None,
-        values=[float(stored(value, kind)) for _, value, kind in sorted(values, key=lambda one: one[0])] or None,
+        values=[float(value_from_columns(value, kind)) for _, value, kind in sorted(values, key=lambda one: one[0])]
+        or None,
         datetime_start=_local(row.datetime_start),
         datetime_complete=_local(row.datetime_complete),
         params={name: kinds[name].to_external_repr(_number(name, value)) for name, value, _ in params},
         distributions=kinds,
         user_attrs=dict(user),
         system_attrs=dict(system),
-        intermediate_values={step: float(reported(value, kind)) for step, value, kind in epochs},
+        intermediate_values={step: float(reported_from_columns(value, kind)) for step, value, kind in epochs},
         trial_id=row.trial_id,
     )
 

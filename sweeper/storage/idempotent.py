@@ -11,28 +11,36 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import RDBStorage
-from optuna.storages._base import DEFAULT_STUDY_NAME_PREFIX
-from optuna.storages._rdb import models
-from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.study import StudyDirection
-from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import exc
 
 from mdaf.sweeper.storage import sqlite_file
 from mdaf.sweeper.storage.call_watch import listen
 from mdaf.sweeper.storage.fast_reads import as_optuna_writes, check_texts, read_trials
-from mdaf.sweeper.storage.retrying import patient, this_call
+from mdaf.sweeper.storage.optuna_internals import (
+    NAME_PREFIX,
+    TRIAL_SYSTEM_ATTRS,
+    DatabaseStorage,
+    FrozenStudy,
+    StudyDirectionRow,
+    StudyRow,
+    StudySystemAttributeRow,
+    TrialRow,
+    TrialSystemAttributeRow,
+    with_identity,
+)
+from mdaf.sweeper.storage.retrying import retry_calls, this_call
 
 
-class RepeatableStorage(RDBStorage):
+class RepeatableStorage(DatabaseStorage):
     """Optuna's storage whose calls can be repeated, and which reads trials without building an object for each row."""
 
     def __init__(self, url: str, engine_kwargs: dict[str, Any] | None = None, **options: Any) -> None:
@@ -45,14 +53,14 @@ class RepeatableStorage(RDBStorage):
 
     def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
         call = this_call()
-        name = study_name or DEFAULT_STUDY_NAME_PREFIX + call.token
-        study = models.StudyModel(
+        name = study_name or NAME_PREFIX + call.token
+        study = StudyRow(
             study_name=name,
-            directions=[models.StudyDirectionModel(objective=k, direction=d) for k, d in enumerate(directions)],
-            system_attributes=[models.StudySystemAttributeModel(key=MADE_BY, value_json=json.dumps(call.token))],
+            directions=[StudyDirectionRow(objective=k, direction=d) for k, d in enumerate(directions)],
+            system_attributes=[StudySystemAttributeRow(key=MADE_BY, value_json=json.dumps(call.token))],
         )
         try:
-            with _create_scoped_session(self.scoped_session) as session:
+            with self.session() as session:
                 session.add(study)
         except exc.IntegrityError:
             study_id = self.get_study_id_from_name(name)
@@ -68,34 +76,30 @@ class RepeatableStorage(RDBStorage):
             if this_call().attempts < 2:
                 raise
 
-    def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
+    def make_trial(self, study_id: int, template: FrozenTrial | None = None) -> FrozenTrial:
         # Optuna's own method makes a failed call again up to five times, without looking whether it was carried out.
         call = this_call()
-        with _create_scoped_session(self.scoped_session) as session:
-            models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)  # so numbers are given in turn
+        with self.session() as session:
+            StudyRow.find_or_raise_by_id(study_id, session, for_update=True)  # so numbers are given in turn
             trial: Any = self._made_by(call.token, study_id, session) if call.attempts > 1 else None
             if trial is None:
-                trial = self._get_prepared_new_trial(study_id, template_trial, session)
+                trial = self.add_row(session, study_id, template)
                 session.flush()
                 _sign(session, trial.trial_id, MADE_BY, call.token)
-            if template_trial is None:
-                return self._build_frozen_trial_from_trial_model(trial)
-            made = copy.deepcopy(template_trial)
-            made.number, made._trial_id, made.datetime_start = trial.number, trial.trial_id, trial.datetime_start
-            return made
+            return self.trial_from_row(trial) if template is None else with_identity(copy.deepcopy(template), trial)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         call = this_call()
-        with _create_scoped_session(self.scoped_session) as session:
+        with self.session() as session:
             self._lock_trial(session, trial_id)
-            trial: Any = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
+            trial: Any = TrialRow.find_or_raise_by_id(trial_id, session, for_update=True)
             if call.attempts > 1 and _signed(session, trial_id, CHANGED_BY) == call.token:
                 return True
             self.check_trial_is_updatable(trial_id, trial.state)
             if state == TrialState.RUNNING and trial.state != TrialState.WAITING:
                 return False
             for objective, value in enumerate(values or ()):
-                self._set_trial_value_without_commit(session, trial, objective, value)
+                self.set_value(session, trial, objective, value)
             _sign(session, trial_id, CHANGED_BY, call.token)
             trial.state = state
             if state == TrialState.RUNNING:
@@ -120,33 +124,29 @@ class RepeatableStorage(RDBStorage):
     get_study_system_attrs = as_optuna_writes("the attributes of a study")(RDBStorage.get_study_system_attrs)
     get_trial = as_optuna_writes("a trial")(RDBStorage.get_trial)
 
-    def _get_trials(
-        self,
-        study_id: int,
-        states: Container[TrialState] | None,
-        included_trial_ids: set[int],
-        trial_id_greater_than: int,
+    def fetch_trials(
+        self, study_id: int, states: Container[TrialState] | None, included: Collection[int], after: int
     ) -> list[FrozenTrial]:
         wanted = None if states is None else [state for state in TrialState if state in states]
-        return read_trials(self.engine, study_id, wanted, included_trial_ids, trial_id_greater_than)
+        return read_trials(self.engine, study_id, wanted, included, after)
 
     def _lock_trial(self, session: Any, trial_id: int) -> None:
         """Takes what ``SELECT ... FOR UPDATE`` takes, where a database has no such clause."""
 
     def _made_by(self, token: str, study_id: int, session: Any) -> Any:
         """The trial that an earlier attempt of this call made; None if none did."""
-        attribute = models.TrialSystemAttributeModel
-        found = session.query(models.TrialModel).join(attribute, attribute.trial_id == models.TrialModel.trial_id)
-        found = found.filter(models.TrialModel.study_id == study_id, attribute.key == MADE_BY)
+        attribute = TrialSystemAttributeRow
+        found = session.query(TrialRow).join(attribute, attribute.trial_id == TrialRow.trial_id)
+        found = found.filter(TrialRow.study_id == study_id, attribute.key == MADE_BY)
         return found.filter(attribute.value_json == json.dumps(token)).one_or_none()
 
 
-@patient
+@retry_calls
 class ServerStorage(RepeatableStorage):
     """Optuna's storage on a database server, which may be away for a while."""
 
 
-@patient
+@retry_calls
 class SQLiteStorage(RepeatableStorage):
     """Optuna's storage on SQLite, safe for several processes.
 
@@ -167,30 +167,29 @@ class SQLiteStorage(RepeatableStorage):
         lock = "UPDATE trials SET trial_id = trial_id WHERE trial_id = ?"
         session.connection().exec_driver_sql(lock, (trial_id,))
 
-    def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
+    def make_trial(self, study_id: int, template: FrozenTrial | None = None) -> FrozenTrial:
         lock = "UPDATE studies SET study_id = study_id WHERE study_id = ?"
         self.scoped_session().connection().exec_driver_sql(lock, (study_id,))
-        return super()._create_new_trial(study_id, template_trial)
+        return super().make_trial(study_id, template)
 
 
-_SYSTEM: Any = models.TrialSystemAttributeModel.__table__
+_ATTRS = TRIAL_SYSTEM_ATTRS.c
 
 
 def _sign(session: Any, trial_id: int, name: str, token: str) -> None:
     """Writes a call's token on a trial, in the transaction of the call; the trial's row is locked."""
-    ours = sa.and_(_SYSTEM.c.trial_id == trial_id, _SYSTEM.c.key == name)
-    if session.execute(_SYSTEM.update().where(ours).values(value_json=json.dumps(token))).rowcount == 0:
-        session.execute(_SYSTEM.insert().values(trial_id=trial_id, key=name, value_json=json.dumps(token)))
+    ours = sa.and_(_ATTRS.trial_id == trial_id, _ATTRS.key == name)
+    if session.execute(TRIAL_SYSTEM_ATTRS.update().where(ours).values(value_json=json.dumps(token))).rowcount == 0:
+        written = {"trial_id": trial_id, "key": name, "value_json": json.dumps(token)}
+        session.execute(TRIAL_SYSTEM_ATTRS.insert().values(written))
 
 
 def _signed(session: Any, trial_id: int, name: str) -> str | None:
-    asked = sa.select(_SYSTEM.c.value_json).where(_SYSTEM.c.trial_id == trial_id, _SYSTEM.c.key == name)
+    asked = sa.select(_ATTRS.value_json).where(_ATTRS.trial_id == trial_id, _ATTRS.key == name)
     found = session.execute(asked).scalar()
     return None if found is None else json.loads(found)
 
 
 # ---- of a trial, among its system attributes: the storage's calls, so that one whose answer was lost can be repeated
 MADE_BY = "made_by"  # the call that made it; of a study, too
-
-
 CHANGED_BY = "changed_by"  # the call that last changed its state

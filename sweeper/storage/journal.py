@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import get_lock_file
 
+from mdaf.sweeper.storage.optuna_internals import JournalFile
 from mdaf.sweeper.storage.retrying import wait_for
 from mdaf.sweeper.storage.same_file import SameFile
 
 
-class PatientJournal(JournalFileBackend):
+class RetryingJournal(JournalFile):
     """A journal whose file is waited for: on a full disk, or on a network file system that is away.
 
     A line is there whole or not at all. What a writer left that was killed within a line, or had no room for it, is
@@ -40,7 +39,7 @@ class PatientJournal(JournalFileBackend):
 
     def _append(self, lines: bytes) -> None:
         self._same.check()
-        with get_lock_file(self._lock), open(self._file_path, "r+b") as file:
+        with self.locked(), open(self.path, "r+b") as file:
             whole = _whole(file)
             file.truncate(whole)
             file.seek(whole)
@@ -49,13 +48,13 @@ class PatientJournal(JournalFileBackend):
                 file.flush()
                 os.fsync(file.fileno())
             except BaseException:
-                _cut(self._file_path, whole)
+                _cut(self.path, whole)
                 raise
 
 
 def open_journal(path: Path, url: str) -> JournalStorage:
     """The storage whose journal is at ``path``; the file is made if it is not there."""
-    return JournalStorage(PatientJournal(path, url))
+    return JournalStorage(RetryingJournal(path, url))
 
 
 def _whole(file: Any) -> int:

@@ -4,7 +4,7 @@ What is waited for is a whole call of a storage: one transaction. A call that fa
 same, if the connection broke after the commit and before its answer. ``this_call`` names the call, so that what it did
 can be recognized when it is made again (``mdaf.sweeper.storage.idempotent``).
 
-All calls of a process to one database share the wait: it is told once, and it ends ``PATIENCE_SECONDS`` after the first
+All calls of a process to one database share the wait: it is told once, and it ends ``RETRY_SECONDS`` after the first
 call failed. Ctrl-C and SIGTERM end it at once.
 """
 
@@ -30,10 +30,11 @@ from mdaf.interruption import EXIT_RESUMABLE
 from mdaf.secrets import masked
 from mdaf.sweeper.storage.call_watch import Call, Outage, watched
 from mdaf.sweeper.storage.database_errors import is_away, is_conflict, is_refusal, reason_of
+from mdaf.sweeper.storage.optuna_internals import without_cache
 
 log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 300.0
+RETRY_SECONDS = 300.0
 QUERY_SECONDS = 10.0  # where somebody waits for an answer and nothing is lost
 FIRST_PAUSE_SECONDS = 0.1
 MOST_SECONDS_BETWEEN = 3.0
@@ -43,7 +44,7 @@ SLICE_SECONDS = 0.25  # of a pause, between two looks whether a signal came
 Kind = TypeVar("Kind", bound=type[RDBStorage])
 Result = TypeVar("Result")
 
-_local = threading.local()  # call: the one that is being made; hurried: how many `impatient` are open
+_local = threading.local()  # call: the one that is being made; hurried: how many `without_waiting` are open
 
 
 class StorageAwayError(StorageInternalError, StoppedError):
@@ -61,7 +62,7 @@ def this_call() -> Call:
     return getattr(_local, "call", None) or Call()
 
 
-def patient(kind: Kind) -> Kind:
+def retry_calls(kind: Kind) -> Kind:
     """Makes every method of a storage class wait for its database, whether Optuna calls it public or private.
 
     Within a call others are part of it. ``remove_session`` alone never asks the database.
@@ -76,8 +77,8 @@ def patient(kind: Kind) -> Kind:
 def wait_for(database: str, call: Callable[[], Result], forget: Callable[[], None] = lambda: None) -> Result:
     """The result of ``call``, made again until the database at the URL ``database`` answers.
 
-    ``forget`` lets go of what a failed call left behind. Raises StorageAwayError when the patience is over, at once
-    within ``impatient``; StorageRefusedError if the database refuses what waiting does not mend.
+    ``forget`` lets go of what a failed call left behind. Raises StorageAwayError after ``RETRY_SECONDS``, at once
+    within ``without_waiting``; StorageRefusedError if the database refuses what waiting does not mend.
     """
     if getattr(_local, "call", None) is not None:  # a call within a call: the outer one waits
         return call()
@@ -89,7 +90,7 @@ def wait_for(database: str, call: Callable[[], Result], forget: Callable[[], Non
 
 
 @contextmanager
-def impatient() -> Iterator[None]:
+def without_waiting() -> Iterator[None]:
     """Within it calls of this thread do not wait."""
     _local.hurried = getattr(_local, "hurried", 0) + 1
     try:
@@ -101,12 +102,12 @@ def impatient() -> Iterator[None]:
 @contextmanager
 def briefly() -> Iterator[None]:
     """Within it calls of this process wait as long as a query may."""
-    global PATIENCE_SECONDS
-    before, PATIENCE_SECONDS = PATIENCE_SECONDS, min(PATIENCE_SECONDS, QUERY_SECONDS)
+    global RETRY_SECONDS
+    before, RETRY_SECONDS = RETRY_SECONDS, min(RETRY_SECONDS, QUERY_SECONDS)
     try:
         yield
     finally:
-        PATIENCE_SECONDS = before
+        RETRY_SECONDS = before
 
 
 def at_the_end(storage: BaseStorage, tell: Callable[[], object]) -> None:
@@ -114,12 +115,12 @@ def at_the_end(storage: BaseStorage, tell: Callable[[], object]) -> None:
 
     What is left undone is made good by the next process that looks: the trials' own process is gone by then.
     """
-    database = getattr(getattr(storage, "_backend", storage), "url", None)
+    database = getattr(without_cache(storage), "url", None)
     if database is not None and _outage(database).since is not None:
         log.warning("the study database is away: the next command gives up the trials that this process held")
         return
     try:
-        with impatient():
+        with without_waiting():
             tell()
     except StorageAwayError as error:
         log.warning("%s", error)
@@ -137,12 +138,12 @@ def _outage(database: str) -> Outage:
 
 def _waiting(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
-    def patiently(self: RDBStorage, *arguments: Any, **named: Any) -> Any:
+    def retried(self: RDBStorage, *arguments: Any, **named: Any) -> Any:
         if getattr(_local, "call", None) is not None:
             return method(self, *arguments, **named)
         return wait_for(self.url, functools.partial(method, self, *arguments, **named), self.remove_session)
 
-    return patiently
+    return retried
 
 
 def _until_back(database: str, made: Call, call: Callable[[], Result], forget: Callable[[], None]) -> Result:
@@ -150,7 +151,7 @@ def _until_back(database: str, made: Call, call: Callable[[], Result], forget: C
     while True:
         made.attempts += 1
         try:
-            with watched(made, outage, PATIENCE_SECONDS):
+            with watched(made, outage, RETRY_SECONDS):
                 result = call()
         except (StorageInternalError, exc.SQLAlchemyError, OSError) as error:
             forget()  # this thread's connection may be the broken one
@@ -163,11 +164,11 @@ def _until_back(database: str, made: Call, call: Callable[[], Result], forget: C
             outage.begin(failed)
             lasts = now - min(failed, outage.since or now)
             hurried = getattr(_local, "hurried", 0) and not (is_conflict(error) and made.attempts < TRIES_IN_A_HURRY)
-            if lasts >= PATIENCE_SECONDS or hurried:
+            if lasts >= RETRY_SECONDS or hurried:
                 raise StorageAwayError(_gone(database, lasts, reason_of(error))) from error
             if made.attempts > 2 or not is_conflict(error):
                 reason = reason_of(error)
-                outage.tell(f"the study database is away, waiting up to {PATIENCE_SECONDS:.0f} s: {reason}")
+                outage.tell(f"the study database is away, waiting up to {RETRY_SECONDS:.0f} s: {reason}")
             _pause(pause * random.uniform(0.5, 1.0))  # of many processes not all come back at one moment
             pause = min(2 * pause, MOST_SECONDS_BETWEEN)
         else:

@@ -14,10 +14,10 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 import sqlalchemy as sa
-from optuna.storages import RDBStorage
-from optuna.storages._rdb import models
+from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy import event, exc
 
+from mdaf.sweeper.storage.optuna_internals import TABLE_NAMES, without_cache
 from mdaf.sweeper.storage.same_file import SameFile
 
 BESIDE = ("-wal", "-journal")  # what was written and is not in the file itself yet
@@ -37,7 +37,7 @@ ON_CONNECT_TO_READ = ("PRAGMA query_only=ON",)
 _PROGRAMS = sa.text(  # what is named as a table of Optuna's and computes its rows; what is done at each change of one
     "SELECT type, name FROM sqlite_master WHERE (type = 'trigger' AND tbl_name IN :tables) "
     "OR (name IN :tables AND (type = 'view' OR sql LIKE 'CREATE VIRTUAL%')) ORDER BY type, name"
-).bindparams(sa.bindparam("tables", sorted(models.BaseModel.metadata.tables), expanding=True))
+).bindparams(sa.bindparam("tables", TABLE_NAMES, expanding=True))
 
 _opened: weakref.WeakSet[RDBStorage] = weakref.WeakSet()  # to be settled when the process ends
 
@@ -154,12 +154,12 @@ def settle_at_exit(storage: RDBStorage) -> None:
     _opened.add(storage)
 
 
-def settle(storage: object) -> None:
+def settle(storage: BaseStorage) -> None:
     """Moves what lies beside the file into it and lets go of it, so that a plain copy of the file is whole.
 
     Where other processes use the file, as much is moved as they allow; the last one moves the rest.
     """
-    storage = getattr(storage, "_backend", storage)  # below the cache of a study
+    storage = without_cache(storage)
     if not isinstance(storage, RDBStorage) or storage not in _opened:
         return
     storage.remove_session()

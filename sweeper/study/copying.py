@@ -14,30 +14,36 @@ from typing import Any
 
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
-from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import exc
 
 from mdaf.sweeper.storage.fast_reads import pieces
 from mdaf.sweeper.storage.opening import StorageError, masked, open_storage
+from mdaf.sweeper.storage.optuna_internals import (
+    STUDIES,
+    STUDY_DIRECTIONS,
+    STUDY_SYSTEM_ATTRS,
+    STUDY_USER_ATTRS,
+    TRIAL_HEARTBEATS,
+    TRIAL_INTERMEDIATE_VALUES,
+    TRIAL_PARAMS,
+    TRIAL_SYSTEM_ATTRS,
+    TRIAL_USER_ATTRS,
+    TRIAL_VALUES,
+    TRIALS,
+)
 from mdaf.sweeper.storage.retrying import wait_for
 
 ROWS_AT_A_TIME = 1000
 
-_STUDIES: Any = models.StudyModel.__table__
-_TRIALS: Any = models.TrialModel.__table__
-_OF_A_STUDY: tuple[Any, ...] = (
-    models.StudyDirectionModel.__table__,
-    models.StudyUserAttributeModel.__table__,
-    models.StudySystemAttributeModel.__table__,
-)
-_OF_A_TRIAL: tuple[Any, ...] = (
-    models.TrialUserAttributeModel.__table__,
-    models.TrialSystemAttributeModel.__table__,
-    models.TrialParamModel.__table__,
-    models.TrialValueModel.__table__,
-    models.TrialIntermediateValueModel.__table__,
-    models.TrialHeartbeatModel.__table__,
+_OF_A_STUDY = (STUDY_DIRECTIONS, STUDY_USER_ATTRS, STUDY_SYSTEM_ATTRS)
+_OF_A_TRIAL = (
+    TRIAL_USER_ATTRS,
+    TRIAL_SYSTEM_ATTRS,
+    TRIAL_PARAMS,
+    TRIAL_VALUES,
+    TRIAL_INTERMEDIATE_VALUES,
+    TRIAL_HEARTBEATS,
 )
 
 Row = dict[str, Any]
@@ -101,12 +107,12 @@ def _engine(url: str, *, create: bool) -> sa.Engine:
 
 
 def _study_id(connection: sa.Connection, name: str) -> int | None:
-    return connection.execute(sa.select(_STUDIES.c.study_id).where(_STUDIES.c.study_name == name)).scalar()
+    return connection.execute(sa.select(STUDIES.c.study_id).where(STUDIES.c.study_name == name)).scalar()
 
 
 def _refuse_running(connection: sa.Connection, study: int, name: str) -> None:
-    held = sa.and_(_TRIALS.c.study_id == study, _TRIALS.c.state == TrialState.RUNNING)
-    if found := connection.execute(sa.select(sa.func.count()).select_from(_TRIALS).where(held)).scalar():
+    held = sa.and_(TRIALS.c.study_id == study, TRIALS.c.state == TrialState.RUNNING)
+    if found := connection.execute(sa.select(sa.func.count()).select_from(TRIALS).where(held)).scalar():
         raise StorageError(
             f"study {name} has {found} RUNNING trial{'s' * (found > 1)}, and what they report would go to the old "
             "database; let the sweep end, or give up dead ones with mdaf-study reap --yes, or add --running"
@@ -114,10 +120,10 @@ def _refuse_running(connection: sa.Connection, study: int, name: str) -> None:
 
 
 def _copy(there: sa.Connection, here: sa.Connection, old: int, name: str) -> Copied:
-    here.execute(_STUDIES.insert().values(study_name=name))
+    here.execute(STUDIES.insert().values(study_name=name))
     new = _study_id(here, name)
     assert new is not None
-    rows = sum(_copy_rows(there, here, table, table.c.study_id, {old: new}) for table in (*_OF_A_STUDY, _TRIALS))
+    rows = sum(_copy_rows(there, here, table, table.c.study_id, {old: new}) for table in (*_OF_A_STUDY, TRIALS))
     before, after = (_trial_ids(connection, study) for connection, study in ((there, old), (here, new)))
     ids = {trial: after[number] for number, trial in before.items()}
     rows += sum(_copy_rows(there, here, table, table.c.trial_id, ids) for table in _OF_A_TRIAL)
@@ -126,7 +132,7 @@ def _copy(there: sa.Connection, here: sa.Connection, old: int, name: str) -> Cop
 
 def _trial_ids(connection: sa.Connection, study: int) -> dict[int, int]:
     """Number -> key, of all trials of a study."""
-    asked = sa.select(_TRIALS.c.number, _TRIALS.c.trial_id).where(_TRIALS.c.study_id == study)
+    asked = sa.select(TRIALS.c.number, TRIALS.c.trial_id).where(TRIALS.c.study_id == study)
     found = connection.execute(asked).all()
     ids = {row.number: row.trial_id for row in found}
     if len(ids) != len(found):

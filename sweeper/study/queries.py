@@ -18,10 +18,10 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution, distribution_to_json
 from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
-from optuna.study._multi_objective import _get_pareto_front_trials_by_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.errors import UserError, did_you_mean
+from mdaf.sweeper.storage.optuna_internals import pareto_front
 from mdaf.sweeper.trials.user_attrs import ADDED, sound
 
 Row = dict[str, Any]
@@ -276,7 +276,7 @@ def ranked(study: Study) -> list[FrozenTrial]:
     """Completed trials that meet the study's constraints, the best first; the Pareto front of several objectives."""
     feasible = [trial for trial in trials_of(study, TrialState.COMPLETE) if is_feasible(trial)]
     if len(study.directions) > 1:
-        return _get_pareto_front_trials_by_trials(feasible, study.directions)
+        return pareto_front(feasible, study.directions)
     sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
     return sorted(feasible, key=lambda trial: (sign * trial.values[0], trial.number))
 

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from mdaf.errors import StoppedError
 from mdaf.process import this_process
+from mdaf.sweeper.storage.optuna_internals import add_trial, cache_trials, storage_of, trial_id_of
 from mdaf.sweeper.trials.leases import Leases, lease
 from mdaf.sweeper.trials.retries import (
     FailedPoint,
@@ -178,8 +179,8 @@ class Places:
         stand = standing(trials)
         for before, trial in enumerate(stand):
             if trial.state is TrialState.WAITING and before + owed < self.n_trials and self._begin(trial, attributes):
-                self.study._thread_local.cached_all_trials = None
-                return self._held(trial._trial_id, trial.number)
+                cache_trials(self.study, None)
+                return self._held(trial_id_of(trial), trial.number)
         if len(stand) + owed >= self.n_trials:
             return None
         left = still_planned(self.planned, trials) if self.planned else []
@@ -197,15 +198,15 @@ class Places:
 
     def _begin(self, trial: FrozenTrial, attributes: Mapping[str, Any]) -> bool:
         """Takes a waiting trial; False if another process did."""
-        storage = self.study._storage
+        storage = storage_of(self.study)
         try:
             if LEASE_EXPIRES not in trial.user_attrs:  # enqueued by another program
-                storage.set_trial_user_attr(trial._trial_id, LEASE_EXPIRES, 0.0)
-            if not storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
+                storage.set_trial_user_attr(trial_id_of(trial), LEASE_EXPIRES, 0.0)
+            if not storage.set_trial_state_values(trial_id_of(trial), TrialState.RUNNING):
                 return False
             # Only now: of two that sign before one of them gets it, the loser's name might stay.
             for name, value in {WORKER: this_process(), LEASE_EXPIRES: lease(), **attributes}.items():
-                storage.set_trial_user_attr(trial._trial_id, name, value)
+                storage.set_trial_user_attr(trial_id_of(trial), name, value)
         except UpdateFinishedTrialError:
             return False
         return True
@@ -214,9 +215,9 @@ class Places:
         """Makes a trial that runs, its lease included, in one transaction; gives it back where others were first."""
         held = {**attributes, WORKER: this_process(), LEASE_EXPIRES: lease()}
         template = create_trial(state=TrialState.RUNNING, user_attrs=held)
-        trial_id = self.study._storage.create_new_trial(self.study._study_id, template_trial=template)
+        trial_id = add_trial(self.study, template)
         trials = self.study.get_trials(deepcopy=False)
-        [mine] = [trial for trial in trials if trial._trial_id == trial_id]
+        [mine] = [trial for trial in trials if trial_id_of(trial) == trial_id]
         before = sum(trial.number < mine.number for trial in standing(trials))
         if before + len(retries_owed(trials)) >= self.n_trials:
             withdraw(self.study, trial_id, "another process took the last place first")
@@ -227,7 +228,7 @@ class Places:
             self._leases.release(trial_id)
             return None
         # As Study.ask does, so that samplers see the study as it is now; what was just read is that.
-        self.study._thread_local.cached_all_trials = trials
+        cache_trials(self.study, trials)
         return self._held(trial_id, mine.number)
 
     def _assign(self, trial_id: int, trials: Sequence[FrozenTrial]) -> bool:
@@ -236,9 +237,9 @@ class Places:
         Of processes that write the same point at the same time each sees the other's, or the later one does; who sees
         another's takes a different one. So no point is had twice.
         """
-        storage = self.study._storage
+        storage = storage_of(self.study)
         while True:
-            others = [trial for trial in trials if trial._trial_id != trial_id]
+            others = [trial for trial in trials if trial_id_of(trial) != trial_id]
             left = still_planned(self.planned, others)
             rivals = _without_point(standing(others))
             if not left:
@@ -248,7 +249,7 @@ class Places:
             name, point = left[0] if not rivals else random.choice(left[: rivals + 1])
             storage.set_trial_system_attr(trial_id, "fixed_params", point)
             trials = self.study.get_trials(deepcopy=False)
-            others = [trial for trial in trials if trial._trial_id != trial_id]
+            others = [trial for trial in trials if trial_id_of(trial) != trial_id]
             if still_planned([(name, point)], others):
                 storage.set_trial_user_attr(trial_id, POINT, name)
                 return True

@@ -29,7 +29,8 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.process import is_gone, this_process
-from mdaf.sweeper.storage.retrying import impatient
+from mdaf.sweeper.storage.optuna_internals import storage_of, trial_id_of
+from mdaf.sweeper.storage.retrying import without_waiting
 from mdaf.sweeper.trials.retries import enqueue_retries, point_of
 from mdaf.sweeper.trials.user_attrs import (
     DEATHS,
@@ -101,7 +102,7 @@ class Leases:
         while not self._over.wait(self._every):
             for trial_id in sorted(self.held):
                 try:
-                    with impatient():
+                    with without_waiting():
                         self._storage.set_trial_user_attr(trial_id, LEASE_EXPIRES, lease())
                 except UpdateFinishedTrialError:
                     self.held.discard(trial_id)
@@ -122,9 +123,9 @@ class Watch:
     def unchanged(self, trial: FrozenTrial) -> float:
         """Seconds for which the trial's lease has been seen not to change; a look counts ``RENEW_SECONDS`` at most."""
         now, value = time.monotonic(), trial.user_attrs.get(LEASE_EXPIRES)
-        before, looked, still = self._seen.get(trial._trial_id, (value, now, 0.0))
+        before, looked, still = self._seen.get(trial_id_of(trial), (value, now, 0.0))
         still = still + min(now - looked, RENEW_SECONDS) if value == before else 0.0
-        self._seen[trial._trial_id] = (value, now, still)
+        self._seen[trial_id_of(trial)] = (value, now, still)
         return still
 
 
@@ -138,7 +139,7 @@ def why_dead(trial: FrozenTrial, watch: Watch | None, held: Collection[int] | No
     if LEASE_EXPIRES not in trial.user_attrs:
         return None
     held_by = holders(trial)
-    if held is not None and trial._trial_id not in held and held_by == [this_process()]:
+    if held is not None and trial_id_of(trial) not in held and held_by == [this_process()]:
         return NEVER_BEGAN
     gone = [is_gone(process) for process in held_by]
     if held_by and all(gone):
@@ -200,11 +201,11 @@ def tell_outcome(study: optuna.Study, trial: FrozenTrial) -> bool:
     outcome = trial.user_attrs.get(OUTCOME)
     if outcome is None or not all(map(math.isfinite, outcome["values"] or [])):
         return False
-    storage, state, values = study._storage, TrialState[outcome["state"]], outcome["values"]
+    storage, state, values = storage_of(study), TrialState[outcome["state"]], outcome["values"]
     if state is TrialState.PRUNED and trial.intermediate_values:  # as Study.tell does
         values = [trial.intermediate_values[max(trial.intermediate_values)]]
     with contextlib.suppress(UpdateFinishedTrialError):
-        storage.set_trial_state_values(trial._trial_id, state, values)
+        storage.set_trial_state_values(trial_id_of(trial), state, values)
     return True
 
 
@@ -214,19 +215,19 @@ def give_up(study: optuna.Study, trial: FrozenTrial, reason: str, *, interrupted
     One that was ``interrupted``, or whose job has recorded that it was, has done nothing wrong: its point is tried
     again however often that happens. A process that died may have died of the point, which ``max_deaths`` bounds.
     """
-    storage = study._storage
-    attributes = storage.get_trial(trial._trial_id).user_attrs  # a job may have written since the trial was read
+    storage = storage_of(study)
+    attributes = storage.get_trial(trial_id_of(trial)).user_attrs  # a job may have written since the trial was read
     interrupted = interrupted or bool(attributes.get(INTERRUPTED))
     counted = INTERRUPTIONS if interrupted else DEATHS
     times = attributes.get(counted, 0) + 1
     again = bool(point_of(trial)) and (interrupted or times < max_deaths(study))
     try:
-        storage.set_trial_user_attr(trial._trial_id, DIED, reason)
+        storage.set_trial_user_attr(trial_id_of(trial), DIED, reason)
         if interrupted and not attributes.get(INTERRUPTED):
-            storage.set_trial_user_attr(trial._trial_id, INTERRUPTED, reason)
+            storage.set_trial_user_attr(trial_id_of(trial), INTERRUPTED, reason)
         if again:
-            storage.set_trial_user_attr(trial._trial_id, RETRY, {counted: times})
-        return storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            storage.set_trial_user_attr(trial_id_of(trial), RETRY, {counted: times})
+        return storage.set_trial_state_values(trial_id_of(trial), TrialState.FAIL)
     except UpdateFinishedTrialError:
         return False
 

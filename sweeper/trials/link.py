@@ -18,14 +18,14 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import RandomSampler
-from optuna.trial import Trial
 
 from mdaf.errors import UserError
 from mdaf.process import this_process
 from mdaf.reporting import is_interruption
 from mdaf.sweeper.hydra_ext.targets import PRUNERS
 from mdaf.sweeper.storage.opening import open_storage
-from mdaf.sweeper.storage.retrying import impatient
+from mdaf.sweeper.storage.optuna_internals import storage_of, trial_id_of, trial_of
+from mdaf.sweeper.storage.retrying import without_waiting
 from mdaf.sweeper.trials.leases import Leases
 from mdaf.sweeper.trials.outcome import describe
 from mdaf.sweeper.trials.retries import earlier_tries
@@ -58,11 +58,10 @@ class TrialLink:
     ) -> None:
         self.study = _shared_study(storage_url, study_name, os.getpid())
         self.study.pruner = pruner or NopPruner()
-        trial_id = self.study._storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
         self.study_name = study_name
         self.number = number
         self.constraints = dict(constraints or {})
-        self._trial = Trial(self.study, trial_id)
+        self._trial = trial_of(self.study, number)
         self._leases: Leases | None = None
 
     def __enter__(self) -> TrialLink:
@@ -71,8 +70,8 @@ class TrialLink:
             self.record({INTERRUPTED: None})
         if attributes.get(WORKER) not in (None, this_process()):
             self.record({JOB: this_process()})
-            self._leases = Leases(self.study._storage).__enter__()
-            self._leases.hold(self._trial._trial_id)
+            self._leases = Leases(storage_of(self.study)).__enter__()
+            self._leases.hold(trial_id_of(self._trial))
         return self
 
     def __exit__(
@@ -86,7 +85,7 @@ class TrialLink:
             if isinstance(error, optuna.TrialPruned):
                 self.conclude(None)
             elif is_interruption(error):
-                with impatient():  # whoever asked the job to leave does not wait for long
+                with without_waiting():  # whoever asked the job to leave does not wait for long
                     self.record({INTERRUPTED: str(error) or "by Ctrl-C"})
             elif isinstance(error, Exception):
                 self.record(describe(error))

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from mdaf.reporting import is_interruption, is_out_of_memory, is_user_error, one_line
 from mdaf.secrets import masked_text
+from mdaf.sweeper.storage.optuna_internals import stored_trial
 from mdaf.sweeper.storage.retrying import StorageAwayError
 from mdaf.sweeper.trials.leases import give_up
 from mdaf.sweeper.trials.retries import BY_ITS_POINT, BY_WHAT_WAS_TYPED, enqueue_retries
@@ -96,7 +97,7 @@ def tell(study: optuna.Study, trial: Trial, result: JobReturn, micro_batch: int 
 
 def fail(study: optuna.Study, trial: Trial, error: Exception, micro_batch: int | None) -> Failure | None:
     """Tells a trial FAIL, with the error and its traceback; None if another process gave the trial up meanwhile."""
-    stored = study._storage.get_trial(trial._trial_id)
+    stored = stored_trial(study, trial)
     if is_interruption(error) or stored.user_attrs.get(INTERRUPTED):
         return _interrupted(study, stored, error)
     overrides = _with_less_memory(stored, micro_batch) if is_out_of_memory(error) else None
@@ -152,7 +153,7 @@ def _tell(study: optuna.Study, trial: Trial, state: TrialState, values: Sequence
     try:
         study.tell(trial, list(values) if values is not None else None, state=state)
     except (ValueError, UpdateFinishedTrialError):
-        if not study._storage.get_trial(trial._trial_id).state.is_finished():
+        if not stored_trial(study, trial).state.is_finished():
             raise
         log.warning("trial %d was given up by another process meanwhile, so its result is not counted", trial.number)
         return False

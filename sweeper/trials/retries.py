@@ -23,6 +23,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from mdaf.sweeper.storage.optuna_internals import add_trial, storage_of, trial_id_of
 from mdaf.sweeper.trials.user_attrs import (
     DEATHS,
     DIED,
@@ -38,7 +39,7 @@ from mdaf.sweeper.trials.user_attrs import (
     WITHDRAWN,
 )
 
-PATIENCE_SECONDS = 5.0
+GRACE_SECONDS = 5.0
 DEFAULT_MAX_RETRIES = 2  # of a planned point that failed
 PointKey = tuple[tuple[str, Any], ...]
 BY_ITS_POINT, BY_WHAT_WAS_TYPED = "point", "typed"  # what a trial may have failed by
@@ -61,7 +62,7 @@ def enqueue(study: optuna.Study, key: str, point: Mapping[str, Any], attributes:
         # It has a lease from the moment that it runs, if only an old one: whoever takes it signs it after.
         user_attrs={**attributes, ENQUEUED_AS: key, LEASE_EXPIRES: 0.0},
     )
-    study._storage.create_new_trial(study._study_id, template_trial=trial)
+    add_trial(study, trial)
     trials = study.get_trials(deepcopy=False)
     withdraw_doubles(study, trials)
     first = _first(trials, key)
@@ -86,14 +87,14 @@ def withdraw_doubles(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None
     """Ends the waiting trials that are in line twice."""
     for trial in doubles(trials):
         if trial.state is TrialState.WAITING:
-            withdraw(study, trial._trial_id, "the same point was enqueued before")
+            withdraw(study, trial_id_of(trial), "the same point was enqueued before")
 
 
 def withdraw(study: optuna.Study, trial_id: int, reason: str) -> None:
     """Ends a trial that never began, because another one has its place."""
     try:
-        study._storage.set_trial_user_attr(trial_id, WITHDRAWN, reason)
-        study._storage.set_trial_state_values(trial_id, TrialState.FAIL)
+        storage_of(study).set_trial_user_attr(trial_id, WITHDRAWN, reason)
+        storage_of(study).set_trial_state_values(trial_id, TrialState.FAIL)
     except UpdateFinishedTrialError:
         return  # another process withdrew it
 
@@ -109,11 +110,11 @@ def enqueue_retries(study: optuna.Study, *, at_once: Collection[int] = ()) -> di
     """Puts the points in line that are to be tried again; a failed trial's number -> its retry's.
 
     Who told a trial FAIL enqueues its retry ``at_once``. What somebody else told is left to them for
-    ``PATIENCE_SECONDS``, so that processes which look at the same moment do not all enqueue it.
+    ``GRACE_SECONDS``, so that processes which look at the same moment do not all enqueue it.
     """
     retries = {}
     for trial in retries_owed(study.get_trials(deepcopy=False)):
-        if trial.number not in at_once and _age(trial) < PATIENCE_SECONDS:
+        if trial.number not in at_once and _age(trial) < GRACE_SECONDS:
             continue
         inherited = {name: trial.user_attrs[name] for name in INHERITED if name in trial.user_attrs}
         attributes = {**inherited, **trial.user_attrs[RETRY], RETRY_OF: trial.number}

@@ -12,13 +12,13 @@ from typing import Any
 
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.errors import HydraException
-from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_optuna_distribution_from_override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from mdaf.errors import UserError
 from mdaf.streams import stream_seed
+from mdaf.sweeper.hydra_ext.optuna_sweeper_internals import distribution_of, grid_values
 from mdaf.sweeper.hydra_ext.overrides import SIGNS, choice_of, hydra_value, key_of, meant, override_text, parsed, same
 
 Space = dict[str, BaseDistribution]
@@ -47,7 +47,7 @@ class Wanted:
 
 
 def wanted(params: Mapping[Any, Any], typed: Sequence[str]) -> Wanted:
-    """What the sweeper's own ``params`` and the overrides ``typed`` on the command line ask for together.
+    """What the sweeper's own ``params`` and the overrides ``typed`` on the command line ask for.
 
     What is typed wins: a value fixes a parameter, an interval narrows it or joins it to the space. UserError where a
     key is both searched and set, since then the study would record one value and the job train another.
@@ -92,7 +92,7 @@ def _distribution(text: str, read: Override) -> BaseDistribution:
             return CategoricalDistribution([choice_of(element) for element in swept.list])
         if isinstance(swept, RangeSweep) and swept.shuffle:
             return CategoricalDistribution([choice_of(element) for element in swept])
-        return create_optuna_distribution_from_override(read)
+        return distribution_of(read)
     except (ValueError, NotImplementedError, AssertionError) as error:
         reason = str(error) or "expected choice(...), range(...) or interval(...)"
         raise UserError(f"{text}: {reason}") from None
@@ -156,7 +156,7 @@ def grid_points(space: Space, seed: int) -> list[dict[str, Any]]:
     axes = []
     for name, distribution in space.items():
         try:
-            axes.append([(name, value) for value in OptunaSweeperImpl._to_grid_sampler_choices(distribution)])
+            axes.append([(name, value) for value in grid_values(distribution)])
         except ValueError:
             raise UserError(
                 f"{name}: a grid takes parameters whose values can be counted; expected choice(...) or range(...)"

@@ -68,14 +68,14 @@ def test_work_that_defers_it_is_asked_and_not_cut(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("second", "impatient"),
+    ("second", "without_waiting"),
     [("SIGTERM", True), ("SIGINT", True), ("SIGHUP", False), ("SIGUSR1", False)],
     ids=lambda value: str(value),
 )
-def test_impatience_is_the_same_signal_again_or_ctrl_c(second: str, impatient: bool) -> None:
+def test_impatience_is_the_same_signal_again_or_ctrl_c(second: str, without_waiting: bool) -> None:
     with signals.listening(), signals.deferred():
         signal.raise_signal(signal.SIGTERM)
-        if impatient:
+        if without_waiting:
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(getattr(signal, second))
         else:

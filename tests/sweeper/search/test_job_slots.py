@@ -80,7 +80,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def swept_with(launcher: Elsewhere, folder: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> optuna.Study:
-    monkeypatch.setattr(_search.OptunaSweeperImpl, "setup", with_launcher(_search.OptunaSweeperImpl.setup, launcher))
+    monkeypatch.setattr(_search.UpstreamSweeper, "setup", with_launcher(_search.UpstreamSweeper.setup, launcher))
     return sweep(folder, "x=interval(0,1)", *overrides).study
 
 

@@ -195,6 +195,6 @@ def test_a_write_that_was_not_answered_is_made_again_as_if_it_had_been(study: op
     assert (found.user_attrs == {"a": 1}) == (write == "user")
 
 
-def test_an_opened_storage_is_read_through_the_patient_methods(study: optuna.Study) -> None:
+def test_an_opened_storage_is_read_through_the_retried_methods(study: optuna.Study) -> None:
     assert isinstance(get_storage(study._storage._backend), _CachedStorage)  # type: ignore[attr-defined]
     assert isinstance(study._storage._backend, SQLiteStorage)  # type: ignore[attr-defined]

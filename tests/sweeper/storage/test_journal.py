@@ -60,7 +60,7 @@ def test_a_disk_that_stays_full_leaves_whole_lines(
 
     before = (tmp_path / "studies.log").read_bytes()
     monkeypatch.setattr(journal.os, "fsync", sync)
-    monkeypatch.setattr(retrying, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(retrying, "RETRY_SECONDS", 0.05)
     with pytest.raises(StorageAwayError, match="No space left"):
         study.ask()
     assert (tmp_path / "studies.log").read_bytes() == before

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 
 from mdaf.sweeper.storage.opening import StorageError, masked, masked_text, open_storage
-from mdaf.sweeper.storage.retrying import StorageAwayError, impatient
+from mdaf.sweeper.storage.retrying import StorageAwayError, without_waiting
 from tests.processes import CONTEXT
 
 
@@ -231,6 +231,6 @@ def test_a_process_keeps_one_connection_to_a_server_and_takes_few_more(monkeypat
         raise sa.exc.OperationalError("SELECT 1", {}, Exception("gone"))
 
     monkeypatch.setattr(sa, "create_engine", refuse)
-    with pytest.raises(StorageAwayError), impatient():
+    with pytest.raises(StorageAwayError), without_waiting():
         open_storage("postgresql+psycopg://me@host/db", create=False)
     assert (asked["pool_size"], asked["max_overflow"]) == (1, 4)

@@ -158,10 +158,10 @@ def test_what_waiting_does_not_mend_is_said_at_once(study: optuna.Study, says: s
     assert len(failed) <= 2
 
 
-def test_patience_has_an_end_which_all_calls_share(study: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retries_have_an_end_which_all_calls_share(study: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> None:
     trial = study.ask()
     failed = take_away(study, times=10**6)
-    monkeypatch.setattr(retrying, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(retrying, "RETRY_SECONDS", 0.05)
     with pytest.raises(StorageAwayError, match="type the same command again") as error:
         trial.report(0.5, 1)
     assert not is_user_error(error.value)
@@ -182,7 +182,7 @@ def test_a_query_of_a_server_that_is_away_gives_up_sooner_than_a_sweep(
         main()
     [line] = [line for line in capsys.readouterr().err.splitlines() if "has been away for" in line]
     assert "type the same command again" in line
-    assert retrying.PATIENCE_SECONDS == 300
+    assert retrying.RETRY_SECONDS == 300
 
 
 def test_a_signal_that_asks_a_run_to_leave_ends_the_wait(study: optuna.Study) -> None:

@@ -215,7 +215,7 @@ def test_a_reaper_that_died_half_way_is_made_good_by_the_next(
     assert lease.give_up(study, study.trials[0], "gone")  # and no retry
     reap(study)
     assert len(study.trials) == 1  # the reaper may still be at it
-    monkeypatch.setattr(retries, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(retries, "GRACE_SECONDS", 0.0)
     reap(study)
     assert [trial.user_attrs.get(RETRY_OF) for trial in study.trials] == [None, 0]
 

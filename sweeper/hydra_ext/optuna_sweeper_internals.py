@@ -1,0 +1,28 @@
+"""Every private name of hydra-optuna-sweeper, upstream's plugin, that this project uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_optuna_distribution_from_override
+from optuna.distributions import BaseDistribution
+
+
+class UpstreamSweeper(OptunaSweeperImpl):
+    """Upstream's sweeper, with plain names for what ours takes from it."""
+
+    def direction_names(self) -> list[str]:
+        """The direction of each objective, as it is written in a config."""
+        return self._get_directions()
+
+
+def distribution_of(override: Override) -> BaseDistribution:
+    """The distribution that a sweep override means to upstream. ValueError, NotImplementedError or AssertionError."""
+    return create_optuna_distribution_from_override(override)
+
+
+def grid_values(distribution: BaseDistribution) -> Sequence[Any]:
+    """The values that a grid takes from a distribution. ValueError for a continuous one."""
+    return OptunaSweeperImpl._to_grid_sampler_choices(distribution)

@@ -1,0 +1,200 @@
+"""Every private name of Optuna that this project uses, behind plain names: another version of Optuna is checked here.
+
+``tests/sweeper/storage/test_optuna_internals.py`` has a test for each of them in the version that is installed, and one
+that no other file uses a private name of Optuna.
+"""
+
+from __future__ import annotations
+
+import abc
+import pickle
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
+from contextlib import AbstractContextManager
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, QMCSampler, _cmaes
+from optuna.samplers._lazy_random_state import LazyRandomState
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._base import DEFAULT_STUDY_NAME_PREFIX
+from optuna.storages._rdb import models
+from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import get_lock_file
+from optuna.study import Study, StudyDirection
+from optuna.study._frozen import FrozenStudy
+from optuna.study._multi_objective import _get_pareto_front_trials_by_trials
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+if TYPE_CHECKING:
+    from numpy.random import RandomState
+
+# ---- studies and trials
+
+
+def storage_of(study: Study) -> BaseStorage:
+    """The storage that a study is kept in, with Optuna's cache of finished trials where it has one."""
+    return study._storage
+
+
+def study_id_of(study: Study | FrozenStudy) -> int:
+    """The study's key in its storage."""
+    return study._study_id
+
+
+def trial_id_of(trial: Trial | FrozenTrial) -> int:
+    """The trial's key in its storage; its number counts from 0 within its study."""
+    return trial._trial_id
+
+
+def stored_trial(study: Study, trial: Trial | FrozenTrial) -> FrozenTrial:
+    """The trial as the storage holds it now."""
+    return storage_of(study).get_trial(trial_id_of(trial))
+
+
+def trial_of(study: Study, number: int) -> Trial:
+    """The running trial with this number, to report to. KeyError if the study has none."""
+    return Trial(study, storage_of(study).get_trial_id_from_study_id_trial_number(study_id_of(study), number))
+
+
+def add_trial(study: Study, template: FrozenTrial) -> int:
+    """Writes a trial like the template in one transaction; its key. ``Study.add_trial`` does not tell the key."""
+    return storage_of(study).create_new_trial(study_id_of(study), template_trial=template)
+
+
+def cache_trials(study: Study, trials: Sequence[FrozenTrial] | None) -> None:
+    """What samplers take for the trials of the study until the next ask in this thread; None: they read it again."""
+    study._thread_local.cached_all_trials = trials if trials is None else list(trials)
+
+
+def suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
+    """The trial's value of a parameter: the enqueued one, or the sampler's."""
+    return trial._suggest(name, distribution)
+
+
+def contains(distribution: BaseDistribution, value: float) -> bool:
+    """Whether a distribution holds a value in the form in which a storage keeps it."""
+    return distribution._contains(value)
+
+
+def pareto_front(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> list[FrozenTrial]:
+    """The trials that no other one is better than in every objective."""
+    return _get_pareto_front_trials_by_trials(trials, directions)
+
+
+# ---- samplers
+
+
+def samplers_within(sampler: BaseSampler) -> Iterator[BaseSampler]:
+    """The samplers that a sampler falls back on."""
+    return (part for part in vars(sampler).values() if isinstance(part, BaseSampler))
+
+
+def generators_of(sampler: BaseSampler) -> Iterator[tuple[str, RandomState]]:
+    """The random generators that a sampler itself draws from, by the attribute that holds each."""
+    return ((name, part.rng) for name, part in vars(sampler).items() if isinstance(part, LazyRandomState))
+
+
+def choose_point_of_sequence(sampler: QMCSampler, index: int) -> None:
+    """Has a quasi-random sampler propose this point of its sequence, whatever the study says of those before."""
+    sampler._find_sample_id = lambda study, search_space: index  # type: ignore[method-assign]
+
+
+def read_state_of_cmaes_by(loads: Callable[[bytes], Any]) -> None:
+    """Has the sampler CMA-ES read its state, which lies in the attributes of trials, by ``loads``."""
+    _cmaes.pickle = SimpleNamespace(dumps=pickle.dumps, loads=loads)  # type: ignore[assignment]
+
+
+# ---- storages
+
+
+def without_cache(storage: BaseStorage) -> BaseStorage:
+    """The storage below the cache that Optuna puts over a database."""
+    return getattr(storage, "_backend", storage)
+
+
+class JournalFile(JournalFileBackend):
+    """Optuna's journal in a file: its path, and the lock that its writers take."""
+
+    @property
+    def path(self) -> str:
+        return self._file_path
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Within it no other process writes."""
+        return get_lock_file(self._lock)
+
+
+class DatabaseStorage(RDBStorage, abc.ABC):
+    """Optuna's storage on a database, with plain names for the steps that a subclass replaces or takes."""
+
+    @abc.abstractmethod
+    def make_trial(self, study_id: int, template: FrozenTrial | None = None) -> FrozenTrial:
+        """Writes a new trial; returns it with its number and its key."""
+
+    @abc.abstractmethod
+    def fetch_trials(
+        self, study_id: int, states: Container[TrialState] | None, included: Collection[int], after: int
+    ) -> list[FrozenTrial]:
+        """The trials of a study in these states: those with a key in ``included`` or greater than ``after``."""
+
+    def session(self) -> AbstractContextManager[Any]:
+        """A transaction, committed at the end of the context. Errors of the database are Optuna's."""
+        return _create_scoped_session(self.scoped_session)
+
+    def add_row(self, session: Any, study_id: int, template: FrozenTrial | None) -> Any:
+        """Adds a trial's rows to a transaction; the trial's own row."""
+        return self._get_prepared_new_trial(study_id, template, session)
+
+    def trial_from_row(self, row: Any) -> FrozenTrial:
+        """The trial that a row and those that belong to it make."""
+        return self._build_frozen_trial_from_trial_model(row)
+
+    def set_value(self, session: Any, row: Any, objective: int, value: float) -> None:
+        """Adds the value of an objective to a transaction."""
+        self._set_trial_value_without_commit(session, row, objective, value)
+
+    def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
+        return self.make_trial(study_id, template_trial)
+
+    def _get_trials(
+        self,
+        study_id: int,
+        states: Container[TrialState] | None,
+        included_trial_ids: set[int],
+        trial_id_greater_than: int,
+    ) -> list[FrozenTrial]:
+        return self.fetch_trials(study_id, states, included_trial_ids, trial_id_greater_than)
+
+
+def with_identity(template: FrozenTrial, row: Any) -> FrozenTrial:
+    """The template with the number, the key and the start of the row that was made of it."""
+    template.number, template._trial_id, template.datetime_start = row.number, row.trial_id, row.datetime_start
+    return template
+
+
+# ---- the tables of a study database: SQLAlchemy's classes of their rows, and the tables themselves
+
+NAME_PREFIX = DEFAULT_STUDY_NAME_PREFIX  # of a study that was given no name
+StudyRow: Any = models.StudyModel
+StudyDirectionRow: Any = models.StudyDirectionModel
+StudySystemAttributeRow: Any = models.StudySystemAttributeModel
+TrialRow: Any = models.TrialModel
+TrialSystemAttributeRow: Any = models.TrialSystemAttributeModel
+
+STUDIES: Any = models.StudyModel.__table__
+STUDY_DIRECTIONS: Any = models.StudyDirectionModel.__table__
+STUDY_USER_ATTRS: Any = models.StudyUserAttributeModel.__table__
+STUDY_SYSTEM_ATTRS: Any = models.StudySystemAttributeModel.__table__
+TRIALS: Any = models.TrialModel.__table__
+TRIAL_PARAMS: Any = models.TrialParamModel.__table__
+TRIAL_VALUES: Any = models.TrialValueModel.__table__
+TRIAL_INTERMEDIATE_VALUES: Any = models.TrialIntermediateValueModel.__table__
+TRIAL_USER_ATTRS: Any = models.TrialUserAttributeModel.__table__
+TRIAL_SYSTEM_ATTRS: Any = models.TrialSystemAttributeModel.__table__
+TRIAL_HEARTBEATS: Any = models.TrialHeartbeatModel.__table__
+TABLE_NAMES = sorted(models.BaseModel.metadata.tables)
+
+value_from_columns: Callable[..., float] = models.TrialValueModel.stored_repr_to_value
+reported_from_columns: Callable[..., float] = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value

@@ -1,0 +1,81 @@
+"""Hydra's private names, each in the form that this project expects of the installed version."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+from hydra._internal.config_repository import ConfigRepository
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from mdaf.sweeper.hydra_ext import hydra_internals
+from mdaf.sweeper.hydra_ext.optuna_sweeper_internals import UpstreamSweeper, distribution_of, grid_values
+
+
+def test_the_parser_of_the_command_line_takes_flags_and_overrides() -> None:
+    read = hydra_internals.command_line_parser().parse_intermixed_args(["-m", "seed=1,2"])
+    assert (read.multirun, read.overrides) == (True, ["seed=1,2"])
+
+
+def test_a_grids_sweeper_has_the_name_that_configs_hold() -> None:
+    module, _, name = hydra_internals.BASIC_SWEEPER.rpartition(".")
+    assert issubclass(getattr(importlib.import_module(module), name), Sweeper)
+
+
+def test_hydras_own_launcher_is_a_launcher() -> None:
+    assert issubclass(hydra_internals.BasicLauncher, Launcher)
+
+
+def test_a_grid_has_a_job_for_each_combination() -> None:
+    typed = OverridesParser.create().parse_overrides(["a=1,2", "b=x", "c=u,v"])
+    assert hydra_internals.jobs_of_grid(typed) == [
+        ["a=1", "b=x", "c=u"],
+        ["a=1", "b=x", "c=v"],
+        ["a=2", "b=x", "c=u"],
+        ["a=2", "b=x", "c=v"],
+    ]
+
+
+def test_an_element_of_a_sweep_has_a_value_and_a_text() -> None:
+    [first, second] = OverridesParser.create().parse_override("a=choice([1,2],'x y')").value().list  # type: ignore
+    assert hydra_internals.value_and_text(first) == ([1, 2], "[1,2]")
+    assert hydra_internals.value_and_text(second) == ("x y", "x\\ y")
+
+
+def test_what_a_job_returned_is_read_whether_it_failed_or_not() -> None:
+    error = ValueError("no")
+    for status, value in ((JobStatus.COMPLETED, 1), (JobStatus.FAILED, error)):
+        result = JobReturn(status=status)
+        result.return_value = value
+        assert hydra_internals.returned(result) is value
+
+
+@pytest.mark.skipif(find_spec("hydra_plugins.hydra_ray_launcher") is None, reason="hydra-ray-launcher is absent")
+def test_rays_launcher_has_its_way_to_start() -> None:
+    util: Any = importlib.import_module("hydra_plugins.hydra_ray_launcher._launcher_util")
+    assert callable(util.start_ray)
+
+
+def test_lists_of_options_come_from_the_repository_of_configs() -> None:
+    assert callable(ConfigRepository.get_group_options)
+
+
+def test_upstreams_sweeper_names_its_directions_and_reads_sweeps() -> None:
+    sweeper = UpstreamSweeper(None, ["minimize", "maximize"], None, None, 1, 1, 0.0, None, None)
+    assert sweeper.direction_names() == ["minimize", "maximize"]
+    assert sweeper.custom_search_space_extender is None
+    read = OverridesParser.create().parse_override("x=interval(0,1)")
+    assert distribution_of(read) == FloatDistribution(0, 1)
+
+
+def test_upstreams_grid_counts_what_can_be_counted() -> None:
+    assert list(grid_values(IntDistribution(1, 5, step=2))) == [1, 3, 5]
+    assert list(grid_values(CategoricalDistribution(["a", "b"]))) == ["a", "b"]
+    with pytest.raises(ValueError, match="discrete"):
+        grid_values(FloatDistribution(0, 1))
