@@ -21,15 +21,15 @@ from mdaf.data.store.device_store import DeviceStore
 from mdaf.errors import StoppedError
 from mdaf.interruption import Leaving
 from mdaf.sweeper.machine.device import return_cached_memory
+from mdaf.sweeper.machine.step_clock import StepClock
 from mdaf.sweeper.runs.checkpoint import START, Position, Underway
 from mdaf.sweeper.training import metrics
 from mdaf.sweeper.training.epoch_orders import EpochOrders
 from mdaf.sweeper.training.evaluation import evaluate
+from mdaf.sweeper.training.optim.schedule import learning_rate_factor
 from mdaf.sweeper.training.replicas import Replicas, Trained
-from mdaf.sweeper.training.schedule import learning_rate_factor
 from mdaf.sweeper.training.settings import Row, Settings
 from mdaf.sweeper.training.step import Stepper, longest_histories
-from mdaf.sweeper.training.step_clock import StepClock
 
 log = logging.getLogger(__name__)
 

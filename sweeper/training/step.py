@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
@@ -18,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from mdaf.data.schema import Batch
 from mdaf.data.store.device_store import DeviceStore
@@ -26,6 +24,7 @@ from mdaf.model.kernels.backend import interpreting, triton_obstacle
 from mdaf.model.kernels.precompile import none_run
 from mdaf.model.layers.basic import set_dropout
 from mdaf.sweeper.machine.device import computing_in, make_current
+from mdaf.sweeper.training.losses import branch_losses, cross_entropy, smoothed
 from mdaf.sweeper.training.microbatches import piece_sizes
 from mdaf.sweeper.training.replicas import Replicas
 
@@ -189,9 +188,8 @@ class Stepper:
         """Adds the gradient of ``batch``'s share of one of ``size``; returns its share of the loss, and logits."""
         with computing_in(self.settings.precision, self.replicas.device):
             output = self.replicas.model(batch)
-        smoothing = self.replicas.column("label_smoothing").unsqueeze(1)
-        soft_labels = batch.labels * (1 - smoothing) + smoothing / 2
-        loss = F.binary_cross_entropy_with_logits(output.logits, soft_labels, reduction="none").sum(dim=1) / size
+        soft_labels = smoothed(batch.labels, self.replicas.column("label_smoothing").unsqueeze(1))
+        loss = cross_entropy(output.logits, soft_labels, size)
         (loss + branch_losses(output.branches, loss, soft_labels, size)).sum().backward()
         return loss.detach(), output.logits.detach()
 
@@ -214,18 +212,6 @@ class Stepper:
         """One memory pool for all graphs, since no two run at once."""
         first = next((captured for captured in self._graphs.values() if captured), None)
         return first.graph.pool() if first else None
-
-
-def branch_losses(branches: Sequence[Tensor], loss: Tensor, labels: Tensor, size: int) -> Tensor | float:
-    """Tri-BCE's share of each replica, (replica,): each branch's loss by how far it exceeds the model's.
-
-    w L_branch with w = max(0, L_branch - L), w held fixed (arXiv 2407.13349, section 4.4). 0 without branches.
-    """
-    total: Tensor | float = 0.0
-    for logits in branches:
-        own = F.binary_cross_entropy_with_logits(logits, labels, reduction="none").sum(dim=1) / size
-        total = total + (own - loss).detach().clamp(min=0) * own
-    return total
 
 
 def padded_length(longest: int, limit: int) -> int:

@@ -16,8 +16,8 @@ from mdaf.data.store.event_store import EventStore
 from mdaf.sweeper.training.evaluation import predict
 from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
 from mdaf.sweeper.training.loop import DivergedError, train
+from mdaf.sweeper.training.optim.schedule import learning_rate_factor
 from mdaf.sweeper.training.replicas import Hyperparameters, Replicas
-from mdaf.sweeper.training.schedule import learning_rate_factor
 from mdaf.sweeper.training.settings import Row
 from tests.sweeper.tiny import composed
 

@@ -9,7 +9,8 @@ from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.sweeper.training.evaluation import evaluate
 from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
-from mdaf.sweeper.training.step import Stepper, branch_losses, longest_histories, padded_length
+from mdaf.sweeper.training.losses import branch_losses
+from mdaf.sweeper.training.step import Stepper, longest_histories, padded_length
 from tests.gpu import needs_cuda, needs_two_gpus
 from tests.sweeper.inside import assert_same_run, start
 from tests.sweeper.tiny import composed
