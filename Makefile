@@ -24,6 +24,7 @@ test: $(READY) .imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	cd .imports && ../$(BIN)/lint-imports --no-cache --config ../pyproject.toml
 	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist worksteal
 
 # The packages below mdaf as links, for mypy, pyright and the linter of imports; nothing that runs uses them.
@@ -41,7 +42,7 @@ $(READY): pyproject.toml
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[ctr,dev]'
 	touch $(READY)
 
 clean:

@@ -16,7 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mdaf import signals
 from mdaf.config_keys import check_keys, refused_key
-from mdaf.errors import DataError, did_you_mean, one_line
+from mdaf.errors import DataError, UserError, did_you_mean, one_line
+from mdaf.extras import require
 from mdaf.terminal import output
 from mdaf.terminal.printable import in_a_line
 
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with signals.listening():
             options = _parser().parse_args(arguments)
+            require("ctr", _parser().prog)
             _run(options, _compose(options.overrides, options.config_dir, options.config_name))
     except signals.Interrupted as error:
         print(f"interrupted {error}; nothing is left half done: the same command begins again", file=sys.stderr)
@@ -59,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return signals.EXIT_AT_ONCE
-    except (DataError, HydraException, OmegaConfBaseException) as error:
+    except (DataError, UserError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {in_a_line(refused_key(error) or one_line(error))}", file=sys.stderr)
         return 2
     return 0

@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+import importlib
 import shlex
 import sys
 from importlib import metadata
+from importlib.util import find_spec
+from typing import Any
 
 from packaging.requirements import Requirement
 
+from mdaf.errors import UserError
+
 PACKAGE = "mdaf-sweep"
+MODULES = {"scikit-learn": "sklearn"}  # distribution -> module, where the names differ
 
 
 def install(*names: str) -> str:
     """The line to type that installs these extras, or packages that are none, into the Python that runs."""
     wanted = [requirement for name in names for requirement in _requirements(name) or [name]]
     return shlex.join([sys.executable or "python", "-m", "pip", "install", *wanted])
+
+
+def require(extra: str, what: str) -> None:
+    """UserError with the line to type unless everything that an extra brings is installed.
+
+    ``what``  needs it, say a command.
+    """
+    names = [Requirement(line).name for line in _requirements(extra)]
+    if absent := [name for name in dict.fromkeys(names) if find_spec(MODULES.get(name, name)) is None]:
+        raise UserError(
+            f"{what} needs the extra [{extra}], of which {', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not "
+            f"installed: {install(extra)}"
+        )
+
+
+def imported(module: str, extra: str, what: str) -> Any:
+    """A module that only an extra brings; UserError with the line to type where it is not installed."""
+    if find_spec(module) is None:
+        raise UserError(f"{what} needs {module}, which isn't installed: {install(extra)}")
+    return importlib.import_module(module)
 
 
 def _requirements(extra: str) -> list[str]:

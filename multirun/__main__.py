@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from mdaf import conf, logs
 from mdaf.children import import_alike
 from mdaf.conf import schema
+from mdaf.extras import require
 from mdaf.interruption import speaking_for
 from mdaf.reporting import reported_in_one_line
 from mdaf.secrets import masked
@@ -67,6 +68,7 @@ def main() -> None:
     conf.register()
     logs.set_up()
     with speaking_for(goes_on="the same command goes on", folder="folder=..."), reported_in_one_line():
+        require("ctr", command_line.program())
         sys.argv[1:] = unquoted(sys.argv[1:])
         if sys.argv[1:2] and sys.argv[1] in COMMANDS:
             from mdaf.multirun.commands import app

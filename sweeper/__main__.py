@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from mdaf import conf, logs, names
 from mdaf.children import follow_parent, import_alike
 from mdaf.conf import schema
+from mdaf.extras import require
 from mdaf.reporting import reported_in_one_line
 from mdaf.sweeper import command_line
 from mdaf.sweeper.hydra_ext import run_dirs
@@ -53,6 +54,7 @@ def main() -> None:
     prepare()
     sys.argv[1:] = unquoted(sys.argv[1:])
     with reported_in_one_line():
+        require("ctr", command_line.program())
         command_line.check(sys.argv[1:], schema.Config)
         job()
 

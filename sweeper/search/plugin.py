@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from importlib.util import find_spec
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
 from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mdaf.sweeper.hydra_ext.targets import PRUNERS, SAMPLERS
 
@@ -109,11 +110,40 @@ class RegularizationSweeper(OptunaSweeper):
         self.sweeper.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
 
+# Packages that Optuna imports only once one of these is asked, and what to install: an extra, or the package itself.
+NEEDS = {
+    "GPSampler": (("torch", "scipy"), "gp"),
+    "QMCSampler": (("scipy",), "scipy"),
+    "WilcoxonPruner": (("scipy",), "scipy"),
+}
+
+
+def _check_needs(name: str, node: Any) -> None:
+    """UserError where a package is not installed that a sampler or pruner of this config needs, wrapped ones too."""
+    from mdaf.errors import UserError
+    from mdaf.extras import install
+
+    if OmegaConf.is_list(node) or isinstance(node, list):
+        for inner in node:
+            _check_needs(name, inner)
+    if not OmegaConf.is_dict(node) and not isinstance(node, dict):
+        return
+    kind = str(node.get("_target_")).rpartition(".")[2]
+    needed, extra = NEEDS.get(kind, ((), ""))
+    if absent := [module for module in needed if find_spec(module) is None]:
+        raise UserError(
+            f"hydra/sweeper/{name}: {kind} needs {' and '.join(absent)}, not installed here: {install(extra)}"
+        )
+    for inner in node.values():
+        _check_needs(name, inner)
+
+
 def _made(name: str, node: Any, may_be_named: tuple[str, ...]) -> Any:
     """The sampler or the pruner that a config node describes. UserError where it refuses its arguments."""
     from mdaf.errors import UserError
     from mdaf.reporting import is_user_error
 
+    _check_needs(name, node)
     try:
         return instantiate(node, _execution_whitelist_=may_be_named)
     except Exception as error:

@@ -21,6 +21,7 @@ import typer
 from rich.table import Table
 
 from mdaf.atomic import write_atomically
+from mdaf.extras import imported
 from mdaf.sweeper.storage.opening import masked_text
 from mdaf.sweeper.study.queries import QueryError, Row
 from mdaf.terminal import tables
@@ -72,8 +73,7 @@ def csv_text(rows: Sequence[Row], columns: Sequence[str]) -> str:
 
 def parquet_bytes(rows: Sequence[Row], names: Sequence[str]) -> bytes:
     """Parquet whose column types don't depend on which trials there are; a list or dict is a string of JSON."""
-    import polars as pl
-
+    pl = imported("polars", "parquet", "--format parquet")
     columns = []
     for name in names:
         values, heading = [row[name] for row in rows], printable(name)
