@@ -75,7 +75,7 @@ hydra: {sweeper: {study_name: theirs, storage: "sqlite:///studies.db", n_trials:
 """
 
 
-def program_in(folder: Path, *, regular_packages: bool) -> Path:
+def program_in(folder: Path) -> Path:
     for name, text in {
         "app.py": PROGRAM,
         "conf/config.yaml": CONFIG,
@@ -85,8 +85,7 @@ def program_in(folder: Path, *, regular_packages: bool) -> Path:
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-        if regular_packages and "/" in name and name.endswith(".py"):
-            (folder / name).with_name("__init__.py").touch()
+    (folder / "data/__init__.py").touch()  # model and src/data are packages without one
     return folder
 
 
@@ -101,11 +100,10 @@ def test_a_wheel_is_one_package_with_every_file_of_the_tree_and_leaves_other_pro
     assert {name.partition("/")[0] for name in names} == {"mdaf"}
     assert names == set(files_of_the_tree())
 
-    for regular in (True, False):
-        folder = program_in(tmp_path / f"program-{regular}", regular_packages=regular)
-        swept = ran("app.py", "-m", cwd=folder, PYTHONPATH=str(tmp_path / "site"))
-        assert swept.returncode == 0, swept.stderr
-        assert "best: trial" in swept.stderr + swept.stdout
+    folder = program_in(tmp_path / "program")
+    swept = ran("app.py", "-m", cwd=folder, PYTHONPATH=str(tmp_path / "site"))
+    assert swept.returncode == 0, swept.stderr
+    assert "best: trial" in swept.stderr + swept.stdout
 
 
 def test_the_half_for_any_program_imports_nothing_of_the_other() -> None:
@@ -124,7 +122,7 @@ def test_the_half_for_any_program_imports_nothing_of_the_other() -> None:
         ("sweeper", ["--cfg", "job"]),
         ("mdaf.sweeper", ["--cfg", "job"]),
         ("data", ["prepare", "data=synthetic_tiny", "data.root={folder}"]),
-        ("multirun", ["storage=sqlite:///{folder}/none.db"]),
+        ("multirun", ["storage=sqlite:///{folder}/none.db", "folder={folder}"]),
         ("sweeper.study", ["list", "--storage", "sqlite:///{folder}/none.db"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
