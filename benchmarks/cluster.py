@@ -1,6 +1,6 @@
 """Workers that sleep instead of training: ``python -m benchmarks.cluster --storage URL``. Markdown for docs/cluster.md.
 
-Each worker does to the study what a worker of a sweep does: takes its place, asks the sampler, writes a job's
+Each worker does to the study what a worker of a sweep does: claims a trial, asks the sampler, writes a job's
 attributes, reports, holds a lease, tells the result. Between asking and telling it sleeps. A run begins in the midst of
 things: every worker has a trial already, of which a random part is over. Many threads share a process, and with it the
 reader's cache and a few connections; ``--idle`` more connections a worker stay open, as those of processes would.
@@ -34,8 +34,8 @@ from optuna.trial import Trial, TrialState, create_trial
 from mdaf.sweeper.search.reseeding import reseed
 from mdaf.sweeper.storage.opening import ServerStorage, open_storage
 from mdaf.sweeper.storage.optuna_internals import add_trial, suggest, trial_id_of
-from mdaf.sweeper.trials.allocation import Places
 from mdaf.sweeper.trials.leases import Leases, lease, this_process
+from mdaf.sweeper.trials.trials import Trials
 from mdaf.sweeper.trials.user_attrs import LEASE_EXPIRES, WORKER
 
 SPACE: dict[str, BaseDistribution] = {
@@ -132,13 +132,13 @@ class Process:
         draws = random.Random(number)
         sampler = TPESampler(seed=number)
         study = optuna.load_study(study_name=self.name, storage=self.storage, sampler=sampler)
-        places = Places(study, 10**9, self.leases, prepare=functools.partial(reseed, sampler, number))
+        trials = Trials(study, prepare=functools.partial(reseed, sampler, number), leases=self.leases)
         self.leases.hold(trial_id)
         trial, rest = Trial(study, trial_id), draws.uniform(0, self.load.trial)
         while not self.over.wait(rest):
             try:
                 self._timed(self.seen.tells, self._tell, study, trial, draws)
-                trial = self._timed(self.seen.asks, self._ask, study, places)
+                trial = self._timed(self.seen.asks, self._ask, trials)
                 for key in AT_START:
                     trial.set_user_attr(key, "0123456789abcdef")
             except Exception:
@@ -153,8 +153,8 @@ class Process:
             into.append(time.perf_counter() - began)
         return result
 
-    def _ask(self, study: optuna.Study, places: Places) -> Trial:
-        trial = places.take(study.get_trials(deepcopy=False), {})
+    def _ask(self, trials: Trials) -> Trial:
+        trial = trials.claim(trials.seen(), {})
         assert trial is not None
         for name, kind in SPACE.items():
             suggest(trial, name, kind)

@@ -29,21 +29,21 @@ class InterruptedJobError(StoppedError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Ended:
+class JobEnd:
     """A job that is over: what it returned, or what its launcher raised."""
 
     trial: Trial
     result: JobReturn | Exception
 
 
-class Slots:
+class JobSlots:
     """So many jobs at a time of one launcher, a plugin's."""
 
     def __init__(self, launcher: Any, count: int) -> None:
         self._launcher = launcher
         self.count = count
         self.running: dict[int, Trial] = {}  # by trial id
-        self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[JobEnd] = queue.SimpleQueue()
         if count > 1:
             connect(launcher)
 
@@ -61,9 +61,9 @@ class Slots:
             # A daemon: a sweep that is interrupted does not wait for the nodes.
             threading.Thread(target=self._launch, args=(trial, job), name=f"trial {trial.number}", daemon=True).start()
 
-    def wait(self, seconds: float) -> list[Ended]:
+    def wait(self, seconds: float) -> list[JobEnd]:
         """The jobs that ended since the last call; waits for one, if none did."""
-        found: list[Ended] = []
+        found: list[JobEnd] = []
         with suppress(queue.Empty):
             found.append(self._ended.get(timeout=seconds) if seconds > 0 else self._ended.get_nowait())
             while True:
@@ -82,4 +82,4 @@ class Slots:
             if threading.current_thread() is threading.main_thread():
                 raise  # this process's own
             result = InterruptedJobError(str(error) or "its job was interrupted")  # a signal to the job's process
-        self._ended.put(Ended(trial, result))
+        self._ended.put(JobEnd(trial, result))

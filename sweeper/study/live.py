@@ -25,7 +25,8 @@ from mdaf.sweeper.study.options import DEFAULT_STORAGE, RecordFormat, StorageUrl
 from mdaf.sweeper.study.output import json_text, laid_out, note, print_table, say
 from mdaf.sweeper.study.queries import QueryError, Row
 from mdaf.sweeper.trials import leases
-from mdaf.sweeper.trials.retries import enqueue_again, enqueue_retries, failed_points, point_of, tried_again_as
+from mdaf.sweeper.trials.retries import failed_points, point_of, tried_again_as
+from mdaf.sweeper.trials.trials import Trials
 from mdaf.sweeper.trials.user_attrs import DIED, ERROR, POINT, WITHDRAWN
 from mdaf.terminal import tables
 from mdaf.terminal.printable import in_a_line
@@ -69,7 +70,7 @@ def headline(study: Study) -> str:
 
 
 def live_rows(study: Study, last: int) -> list[Row]:
-    """A row for each running trial and for the ``last`` finished ones, the newest first.
+    """A row for each running trial and for the ``last`` finished ones, the latest first.
 
     ``number``, ``state``, ``value`` (of a running trial its best epoch so far), ``epoch`` (the last that was reported),
     ``seconds`` (so far), ``params.*``, ``holder`` (the process that runs it).
@@ -155,13 +156,12 @@ def reap(
     chosen = choose(storage, study, read_only=not yes)
     running = queries.trials_of(chosen, TrialState.RUNNING)
     by_hand = _running(chosen, trial or [])
-    patience = _watched(chosen) if wait else None
-    rows = [_verdict(one, patience, one in by_hand) for one in running]
+    lease_watch = _watched(chosen) if wait else None
+    rows = [_verdict(one, lease_watch, one in by_hand) for one in running]
     if yes:
-        given_up = [one.number for one in by_hand if leases.give_up(chosen, one, "given up by hand", interrupted=True)]
-        retries: dict[int, int | None] = dict.fromkeys(given_up)
-        retries |= enqueue_retries(chosen, at_once=given_up)
-        retries |= {death.number: death.retry for death in leases.reap(chosen, patience)}
+        trials = Trials(chosen)
+        retries = trials.give_up_by_hand(by_hand)
+        retries |= {death.number: death.retry for death in trials.reap(lease_watch)}
         for row in rows:
             row["given_up"], row["retry"] = row["number"] in retries, retries.get(row["number"])
     if form is RecordFormat.json:
@@ -183,22 +183,22 @@ def _running(study: Study, numbers: Sequence[int]) -> list[FrozenTrial]:
     return found
 
 
-def _watched(study: Study) -> leases.Watch:
+def _watched(study: Study) -> leases.LeaseWatch:
     """A watch that has looked at every lease for as long as one may stand still."""
-    patience = leases.Watch()
+    lease_watch = leases.LeaseWatch()
     looks = int(leases.LEASE_SECONDS / leases.RENEW_SECONDS) + 1
     note(f"watching the leases for {leases.LEASE_SECONDS:.0f} s")
     for look in range(looks):
         if look:
             time.sleep(leases.RENEW_SECONDS)
         for one in queries.trials_of(study, TrialState.RUNNING):
-            patience.unchanged(one)
-    return patience
+            lease_watch.unchanged(one)
+    return lease_watch
 
 
-def _verdict(trial: FrozenTrial, patience: leases.Watch | None, by_hand: bool) -> Row:
+def _verdict(trial: FrozenTrial, lease_watch: leases.LeaseWatch | None, by_hand: bool) -> Row:
     """number, dead, why, seconds since its start, holder."""
-    reason = "given up by hand" if by_hand else leases.why_dead(trial, patience)
+    reason = "given up by hand" if by_hand else leases.why_dead(trial, lease_watch)
     if reason is not None:
         why = reason
     elif leases.LEASE_EXPIRES not in trial.user_attrs:
@@ -206,7 +206,7 @@ def _verdict(trial: FrozenTrial, patience: leases.Watch | None, by_hand: bool) -
     elif any(is_gone(process) is False for process in leases.holders(trial)):
         why = "its process lives"
     else:
-        why = "its process can't be seen from here" + ("" if patience else "; --wait watches its lease")
+        why = "its process can't be seen from here" + ("" if lease_watch else "; --wait watches its lease")
     return {
         "number": trial.number,
         "dead": reason is not None,
@@ -239,7 +239,7 @@ def retry(
     for one in wanted:
         point, why = one.user_attrs.get(POINT), one.user_attrs.get(ERROR) or one.user_attrs.get(DIED)
         row: Row = {"number": one.number, "point": point, "why": why}
-        rows.append(row | ({"retry": enqueue_again(chosen, one)} if yes else {}))
+        rows.append(row | ({"retry": Trials(chosen).retry(one)} if yes else {}))
     if form is RecordFormat.json:
         say(json_text(rows))
     elif rows:

@@ -1,15 +1,14 @@
-"""A study's places: exactly ``n_trials`` trials finish, whatever number of processes ask, fail or are killed.
+"""Allocation: exactly ``n_trials`` trials finish, whatever number of processes ask, fail or are killed.
 
-The trials that stand (finished, running or waiting) are counted by number. A trial has a place if fewer than
-``n_trials`` stand before it. Numbers are given out by the database one after the other and a trial never comes to
-stand after it fell, so every process that looks comes to the same answer, and none needs a lock.
+The trials that count (finished, running or waiting) are ordered by number. A trial may run if fewer than ``n_trials``
+count before it. The database gives out numbers one after the other, and a trial that failed never counts again. So
+every process that looks comes to the same answer, and none needs a lock.
 
 Planned points (known ones, a grid) are given to new trials before the sampler is asked, each to one.
 """
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,39 +17,34 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from mdaf.errors import StoppedError
 from mdaf.process import this_process
 from mdaf.sweeper.storage.optuna_internals import add_trial, cache_trials, storage_of, trial_id_of
 from mdaf.sweeper.trials.leases import Leases, lease
 from mdaf.sweeper.trials.retries import (
     FailedPoint,
     PointKey,
-    doubles,
-    enqueue_again,
-    enqueue_retries,
+    Retries,
+    duplicates,
     failed_points,
     key_of_point,
+    owed_retries,
     point_of,
-    retries_owed,
-    withdraw,
 )
 from mdaf.sweeper.trials.user_attrs import LEASE_EXPIRES, POINT, WITHDRAWN, WORKER
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 MOST_NAMED = 5  # points in one line of the log
 
-log = logging.getLogger(__name__)
-
 Planned = Sequence[tuple[str, dict[str, Any]]]  # name and point
 
 
-def standing(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that fill a place, by number: finished, waiting, or running with a lease (others are not ours)."""
-    double = {trial.number for trial in doubles(trials)}
+def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that count towards ``n_trials``, by number: finished, waiting, or running with a lease."""
+    duplicate = {trial.number for trial in duplicates(trials)}
     found = [
         trial
         for trial in trials
-        if trial.number not in double
+        if trial.number not in duplicate
         and (
             trial.state in (*FINISHED, TrialState.WAITING)
             or (trial.state is TrialState.RUNNING and LEASE_EXPIRES in trial.user_attrs)
@@ -86,64 +80,13 @@ def failed_of(planned: Planned, trials: Sequence[FrozenTrial]) -> list[tuple[str
     return found
 
 
-def try_again(study: optuna.Study, planned: Planned, n_trials: int, max_retries: float, began: float) -> None:
-    """Puts the planned points in line that failed before a sweep began, ``max_retries`` times each, and says so.
-
-    What made them fail may have been mended since: a path, a package, a machine. Those that failed of themselves, or
-    took their processes with them, are left out.
-    """
-    trials = study.get_trials(deepcopy=False)
-    room = n_trials - len(standing(trials)) - len(retries_owed(trials))
-    again, never = [], []
-    for name, failed in failed_of(planned, trials):
-        ended = failed.last.datetime_complete
-        if room <= 0 or ended is None or ended.timestamp() >= began:
-            continue
-        what = f"{name} (trial {failed.last.number})"
-        why = failed.why_never_again
-        if why is None and failed.failures > max_retries:
-            why = f"it failed {failed.failures} times"
-        if why is not None:
-            never.append(f"{what}: {why}")
-            continue
-        enqueue_again(study, failed.last)
-        room -= 1
-        again.append(what)
-    if again:
-        log.info("failed before, and tried again: %s", several(again))
-    if never:
-        log.warning("failed before, and not tried again unless by mdaf-study retry: %s", several(never))
-
-
-class IncompleteGridError(StoppedError):
-    """A grid's sweep came to its end without some of its points."""
-
-
-def say_what_failed(study: optuna.Study, planned: Planned, n_trials: int, *, must_be_whole: bool) -> None:
-    """Names the planned points that the results lack. IncompleteGridError where all of them were asked for."""
-    trials = study.get_trials(deepcopy=False)
-    missing = [(name, failed) for name, failed in failed_of(planned, trials) if failed.why_never_again is None]
-    if not missing:
-        return
-    named = several([f"{name} (trial {failed.last.number})" for name, failed in missing])
-    room = n_trials - sum(trial.state in FINISHED for trial in trials)
-    greater = "" if room > 0 else f" with hydra.sweeper.n_trials={n_trials + len(missing)}"
-    line = (
-        f"failed, and not among the results: {named}; the same command{greater} tries them again, and "
-        f"mdaf-study show {missing[0][1].last.number} --study {study.study_name} says why"
-    )
-    if must_be_whole and room > 0:
-        raise IncompleteGridError(f"the grid lacks {len(missing)} of its {len(planned)} points, which {line}")
-    log.warning(line)
-
-
-def several(what: Sequence[str]) -> str:
+def listed(what: Sequence[str]) -> str:
     """Names in a line, the first few of many."""
     rest = len(what) - MOST_NAMED
     return ", ".join(what[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-class Places:
+class Allocation:
     """Hands out trials, each held by this process from its first moment.
 
     ``prepare``       called with a trial's number before the sampler hears of it
@@ -153,8 +96,9 @@ class Places:
     def __init__(
         self,
         study: optuna.Study,
-        n_trials: int,
+        n_trials: float,
         leases: Leases,
+        retries: Retries,
         *,
         planned: Planned = (),
         only_planned: bool = False,
@@ -165,18 +109,19 @@ class Places:
         self.planned = planned
         self.only_planned = only_planned
         self._leases = leases
+        self._retries = retries
         self._prepare = prepare
 
-    def take(self, trials: Sequence[FrozenTrial], attributes: Mapping[str, Any]) -> Trial | None:
-        """The next trial, with these user attributes; None while all places are taken.
+    def claim(self, trials: Sequence[FrozenTrial], attributes: Mapping[str, Any]) -> Trial | None:
+        """The next trial, with these user attributes; None while enough trials count.
 
         ``trials`` is the study as last seen: an old view costs a look more, never a trial too many.
         """
-        owed = len(retries_owed(trials))
-        if owed and enqueue_retries(self.study):
+        owed = len(owed_retries(trials))
+        if owed and self._retries.enqueue_owed():
             trials = self.study.get_trials(deepcopy=False)
-            owed = len(retries_owed(trials))
-        stand = standing(trials)
+            owed = len(owed_retries(trials))
+        stand = counted(trials)
         for before, trial in enumerate(stand):
             if trial.state is TrialState.WAITING and before + owed < self.n_trials and self._begin(trial, attributes):
                 cache_trials(self.study, None)
@@ -188,13 +133,13 @@ class Places:
             return None
         return self._new(attributes, assign=bool(left))
 
-    def over(self, trials: Sequence[FrozenTrial]) -> bool:
+    def is_over(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether nothing is left to do, here or in any other process."""
         if sum(trial.state in FINISHED for trial in trials) >= self.n_trials:
             return True
-        if not self.only_planned or any(not trial.state.is_finished() for trial in standing(trials)):
+        if not self.only_planned or any(not trial.state.is_finished() for trial in counted(trials)):
             return False
-        return not retries_owed(trials) and not still_planned(self.planned, trials)
+        return not owed_retries(trials) and not still_planned(self.planned, trials)
 
     def _begin(self, trial: FrozenTrial, attributes: Mapping[str, Any]) -> bool:
         """Takes a waiting trial; False if another process did."""
@@ -218,13 +163,13 @@ class Places:
         trial_id = add_trial(self.study, template)
         trials = self.study.get_trials(deepcopy=False)
         [mine] = [trial for trial in trials if trial_id_of(trial) == trial_id]
-        before = sum(trial.number < mine.number for trial in standing(trials))
-        if before + len(retries_owed(trials)) >= self.n_trials:
-            withdraw(self.study, trial_id, "another process took the last place first")
+        before = sum(trial.number < mine.number for trial in counted(trials))
+        if before + len(owed_retries(trials)) >= self.n_trials:
+            self._retries.withdraw(trial_id, "another process took the last place first")
             return None
         self._leases.hold(trial_id)
         if assign and not self._assign(trial_id, trials) and self.only_planned:
-            withdraw(self.study, trial_id, "other processes took the last points first")
+            self._retries.withdraw(trial_id, "other processes took the last points first")
             self._leases.release(trial_id)
             return None
         # As Study.ask does, so that samplers see the study as it is now; what was just read is that.
@@ -241,7 +186,7 @@ class Places:
         while True:
             others = [trial for trial in trials if trial_id_of(trial) != trial_id]
             left = still_planned(self.planned, others)
-            rivals = _without_point(standing(others))
+            rivals = _without_point(counted(others))
             if not left:
                 storage.set_trial_system_attr(trial_id, "fixed_params", {})
                 return False

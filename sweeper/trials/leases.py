@@ -14,54 +14,27 @@ this machine is never given up, and neither is a trial without a lease: another 
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import math
 import threading
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
 
-import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from mdaf.process import is_gone, this_process
-from mdaf.sweeper.storage.optuna_internals import storage_of, trial_id_of
+from mdaf.sweeper.storage.optuna_internals import trial_id_of
 from mdaf.sweeper.storage.retrying import without_waiting
-from mdaf.sweeper.trials.retries import enqueue_retries, point_of
-from mdaf.sweeper.trials.user_attrs import (
-    DEATHS,
-    DIED,
-    INTERRUPTED,
-    INTERRUPTIONS,
-    JOB,
-    LEASE_EXPIRES,
-    MAX_DEATHS,
-    OUTCOME,
-    RETRY,
-    WORKER,
-)
+from mdaf.sweeper.trials.user_attrs import JOB, LEASE_EXPIRES, WORKER
 
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 120.0
 RENEW_SECONDS = 20.0
 UNSIGNED_SECONDS = 30.0  # for which a trial may run before its holder has signed it
-DEFAULT_MAX_DEATHS = 5  # a point that took so many processes with it is not tried again
-REAP_SECONDS = 10.0  # between two looks for trials whose process is gone, where there is work to do
 NEVER_BEGAN = "its process was interrupted before it began"
-
-
-@dataclass(frozen=True)
-class Death:
-    """A trial that was given up: its number, why, and the number of the waiting trial that tries its point again."""
-
-    number: int
-    reason: str
-    retry: int | None
 
 
 # ---- holding
@@ -111,10 +84,10 @@ class Leases:
         self._storage.remove_session()  # this thread's own connection
 
 
-# ---- giving up
+# ---- judging
 
 
-class Watch:
+class LeaseWatch:
     """How long each lease has stood still, by this process's own clock."""
 
     def __init__(self) -> None:
@@ -134,7 +107,7 @@ def holders(trial: FrozenTrial) -> list[str]:
     return [str(trial.user_attrs[name]) for name in (WORKER, JOB) if trial.user_attrs.get(name)]
 
 
-def why_dead(trial: FrozenTrial, watch: Watch | None, held: Collection[int] | None = None) -> str | None:
+def why_dead(trial: FrozenTrial, watch: LeaseWatch | None, held: Collection[int] | None = None) -> str | None:
     """Why nobody runs this RUNNING trial any more; None while somebody does or may."""
     if LEASE_EXPIRES not in trial.user_attrs:
         return None
@@ -149,98 +122,3 @@ def why_dead(trial: FrozenTrial, watch: Watch | None, held: Collection[int] | No
     if (still := watch.unchanged(trial)) >= (LEASE_SECONDS if held_by else UNSIGNED_SECONDS):
         return f"its lease was not renewed for {still:.0f} s, last by {held_by[-1] if held_by else 'nobody'}"
     return None
-
-
-def reap(
-    study: optuna.Study,
-    watch: Watch | None = None,
-    held: Collection[int] | None = None,
-    *,
-    interrupted: bool = False,
-) -> list[Death]:
-    """Fails the RUNNING trials whose process is gone and puts the point of each in line again, once per death.
-
-    One whose job came to its end, and recorded it, is told so instead.
-
-    A trial that another machine holds is given up only with a ``watch`` that is kept from call to call and has seen
-    its lease stand still for ``LEASE_SECONDS``; without one only processes of this machine are judged. Any number of
-    processes may reap at once, and one that dies half-way is made good by the next. ``held`` are the ids of the trials
-    that this process holds, if it knows: any other that names it is nobody's. ``interrupted``: whatever is dead was
-    asked to end, and too slow to say so.
-    """
-    given_up = {}
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if (reason := why_dead(trial, watch, held)) is None or tell_outcome(study, trial):
-            continue
-        if give_up(study, trial, reason, interrupted=interrupted or reason == NEVER_BEGAN or not holders(trial)):
-            given_up[trial.number] = reason
-    retries = enqueue_retries(study, at_once=given_up)
-    return [Death(number, reason, retries.get(number)) for number, reason in given_up.items()]
-
-
-class Reaper:
-    """Gives up the trials whose process is gone, every so often, for a sweep that holds ``leases``."""
-
-    def __init__(self, study: optuna.Study, leases: Leases) -> None:
-        self._study, self._leases = study, leases
-        self._watch, self._looked = Watch(), float("-inf")
-
-    def look(self, *, at_once: bool) -> bool:
-        """Looks if it is time to, or ``at_once``; whether it did."""
-        if not at_once and time.monotonic() - self._looked <= REAP_SECONDS:
-            return False
-        self._looked = time.monotonic()
-        for death in reap(self._study, self._watch, held=self._leases.held):
-            again = f"; trial {death.retry} tries its point again" if death.retry is not None else ""
-            log.warning("trial %d is given up: %s%s", death.number, death.reason, again)
-        return True
-
-
-def tell_outcome(study: optuna.Study, trial: FrozenTrial) -> bool:
-    """Tells the study what the job of a trial recorded of its own end; False if it came to none."""
-    outcome = trial.user_attrs.get(OUTCOME)
-    if outcome is None or not all(map(math.isfinite, outcome["values"] or [])):
-        return False
-    storage, state, values = storage_of(study), TrialState[outcome["state"]], outcome["values"]
-    if state is TrialState.PRUNED and trial.intermediate_values:  # as Study.tell does
-        values = [trial.intermediate_values[max(trial.intermediate_values)]]
-    with contextlib.suppress(UpdateFinishedTrialError):
-        storage.set_trial_state_values(trial_id_of(trial), state, values)
-    return True
-
-
-def give_up(study: optuna.Study, trial: FrozenTrial, reason: str, *, interrupted: bool = False) -> bool:
-    """Tells a trial FAIL with the reason; False if it is over by now. ``enqueue_retries`` tries its point again.
-
-    One that was ``interrupted``, or whose job has recorded that it was, has done nothing wrong: its point is tried
-    again however often that happens. A process that died may have died of the point, which ``max_deaths`` bounds.
-    """
-    storage = storage_of(study)
-    attributes = storage.get_trial(trial_id_of(trial)).user_attrs  # a job may have written since the trial was read
-    interrupted = interrupted or bool(attributes.get(INTERRUPTED))
-    counted = INTERRUPTIONS if interrupted else DEATHS
-    times = attributes.get(counted, 0) + 1
-    again = bool(point_of(trial)) and (interrupted or times < max_deaths(study))
-    try:
-        storage.set_trial_user_attr(trial_id_of(trial), DIED, reason)
-        if interrupted and not attributes.get(INTERRUPTED):
-            storage.set_trial_user_attr(trial_id_of(trial), INTERRUPTED, reason)
-        if again:
-            storage.set_trial_user_attr(trial_id_of(trial), RETRY, {counted: times})
-        return storage.set_trial_state_values(trial_id_of(trial), TrialState.FAIL)
-    except UpdateFinishedTrialError:
-        return False
-
-
-def max_deaths(study: optuna.Study) -> float:
-    """After how many deaths a point is not tried again, as the latest sweep of the study was told."""
-    try:
-        return float(study.user_attrs.get(MAX_DEATHS, DEFAULT_MAX_DEATHS))
-    except (TypeError, ValueError):  # another program's attribute of that name
-        return DEFAULT_MAX_DEATHS
-
-
-def bound_deaths(study: optuna.Study, most: float) -> None:
-    """Keeps the bound in the study, where whoever gives a trial up finds it."""
-    if most != max_deaths(study):
-        study.set_user_attr(MAX_DEATHS, "inf" if most == math.inf else int(most))

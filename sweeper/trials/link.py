@@ -116,7 +116,7 @@ class TrialLink:
     def conclude(self, values: Sequence[float] | None) -> None:
         """Records what the job returns, None where the pruner stopped it, if another process tells the study.
 
-        Should that one be gone by then, whoever finds the trial tells the study of it (``mdaf.sweeper.trials.leases``).
+        Should that one be gone by then, whoever finds the trial tells the study of it (``Trials.reap``).
         """
         if self._leases is not None:
             state = "PRUNED" if values is None else "COMPLETE"

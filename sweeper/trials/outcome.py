@@ -8,22 +8,16 @@ import logging
 import math
 import sys
 import traceback
-from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 
-import optuna
 from hydra.core.utils import JobReturn
-from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial
 
-from mdaf.reporting import is_interruption, is_out_of_memory, is_user_error, one_line
+from mdaf.reporting import is_user_error, one_line
 from mdaf.secrets import masked_text
-from mdaf.sweeper.storage.optuna_internals import stored_trial
-from mdaf.sweeper.storage.retrying import StorageAwayError
-from mdaf.sweeper.trials.leases import give_up
-from mdaf.sweeper.trials.retries import BY_ITS_POINT, BY_WHAT_WAS_TYPED, enqueue_retries
-from mdaf.sweeper.trials.user_attrs import ERROR, FAILED_BY, INTERRUPTED, MICRO_BATCH, RETRY, RETRY_OVERRIDES, TRACEBACK
+from mdaf.sweeper.trials.retries import BY_ITS_POINT, BY_WHAT_WAS_TYPED
+from mdaf.sweeper.trials.user_attrs import ERROR, FAILED_BY, MICRO_BATCH, RETRY_OVERRIDES, TRACEBACK
 
 log = logging.getLogger(__name__)
 
@@ -77,60 +71,7 @@ def values_of(result: JobReturn, objectives: int) -> list[float]:
     return values
 
 
-def tell(study: optuna.Study, trial: Trial, result: JobReturn, micro_batch: int | None) -> Failure | None:
-    """Tells the study how a trial ended; what made it fail, if it did.
-
-    ``micro_batch`` is what the config says of it; where memory ran out, half of what the job used is tried, once.
-    """
-    try:
-        values = values_of(result, len(study.directions))
-    except optuna.TrialPruned:
-        if _tell(study, trial, TrialState.PRUNED):
-            log.info("trial %d pruned", trial.number)
-        return None
-    except Exception as error:
-        return fail(study, trial, error, micro_batch)
-    if _tell(study, trial, TrialState.COMPLETE, values):
-        log.info("trial %d: %s with %s", trial.number, ", ".join(f"{v:.4f}" for v in values), shown(trial.params))
-    return None
-
-
-def fail(study: optuna.Study, trial: Trial, error: Exception, micro_batch: int | None) -> Failure | None:
-    """Tells a trial FAIL, with the error and its traceback; None if another process gave the trial up meanwhile."""
-    stored = stored_trial(study, trial)
-    if is_interruption(error) or stored.user_attrs.get(INTERRUPTED):
-        return _interrupted(study, stored, error)
-    overrides = _with_less_memory(stored, micro_batch) if is_out_of_memory(error) else None
-    try:
-        for name, value in describe(error).items():
-            if name not in stored.user_attrs:  # the job, if it could, wrote them where it failed
-                trial.set_user_attr(name, value)
-        if overrides is not None:
-            trial.set_user_attr(RETRY, {RETRY_OVERRIDES: overrides})
-    except UpdateFinishedTrialError:
-        pass  # another process gave the trial up meanwhile: telling it says so
-    if not _tell(study, trial, TrialState.FAIL):
-        return None
-    enqueue_retries(study, at_once=[trial.number])
-    again = f"; it is tried again with {overrides[0]}" if overrides else ""
-    log.warning("trial %d failed: %s%s", trial.number, describe(error)[ERROR], again)
-    if is_out_of_memory(error):
-        _release_memory(error)
-    return Failure(trial.number, error, retried=overrides is not None)
-
-
-def _interrupted(study: optuna.Study, trial: FrozenTrial, error: Exception) -> Failure | None:
-    """Gives up a trial whose job left before its end: its point is tried again, and goes on with resume=auto."""
-    away = isinstance(error, StorageAwayError)  # only for this job, since the study is told so
-    reason = ("its job lost the study database: " if away else "") + masked_text(one_line(error))
-    if not give_up(study, trial, reason, interrupted=True):
-        return None
-    enqueue_retries(study, at_once=[trial.number])
-    log.warning("trial %d was interrupted: %s; its point is tried again", trial.number, reason)
-    return Failure(trial.number, error, retried=True, interrupted=not away)
-
-
-def _with_less_memory(trial: FrozenTrial, micro_batch: int | None) -> list[str] | None:
+def with_less_memory(trial: FrozenTrial, micro_batch: int | None) -> list[str] | None:
     """The overrides of a retry with half the micro-batch; None if it is one already, or nothing can be halved."""
     used = trial.user_attrs.get(MICRO_BATCH, micro_batch)
     if RETRY_OVERRIDES in trial.user_attrs or used is None or used < 2:
@@ -138,7 +79,7 @@ def _with_less_memory(trial: FrozenTrial, micro_batch: int | None) -> list[str] 
     return [f"device.micro_batch={used // 2}"]
 
 
-def _release_memory(error: BaseException) -> None:
+def release_memory(error: BaseException) -> None:
     """The frames of the traceback hold the tensors that filled the memory."""
     traceback.clear_frames(error.__traceback__)
     gc.collect()
@@ -146,18 +87,6 @@ def _release_memory(error: BaseException) -> None:
         torch = sys.modules["torch"]
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
-def _tell(study: optuna.Study, trial: Trial, state: TrialState, values: Sequence[float] | None = None) -> bool:
-    """False if the trial is over already, because another process took this one for dead."""
-    try:
-        study.tell(trial, list(values) if values is not None else None, state=state)
-    except (ValueError, UpdateFinishedTrialError):
-        if not stored_trial(study, trial).state.is_finished():
-            raise
-        log.warning("trial %d was given up by another process meanwhile, so its result is not counted", trial.number)
-        return False
-    return True
 
 
 def shown(params: dict[str, object]) -> str:

@@ -51,26 +51,7 @@ def point_of(trial: FrozenTrial) -> dict[str, Any]:
     return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
-def enqueue(study: optuna.Study, key: str, point: Mapping[str, Any], attributes: Mapping[str, Any]) -> int:
-    """Puts a point in line once, however many processes do so under this key; the number of the trial that stands."""
-    trials = study.get_trials(deepcopy=False)
-    if (number := _first(trials, key)) is not None:
-        return number
-    trial = create_trial(
-        state=TrialState.WAITING,
-        system_attrs={"fixed_params": dict(point)},
-        # It has a lease from the moment that it runs, if only an old one: whoever takes it signs it after.
-        user_attrs={**attributes, ENQUEUED_AS: key, LEASE_EXPIRES: 0.0},
-    )
-    add_trial(study, trial)
-    trials = study.get_trials(deepcopy=False)
-    withdraw_doubles(study, trials)
-    first = _first(trials, key)
-    assert first is not None
-    return first
-
-
-def doubles(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+def duplicates(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Unfinished trials that another one of the same key and a lower number makes superfluous."""
     standing: set[str] = set()
     found = []
@@ -83,43 +64,11 @@ def doubles(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return found
 
 
-def withdraw_doubles(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
-    """Ends the waiting trials that are in line twice."""
-    for trial in doubles(trials):
-        if trial.state is TrialState.WAITING:
-            withdraw(study, trial_id_of(trial), "the same point was enqueued before")
-
-
-def withdraw(study: optuna.Study, trial_id: int, reason: str) -> None:
-    """Ends a trial that never began, because another one has its place."""
-    try:
-        storage_of(study).set_trial_user_attr(trial_id, WITHDRAWN, reason)
-        storage_of(study).set_trial_state_values(trial_id, TrialState.FAIL)
-    except UpdateFinishedTrialError:
-        return  # another process withdrew it
-
-
-def retries_owed(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+def owed_retries(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Failed trials that are to be tried again and are not in line yet."""
     keys = {trial.user_attrs.get(ENQUEUED_AS) for trial in trials}
     failed = (trial for trial in trials if trial.state is TrialState.FAIL and RETRY in trial.user_attrs)
     return [trial for trial in failed if _retry_key(trial) not in keys]
-
-
-def enqueue_retries(study: optuna.Study, *, at_once: Collection[int] = ()) -> dict[int, int]:
-    """Puts the points in line that are to be tried again; a failed trial's number -> its retry's.
-
-    Who told a trial FAIL enqueues its retry ``at_once``. What somebody else told is left to them for
-    ``GRACE_SECONDS``, so that processes which look at the same moment do not all enqueue it.
-    """
-    retries = {}
-    for trial in retries_owed(study.get_trials(deepcopy=False)):
-        if trial.number not in at_once and _age(trial) < GRACE_SECONDS:
-            continue
-        inherited = {name: trial.user_attrs[name] for name in INHERITED if name in trial.user_attrs}
-        attributes = {**inherited, **trial.user_attrs[RETRY], RETRY_OF: trial.number}
-        retries[trial.number] = enqueue(study, _retry_key(trial), point_of(trial), attributes)
-    return retries
 
 
 @dataclass(frozen=True)
@@ -147,7 +96,7 @@ def failed_points(trials: Sequence[FrozenTrial], names: Sequence[str] | None = N
 
     With ``names`` of parameters points that are alike in these are one. By ``key_of_point``.
     """
-    owed = {trial.number for trial in retries_owed(trials)}
+    owed = {trial.number for trial in owed_retries(trials)}
     at: dict[PointKey, list[FrozenTrial]] = {}
     for trial in sorted(trials, key=lambda trial: trial.number):
         if WITHDRAWN not in trial.user_attrs and (point := point_of(trial)):
@@ -168,15 +117,6 @@ def key_of_point(point: Mapping[str, Any], names: Sequence[str] | None = None) -
     )
 
 
-def enqueue_again(study: optuna.Study, trial: FrozenTrial) -> int:
-    """Puts the point of a failed trial in line; the number of the trial that stands for it.
-
-    What is typed by then counts: neither its deaths nor a smaller micro-batch is inherited.
-    """
-    named = {POINT: trial.user_attrs[POINT]} if POINT in trial.user_attrs else {}
-    return enqueue(study, _retry_key(trial), point_of(trial), {**named, RETRY_OF: trial.number})
-
-
 def tried_again_as(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     """The latest trial that has the point of a failed one, if it is a later or a better one."""
     key = key_of_point(point_of(trial))
@@ -193,6 +133,68 @@ def earlier_tries(attributes: Mapping[str, Any], trials: Sequence[FrozenTrial]) 
         found.append(numbered.pop(number))  # each once, whatever a database says
         attributes = found[-1].user_attrs
     return found
+
+
+class Retries:
+    """The trials of a study that wait with a point, and the ways in which any process puts one there."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self.study = study
+
+    def enqueue(self, key: str, point: Mapping[str, Any], attributes: Mapping[str, Any]) -> int:
+        """Puts a point in line once, however many processes do so under this key; the number of its trial."""
+        trials = self.study.get_trials(deepcopy=False)
+        if (number := _first(trials, key)) is not None:
+            return number
+        trial = create_trial(
+            state=TrialState.WAITING,
+            system_attrs={"fixed_params": dict(point)},
+            # It has a lease from the moment that it runs, if only an old one: whoever takes it signs it after.
+            user_attrs={**attributes, ENQUEUED_AS: key, LEASE_EXPIRES: 0.0},
+        )
+        add_trial(self.study, trial)
+        trials = self.study.get_trials(deepcopy=False)
+        self.withdraw_duplicates(trials)
+        first = _first(trials, key)
+        assert first is not None
+        return first
+
+    def enqueue_owed(self, *, at_once: Collection[int] = ()) -> dict[int, int]:
+        """Puts the points in line that are to be tried again; a failed trial's number -> its retry's.
+
+        Who told a trial FAIL enqueues its retry ``at_once``. What somebody else told is left to them for
+        ``GRACE_SECONDS``, so that processes which look at the same moment do not all enqueue it.
+        """
+        retries = {}
+        for trial in owed_retries(self.study.get_trials(deepcopy=False)):
+            if trial.number not in at_once and _age(trial) < GRACE_SECONDS:
+                continue
+            inherited = {name: trial.user_attrs[name] for name in INHERITED if name in trial.user_attrs}
+            attributes = {**inherited, **trial.user_attrs[RETRY], RETRY_OF: trial.number}
+            retries[trial.number] = self.enqueue(_retry_key(trial), point_of(trial), attributes)
+        return retries
+
+    def enqueue_again(self, trial: FrozenTrial) -> int:
+        """Puts the point of a failed trial in line; the number of the trial that stands for it.
+
+        What is typed by then counts: neither its deaths nor a smaller micro-batch is inherited.
+        """
+        named = {POINT: trial.user_attrs[POINT]} if POINT in trial.user_attrs else {}
+        return self.enqueue(_retry_key(trial), point_of(trial), {**named, RETRY_OF: trial.number})
+
+    def withdraw_duplicates(self, trials: Sequence[FrozenTrial]) -> None:
+        """Ends the waiting trials that are in line twice."""
+        for trial in duplicates(trials):
+            if trial.state is TrialState.WAITING:
+                self.withdraw(trial_id_of(trial), "the same point was enqueued before")
+
+    def withdraw(self, trial_id: int, reason: str) -> None:
+        """Ends a trial that never began, because another one counts instead of it."""
+        try:
+            storage_of(self.study).set_trial_user_attr(trial_id, WITHDRAWN, reason)
+            storage_of(self.study).set_trial_state_values(trial_id, TrialState.FAIL)
+        except UpdateFinishedTrialError:
+            return  # another process withdrew it
 
 
 def _age(trial: FrozenTrial) -> float:

@@ -32,7 +32,7 @@ from mdaf.sweeper.study import queries
 from mdaf.sweeper.study.cli import app
 from mdaf.sweeper.study.output import csv_text, laid_out, parquet_bytes
 from mdaf.sweeper.trials.admitted import memory_overrides, refusal, run_folder, sorted_out
-from mdaf.sweeper.trials.retries import enqueue
+from mdaf.sweeper.trials.retries import Retries
 from mdaf.terminal.printable import in_markdown
 from tests.sweeper.inside import run
 from tests.sweeper.search.test_plugin import DROPOUT, Sweep, sweep
@@ -221,7 +221,7 @@ def test_a_trial_that_somebody_put_in_line_sets_no_key_that_is_not_searched(swee
     sweep(n_trials=1)
     keys = {"hydra.sweep.dir": "/tmp/x", "+model._target_": "os.system", DROPOUT: 0.21}
     said = {"retry_overrides": ["hydra.sweep.dir=/tmp/y", "device.micro_batch=16"]}
-    enqueue(sweep.study, "mine", keys, said)
+    Retries(sweep.study).enqueue("mine", keys, said)
     launcher = sweep(n_trials=2)
     [job] = launcher.jobs
     assert job[DROPOUT] == "0.21"

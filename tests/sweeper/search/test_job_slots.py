@@ -30,13 +30,13 @@ from mdaf.process import this_process
 from mdaf.reporting import one_line
 from mdaf.sweeper.hydra_ext import run_dirs
 from mdaf.sweeper.runs.folder import FolderError
-from mdaf.sweeper.search import cluster
+from mdaf.sweeper.search import cluster, trial_loop
 from mdaf.sweeper.search import sweep as _search
 from mdaf.sweeper.search.cluster import is_lost, whole_gpus
-from mdaf.sweeper.search.job_slots import Slots
+from mdaf.sweeper.search.job_slots import JobSlots
 from mdaf.sweeper.storage.opening import open_storage
-from mdaf.sweeper.trials.leases import reap
 from mdaf.sweeper.trials.link import TrialLink
+from mdaf.sweeper.trials.trials import Trials
 from mdaf.sweeper.trials.user_attrs import DIED, INTERRUPTED, JOB, LEASE_EXPIRES, OUTCOME, RETRY_OF, WORKER
 from tests.sweeper.sphere import sphere, sweep
 
@@ -54,17 +54,17 @@ class Elsewhere:
         self.hydra_context = HydraContext(None, None)  # type: ignore[arg-type]
         self.seconds, self.lost = seconds or {}, lost
         self.ended: list[int] = []
-        self.together, self.most = 0, 0
+        self.now, self.most = 0, 0
         self._lock = threading.Lock()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         [_] = job_overrides
         with self._lock:
-            self.together += 1
-            self.most = max(self.most, self.together)
+            self.now += 1
+            self.most = max(self.most, self.now)
         time.sleep(self.seconds.get(initial_job_idx, 0.01))
         with self._lock:
-            self.together -= 1
+            self.now -= 1
             self.ended.append(initial_job_idx)
         if initial_job_idx in self.lost:
             raise LostError("the node is gone")
@@ -75,8 +75,8 @@ class Elsewhere:
 
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_search, "runs_elsewhere", lambda launcher: isinstance(launcher, Elsewhere))
-    monkeypatch.setattr(_search, "is_lost", lambda error: isinstance(error, LostError))
+    monkeypatch.setattr(trial_loop, "runs_elsewhere", lambda launcher: isinstance(launcher, Elsewhere))
+    monkeypatch.setattr(trial_loop, "is_lost", lambda error: isinstance(error, LostError))
 
 
 def swept_with(launcher: Elsewhere, folder: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> optuna.Study:
@@ -156,7 +156,7 @@ def test_a_job_says_on_its_trial_that_it_was_interrupted_and_no_more_once_it_is_
 
 def test_a_single_slot_is_waited_for_in_the_thread_that_asks() -> None:
     study = optuna.create_study()
-    slots, where = Slots(Elsewhere(), 1), []
+    slots, where = JobSlots(Elsewhere(), 1), []
     slots._launcher.launch = lambda jobs, initial_job_idx: where.append(threading.current_thread()) or [JobReturn()]
     slots.start(study.ask(), [])
     assert where == [threading.current_thread()]
@@ -193,7 +193,7 @@ def test_what_a_job_came_to_is_told_by_who_finds_it_when_its_sweep_was_gone(
     study = optuna.load_study(study_name="s", storage=open_storage(url, create=False))
     assert study.trials[0].user_attrs[JOB] == this_process()
     trial.set_user_attr(JOB, trial.user_attrs[WORKER])  # now the job's process is gone, too
-    assert reap(study) == []
+    assert Trials(study).reap() == []
     [told] = study.trials
     assert (told.state.name, told.value) == (state, value)
     assert told.user_attrs[OUTCOME]["state"] == state

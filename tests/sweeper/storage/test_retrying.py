@@ -26,7 +26,7 @@ from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.storage.retrying import StorageAwayError, at_the_end
 from mdaf.sweeper.study.cli import main
 from mdaf.sweeper.trials.leases import Leases
-from mdaf.sweeper.trials.outcome import fail
+from mdaf.sweeper.trials.trials import Trials
 
 
 @pytest.fixture
@@ -242,7 +242,7 @@ def test_a_job_that_lost_the_database_for_too_long_is_no_mistake_and_its_point_i
 ) -> None:
     study.enqueue_trial({"x": 0.25})
     trial = study.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
-    failure = fail(study, trial, StorageAwayError("away for 300 s"), None)
+    failure = Trials(study).fail(trial, StorageAwayError("away for 300 s"), None)
     assert failure is not None
     assert failure.retried
     assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.WAITING]

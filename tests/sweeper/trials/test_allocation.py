@@ -1,4 +1,4 @@
-"""Places: exactly so many trials finish, and planned points are had once."""
+"""Allocation: exactly so many trials finish, and planned points are had once."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from optuna.trial import Trial, TrialState, create_trial
 
 from mdaf.process import this_process
 from mdaf.sweeper.storage.opening import open_storage
-from mdaf.sweeper.trials.allocation import Places
-from mdaf.sweeper.trials.leases import Leases, give_up
-from mdaf.sweeper.trials.retries import enqueue_retries
+from mdaf.sweeper.trials.leases import Leases
+from mdaf.sweeper.trials.trials import Trials
 from mdaf.sweeper.trials.user_attrs import LEASE_EXPIRES, POINT, RETRY, WITHDRAWN, WORKER
 
 SPACE = {"x": FloatDistribution(0, 1)}
@@ -42,12 +41,12 @@ def leases(study: optuna.Study) -> Iterator[Leases]:
         yield leases
 
 
-def take(places: Places, **attributes: Any) -> Trial | None:
-    return places.take(places.study.get_trials(deepcopy=False), attributes)
+def claim(trials: Trials, **attributes: Any) -> Trial | None:
+    return trials.claim(trials.seen(), attributes)
 
 
 def test_a_trial_has_a_holder_and_its_attributes_from_its_first_moment(study: optuna.Study, leases: Leases) -> None:
-    trial = take(Places(study, 1, leases), overrides=["a=1"])
+    trial = claim(Trials(study, 1, leases=leases), overrides=["a=1"])
     assert trial is not None
     [stored] = study.trials
     assert stored.state is TrialState.RUNNING
@@ -57,33 +56,33 @@ def test_a_trial_has_a_holder_and_its_attributes_from_its_first_moment(study: op
     assert leases.held == {trial._trial_id}
 
 
-def test_no_more_trials_are_handed_out_than_there_are_places(study: optuna.Study, leases: Leases) -> None:
-    places = Places(study, 2, leases)
-    first, second = take(places), take(places)
+def test_no_more_trials_are_handed_out_than_are_to_finish(study: optuna.Study, leases: Leases) -> None:
+    trials = Trials(study, 2, leases=leases)
+    first, second = claim(trials), claim(trials)
     assert first is not None
     assert second is not None
-    assert take(places) is None
+    assert claim(trials) is None
     study.tell(first, 0.5)
-    assert take(places) is None
+    assert claim(trials) is None
     study.tell(second, state=TrialState.FAIL)
-    assert not places.over(study.trials)
-    third = take(places)
+    assert not trials.is_over(study.trials)
+    third = claim(trials)
     assert third is not None
     study.tell(third, 0.5)
-    assert take(places) is None
-    assert places.over(study.trials)
+    assert claim(trials) is None
+    assert trials.is_over(study.trials)
 
 
-def test_another_programs_running_trial_takes_no_place(study: optuna.Study, leases: Leases) -> None:
+def test_another_programs_running_trial_does_not_count(study: optuna.Study, leases: Leases) -> None:
     study.ask()
-    assert take(Places(study, 1, leases)) is not None
+    assert claim(Trials(study, 1, leases=leases)) is not None
 
 
 def test_planned_points_come_first_and_in_their_order(study: optuna.Study, leases: Leases) -> None:
     planned = [("weak", {"x": 0.1}), ("strong", {"x": 0.9})]
-    places = Places(study, 3, leases, planned=planned)
-    trials = [take(places) for _ in range(3)]
-    points = [trial._suggest("x", SPACE["x"]) for trial in trials if trial is not None]
+    trials = Trials(study, 3, leases=leases, planned=planned)
+    claimed = [claim(trials) for _ in range(3)]
+    points = [trial._suggest("x", SPACE["x"]) for trial in claimed if trial is not None]
     assert points[:2] == [0.1, 0.9]
     assert points[2] not in (0.1, 0.9)
     assert [trial.user_attrs.get(POINT) for trial in study.trials] == ["weak", "strong", None]
@@ -91,31 +90,31 @@ def test_planned_points_come_first_and_in_their_order(study: optuna.Study, lease
 
 def test_a_planned_point_that_the_study_has_had_is_not_tried_again(study: optuna.Study, leases: Leases) -> None:
     study.add_trial(create_trial(params={"x": 0.1, "y": 0.2}, distributions=SPACE | {"y": SPACE["x"]}, value=1.0))
-    places = Places(study, 5, leases, planned=[("weak", {"x": 0.1})])
-    assert take(places) is not None
+    trials = Trials(study, 5, leases=leases, planned=[("weak", {"x": 0.1})])
+    assert claim(trials) is not None
     assert POINT not in study.trials[1].user_attrs
 
 
-def test_a_retry_comes_before_anything_new_and_has_the_place_of_the_one_that_died(
+def test_a_retry_comes_before_anything_new_and_counts_for_the_one_that_died(
     study: optuna.Study, leases: Leases
 ) -> None:
-    places = Places(study, 1, leases)
-    dead = take(places)
+    trials = Trials(study, 1, leases=leases)
+    dead = claim(trials)
     assert dead is not None
     dead._suggest("x", SPACE["x"])
-    give_up(study, study.trials[0], "gone")
-    assert take(places) is None  # the place is kept for the retry, which whoever gave the trial up enqueues
-    enqueue_retries(study, at_once=[0])
-    retry = take(places)
+    trials.give_up(study.trials[0], "gone")
+    assert claim(trials) is None  # the retry counts already, which whoever gave the trial up enqueues
+    trials.retries.enqueue_owed(at_once=[0])
+    retry = claim(trials)
     assert retry is not None
     assert retry._suggest("x", SPACE["x"]) == dead.params["x"]
-    assert take(places) is None
+    assert claim(trials) is None
     assert RETRY in study.trials[0].user_attrs
 
 
 def test_a_trial_that_another_program_enqueued_is_run_and_held(study: optuna.Study, leases: Leases) -> None:
     study.enqueue_trial({"x": 0.25})
-    trial = take(Places(study, 1, leases))
+    trial = claim(Trials(study, 1, leases=leases))
     assert trial is not None
     assert trial._suggest("x", SPACE["x"]) == 0.25
     assert study.trials[0].user_attrs[WORKER] == this_process()
@@ -130,10 +129,10 @@ def _sweep_in_threads(url: str, n_trials: int, **settings: Any) -> list[optuna.t
             study_name="s", storage=open_storage(url, create=False), sampler=optuna.samplers.RandomSampler()
         )
         with Leases(study._storage) as leases:
-            places = Places(study, n_trials, leases, **settings)
+            trials = Trials(study, n_trials, leases=leases, **settings)
             barrier.wait()
-            while not places.over(seen := study.get_trials(deepcopy=False)):
-                trial = places.take(seen, {})
+            while not trials.is_over(seen := trials.seen()):
+                trial = trials.claim(seen, {})
                 if trial is not None:
                     study.tell(trial, trial._suggest("x", SPACE["x"]))
                     leases.release(trial._trial_id)

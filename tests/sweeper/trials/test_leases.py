@@ -22,7 +22,8 @@ from mdaf.process import is_gone, this_process
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.trials import leases as lease
 from mdaf.sweeper.trials import retries
-from mdaf.sweeper.trials.leases import Leases, Watch, reap
+from mdaf.sweeper.trials.leases import Leases, LeaseWatch
+from mdaf.sweeper.trials.trials import DEFAULT_MAX_DEATHS, Trials
 from mdaf.sweeper.trials.user_attrs import DIED, INTERRUPTED, JOB, LEASE_EXPIRES, RETRY_OF, WORKER
 
 SPACE = {"x": FloatDistribution(0, 1)}
@@ -111,12 +112,12 @@ def test_a_living_process_that_is_hidden_is_left_to_its_lease(
     hide_starts(monkeypatch, others=others)
     assert is_gone(holder) is None
     running(study, **{WORKER: holder, LEASE_EXPIRES: 12.0})
-    watch = Watch()
-    assert reap(study) == []
+    watch = LeaseWatch()
+    assert Trials(study).reap() == []
     for _ in range(int(lease.LEASE_SECONDS / 10)):
-        assert reap(study, watch) == []
+        assert Trials(study).reap(watch) == []
         clock.now += 10
-    assert len(reap(study, watch)) == 1
+    assert len(Trials(study).reap(watch)) == 1
 
 
 def test_a_hidden_process_that_is_over_is_gone(dead_process: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +147,7 @@ def test_a_dead_processs_trial_fails_and_its_point_waits_to_be_tried_again(
     study: optuna.Study, dead_process: str
 ) -> None:
     running(study, 0.25, **{WORKER: dead_process, LEASE_EXPIRES: time.time() + 100, "point": "weak"})
-    [death] = reap(study)
+    [death] = Trials(study).reap()
     assert (death.number, death.retry) == (0, 1)
     dead, retry = study.trials
     assert (dead.state, dead.user_attrs[DIED]) == (TrialState.FAIL, death.reason)
@@ -154,23 +155,23 @@ def test_a_dead_processs_trial_fails_and_its_point_waits_to_be_tried_again(
     assert (retry.state, retry.user_attrs[RETRY_OF], retry.user_attrs["point"]) == (TrialState.WAITING, 0, "weak")
     trial = study.ask(SPACE)
     assert (trial.number, trial.params) == (1, {"x": 0.25})
-    assert reap(study) == []  # once per death
+    assert Trials(study).reap() == []  # once per death
 
 
 def test_a_living_processs_trial_is_left_alone_whatever_the_clock_says(study: optuna.Study) -> None:
     running(study, **{WORKER: this_process(), LEASE_EXPIRES: 0.0})
-    assert reap(study, Watch()) == []
+    assert Trials(study).reap(LeaseWatch()) == []
     assert study.trials[0].state is TrialState.RUNNING
 
 
 def test_a_trial_lives_while_its_job_does_even_if_the_sweep_is_gone(study: optuna.Study, dead_process: str) -> None:
     running(study, **{WORKER: dead_process, JOB: this_process(), LEASE_EXPIRES: 0.0})
-    assert reap(study, Watch()) == []
+    assert Trials(study).reap(LeaseWatch()) == []
 
 
 def test_another_programs_trial_is_left_alone(study: optuna.Study) -> None:
     study.ask(SPACE)
-    assert reap(study, Watch()) == []
+    assert Trials(study).reap(LeaseWatch()) == []
     assert study.trials[0].state is TrialState.RUNNING
 
 
@@ -178,21 +179,21 @@ def test_a_trial_of_another_machine_is_given_up_when_its_lease_stood_still_long_
     study: optuna.Study, elsewhere: str, clock: Clock
 ) -> None:
     running(study, **{WORKER: elsewhere, LEASE_EXPIRES: 12.0})
-    watch = Watch()
+    watch = LeaseWatch()
     for _ in range(int(lease.LEASE_SECONDS / 10)):
-        assert reap(study) == []
-        assert reap(study, watch) == []
+        assert Trials(study).reap() == []
+        assert Trials(study).reap(watch) == []
         clock.now += 10
-    [death] = reap(study, watch)
+    [death] = Trials(study).reap(watch)
     assert "not renewed" in death.reason
     assert elsewhere in death.reason
 
 
 def test_a_renewed_lease_counts_from_the_start_again(study: optuna.Study, elsewhere: str, clock: Clock) -> None:
     running(study, **{WORKER: elsewhere, LEASE_EXPIRES: 12.0})
-    watch = Watch()
+    watch = LeaseWatch()
     for look in range(50):
-        assert reap(study, watch) == []
+        assert Trials(study).reap(watch) == []
         clock.now += 10
         if look % 10 == 9:
             study._storage.set_trial_user_attr(study.trials[0]._trial_id, LEASE_EXPIRES, -float(look))
@@ -202,21 +203,21 @@ def test_a_gap_between_two_looks_is_not_taken_for_a_lease_that_stood_still(
     study: optuna.Study, elsewhere: str, clock: Clock
 ) -> None:
     running(study, **{WORKER: elsewhere, LEASE_EXPIRES: 12.0})
-    watch = Watch()
-    reap(study, watch)
+    watch = LeaseWatch()
+    Trials(study).reap(watch)
     clock.now += 1e6  # the database was away, or this machine slept
-    assert reap(study, watch) == []
+    assert Trials(study).reap(watch) == []
 
 
 def test_a_reaper_that_died_half_way_is_made_good_by_the_next(
     study: optuna.Study, dead_process: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running(study, 0.25, **{WORKER: dead_process, LEASE_EXPIRES: 0.0})
-    assert lease.give_up(study, study.trials[0], "gone")  # and no retry
-    reap(study)
+    assert Trials(study).give_up(study.trials[0], "gone")  # and no retry
+    Trials(study).reap()
     assert len(study.trials) == 1  # the reaper may still be at it
     monkeypatch.setattr(retries, "GRACE_SECONDS", 0.0)
-    reap(study)
+    Trials(study).reap()
     assert [trial.user_attrs.get(RETRY_OF) for trial in study.trials] == [None, 0]
 
 
@@ -229,7 +230,7 @@ def test_reapers_at_once_leave_one_retry_for_each_death(study: optuna.Study, dea
     def reap_too() -> None:
         own = optuna.load_study(study_name="s", storage=open_storage(url, create=False))
         barrier.wait()
-        reap(own)
+        Trials(own).reap()
 
     threads = [threading.Thread(target=reap_too) for _ in range(4)]
     for thread in threads:
@@ -243,30 +244,30 @@ def test_reapers_at_once_leave_one_retry_for_each_death(study: optuna.Study, dea
 def test_a_point_that_keeps_killing_its_process_is_not_tried_for_ever(study: optuna.Study, dead_process: str) -> None:
     running(study, 0.25, **{WORKER: dead_process, LEASE_EXPIRES: 0.0})
     for _ in range(20):
-        reap(study)
+        Trials(study).reap()
         if not study.get_trials(states=[TrialState.WAITING]):
             break
         trial = study.ask(SPACE)
         trial.set_user_attr(WORKER, dead_process)
         trial.set_user_attr(LEASE_EXPIRES, 0.0)
-    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * lease.DEFAULT_MAX_DEATHS
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * DEFAULT_MAX_DEATHS
 
 
 def test_a_point_that_is_only_interrupted_is_tried_again_however_often(study: optuna.Study, dead_process: str) -> None:
     running(study, 0.25, **{WORKER: this_process(), LEASE_EXPIRES: 0.0, "point": "weak"})
-    for n in range(3 * lease.DEFAULT_MAX_DEATHS):
-        lease.give_up(study, study.trials[-1], "the sweep was interrupted", interrupted=True)
-        [retry] = retries.enqueue_retries(study, at_once=[n]).values()
+    for n in range(3 * DEFAULT_MAX_DEATHS):
+        Trials(study).give_up(study.trials[-1], "the sweep was interrupted", interrupted=True)
+        [retry] = Trials(study).retries.enqueue_owed(at_once=[n]).values()
         assert study.ask(SPACE).params == {"x": 0.25}
         study._storage.set_trial_user_attr(study.trials[retry]._trial_id, WORKER, dead_process)
     assert (study.trials[-1].user_attrs["interruptions"], study.trials[-1].user_attrs["point"]) == (n + 1, "weak")
-    [death] = reap(study)  # and deaths are counted from the first one
+    [death] = Trials(study).reap()  # and deaths are counted from the first one
     assert (study.trials[-1].user_attrs["deaths"], study.trials[-1].number) == (1, death.retry)
 
 
 def test_a_death_whose_job_had_said_that_it_was_interrupted_is_none(study: optuna.Study, dead_process: str) -> None:
     running(study, **{WORKER: dead_process, LEASE_EXPIRES: 0.0, INTERRUPTED: "by SIGTERM"})
-    reap(study)
+    Trials(study).reap()
     assert study.trials[1].user_attrs["interruptions"] == 1
     assert "deaths" not in study.trials[1].user_attrs
 
@@ -275,7 +276,7 @@ def test_a_worker_that_was_asked_to_end_and_had_to_be_killed_has_not_died(
     study: optuna.Study, dead_process: str
 ) -> None:
     running(study, **{WORKER: dead_process, LEASE_EXPIRES: 0.0})
-    reap(study, interrupted=True)
+    Trials(study).reap(interrupted=True)
     assert study.trials[1].user_attrs["interruptions"] == 1
 
 
@@ -283,10 +284,10 @@ def test_a_worker_that_was_asked_to_end_and_had_to_be_killed_has_not_died(
 def test_how_many_deaths_a_point_may_have_is_the_studys_to_say(
     study: optuna.Study, dead_process: str, most: float, trials: int
 ) -> None:
-    lease.bound_deaths(study, most)
+    Trials(study).bound_deaths(most)
     running(study, 0.25, **{WORKER: dead_process, LEASE_EXPIRES: 0.0})
     for _ in range(19):
-        reap(study)
+        Trials(study).reap()
         if not study.get_trials(states=[TrialState.WAITING]):
             break
         trial = study.ask(SPACE)
@@ -296,7 +297,7 @@ def test_how_many_deaths_a_point_may_have_is_the_studys_to_say(
 
 def test_a_trial_without_a_point_yet_is_not_tried_again(study: optuna.Study, dead_process: str) -> None:
     study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs={WORKER: dead_process, LEASE_EXPIRES: 0.0}))
-    [death] = reap(study)
+    [death] = Trials(study).reap()
     assert death.retry is None
     assert len(study.trials) == 1
 

@@ -10,7 +10,9 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from optuna.trial import Trial, TrialState
 
-from mdaf.sweeper.trials.outcome import Failure, describe, is_out_of_memory, tell
+from mdaf.reporting import is_out_of_memory
+from mdaf.sweeper.trials.outcome import Failure, describe
+from mdaf.sweeper.trials.trials import Trials
 from mdaf.sweeper.trials.user_attrs import ERROR, MICRO_BATCH, RETRY_OF, RETRY_OVERRIDES, TRACEBACK
 
 
@@ -45,15 +47,15 @@ def raised(error: Exception) -> Exception:
 
 
 def test_a_number_completes_the_trial(study: optuna.Study) -> None:
-    assert tell(study, asked(study), returned(0.5), None) is None
+    assert Trials(study).finish(asked(study), returned(0.5), None) is None
     assert (study.trials[0].state, study.trials[0].value) == (TrialState.COMPLETE, 0.5)
 
 
 def test_several_objectives_take_several_numbers() -> None:
     study = optuna.create_study(directions=["maximize", "minimize"])
-    assert tell(study, asked(study), returned((0.5, 0.1)), None) is None
+    assert Trials(study).finish(asked(study), returned((0.5, 0.1)), None) is None
     assert study.trials[0].values == [0.5, 0.1]
-    failure = tell(study, asked(study), returned((0.5,)), None)
+    failure = Trials(study).finish(asked(study), returned((0.5,)), None)
     assert isinstance(failure, Failure)
     assert "1 values for 2 objectives" in study.trials[1].user_attrs[ERROR]
 
@@ -63,14 +65,14 @@ def test_a_pruned_trial_keeps_its_last_value_and_nothing_is_said_of_an_error(
 ) -> None:
     trial = asked(study)
     trial.report(0.4, 1)
-    assert tell(study, trial, returned(optuna.TrialPruned("stopped")), None) is None
+    assert Trials(study).finish(trial, returned(optuna.TrialPruned("stopped")), None) is None
     assert (study.trials[0].state, study.trials[0].value) == (TrialState.PRUNED, 0.4)
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("value", [math.nan, "many", None, (0.5, 0.6), RuntimeError("the disk is gone")])
 def test_anything_else_fails_it_with_the_reason(study: optuna.Study, value: Any) -> None:
-    failure = tell(study, asked(study), returned(value), 64)
+    failure = Trials(study).finish(asked(study), returned(value), 64)
     assert failure is not None
     assert not failure.retried
     [trial] = study.trials
@@ -89,7 +91,7 @@ def test_a_traceback_says_where_and_holds_no_password() -> None:
 def test_what_the_job_wrote_of_its_error_stays(study: optuna.Study) -> None:
     trial = asked(study)
     trial.set_user_attr(TRACEBACK, "where it happened")
-    tell(study, trial, returned(RuntimeError("remote")), None)
+    Trials(study).finish(trial, returned(RuntimeError("remote")), None)
     assert study.trials[0].user_attrs[TRACEBACK] == "where it happened"
 
 
@@ -109,7 +111,7 @@ def test_a_trial_out_of_memory_is_tried_again_once_with_half_the_micro_batch(
 ) -> None:
     first = asked(study)
     first.set_user_attr(MICRO_BATCH, 256)
-    failure = tell(study, first, returned(error), 64)
+    failure = Trials(study).finish(first, returned(error), 64)
     assert failure is not None
     assert failure.retried
     again = asked(study)
@@ -117,7 +119,7 @@ def test_a_trial_out_of_memory_is_tried_again_once_with_half_the_micro_batch(
     assert again.user_attrs[RETRY_OF] == 0
     assert again.user_attrs[RETRY_OVERRIDES] == ["device.micro_batch=128"]
     again.set_user_attr(MICRO_BATCH, 128)
-    failure = tell(study, again, returned(error), 64)
+    failure = Trials(study).finish(again, returned(error), 64)
     assert failure is not None
     assert not failure.retried
     assert len(study.trials) == 2
@@ -131,7 +133,7 @@ def test_memory_may_run_out_in_the_cause_and_other_errors_are_not_about_memory()
 
 
 def test_a_single_sample_cannot_be_halved(study: optuna.Study) -> None:
-    failure = tell(study, asked(study), returned(MemoryError()), 1)
+    failure = Trials(study).finish(asked(study), returned(MemoryError()), 1)
     assert failure is not None
     assert not failure.retried
 
@@ -140,5 +142,5 @@ def test_the_result_of_a_trial_that_was_given_up_meanwhile_is_not_counted(study:
     for value in (0.5, RuntimeError("late"), optuna.TrialPruned()):
         trial = asked(study)
         study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-        assert tell(study, trial, returned(value), None) is None
+        assert Trials(study).finish(trial, returned(value), None) is None
     assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 3

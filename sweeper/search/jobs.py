@@ -1,0 +1,109 @@
+"""The jobs of a sweep: a trial's point as overrides, launched under the trial's number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf
+from optuna.trial import Trial
+
+from mdaf.errors import UserError
+from mdaf.sweeper.hydra_ext.overrides import hydra_value, key_of
+from mdaf.sweeper.storage.optuna_internals import suggest
+from mdaf.sweeper.trials.admitted import memory_overrides, refusal
+from mdaf.sweeper.trials.space import Wanted, checked_value
+from mdaf.sweeper.trials.user_attrs import ADDED, OVERRIDES, RETRY_OVERRIDES
+
+
+class Jobs:
+    """What the jobs of a sweep have in common, and the launcher that runs them.
+
+    ``folder``        of the sweep; each job's own lies in it, under its trial's number
+    ``extend_space``  the user's function that suggests further parameters, called with the config and a trial
+    """
+
+    def __init__(
+        self,
+        config: DictConfig,
+        launcher: Launcher,
+        search: Wanted,
+        *,
+        folder: str,
+        storage: str | None,
+        study_name: str,
+        extend_space: Callable[[DictConfig, Trial], None] | None = None,
+    ) -> None:
+        self.config = config
+        self.launcher = launcher
+        self.search = search
+        self.folder = folder
+        self.storage = storage
+        self.study_name = study_name
+        self.extend_space = extend_space
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What a rerun of a trial needs besides its parameters, as user attributes."""
+        added = {name: sign for name, sign in self.search.signs.items() if sign}
+        return {OVERRIDES: self.search.fixed} | ({ADDED: added} if added else {})
+
+    @property
+    def micro_batch(self) -> int | None:
+        """The config's micro-batch, which a retry may halve; None where the program has no such key."""
+        if OmegaConf.select(self.config, "device") is None or "micro_batch" not in self.config.device:
+            return None
+        return self.config.device.micro_batch or OmegaConf.select(self.config, "training.batch_size")
+
+    def suggest(self, trial: Trial) -> None:
+        """Asks the sampler for the point of a trial. UserError for an enqueued value that is none of the space."""
+        for name, distribution in self.search.space.items():
+            try:
+                suggest(trial, name, distribution)
+            except ValueError as error:  # enqueued by another program
+                raise UserError(
+                    f"trial {trial.number}: {name}: the value that it was enqueued with is none of the space: {error}"
+                ) from None
+        if self.extend_space:
+            self.extend_space(self.config, trial)
+
+    def launch(self, trials: Sequence[Trial]) -> list[JobReturn]:
+        """Launches one job a trial; each job's number and folder are its trial's number."""
+        jobs = [self.overrides_of(trial) for trial in trials]
+        if [trial.number for trial in trials] == list(range(trials[0].number, trials[0].number + len(trials))):
+            return list(self.launcher.launch(jobs, initial_job_idx=trials[0].number))
+        # A launcher counts jobs from the first one's number, so trials with a gap between them are launched alone.
+        return [
+            result
+            for trial, job in zip(trials, jobs, strict=True)
+            for result in self.launcher.launch([job], initial_job_idx=trial.number)
+        ]
+
+    def overrides_of(self, trial: Trial) -> list[str]:
+        """The overrides of a trial's job: its point, what every job gets, and where it belongs."""
+        retry = memory_overrides(trial.user_attrs.get(RETRY_OVERRIDES))
+        changed = {key_of(override) for override in retry}
+        fixed = [override for override in self.search.fixed if key_of(override) not in changed]
+        place = [f"hydra.sweep.dir={hydra_value(self.folder)}"]
+        if "sweep" in self.config and self.storage is not None:  # a program with this node wants to know
+            place += [f"sweep.study={hydra_value(self.study_name)}", f"sweep.trial={trial.number}"]
+            if self.storage != OmegaConf.select(self.config, "sweep.storage"):
+                place.append(f"sweep.storage={hydra_value(self.storage)}")
+        return [*fixed, *retry, *self.search.overrides_of(self._point(trial)), *self.search.own, *place]
+
+    def _point(self, trial: Trial) -> dict[str, Any]:
+        """The trial's parameters that this sweep searches; whoever put it in line may have named others.
+
+        UserError for one that a custom search space suggested and no study may set.
+        """
+        params, space = trial.params, self.search.space
+        point = {name: checked_value(name, params[name], space[name]) for name in space if name in params}
+        if self.extend_space is None:
+            return point
+        others = {name: value for name, value in params.items() if name not in space}
+        for override in Wanted({}, {}, [], []).overrides_of(others):
+            if why := refusal(override, own=False):
+                raise UserError(f"hydra.sweeper.custom_search_space: {override}: {why}")
+        return {**point, **others}
