@@ -86,12 +86,12 @@ class Jobs:
         retry = memory_overrides(trial.user_attrs.get(RETRY_OVERRIDES))
         changed = {key_of(override) for override in retry}
         fixed = [override for override in self.search.fixed if key_of(override) not in changed]
-        place = [f"hydra.sweep.dir={hydra_value(self.folder)}"]
+        trial_and_folder = [f"hydra.sweep.dir={hydra_value(self.folder)}"]
         if "sweep" in self.config and self.storage is not None:  # a program with this node wants to know
-            place += [f"sweep.study={hydra_value(self.study_name)}", f"sweep.trial={trial.number}"]
+            trial_and_folder += [f"sweep.study={hydra_value(self.study_name)}", f"sweep.trial={trial.number}"]
             if self.storage != OmegaConf.select(self.config, "sweep.storage"):
-                place.append(f"sweep.storage={hydra_value(self.storage)}")
-        return [*fixed, *retry, *self.search.overrides_of(self._point(trial)), *self.search.own, *place]
+                trial_and_folder.append(f"sweep.storage={hydra_value(self.storage)}")
+        return [*fixed, *retry, *self.search.overrides_of(self._point(trial)), *self.search.own, *trial_and_folder]
 
     def _point(self, trial: Trial) -> dict[str, Any]:
         """The trial's parameters that this sweep searches; whoever put it in line may have named others.

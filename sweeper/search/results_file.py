@@ -51,7 +51,7 @@ def _best(study: optuna.Study) -> dict[str, Any]:
         "best_params": best.params,
         "best_value": best.values[0],
         "best_trial": best.number,
-        **_place(best),
+        **_origin(best),
     }
 
 
@@ -64,9 +64,9 @@ def _front(study: optuna.Study) -> dict[str, Any]:
         values = ", ".join(f"{value:.4f}" for value in trial.values)
         log.info("    trial %d: %s with %s", trial.number, values, shown(trial.params))
     return {
-        "solutions": [{"params": t.params, "values": t.values, "trial": t.number, **_place(t)} for t in front],
+        "solutions": [{"params": t.params, "values": t.values, "trial": t.number, **_origin(t)} for t in front],
     }
 
 
-def _place(trial: FrozenTrial) -> dict[str, Any]:
+def _origin(trial: FrozenTrial) -> dict[str, Any]:
     return {name: trial.user_attrs.get(name) for name in ("run_dir", "seed", "overrides")}

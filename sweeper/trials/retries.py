@@ -53,14 +53,14 @@ def point_of(trial: FrozenTrial) -> dict[str, Any]:
 
 def duplicates(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Unfinished trials that another one of the same key and a lower number makes superfluous."""
-    standing: set[str] = set()
+    kept: set[str] = set()
     found = []
     for trial in sorted(trials, key=lambda trial: trial.number):
         key = trial.user_attrs.get(ENQUEUED_AS)
-        if key in standing and not trial.state.is_finished():
+        if key in kept and not trial.state.is_finished():
             found.append(trial)
         elif key is not None:
-            standing.add(key)
+            kept.add(key)
     return found
 
 
