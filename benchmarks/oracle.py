@@ -29,7 +29,7 @@ from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.event_store import EventStore
 from mdaf.streams import stream_seed
 from mdaf.sweeper.machine.device import describe, set_up
-from mdaf.sweeper.runs.checkpoint import Position, Underway
+from mdaf.sweeper.runs.checkpoint import PartialEpoch, Position
 from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
 from mdaf.sweeper.training.loop import train
 from mdaf.sweeper.training.replicas import Replicas, Trained
@@ -89,7 +89,7 @@ class Best:
         self.aucs.append(row["val_auc"])
         return False
 
-    def save(self, position: Position, underway: Underway, replicas: Replicas, k: int) -> None:
+    def save(self, position: Position, partial_epoch: PartialEpoch, replicas: Replicas, k: int) -> None:
         """Nothing is kept: a run begins anew."""
 
     def failed(self, error: Exception) -> None:
@@ -135,9 +135,9 @@ def _learned(
     """The best epoch's validation AUC for each seed; the seeds train in lock-step."""
     device = gathered.device
     replicas = build_replicas(cfg, store, [replace(hyperparameters(cfg), seed=seed) for seed in seeds], device)
-    followers = [Best() for _ in seeds]
-    train(replicas, gathered, replace(settings(cfg, device), epochs=epochs), followers)
-    return [max(follower.aucs) for follower in followers]
+    callbacks = [Best() for _ in seeds]
+    train(replicas, gathered, replace(settings(cfg, device), epochs=epochs), callbacks)
+    return [max(callback.aucs) for callback in callbacks]
 
 
 def _spread(values: Sequence[float]) -> str:

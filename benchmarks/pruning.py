@@ -29,7 +29,7 @@ from mdaf import conf
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.sweeper.machine.device import set_up
-from mdaf.sweeper.runs.checkpoint import Position, Underway
+from mdaf.sweeper.runs.checkpoint import PartialEpoch, Position
 from mdaf.sweeper.search.plugin import PRUNERS, SAMPLERS
 from mdaf.sweeper.search.reseeding import reseed
 from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
@@ -100,14 +100,14 @@ class _Teller:
     def epoch(self, row: Row, replicas: Trained, k: int) -> bool:
         return row["epoch"] > self.heard and bool(self.stops(row["val_auc"]))
 
-    def save(self, position: Position, underway: Underway, replicas: Replicas, k: int) -> None:
+    def save(self, position: Position, partial_epoch: PartialEpoch, replicas: Replicas, k: int) -> None:
         """Nothing is kept: a run begins anew."""
 
     def failed(self, error: Exception) -> None:
         raise error
 
 
-def train_one(curves: Curves, seed: int, point: dict[str, Any], follower: _Teller) -> None:
+def train_one(curves: Curves, seed: int, point: dict[str, Any], callback: _Teller) -> None:
     """One run at a point, from the beginning, as ``python -m sweeper`` trains it."""
     cfg = curves.cfg.copy()
     cfg.seed = seed
@@ -115,7 +115,7 @@ def train_one(curves: Curves, seed: int, point: dict[str, Any], follower: _Telle
         group, name = key.split(".")
         cfg[group][name] = value
     replicas = build_replicas(cfg, curves.event_store, [hyperparameters(cfg)], curves.device)
-    train(replicas, curves.store, settings(cfg, curves.device), [follower])
+    train(replicas, curves.store, settings(cfg, curves.device), [callback])
 
 
 def sweep(curves: Curves, sweeper: DictConfig, seed: int, n_trials: int) -> Swept:

@@ -78,8 +78,8 @@ def line(name: str, cfg: DictConfig, measured: int) -> str:
 def shares(stepper: Stepper, batches: Sequence[Tensor], run: Callable[[], None]) -> dict[str, float | None]:
     """The time of each of ``PARTS`` and of the optimizer over that of steps; None for a part that the model lacks.
 
-    ``run`` takes the steps on ``batches``; the parts are run on the same batches in the same pieces. Steps of large
-    tables that were put off are done when rows are looked up, so they count as looking up.
+    ``run`` takes the steps on ``batches``; the parts run on the same batches, cut into the same micro-batches.
+    Deferred steps of large tables are applied when rows are looked up, so they count as lookup.
     """
     replicas, device = stepper.replicas, stepper.replicas.device
     seconds, optimizing = _steps_and_optimizer(replicas, run)
@@ -141,9 +141,9 @@ def parts(module: nn.Module, part: str = "static") -> Iterator[tuple[nn.Module, 
 
 
 def _pieces(stepper: Stepper, chosen: Tensor) -> list[tuple[Tensor, int | None]]:
-    """The forward passes of a step: rows, and the longest history where the step's own pieces know it."""
+    """The forward passes of a step: rows, and the longest history where the step's own micro-batches know it."""
     whole = stepper.settings.micro_batch is None and stepper.settings.positions is None
-    return [(chosen, None)] if whole else list(stepper.pieces(chosen)[1])
+    return [(chosen, None)] if whole else list(stepper.micro_batches(chosen)[1])
 
 
 def _steps_and_optimizer(replicas: Replicas, run: Callable[[], None]) -> tuple[float, float]:

@@ -15,9 +15,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from mdaf import signals
-from mdaf.config_keys import check_keys, refused_key
-from mdaf.errors import DataError, UserError, did_you_mean, one_line
+from mdaf.config_keys import check_keys
+from mdaf.errors import DataError, UserError, did_you_mean
 from mdaf.extras import require
+from mdaf.reporting import one_line
 from mdaf.terminal import output
 from mdaf.terminal.printable import in_a_line
 
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return signals.EXIT_AT_ONCE
     except (DataError, UserError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {in_a_line(refused_key(error) or one_line(error))}", file=sys.stderr)
+        print(f"error: {in_a_line(one_line(error))}", file=sys.stderr)
         return 2
     return 0
 

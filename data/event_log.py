@@ -21,7 +21,7 @@ from mdaf.data.preparing.layout import MOMENTS, Layout, Periods
 from mdaf.data.preparing.next_click import TASKS, Protocol, write_next_click
 from mdaf.data.preparing.raw_log import OwnFields, RawLog
 from mdaf.data.preparing.source import Contents, refuse_below, refuse_others, required_file, settings_of, split_times
-from mdaf.data.preparing.spill import Pieces, block_bytes
+from mdaf.data.preparing.spill import SpilledFrames, block_bytes
 from mdaf.data.reading.defects import Defects, sifted, with_kinds
 from mdaf.data.reading.delimited import TextFile, decimal, line_defect
 from mdaf.data.reading.file_hashes import FileHashes
@@ -133,7 +133,7 @@ class EventLogFile:
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
         """Reads the files and writes their store; DataError if they are not such files or too much of one is bad."""
         with writer.workspace() as folder:
-            rows = Pieces(folder / "rows")
+            rows = SpilledFrames(folder / "rows")
             defects = Defects()
             for frame, found, share in self._rows():
                 between(progress, 0.0, 0.3)("reading", share)
@@ -152,7 +152,7 @@ class EventLogFile:
         self,
         writer: StoreWriter,
         folder: Path,
-        rows: Pieces,
+        rows: SpilledFrames,
         periods: Periods,
         defects: Defects,
         progress: Progress,
@@ -180,7 +180,7 @@ class EventLogFile:
         self,
         writer: StoreWriter,
         folder: Path,
-        rows: Pieces,
+        rows: SpilledFrames,
         periods: Periods,
         defects: Defects,
         progress: Progress,
@@ -194,9 +194,15 @@ class EventLogFile:
         return self._write(writer, log, folder, periods, defects, write)
 
     def _build_given(
-        self, writer: StoreWriter, folder: Path, rows: Pieces, defects: Defects, progress: Progress, write: Progress
+        self,
+        writer: StoreWriter,
+        folder: Path,
+        rows: SpilledFrames,
+        defects: Defects,
+        progress: Progress,
+        write: Progress,
     ) -> Contents:
-        samples = Pieces(folder / "given")
+        samples = SpilledFrames(folder / "given")
         first: dict[int, int] = {}
         last: dict[int, int] = {}
         for frame, found, _ in self._given_rows():
@@ -290,7 +296,7 @@ class EventLogFile:
         local = pl.col("time").str.to_datetime(self.time_format, strict=False, time_unit="us")
         return local.dt.epoch("s") - int(self.utc_offset_hours * 3600)
 
-    def _periods(self, rows: Pieces) -> Periods:
+    def _periods(self, rows: SpilledFrames) -> Periods:
         """The dates of the config, or else the hours at which the wanted shares of the rows begin."""
         if self.validation_start is not None and self.test_start is not None:
             validation, test = split_times(self, "validation_start", "test_start")

@@ -25,7 +25,7 @@ from mdaf.streams import stream_seed
 from mdaf.terminal.progress import Progress, between, silent
 
 _FOLLOW_UPS = {"cart": 0.06, "fav": 0.03, "buy": 0.02}  # what may come of a view, one second later
-_APART = 3  # seconds between a user's actions, at least
+_SECONDS_BETWEEN = 3  # seconds between a user's actions, at least
 _SESSIONS = 2  # a day
 _USERS_AT_ONCE = 1 << 16
 _DAWN, _DUSK = 7, 22  # local hours between which sessions begin
@@ -207,6 +207,6 @@ class Synthetic:
 
 def _spread(user: np.ndarray, time: np.ndarray) -> np.ndarray:
     """Moves actions of a user that are too close to each other, later; both sorted by (user, time)."""
-    rank = np.arange(len(user)) * _APART
+    rank = np.arange(len(user)) * _SECONDS_BETWEEN
     far = np.int64(time.max(initial=0)) + rank[-1] + 1 if len(rank) else np.int64(0)  # keeps users from meeting
     return np.maximum.accumulate(user * far + time - rank) - user * far + rank

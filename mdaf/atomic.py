@@ -19,16 +19,16 @@ def write_atomically(
 
     Content and name are on the disk when it returns, so they survive a power cut.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with beside.open("wb") as file:
+        with draft.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        put_in_place(beside, path)
+        put_in_place(draft, path)
         fsync_folder(path.parent)
     finally:
-        beside.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
 
 
 def fsync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Leaving a loop between two steps: because a signal asks for it, or because the watch does."""
+"""Leaving the training loop between two steps: a signal asks for it, or the watchdog does."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ GOES_ON_VARIABLE = "MDAF_GOES_ON"
 FOLDER_VARIABLE = "MDAF_OTHER_FOLDER"
 
 
-class Leaving(BaseException):
+class SaveAndStop(BaseException):
     """Raised between two steps, so that the loop can save where it stands."""
 
 
-class Interrupted(Leaving, signals.Interrupted):
+class Interrupted(SaveAndStop, signals.Interrupted):
     """A signal came. Like Ctrl-C it passes through what catches errors, up to who started the process."""
 
 

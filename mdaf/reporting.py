@@ -1,23 +1,23 @@
-"""What a user did wrong, said in one line."""
+"""How errors are reported: a user's mistake as one line and exit code 2, anything else with its traceback."""
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
 from mdaf import signals
 from mdaf.children import is_spoken_for
 from mdaf.config_keys import refused_key
-from mdaf.errors import DataError, StoppedError, UserError
-from mdaf.errors import one_line as said_in_one_line
+from mdaf.errors import DataError, StoppedError, UserError, did_you_mean
 from mdaf.extras import install
 from mdaf.interruption import environment, how_to_go_on, is_typed
 from mdaf.logs import keep_traceback
@@ -28,6 +28,8 @@ EXIT_USER_ERROR = 2
 
 SAID_BY_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 _COMPOSING = ("hydra", "omegaconf")
+_CHOICES = re.compile(r"(?:=\S*: )?Invalid value '(?P<found>[^']*)', expected one of (?P<known>\[[^\]]*\])")
+_PARENT = re.compile(r"In '(?!(?:hydra/)?config'|phase4')(?P<file>[^']+)': ")  # another file than the primary one
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed", "outofmemoryerror")
 
 # Hydra's own switch for tracebacks, as the user set it: a process that one of ours started finds it as that one did.
@@ -36,22 +38,61 @@ TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0") and OWN_SW
 
 
 def one_line(error: BaseException) -> str:
-    """The message of ``error`` on a single line, with the cause where Hydra hides the reason in it."""
+    """The message of ``error`` on one line: which key, what was found, what was expected, what to type instead."""
     if refused := refused_key(error, sys.argv[1:]):
         return refused
     if missing := re.match(r"Unknown plugin class : '(?:hydra_plugins\.hydra_(\w+?)_launcher)\b", str(error)):
         name, extra = missing[1], {"submitit": "slurm"}.get(missing[1], missing[1])
         return f"hydra/launcher: hydra-{name}-launcher is not installed; {install(extra)}"
-    return said_in_one_line(error)
+    return _composition_message(error)
+
+
+def _composition_message(error: BaseException) -> str:
+    """The message of ``error`` on one line, without what Hydra and OmegaConf add, with the cause that they hide."""
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        return _no_such_option(error, error.missing_cfg_file, error.options)
+    parts = [str(error)]
+    if isinstance(error, HydraException) and error.__cause__ is not None:
+        parts.append(str(error.__cause__))
+    lines = [line.strip() for part in parts for line in part.split("Config search path:")[0].splitlines()]
+    kept = [line for line in lines if line and not re.match(r"(reference_type|object_type|full_key)\b", line)]
+    keys = [line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")]
+    text = "; ".join(dict.fromkeys(kept)).replace(":; ", ": ") or type(error).__name__
+    text = re.sub(r"^Error merging override (.*?); ", r"\1: ", text)
+    text = re.sub(r"^Error when parsing index: \d+, string: (.*?) out of \[.*?\]\.; ", r"\1: cannot be read; ", text)
+    text = re.sub(r"LexerNoViableAltException: (.*); \^", lambda found: _unreadable(found[1]), text)
+    text = re.sub(r"; See https://hydra.cc\S* for details", "", text)
+    if match := _CHOICES.search(text):
+        choices = [str(choice) for choice in ast.literal_eval(match["known"])]
+        found = f"found {match['found']}, expected one of {', '.join(choices)}{did_you_mean(match['found'], choices)}"
+        before = text[: match.start()]
+        text = before + (": " if match[0].startswith("=") else "") + found + text[match.end() :]
+    return f"{keys[0]}: {text}" if keys and keys[0] not in text else text
+
+
+def _unreadable(override: str) -> str:
+    """What to type instead of an override with a character that Hydra's grammar does not allow."""
+    if "=~" in override:
+        return f"a ~ is not expanded within an override, type {override.replace('=~', '=$HOME')}"
+    key, _, value = override.partition("=")
+    return f"a value with such characters needs quotes of its own, type '{key}=\"{value}\"'"
+
+
+def _no_such_option(error: MissingConfigException, path: str, options: Iterable[str]) -> str:
+    """The message about an option that its config group does not have."""
+    group, _, name = path.rpartition("/")
+    parent = _PARENT.match(str(error))
+    where = f"{parent['file']}: " if parent else ""
+    meant = did_you_mean(name, options, f"{group}=")
+    return f"{where}{group}={name}: no such option, expected one of {', '.join(options)}{meant}"
 
 
 @contextmanager
 def reported_in_one_line() -> Iterator[None]:
-    """Turns what a user can mend into one line on standard error and an exit code; other errors pass through.
+    """Prints errors that a user can correct as one line on standard error and exits; other errors pass through.
 
-    The traceback of either is kept in the run's log. A signal ends it in one line, too.
-
-    With HYDRA_FULL_ERROR=1 everything passes through, traceback and all.
+    The traceback of either goes to the run's log. An interruption by a signal is one line, too. With
+    HYDRA_FULL_ERROR=1 all errors pass through with their tracebacks.
     """
     try:
         with signals.listening(), _hydra_raises():
@@ -76,7 +117,7 @@ def _say_the_end(line: str) -> None:
 
 
 def in_one_line(error: Exception) -> str | None:
-    """What the user is told of an error, without passwords; None of one that only its traceback explains."""
+    """The line that the user sees for an error, without passwords; None if only the traceback explains the error."""
     if is_user_error(error) or isinstance(error, StoppedError):
         return masked_text(one_line(error))
     if is_out_of_memory(error):
@@ -89,14 +130,14 @@ def in_one_line(error: Exception) -> str | None:
 
 
 def exit_code_of(error: Exception) -> int:
-    """Of a user's mistake 2; of what stopped a run that was set up rightly its own, or 1."""
+    """The exit code: 2 for a user's mistake, its own for a ``StoppedError``, else 1."""
     if is_user_error(error):
         return EXIT_USER_ERROR
     return error.exit_code if isinstance(error, StoppedError) else 1
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether memory ran out, on whatever device, in this error or in what caused it."""
+    """Whether this error, or one that caused it, says that the memory of a device is full."""
     while error is not None:
         text = f"{type(error).__name__} {error}".lower()
         if isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY):
@@ -107,25 +148,25 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 
 @contextmanager
 def _hydra_raises() -> Iterator[None]:
-    """Hydra prints several lines and ends the process itself unless this variable asks it for the exception."""
+    """Makes Hydra raise exceptions. Without this variable it prints several lines and ends the process itself."""
     set_here = {"HYDRA_FULL_ERROR": "1"} if TRACEBACKS else {"HYDRA_FULL_ERROR": "1", OWN_SWITCH: "1"}
     with environment(set_here):
         yield
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Whether what ended a job is nothing that it did: it was asked to leave, or its machine took no more of it."""
+    """Whether a job ended for an outside reason: a signal, or a machine that was too slow or full."""
     return isinstance(error, KeyboardInterrupt) or getattr(error, "exit_code", None) == signals.EXIT_RESUMABLE
 
 
 def is_user_error(error: BaseException) -> bool:
-    """Whether the message alone tells a user what to mend."""
+    """Whether the message alone tells a user what to correct."""
     kinds = UserError | DataError | HydraException | OmegaConfBaseException
     return isinstance(error, kinds) or (not isinstance(error, OSError) and _is_refused_by_hydra(error))
 
 
 def _is_refused_by_hydra(error: BaseException) -> bool:
-    """Whether an error of no particular type came from Hydra or OmegaConf themselves, which read what was typed."""
+    """Whether an error of a general type came from Hydra or OmegaConf while they parsed overrides and configs."""
     walked = [
         frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in traceback.walk_tb(error.__traceback__)
     ]

@@ -57,7 +57,7 @@ class Trees(nn.Module):
         self.start[0] = float(fitted._baseline_prediction.item())
         for number, (predictor,) in enumerate(fitted._predictors):
             nodes = predictor.nodes
-            order = _siblings_together(nodes["left"], nodes["right"], nodes["is_leaf"].astype(bool))
+            order = _siblings_adjacent(nodes["left"], nodes["right"], nodes["is_leaf"].astype(bool))
             place = np.empty(len(order), dtype=np.int64)
             place[order] = np.arange(len(order))
             nodes = nodes[order]
@@ -75,7 +75,7 @@ class Trees(nn.Module):
                 parameter[0, number, : len(order)] = torch.from_numpy(column).to(parameter.dtype)
 
 
-def _siblings_together(left: np.ndarray, right: np.ndarray, leaf: np.ndarray) -> list[int]:
+def _siblings_adjacent(left: np.ndarray, right: np.ndarray, leaf: np.ndarray) -> list[int]:
     """The nodes of a tree, (nodes,) arrays, in an order in which the root is first and each right child is behind its
     left one.
     """

@@ -72,13 +72,13 @@ def draw_negatives(
     Draws are independent. Where a user touched the whole pool the items are ``NO_ITEM``.
     """
     number = positive.astype(np.uint64)[:, None] * np.uint64(count) + np.arange(count, dtype=np.uint64)
-    drawn = pool[_places(stream, number, 0, len(pool))]
+    drawn = pool[_draws(stream, number, 0, len(pool))]
     owner = np.broadcast_to(user[:, None], drawn.shape)
     row, column = np.nonzero(touched(owner, drawn))
     for attempt in range(1, _ROUNDS + 1):
         if not len(row):
             return drawn
-        again = pool[_places(stream, number[row, column], attempt, len(pool))]
+        again = pool[_draws(stream, number[row, column], attempt, len(pool))]
         drawn[row, column] = again
         rejected = touched(user[row], again)
         row, column = row[rejected], column[rejected]
@@ -86,13 +86,13 @@ def draw_negatives(
         mine = user[row] == owner_left
         left = pool[~touched(np.full(len(pool), owner_left), pool)]
         if len(left):
-            places = _places(stream, number[row[mine], column[mine]], _ROUNDS + 1, len(left))
-            drawn[row[mine], column[mine]] = left[places]
+            draws = _draws(stream, number[row[mine], column[mine]], _ROUNDS + 1, len(left))
+            drawn[row[mine], column[mine]] = left[draws]
         else:
             drawn[row[mine], column[mine]] = NO_ITEM
     return drawn
 
 
-def _places(stream: int, number: np.ndarray, attempt: int, size: int) -> np.ndarray:
+def _draws(stream: int, number: np.ndarray, attempt: int, size: int) -> np.ndarray:
     """A place in [0, ``size``) for each number."""
     return (draws(stream ^ (attempt << 48), number) % np.uint64(size)).astype(np.int64)

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from mdaf.data.preparing.layout import MOMENTS, Layout
-from mdaf.data.preparing.spill import Pieces
+from mdaf.data.preparing.spill import SpilledFrames
 from mdaf.data.schema import FIRST_ID, UNKNOWN
 from mdaf.data.store.vocabulary import ValueCounts, Vocabulary
 
@@ -104,8 +104,8 @@ class RawLog:
 
     def __init__(self, folder: Path, layout: Layout, training_ends: int, own: Sequence[OwnFields] = ()) -> None:
         self.layout = layout
-        self.events = Pieces(folder / "events")
-        self.samples = Pieces(folder / "samples")
+        self.events = SpilledFrames(folder / "events")
+        self.samples = SpilledFrames(folder / "samples")
         self.first_time: int | None = None
         self.trained_rows = 0
         self._ends = training_ends

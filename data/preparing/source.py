@@ -18,8 +18,9 @@ from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.local_time import unix_seconds
 from mdaf.data.schema import Schema
 from mdaf.data.store.writer import StoreWriter
-from mdaf.errors import DataError, one_line
+from mdaf.errors import DataError
 from mdaf.former_names import current
+from mdaf.reporting import one_line
 from mdaf.terminal.progress import Progress
 
 NOT_OF_THE_SOURCE = ("root", "bucketing", "history_order")  # where stores lie, and in what order they are read

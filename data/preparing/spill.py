@@ -1,4 +1,4 @@
-"""Rows on their way from a raw file to the store: on disk, in pieces that fit in memory."""
+"""Rows that are spilled to disk between reading the raw file and writing the store, so that they fit in memory."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 import polars as pl
 
 GIGABYTE = 1_000_000_000
-OWNER, TIME = "#owner", "#time"  # fields of every record, named as no field of a log is
-_BYTES_WHILE_SORTED = 200  # an event, its sort keys and the copies that sorting makes
-_TEXT_SHARE = 100  # a block of text takes this many times its size in memory, with all that is made of it
+OWNER, TIME = "#owner", "#time"  # fields of every record; no field of a log has such a name
+_BYTES_WHILE_SORTED = 200  # for each event: itself, its sort keys, the copies made by sorting
+_TEXT_SHARE = 100  # parsing a block of text takes this many times its size in memory
 
 
 def rows_at_once(memory_gb: float) -> int:
-    """Events that may be sorted together; half the memory is left to vocabularies and to all else."""
+    """How many events may be sorted at once; half the memory is left for vocabularies and everything else."""
     return max(1, int(memory_gb * GIGABYTE / 2 / _BYTES_WHILE_SORTED))
 
 
 def block_bytes(memory_gb: float) -> int:
-    """Bytes of a raw file to read at once."""
+    """How many bytes of a raw file are read at once."""
     return int(min(max(memory_gb * GIGABYTE / _TEXT_SHARE, 1 << 16), 1 << 25))
 
 
-class Pieces:
-    """Frames in a folder of their own, in the order in which they came."""
+class SpilledFrames:
+    """Data frames in files of one folder, in the order in which they were appended."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
@@ -34,7 +34,7 @@ class Pieces:
         self.rows = 0
 
     def append(self, frame: pl.DataFrame) -> None:
-        """Puts a frame behind the others; all have the same columns."""
+        """Writes a frame after the others; all have the same columns."""
         if len(frame):
             self._files.append(self._folder / f"{len(self._files)}.arrow")
             frame.write_ipc(self._files[-1])
@@ -50,11 +50,12 @@ class Pieces:
 
 
 class UserRanges:
-    """Records in a folder of their own, cut by their users' indices into ranges that fit in memory.
+    """Records in files of one folder, one file for each range of users, so that a range fits in memory.
 
-    ``cuts``   first user of each range but the first, ascending.
-    ``dtype``  of a record; its field ``OWNER``, a user's index, decides the range.
-    Records of a range keep the order in which they came.
+    ``cuts``   the first user of each range but the first, ascending.
+    ``dtype``  the type of a record; its field ``OWNER``, a user's index, decides the range.
+
+    The records of a range keep the order in which they were appended.
     """
 
     def __init__(self, folder: Path, dtype: np.dtype, cuts: np.ndarray) -> None:
@@ -80,7 +81,7 @@ class UserRanges:
         return len(self._paths)
 
     def take(self, number: int) -> np.ndarray:
-        """The records of a range, which are gone from the disk then."""
+        """Reads the records of a range and deletes their file."""
         path = self._paths[number]
         if not path.exists():
             return np.empty(0, dtype=self._dtype)
@@ -90,7 +91,7 @@ class UserRanges:
 
 
 def cuts_of(events: np.ndarray, most: int) -> np.ndarray:
-    """Where to cut users, so that a range holds at most ``most`` events (or one user): first users of ranges, int64.
+    """The first user of each range but the first, int64, so that a range holds at most ``most`` events (or one user).
 
     ``events``  each user's number of events, (users,).
     """
@@ -107,7 +108,7 @@ def cuts_of(events: np.ndarray, most: int) -> np.ndarray:
 
 
 def record_type(columns: Mapping[str, np.dtype | type]) -> np.dtype:
-    """The type of a ``UserRanges``' records with some columns beside ``OWNER`` and ``TIME``."""
+    """The type of a ``UserRanges``' records with some columns in addition to ``OWNER`` and ``TIME``."""
     return np.dtype([(OWNER, np.int32), (TIME, np.int64), *columns.items()])
 
 

@@ -159,14 +159,14 @@ class FileHashes:
     def _write(self, remembered: dict[str, str]) -> None:
         if self._root is None:
             return
-        beside = self._root / f"{NAME}.{os.getpid()}"
+        draft = self._root / f"{NAME}.{os.getpid()}"
         with contextlib.suppress(OSError):  # where nothing can be written, building the store says so
             self._root.mkdir(parents=True, exist_ok=True)
             try:
-                beside.write_text(json.dumps(remembered, indent=1), encoding="utf-8")
-                beside.replace(self._root / NAME)
+                draft.write_text(json.dumps(remembered, indent=1), encoding="utf-8")
+                draft.replace(self._root / NAME)
             finally:
-                beside.unlink(missing_ok=True)
+                draft.unlink(missing_ok=True)
 
 
 def as_hashed(file: Path, blocks: Iterator[bytes]) -> Iterator[bytes]:

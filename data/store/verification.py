@@ -72,15 +72,15 @@ def stamped(folder: Path, states: Mapping[str, str]) -> Iterator[None]:
 
 def _write_stamp(folder: Path, states: Mapping[str, str]) -> None:
     with contextlib.suppress(OSError):  # a store that cannot be written to is verified by each process
-        descriptor, beside = tempfile.mkstemp(prefix=f".{STAMP}-", dir=folder)
+        descriptor, draft = tempfile.mkstemp(prefix=f".{STAMP}-", dir=folder)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 json.dump(dict(states), file, indent=1)
-            os.chmod(beside, 0o644)
-            os.replace(beside, folder / STAMP)
+            os.chmod(draft, 0o644)
+            os.replace(draft, folder / STAMP)
         finally:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(beside)
+                os.unlink(draft)
 
 
 def _is_known(folder: Path, name: str, state: str, stamp: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-PATIENCE_SECONDS = 5.0  # what is over sooner needs no bar
+SHOW_AFTER_SECONDS = 5.0  # what is over sooner needs no bar
 
 
 class Progress(Protocol):
@@ -36,12 +36,12 @@ def between(progress: Progress, low: float, high: float) -> Progress:
 @contextmanager
 def shown(
     console: Console | None = None,
-    patience: float = PATIENCE_SECONDS,
+    show_after: float = SHOW_AFTER_SECONDS,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Progress]:
     """A ``Progress`` that draws a bar on ``console`` (standard error by default) if that is a terminal.
 
-    The bar appears once ``patience`` seconds have passed, and is gone afterwards.
+    The bar appears once ``show_after`` seconds have passed, and is gone afterwards.
     """
     console = console or Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
@@ -51,7 +51,7 @@ def shown(
 
     def progress(step: str, share: float) -> None:
         bar.update(task, description=step, completed=share)
-        if not bar.live.is_started and clock() - begun >= patience:
+        if not bar.live.is_started and clock() - begun >= show_after:
             bar.start()
 
     try:

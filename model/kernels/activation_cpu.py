@@ -9,7 +9,7 @@ from torch import Tensor
 from mdaf.model.kernels.dropout_cpu import keys_of, mask_token, spread
 from mdaf.model.kernels.elementary import bell_and_erf
 from mdaf.model.kernels.numba_jit import kernel, loop
-from mdaf.model.kernels.rows import Place
+from mdaf.model.kernels.rows import RowLayout
 from mdaf.model.kernels.threads import chunk_count, for_each_chunk, in_order
 
 RELU, GELU, LEAKY_RELU = 0, 1, 2
@@ -58,7 +58,7 @@ def _add(part, total):
 
 
 @kernel
-def _forward(first, last, chunks, kind, place, x, bias, rate, key, out):
+def _forward(first, last, chunks, kind, layout, x, bias, rate, key, out):
     """Kernel of ``for_each_chunk``; x and out (replica, token, channel)."""
     tokens = x.shape[1]
     leak = _LEAK if kind == LEAKY_RELU else _ZERO
@@ -71,11 +71,11 @@ def _forward(first, last, chunks, kind, place, x, bias, rate, key, out):
             else:
                 _rectify(x[r, token], bias[r], leak, out[r, token])
             if rate[r] > _ZERO:
-                mask_token(out[r, token], token, place, low, high, rate[r])
+                mask_token(out[r, token], token, layout, low, high, rate[r])
 
 
 @kernel
-def _backward(first, last, chunks, kind, place, x, bias, rate, key, dout, dx, dbias):
+def _backward(first, last, chunks, kind, layout, x, bias, rate, key, dout, dx, dbias):
     """Kernel of ``for_each_chunk``; dbias (replica, chunk, channel) are shares."""
     tokens = x.shape[1]
     leak = _LEAK if kind == LEAKY_RELU else _ZERO
@@ -90,24 +90,24 @@ def _backward(first, last, chunks, kind, place, x, bias, rate, key, dout, dx, db
             else:
                 _through_rectifier(x[r, token], bias[r], leak, dout[r, token], dx[r, token])
             if rate[r] > _ZERO:
-                mask_token(dx[r, token], token, place, low, high, rate[r])
+                mask_token(dx[r, token], token, layout, low, high, rate[r])
             _add(dx[r, token], share)
 
 
-def forward(x: Tensor, bias: Tensor, kind: str, rate: Tensor | None, key: Tensor | None, place: Place) -> Tensor:
+def forward(x: Tensor, bias: Tensor, kind: str, rate: Tensor | None, key: Tensor | None, layout: RowLayout) -> Tensor:
     """x (replica, tokens, channel) float32 -> the same shape."""
     out, chunks = torch.empty_like(x), chunk_count(x.shape[1])
     arrays = (x.numpy(), bias.detach().contiguous().numpy(), *keys_of(x, rate, key), out.numpy())
-    for_each_chunk(_forward, chunks * len(x), chunks, ACTIVATIONS[kind], tuple(place), *arrays)
+    for_each_chunk(_forward, chunks * len(x), chunks, ACTIVATIONS[kind], tuple(layout), *arrays)
     return out
 
 
 def backward(
-    dout: Tensor, x: Tensor, bias: Tensor, kind: str, rate: Tensor | None, key: Tensor | None, place: Place
+    dout: Tensor, x: Tensor, bias: Tensor, kind: str, rate: Tensor | None, key: Tensor | None, layout: RowLayout
 ) -> tuple[Tensor, Tensor]:
     """Gradients of x and of the bias (replica, channel)."""
     dx, chunks = torch.empty_like(x), chunk_count(x.shape[1])
     dbias = np.empty((len(x), chunks, x.shape[2]), np.float32)
     arrays = (x.numpy(), bias.detach().contiguous().numpy(), *keys_of(x, rate, key), dout.numpy(), dx.numpy(), dbias)
-    for_each_chunk(_backward, chunks * len(x), chunks, ACTIVATIONS[kind], tuple(place), *arrays)
+    for_each_chunk(_backward, chunks * len(x), chunks, ACTIVATIONS[kind], tuple(layout), *arrays)
     return dx, in_order(dbias)

@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from mdaf.model.kernels.hash_triton import PER_REPLICA, mask_of, masked, positions, spread
-from mdaf.model.kernels.rows import Place
+from mdaf.model.kernels.rows import RowLayout
 from mdaf.model.kernels.triton_math import load, store, sum_partials
 
 #: Tokens and channels of a tile; a program of the backward pass takes ``TILES`` of them, one below the other.
@@ -94,13 +94,13 @@ def forward(
     kind: str,
     rate: Tensor | None,
     key: Tensor | None,
-    place: Place,
+    layout: RowLayout,
 ) -> Tensor:
     """x (replica, tokens, channel) -> the same shape and type."""
     replica, tokens, channels = x.shape
     out = torch.empty_like(x)
     _activation_forward[(replica * triton.cdiv(tokens, TOKENS) * triton.cdiv(channels, CHANNELS),)](
-        x, bias, *mask_of(x, rate, key), out, tokens, place.length, channels, place.gap, place.begin,
+        x, bias, *mask_of(x, rate, key), out, tokens, layout.length, channels, layout.gap, layout.begin,
         key is not None, ACTIVATIONS[kind], TOKENS, CHANNELS,
     )  # fmt: skip
     return out
@@ -113,7 +113,7 @@ def backward(
     kind: str,
     rate: Tensor | None,
     key: Tensor | None,
-    place: Place,
+    layout: RowLayout,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of x and of the bias (replica, channel), the latter in float32."""
     replica, tokens, channels = x.shape
@@ -121,7 +121,7 @@ def backward(
     programs = triton.cdiv(tokens, TOKENS * TILES)
     shares = torch.empty((replica, programs, channels), device=x.device)
     _activation_backward[(replica * programs * triton.cdiv(channels, CHANNELS),)](
-        x, bias, *mask_of(x, rate, key), dout, dx, shares, tokens, place.length, channels, place.gap, place.begin,
+        x, bias, *mask_of(x, rate, key), dout, dx, shares, tokens, layout.length, channels, layout.gap, layout.begin,
         key is not None, ACTIVATIONS[kind], TOKENS, CHANNELS, TILES,
     )  # fmt: skip
     return dx, sum_partials(shares)

@@ -13,7 +13,7 @@ from torch import Tensor
 from mdaf.model.kernels.dropout_cpu import keys_of, mask_token, spread
 from mdaf.model.kernels.norm_cpu import add, add_product, along_of, mean_of, normalize, scale_of
 from mdaf.model.kernels.numba_jit import exact, kernel, loop
-from mdaf.model.kernels.rows import Place
+from mdaf.model.kernels.rows import RowLayout
 from mdaf.model.kernels.threads import chunk_count, for_each_chunk, in_order
 
 _ZERO = np.float32(0.0)
@@ -82,7 +82,7 @@ def _second(h, gain, shift, eps, normal, gate, second):
 
 
 @kernel
-def _forward(first, last, chunks, place, eps, h, x, base, gain, shift, bias, rate, key, out):
+def _forward(first, last, chunks, layout, eps, h, x, base, gain, shift, bias, rate, key, out):
     """Kernel of ``for_each_chunk``; h (replica, row, channel), x, base and out twice as wide."""
     tokens, half = h.shape[1:]
     normal = np.empty(half, np.float32)
@@ -96,7 +96,7 @@ def _forward(first, last, chunks, place, eps, h, x, base, gain, shift, bias, rat
             _add_crossed(x[r, t, :half], base[r, t, :half], h[r, t], bias[r, :half], out[r, t, :half])
             _add_crossed(x[r, t, half:], base[r, t, half:], second, bias[r, half:], out[r, t, half:])
             if rate[r] > _ZERO:
-                mask_token(out[r, t], t, place, low, high, rate[r])
+                mask_token(out[r, t], t, layout, low, high, rate[r])
 
 
 @exact
@@ -107,14 +107,14 @@ def _back_to_bases(dy, h, second, bias, dbase):
 
 @kernel
 def _backward(
-    first, last, chunks, place, eps, dout, h, base, gain, shift, bias, rate, key, dh, dx, dbase, shares
+    first, last, chunks, layout, eps, dout, h, base, gain, shift, bias, rate, key, dh, dx, dbase, shares
 ):  # fmt: skip
     """Kernel of ``for_each_chunk``; shares (replica, chunk, 4 * channel) of the gradients of gain, shift and bias.
 
     ``dbase`` has no channels where the base is x itself.
     """
     tokens, half = h.shape[1:]
-    apart = dbase.size > 0
+    separate_base = dbase.size > 0
     normal = np.empty(half, np.float32)  # rows of one array, unpacked, would not count as contiguous
     gate = np.empty(half, np.float32)
     second = np.empty(half, np.float32)
@@ -132,9 +132,9 @@ def _backward(
             scale = _second(h[r, t], gain[r], shift[r], eps, normal, gate, second)
             _copy(dout[r, t], dy)
             if rate[r] > _ZERO:
-                mask_token(dy, t, place, low, high, rate[r])
-            _back_to_bases(dy, h[r, t], second, bias[r], dbase[r, t] if apart else dx[r, t])
-            if apart:
+                mask_token(dy, t, layout, low, high, rate[r])
+            _back_to_bases(dy, h[r, t], second, bias[r], dbase[r, t] if separate_base else dx[r, t])
+            if separate_base:
                 _copy(dy, dx[r, t])
             else:
                 add(dy, dx[r, t])
@@ -150,33 +150,33 @@ def _backward(
 
 def forward(
     h: Tensor, x: Tensor, base: Tensor | None, gain: Tensor, shift: Tensor, bias: Tensor, rate: Tensor | None,
-    key: Tensor | None, place: Place, eps: float, dtype: torch.dtype,
+    key: Tensor | None, layout: RowLayout, eps: float, dtype: torch.dtype,
 ) -> Tensor:  # fmt: skip
     """The result in ``dtype``; h (replica, batch, channel), x and base twice as wide, ``base`` None for x itself."""
     out, chunks = torch.empty_like(x), chunk_count(x.shape[1])
     tensors = (h, x, x if base is None else base, gain, shift, bias)
     arrays = (*(part.detach().contiguous().numpy() for part in tensors), *keys_of(x, rate, key), out.numpy())
-    for_each_chunk(_forward, chunks * len(x), chunks, tuple(place), np.float32(eps), *arrays)
+    for_each_chunk(_forward, chunks * len(x), chunks, tuple(layout), np.float32(eps), *arrays)
     return out.to(dtype)
 
 
 def backward(
     dout: Tensor, h: Tensor, base: Tensor, gain: Tensor, shift: Tensor, bias: Tensor, rate: Tensor | None,
-    key: Tensor | None, place: Place, eps: float, dtype: torch.dtype, apart: bool,
+    key: Tensor | None, layout: RowLayout, eps: float, dtype: torch.dtype, separate_base: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Gradients of h, of x in ``dtype``, of a base that is ``apart`` from x, of gain, shift and bias.
+    """Gradients of h, of x in ``dtype``, of a ``separate_base``, of gain, shift and bias.
 
     Where the base is x itself, x's gradient is that of both.
     """
     (replica, tokens, half), chunks = h.shape, chunk_count(h.shape[1])
     dh, dx = torch.empty_like(h), torch.empty_like(base)
-    dbase = torch.empty((replica, tokens, 2 * half if apart else 0))
+    dbase = torch.empty((replica, tokens, 2 * half if separate_base else 0))
     shares = np.empty((replica, chunks, 4 * half), np.float32)
     tensors = (dout, h, base, gain, shift, bias)
     arrays = (
         *(part.detach().contiguous().numpy() for part in tensors), *keys_of(base, rate, key),
         dh.numpy(), dx.numpy(), dbase.numpy(), shares,
     )  # fmt: skip
-    for_each_chunk(_backward, chunks * replica, chunks, tuple(place), np.float32(eps), *arrays)
+    for_each_chunk(_backward, chunks * replica, chunks, tuple(layout), np.float32(eps), *arrays)
     dgain, dshift, dbias = in_order(shares).split([half, half, 2 * half], dim=1)
-    return dh, dx.to(dtype), dbase if apart else None, dgain, dshift, dbias
+    return dh, dx.to(dtype), dbase if separate_base else None, dgain, dshift, dbias

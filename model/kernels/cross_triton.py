@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mdaf.model.kernels.hash_triton import PER_REPLICA, mask_of, masked, positions, spread
 from mdaf.model.kernels.norm_triton import centred
-from mdaf.model.kernels.rows import Place
+from mdaf.model.kernels.rows import RowLayout
 from mdaf.model.kernels.triton_math import load, store, sum_partials
 
 #: Elements of a tile of h, few: at usual batches there are as many tiles as a GPU has processors.
@@ -26,7 +26,7 @@ ROWS = 16
 @triton.jit(do_not_specialize=["tokens", "length", "gap", "begin"], do_not_specialize_on_alignment=PER_REPLICA)
 def _cross_forward(
     h, x, base, gain, shift, bias, rates, keys, out, tokens, length, gap, begin, eps,
-    APART: tl.constexpr, DROPPED: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+    SEPARATE_BASE: tl.constexpr, DROPPED: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     blocks = tl.cdiv(tokens, ROWS)
     replica = (tl.program_id(0) // blocks).to(tl.int64)
@@ -40,10 +40,10 @@ def _cross_forward(
     hidden = load(h + row * CHANNELS + c[None, :], real)
     y1, y2 = load(x + first, real), load(x + second, real)
     base1, base2 = y1, y2
-    if APART:
+    if SEPARATE_BASE:
         base1, base2 = load(base + first, real), load(base + second, real)
-    _, apart, rstd = centred(hidden, real, CHANNELS, eps)
-    normal = apart * rstd[:, None]
+    _, deviation, rstd = centred(hidden, real, CHANNELS, eps)
+    normal = deviation * rstd[:, None]
     g, s = load(gain + of_replica, c < CHANNELS), load(shift + of_replica, c < CHANNELS)
     n = normal * g[None, :] + s[None, :]
     bias1 = load(bias + replica * (2 * CHANNELS) + c, c < CHANNELS)
@@ -64,7 +64,7 @@ def _cross_forward(
 )
 def _cross_backward(
     dout, h, base, gain, shift, bias, rates, keys, dh, dx, dbase, shares, tokens, length, gap, begin, replicas, eps,
-    APART: tl.constexpr, DROPPED: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+    SEPARATE_BASE: tl.constexpr, DROPPED: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
     TILES: tl.constexpr,
 ):  # fmt: skip
     programs = tl.cdiv(tokens, ROWS * TILES)
@@ -96,13 +96,13 @@ def _cross_backward(
             dy2 = masked(dy2, positions(token, c + CHANNELS, length, 2 * CHANNELS, gap, begin), low, high, rate)
         dcross1 *= dy1
         dcross2 *= dy2
-        _, apart, rstd = centred(hidden, real, CHANNELS, eps)
-        normal = apart * rstd[:, None]
+        _, deviation, rstd = centred(hidden, real, CHANNELS, eps)
+        normal = deviation * rstd[:, None]
         n = normal * g[None, :] + s[None, :]
         gate = tl.where(n > 0.0, n, 0.0)
         through1 = dy1 * (hidden + bias1[None, :])
         through2 = dy2 * (hidden * gate + bias2[None, :])
-        if APART:
+        if SEPARATE_BASE:
             store(dx + first, dy1, real)
             store(dx + second, dy2, real)
             store(dbase + first, through1, real)
@@ -137,7 +137,7 @@ def _tile(channels: int) -> tuple[int, int]:
 
 def forward(
     h: Tensor, x: Tensor, base: Tensor | None, gain: Tensor, shift: Tensor, bias: Tensor, rate: Tensor | None,
-    key: Tensor | None, place: Place, eps: float, dtype: torch.dtype,
+    key: Tensor | None, layout: RowLayout, eps: float, dtype: torch.dtype,
 ) -> Tensor:  # fmt: skip
     """The result in ``dtype``; h (replica, batch, channel), x and base twice as wide, ``base`` None for x itself."""
     replica, tokens, channels = h.shape
@@ -145,30 +145,30 @@ def forward(
     rows, width = _tile(channels)
     _cross_forward[(replica * triton.cdiv(tokens, rows),)](
         h, x, x if base is None else base, gain, shift, bias, *mask_of(x, rate, key), out,
-        tokens, place.length, place.gap, place.begin, eps, base is not None, key is not None, channels, rows, width,
+        tokens, layout.length, layout.gap, layout.begin, eps, base is not None, key is not None, channels, rows, width,
     )  # fmt: skip
     return out
 
 
 def backward(
     dout: Tensor, h: Tensor, base: Tensor, gain: Tensor, shift: Tensor, bias: Tensor, rate: Tensor | None,
-    key: Tensor | None, place: Place, eps: float, dtype: torch.dtype, apart: bool,
+    key: Tensor | None, layout: RowLayout, eps: float, dtype: torch.dtype, separate_base: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Gradients of h, of x in ``dtype``, of a base that is ``apart`` from x, of gain, shift and bias.
+    """Gradients of h, of x in ``dtype``, of a ``separate_base``, of gain, shift and bias.
 
     Where the base is x itself, x's gradient is that of both.
     """
     replica, tokens, channels = h.shape
     dh, dx = torch.empty_like(h), torch.empty(base.shape, dtype=dtype, device=base.device)
-    dbase = torch.empty_like(base) if apart else None
+    dbase = torch.empty_like(base) if separate_base else None
     rows, width = _tile(channels)
     tiles = max(1, ROWS // rows)
     programs = triton.cdiv(tokens, rows * tiles)
     shares = torch.empty((4 * replica, programs, channels), device=h.device)
     _cross_backward[(replica * programs,)](
         dout, h, base, gain, shift, bias, *mask_of(base, rate, key), dh, dx, dx if dbase is None else dbase, shares,
-        tokens, place.length, place.gap, place.begin, replica, eps,
-        apart, key is not None, channels, rows, width, tiles,
+        tokens, layout.length, layout.gap, layout.begin, replica, eps,
+        separate_base, key is not None, channels, rows, width, tiles,
     )  # fmt: skip
     dgain, dshift, dbias = sum_partials(shares).split([replica, replica, 2 * replica])
     return dh, dx, dbase, dgain, dshift, dbias.view(replica, 2 * channels)

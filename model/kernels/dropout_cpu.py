@@ -41,9 +41,9 @@ def spread(key):
 
 
 @exact
-def mask_token(x, token, place, low, high, rate):
-    """Masks and scales x (channel), token ``token`` of a replica that lies at ``place``, where it stands."""
-    length, gap, begin = place
+def mask_token(x, token, layout, low, high, rate):
+    """Masks and scales x (channel), token ``token`` of a replica, in place; ``layout`` as in ``RowLayout``."""
+    length, gap, begin = layout
     start = begin + token * x.size + token // length * gap
     threshold = np.float32(rate * np.float32(16777216.0))
     scale = np.float32(_ONE / (_ONE - rate))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mdaf.model.kernels.dropout_cpu import keys_of, mask_token, spread
 from mdaf.model.kernels.numba_jit import exact, kernel, loop
-from mdaf.model.kernels.rows import Place
+from mdaf.model.kernels.rows import RowLayout
 from mdaf.model.kernels.threads import chunk_count, for_each_chunk, in_order
 
 _ZERO = np.float32(0.0)
@@ -92,17 +92,17 @@ def add_product(a, b, total):
 
 
 @exact
-def _sum(x, bias, residual, token, place, low, high, rate, s):
+def _sum(x, bias, residual, token, layout, low, high, rate, s):
     """s = dropout(x + bias) + residual of a token; ``residual`` may be empty."""
     _copy_sum(x, bias, s)
     if rate > _ZERO:
-        mask_token(s, token, place, low, high, rate)
+        mask_token(s, token, layout, low, high, rate)
     if residual.size > 0:
         add(residual, s)
 
 
 @kernel
-def _forward(first, last, chunks, place, eps, x, bias, residual, rate, key, gain, shift, out, mean, scale):
+def _forward(first, last, chunks, layout, eps, x, bias, residual, rate, key, gain, shift, out, mean, scale):
     """Kernel of ``for_each_chunk``; x, residual and out (replica, token, channel)."""
     tokens = x.shape[1]
     s = np.empty(x.shape[2], np.float32)
@@ -110,7 +110,7 @@ def _forward(first, last, chunks, place, eps, x, bias, residual, rate, key, gain
         r = task // chunks
         low, high = spread(key[r])
         for t in range(task % chunks * tokens // chunks, (task % chunks + 1) * tokens // chunks):
-            _sum(x[r, t], bias[r], residual[r, t], t, place, low, high, rate[r], s)
+            _sum(x[r, t], bias[r], residual[r, t], t, layout, low, high, rate[r], s)
             mean[r, t] = mean_of(s)
             scale[r, t] = scale_of(s, mean[r, t], eps)
             _finish(s, mean[r, t], scale[r, t], gain[r], shift[r], out[r, t])
@@ -118,7 +118,7 @@ def _forward(first, last, chunks, place, eps, x, bias, residual, rate, key, gain
 
 @kernel
 def _backward(
-    first, last, chunks, place, x, bias, residual, rate, key, gain, mean, scale, dout, dx, dresidual, shares
+    first, last, chunks, layout, x, bias, residual, rate, key, gain, mean, scale, dout, dx, dresidual, shares
 ):  # fmt: skip
     """Kernel of ``for_each_chunk``; shares (replica, chunk, 3, channel) of the gradients of gain, shift and bias."""
     tokens = x.shape[1]
@@ -130,7 +130,7 @@ def _backward(
         share[:] = _ZERO
         dgain, dshift, dbias = share[0], share[1], share[2]  # unpacked, they would not count as contiguous
         for t in range(task % chunks * tokens // chunks, (task % chunks + 1) * tokens // chunks):
-            _sum(x[r, t], bias[r], residual[r, t], t, place, low, high, rate[r], s)
+            _sum(x[r, t], bias[r], residual[r, t], t, layout, low, high, rate[r], s)
             normalize(s, mean[r, t], scale[r, t])
             mean_d, along = along_of(s, dout[r, t], gain[r])
             _back(s, dout[r, t], gain[r], scale[r, t], mean_d, along, dx[r, t])
@@ -139,7 +139,7 @@ def _backward(
             if residual.size > 0:
                 dresidual[r, t] = dx[r, t]
             if rate[r] > _ZERO:
-                mask_token(dx[r, t], t, place, low, high, rate[r])
+                mask_token(dx[r, t], t, layout, low, high, rate[r])
             add(dx[r, t], dbias)
 
 
@@ -155,20 +155,20 @@ def _inputs(
 
 def forward(
     x: Tensor, bias: Tensor | None, residual: Tensor | None, gain: Tensor, shift: Tensor, rate: Tensor | None,
-    key: Tensor | None, place: Place, eps: float, dtype: torch.dtype,
+    key: Tensor | None, layout: RowLayout, eps: float, dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """The result in ``dtype``, each token's mean and 1 / standard deviation; x (replica, tokens, channel) float32."""
     out, chunks = torch.empty_like(x), chunk_count(x.shape[1])
     mean, scale = torch.empty((2, *x.shape[:2]))
     parameters = (part.detach().contiguous().numpy() for part in (gain, shift))
     arrays = (*_inputs(x, bias, residual, rate, key), *parameters, out.numpy(), mean.numpy(), scale.numpy())
-    for_each_chunk(_forward, chunks * len(x), chunks, tuple(place), np.float32(eps), *arrays)
+    for_each_chunk(_forward, chunks * len(x), chunks, tuple(layout), np.float32(eps), *arrays)
     return out.to(dtype), mean, scale
 
 
 def backward(
     dout: Tensor, x: Tensor, bias: Tensor | None, residual: Tensor | None, gain: Tensor, rate: Tensor | None,
-    key: Tensor | None, mean: Tensor, scale: Tensor, place: Place,
+    key: Tensor | None, mean: Tensor, scale: Tensor, layout: RowLayout,
 ) -> tuple[Tensor, Tensor | None, Tensor]:  # fmt: skip
     """Gradients of x and the residual, and those of gain, shift and bias (replica, 3, channel)."""
     dx, chunks = torch.empty_like(x), chunk_count(x.shape[1])
@@ -178,5 +178,5 @@ def backward(
         *_inputs(x, bias, residual, rate, key), gain.detach().contiguous().numpy(), mean.numpy(), scale.numpy(),
         dout.numpy(), dx.numpy(), (dx if dresidual is None else dresidual).numpy(), shares,
     )  # fmt: skip
-    for_each_chunk(_backward, chunks * len(x), chunks, tuple(place), *arrays)
+    for_each_chunk(_backward, chunks * len(x), chunks, tuple(layout), *arrays)
     return dx, dresidual, in_order(shares)

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from mdaf.model.kernels.hash_triton import PER_REPLICA, mask_of, masked, positions, spread
-from mdaf.model.kernels.rows import Place
+from mdaf.model.kernels.rows import RowLayout
 from mdaf.model.kernels.triton_math import load, store, sum_partials
 
 #: Elements of a tile; a program of the backward pass takes ``TILES`` of them, one after the other.
@@ -42,8 +42,8 @@ def _sum(
 def centred(s, real, channels, eps):
     """The means of a tile's rows, what is left without them, and 1 / the rows' standard deviations."""
     centre = tl.sum(s, axis=1) / channels
-    apart = tl.where(real, s - centre[:, None], 0.0)
-    return centre, apart, 1.0 / tl.sqrt(tl.sum(apart * apart, axis=1) / channels + eps)
+    deviation = tl.where(real, s - centre[:, None], 0.0)
+    return centre, deviation, 1.0 / tl.sqrt(tl.sum(deviation * deviation, axis=1) / channels + eps)
 
 
 @triton.jit(
@@ -65,10 +65,10 @@ def _norm_forward(
         x, bias, residual, low, high, tl.load(rates + replica), at, position, replica, channels, c, real,
         BIASED, ADDED, DROPPED,
     )  # fmt: skip
-    centre, apart, rstd = centred(s, real, channels, eps)
+    centre, deviation, rstd = centred(s, real, channels, eps)
     g = load(gain + replica * channels + c, c < channels)
     b = load(shift + replica * channels + c, c < channels)
-    store(out + at, apart * rstd[:, None] * g[None, :] + b[None, :], real)
+    store(out + at, deviation * rstd[:, None] * g[None, :] + b[None, :], real)
     tl.store(mean + replica * tokens + token, centre, mask=token < tokens)
     tl.store(scale + replica * tokens + token, rstd, mask=token < tokens)
 
@@ -127,7 +127,7 @@ def _tile(channels: int) -> tuple[int, int]:
 
 def forward(
     x: Tensor, bias: Tensor | None, residual: Tensor | None, gain: Tensor, shift: Tensor, rate: Tensor | None,
-    key: Tensor | None, place: Place, eps: float, dtype: torch.dtype,
+    key: Tensor | None, layout: RowLayout, eps: float, dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """The result in ``dtype``, and each token's mean and 1 / standard deviation; x (replica, tokens, channel)."""
     replica, tokens, channels = x.shape
@@ -136,7 +136,7 @@ def forward(
     rows, width = _tile(channels)
     _norm_forward[(replica * triton.cdiv(tokens, rows),)](
         x, x if bias is None else bias, x if residual is None else residual, gain, shift, *mask_of(x, rate, key),
-        out, mean, scale, tokens, place.length, channels, place.gap, place.begin, eps,
+        out, mean, scale, tokens, layout.length, channels, layout.gap, layout.begin, eps,
         bias is not None, residual is not None, key is not None, rows, width,
     )  # fmt: skip
     return out, mean, scale
@@ -144,7 +144,7 @@ def forward(
 
 def backward(
     dout: Tensor, x: Tensor, bias: Tensor | None, residual: Tensor | None, gain: Tensor, rate: Tensor | None,
-    key: Tensor | None, mean: Tensor, scale: Tensor, place: Place,
+    key: Tensor | None, mean: Tensor, scale: Tensor, layout: RowLayout,
 ) -> tuple[Tensor, Tensor | None, Tensor]:  # fmt: skip
     """Gradients of x and the residual, and those of gain, shift and bias (replica, 3, channel)."""
     replica, tokens, channels = x.shape
@@ -156,7 +156,7 @@ def backward(
     _norm_backward[(replica * programs,)](
         x, x if bias is None else bias, x if residual is None else residual, gain, *mask_of(x, rate, key),
         mean, scale, dout, dx, dx if dresidual is None else dresidual, shares,
-        tokens, place.length, channels, place.gap, place.begin,
+        tokens, layout.length, channels, layout.gap, layout.begin,
         bias is not None, residual is not None, key is not None, rows, width, TILES,
     )  # fmt: skip
     return dx, dresidual, sum_partials(shares).view(replica, 3, channels)

@@ -35,7 +35,7 @@ _DIGEST = 16  # bytes
 _LONGEST_WAIT = 120.0  # seconds; no kernel takes so long to compile
 
 
-class _Apart(Compiler):
+class _NoAliasCompiler(Compiler):
     """Tells LLVM that no two arrays that a part is given overlap where one of them is written.
 
     LLVM would find out itself each time that a loop begins, and if an array ends less than a vector or two before
@@ -50,7 +50,7 @@ class _Apart(Compiler):
 
 _PART: dict[str, Any] = {
     "forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy",
-    "pipeline_class": _Apart,
+    "pipeline_class": _NoAliasCompiler,
 }  # fmt: skip
 #: A loop of a kernel: may sum in any (but always the same) order, so that reductions vectorize. NaN and infinity keep
 #: their meaning.

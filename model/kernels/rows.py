@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class Place(NamedTuple):
+class RowLayout(NamedTuple):
     """Where in a dropout mask the tokens of a tensor (replica, tokens, channel) lie.
 
     Rows of ``length`` tokens are ``gap`` positions farther apart than they are long; the first is at ``begin``.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mdaf.model.layers.basic import Linear, Newest, as_factor
+from mdaf.model.layers.basic import LastToken, Linear, as_factor
 
 # Sequences of one call: CUDA's fused kernels lay them along a grid axis that holds 65,535 blocks.
 MOST_SEQUENCES = 65_535
@@ -28,13 +28,13 @@ class Attention(nn.Module):
         self.value = Linear(hidden, hidden)
         self.output = Linear(hidden, hidden)
 
-    def forward(self, x: Tensor, lengths: Tensor, newest: Newest | None = None) -> Tensor:
-        """All positions, or only the ``newest``: (replica, batch, 1, hidden)."""
+    def forward(self, x: Tensor, lengths: Tensor, last_token: LastToken | None = None) -> Tensor:
+        """All positions, or only the ``last_token``: (replica, batch, 1, hidden)."""
         x = as_factor(x)
         steps = torch.arange(x.shape[2], device=x.device)
-        asked = steps.expand(*lengths.shape, -1) if newest is None else newest.position.unsqueeze(-1)
+        asked = steps.expand(*lengths.shape, -1) if last_token is None else last_token.position.unsqueeze(-1)
         readable = (steps < lengths.unsqueeze(-1)).unsqueeze(-2) | (steps == asked.unsqueeze(-1))
-        queries = self.query(x if newest is None else as_factor(newest.x))
+        queries = self.query(x if last_token is None else as_factor(last_token.x))
         y = _attend(self._heads(queries), self._heads(self.key(x)), self._heads(self.value(x)), readable)
         return self.output(y.transpose(1, 2).reshape(queries.shape))
 

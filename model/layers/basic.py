@@ -254,7 +254,7 @@ def mean_position(x: Tensor, lengths: Tensor) -> Tensor:
     return total / lengths.clamp(min=1).unsqueeze(-1)
 
 
-class Newest(NamedTuple):
+class LastToken(NamedTuple):
     """The one position of a sequence that is read: ``position`` (replica, batch), ``x`` there with length 1."""
 
     position: Tensor

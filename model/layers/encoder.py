@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mdaf.model.layers.attention import Attention
-from mdaf.model.layers.basic import Dropout, Embedding, FeedForward, LayerNorm, Newest, factor_type
+from mdaf.model.layers.basic import Dropout, Embedding, FeedForward, LastToken, LayerNorm, factor_type
 from mdaf.model.layers.mamba import Mamba
 from mdaf.model.layers.mamba2 import Mamba2
 from mdaf.model.ops.positions import take_position
@@ -32,9 +32,9 @@ class Block(nn.Module):
 
         ``dtype`` is that of the result, float32 if none is given.
         """
-        newest = None if last is None else Newest(last, take_position(x, last))
-        mixed: Tensor = self.mixer(x, lengths, newest)
-        x = x if newest is None else newest.x
+        last_token = None if last is None else LastToken(last, take_position(x, last))
+        mixed: Tensor = self.mixer(x, lengths, last_token)
+        x = x if last_token is None else last_token.x
         x = self.mixer_norm(mixed, dropout=self.dropout, residual=x, dtype=dtype)
         return self.feed_forward(x, dtype)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mdaf.model.layers.basic import Linear, Newest, as_factor, inverse_softplus, log_uniform
+from mdaf.model.layers.basic import LastToken, Linear, as_factor, inverse_softplus, log_uniform
 from mdaf.model.ops.causal_conv import causal_conv
 from mdaf.model.ops.positions import take_position
 from mdaf.model.scan import last_output, selective_scan
@@ -41,8 +41,8 @@ class Mamba(nn.Module):
         self.D = nn.Parameter(torch.ones(1, channels))
         self.output = Linear(channels, hidden, bias=False)
 
-    def forward(self, x: Tensor, lengths: Tensor, newest: Newest | None = None) -> Tensor:
-        """All positions, or only the ``newest``: (replica, batch, 1, hidden).
+    def forward(self, x: Tensor, lengths: Tensor, last_token: LastToken | None = None) -> Tensor:
+        """All positions, or only the ``last_token``: (replica, batch, 1, hidden).
 
         Only the scan runs along time, so a caller that reads one position spares the gate and the output of the rest.
         """
@@ -51,14 +51,14 @@ class Mamba(nn.Module):
         dt, B, C = self.select(u).split(self.split, dim=-1)
         A = -torch.exp(self.A_log)
         delta, bias = self.delta(dt), self.delta_bias
-        if newest is None:
+        if last_token is None:
             z = self.gate(x)
             y = selective_scan(u, delta, A, B, C, self.D, z, lengths, delta_bias=bias, backend=self.scan)
         else:
-            until = torch.minimum(lengths, newest.position + 1)
-            C = take_position(C, newest.position).squeeze(2)
+            until = torch.minimum(lengths, last_token.position + 1)
+            C = take_position(C, last_token.position).squeeze(2)
             y = last_output(u, delta, A, B, C, self.D, until, delta_bias=bias, backend=self.scan).unsqueeze(2)
-            y = y * F.silu(self.gate(as_factor(newest.x)))
+            y = y * F.silu(self.gate(as_factor(last_token.x)))
         return self.output(y)
 
     def undecayed(self) -> list[nn.Parameter]:

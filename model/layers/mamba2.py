@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mdaf.model.layers.basic import Linear, Newest, RMSNorm, as_factor, inverse_softplus, log_uniform
+from mdaf.model.layers.basic import LastToken, Linear, RMSNorm, as_factor, inverse_softplus, log_uniform
 from mdaf.model.ops.causal_conv import causal_conv
 from mdaf.model.ops.positions import take_position
 from mdaf.model.ops.ssd import ssd, ssd_at
@@ -40,19 +40,19 @@ class Mamba2(nn.Module):
         self.norm = RMSNorm(channels)
         self.output = Linear(channels, hidden, bias=False)
 
-    def forward(self, x: Tensor, lengths: Tensor, newest: Newest | None = None) -> Tensor:
-        """All positions, or only the ``newest``: (replica, batch, 1, hidden)."""
+    def forward(self, x: Tensor, lengths: Tensor, last_token: LastToken | None = None) -> Tensor:
+        """All positions, or only the ``last_token``: (replica, batch, 1, hidden)."""
         x = as_factor(x)
         mixed = causal_conv(self.input(x), self.conv_weight, self.conv_bias, lengths)
         u, B, C = mixed.split(self.split, dim=-1)
         u = u.unflatten(-1, (-1, self.head))
         dt = F.softplus(self.delta(x).float() + self.delta_bias[:, None, None])
         A = -torch.exp(self.A_log)
-        if newest is None:
+        if last_token is None:
             y, here = ssd(u, dt, A, B, C, self.chunk), x
         else:
-            last = newest.position
-            y, here = ssd_at(u, dt, A, B, take_position(C, last), last), as_factor(newest.x)
+            last = last_token.position
+            y, here = ssd_at(u, dt, A, B, take_position(C, last), last), as_factor(last_token.x)
             u = take_position(u.flatten(3), last).unflatten(-1, (-1, self.head))
         y = (y + self.D[:, None, None, :, None] * u).flatten(3)
         return self.output(self.norm(y * F.silu(self.gate(here))))

@@ -57,18 +57,18 @@ class _Crossed(torch.autograd.Function):
         ctx: Any, h: Tensor, x: Tensor, base: Tensor | None, gain: Tensor, shift: Tensor, bias: Tensor,
         mask: Mask | None, eps: float, dtype: torch.dtype, backend: str,
     ) -> Tensor:  # fmt: skip
-        rate, key, place = drawn(mask, x)
+        rate, key, layout = drawn(mask, x)
         h, x, base = tokens(h), tokens(x), None if base is None else tokens(base)
         ctx.kernel = importlib.import_module(f"mdaf.model.kernels.cross_{backend}")
         ctx.save_for_backward(h, x if base is None else base, gain, shift, bias, rate, key)
-        ctx.place, ctx.eps, ctx.dtype, ctx.apart = place, eps, x.dtype, base is not None
-        out: Tensor = ctx.kernel.forward(h, x, base, gain, shift, bias, rate, key, place, eps, dtype)
+        ctx.layout, ctx.eps, ctx.dtype, ctx.separate_base = layout, eps, x.dtype, base is not None
+        out: Tensor = ctx.kernel.forward(h, x, base, gain, shift, bias, rate, key, layout, eps, dtype)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
         dh, dx, dbase, dgain, dshift, dbias = ctx.kernel.backward(
-            tokens(dout), *ctx.saved_tensors, ctx.place, ctx.eps, ctx.dtype, ctx.apart
+            tokens(dout), *ctx.saved_tensors, ctx.layout, ctx.eps, ctx.dtype, ctx.separate_base
         )
         return dh, dx, dbase, dgain, dshift, dbias, None, None, None, None

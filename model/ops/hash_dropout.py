@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mdaf.model.kernels.backend import fused_backend
-from mdaf.model.kernels.rows import Place
+from mdaf.model.kernels.rows import RowLayout
 
 __all__ = ["Mask", "drawn", "dropped", "hash_dropout", "keep_mask"]
 
@@ -83,13 +83,13 @@ def dropped(x: Tensor, mask: Mask | None) -> Tensor:
     return x if mask is None else hash_dropout(x, mask.rate, mask.key, row_pitch=mask.pitch, first_row=mask.first)
 
 
-def drawn(mask: Mask | None, x: Tensor) -> tuple[Tensor | None, Tensor | None, Place]:
+def drawn(mask: Mask | None, x: Tensor) -> tuple[Tensor | None, Tensor | None, RowLayout]:
     """Rate and key, and where in the mask a kernel finds the tokens of x (replica, batch, ..., channel)."""
     length = x.shape[2:-1].numel()
     if mask is None:
-        return None, None, Place(length, 0, 0)
+        return None, None, RowLayout(length, 0, 0)
     rows = Rows(length * x.shape[-1], mask.pitch, mask.first)
-    return mask.rate, mask.key, Place(length, rows.pitch - rows.elements, rows.start)
+    return mask.rate, mask.key, RowLayout(length, rows.pitch - rows.elements, rows.start)
 
 
 def keep_mask(rate: Tensor, key: Tensor, elements: int, rows: Rows | None = None) -> Tensor:

@@ -73,11 +73,11 @@ class _NormedSum(torch.autograd.Function):
     ) -> Tensor:  # fmt: skip
         flat = tokens(x)
         rest = None if residual is None else tokens(residual)
-        rate, key, place = drawn(mask, x)
+        rate, key, layout = drawn(mask, x)
         ctx.kernel = importlib.import_module(f"mdaf.model.kernels.norm_{backend}")
-        out, mean, scale = ctx.kernel.forward(flat, bias, rest, gain, shift, rate, key, place, eps, dtype)
+        out, mean, scale = ctx.kernel.forward(flat, bias, rest, gain, shift, rate, key, layout, eps, dtype)
         ctx.save_for_backward(flat, bias, rest, gain, rate, key, mean, scale)
-        ctx.shape, ctx.place = x.shape, place
+        ctx.shape, ctx.layout = x.shape, layout
         return out.view(x.shape)
 
     @staticmethod
@@ -85,7 +85,7 @@ class _NormedSum(torch.autograd.Function):
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
         x, bias, residual, gain, rate, key, mean, scale = ctx.saved_tensors
         dx, dresidual, shares = ctx.kernel.backward(
-            tokens(dout), x, bias, residual, gain, rate, key, mean, scale, ctx.place
+            tokens(dout), x, bias, residual, gain, rate, key, mean, scale, ctx.layout
         )
         dgain, dshift, dbias = shares.unbind(1)
         return (
@@ -98,16 +98,16 @@ class _Activated(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, bias: Tensor, activation: str, mask: Mask | None, backend: str) -> Tensor:
         flat = tokens(x)
-        rate, key, place = drawn(mask, x)
+        rate, key, layout = drawn(mask, x)
         ctx.save_for_backward(flat, bias, rate, key)
         ctx.kernel = importlib.import_module(f"mdaf.model.kernels.activation_{backend}")
-        ctx.shape, ctx.place, ctx.activation = x.shape, place, activation
-        out: Tensor = ctx.kernel.forward(flat, bias, activation, rate, key, place)
+        ctx.shape, ctx.layout, ctx.activation = x.shape, layout, activation
+        out: Tensor = ctx.kernel.forward(flat, bias, activation, rate, key, layout)
         return out.view(x.shape)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
         x, bias, rate, key = ctx.saved_tensors
-        dx, dbias = ctx.kernel.backward(tokens(dout), x, bias, ctx.activation, rate, key, ctx.place)
+        dx, dbias = ctx.kernel.backward(tokens(dout), x, bias, ctx.activation, rate, key, ctx.layout)
         return dx.view(ctx.shape), dbias.to(bias.dtype), None, None, None

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from mdaf.model.kernels.rows import pitched
 from mdaf.model.kernels.triton_math import load, read, softplus, softplus_and_slope, store, sum_partials, write
-from mdaf.model.scan.triton import CHANNELS, rows_together
+from mdaf.model.scan.triton import CHANNELS, rows_per_program
 from mdaf.model.scan.triton_tiles import parameters_of, rows_of, steps_of, store_shares, tile_of
 
 #: Steps whose inputs are asked for at once.
@@ -86,9 +86,9 @@ def _last_scan_forward(
             h, total, x, delta, B, rate, shift, c, n, left,
             x_pitch, delta_pitch, B_pitch, channels, states, SEGMENT, False,
         )  # fmt: skip
-    newest = load(x + (left - 1) * x_pitch, c < tl.where(steps > 0, channels, 0))
+    latest = load(x + (left - 1) * x_pitch, c < tl.where(steps > 0, channels, 0))
     y = tl.sum(h * read(C + row * states + n, n < states, EVEN)[None, :], axis=1)
-    y += read(D + replica * channels + c, real_c, EVEN) * newest  # here, so that no register waits with it
+    y += read(D + replica * channels + c, real_c, EVEN) * latest  # here, so that no register waits with it
     write(out + row * channels + c, y, real_c, EVEN)
     if KEEP:
         write(last + row * states * channels + cell, h, real, EVEN)
@@ -137,17 +137,17 @@ def _walk_segment(
     return dA, dbias, after, gathered
 
 
-@triton.jit(do_not_specialize=["rows", "batch", "length", "together"])
+@triton.jit(do_not_specialize=["rows", "batch", "length", "rows_each"])
 def _last_scan_backward(
     x, delta, A, B, C, D, bias, lengths, dout, last, totals, dx, ddelta, dB, dC, dparameters,
-    rows, batch, length, together,
+    rows, batch, length, rows_each,
     x_pitch: tl.constexpr, delta_pitch: tl.constexpr, B_pitch: tl.constexpr,
     channels: tl.constexpr, states: tl.constexpr, BIASED: tl.constexpr, RAGGED: tl.constexpr,
     SEGMENT: tl.constexpr, CHANNELS: tl.constexpr, STATES: tl.constexpr,
 ):  # fmt: skip
     EVEN: tl.constexpr = channels % CHANNELS == 0 and states == STATES
     blocks: tl.constexpr = (channels + CHANNELS - 1) // CHANNELS
-    block, replica, group, groups = rows_of(batch, blocks, together)
+    block, replica, group, groups = rows_of(batch, blocks, rows_each)
     c, n, cell, real_c, real = tile_of(block, channels, states, CHANNELS, STATES)
     rate, skip, shift = parameters_of(
         A, D, bias, replica, c, cell, real_c, real, channels, states, BIASED, EVEN, CHANNELS
@@ -155,9 +155,9 @@ def _last_scan_backward(
     dA = tl.zeros((CHANNELS, STATES), tl.float32)
     dD = tl.zeros((CHANNELS,), tl.float32)
     dbias = tl.zeros((CHANNELS,), tl.float32)
-    for member in range(together):
-        row = replica * batch + group * together + member
-        present = group * together + member < batch
+    for member in range(rows_each):
+        row = replica * batch + group * rows_each + member
+        present = group * rows_each + member < batch
         steps, clear = steps_of(lengths, row, present, length, RAGGED)
         some_c = c < tl.where(steps > 0, channels, 0)
         some_n = n < tl.where(present, states, 0)
@@ -229,15 +229,15 @@ class _LastOutput(torch.autograd.Function):
         x, delta, rate, B, C, D, delta_bias, lengths, last, totals = ctx.saved_tensors
         replica, batch, length, channel = x.shape
         rows, state, blocks = replica * batch, rate.shape[2], triton.cdiv(channel, CHANNELS)
-        together = rows_together(batch, blocks)
-        groups = triton.cdiv(batch, together)
+        rows_each = rows_per_program(batch, blocks)
+        groups = triton.cdiv(batch, rows_each)
         dx, ddelta = (torch.empty(x.shape, dtype=part.dtype, device=x.device) for part in (x, delta))
         dB, dC = (torch.empty((1, blocks, part.numel()), device=x.device) for part in (B, C))
         dparameters = torch.empty((replica, groups, channel * (state + 2)), device=x.device)
         tensors, shape, flags = _arguments(x, delta, rate, B, C, D, delta_bias, lengths)
         _last_scan_backward[(replica * groups * blocks,)](
             *tensors, dout.contiguous(), last, totals, dx, ddelta, dB, dC, dparameters, rows, batch, length,
-            together, *shape, *flags, SEGMENT, CHANNELS, triton.next_power_of_2(state), num_warps=1,
+            rows_each, *shape, *flags, SEGMENT, CHANNELS, triton.next_power_of_2(state), num_warps=1,
         )  # fmt: skip
         dA, dD, dbias = sum_partials(dparameters).split([channel * state, channel, channel], dim=1)
         return (

@@ -212,10 +212,10 @@ def _unwind_segment(
     return dh, dA, dD, dbias
 
 
-@triton.jit(do_not_specialize=["rows", "batch", "length", "segments", "together"])
+@triton.jit(do_not_specialize=["rows", "batch", "length", "segments", "rows_each"])
 def _scan_backward(
     x, delta, z, A, B, C, D, bias, lengths, dout, kept, dx, ddelta, dz, dB, dC, dparameters,
-    rows, batch, length, segments, together,
+    rows, batch, length, segments, rows_each,
     x_pitch: tl.constexpr, delta_pitch: tl.constexpr, z_pitch: tl.constexpr, B_pitch: tl.constexpr,
     C_pitch: tl.constexpr, channels: tl.constexpr, states: tl.constexpr,
     GATED: tl.constexpr, BIASED: tl.constexpr, RAGGED: tl.constexpr,
@@ -223,7 +223,7 @@ def _scan_backward(
 ):  # fmt: skip
     EVEN: tl.constexpr = channels % CHANNELS == 0 and states == STATES
     blocks: tl.constexpr = (channels + CHANNELS - 1) // CHANNELS
-    block, replica, group, groups = rows_of(batch, blocks, together)
+    block, replica, group, groups = rows_of(batch, blocks, rows_each)
     c, n, cell, real_c, real = tile_of(block, channels, states, CHANNELS, STATES)
     rate, skip, shift = parameters_of(
         A, D, bias, replica, c, cell, real_c, real, channels, states, BIASED, EVEN, CHANNELS
@@ -231,9 +231,9 @@ def _scan_backward(
     dA = tl.zeros((CHANNELS, STATES), tl.float32)
     dD = tl.zeros((CHANNELS,), tl.float32)
     dbias = tl.zeros((CHANNELS,), tl.float32)
-    for member in range(together):
-        row = replica * batch + group * together + member
-        steps, clear = steps_of(lengths, row, group * together + member < batch, length, RAGGED)
+    for member in range(rows_each):
+        row = replica * batch + group * rows_each + member
+        steps, clear = steps_of(lengths, row, group * rows_each + member < batch, length, RAGGED)
         whole = steps // SEGMENT
         rest = steps % SEGMENT
         first = row * length + whole * SEGMENT
@@ -321,8 +321,8 @@ class _SelectiveScan(torch.autograd.Function):
         replica, batch, length, channel = x.shape
         state = rate.shape[2]
         rows, blocks = replica * batch, triton.cdiv(channel, CHANNELS)
-        together = rows_together(batch, blocks)
-        groups = triton.cdiv(batch, together)
+        rows_each = rows_per_program(batch, blocks)
+        groups = triton.cdiv(batch, rows_each)
         dx, ddelta = (torch.empty(x.shape, dtype=part.dtype, device=x.device) for part in (x, delta))
         dz = None if z is None else torch.empty(x.shape, dtype=z.dtype, device=x.device)
         dBC = torch.empty((2, blocks, rows * length * state), device=x.device)
@@ -330,7 +330,7 @@ class _SelectiveScan(torch.autograd.Function):
         tensors, shape, flags = _arguments(x, delta, z, rate, B, C, D, delta_bias, lengths)
         _scan_backward[(replica * groups * blocks,)](
             *tensors, dout.contiguous(), kept, dx, ddelta, x if dz is None else dz, dBC[0], dBC[1], dparameters,
-            rows, batch, length, kept.shape[1], together, *shape, *flags,
+            rows, batch, length, kept.shape[1], rows_each, *shape, *flags,
             _segment(length), CHANNELS, triton.next_power_of_2(state), num_warps=1,
         )  # fmt: skip
         dB, dC = sum_partials(dBC, B.dtype).view(2, *B.shape).unbind()
@@ -341,7 +341,7 @@ class _SelectiveScan(torch.autograd.Function):
         )  # fmt: skip
 
 
-def rows_together(batch: int, blocks: int) -> int:
+def rows_per_program(batch: int, blocks: int) -> int:
     """Rows of a program of the backward pass, for ``blocks`` of channels; the same for any number of replicas."""
     return min(ROWS, max(1, batch * blocks // PROGRAMS))
 

@@ -9,12 +9,12 @@ from mdaf.model.kernels.triton_math import LOG2_E, read, store
 
 
 @triton.jit
-def rows_of(batch, blocks: tl.constexpr, together):
-    """A program of a backward pass: its block of channels, its replica, its group of ``together`` rows, how many of
+def rows_of(batch, blocks: tl.constexpr, rows_each):
+    """A program of a backward pass: its block of channels, its replica, its group of ``rows_each`` rows, how many of
     them there are.
     """
     block = tl.program_id(0) % blocks
-    groups = tl.cdiv(batch, together)
+    groups = tl.cdiv(batch, rows_each)
     replica = (tl.program_id(0) // blocks // groups).to(tl.int64)
     return block, replica, (tl.program_id(0) // blocks) % groups, groups
 

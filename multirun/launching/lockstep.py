@@ -161,7 +161,7 @@ def _finish(result: JobReturn, job: Job) -> None:
 def _log_failure(job: Job, error: Exception) -> None:
     """Says in the job's own log why it failed. Of a trial the sweep says it; of an interrupted job nobody does."""
     if job.trial is None and not is_interruption(error):
-        with job.log.speaking():
+        with job.log.active():
             log.error("%s: %s", shown(job.recorder.folder.path), in_one_line(error) or repr(error))
             keep_traceback(error)
 

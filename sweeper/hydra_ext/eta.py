@@ -31,8 +31,8 @@ def already_there() -> None:
         _plan.runs -= 1
 
 
-def after_first_epoch(seconds: float, epoch: int, epochs: int, together: int) -> str | None:
-    """The estimate in words, once ``together`` runs have done ``epoch``; None if it was said before.
+def after_first_epoch(seconds: float, epoch: int, epochs: int, in_lock_step: int) -> str | None:
+    """The estimate in words, once ``in_lock_step`` runs have done ``epoch``; None if it was said before.
 
     ``epoch`` is the first one of this process: a run that goes on has done the ones before it already, and what is left
     is counted from here.
@@ -41,7 +41,7 @@ def after_first_epoch(seconds: float, epoch: int, epochs: int, together: int) ->
     plan, _plan = _plan, None
     if plan is None or plan.runs * epochs <= 1:
         return None
-    rounds = math.ceil(plan.runs / (max(1, together) * plan.at_once))
+    rounds = math.ceil(plan.runs / (max(1, in_lock_step) * plan.at_once))
     left = (rounds * epochs - epoch) * seconds
     end = datetime.datetime.fromtimestamp(time.time() + left)
     runs = f"{plan.runs} runs of {epochs} epochs"

@@ -27,10 +27,10 @@ TYPED_IN: dict[str, tuple[Path, tuple[str, ...]]] = {
 
 def register() -> None:
     """Makes ``newest`` known to OmegaConf. Idempotent."""
-    OmegaConf.register_resolver("newest", newest, use_cache=True, replace=True, annotation_validation="off")
+    OmegaConf.register_resolver("newest", run_folder_for, use_cache=True, replace=True, annotation_validation="off")
 
 
-def newest(resume: str, kind: str, folder: str, overrides: Iterable[str], mode: object) -> str:
+def run_folder_for(resume: str, kind: str, folder: str, overrides: Iterable[str], mode: object) -> str:
     """A new folder, or with ``resume`` auto the newest sibling of ``folder`` that is a run of the same command."""
     if resume == "auto":
         wanted = _what_matters(overrides)

@@ -71,7 +71,7 @@ class Job:
 
     def finish(self) -> float | tuple[float, ...]:
         """Leaves the last artifacts and returns the objective; raises what ended the run otherwise."""
-        with self.log.speaking():
+        with self.log.active():
             self.own_config.restore()
             value = self.recorder.finish()
             best = self.recorder.best["val_auc"] if self.recorder.best else math.nan

@@ -11,34 +11,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_speaking: ContextVar[JobLog | None] = ContextVar("speaking", default=None)
+_active: ContextVar[JobLog | None] = ContextVar("active", default=None)
 _open: list[JobLog] = []
 
 
 class JobLog:
     """The handlers that Hydra made for a job, from when the job is set up until it is closed.
 
-    What is logged outside ``speaking`` goes to the sweep's handlers, or without any to those of the latest job.
+    What is logged outside ``active`` goes to the sweep's handlers, or without any to those of the latest job.
     """
 
     def __init__(self) -> None:
         before = _of_all_jobs()
         self.handlers: list[logging.Handler] = [h for h in logging.getLogger().handlers if h not in before]
         for handler in self.handlers:
-            handler.removeFilter(_is_nobodys)
+            handler.removeFilter(_is_of_no_job)
             handler.addFilter(self._is_its_own)
         _open.append(self)
         _attach_all()
 
     @contextmanager
-    def speaking(self) -> Iterator[None]:
+    def active(self) -> Iterator[None]:
         """Within it, what this thread logs goes to this job's log."""
         _attach_all()
-        token = _speaking.set(self)
+        token = _active.set(self)
         try:
             yield
         finally:
-            _speaking.reset(token)
+            _active.reset(token)
 
     def close(self) -> None:
         """When the job is over. The handlers that Hydra installed last stay, as Hydra left them."""
@@ -50,22 +50,22 @@ class JobLog:
         _open.remove(self)
 
     def _is_its_own(self, record: logging.LogRecord) -> bool:
-        speaking = _speaking.get()
-        return speaking is self or (speaking is None and self is _open[-1] and not _of_the_sweep())
+        active = _active.get()
+        return active is self or (active is None and self is _open[-1] and not _of_the_sweep())
 
 
 def _attach_all() -> None:
     """After Hydra replaced the root logger's handlers: puts those of the open jobs back."""
     root = logging.getLogger()
     for handler in _of_the_sweep():
-        handler.addFilter(_is_nobodys)
+        handler.addFilter(_is_of_no_job)
     for handler in _of_all_jobs():
         if handler not in root.handlers:
             root.addHandler(handler)
 
 
-def _is_nobodys(record: logging.LogRecord) -> bool:
-    return _speaking.get() is None
+def _is_of_no_job(record: logging.LogRecord) -> bool:
+    return _active.get() is None
 
 
 def _of_all_jobs() -> list[logging.Handler]:

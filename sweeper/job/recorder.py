@@ -15,7 +15,7 @@ from mdaf.sweeper.job.criteria import Criteria, figure
 from mdaf.sweeper.job.summary import summarize
 from mdaf.sweeper.machine.steadiness import judge_steadiness
 from mdaf.sweeper.machine.telemetry import resident_mb
-from mdaf.sweeper.runs.checkpoint import Position, Saved, Underway
+from mdaf.sweeper.runs.checkpoint import PartialEpoch, Position, Saved
 from mdaf.sweeper.runs.folder import RunFolder
 from mdaf.sweeper.runs.parts import UNKNOWN, Part, changes, joined, part_from
 from mdaf.sweeper.runs.reader import checkpoint_digest
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """The ``training.Follower`` of one run.
+    """The ``training.Callback`` of one run.
 
     ``identity`` is what the result says besides its numbers: hashes, commit, versions, device, seed, study and trial.
     ``objectives`` are columns of metrics.csv; the first one is what the trial is told epoch by epoch.
@@ -78,8 +78,8 @@ class Recorder:
         self._report(row)
         return self.pruned
 
-    def save(self, position: Position, underway: Underway, replicas: Trained, k: int) -> None:
-        self.folder.save(self._state(position, underway, replicas, k))
+    def save(self, position: Position, partial_epoch: PartialEpoch, replicas: Trained, k: int) -> None:
+        self.folder.save(self._state(position, partial_epoch, replicas, k))
         self.folder.wait()
 
     def go_on(self, state: Saved) -> None:
@@ -186,13 +186,13 @@ class Recorder:
             raise UserError(f"sweep.objectives: {name} does not exist in this run; choose another column")
         return float(value)
 
-    def _state(self, position: Position, underway: Underway | None, replicas: Trained, k: int) -> Saved:
+    def _state(self, position: Position, partial_epoch: PartialEpoch | None, replicas: Trained, k: int) -> Saved:
         return Saved(
             position,
             self.history,
             replica_state(replicas.model, k),
             replicas.optimizer_state(k),
-            underway,
+            partial_epoch,
             replicas.hyperparameters[k].seed,
             self.identity["config_hash"],
             self.identity["data_hash"],

@@ -15,7 +15,7 @@ from mdaf.sweeper.job.recorder import Recorder
 from mdaf.sweeper.runs.checkpoint import START, DamagedError, Position, Saved, read, saved_in, sealed
 from mdaf.sweeper.runs.folder import RunFolder
 from mdaf.sweeper.runs.reader import BEST
-from mdaf.sweeper.training.loop import Epoch, best_of
+from mdaf.sweeper.training.loop import EpochState, best_of
 from mdaf.sweeper.training.replicas import Replicas
 from mdaf.sweeper.training.settings import Settings
 
@@ -91,7 +91,9 @@ def _copy(folder: RunFolder, other: Path, state: Saved) -> None:
     folder.save(state)
 
 
-def together(runs: Sequence[T], positions: Callable[[T], Mapping[Position, Saved]]) -> list[tuple[Position, list[T]]]:
+def lock_step_groups(
+    runs: Sequence[T], positions: Callable[[T], Mapping[Position, Saved]]
+) -> list[tuple[Position, list[T]]]:
     """Runs that can go on in lock-step, and where: all of them at the last position that they share.
 
     A process that dies while the states of a group are written leaves some of them a state ahead of the others, and
@@ -117,10 +119,10 @@ def restore(replicas: Replicas, states: Sequence[Saved]) -> None:
             raise UserError(f"last.pt does not fit the model of this config, so resume=never: {error}") from None
 
 
-def epoch_of(states: Sequence[Saved], replicas: Replicas) -> Epoch:
+def epoch_of(states: Sequence[Saved], replicas: Replicas) -> EpochState:
     """The epoch under way at the position that all of the states have."""
-    underway = [state.underway for state in states if state.underway is not None]
-    return Epoch.at(states[0].position, underway, replicas.device)
+    partial_epoch = [state.partial_epoch for state in states if state.partial_epoch is not None]
+    return EpochState.at(states[0].position, partial_epoch, replicas.device)
 
 
 def is_over(state: Saved, recorder: Recorder, settings: Settings) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from mdaf.errors import StoppedError
-from mdaf.interruption import EXIT_RESUMABLE, Interruption, Leaving, how_to_go_on
+from mdaf.interruption import EXIT_RESUMABLE, Interruption, SaveAndStop, how_to_go_on
 from mdaf.sweeper.machine.hang_watch import HangWatch
 from mdaf.sweeper.machine.telemetry import situation
 
@@ -33,13 +33,13 @@ class Guard:
     hang: float | None
 
 
-class TooSlowError(Leaving, StoppedError):
+class TooSlowError(SaveAndStop, StoppedError):
     """The device has become slow, and the run is to stop then."""
 
     exit_code = EXIT_RESUMABLE
 
 
-class FallBack(Leaving):
+class FallBack(SaveAndStop):
     """The device has become slow, and the run is to go on on the CPU."""
 
 
@@ -54,7 +54,7 @@ class Pace:
     LEAST = 3  # steps by which a slow-down is judged
 
     def __init__(self, factor: float, patience: float) -> None:
-        self._factor, self._patience = factor, patience
+        self._factor, self._seconds = factor, patience
         self._first: list[float] = []
         self._last: deque[float] = deque()
         self._covered = 0.0
@@ -63,8 +63,8 @@ class Pace:
     def settle(self, least: float) -> None:
         """Ends the first full epoch. ``least``: what a step takes by the device's own clock, in seconds."""
         if self.baseline is None and self._first:
-            pieces = torch.tensor(self._first).chunk(20)
-            self.baseline = max(least, float(torch.stack([piece.mean() for piece in pieces]).median()))
+            chunks = torch.tensor(self._first).chunk(20)
+            self.baseline = max(least, float(torch.stack([chunk.mean() for chunk in chunks]).median()))
         self._first = []
 
     def add(self, seconds: float, *, whole: bool) -> float | None:
@@ -75,15 +75,15 @@ class Pace:
             return None
         self._last.append(seconds)
         self._covered += seconds
-        while len(self._last) > self.LEAST and self._covered - self._last[0] >= self._patience:
+        while len(self._last) > self.LEAST and self._covered - self._last[0] >= self._seconds:
             self._covered -= self._last.popleft()
-        if self._covered < self._patience or len(self._last) < self.LEAST:
+        if self._covered < self._seconds or len(self._last) < self.LEAST:
             return None
         pace = (self._covered - max(self._last)) / (len(self._last) - 1)
         return pace if pace > self._factor * self.baseline else None
 
 
-class Lookout:
+class Watchdog:
     """The ``training.Watch`` of a run: signals, slow-downs, standstill.
 
     ``told`` hears of each slow-down, as plain values, when it begins.

@@ -47,7 +47,7 @@ START = Position(1, 0)
 
 
 @dataclass(frozen=True)
-class Underway:
+class PartialEpoch:
     """What an epoch has summed up for one replica so far: losses (step,), logits (row,) and seconds."""
 
     losses: Tensor
@@ -61,7 +61,7 @@ class Saved:
 
     ``history``   rows of metrics.csv so far
     ``optimizer`` as ``Replicas.optimizer_state`` gives it
-    ``underway``  of the epoch that is not over; None between two
+    ``partial_epoch``  of the epoch that is not over; None between two
     ``parts``     ``mdaf.sweeper.runs.parts`` of the run so far; none in states of versions that did not write them
     """
 
@@ -69,7 +69,7 @@ class Saved:
     history: list[dict[str, Any]]
     weights: dict[str, Tensor]
     optimizer: list[dict[str, Any]]
-    underway: Underway | None
+    partial_epoch: PartialEpoch | None
     seed: int
     config_hash: str
     data_hash: str
@@ -86,7 +86,7 @@ class Saved:
             "optimizer": pack(self.optimizer),
             # Every random stream is a function of the seed and the position: these are all their state.
             "streams": {"seed": self.seed, "epochs_done": self.position.epoch - 1, **asdict(self.position)},
-            "underway": None if self.underway is None else asdict(self.underway),
+            "underway": None if self.partial_epoch is None else asdict(self.partial_epoch),
             "config_hash": self.config_hash,
             "data_hash": self.data_hash,
             "parts": self.parts,
@@ -239,18 +239,18 @@ def read_best(folder: Path, result: Mapping[str, Any]) -> Saved:
 
 
 def _parsed(content: Any) -> Saved:
-    streams, underway = content["streams"], content["underway"]
+    streams, partial_epoch = content["streams"], content["underway"]
     saved = Saved(
         position=Position(int(streams["epoch"]), int(streams["step"])),
         history=list(content["metrics_history"]),
         weights=dict(content["weights"]),
         optimizer=unpack(content["optimizer"]),
-        underway=None if underway is None else Underway(**underway),
+        partial_epoch=None if partial_epoch is None else PartialEpoch(**partial_epoch),
         seed=int(streams["seed"]),
         config_hash=str(content["config_hash"]),
         data_hash=str(content["data_hash"]),
         parts=[dict(part) for part in content.get("parts", ())],
     )
-    if (saved.position.step > 0) != (underway is not None) or saved.position.epoch != len(saved.history) + 1:
+    if (saved.position.step > 0) != (partial_epoch is not None) or saved.position.epoch != len(saved.history) + 1:
         raise DamagedError(f"it says {saved.position}, and has {len(saved.history)} epochs of metrics")
     return saved

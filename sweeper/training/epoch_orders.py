@@ -1,4 +1,4 @@
-"""The order of the training rows in each epoch, found while the epoch before it trains."""
+"""The order of the training rows in each epoch, computed in the background during the previous epoch."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from torch import Tensor
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.epoch_order import epoch_order
 
-#: Orders that are found at a time.
+#: How many orders are computed at the same time.
 AT_ONCE = 4
 
 
 class EpochOrders:
-    """Orders of a store's training rows by seed and epoch; within ``with``, whose threads find those asked for.
+    """The epoch orders of a store's training rows, by seed and epoch. Use it in ``with``, which ends its threads.
 
-    Shuffling and bucketing a million rows for each of five replicas takes a CPU half a second, in which a GPU would
-    wait. The threads never touch the device: a step may be being captured there.
+    Shuffling and bucketing a million rows for each of five replicas takes half a second on a CPU, and a GPU would wait
+    for it. The threads never use the device, because a step may be being captured there.
 
-    ``batch_size``, ``window``  as ``epoch_order`` takes them.
-    ``rows``                    of each order that are kept; None: all.
+    ``batch_size``, ``window``  arguments of ``epoch_order``.
+    ``rows``                    how many rows of each order are kept; None: all.
     """
 
     def __init__(self, store: DeviceStore, batch_size: int, window: int, rows: int | None) -> None:
         self._device, self._kept = store.device, rows
-        self._ahead = not store.mapped  # of a store that the memory does not hold one epoch's orders are enough
+        self._ahead = (
+            not store.mapped
+        )  # a store that does not fit in memory leaves no memory for the orders of two epochs
         lengths = store.lengths("train").cpu()
         self._order_of = functools.partial(
             epoch_order, torch.arange(len(lengths)), lengths=lengths, batch_size=batch_size, window=window
@@ -47,8 +49,7 @@ class EpochOrders:
         self._pool.shutdown(cancel_futures=True)
 
     def of(self, seeds: Sequence[int], epoch: int, *, last: bool) -> Tensor:
-        """The rows that an epoch sees, (replica, row) on the store's device; unless it is the ``last``, the next
-        epoch's are begun."""
+        """The order of an epoch, (replica, row) on the store's device. Starts on the next epoch's, unless ``last``."""
         self._begin(seeds, epoch)
         orders = torch.stack([self._found[seed, epoch].result()[: self._kept] for seed in seeds])
         self._found.clear()

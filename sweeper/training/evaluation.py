@@ -1,4 +1,4 @@
-"""Evaluation: loss and metrics of the rows of a split, without training."""
+"""Evaluation: loss and metrics on the rows of a split."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mdaf.model.layers.basic import set_dropout
 from mdaf.streams import stream_seed
 from mdaf.sweeper.machine.device import computing_in
 from mdaf.sweeper.training import metrics
-from mdaf.sweeper.training.microbatches import default_positions, passes
+from mdaf.sweeper.training.microbatches import default_positions, forward_pass_sizes
 from mdaf.sweeper.training.replicas import Trained
 from mdaf.sweeper.training.settings import Row, Settings
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """``logits`` (replica, row) and ``gate`` of the same shape, if the model has one."""
+    """``logits`` (replica, row), and ``gate`` of the same shape if the model has a fusion gate."""
 
     logits: Tensor
     gate: Tensor | None
@@ -30,10 +30,9 @@ class Prediction:
 def evaluate(
     replicas: Trained, store: DeviceStore, settings: Settings, beat: Callable[[], None] | None = None
 ) -> list[Row | metrics.NotFiniteError]:
-    """Validation metrics, gate statistics, and the AUC on a fixed sample of the training rows, for each replica.
+    """Validation metrics, gate statistics and the AUC on a fixed sample of training rows, for each replica.
 
-    NaN where a metric does not exist; instead of all of them what is wrong with a replica's scores, where they are not
-    finite.
+    A metric that does not exist is NaN. A replica whose scores are not finite gets the error instead of metrics.
     """
     validation = store.rows("validation").expand(len(replicas), -1)
     sample = torch.stack(
@@ -63,13 +62,13 @@ def evaluate(
 
 
 def train_sample(rows: Tensor, size: int, seed: int) -> Tensor:
-    """The training rows on which ``train_auc`` is measured: at most ``size``, the same in every epoch; (sample,)."""
+    """The training rows on which ``train_auc`` is measured, (sample,): at most ``size``, the same in every epoch."""
     return rows[_sampled(len(rows), size, seed).to(rows.device)]
 
 
 @functools.lru_cache(maxsize=64)
 def _sampled(rows: int, size: int, seed: int) -> Tensor:
-    """At most ``size`` of the numbers below ``rows``, on the CPU; what few loops ask for at every epoch is kept."""
+    """At most ``size`` of the numbers below ``rows``, on the CPU. Cached, since each epoch needs the same ones."""
     generator = torch.Generator().manual_seed(stream_seed(seed, "train_sample"))
     return torch.randperm(rows, generator=generator)[:size].clone()
 
@@ -86,14 +85,14 @@ def predict(
 ) -> Prediction:
     """Scores rows (replica, row) of a split in evaluation mode.
 
-    Rows are visited by history length, so that hardly any padding is computed, and put back in their places; at most
-    ``batch_size`` at a time, and on a CPU in pieces as training's.
-    ``beat`` is called after each; what it raises ends the evaluation.
+    Rows are sorted by history length first, so that forward passes contain little padding; the result is in the order
+    of ``rows``. A forward pass has at most ``batch_size`` rows; on a CPU it is cut into micro-batches as in training.
+    ``beat`` is called after each forward pass; what it raises ends the evaluation.
     """
     replicas.model.eval()
     set_dropout(replicas.model, None, None)
     lengths, order = store.lengths(split)[rows].sort(dim=1, stable=True)
-    sizes = passes(lengths, batch_size, default_positions(replicas.device))
+    sizes = forward_pass_sizes(lengths, batch_size, default_positions(replicas.device))
     logits = torch.empty(rows.shape, device=rows.device)
     gate: Tensor | None = None
     for part in order.split(sizes, dim=1):
@@ -109,7 +108,7 @@ def predict(
 
 
 def gate_statistics(gate: Tensor | None) -> Row:
-    """Mean, spread and range of the static branch's share over the rows (row,); empty for a model without a gate."""
+    """Mean, standard deviation, median and range of the fusion gate (row,); None for a model without a gate."""
     names = ("gate_mean", "gate_std", "gate_median", "gate_min", "gate_max")
     if gate is None:
         return dict.fromkeys(names)

@@ -19,7 +19,7 @@ from mdaf.model.ctr import Estimator
 from mdaf.streams import stream_seed
 from mdaf.sweeper.training import metrics
 from mdaf.sweeper.training.evaluation import evaluate
-from mdaf.sweeper.training.loop import Follower, diverged, row_of
+from mdaf.sweeper.training.loop import Callback, diverged, row_of
 from mdaf.sweeper.training.replicas import Hyperparameters
 from mdaf.sweeper.training.settings import Settings
 
@@ -42,7 +42,7 @@ class FittedReplica:
         return []
 
 
-def fit(model: Estimator, store: DeviceStore, settings: Settings, h: Hyperparameters, follower: Follower) -> None:
+def fit(model: Estimator, store: DeviceStore, settings: Settings, h: Hyperparameters, callback: Callback) -> None:
     """Fits the model in ``settings.epochs`` equal parts and evaluates after each, as after an epoch.
 
     Of ``h`` only the seed has an effect, on which rows are taken where there are more than the model takes.
@@ -81,7 +81,7 @@ def fit(model: Estimator, store: DeviceStore, settings: Settings, h: Hyperparame
         if row["val_auc"] > best:
             best, best_epoch = row["val_auc"], epoch
         stale = settings.patience is not None and epoch - best_epoch >= settings.patience
-        if follower.epoch(row, replica, 0) or stale:
+        if callback.epoch(row, replica, 0) or stale:
             return
 
 

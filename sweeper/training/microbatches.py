@@ -1,8 +1,9 @@
-"""How a batch is cut into the pieces that a CPU computes one after the other.
+"""How a batch is cut into the micro-batches that a CPU computes one after the other.
 
-A piece has a cost of its own (a thousand operations that Python asks for) and one for each position that it computes,
-padding included. Few pieces waste padding where histories differ, many pieces waste calls; and a piece so large that a
-layer's tensor leaves the cache waits for memory.
+The cost of a micro-batch has a constant part (Python asks for about a thousand operations) and a part for each position
+that it computes, padding included. Few micro-batches compute more padding where history lengths differ; many
+micro-batches spend more time on calls. If a micro-batch is so large that a layer's tensor does not fit into the cache,
+it waits for memory.
 """
 
 from __future__ import annotations
@@ -12,24 +13,24 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-#: Positions (rows times the longest history, the candidate with it) of a piece on a CPU: a layer's tensor of 512
-#: channels then takes 32 MB. Half as many and twice as many take as long within a few percent.
+#: The most positions of a micro-batch on a CPU: rows times the longest history, plus one for the candidate. A layer's
+#: tensor of 512 channels then takes 32 MB. Half and twice this number are equally fast within a few percent.
 POSITIONS = 16384
-#: What a piece costs besides, in positions.
+#: The constant cost of a micro-batch, in positions.
 CALLS = 256
-#: Rows that are never cut apart.
+#: Rows are cut in multiples of this number.
 BLOCK = 64
 
 
-def piece_sizes(longest: Sequence[int], replicas: int, positions: int) -> list[int]:
-    """Rows of each piece of a batch sorted by length; ``longest`` (row,) over all replicas, ascending.
+def micro_batch_sizes(longest: Sequence[int], replicas: int, positions: int) -> list[int]:
+    """The number of rows of each micro-batch; the batch is sorted by length.
 
-    The cheapest way to cut it of those in which no piece computes more than ``positions``, unless one block of rows
-    does.
+    ``longest`` is the longest history of each row over all replicas, (row,), ascending. Returns the cheapest cut in
+    which no micro-batch computes more than ``positions``, unless a single block of rows already does.
     """
     rows = len(longest)
     ends = [min(block + BLOCK, rows) for block in range(0, rows, BLOCK)]
-    cheapest, cut = [0], [0]  # of the first so many blocks: the cost, and where the last piece begins
+    cheapest, cut = [0], [0]  # entry n: the cost of the first n blocks, and where the last micro-batch begins
     for last, end in enumerate(ends):
         width = replicas * (1 + longest[end - 1])
         cost, begin = None, last
@@ -50,22 +51,23 @@ def piece_sizes(longest: Sequence[int], replicas: int, positions: int) -> list[i
     return sizes[::-1]
 
 
-def passes(lengths: Tensor, most: int, positions: int | None) -> list[int]:
-    """Rows of each forward pass that trains nothing, over ``lengths`` (replica, row), ascending: at most ``most``.
+def forward_pass_sizes(lengths: Tensor, most: int, positions: int | None) -> list[int]:
+    """The number of rows of each forward pass in evaluation: at most ``most``.
 
-    Pieces as those of a batch, or ``most`` at a time where ``positions`` is None.
+    ``lengths`` (replica, row) is ascending. Every ``most`` rows are cut like a batch in training; with ``positions``
+    None they are not cut.
     """
     replicas, rows = lengths.shape
     begins = range(0, rows, most)
     if positions is None:
         return [min(most, rows - begin) for begin in begins]
     longest = lengths.amax(dim=0).tolist()
-    return [size for begin in begins for size in piece_sizes(longest[begin : begin + most], replicas, positions)]
+    return [size for begin in begins for size in micro_batch_sizes(longest[begin : begin + most], replicas, positions)]
 
 
 def default_positions(device: torch.device) -> int | None:
-    """Positions of histories per forward pass that suit the device; None: the whole batch at once.
+    """The most positions of a forward pass that suit the device; None: the whole batch at once.
 
-    On a CPU what a layer makes of a piece is to stay in the cache; a GPU wants all the parallelism it can get.
+    On a CPU a layer's output should stay in the cache; a GPU needs as much parallelism as possible.
     """
     return POSITIONS if device.type == "cpu" else None

@@ -1,9 +1,9 @@
-"""One optimizer step of all replicas; on CUDA captured once for each shape of batch and replayed.
+"""One training step of all replicas. On CUDA, a graph is captured once for each shape of batch and then replayed.
 
-A step of this model is over a thousand kernels, most of which a GPU finishes sooner than Python can ask for the next.
-A CUDA graph asks for all of them at once. What changes from step to step (rows, dropout keys, learning rates) lies in
-tensors that are written before each replay; what changes a shape (the batch's size, its longest history, the number of
-replicas) makes another graph, and histories are padded up to one of a few lengths so that there are few.
+A step launches over a thousand kernels, and a GPU finishes most of them sooner than Python can launch the next. A CUDA
+graph launches all of them at once. What changes from step to step (rows, dropout keys, learning rates) is in tensors
+that are written before each replay. What changes a shape (batch size, longest history, number of replicas) needs
+another graph. Histories are padded to one of a few lengths, so that there are few graphs.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from mdaf.model.kernels.precompile import none_run
 from mdaf.model.layers.basic import set_dropout
 from mdaf.sweeper.machine.device import computing_in, make_current
 from mdaf.sweeper.training.losses import branch_losses, cross_entropy, smoothed
-from mdaf.sweeper.training.microbatches import piece_sizes
+from mdaf.sweeper.training.microbatches import micro_batch_sizes
 from mdaf.sweeper.training.replicas import Replicas
 
 log = logging.getLogger(__name__)
 
-#: Histories of these lengths ask for every kernel that those of other lengths ask for.
+#: Histories of these lengths need every kernel that histories of other lengths need.
 LENGTHS = (3, 4)
-#: Seconds of compiling that are worth a line in the log.
+#: Compiling that takes longer than this is logged.
 WORTH_SAYING = 2.0
 
-#: What ``rehearse`` has seen to in this process, which keeps its kernels.
+#: The shapes whose kernels ``rehearse`` has compiled in this process.
 _REHEARSED: set[tuple[Any, ...]] = set()
 
 
@@ -43,11 +43,11 @@ _REHEARSED: set[tuple[Any, ...]] = set()
 class StepSettings:
     """How a step is computed.
 
-    ``micro_batch``     samples per forward pass, or None for what ``positions`` says.
-    ``grad_clip_norm``  of each replica's whole gradient, or None.
+    ``micro_batch``     samples per forward pass; None: ``positions`` decides.
+    ``grad_clip_norm``  the largest norm of a replica's whole gradient; None: do not clip.
     ``precision``       fp32, tf32 or bf16.
-    ``graphs``          whether steps are captured where the device can.
-    ``positions``       of histories per forward pass, as in ``piece_sizes``, or None for the whole batch.
+    ``graphs``          whether steps are captured in CUDA graphs, on devices that can.
+    ``positions``       positions per forward pass, as in ``micro_batch_sizes``; None: the whole batch.
     """
 
     grad_clip_norm: float | None
@@ -66,7 +66,7 @@ class _Captured:
 
 
 class Stepper:
-    """Steps ``replicas`` through training rows of ``store``."""
+    """Trains ``replicas`` on batches of training rows of ``store``, one step at a time."""
 
     def __init__(self, replicas: Replicas, store: DeviceStore, settings: StepSettings) -> None:
         self.replicas, self.store, self.settings = replicas, store, settings
@@ -81,13 +81,13 @@ class Stepper:
         )
 
     def rehearse(self, batch_size: int) -> None:
-        """Compiles, beside each other, the kernels that steps on batches of this size, and evaluations, ask for.
+        """Compiles, in parallel, the kernels that evaluations and steps on batches of this size need.
 
-        Steps are gone through with no kernel run: weights and states stay as they are.
+        It executes a step and an evaluation without running any kernel, so weights and states do not change.
         """
         device = self.replicas.device
         if device.type != "cuda" or triton_obstacle(device, torch.float32) is not None or interpreting():
-            return  # nothing would be compiled; and what is interpreted would run
+            return  # without Triton there is nothing to compile, and its interpreter would run the kernels
         rows = self.store.rows("train")[:batch_size][: self.settings.micro_batch].expand(len(self.replicas), -1)
         if (shapes := self._shapes(rows.shape[1])) in _REHEARSED:
             return
@@ -95,20 +95,20 @@ class Stepper:
         with none_run() as asked:
             for length in {min(length, self.store.schema.length) for length in LENGTHS}:
                 batch = self.store.gather("train", rows, length)
-                self._go_through(replace(batch, lengths=batch.lengths.clamp(max=length)))
+                self._dry_run(replace(batch, lengths=batch.lengths.clamp(max=length)))
         begun = time.perf_counter()
         asked.compile(partial(make_current, device))
         if (seconds := time.perf_counter() - begun) > WORTH_SAYING:
             log.info("%d kernels were compiled in %.0f s; later runs find them on disk", len(asked), seconds)
 
     def _shapes(self, batch: int) -> tuple[Any, ...]:
-        """What decides which kernels are asked for; the number of replicas does not."""
+        """Everything that the set of kernels depends on; it does not depend on the number of replicas."""
         parameters = {name: tuple(p.shape[1:]) for name, p in self.replicas.model.named_parameters()}
         how = (self.replicas.device, self.settings.precision, self.settings.grad_clip_norm is None, batch)
         return (type(self.replicas.model), *how, *parameters.items())
 
-    def _go_through(self, batch: Batch) -> None:
-        """An evaluation and a step that are nobody's."""
+    def _dry_run(self, batch: Batch) -> None:
+        """Executes an evaluation and a step; called where no kernel runs."""
         model = self.replicas.model
         model.eval()
         set_dropout(model, None, None)
@@ -117,7 +117,7 @@ class Stepper:
         model.train()
         self.replicas.draw_dropout(0)
         self._backward(batch, batch.labels.shape[1])
-        if self.replicas.capturable:  # else PyTorch's own kernels, which do run, move weights
+        if self.replicas.capturable:  # otherwise PyTorch's own kernels would run and change the weights
             self.replicas.step(self.settings.grad_clip_norm)
         model.zero_grad(set_to_none=True)
 
@@ -134,7 +134,7 @@ class Stepper:
             return self._whole(chosen, None)
         length = padded_length(longest, self.store.schema.length)
         key = (*chosen.shape, length)
-        if key not in self._graphs:  # the first of a shape: compiles kernels and makes the optimizer's state
+        if key not in self._graphs:  # the first batch of a shape compiles kernels and creates the optimizers' state
             self._graphs[key] = None
             return self._whole(chosen, length)
         captured = self._graphs[key] or self._capture(key, chosen)
@@ -145,20 +145,20 @@ class Stepper:
         return captured.loss.clone(), captured.logits.clone()
 
     def restart(self) -> None:
-        """Forgets what was captured, since replicas have left."""
+        """Drops all captured graphs, because replicas have left."""
         self._graphs.clear()
 
     def _whole(self, chosen: Tensor, length: int | None) -> tuple[Tensor, Tensor]:
-        """The step on the whole batch at once, with the dropout that is drawn."""
+        """A step with one forward pass over the whole batch; dropout is drawn already."""
         loss, logits = self._backward(self.store.gather("train", chosen, length), chosen.shape[1])
         self.replicas.step(self.settings.grad_clip_norm)
         return loss, logits
 
     def _split(self, chosen: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """The step in pieces of histories of like length; the gradient is that of the whole batch."""
-        order, pieces = self.pieces(chosen)
+        """A step in micro-batches of similar history lengths; the gradient is that of the whole batch."""
+        order, micro_batches = self.micro_batches(chosen)
         losses, logits, first = [], [], 0
-        for rows, longest in pieces:
+        for rows, longest in micro_batches:
             self.replicas.draw_dropout(number, first)
             part_loss, part_logits = self._backward(self.store.gather("train", rows, longest), chosen.shape[1])
             losses.append(part_loss)
@@ -168,24 +168,24 @@ class Stepper:
         scores = torch.cat(logits, dim=1)
         return torch.stack(losses).sum(dim=0), torch.empty_like(scores).scatter_(1, order, scores)
 
-    def pieces(self, chosen: Tensor) -> tuple[Tensor, list[tuple[Tensor, int]]]:
-        """The forward passes of a step on rows ``chosen``: what sorts them; each pass's rows and longest history."""
+    def micro_batches(self, chosen: Tensor) -> tuple[Tensor, list[tuple[Tensor, int]]]:
+        """The order that sorts rows ``chosen`` by history length, and each micro-batch's rows and longest history."""
         lengths, order = self.store.lengths("train")[chosen].sort(dim=1, stable=True)
         longest = lengths.amax(dim=0).tolist()
-        parts = chosen.gather(1, order).split(self._piece_sizes(longest), dim=1)
+        parts = chosen.gather(1, order).split(self._micro_batch_sizes(longest), dim=1)
         ends = accumulate(part.shape[1] for part in parts)
         return order, [(part, longest[end - 1]) for part, end in zip(parts, ends, strict=True)]
 
-    def _piece_sizes(self, longest: list[int]) -> list[int]:
-        """Samples of each forward pass, of a batch sorted by length; ``longest`` (sample,) over all replicas."""
+    def _micro_batch_sizes(self, longest: list[int]) -> list[int]:
+        """Samples of each micro-batch of a batch sorted by history length; ``longest`` (sample,) over all replicas."""
         if self.settings.micro_batch is not None:
             return [len(part) for part in torch.tensor(longest).split(self.settings.micro_batch)]
         if self.settings.positions is None or not self.replicas.separable:
             return [len(longest)]
-        return piece_sizes(longest, len(self.replicas), self.settings.positions)
+        return micro_batch_sizes(longest, len(self.replicas), self.settings.positions)
 
     def _backward(self, batch: Batch, size: int) -> tuple[Tensor, Tensor]:
-        """Adds the gradient of ``batch``'s share of one of ``size``; returns its share of the loss, and logits."""
+        """Adds the gradient of ``batch``, part of a batch of ``size``. Returns its share of the loss, and logits."""
         with computing_in(self.settings.precision, self.replicas.device):
             output = self.replicas.model(batch)
         soft_labels = smoothed(batch.labels, self.replicas.column("label_smoothing").unsqueeze(1))
@@ -194,7 +194,7 @@ class Stepper:
         return loss.detach(), output.logits.detach()
 
     def _capture(self, key: tuple[int, ...], chosen: Tensor) -> _Captured | None:
-        """The graph of a step on batches of this shape; None where the step cannot be captured."""
+        """Captures a step on batches of this shape in a CUDA graph; None if that fails."""
         rows = chosen.clone()
         graph = torch.cuda.CUDAGraph()
         try:
@@ -209,18 +209,18 @@ class Stepper:
         return captured
 
     def _pool(self) -> Any:
-        """One memory pool for all graphs, since no two run at once."""
+        """The memory pool that all graphs share; no two graphs run at once."""
         first = next((captured for captured in self._graphs.values() if captured), None)
         return first.graph.pool() if first else None
 
 
 def padded_length(longest: int, limit: int) -> int:
-    """The length that histories of a captured batch are padded to: at most a quarter more than the longest needs."""
+    """The length to which a captured batch's histories are padded: at most a quarter above the longest."""
     step = 2 ** max(0, longest.bit_length() - 3)
     return min(limit, max(1, -(-longest // step) * step))
 
 
-def longest_histories(lengths: Tensor, orders: Tensor, batch_size: int) -> list[int]:
-    """The longest history of each batch of an epoch: lengths (row,), orders (replica, row) -> one for each step."""
-    longest = lengths[orders].amax(dim=0)
+def longest_histories(lengths: Tensor, order: Tensor, batch_size: int) -> list[int]:
+    """The longest history of each batch of an epoch; lengths (row,), order (replica, row)."""
+    longest = lengths[order].amax(dim=0)
     return [int(part) for part in torch.stack([part.max() for part in longest.split(batch_size)]).cpu()]

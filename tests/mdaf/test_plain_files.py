@@ -10,7 +10,7 @@ import pytest
 
 from mdaf import plain_files
 from mdaf.errors import UserError
-from mdaf.sweeper.hydra_ext.run_dirs import newest
+from mdaf.sweeper.hydra_ext.run_dirs import run_folder_for
 from mdaf.sweeper.runs.checkpoint import DamagedError, read
 from mdaf.sweeper.runs.reader import checkpoint_digest, read_config, read_metrics, read_overrides, read_result
 
@@ -39,7 +39,7 @@ def test_a_pipe_beside_the_runs_of_a_command_is_passed_over(tmp_path: Path) -> N
     (tmp_path / "day/other/.hydra").mkdir(parents=True)
     os.mkfifo(tmp_path / "day/other/.hydra/overrides.yaml")
     own = str(tmp_path / "day/own")
-    assert newest("auto", "run", own, ["seed=1"], "RUN") == own
+    assert run_folder_for("auto", "run", own, ["seed=1"], "RUN") == own
 
 
 def test_a_text_that_no_run_can_have_left_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,22 +6,22 @@ import time
 from pathlib import Path
 
 from mdaf.sweeper.__main__ import main
-from mdaf.sweeper.machine.watchdog import Lookout
+from mdaf.sweeper.machine.watchdog import Watchdog
 
 HUNG = Path("hung")  # left in the working directory by the job that stands still
 
 
 def hang_once() -> None:
-    step_of = Lookout.step
+    step_of = Watchdog.step
 
-    def step(self: Lookout, epoch: int, step: int) -> None:
+    def step(self: Watchdog, epoch: int, step: int) -> None:
         step_of(self, epoch, step)
         if (epoch, step) == (2, 4) and not HUNG.exists():
             HUNG.touch()
             while True:
                 time.sleep(60)
 
-    Lookout.step = step  # type: ignore[method-assign]
+    Watchdog.step = step  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

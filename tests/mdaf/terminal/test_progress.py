@@ -11,7 +11,7 @@ def drawn(terminal: bool, seconds: float) -> str:
     """What a console shows of work that is reported at its start and after some seconds."""
     console = Console(file=io.StringIO(), force_terminal=terminal, width=80)
     times = iter([0.0, seconds, seconds])
-    with shown(console, patience=5.0, clock=lambda: next(times)) as progress:
+    with shown(console, show_after=5.0, clock=lambda: next(times)) as progress:
         progress("sorting events", 0.25)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()

@@ -15,7 +15,7 @@ from mdaf.interruption import EXIT_RESUMABLE
 from mdaf.multirun.phase4 import plan
 from mdaf.multirun.phase4.plan import Series
 from mdaf.multirun.phase4.points import Point
-from mdaf.sweeper.machine.watchdog import Lookout
+from mdaf.sweeper.machine.watchdog import Watchdog
 from mdaf.sweeper.runs.checkpoint import LAST
 from tests.sweeper.inside import TINIER, assert_same_run, run
 
@@ -52,15 +52,15 @@ def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, one: Point) -> None:
     """Kills Phase 4 in the second epoch of seed 42 of a point."""
-    step_of = Lookout.step
+    step_of = Watchdog.step
 
-    def step(self: Lookout, epoch: int, step: int) -> None:
+    def step(self: Watchdog, epoch: int, step: int) -> None:
         if (epoch, step) == (2, 4):
             raise Killed
         step_of(self, epoch, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Lookout, "step", step)
+        patch.setattr(Watchdog, "step", step)
         with pytest.raises(Killed):
             plan.run_missing([Series(one, missing=[42])], [one.folder])
 

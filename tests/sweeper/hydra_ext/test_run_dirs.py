@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from mdaf.sweeper.hydra_ext import run_dirs as place
-from mdaf.sweeper.hydra_ext.run_dirs import newest
+from mdaf.sweeper.hydra_ext.run_dirs import run_folder_for
 from tests.sweeper.inside import run
 
 SECOND = "runs/single/2026-11-23/10-30-00"
@@ -23,7 +23,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def new(folder: str = SECOND, *typed: str, resume: str = "never", kind: str = "run") -> Path:
     """The folder of a run that begins, with what Hydra writes into it."""
-    found = Path(newest(resume, kind, folder, typed, RunMode.RUN))
+    found = Path(run_folder_for(resume, kind, folder, typed, RunMode.RUN))
     file, keys = place.TYPED_IN[kind]
     content = list(typed)
     for key in reversed(keys):
@@ -45,7 +45,7 @@ def test_of_many_that_begin_at_once_no_two_share_a_folder() -> None:
 
     def begin() -> None:
         ready.wait()
-        found.append(newest("never", "run", SECOND, [], RunMode.RUN))
+        found.append(run_folder_for("never", "run", SECOND, [], RunMode.RUN))
 
     threads = [threading.Thread(target=begin) for _ in range(16)]
     for thread in threads:
@@ -70,7 +70,7 @@ def test_a_later_second_is_newer_than_any_of_the_one_before() -> None:
 
 def test_a_folder_that_cannot_be_made_is_left_for_the_run_to_complain_of(tmp_path: Path) -> None:
     (tmp_path / "runs").touch()
-    assert newest("never", "run", SECOND, [], RunMode.RUN) == SECOND
+    assert run_folder_for("never", "run", SECOND, [], RunMode.RUN) == SECOND
 
 
 def test_all_jobs_of_a_grid_lie_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

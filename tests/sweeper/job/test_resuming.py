@@ -17,8 +17,8 @@ import torch
 from mdaf.errors import UserError
 from mdaf.interruption import EXIT_RESUMABLE
 from mdaf.sweeper.job.job import Job
-from mdaf.sweeper.job.resuming import together
-from mdaf.sweeper.machine.watchdog import Lookout
+from mdaf.sweeper.job.resuming import lock_step_groups
+from mdaf.sweeper.machine.watchdog import Watchdog
 from mdaf.sweeper.runs.checkpoint import BEFORE, LAST, Position, read
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study.queries import load_study, trials_of
@@ -44,15 +44,15 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, moments: Sequence[tuple[int, int]]) -> None:
     """Ends the loop after (epoch, step), each once."""
-    left, step_of = list(moments), Lookout.step
+    left, step_of = list(moments), Watchdog.step
 
-    def step(self: Lookout, epoch: int, step: int) -> None:
+    def step(self: Watchdog, epoch: int, step: int) -> None:
         if (epoch, step) in left:
             left.remove((epoch, step))
             raise Killed
         step_of(self, epoch, step)
 
-    monkeypatch.setattr(Lookout, "step", step)
+    monkeypatch.setattr(Watchdog, "step", step)
 
 
 @pytest.mark.parametrize("saved_every_step", [True, False], ids=["saved every step", "saved each epoch"])
@@ -100,15 +100,15 @@ def test_every_kind_of_state_comes_back(
 def test_a_signal_saves_and_leaves_with_a_code_that_says_so(
     work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:
-    name, begin_of = number.name, Lookout.begin
+    name, begin_of = number.name, Watchdog.begin
 
-    def begin(self: Lookout, epoch: int, step: int) -> None:
+    def begin(self: Watchdog, epoch: int, step: int) -> None:
         begin_of(self, epoch, step)
         if epoch == 2:
             os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Lookout, "begin", begin)
+        patch.setattr(Watchdog, "begin", begin)
         assert run(work, *EPOCHS, f"hydra.run.dir={name}") == EXIT_RESUMABLE
     assert "the same command with resume=auto goes on" in capsys.readouterr().err
     assert read(work / name / LAST).position == Position(2, 1)
@@ -119,8 +119,8 @@ def test_a_signal_saves_and_leaves_with_a_code_that_says_so(
 
 def test_a_signal_during_the_evaluation_keeps_the_epochs_steps(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        beat = Lookout.beat
-        patch.setattr(Lookout, "beat", lambda self: (os.kill(os.getpid(), signal.SIGTERM), beat(self)))
+        beat = Watchdog.beat
+        patch.setattr(Watchdog, "beat", lambda self: (os.kill(os.getpid(), signal.SIGTERM), beat(self)))
         assert run(work, *EPOCHS, "hydra.run.dir=evaluating") == EXIT_RESUMABLE
     assert read(work / "evaluating" / LAST).position == Position(1, STEPS)
     assert run(work, *EPOCHS, "hydra.run.dir=evaluating", "resume=auto") == 0
@@ -247,9 +247,9 @@ def test_a_trial_that_is_interrupted_again_and_again_goes_on_under_its_name_each
 ) -> None:
     sweep = ["-m", "hydra/sweeper=regularization", "hydra.sweeper.n_trials=1", *EPOCHS, "hydra.sweep.dir=often"]
     typed = [*sweep, "sweep.storage=sqlite:///often.db", "sweep.max_deaths=1", "resume=auto"]
-    step_of, left = Lookout.step, [(1, 4), (2, 2)]
+    step_of, left = Watchdog.step, [(1, 4), (2, 2)]
 
-    def step(self: Lookout, epoch: int, step: int) -> None:
+    def step(self: Watchdog, epoch: int, step: int) -> None:
         if (epoch, step) in left:
             left.remove((epoch, step))
             os.kill(os.getpid(), signal.SIGTERM)
@@ -258,7 +258,7 @@ def test_a_trial_that_is_interrupted_again_and_again_goes_on_under_its_name_each
     def interrupted(self: Job) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Lookout, "step", step)
+    monkeypatch.setattr(Watchdog, "step", step)
     assert run(work, *typed) == EXIT_RESUMABLE
     with monkeypatch.context() as patch:  # before it has taken over the state: the folder is there, and empty
         patch.setattr(Job, "states", interrupted)
@@ -277,9 +277,9 @@ def test_a_trial_that_is_interrupted_again_and_again_goes_on_under_its_name_each
 def test_runs_that_share_no_position_go_on_from_their_own() -> None:
     states = {"a": [(2, 0), (1, 5)], "b": [(3, 0), (2, 0)], "c": [(3, 0)], "d": []}
     at = {name: dict.fromkeys(Position(*p) for p in positions) for name, positions in states.items()}
-    assert together(["a", "b"], at.__getitem__) == [(Position(2, 0), ["a", "b"])]  # type: ignore[arg-type]
-    assert together(["a", "c"], at.__getitem__) == [(Position(2, 0), ["a"]), (Position(3, 0), ["c"])]  # type: ignore[arg-type]
-    assert together(["d"], at.__getitem__) == [(Position(1, 0), ["d"])]  # type: ignore[arg-type]
+    assert lock_step_groups(["a", "b"], at.__getitem__) == [(Position(2, 0), ["a", "b"])]  # type: ignore[arg-type]
+    assert lock_step_groups(["a", "c"], at.__getitem__) == [(Position(2, 0), ["a"]), (Position(3, 0), ["c"])]  # type: ignore[arg-type]
+    assert lock_step_groups(["d"], at.__getitem__) == [(Position(1, 0), ["d"])]  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from mdaf.interruption import EXIT_HUNG, EXIT_RESUMABLE, Interrupted, Interrupti
 from mdaf.sweeper.machine.hang_watch import HangWatch
 from mdaf.sweeper.machine.steadiness import judge_steadiness
 from mdaf.sweeper.machine.telemetry import resident_mb, situation
-from mdaf.sweeper.machine.watchdog import Guard, Lookout, Pace, TooSlowError
+from mdaf.sweeper.machine.watchdog import Guard, Pace, TooSlowError, Watchdog
 from mdaf.sweeper.training.step import Stepper
 from tests.sweeper.inside import STEPS, assert_same_run, run, start
 
@@ -86,13 +86,13 @@ def test_a_slow_down_is_told_once_and_again_after_a_recovery(monkeypatch: pytest
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     told: list[dict[str, Any]] = []
     guard = Guard(3, 1, "warn", None)
-    lookout = Lookout(Interruption(), guard, HangWatch(None, tmp_path), torch.device("cpu"), told.append)
+    watchdog = Watchdog(Interruption(), guard, HangWatch(None, tmp_path), torch.device("cpu"), told.append)
     for epoch, step_seconds in enumerate([0.1, 0.5, 0.1, 0.5], 1):
-        lookout.begin(epoch, 0)
+        watchdog.begin(epoch, 0)
         for step in range(1, 51):
             clock[0] += step_seconds
-            lookout.step(epoch, step)
-        lookout.end(epoch, 100.0)
+            watchdog.step(epoch, step)
+        watchdog.end(epoch, 100.0)
     assert [(slow["epoch"], slow["what"], slow["times"]) for slow in told] == [(2, "steps", 5.0), (4, "steps", 5.0)]
     assert {"device", "resident_mb"} <= set(told[0])
 
@@ -104,15 +104,15 @@ def test_an_evaluation_that_takes_much_longer_than_the_first_is_a_slow_down_too(
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     told: list[dict[str, Any]] = []
     guard = Guard(3, 1, "stop", None)
-    lookout = Lookout(Interruption(), guard, HangWatch(None, tmp_path), torch.device("cpu"), told.append)
+    watchdog = Watchdog(Interruption(), guard, HangWatch(None, tmp_path), torch.device("cpu"), told.append)
     for epoch, seconds in enumerate([1.0, 2.9, 3.1], 1):
-        lookout.begin(epoch, 0)
-        lookout.step(epoch, 1)
+        watchdog.begin(epoch, 0)
+        watchdog.step(epoch, 1)
         clock[0] += seconds
         if epoch < 3:
-            lookout.end(epoch, 1.0)
+            watchdog.end(epoch, 1.0)
     with pytest.raises(TooSlowError, match=r"evaluation take 3\.1 times"):
-        lookout.end(3, 1.0)
+        watchdog.end(3, 1.0)
     assert told[0]["action"] == "stop"
 
 

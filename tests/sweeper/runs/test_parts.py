@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mdaf.multirun.analysis.versions import of_other_code
-from mdaf.sweeper.machine.watchdog import Lookout
+from mdaf.sweeper.machine.watchdog import Watchdog
 from mdaf.sweeper.runs import provenance
 from mdaf.sweeper.runs.parts import changes, joined, part_from
 from tests.sweeper.inside import run
@@ -28,16 +28,16 @@ def test_a_run_that_another_commit_goes_on_with_names_both_and_warns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     typed = ["training.epochs=2", "training.train_sample=200", "training.checkpoint_seconds=0", "hydra.run.dir=one"]
-    step_of = Lookout.step
+    step_of = Watchdog.step
 
-    def step(self: Lookout, epoch: int, step: int) -> None:
+    def step(self: Watchdog, epoch: int, step: int) -> None:
         if (epoch, step) == (2, 4):
             raise Killed
         step_of(self, epoch, step)
 
     monkeypatch.setattr(provenance, "commit", lambda: A)
     with monkeypatch.context() as patch:
-        patch.setattr(Lookout, "step", step)
+        patch.setattr(Watchdog, "step", step)
         with pytest.raises(Killed):
             run(tmp_path, *typed)
     monkeypatch.setattr(provenance, "commit", lambda: B)

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from mdaf import conf
 from mdaf.secrets import masked, masked_text
 from mdaf.sweeper.hydra_ext.run_config import config_hash, validate
-from mdaf.sweeper.runs.checkpoint import LAST, DamagedError, Position, Saved, Underway, read, save, sealed
+from mdaf.sweeper.runs.checkpoint import LAST, DamagedError, PartialEpoch, Position, Saved, read, save, sealed
 from mdaf.sweeper.storage.opening import StorageError, open_storage
 from mdaf.sweeper.training.from_config import hyperparameters, settings
 from tests.fuzz import fuzz, parts
@@ -131,10 +131,10 @@ def test_any_overrides_are_taken_or_refused_in_one_line(
 
 
 def example_state() -> Saved:
-    underway = Underway(torch.arange(3.0), torch.arange(30.0), 1.5)
+    partial_epoch = PartialEpoch(torch.arange(3.0), torch.arange(30.0), 1.5)
     optimizer = [{"state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.ones(40, 8)}}, "param_groups": []}]
     history = [{"epoch": 1, "val_auc": 0.5, "gate_mean": None}]
-    return Saved(Position(2, 3), history, {"a": torch.ones(40, 8)}, optimizer, underway, 42, "c", "d")
+    return Saved(Position(2, 3), history, {"a": torch.ones(40, 8)}, optimizer, partial_epoch, 42, "c", "d")
 
 
 def _plain(value: Any) -> Any:

@@ -32,7 +32,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> EventStore:
 
 
 class Notebook:
-    """A follower that keeps what it hears, and asks to stop after ``until`` epochs."""
+    """A callback that keeps what it hears, and asks to stop after ``until`` epochs."""
 
     def __init__(self, until: int = 99) -> None:
         self.until = until

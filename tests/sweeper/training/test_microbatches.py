@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mdaf.sweeper.training.microbatches import BLOCK, CALLS, passes, piece_sizes
+from mdaf.sweeper.training.microbatches import BLOCK, CALLS, forward_pass_sizes, micro_batch_sizes
 
 
 def positions(longest: list[int], sizes: list[int], replicas: int = 1) -> list[int]:
@@ -13,13 +13,13 @@ def positions(longest: list[int], sizes: list[int], replicas: int = 1) -> list[i
 
 
 def test_a_batch_of_like_histories_is_one_piece_where_it_fits() -> None:
-    assert piece_sizes([3] * 2048, 1, 8192) == [2048]
+    assert micro_batch_sizes([3] * 2048, 1, 8192) == [2048]
 
 
 def test_no_piece_computes_more_than_it_may_unless_it_is_one_block() -> None:
     longest = [0] * 1000 + [50] * 1048
     for limit in (1000, 8192, 20000):
-        sizes = piece_sizes(longest, 1, limit)
+        sizes = micro_batch_sizes(longest, 1, limit)
         assert sum(sizes) == len(longest)
         assert all(
             computed <= limit or size <= BLOCK for size, computed in zip(sizes, positions(longest, sizes), strict=True)
@@ -27,7 +27,7 @@ def test_no_piece_computes_more_than_it_may_unless_it_is_one_block() -> None:
 
 
 def test_replicas_share_what_a_piece_may_compute() -> None:
-    sizes = piece_sizes([9] * 2048, 5, 8192)
+    sizes = micro_batch_sizes([9] * 2048, 5, 8192)
     assert max(positions([9] * 2048, sizes, replicas=5)) <= 8192
 
 
@@ -38,23 +38,23 @@ def test_no_equal_pieces_are_cheaper(fixed: int) -> None:
     def cost(sizes: list[int]) -> int:
         return sum(positions(longest, sizes)) + CALLS * len(sizes)
 
-    assert cost(piece_sizes(longest, 1, 10**9)) <= cost([fixed] * (2048 // fixed))
+    assert cost(micro_batch_sizes(longest, 1, 10**9)) <= cost([fixed] * (2048 // fixed))
 
 
 def test_a_short_batch_is_cut_too() -> None:
-    assert piece_sizes([2], 1, 8192) == [1]
-    assert sum(piece_sizes([5] * 100, 1, 128)) == 100
+    assert micro_batch_sizes([2], 1, 8192) == [1]
+    assert sum(micro_batch_sizes([5] * 100, 1, 128)) == 100
 
 
 def test_without_training_rows_are_cut_alike_and_never_into_more_than_is_asked_for() -> None:
     lengths = torch.tensor([[0] * 3000 + [3] * 500, [1] * 2000 + [9] * 1500])
-    sizes = passes(lengths, 1024, 16384)
+    sizes = forward_pass_sizes(lengths, 1024, 16384)
     assert sum(sizes) == 3500
     assert max(sizes) <= 1024
     assert max(positions(lengths.amax(dim=0).tolist(), sizes, replicas=2)) <= 16384
-    assert passes(lengths, 1024, None) == [1024, 1024, 1024, 428]
+    assert forward_pass_sizes(lengths, 1024, None) == [1024, 1024, 1024, 428]
 
 
 @pytest.mark.parametrize("bound", [16384, None])
 def test_no_rows_are_no_pass(bound: int | None) -> None:
-    assert passes(torch.zeros(2, 0, dtype=torch.int64), 1024, bound) == []
+    assert forward_pass_sizes(torch.zeros(2, 0, dtype=torch.int64), 1024, bound) == []

@@ -47,14 +47,14 @@ def test_the_line_begins_after_any_step_however_little_time_has_passed(
 def test_the_estimate_counts_from_the_epoch_in_which_a_run_goes_on() -> None:
     eta.expect(eta.Plan(3))
     eta.already_there()
-    said = eta.after_first_epoch(10.0, epoch=4, epochs=5, together=1)
+    said = eta.after_first_epoch(10.0, epoch=4, epochs=5, in_lock_step=1)
     assert said is not None
     assert said.startswith("estimate of what is left of 2 runs of 5 epochs: about 60 s, until ")
-    assert eta.after_first_epoch(10.0, epoch=5, epochs=5, together=1) is None
+    assert eta.after_first_epoch(10.0, epoch=5, epochs=5, in_lock_step=1) is None
 
 
 def test_the_estimate_of_a_run_from_its_beginning_is_that_of_the_whole() -> None:
     eta.expect(eta.Plan(2))
-    said = eta.after_first_epoch(10.0, epoch=1, epochs=5, together=1)
+    said = eta.after_first_epoch(10.0, epoch=1, epochs=5, in_lock_step=1)
     assert said is not None
     assert said.startswith("estimate of the whole: 2 runs of 5 epochs take about 2 min, until ")
