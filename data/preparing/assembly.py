@@ -18,14 +18,14 @@ from mdaf.data.store.event_store import SPLITS
 from mdaf.data.store.writer import StoreWriter
 from mdaf.terminal.progress import Progress
 
-LABEL, SPLIT, PROBABILITY = "#label", "#split", "#probability"  # further fields of a sample's record
+LABEL, SPLIT, PROBABILITY = "#label", "#split", "#probability"  # additional fields of a sample's record
 
 
 @dataclass(frozen=True)
 class SortedEvents:
-    """All events of a range of users, sorted by (user, time), those of one time in the log's order.
+    """All events of a range of users, sorted by (user, time); events of the same time keep the log's order.
 
-    ``user``, ``time``, ``codes``  (events,); users are indices: their codes less ``FIRST_ID``.
+    ``user``, ``time``, ``codes``  (events,); a user's index is its code minus ``FIRST_ID``.
     ``first_user``                 the range's first user.
     ``offsets``                    (users + 1,), positions in the store at which each user's events begin.
     """
@@ -37,11 +37,11 @@ class SortedEvents:
     offsets: np.ndarray
 
     def starts(self, user: np.ndarray) -> np.ndarray:
-        """Position in the store of each user's first event, int64."""
+        """The position in the store of each user's first event, int64."""
         return self.offsets[user - self.first_user]
 
     def ends(self, user: np.ndarray, time: np.ndarray) -> np.ndarray:
-        """Position in the store of each user's first event that is not strictly before ``time``, int64."""
+        """The position in the store of each user's first event that is not strictly before ``time``, int64."""
         if not len(self.time):
             return self.starts(user)
         low = int(min(self.time.min(), time.min(initial=self.time.min())))
@@ -63,7 +63,7 @@ class Samples:
     probability: np.ndarray | None = None
 
     def write(self, writer: StoreWriter, end: np.ndarray) -> None:
-        """Appends them to the splits they belong to; ``end`` as for ``StoreWriter.samples``."""
+        """Writes the samples to their splits; ``end`` as in ``StoreWriter.samples``."""
         for number, name in enumerate(SPLITS):
             mine = self.split == number
             if mine.any():
@@ -79,10 +79,10 @@ class Samples:
 
 
 class Assembly:
-    """Turns a raw log into sorted ranges, one after the other.
+    """Sorts a raw log, one range of users after the other.
 
-    ``folder``  for what must wait on disk.
-    ``unique``  whether a row that repeats another one in all its fields is left out (``repeated`` counts them).
+    ``folder``  for temporary files.
+    ``unique``  whether a row that equals another one in all fields is dropped; ``repeated`` counts dropped rows.
     """
 
     def __init__(

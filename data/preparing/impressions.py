@@ -1,4 +1,4 @@
-"""Samples from a log that says what was shown and what was clicked."""
+"""Makes samples from a log with impressions: what was shown, and what was clicked."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def write_impressions(
     progress: Progress,
     unique: bool = False,
 ) -> Contents:
-    """Writes the store of a clean log: each of its samples, with the history of its user's events before it.
+    """Writes the store of a clean log with its own samples; a history has its user's events before the sample.
 
-    ``folder``     for what must wait on disk.
-    ``min_count``  table -> occurrences in events and samples of training that give an id a row.
-    ``unique``     whether events that repeat another in all fields are left out, and counted.
+    ``folder``     for temporary files.
+    ``min_count``  table -> how many events and samples in training an id needs to have a row; default 1.
+    ``unique``     whether events that equal another one in all fields are dropped and counted.
     """
     progress("building vocabularies", 0.0)
     if not log.trained_rows:

@@ -1,4 +1,4 @@
-"""Which fields a log has and which of them share a table: from this comes the store's schema."""
+"""The fields of a log, the embedding tables that they read, and the store's schema."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ CLICK_TABLES = (USER_TABLE, "item", "category", "behaviour", *MOMENTS)
 
 @dataclass(frozen=True)
 class Layout:
-    """The fields of a log; a field reads the table of its own name, so fields of one name share it.
+    """The fields of a log. A field reads the table of its own name, so fields with the same name share a table.
 
-    ``events``  what an event of a history holds.
-    ``static``  what a sample holds; ``user`` is among it.
-    ``gaps``    whether each event carries the time between it and the sample.
-    ``owner``   the raw column that says whose history an event belongs to and a sample reads: the user, unless every
-                sample has a history of its own.
+    ``events``  the fields of an event in a history.
+    ``static``  the fields of a sample, ``user`` among them.
+    ``gaps``    whether each event has the time between it and the sample as a field.
+    ``owner``   the raw column that assigns events and samples to histories: the user, unless every sample has a
+                history of its own.
     """
 
     events: tuple[str, ...]
@@ -38,7 +38,7 @@ class Layout:
 
     @property
     def shared(self) -> tuple[str, ...]:
-        """What both an event and a candidate have: compared for each event of a history."""
+        """The fields that both events and candidates have; each event is compared with the candidate on them."""
         return tuple(name for name in self.events if name in self.static)
 
     @property
@@ -47,7 +47,7 @@ class Layout:
         return tuple(dict.fromkeys((*self.static, *self.events)))
 
     def schema(self, vocabularies: Mapping[str, Vocabulary], longest_gap: int) -> Schema:
-        """The schema of the store; ``longest_gap`` seconds is the longest time between event and sample to tell."""
+        """The schema of the store; ``longest_gap`` is the longest time between event and sample, in seconds."""
         tables = {table: vocabularies[table].rows for table in self.tables}
         sequence = [Field(name, name) for name in self.events]
         if self.gaps:
@@ -66,7 +66,7 @@ class Layout:
 
 
 def click_layout(length: int) -> Layout:
-    """The layout of a plain click log: user, item, category and moment; items, categories and behaviours."""
+    """The layout of a plain click log: samples have user, item, category and moment; events behaviours as well."""
     return Layout(events=CLICK_EVENTS, static=CLICK_STATIC, length=length)
 
 

@@ -1,4 +1,4 @@
-"""Verifies on a prepared store that nothing of a later time reaches an earlier sample."""
+"""Checks a prepared store for leakage: no sample may contain information from a later time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from mdaf.errors import LeakageError
 
 
 def leakage_check(store: EventStore) -> None:
-    """LeakageError unless splits follow each other in time, histories end before their samples, and training alone
-    made the vocabularies."""
+    """LeakageError unless the store is free of leakage.
+
+    Splits must follow each other in time, histories must end before their samples, and every row of an embedding table
+    must occur in training.
+    """
     for split, samples in store.samples.items():
         for part in parts_of(len(samples)):
             time = read_part(samples.time, part)
@@ -24,7 +27,7 @@ def leakage_check(store: EventStore) -> None:
 
 def _check_period(store: EventStore, split: str, time: np.ndarray) -> None:
     validation, test = store.boundaries
-    # Where both begin at once, something else than time tells them apart.
+    # If both begin at the same time, the splits are not defined by time.
     ends = {"train": validation, "validation": test if test > validation else None, "test": None}
     begins = {"train": None, "validation": validation, "test": test}
     first, last = begins[split], ends[split]
@@ -47,8 +50,10 @@ def _check_histories(store: EventStore, split: str, time: np.ndarray, user: np.n
 
 
 def _event_times(store: EventStore, position: np.ndarray) -> np.ndarray:
-    """Times of the events at some positions, (positions,): samples lie in the order of their events, so few chunks of
-    those are read for a chunk of these."""
+    """The times of the events at some positions, (positions,).
+
+    Samples are in the order of their events, so a part of the samples needs few parts of the events.
+    """
     time = np.empty(len(position), dtype=np.int64)
     low, high = int(position.min(initial=len(store.time))), int(position.max(initial=-1))
     for part in parts_of(high + 1 - low):
@@ -59,7 +64,7 @@ def _event_times(store: EventStore, position: np.ndarray) -> np.ndarray:
 
 
 def _check_order(store: EventStore) -> None:
-    """Every user's events are in the order of time: so what lies before a history's last event is no later."""
+    """Every user's events must be in the order of time, so that a history's last event is its latest."""
     begins = np.asarray(store.user_offsets)
     for part in parts_of(len(store.time)):
         time = read_part(store.time, slice(max(0, part.start - 1), part.stop))
@@ -69,7 +74,7 @@ def _check_order(store: EventStore) -> None:
 
 
 def _check_vocabularies(store: EventStore) -> None:
-    """Every code that has a row occurs in training: in its samples or in an event before validation begins."""
+    """Every code with a row must occur in training: in a sample or in an event before validation begins."""
     validation, _ = store.boundaries
     seen = {table: np.zeros(rows, dtype=bool) for table, rows in store.schema.tables.items()}
 

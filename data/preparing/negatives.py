@@ -1,7 +1,7 @@
-"""Items that a user was not interested in, drawn by how popular they were.
+"""Draws negatives by popularity: items that a user never touched.
 
-Each draw is a function of the stream, the positive's number, the column and the attempt, so what is drawn does not
-depend on which positives are drawn for together.
+Each draw is a function of the stream, the positive's number, the column and the attempt, so it does not depend on
+which positives share a call.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 
 from mdaf.streams import draws
 
-NO_ITEM = -1  # every item of the pool is one that the user touched
-_ROUNDS = 32  # of drawing again what was rejected, before the rest is drawn exactly
+NO_ITEM = -1  # the user touched every item of the pool
+_ROUNDS = 32  # of redrawing rejected items; the rest is then drawn from an exact list
 
 
 _SLOTS = 4  # of the sieve for each key, at least
@@ -24,7 +24,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 class Touched:
     """Which users ever touched which items, as a sorted array of user * items + item.
 
-    ``sieve``  a bool for each hash of a key: most of what is asked for was not touched, and needs no search.
+    ``sieve``  a bool for each hash of a key; most pairs were not touched, and the sieve says so without a search.
     """
 
     keys: np.ndarray
@@ -35,17 +35,17 @@ class Touched:
     def of(cls, user: np.ndarray, item: np.ndarray, items: int | None = None) -> Touched:
         """From a log's rows; ``user`` and ``item`` are indices or codes, (rows,).
 
-        ``items``  more than any item that will be asked for; by default what the rows say.
+        ``items``  a number above every item that will be looked up; default: from the rows.
         """
         items = int(item.max(initial=0)) + 1 if items is None else items
-        keys = np.sort(user.astype(np.int64) * items + item)  # numpy.unique hashes: slower by far
+        keys = np.sort(user.astype(np.int64) * items + item)  # numpy.unique hashes, which is much slower
         keys = keys[np.diff(keys, prepend=-1) > 0]
         sieve = np.zeros(1 << (_SLOTS * len(keys)).bit_length(), dtype=bool)
         sieve[_hashes(keys, len(sieve))] = True
         return cls(keys, items, sieve)
 
     def __call__(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-        """Whether each user touched the item beside it, bool of the same shape; ``item`` lies below ``items``."""
+        """Whether each user touched the item at the same index, bool of that shape; every item is below ``items``."""
         if not len(self.keys):
             return np.zeros(np.shape(item), dtype=bool)
         keys = user.astype(np.int64) * self.items + item
@@ -68,17 +68,18 @@ def draw_negatives(
 
     ``stream``    the seed of the stream to draw from.
     ``pool``      holds an item once for each of its views, so drawing an element draws by popularity.
-    ``positive``  a number of each positive's own, (positives,).
-    Draws are independent. Where a user touched the whole pool the items are ``NO_ITEM``.
+    ``positive``  the number of each positive, (positives,), unique.
+
+    Draws are independent. If a user touched the whole pool, the items are ``NO_ITEM``.
     """
     number = positive.astype(np.uint64)[:, None] * np.uint64(count) + np.arange(count, dtype=np.uint64)
-    drawn = pool[_draws(stream, number, 0, len(pool))]
+    drawn = pool[_indices(stream, number, 0, len(pool))]
     owner = np.broadcast_to(user[:, None], drawn.shape)
     row, column = np.nonzero(touched(owner, drawn))
     for attempt in range(1, _ROUNDS + 1):
         if not len(row):
             return drawn
-        again = pool[_draws(stream, number[row, column], attempt, len(pool))]
+        again = pool[_indices(stream, number[row, column], attempt, len(pool))]
         drawn[row, column] = again
         rejected = touched(user[row], again)
         row, column = row[rejected], column[rejected]
@@ -86,13 +87,13 @@ def draw_negatives(
         mine = user[row] == owner_left
         left = pool[~touched(np.full(len(pool), owner_left), pool)]
         if len(left):
-            draws = _draws(stream, number[row[mine], column[mine]], _ROUNDS + 1, len(left))
-            drawn[row[mine], column[mine]] = left[draws]
+            chosen = _indices(stream, number[row[mine], column[mine]], _ROUNDS + 1, len(left))
+            drawn[row[mine], column[mine]] = left[chosen]
         else:
             drawn[row[mine], column[mine]] = NO_ITEM
     return drawn
 
 
-def _draws(stream: int, number: np.ndarray, attempt: int, size: int) -> np.ndarray:
-    """A place in [0, ``size``) for each number."""
+def _indices(stream: int, number: np.ndarray, attempt: int, size: int) -> np.ndarray:
+    """A random index in [0, ``size``) for each number."""
     return (draws(stream ^ (attempt << 48), number) % np.uint64(size)).astype(np.int64)

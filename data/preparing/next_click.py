@@ -1,10 +1,10 @@
-"""Samples from a log that holds no impressions: what does a user do with an item?
+"""Makes samples from a log without impressions.
 
-``next_click``  Every view with an earlier event is a positive. The negatives are items drawn by their popularity on
-                the sample's own day: drawn by popularity in the training period instead, only positives would be items
-                that training has never seen, and a model would score by noticing just that.
-``buy``         Every view with an earlier event is a sample, a positive if its user buys the item later on the same
-                local day. Nothing past the day, or past the sample's split, decides a label.
+``next_click``  Every view with an earlier event is a positive. Negatives are items drawn by their popularity on the
+                day of the sample. If they were drawn by popularity in the training period, all items that training
+                has never seen would be positives, and a model could score well by recognizing that alone.
+``buy``         Every view with an earlier event is a sample. It is a positive if its user buys the item later on the
+                same local day and in the same split.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from mdaf.streams import stream_seed
 from mdaf.terminal.progress import Progress, between
 
 TASKS = ("next_click", "buy")
-_CHUNK = 1 << 18  # samples of views that are made together: bounds the memory, changes nothing else
+_CHUNK = 1 << 18  # views whose samples are made at once; it bounds the memory and does not affect the result
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How samples are made of a log.
+    """How samples are made from a log.
 
     ``negatives``  negatives for each positive of ``next_click``.
-    ``view``       the behaviour that shows a candidate; None: every event does.
+    ``view``       the behaviour of events that show a candidate; None: every event.
     ``purchase``   the behaviour that the task ``buy`` predicts.
-    ``min_count``  table -> events of training that give an id a row; 1 where it says nothing.
+    ``min_count``  table -> how many events in training an id needs to have a row; default 1.
     """
 
     task: str
@@ -63,9 +63,9 @@ def write_next_click(
     defects: Defects,
     progress: Progress,
 ) -> Contents:
-    """Writes the store of a clean log without samples; items (and users) own all static fields but the moment.
+    """Writes the store of a clean log without samples. Static fields but the moment belong to items or users.
 
-    ``folder``  for what must wait on disk. Rows that repeat another in all fields are left out, and counted.
+    ``folder``  for temporary files. Rows that equal another one in all fields are dropped and counted.
     """
     progress("building vocabularies", 0.0)
     if not log.trained_rows:
@@ -99,7 +99,7 @@ def write_next_click(
 
 
 class _Pools:
-    """The items that were viewed on each local day, once for each view, on disk."""
+    """The items viewed on each local day, once for each view, in files."""
 
     def __init__(self, folder: Path, utc_offset_hours: float) -> None:
         folder.mkdir()
@@ -117,7 +117,7 @@ class _Pools:
 
 
 def _behaviour(encoding: Encoding, behaviour: str | None, codes: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Which events are of a behaviour, bool (events,); all where it is None."""
+    """Which events have a behaviour, bool (events,); all if it is None."""
     if behaviour is None:
         return np.ones(len(codes["item"]), dtype=bool)
     code = encoding.vocabularies["behaviour"].encode(pl.Series([behaviour]))[0]
@@ -179,7 +179,7 @@ class _Sampler:
         return drawn
 
     def _bought_later(self, events: SortedEvents) -> np.ndarray:
-        """Whether each event's item is bought by its user at or after it, on the same day and in the same split."""
+        """Whether the user of each event buys its item at that time or later, on the same day and in the same split."""
         periods, time = self._protocol.periods, events.time
         days = local_days(time, periods.utc_offset_hours)
         days = days - days.min(initial=0)
@@ -197,8 +197,10 @@ class _Sampler:
     def _samples(
         self, events: SortedEvents, rows: np.ndarray, which: np.ndarray, item: np.ndarray, label: np.ndarray
     ) -> Samples:
-        """Samples of candidates ``item`` (samples,), shown to the users and at the times of the events ``rows``, each
-        of that one of these which ``which`` (samples,) numbers."""
+        """Samples of the candidates ``item`` (samples,).
+
+        The user and the time of a sample are those of an event in ``rows``; ``which`` (samples,) is its index there.
+        """
         user, time = events.user[rows], events.time[rows]
         frame = pl.DataFrame({"time": time}).select(
             *self._protocol.periods.moments(), self._protocol.periods.split_of(pl.col("time")).alias("split")

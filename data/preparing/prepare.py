@@ -1,4 +1,4 @@
-"""A raw log to a prepared store, once: keyed by content and settings, written aside, renamed when it is whole."""
+"""Prepares a store from a raw log. It is written to a temporary folder and renamed once it is complete."""
 
 from __future__ import annotations
 
@@ -34,18 +34,17 @@ log = logging.getLogger(__name__)
 
 
 def prepare_config(node: DictConfig | Mapping[str, Any], progress: Progress = silent, deep: bool = False) -> EventStore:
-    """``prepare`` for a config's ``data`` node, whose ``root`` says where stores lie."""
+    """``prepare`` for a config's ``data`` node, whose key ``root`` is the folder of the stores."""
     return prepare(source_from(node), node["root"], progress, deep)
 
 
 def prepare(source: Source, root: str | Path, progress: Progress = silent, deep: bool = False) -> EventStore:
-    """The store of ``source`` below ``root``: opened if it is there, else built. One that is proved to be damaged is
-    built anew, beside the damaged one.
+    """Opens the store of ``source`` below ``root``, or builds it if there is none or if it is damaged.
 
-    ``deep``  whether a store that is there is verified whole; see ``EventStore.open``.
+    ``deep``  whether an existing store is verified completely; see ``EventStore.open``.
 
-    Two processes may prepare the same at once: the first to finish wins, the other takes its store. DataError if the
-    log cannot be used, LeakageError if what was built leaks; either leaves nothing behind.
+    Two processes may build the same store at the same time: the first to finish wins, the other opens its store.
+    Raises DataError if the log cannot be used and LeakageError if the store leaks; neither leaves files behind.
     """
     root = expanded(root, "data.root")
     hashes = FileHashes(root, progress)
@@ -94,7 +93,7 @@ def _build(
             built = EventStore.open(aside)
             leakage_check(built)
             check_ranges(built)
-            del built  # it holds the folder's lock
+            del built  # releases the folder's lock
             _publish(aside, folder, identity["data_hash"])
         except (OSError, pl.exceptions.PolarsError) as error:
             raise _unwritable(folder, error) from None
@@ -103,7 +102,7 @@ def _build(
 
 
 def _unwritable(folder: Path, error: Exception) -> DataError:
-    """What kept a store from being written, and the room that is left: numpy and polars do not say that it ran out."""
+    """The error of a store that cannot be written, with the free space: numpy and polars do not say if it ran out."""
     reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
     with contextlib.suppress(OSError):
         reason += f"; {shutil.disk_usage(folder.parent).free / GIGABYTE:.1f} GB are free there, and preparing needs"
@@ -141,8 +140,10 @@ def _write_manifest(folder: Path, identity: Mapping[str, Any], contents: Content
 
 
 def _publish(aside: Path, folder: Path, data_hash: str) -> None:
-    """Gives the whole store its name, unless another process was first. One that is damaged stays whole for those who
-    read it: its folder gives up its name alone."""
+    """Renames the complete store to its final name, unless another process was first.
+
+    A damaged store of that name is renamed, not deleted, because other processes may be reading it.
+    """
     os.chmod(aside, 0o755)  # temporary folders are private, a store may be shared
     try:
         aside.rename(folder)

@@ -1,4 +1,4 @@
-"""A clean log between reading and writing: its rows lie on disk, its values are counted."""
+"""A clean log while it is read: its rows are spilled to disk, its values are counted for the vocabularies."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _COMPACT_AT = 1 << 22
 
 
 class OwnFields:
-    """What belongs to an item or a user itself, such as an item's category: one value each for the whole log.
+    """Fields that belong to an item or a user itself, such as an item's category: one value each for the whole log.
 
-    Where rows disagree, that of the earliest row counts (the smallest, if several are as early). So nothing later than
-    a sample decides what its candidate is.
+    If rows disagree, the value of the earliest row is taken (the smallest of several at the same time). So no row that
+    is later than a sample affects its candidate.
     """
 
     def __init__(self, owner: str, fields: Sequence[str]) -> None:
@@ -32,7 +32,7 @@ class OwnFields:
         self._compacted = 0
 
     def add(self, frame: pl.DataFrame, trained: pl.Series) -> None:
-        """Reads the owner, the fields and the times of some rows."""
+        """Adds the owners, the fields and the times of some rows."""
         keys = (self.owner, *self.fields)
         part = frame.select(*keys, first="time", trained=trained.cast(pl.Int64), total=pl.lit(1, pl.Int64))
         self._parts.append(_summed(part, keys))
@@ -42,11 +42,13 @@ class OwnFields:
             self._held = self._compacted = len(self._parts[0])
 
     def settle(self) -> tuple[pl.DataFrame, dict[str, int]]:
-        """Columns owner, the fields, trained and total rows: one row for each owner; and how many rows said otherwise,
-        by field."""
+        """The value of each field for each owner, and for each field how many rows disagree with it.
+
+        The frame has the columns owner, the fields, trained and total rows, and one row for each owner.
+        """
         keys = (self.owner, *self.fields)
         every = _summed(pl.concat(self._parts), keys).sort(self.owner, "first", *self.fields, nulls_last=True)
-        # A missing value tells nothing: each field comes from the earliest row that has it.
+        # Missing values are ignored: the value comes from the earliest row that has one.
         chosen = every.group_by(self.owner, maintain_order=True).agg(
             *(pl.col(field).drop_nulls().first() for field in self.fields), pl.col("trained", "total").sum()
         )
@@ -74,7 +76,7 @@ class Encoding:
     """Codes of raw values.
 
     ``own``      field -> (owner, the field's code by the owner's code).
-    ``changed``  rows that disagree about an item's or a user's own field, by kind.
+    ``changed``  how many rows disagree about an item's or a user's field, by kind.
     """
 
     vocabularies: Mapping[str, Vocabulary]
@@ -82,7 +84,7 @@ class Encoding:
     changed: Mapping[str, int]
 
     def codes(self, frame: pl.DataFrame, fields: Sequence[str]) -> dict[str, np.ndarray]:
-        """Codes of some fields of raw rows, (rows,) int32 each; what a row itself lacks is its owner's."""
+        """Codes of some fields of raw rows, (rows,) int32 each; fields of an owner come from ``own``."""
         found: dict[str, np.ndarray] = {}
         for name in fields:
             if name not in self.own:
@@ -96,10 +98,10 @@ class Encoding:
 
 
 class RawLog:
-    """Events, and samples where the log says what was shown, in pieces below ``folder``.
+    """The events of a log, and its samples if the log has impressions, spilled below ``folder``.
 
-    ``training_ends``  unix seconds; what lies before counts for the vocabularies.
-    ``own``            fields that belong to an item or a user: events and samples need not carry these.
+    ``training_ends``  unix seconds; rows before this time count as training for the vocabularies.
+    ``own``            fields that belong to an item or a user; events and samples need not have them.
     """
 
     def __init__(self, folder: Path, layout: Layout, training_ends: int, own: Sequence[OwnFields] = ()) -> None:
@@ -114,7 +116,7 @@ class RawLog:
         self._settled = {name for own_fields in own for name in (own_fields.owner, *own_fields.fields)}
 
     def add_events(self, frame: pl.DataFrame) -> None:
-        """Columns of the histories' owner, time and those of the layout's events; in any order of time."""
+        """Adds events: columns owner, time and the layout's event fields, in any order of time."""
         if not len(frame):
             return
         trained = frame["time"] < self._ends
@@ -125,9 +127,9 @@ class RawLog:
         self.events.append(frame)
 
     def add_samples(self, frame: pl.DataFrame, trained: pl.Series | None = None) -> None:
-        """Columns time, label, those of the layout's static fields, and if known split and probability.
+        """Adds samples: columns time, label, the layout's static fields, and split and probability if known.
 
-        ``trained``  which rows are of the training split, where time alone does not say it.
+        ``trained``  which rows are in the training split; default: by time.
         """
         if not len(frame):
             return
@@ -137,16 +139,16 @@ class RawLog:
         self.samples.append(frame)
 
     def count_moments(self, moments: pl.DataFrame, trained: np.ndarray) -> None:
-        """Counts the hours and weekdays of samples that the log's events gave."""
+        """Counts the hours and weekdays of samples that were made from events."""
         for name in MOMENTS:
             self._counts[name].add(moments[name], trained)
 
     def moment_vocabularies(self, min_count: Mapping[str, int]) -> dict[str, Vocabulary]:
-        """The vocabularies of what ``count_moments`` counted."""
+        """The vocabularies of hours and weekdays, from ``count_moments``."""
         return {name: self._counts[name].build(min_count.get(name, 1)) for name in MOMENTS}
 
     def encode(self, min_count: Mapping[str, int]) -> Encoding:
-        """The codes of all values that were counted; ``min_count`` is by table, 1 where it says nothing."""
+        """Makes codes for all values that were counted; ``min_count`` by table, default 1."""
         settled: dict[str, pl.DataFrame] = {}
         changed: dict[str, int] = {}
         for own in self._own:

@@ -1,4 +1,4 @@
-"""Folders for what is not finished yet: gone afterwards, and those of processes that were killed go with the next."""
+"""Temporary folders for stores in preparation. The next preparation removes those of processes that were killed."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from mdaf.data.store.folder_locks import Hold, alone_in, hold, is_local, machine
 
 log = logging.getLogger(__name__)
 
-ABANDONED_SECONDS = 86_400  # since anything in it changed; for one whose process cannot be asked for from here
+ABANDONED_SECONDS = 86_400  # a folder of another machine is abandoned if nothing in it changed for so long
 STORES = r"[a-z_]+-[0-9a-f]{12}"  # names of stores
 _UNFINISHED = r"\.(?:{of})-(?:(?P<machine>[0-9a-f]{{8}})-)?[a-z0-9_]{{8}}"
-_REPLACED = r"\.(?:{of})-(?:replaced|damaged)-[a-z0-9_]{{8}}"  # the second was the word of an earlier version
+_REPLACED = r"\.(?:{of})-(?:replaced|damaged)-[a-z0-9_]{{8}}"  # an earlier version wrote damaged
 
 
 @contextmanager
 def scratch(parent: Path, name: str) -> Iterator[Path]:
-    """A private folder in ``parent``, where what will be called ``name`` is made; OSError if it cannot be made.
+    """A private folder in ``parent`` in which ``name`` is made; OSError if the folder cannot be created.
 
-    If another folder has taken its place when this ends, the other one stays as long as somebody uses it.
+    It is removed at the end, unless it was renamed. If another folder has its name by then, that folder is removed only
+    if nobody uses it.
     """
     parent.mkdir(parents=True, exist_ok=True)
     sweep(parent, re.escape(name))
@@ -38,7 +39,7 @@ def scratch(parent: Path, name: str) -> Iterator[Path]:
     finally:
         if lock is not None:
             lock.release()
-        with contextlib.suppress(OSError):  # it has another name now, or is gone
+        with contextlib.suppress(OSError):  # it was renamed or removed
             if os.path.samestat(os.stat(folder), made):
                 shutil.rmtree(folder, ignore_errors=True)
             else:
@@ -46,11 +47,11 @@ def scratch(parent: Path, name: str) -> Iterator[Path]:
 
 
 def _made(parent: Path, name: str) -> tuple[Path, Hold | None]:
-    """A new folder and its lock."""
+    """Creates a folder and locks it."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f".{name}-{machine()}-", dir=parent))
         lock = hold(folder)
-        with contextlib.suppress(FileNotFoundError):  # gone: somebody who swept came before the lock
+        with contextlib.suppress(FileNotFoundError):  # another process's sweep removed it before it was locked
             if lock is None or os.path.samestat(os.fstat(lock.descriptor), os.stat(folder)):
                 return folder, lock
         if lock is not None:
@@ -58,9 +59,11 @@ def _made(parent: Path, name: str) -> tuple[Path, Hold | None]:
 
 
 def set_aside(folder: Path, name: str) -> None:
-    """Takes away a folder that another one has replaced, or keeps it under another name while another process may use
-    it: what this one has mapped stays readable."""
-    if folder.is_symlink():  # what it names is not ours
+    """Removes a folder that was replaced, or renames it while another process may use it.
+
+    Files that this process has mapped stay readable.
+    """
+    if folder.is_symlink():  # its target does not belong to us
         folder.unlink()
         return
     kept = Path(tempfile.mkdtemp(prefix=f".{name}-replaced-", dir=folder.parent))
@@ -70,10 +73,10 @@ def set_aside(folder: Path, name: str) -> None:
 
 
 def sweep(parent: Path, of: str = STORES) -> None:
-    """Removes what dead processes left in ``parent``; ``of`` is a pattern of the names of what they made.
+    """Removes the folders that dead processes left in ``parent``; ``of`` is a pattern of store names.
 
-    Never that of a process that lives, on whatever machine: it holds a lock, and where the locks of another machine may
-    not be seen here, a day must have passed without any change.
+    A living process keeps its folder: it holds a lock. Where locks of another machine may not be visible, a folder is
+    removed only after a day without any change.
     """
     unfinished, replaced = (re.compile(pattern.format(of=of)) for pattern in (_UNFINISHED, _REPLACED))
     with contextlib.suppress(OSError):
@@ -86,10 +89,10 @@ def sweep(parent: Path, of: str = STORES) -> None:
 
 
 def _remove_unused(folder: Path, sure: bool, abandoned: bool = False, own_users_count: bool = True) -> bool:
-    """Removes a folder that nobody uses; whether it is gone.
+    """Removes a folder if nobody uses it. Returns whether it is gone.
 
-    ``sure``       whether a lock that nobody holds says so.
-    ``abandoned``  whether its age says so, unless a lock says otherwise.
+    ``sure``       whether a free lock proves that nobody uses it.
+    ``abandoned``  whether its age proves it, if the lock is not held.
     """
     with alone_in(folder, own_users_count) as alone:
         if (abandoned and alone is not False) or (sure and alone):
@@ -98,9 +101,9 @@ def _remove_unused(folder: Path, sure: bool, abandoned: bool = False, own_users_
 
 
 def _seconds_since_a_change(folder: Path) -> float:
-    newest = 0.0
-    for place, _, files in os.walk(folder):
-        for path in (place, *(os.path.join(place, file) for file in files)):
+    latest = 0.0
+    for parent, _, files in os.walk(folder):
+        for path in (parent, *(os.path.join(parent, file) for file in files)):
             with contextlib.suppress(OSError):
-                newest = max(newest, os.lstat(path).st_mtime)
-    return time.time() - newest
+                latest = max(latest, os.lstat(path).st_mtime)
+    return time.time() - latest

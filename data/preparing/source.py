@@ -1,4 +1,4 @@
-"""Where a log comes from: what every source offers, and how a config names one."""
+"""Data sources: the protocol of a source, and how a config names one."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from mdaf.former_names import current
 from mdaf.reporting import one_line
 from mdaf.terminal.progress import Progress
 
-NOT_OF_THE_SOURCE = ("root", "bucketing", "history_order")  # where stores lie, and in what order they are read
+NOT_OF_THE_SOURCE = ("root", "bucketing", "history_order")  # keys that do not affect the content of the store
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a source says about the arrays that it wrote.
+    """The description of the store that a source has written.
 
     ``validation``, ``test``  unix seconds at which these splits begin.
     """
@@ -40,16 +40,16 @@ class Contents:
 
 
 class Source(Protocol):
-    """A log that can be prepared. Its settings are checked when it is made: DataError."""
+    """A log from which a store can be built. Its constructor raises DataError for settings that are wrong."""
 
     @property
     def name(self) -> str:
-        """Begins the name of the store's folder."""
+        """The first part of the name of the store's folder."""
 
     def fingerprint(self, hashes: FileHashes) -> dict[str, Any]:
-        """Settings that change the store and hashes of the input files, in plain types.
+        """The settings that affect the store, and the hashes of the input files, in plain types.
 
-        DataError if an input is absent or unreadable.
+        DataError if an input file is missing or cannot be read.
         """
 
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
@@ -57,7 +57,7 @@ class Source(Protocol):
 
 
 def source_from(node: DictConfig | Mapping[str, Any]) -> Source:
-    """The source that a config's ``data`` node names in ``_target_``, which must lie in this package."""
+    """The source that ``_target_`` of a config's ``data`` node names; it must be in this package."""
     plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
     assert isinstance(plain, dict)
     settings = {key: value for key, value in plain.items() if key not in NOT_OF_THE_SOURCE}

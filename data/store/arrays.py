@@ -1,4 +1,4 @@
-"""A store's arrays, read in parts from the files that they are mapped from."""
+"""Reads the memory-mapped arrays of a store in parts."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 
 from mdaf.errors import DataError
 
-_PART = 1 << 20  # elements of an array that are read together
+_PART = 1 << 20  # elements of an array that are read at once
 
 
 def read_part(array: np.ndarray, part: slice) -> np.ndarray:
-    """A contiguous part of one of a store's arrays, a copy.
+    """A copy of a contiguous part of one of a store's arrays.
 
-    The pages of a mapped array count as the process's memory for as long as it is mapped: whoever reads all of a large
-    store part by part would seem to hold it whole, and to a limit on memory it would make no difference. So they are
-    let go of. What is mapped stays readable when the store is replaced or removed meanwhile.
+    The pages of a mapped array that were read count as memory of the process, so a process that reads a large store
+    part by part would reach its memory limit. This function therefore releases the pages after the copy. A mapped
+    array stays readable if the store is replaced or removed meanwhile.
     """
     start, stop, step = part.indices(len(array))
     if step != 1 or not isinstance(array, np.memmap) or not isinstance(array.base, mmap.mmap):  # or a view of one
@@ -31,18 +31,20 @@ def read_part(array: np.ndarray, part: slice) -> np.ndarray:
 
 
 def read_parts(array: np.ndarray) -> Iterator[np.ndarray]:
-    """One of a store's arrays in parts that are read one after the other; see ``read_part``."""
+    """Reads an array of a store part by part; see ``read_part``."""
     return (read_part(array, part) for part in parts_of(len(array)))
 
 
 def parts_of(length: int) -> Iterator[slice]:
-    """Where to cut an array of ``length`` elements into parts that bound the memory."""
+    """Slices that cut an array of ``length`` elements into parts of bounded size."""
     return (slice(start, min(start + _PART, length)) for start in range(0, length, _PART))
 
 
 def refuse_cut(array: np.ndarray) -> None:
-    """DataError if the file of a mapped array has become too short for it: the system ends a process that reads past
-    the end of a file."""
+    """DataError if the file of a mapped array has become too short for it.
+
+    Without this check, the system would kill the process when it reads past the end of the file.
+    """
     mapped = array.base
     if not isinstance(array, np.memmap) or not isinstance(mapped, mmap.mmap):
         return

@@ -1,4 +1,4 @@
-"""Columns of a store as batches read them: resident on a device, or left in their memory-mapped files."""
+"""Columns from which batches are gathered: resident on a device, or in memory-mapped files."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from mdaf.data.store.arrays import parts_of, read_part, refuse_cut
 
 
 class Column(Protocol):
-    """Values that are taken by position; behind the last one there is ``PADDING``."""
+    """Values that are taken by position. The position after the last value holds ``PADDING``."""
 
     def take(self, position: torch.Tensor) -> torch.Tensor:
-        """Values at positions of any shape, int32 of that shape."""
+        """The values at positions of any shape, int32 of that shape."""
 
 
 @dataclass(frozen=True)
 class Resident:
-    """A column on a device, its padding with it."""
+    """A column on a device, with its padding."""
 
     values: torch.Tensor
 
@@ -37,19 +37,19 @@ class Resident:
         return cls(torch.from_numpy(padded).to(device))
 
     def take(self, position: torch.Tensor) -> torch.Tensor:
-        """See ``Column``; positions lie on the column's device."""
+        """See ``Column``; positions are on the column's device."""
         return self.values.index_select(0, position.reshape(-1)).view(position.shape)
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """A column in its file: only what is taken is read, and converted then."""
+    """A column in its file. Only values that are taken are read and converted."""
 
     array: np.ndarray
     convert: Callable[[np.ndarray], np.ndarray]
 
     def take(self, position: torch.Tensor) -> torch.Tensor:
-        """See ``Column``; positions lie on the CPU."""
+        """See ``Column``; positions are on the CPU."""
         flat = position.numpy().reshape(-1)
         taken = np.full(len(flat), PADDING, dtype=np.int32)
         refuse_cut(self.array)
@@ -59,7 +59,7 @@ class Mapped:
 
 
 def device_bytes(device: torch.device) -> int:
-    """The memory of a device."""
+    """The size of a device's memory."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     if device.type == "mps":

@@ -1,4 +1,4 @@
-"""Batches by index arithmetic, on the device that trains: the store lies there, and no worker loads anything."""
+"""The store on the training device, and its batches, which are gathered by index arithmetic, without workers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from mdaf.streams import stream_seed
 
 
 def _shuffled_steps(steps: torch.Tensor, valid: torch.Tensor, rows: torch.Tensor, stream: int) -> torch.Tensor:
-    """``steps`` (length,) in an order that is a function of a sample's row alone: (replica, batch, length).
+    """Shuffles ``steps`` (length,) for each sample; the order depends only on the row of the sample.
 
-    ``valid`` (replica, batch, length) steps come first, so that padding stays behind; rows (replica, batch).
+    ``valid`` (replica, batch, length) steps come first, so that padding stays at the end; rows (replica, batch).
+    Returns (replica, batch, length).
     """
     word = (rows[..., None] * 0x9E3779B1 + steps.long() * 0x85EBCA77 + stream).remainder(_WORD)
     for multiplier in (0x7FEB352D, 0x846CA68B):  # two rounds of shifts and odd multipliers mix all bits of 32
@@ -34,7 +35,7 @@ _WORD = 1 << 32
 
 
 def _ids(rows: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Reduces codes to the rows of their table; DataError for one that no table can hold."""
+    """A function from codes to rows of their embedding table; it raises DataError for a negative code."""
 
     def reduced(codes: np.ndarray) -> np.ndarray:
         if (lowest := codes.min(initial=0)) < 0:
@@ -49,7 +50,7 @@ def _same(codes: np.ndarray) -> np.ndarray:
 
 
 def resident_bytes(store: EventStore) -> int:
-    """What a store takes on a device."""
+    """The memory that a store takes on a device, in bytes."""
     schema = store.schema
     samples = sum(len(split) for split in store.samples.values())
     a_sample = 4 * (4 + len(schema.static) + len(schema.matches))  # first, length, label, time
@@ -58,7 +59,7 @@ def resident_bytes(store: EventStore) -> int:
 
 
 def _has_missing(store: EventStore, name: str) -> bool:
-    """Whether a compared field is missing in any event or any candidate: then it may match nothing."""
+    """Whether any event or any candidate lacks a compared field. A missing value matches nothing."""
     candidates = [samples.static[store.schema.target[name]] for samples in store.samples.values()]
     return any(
         bool((codes == UNKNOWN).any()) for array in (store.events[name], *candidates) for codes in read_parts(array)
@@ -80,12 +81,12 @@ class _Split:
 class DeviceStore:
     """A store's events and samples on a torch device, and the batches that are gathered from them.
 
-    Ids are int32, which embeddings and indexing take as they are. ``schema`` is the store's.
+    Ids are int32, the type that embeddings and indexing take. ``schema`` is that of the store.
 
-    ``memory_fraction``  of the device's memory that the store may take. One that is larger stays in its memory-mapped
-                         files: the arithmetic runs on the CPU, and finished batches go to the device.
-    ``history_order``    ``time``, or ``shuffled``: each history in a fixed random order of its own, so that what
-                         happened when is told by an event's fields (its gap, if that is kept) and by nothing else.
+    ``memory_fraction``  the fraction of the device's memory that the store may take. A larger store stays in its
+                         memory-mapped files: the CPU gathers batches, and finished batches go to the device.
+    ``history_order``    ``time``, or ``shuffled``: each history is in a fixed random order of its own. The order of
+                         events then says nothing about time; only an event's fields do, such as its gap.
     """
 
     def __init__(
@@ -105,14 +106,14 @@ class DeviceStore:
             self.schema.tables[field.table] - FIRST_ID for field in self.schema.sequence if field.name == GAP_FIELD
         )
         self._origin = min((int(part.min()) for part in read_parts(store.time)), default=0)
-        self._padding_row = len(store.time)  # behind the last event there is one of padding
+        self._padding_row = len(store.time)  # after the last event there is one of padding
         tables = {field.name: self.schema.tables[field.table] for field in self.schema.sequence}
         self._ids = {name: self._column(codes, _ids(tables[name])) for name, codes in store.events.items()}
         self._codes = {name: self._column(store.events[name], _same) for name in self._compared.values()}
         self._incomplete = {name for name in self._codes if _has_missing(store, name)}
         self._time = self._column(store.time, self._since_origin)
         self._store = store
-        self._splits: dict[str, _Split] = {}  # each once it is asked for
+        self._splits: dict[str, _Split] = {}  # each is loaded when it is first needed
         self._labels: dict[str, torch.Tensor] = {}
         self._lengths: dict[str, torch.Tensor] = {}
 
@@ -138,9 +139,9 @@ class DeviceStore:
         return self._lengths[split]
 
     def gather(self, split: str, rows: torch.Tensor, longest: int | None = None) -> Batch:
-        """The samples ``rows`` of a split; (replica, batch) int64 row numbers on the store's device.
+        """The batch of the samples ``rows`` of a split; rows (replica, batch) int64 on the store's device.
 
-        ``longest``  the longest history among them, where the caller knows it: finding it out waits for the device.
+        ``longest``  the longest history among them, if the caller knows it: computing it waits for the device.
         """
         rows = rows.to(self._home)
         samples = self._samples(split)
@@ -168,7 +169,7 @@ class DeviceStore:
         )
 
     def _match(self, name: str, events: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Match ids of codes (replica, batch, length) against the candidate's (replica, batch, 1), int32."""
+        """Match ids, int32, of events' codes (replica, batch, length) and the candidate's code (replica, batch, 1)."""
         match = (events == target).to(torch.int32).mul_(MATCH_EQUALS - MATCH_DIFFERS).add_(MATCH_DIFFERS)
         if name in self._incomplete:
             match.masked_fill_((events == UNKNOWN) | (target == UNKNOWN), UNKNOWN)

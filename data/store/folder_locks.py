@@ -1,7 +1,7 @@
-"""Who uses a folder: those who do hold a shared lock on it, and who gets it exclusively may take the folder away.
+"""Locks of folders: users of a folder hold a shared lock; a process needs an exclusive lock to remove the folder.
 
-The system takes a lock back from a process that dies. What cannot be locked, or may be used by another machine whose
-locks are not seen here, is not free.
+The system releases the locks of a process that dies. A folder does not count as free if it cannot be locked, or if
+another machine, whose locks are not visible here, may use it.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ try:
 except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
-# File systems that belong to one machine: nobody else can use what lies there.
+# File systems that only one machine can use.
 _LOCAL = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs", "zfs"})
 
 
 @dataclass
 class Hold:
-    """A folder's shared lock, for all of this process's users together; the system takes it back from one that dies."""
+    """The shared lock on a folder, one for all users of the folder in this process."""
 
     descriptor: int
     users: int = 0
 
     def release(self) -> None:
-        """One user less."""
+        """Ends one use; the last one releases the lock."""
         with _mutex:
             self.users -= 1
             if not self.users:
@@ -42,11 +42,11 @@ class Hold:
 
 
 _held: dict[tuple[int, int], Hold] = {}
-_mutex = threading.RLock()  # a store may be collected, and released, anywhere
+_mutex = threading.RLock()  # the garbage collector may release a store in any thread
 
 
 def hold(folder: Path) -> Hold | None:
-    """Makes this process a user of the folder until it is released; None where it cannot be locked."""
+    """Makes this process a user of the folder until ``release``; None if the folder cannot be locked."""
     if fcntl is None:
         return None
     with contextlib.suppress(OSError), _mutex:
@@ -65,7 +65,7 @@ def hold(folder: Path) -> Hold | None:
 
 @contextmanager
 def alone_in(folder: Path, own_users_count: bool = True) -> Iterator[bool | None]:
-    """Whether nobody uses the folder, and nobody can while this lasts; None if that cannot be told."""
+    """Whether the folder has no other user, now and until the context ends; None if that is unknown."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except (OSError, AttributeError):  # Windows opens no folders
@@ -88,7 +88,7 @@ def _key(descriptor: int) -> tuple[int, int]:
 
 
 def _lock(descriptor: int, kind: int) -> bool | None:
-    """Whether the descriptor has the lock now; None on a file system without locks."""
+    """Whether the descriptor got the lock; None on a file system without locks."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -99,7 +99,7 @@ def _lock(descriptor: int, kind: int) -> bool | None:
 
 
 def is_local(folder: Path) -> bool:
-    """Whether the folder's file system is known to belong to this machine alone."""
+    """Whether only this machine can use the folder's file system."""
     try:
         device = os.stat(folder).st_dev
         mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -111,7 +111,7 @@ def is_local(folder: Path) -> bool:
 
 
 def machine() -> str:
-    """Eight digits that stand for this machine since it was last started."""
+    """Eight hex digits that identify this machine since its last boot."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""Whether the numbers in a store point at what is there: codes into vocabularies, positions into the events."""
+"""Checks that codes and positions in a store are in range: codes of vocabularies, positions of events."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 
 
 def check_ranges(store: EventStore) -> None:
-    """DamagedStoreError if a code names nothing in its vocabulary, or a position lies outside the events.
+    """DamagedStoreError if a code is not in its vocabulary, or a position is outside of its user's events.
 
-    What is wrong in this way would read past the end of an array, or train a row of an embedding table that belongs to
-    something else.
+    Such a value would read past the end of an array, or train the wrong row of an embedding table.
     """
     _check_offsets(store)
     for field in store.schema.sequence:

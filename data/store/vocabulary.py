@@ -1,8 +1,8 @@
-"""Raw values to codes: the ones that training knows first, the others behind them but still told apart.
+"""Vocabularies: from raw values to codes.
 
-A code below ``rows`` is a row of an embedding table. A code from ``rows`` on names a raw value that has no row, since
-training has not seen it often enough: a model gets ``UNKNOWN`` for it, but comparing codes still says whether an event
-and a candidate are the same thing.
+A code below ``rows`` is a row of an embedding table. A code of ``rows`` or more is a raw value without a row, because
+it is too rare in training: a model gets ``UNKNOWN`` for it. Such values still have different codes, so that an event
+and a candidate can be compared.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import polars as pl
 from mdaf.data.schema import FIRST_ID, UNKNOWN
 from mdaf.errors import DataError
 
-_WIDEST_TABLE = 1 << 26  # raw numbers in a smaller range are looked up by indexing
-_COMPACT_AT = 1 << 22  # rows of partial counts that are summed up into one
+_WIDEST_TABLE = 1 << 26  # raw numbers in a smaller range are looked up in an array
+_COMPACT_AT = 1 << 22  # when there are more rows of partial counts, they are summed
 
 
 @dataclass(frozen=True)
 class Vocabulary:
     """``values[i]`` is the raw value of code ``FIRST_ID + i``; codes below ``rows`` have a row in the table.
 
-    ``occurrences``  how often each value occurs at all, in training or later.
+    ``occurrences``  how often each value occurs in the whole log.
     """
 
     values: pl.Series
@@ -33,19 +33,19 @@ class Vocabulary:
     occurrences: np.ndarray
 
     def encode(self, raw: pl.Series) -> np.ndarray:
-        """Codes of raw values, int32; a missing value, or one that never occurred, is ``UNKNOWN``."""
+        """Codes of raw values, int32; ``UNKNOWN`` for a missing value and for one that is not in the vocabulary."""
         if self._dense is not None and raw.dtype.is_integer():
             low, table = self._dense
-            place = raw.cast(pl.Int64).fill_null(low - 1).to_numpy() - low
-            known = (place >= 0) & (place < len(table))
-            return np.where(known, table[np.where(known, place, 0)], np.int32(UNKNOWN))
+            index = raw.cast(pl.Int64).fill_null(low - 1).to_numpy() - low
+            known = (index >= 0) & (index < len(table))
+            return np.where(known, table[np.where(known, index, 0)], np.int32(UNKNOWN))
         codes = pl.Series(np.arange(FIRST_ID, FIRST_ID + len(self.values), dtype=np.int32))
         found = raw.cast(self.values.dtype).replace_strict(self.values, codes, default=UNKNOWN, return_dtype=pl.Int32)
         return found.fill_null(UNKNOWN).to_numpy()
 
     @cached_property
     def _dense(self) -> tuple[int, np.ndarray] | None:
-        """The lowest raw number and the code of each number from it on, where raw values are numbers close together."""
+        """The lowest raw number and an array of codes from it on; None if their range is too large for an array."""
         if not self.values.dtype.is_integer() or not len(self.values):
             return None
         raw = self.values.cast(pl.Int64).to_numpy()
@@ -64,14 +64,14 @@ class Vocabulary:
 
 
 class ValueCounts:
-    """How often each raw value of a table occurs, counted piece by piece."""
+    """Counts how often each raw value of a table occurs, one part of the log after the other."""
 
     def __init__(self) -> None:
         self._parts: list[pl.DataFrame] = []
         self._held = 0
 
     def add(self, values: pl.Series, trained: np.ndarray | pl.Series | bool) -> None:
-        """Counts occurrences; those where ``trained`` is set lie in training."""
+        """Counts values; ``trained`` says which of them are in the training period."""
         frame = pl.DataFrame({"value": values}).with_columns(trained=pl.lit(trained) if _flag(trained) else trained)
         self.add_counts(
             frame.lazy()
@@ -82,7 +82,7 @@ class ValueCounts:
         )
 
     def add_counts(self, counts: pl.DataFrame) -> None:
-        """Adds columns value, trained, total."""
+        """Adds counts that are made already, with the columns value, trained, total."""
         self._parts.append(counts)
         self._held += len(counts)
         if self._held > _COMPACT_AT and self._held > 2 * len(self._parts[0]):
@@ -90,10 +90,9 @@ class ValueCounts:
             self._held = len(self._parts[0])
 
     def build(self, min_count: int = 1) -> Vocabulary:
-        """Codes by descending count in training.
+        """The vocabulary, with codes by descending count in training.
 
-        ``min_count``  occurrences in training that give a value a row; at least 1, so what training lacks never has
-                       one.
+        ``min_count``  a value with fewer occurrences in training has no row; at least 1.
         """
         if not self._parts:
             return Vocabulary(pl.Series([], dtype=pl.Int64), FIRST_ID, np.zeros(0, dtype=np.int64))

@@ -39,7 +39,7 @@ class Linear(nn.Module):
         return y.unflatten(1, x.shape[1:-1])
 
     def product(self, x: Tensor) -> Tensor:
-        """x[r] W[r]^T, for what adds the bias itself."""
+        """x[r] W[r]^T, for callers that add the bias themselves."""
         rows = x.flatten(1, -2)
         if rows.is_cuda:
             y = stacked_product(as_factor(rows), self.weight)
@@ -51,12 +51,12 @@ class Linear(nn.Module):
 
 
 def as_factor(x: Tensor) -> Tensor:
-    """x in the type that autocast gives the factors of a product, for what goes into several: it is cast once."""
+    """x in the type of autocast's matrix products. Use it if x is a factor of several products: it is cast once."""
     return x.to(factor_type(x))
 
 
 def factor_type(x: Tensor) -> torch.dtype:
-    """The type that autocast gives x as the factor of a product."""
+    """The type to which autocast casts x as a factor of a matrix product."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
@@ -64,8 +64,8 @@ def factor_type(x: Tensor) -> torch.dtype:
 class Embedding(nn.Module):
     """ids (replica, ...) -> vectors (replica, ..., dim) from a table of ``rows`` of each replica.
 
-    Rows start as N(0, std^2), the padding row as zero; what follows must leave padding inert, so that it stays zero.
-    In training rows are read through ``deferred``, if an optimizer has set it.
+    Rows are initialized as N(0, std^2), the padding row as zero. Padding must have no effect on the output, so that its
+    row stays zero. In training, rows are read through ``deferred`` if an optimizer has set it.
     """
 
     def __init__(self, rows: int, dim: int, std: float = 0.01) -> None:
@@ -79,7 +79,7 @@ class Embedding(nn.Module):
         return self.rows(ids).vectors()
 
     def rows(self, ids: Tensor) -> Rows:
-        """What ``ids`` (replica, ...) read of the table."""
+        """The rows of the table that ``ids`` (replica, ...) select."""
         replicas, rows, _ = self.weight.shape
         if replicas > 1:
             wide = torch.int64 if replicas * rows > torch.iinfo(ids.dtype).max else ids.dtype
@@ -106,7 +106,7 @@ class LayerNorm(nn.Module):
         residual: Tensor | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """LN(dropout(x + bias) + residual), of what is given; ``bias`` (replica, channel)."""
+        """LN(dropout(x + bias) + residual), without the arguments that are None; ``bias`` (replica, channel)."""
         mask = None if dropout is None else dropout.mask(x)
         return normed_sum(x, self.weight, self.bias, self.eps, bias, mask, residual, dtype)
 
@@ -127,9 +127,9 @@ class RMSNorm(nn.Module):
 class Dropout(nn.Module):
     """Dropout with a rate and a random key of each replica, both set by ``set_dropout``; identity in evaluation.
 
-    x (replica, batch, ..., channel) -> same shape. A replica's mask depends on its key alone, so it equals that of its
-    solo run. ``longest`` is the longest sequence that x may hold: masks of a sequence do not depend on its padding.
-    ``first`` is the place within its batch of x's first row: nor do they depend on the pieces of the batch.
+    x (replica, batch, ..., channel) -> same shape. A replica's mask depends only on its key, so it equals that
+    of a run alone. ``longest`` is the longest sequence that x may hold: masks do not depend on padding.
+    ``first`` is the index in the batch of x's first row: masks do not depend on the micro-batches either.
     """
 
     def __init__(self) -> None:
@@ -143,7 +143,7 @@ class Dropout(nn.Module):
         return dropped(x, self.mask(x))
 
     def mask(self, x: Tensor) -> Mask | None:
-        """What it draws for x; None where nothing is dropped."""
+        """The mask for x; None if nothing is dropped."""
         if not self.training or self.rate is None or self.key is None:
             return None
         return Mask(self.rate, self.key, self.longest * x.shape[-1], self.first)
@@ -155,16 +155,16 @@ def _dropouts(model: nn.Module) -> list[Dropout]:
 
 def dropout_keys(model: nn.Module, seeds: Sequence[int]) -> Tensor:
     """A key of each dropout layer of ``model`` for each replica's seed in [0, 2^62): (layer, replica) int64, CPU."""
-    # The odd constant is 2^64 / golden ratio, cut to 62 bits: neighbouring positions land far apart.
+    # The odd constant is 2^64 / golden ratio, cut to 62 bits: neighbouring positions get distant keys.
     shifts = [(position * 0x1E3779B97F4A7C15) % 2**62 for position in range(len(_dropouts(model)))]
     return torch.tensor([[(seed + shift) % 2**62 for seed in seeds] for shift in shifts], dtype=torch.int64)
 
 
 def set_dropout(model: nn.Module, rate: Tensor | None, keys: Tensor | None, first: int = 0) -> None:
-    """Sets what every dropout layer of ``model`` draws next: rate (replica,) float32, keys (layer, replica) int64.
+    """Sets rate (replica,) float32 and keys (layer, replica) int64 of every dropout layer of ``model``.
 
-    ``None`` turns dropout off. ``first`` is the place within its batch of the first row. A layer keeps a view of
-    ``keys``, so that new ones can be copied into it.
+    ``None`` turns dropout off. ``first`` is the index in the batch of the first row. A layer keeps a view of ``keys``,
+    so that new keys can be copied into it.
     """
     for position, layer in enumerate(_dropouts(model)):
         layer.rate, layer.first = rate, first
@@ -229,7 +229,7 @@ class Head(MLP):
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = super().forward(x)
-        with torch.autocast(x.device.type, enabled=False):  # bfloat16 logits would tie, and ties change an AUC
+        with torch.autocast(x.device.type, enabled=False):  # bfloat16 logits would have ties, which change the AUC
             return self.logit(hidden.float()).squeeze(-1)
 
 
@@ -244,12 +244,12 @@ def log_uniform(shape: tuple[int, ...], low: float, high: float) -> Tensor:
 
 
 def valid_positions(x: Tensor, lengths: Tensor) -> Tensor:
-    """Which positions of x (replica, batch, length, channel) lie before lengths: (replica, batch, length, 1) bool."""
+    """Which positions of x (replica, batch, length, channel) are before lengths: (replica, batch, length, 1) bool."""
     return (torch.arange(x.shape[2], device=x.device) < lengths.unsqueeze(-1)).unsqueeze(-1)
 
 
 def mean_position(x: Tensor, lengths: Tensor) -> Tensor:
-    """The mean of the valid positions of x (replica, batch, length, channel); zero where there are none."""
+    """The mean of the valid positions of x (replica, batch, length, channel); zero if there are none."""
     total = (x * valid_positions(x, lengths)).sum(dim=2)
     return total / lengths.clamp(min=1).unsqueeze(-1)
 

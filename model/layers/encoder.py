@@ -1,4 +1,4 @@
-"""Encoders of a sequence of vectors: what a sequence branch has in its middle."""
+"""Encoders of a sequence of vectors, which sequence branches use."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, lengths: Tensor, last: Tensor | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
-        """x (replica, batch, length, hidden) -> same; with ``last`` (replica, batch) that position alone, length 1.
+        """x (replica, batch, length, hidden) -> same; with ``last`` (replica, batch) only that position, length 1.
 
-        ``dtype`` is that of the result, float32 if none is given.
+        ``dtype`` is the type of the result; default float32.
         """
         last_token = None if last is None else LastToken(last, take_position(x, last))
         mixed: Tensor = self.mixer(x, lengths, last_token)
@@ -40,9 +40,9 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A stack of blocks: x (replica, batch, length, hidden) -> same; what stands past ``lengths`` is never read.
+    """A stack of blocks: x (replica, batch, length, hidden) -> same; positions past ``lengths`` are never read.
 
-    ``causal``  whether output t depends on inputs up to t alone.
+    ``causal``  whether output t depends only on inputs up to t.
     """
 
     causal: ClassVar[bool] = True

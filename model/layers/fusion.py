@@ -1,4 +1,4 @@
-"""How the static and the sequential branch become one vector."""
+"""Fusion of the static and the sequence branch into one vector."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mdaf.model.layers.basic import Linear
 class GatedFusion(nn.Module):
     """fused = g * static + (1 - g) * sequence, with one g in (0, 1) for each sample.
 
-    g is the *share of the static branch*. static and sequence (replica, batch, dim) -> fused of the same shape and
+    g is the weight of the static branch. static and sequence (replica, batch, dim) -> fused of the same shape and
     g (replica, batch).
     """
 
@@ -29,7 +29,7 @@ class GatedFusion(nn.Module):
 
 
 class ConcatFusion(nn.Module):
-    """Both vectors side by side: the ablation without a gate."""
+    """Both vectors concatenated: the ablation without a gate."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Two branches of a model at once on a GPU: kernels of a small one run in the gaps that those of the other leave."""
+"""Runs two branches of a model at the same time on a GPU, so that kernels of a small branch fill idle cores."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from mdaf.data.schema import Batch
 
 
 def both(first: Callable[[Batch], Tensor], second: Callable[[Batch], Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
-    """``first(batch)`` and ``second(batch)``, which share nothing but the batch.
+    """``first(batch)`` and ``second(batch)``, which share only the batch.
 
-    While a step is captured in a CUDA graph the first has a stream of its own, where its backward pass runs too: the
-    graph then has two branches. Elsewhere one follows the other, since a host that launches every kernel by itself
-    cannot keep two streams busy.
+    While a CUDA graph captures a step, the first branch has a stream of its own, also for its backward pass, so the
+    graph has two parallel branches. Without a graph the branches run one after the other, because a host that launches
+    every kernel cannot keep two streams busy.
     """
     if not (batch.labels.is_cuda and torch.cuda.is_current_stream_capturing()):
         return first(batch), second(batch)
-    here, aside = torch.cuda.current_stream(), _stream_aside(batch.labels.device)
-    aside.wait_stream(here)
-    with torch.cuda.stream(aside):
+    here, side = torch.cuda.current_stream(), _side_stream(batch.labels.device)
+    side.wait_stream(here)
+    with torch.cuda.stream(side):
         one = first(batch)
     for tensor in (*batch.static.values(), *batch.sequence.values(), batch.lengths):
-        tensor.record_stream(aside)
+        tensor.record_stream(side)
     other = second(batch)
-    here.wait_stream(aside)
+    here.wait_stream(side)
     one.record_stream(here)
-    if one.requires_grad:  # autograd itself waits for gradients, not for what else a backward pass writes
-        one.register_hook(lambda _: _after_backward(lambda: here.wait_stream(aside)))
+    if one.requires_grad:  # autograd waits for gradients, but not for other tensors that a backward pass writes
+        one.register_hook(lambda _: _after_backward(lambda: here.wait_stream(side)))
     return one, other
 
 
 def _after_backward(action: Callable[[], None]) -> None:
-    """Has ``action`` called at the end of the backward pass under way."""
+    """Calls ``action`` at the end of the current backward pass."""
     torch.autograd.Variable._execution_engine.queue_callback(action)
 
 
 @functools.lru_cache
-def _stream_aside(device: torch.device) -> Any:
-    """The same for every capture, so that graphs of one pool share the memory of their side branches."""
+def _side_stream(device: torch.device) -> Any:
+    """The stream of the first branch. Always the same, so that graphs of one pool share memory."""
     return torch.cuda.Stream(device)

@@ -1,4 +1,4 @@
-"""The sequence branch: a history, the candidate in view, to one vector, by any encoder."""
+"""The sequence branch: it encodes a history, with the candidate appended, into one vector."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ class SequenceBranch(nn.Module):
     """History -> (replica, batch, hidden).
 
     ``kind``            the encoder, one of ``encoder.ENCODERS``; ``encoder`` are its arguments.
-    ``embedding``       width of each table of the events' fields; of ``tables`` where they are given, to share them.
-    ``target_aware``    the candidate is appended as the last element of the sequence, so that a causal model reads the
-                        history with the candidate in view where it is pooled.
-    ``match_features``  each event carries whether its item and its category equal the candidate's.
-    ``pooling``         the last valid position, or the mean of the valid ones.
+    ``embedding``       the width of each table of the events' fields; not used if shared ``tables`` are given.
+    ``target_aware``    append the candidate as the last element of the sequence, so that the pooled position of a
+                        causal model depends on history and candidate.
+    ``match_features``  each event has fields that say whether its item and category equal the candidate's.
+    ``pooling``         the last valid position, or the mean of the valid positions.
+
     An empty history without a target is the zero vector.
     """
 
@@ -45,7 +46,7 @@ class SequenceBranch(nn.Module):
         self.target_aware = target_aware
         self.pooling = pooling
         self.tables = Tables(schema, self.fields, embedding) if tables is None else tables
-        # A bias would soon be ten times what young vectors project to, and all events alike once normalized.
+        # A bias would soon be ten times larger than early projections, and all events equal after normalization.
         self.project = Linear(self.tables.width(self.fields), hidden, bias=False)
         self.dropout = Dropout()
         self.norm = LayerNorm(hidden, eps=1e-12)
@@ -68,7 +69,7 @@ class SequenceBranch(nn.Module):
         return (x * valid_positions(x, lengths)).squeeze(2)
 
     def _append_target(self, sequence: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Each field with the candidate's id at position ``lengths``; what an event alone can have is unknown there."""
+        """Each field with the candidate's id at position ``lengths``; fields of events alone are unknown there."""
         events = F.pad(torch.stack(list(sequence.values())), (0, 1))  # (field, replica, batch, length)
         candidate = torch.stack([self._of_candidate(name, batch).to(events.dtype) for name in sequence])
         added = torch.arange(events.shape[-1], device=events.device) == batch.lengths.unsqueeze(-1)
@@ -83,5 +84,5 @@ class SequenceBranch(nn.Module):
 
 
 def event_fields(schema: Schema, match_features: bool) -> tuple[Field, ...]:
-    """The fields of an event, with or without those that compare it with the candidate."""
+    """The fields of an event, with or without its match fields."""
     return schema.sequence + (schema.matches if match_features else ())

@@ -1,4 +1,4 @@
-"""What a run is: what it records before it trains, so that it is found again and compared."""
+"""The identity of a run: what it records before training, so that runs can be found and compared."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def identify(cfg: DictConfig, store: EventStore, device: torch.device) -> dict[str, Any]:
-    """What the run is: enough to find it again and to say when two runs computed the same thing."""
+    """The run's identity: enough to find the run again, and to decide whether two runs computed the same."""
     choices = HydraConfig.get().runtime.choices
     return {
         "config_hash": config_hash(cfg),
@@ -51,7 +51,7 @@ def identify(cfg: DictConfig, store: EventStore, device: torch.device) -> dict[s
 def record_start(
     trial: TrialLink, cfg: DictConfig, identity: dict[str, Any], folder: RunFolder, device: torch.device
 ) -> None:
-    """Checks that the trial's point and data are what will be trained, and writes what is known before training."""
+    """Checks that the config has the trial's parameters and the study's data, then writes the user attributes."""
     from mdaf.sweeper.trials.compatibility import agree_on_data  # Optuna, which only a job of a study needs
 
     choices = HydraConfig.get().runtime.choices
@@ -70,7 +70,7 @@ def record_start(
 
 
 def shown(path: str | Path) -> str:
-    """A path as people type it: relative where it lies below the current directory."""
+    """A path for messages: relative if it is below the current directory."""
     absolute = Path(path).absolute()
     here = Path.cwd()
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)

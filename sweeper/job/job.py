@@ -1,4 +1,4 @@
-"""One trainable objective from one config: check, prepare, train, leave the artifacts, return the best AUC."""
+"""A job: one run from its config to its artifacts and its objective."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ log = logging.getLogger(__name__)
 
 
 class Job:
-    """A run between being set up and being finished; in between it is trained, alone or in lock-step with others.
+    """One run. It is set up here, then trained alone or in lock-step with others, then finished.
 
-    Made inside its Hydra job; ``with`` closes its link to its trial, which records what made it fail.
+    Create it inside its Hydra job and use it in ``with``: its link to the trial records an exception that ends it.
     """
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -70,7 +70,7 @@ class Job:
         self._stack.__exit__(kind, error, traceback)
 
     def finish(self) -> float | tuple[float, ...]:
-        """Leaves the last artifacts and returns the objective; raises what ended the run otherwise."""
+        """Writes the last artifacts and returns the objective, or raises the exception that ended the run."""
         with self.log.active():
             self.own_config.restore()
             value = self.recorder.finish()
@@ -86,7 +86,7 @@ class Job:
         return DeviceStore(self.store, self.device, device.memory_fraction, self.cfg.data.history_order)
 
     def states(self) -> dict[Position, Saved]:
-        """The states from which the run can go on; none where it starts anew, and then nothing of another is left."""
+        """The checkpoints from which the run can resume. If there are none, artifacts of other runs are removed."""
         folder, identity = self.recorder.folder, self.recorder.identity
         if self.cfg.resume == "never":
             folder.clear()
@@ -113,7 +113,7 @@ class Job:
                 url = artifacts.url_of(cfg.sweep.artifacts, self.trial.study_name, self.trial.number)
                 artifacts.check(url)
                 self.trial.record({artifacts.ARTIFACTS: url})
-                stack.callback(artifacts.leave, folder.path, url)  # however the job ends
+                stack.callback(artifacts.leave, folder.path, url)  # also if the job fails
         return Recorder(
             folder,
             identity,
@@ -126,7 +126,7 @@ class Job:
 
 
 def attached(cfg: DictConfig) -> TrialLink | None:
-    """The job's link to its trial; None where it runs for no study, and then no database's drivers are imported."""
+    """The job's link to its trial; None without a study, and then no database driver is imported."""
     if cfg.sweep.trial is None:
         return None
     from mdaf.sweeper.trials.link import attach

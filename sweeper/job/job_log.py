@@ -1,7 +1,7 @@
-"""A job's own log, among those of jobs that train beside it in one process.
+"""A log for each job, when several jobs train in one process.
 
-Hydra gives the root logger new handlers for each job, and others when a sweep goes on. Here the handlers of all jobs
-that are open stay, and a filter on each handler lets pass what its own job says.
+Hydra replaces the root logger's handlers for each job, and again when a sweep continues. Here the handlers of all open
+jobs stay attached, and a filter on each handler passes only the messages of its own job.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _open: list[JobLog] = []
 
 
 class JobLog:
-    """The handlers that Hydra made for a job, from when the job is set up until it is closed.
+    """The log handlers that Hydra made for a job, from its set-up until ``close``.
 
-    What is logged outside ``active`` goes to the sweep's handlers, or without any to those of the latest job.
+    Messages outside of ``active`` go to the sweep's handlers; without a sweep they go to the latest job's.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class JobLog:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Within it, what this thread logs goes to this job's log."""
+        """While it lasts, messages of this thread go to this job's log."""
         _attach_all()
         token = _active.set(self)
         try:
@@ -41,7 +41,7 @@ class JobLog:
             _active.reset(token)
 
     def close(self) -> None:
-        """When the job is over. The handlers that Hydra installed last stay, as Hydra left them."""
+        """Detaches the job's handlers. Those that Hydra installed last stay, as Hydra expects."""
         latest = self is _open[-1] and not _of_the_sweep()
         for handler in self.handlers:
             handler.removeFilter(self._is_its_own)
@@ -55,7 +55,7 @@ class JobLog:
 
 
 def _attach_all() -> None:
-    """After Hydra replaced the root logger's handlers: puts those of the open jobs back."""
+    """Attaches the handlers of all open jobs again, after Hydra has replaced the root logger's handlers."""
     root = logging.getLogger()
     for handler in _of_the_sweep():
         handler.addFilter(_is_of_no_job)

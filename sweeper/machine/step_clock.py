@@ -1,4 +1,4 @@
-"""Times of single training steps, without holding up the device."""
+"""Measures the times of training steps without synchronizing with the device at each step."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from types import TracebackType
 
 import torch
 
-#: Steps that the host may be ahead of a GPU: enough that it never waits, few enough to leave or to save at once.
+#: How many steps the host may be ahead of a GPU: enough that the GPU never waits, few enough to stop or save soon.
 AHEAD = 4
 
 
 class StepClock:
     """A context manager around each step; afterwards, quantiles of the step times.
 
-    On CUDA a step is timed by events on the stream, so that the host may run ``AHEAD`` of it; elsewhere by the wall
-    clock.
+    On CUDA, events on the stream time a step, so that the host may be ``AHEAD`` steps ahead; elsewhere the wall clock
+    does.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -42,7 +42,7 @@ class StepClock:
             self._seconds.append(time.perf_counter() - self._begun)
 
     def milliseconds(self, quantile: float) -> float | None:
-        """The given quantile of the step times so far; None if there are none."""
+        """A quantile of the step times so far; None if there are none."""
         if not (self._marks or self._seconds):
             return None
         if self._cuda:

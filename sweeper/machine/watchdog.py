@@ -84,9 +84,9 @@ class Pace:
 
 
 class Watchdog:
-    """The ``training.Watch`` of a run: signals, slow-downs, standstill.
+    """The ``Watch`` of a run: it reacts to signals, slow steps and steps that hang.
 
-    ``told`` hears of each slow-down, as plain values, when it begins.
+    ``told`` is called with a record of each slow-down when it begins.
     """
 
     def __init__(

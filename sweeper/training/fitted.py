@@ -1,4 +1,4 @@
-"""The loop of a model that is fitted rather than trained by gradients: same rows, same evaluation, same artifacts."""
+"""The loop of a model that is fitted without gradients: same rows, same evaluation, same artifacts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class FittedReplica:
-    """One replica that no optimizer steps: ``Trained``."""
+    """One fitted model as ``Trained``: a replica without optimizers."""
 
     def __init__(self, model: Estimator, hyperparameters: Hyperparameters) -> None:
         self.model: nn.Module = model
@@ -38,14 +38,14 @@ class FittedReplica:
         return 1
 
     def optimizer_state(self, k: int) -> list[dict[str, Any]]:
-        """None: the trees are all there is."""
+        """Empty: a fitted model has no optimizers."""
         return []
 
 
 def fit(model: Estimator, store: DeviceStore, settings: Settings, h: Hyperparameters, callback: Callback) -> None:
-    """Fits the model in ``settings.epochs`` equal parts and evaluates after each, as after an epoch.
+    """Fits the model in ``settings.epochs`` equal parts and evaluates after each part, as after an epoch.
 
-    Of ``h`` only the seed has an effect, on which rows are taken where there are more than the model takes.
+    Only the seed of ``h`` has an effect: it selects the rows if there are more than the model takes.
     """
     log.info(
         "regularization.* and training.* have no effect on this model, but for training.epochs, patience and "
@@ -86,7 +86,7 @@ def fit(model: Estimator, store: DeviceStore, settings: Settings, h: Hyperparame
 
 
 def _fitted_rows(store: DeviceStore, most: int, seed: int) -> torch.Tensor:
-    """All training rows, or ``most`` of them, drawn from a stream of the seed."""
+    """All training rows, or ``most`` of them drawn at random."""
     rows = store.rows("train")
     if len(rows) <= most:
         return rows

@@ -1,4 +1,4 @@
-"""From a job's config to what the training loop takes: hyperparameters, settings, models."""
+"""Makes hyperparameters, settings and replicas for the training loop from a job's config."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mdaf.sweeper.training.step import StepSettings
 
 
 def hyperparameters(cfg: DictConfig) -> Hyperparameters:
-    """What this config's replica has for itself."""
+    """The hyperparameters of the config's replica."""
     return Hyperparameters(**{name: OmegaConf.select(cfg, key) for name, key in REPLICA_KEYS.items()})
 
 
 def settings(cfg: DictConfig, device: torch.device) -> Settings:
-    """The training loop's settings: the ``training`` group, and the micro-batch that suits the device."""
+    """The settings of the training loop, from the groups ``training``, ``device`` and ``data``."""
     own = ("learning_rate", "decay", "grad_clip_norm", "embedding_optimizer")
     shared = {name: cfg.training[name] for name in cfg.training if name not in own}
     step = StepSettings(
@@ -38,9 +38,9 @@ def settings(cfg: DictConfig, device: torch.device) -> Settings:
 def build_replicas(
     cfg: DictConfig, store: EventStore, replicas: list[Hyperparameters], device: torch.device, *, drawn: bool = True
 ) -> Replicas:
-    """The model that the config names, for the store's schema, once for each replica.
+    """The replicas of the model that the config names, for the store's schema.
 
-    Unless ``drawn``, what is drawn at random is zero: for those who load weights or look at shapes alone.
+    With ``drawn=False`` random initial weights are zero, which is enough to load weights or to look at shapes.
     """
     update = Update(cfg.training.decay, cfg.training.embedding_optimizer)
     build = model_factory.builder(cfg.model, store.schema)

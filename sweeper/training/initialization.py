@@ -1,4 +1,4 @@
-"""Models as they are before training: each drawn from a random stream of its own, several at a time."""
+"""Initial models: each is drawn from a random stream of its own, several at the same time."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from torch.overrides import TorchFunctionMode
 
 from mdaf.streams import stream_seed
 
-#: What draws from a generator that may be named.
+#: Functions that draw random numbers and take a ``generator``.
 DRAWS = frozenset(
     {"uniform_", "normal_", "log_normal_", "exponential_", "bernoulli_", "random_", "bernoulli", "normal"}
     | {"rand", "randn", "randint", "randperm", "multinomial"}
 )
-#: Models that are drawn at a time; more would wait for each other's memory.
+#: The most models that are drawn at the same time; more would wait for memory bandwidth.
 AT_ONCE = 8
 
 
 class _DrawingFrom(TorchFunctionMode):
-    """Within it, what this thread draws comes from ``generator``: the one of the process is shared by all threads."""
+    """While it is active, this thread draws from ``generator``, not from the generator that all threads share."""
 
     def __init__(self, generator: torch.Generator) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class _DrawingFrom(TorchFunctionMode):
 
 
 class _Undrawn(TorchFunctionMode):
-    """Within it, what would be drawn into a tensor is zero."""
+    """While it is active, tensors that would be drawn at random are zero."""
 
     def __torch_function__(
         self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -51,7 +51,7 @@ class _Undrawn(TorchFunctionMode):
 
 
 def undrawn(build_model: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
-    """Builds the same model with zeros for what is drawn at random: where shapes matter and drawing takes seconds."""
+    """Builds the same model with zeros instead of random numbers, which saves seconds where only shapes matter."""
 
     def build() -> nn.Module:
         with _Undrawn():
@@ -61,14 +61,14 @@ def undrawn(build_model: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
 
 
 def initialized(build_model: Callable[[], nn.Module], seed: int, epoch: int = 1) -> nn.Module:
-    """A model of one replica, initialized on the CPU from the stream "init" of its seed, whatever device trains it."""
+    """The initial model of one replica, drawn on the CPU from the stream "init" of its seed for every device."""
     names = ("init",) if epoch == 1 else ("init", epoch)
     with _DrawingFrom(torch.Generator().manual_seed(stream_seed(seed, *names))):
         return build_model()
 
 
 def all_initialized(build_model: Callable[[], nn.Module], seeds: Sequence[int]) -> list[nn.Module]:
-    """``initialized`` for each seed, at the same time: drawing a large table leaves Python free."""
+    """``initialized`` for each seed, in parallel threads: drawing a large table releases the GIL."""
     if len(seeds) == 1:
         return [initialized(build_model, seeds[0])]
     with ThreadPoolExecutor(min(len(seeds), os.cpu_count() or 1, AT_ONCE), thread_name_prefix="initial") as pool:

@@ -1,4 +1,4 @@
-"""How many replicas fit a device: an estimate from one small forward pass, corrected by what training really took."""
+"""How many replicas fit on a device: estimated from a small forward pass, corrected by what training took."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from mdaf.sweeper.training.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: Rows of the forward pass that is measured: enough that what does not grow with the batch counts for little.
+#: Rows of the measured forward pass: so many that memory which does not grow with the batch hardly counts.
 SAMPLE = 256
-#: Copies of the weights that training holds: themselves, their gradient and Adam's two moments.
+#: Copies of the weights in training: the weights, the gradient and Adam's two moments.
 COPIES = 4
-#: Of the memory that is free, what training may plan with; the rest is for what comes and goes within an operation.
+#: The share of the free memory that the plan uses; the rest is for temporary tensors within operations.
 SHARE = 0.9
 GIGABYTE = 1e9
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes that one replica takes in training: ``weights`` and what goes with them, and ``activations`` of a step."""
+    """The memory of one replica in training, in bytes: its ``weights`` and the ``activations`` of a step."""
 
     weights: int
     activations: int
@@ -42,7 +42,7 @@ class Footprint:
 
 
 def footprint(replica: Replicas, store: DeviceStore, settings: Settings) -> Footprint:
-    """What each of many replicas like the one given would take: its step's longest histories decide."""
+    """The memory of each replica like the given one, in a step with the longest histories."""
     lengths = store.lengths("train")
     rows = lengths.argsort(descending=True, stable=True)[:SAMPLE]
     batch = min(settings.step.micro_batch or settings.batch_size, settings.batch_size)
@@ -54,7 +54,7 @@ def footprint(replica: Replicas, store: DeviceStore, settings: Settings) -> Foot
 
 
 def _kept_bytes(replica: Replicas, store: DeviceStore, rows: Tensor, precision: str) -> int:
-    """Bytes that a forward pass on ``rows`` (1, row) keeps for its backward pass, weights not counted."""
+    """Bytes that a forward pass on ``rows`` (1, row) keeps for the backward pass, without weights."""
     weights = {p.untyped_storage().data_ptr() for p in replica.model.parameters()}
     kept: dict[int, int] = {}
 
@@ -75,14 +75,14 @@ def _kept_bytes(replica: Replicas, store: DeviceStore, rows: Tensor, precision: 
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory of ``device`` that nobody uses; what this process has cached counts as free."""
+    """Free memory of ``device``; memory in this process's cache counts as free."""
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + cached
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     meminfo = Path("/proc/meminfo")
-    if meminfo.exists():  # Linux: what the cache of files would give back counts as free
+    if meminfo.exists():  # Linux; the page cache counts as free
         found = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text())
         if found:
             return int(found[1]) * 1024
@@ -90,41 +90,41 @@ def free_bytes(device: torch.device) -> int:
 
 
 def held_bytes(device: torch.device) -> int:
-    """What this process holds now."""
+    """Memory that this process holds now."""
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else int(resident_mb() * 1e6)
 
 
 def peak_bytes(device: torch.device) -> int:
-    """The most that this process has held since ``forget_peak``; on a CPU since it began."""
+    """The most memory that this process has held since ``forget_peak``; on a CPU since it started."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return peak_resident_bytes()
 
 
 def forget_peak(device: torch.device) -> None:
-    """Measures the peak anew from here on, where the device can."""
+    """Restarts the measurement of the peak, on devices that can."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 class Capacity:
-    """How many replicas go together, learning from group to group by how much the estimate was off.
+    """How many replicas fit in one group. It corrects the estimate after each group.
 
-    ``held``  bytes that the process holds before the first group: they are no replica's.
+    ``held``  bytes that the process holds before the first group; they belong to no replica.
     """
 
     def __init__(self, held: int = 0) -> None:
         self.held, self.correction = held, 1.0
 
     def of(self, one: Footprint, free: int, wanted: int) -> int:
-        """How many of ``wanted`` replicas fit into ``free`` bytes; at least one, which then has to try."""
+        """How many of ``wanted`` replicas fit into ``free`` bytes; at least 1, even if the estimate says 0."""
         fits = int(SHARE * free / (one.total * self.correction))
         return max(1, min(wanted, fits))
 
     def learn(self, one: Footprint, replicas: int, peak: int) -> None:
-        """Takes note that the process held ``peak`` bytes when so many replicas took the most.
+        """Corrects the estimate: the process held ``peak`` bytes at most while it trained so many replicas.
 
-        A peak that is not above what was held before is older than they are, and says nothing of them.
+        A peak that is not above ``held`` is older than these replicas and is ignored.
         """
         estimate, took = one.total * replicas, peak - self.held
         if took <= 0:
@@ -138,5 +138,5 @@ class Capacity:
         self.correction = took / estimate
 
     def overflowed(self, one: Footprint, replicas: int, free: int) -> None:
-        """Takes note that so many replicas did not fit into ``free`` bytes."""
+        """Corrects the estimate: so many replicas did not fit into ``free`` bytes."""
         self.correction = max(self.correction, SHARE * free / (one.total * max(1, replicas - 1)))

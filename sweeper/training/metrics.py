@@ -1,6 +1,6 @@
-"""How well scores rank clicks: AUC, grouped AUC and log loss, on whatever device the scores are.
+"""Metrics of scores: AUC, grouped AUC (gAUC) and log loss, computed on the device of the scores.
 
-Scores that are not finite have no rank and no loss: each metric refuses them with ``NotFiniteError``.
+Scores that are not finite have no rank and no loss: every metric raises ``NotFiniteError`` for them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 class NotFiniteError(ValueError):
-    """Scores that are no finite numbers, as those of a model that diverged."""
+    """Some scores are not finite, for example because the model diverged."""
 
 
 def check_finite(scores: Tensor, what: str = "scores") -> None:
@@ -35,7 +35,7 @@ def _midranks(scores: Tensor) -> Tensor:
 
 
 def auc(scores: Tensor, labels: Tensor) -> float:
-    """Area under the ROC curve: the share of (click, no click) pairs ranked rightly, ties counting half.
+    """Area under the ROC curve: the share of (click, no click) pairs that are ranked correctly; ties count half.
 
     scores, labels (n,). NaN if one of the classes is absent.
     """
@@ -78,6 +78,6 @@ def grouped_auc(scores: Tensor, labels: Tensor, users: Tensor) -> float:
 
 
 def log_loss(logits: Tensor, labels: Tensor) -> float:
-    """Mean binary cross-entropy of the labels as they are, without smoothing; logits, labels (n,)."""
+    """Mean binary cross-entropy without label smoothing; logits, labels (n,)."""
     check_finite(logits)
     return float(F.binary_cross_entropy_with_logits(logits.double(), labels.double()))

@@ -1,4 +1,4 @@
-"""From the ``model`` group of a config to the model that it names."""
+"""Builds the model that the ``model`` group of a config names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMED_IN_ALL = ("item", "category", "other")
 
 
 def by_gradient(node: DictConfig) -> bool:
-    """Whether the training loop trains the model that ``node`` names. UserError if it names none."""
+    """Whether the model that ``node`` names is trained by gradients. UserError if it names no model."""
     target = current(str(node._target_))
     if not target.startswith("mdaf.model."):  # before it is imported
         raise UserError(f"model._target_: found {node._target_}, expected a class of the package mdaf.model")
@@ -34,9 +34,9 @@ def by_gradient(node: DictConfig) -> bool:
 
 
 def builder(node: DictConfig, schema: Schema) -> Callable[[], CTRModel]:
-    """Builds the model that ``node`` names, without what its ``without`` leaves out.
+    """A function that builds the model that ``node`` names, without the fields that its key ``without`` names.
 
-    UserError, now or when it is called, if model and schema do not fit.
+    UserError, now or from the function, if model and schema do not fit.
     """
     by_gradient(node)
     target = current(node._target_)
@@ -61,7 +61,7 @@ def builder(node: DictConfig, schema: Schema) -> Callable[[], CTRModel]:
 
 
 def _check_widths(node: Mapping[Any, Any], schema: Schema, place: str) -> None:
-    """UserError where a mapping of embedding widths names a table that the data does not have, so nothing reads it."""
+    """UserError if a mapping of embedding widths names a table that the data does not have."""
     for name, value in node.items():
         if not isinstance(value, Mapping):
             continue

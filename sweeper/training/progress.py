@@ -1,4 +1,4 @@
-"""One line on the terminal while an epoch trains; nothing where nobody looks."""
+"""A progress line on the terminal while an epoch trains; nothing if standard error is not a terminal."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ REFRESH_SECONDS = 0.25
 
 
 class EpochProgress:
-    """Loss, samples a second and the time left of the epoch under way.
+    """Shows the loss, samples per second and the remaining time of the current epoch.
 
-    The loss is read from the device a few times a second at most, so that showing it costs nothing.
+    It reads the loss from the device a few times per second at most, because reading waits for the device.
     """
 
     def __init__(self, epochs: int, batch_size: int) -> None:
@@ -29,7 +29,7 @@ class EpochProgress:
         self._begun = self._refreshed = 0.0
 
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
-        """After training step ``step`` of ``steps``. The first one told is any: a run goes on within an epoch, too."""
+        """Called after training step ``step`` of ``steps``. The first call may be for any step of a resumed run."""
         if not self._shown:
             return
         now = time.monotonic()
@@ -40,18 +40,18 @@ class EpochProgress:
         self._refreshed = now
         assert self._bar is not None
         text = f"loss {float(loss):.4f}"
-        if step > self._first and now > self._begun:  # the rate is that of the steps since the line appeared
+        if step > self._first and now > self._begun:  # the rate counts the steps since the line appeared
             text += f"  {(step - self._first) * self._batch_size / (now - self._begun):,.0f} samples/s"
         self._bar.update(self._task, completed=step, status=text)
         if step == steps:
             self._bar.update(self._task, status=text + "  evaluating")
 
     def hide(self) -> None:
-        """Shows nothing from now on: one line is enough for runs that go in step."""
+        """Shows nothing from now on: one line is enough for replicas in lock-step."""
         self._shown = False
 
     def close(self) -> None:
-        """Takes the line away."""
+        """Removes the line."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
