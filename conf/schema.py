@@ -1,7 +1,7 @@
-"""Types and bounds of the config's own keys; the values stand in the YAML beside this file.
+"""Types and bounds of the config's keys; their values are in the YAML files of this folder.
 
-A dataclass here types a group: an unknown key or a wrong type is refused while the config is composed. ``bounded``
-adds the interval that a number must lie in; ``mdaf.sweeper.hydra_ext.run_config`` checks these before any work starts.
+Each dataclass is the schema of a config group: composing the config fails for an unknown key or a wrong type.
+``bounded`` adds the interval of a number; ``mdaf.sweeper.hydra_ext.run_config`` checks it before any work starts.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ def bounded(
 
 
 def positive() -> Any:
-    """A mandatory number above zero."""
+    """A mandatory number that must be above zero."""
     return bounded(0, open_low=True)
 
 
 @dataclass
 class Regularization:
-    """What the sweep searches."""
+    """The regularization of a run, which a sweep searches."""
 
     name: str = MISSING
     dropout: float = bounded(0, 1, open_high=True)
@@ -41,7 +41,7 @@ class Regularization:
 
 @dataclass
 class Training:
-    """The training loop."""
+    """Settings of the training loop."""
 
     epochs: int = bounded(1)
     batch_size: int = bounded(1)
@@ -60,7 +60,12 @@ class Training:
 
 @dataclass
 class Guard:
-    """What is done about a device that becomes slow, or stops."""
+    """What to do about a device that becomes slow or hangs.
+
+    ``factor``    steps that take so many times longer than in the first full epoch
+    ``patience``  for so many seconds are a slow-down
+    ``hang``      seconds without progress after which the process ends; null: never
+    """
 
     factor: float = bounded(1, open_low=True)
     patience: float = positive()
@@ -70,7 +75,7 @@ class Guard:
 
 @dataclass
 class Device:
-    """Where it runs."""
+    """The device of a run, and how it is used."""
 
     name: str = MISSING
     threads: int | None = bounded(1)
@@ -84,7 +89,7 @@ class Device:
 
 @dataclass
 class Plateau:
-    """A sweep that no longer improves: so many trials without a gain of more than ``epsilon``."""
+    """Ends a sweep after so many trials without an improvement of more than ``epsilon``."""
 
     trials: int | None = bounded(1)
     epsilon: float = bounded(0)
@@ -92,9 +97,9 @@ class Plateau:
 
 @dataclass
 class Sweep:
-    """The study that a job belongs to, and when its sweep ends.
+    """The study of a job, and when its sweep ends.
 
-    ``trial`` is set by the sweeper and never by hand.
+    The sweeper sets ``trial``; do not set it by hand.
     """
 
     storage: str = MISSING
@@ -114,7 +119,7 @@ class Sweep:
 
 @dataclass
 class Criteria:
-    """The research's success criteria; targets of one data set, so they are configuration."""
+    """The research's success criteria. They are configuration, because each data set has its own targets."""
 
     min_val_auc: float = bounded(0, 1)
     first_best_epoch: int = bounded(1)

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mdaf.conf.schema import Guard
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.interruption import Interruption
 from mdaf.model.ctr import Estimator
@@ -18,7 +19,7 @@ from mdaf.sweeper.job.job import Job
 from mdaf.sweeper.job.resuming import epoch_of, is_over, lock_step_groups, restore, states_of
 from mdaf.sweeper.machine.device import describe, set_up
 from mdaf.sweeper.machine.hang_watch import HangWatch
-from mdaf.sweeper.machine.watchdog import FallBack, Guard, Watchdog
+from mdaf.sweeper.machine.watchdog import FallBack, Watchdog
 from mdaf.sweeper.runs.checkpoint import START, PartialEpoch, Position, Saved
 from mdaf.sweeper.training import model_factory
 from mdaf.sweeper.training.fitted import fit

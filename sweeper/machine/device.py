@@ -1,4 +1,4 @@
-"""The device that a run uses: found, checked, and set up for steady speed."""
+"""Selects and checks the device of a run, and configures the process for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mdaf.model.ops.batched_matmul import cpu_factors_in
 
 
 def available_devices() -> list[str]:
-    """Names that ``device.name`` accepts on this machine, besides ``auto``; the best one first."""
+    """The values that ``device.name`` accepts on this machine in addition to ``auto``; the fastest device first."""
     names = ["cpu"]
     if torch.backends.mps.is_available():
         names.insert(0, "mps")
@@ -28,7 +28,7 @@ def available_devices() -> list[str]:
 
 
 def select_device(name: str) -> torch.device:
-    """The torch device for ``device.name``. Raises UserError if it is not there."""
+    """The torch device for ``device.name``. Raises UserError if this machine does not have it."""
     names = available_devices()
     if name == "auto":
         return torch.device(names[0])
@@ -56,23 +56,25 @@ def set_up(cfg: DictConfig) -> torch.device:
 
 
 def make_current(device: torch.device) -> None:
-    """Has all that names no device use this one: streams, graphs, Triton's kernels. Each thread has its own."""
+    """Makes ``device`` the current CUDA device of this thread, which streams, graphs and Triton use by default."""
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
 
 
 def _repeat_exactly() -> None:
-    """Makes the same seed give the same result: by default CUDA adds an embedding's gradients in any order."""
+    """Makes results reproducible: by default CUDA adds the gradients of an embedding in random order."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms, less its import of torch._inductor
+    torch.set_deterministic_debug_mode(
+        "error"
+    )  # as use_deterministic_algorithms, but without importing torch._inductor
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 @functools.cache
 def _pin_with_several_threads() -> None:
-    """Has several threads map the pages of pinned memory: a gigabyte takes 0.25 s instead of 0.9.
+    """Lets several threads map the pages of pinned memory: a gigabyte takes 0.25 s instead of 0.9 s.
 
-    Whoever says in the environment how memory is to be had gets it so.
+    It does nothing if an environment variable configures PyTorch's allocator.
     """
     if not os.environ.keys() & {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"}:
         chosen = "pinned_use_cuda_host_register:True,pinned_num_register_threads:8"
@@ -82,8 +84,8 @@ def _pin_with_several_threads() -> None:
 def _keep_freed_memory() -> None:
     """Tells glibc to keep large freed blocks instead of returning them to the system.
 
-    A training step frees and allocates the same large tensors over and over; by default each allocation is a fresh
-    mapping whose pages fault in one by one, which costs as much as the arithmetic of an elementwise layer.
+    A training step frees and allocates the same large tensors again and again. By default each allocation is a new
+    mapping with a page fault for every page, which costs as much as the arithmetic of an elementwise layer.
     """
     if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
         return
@@ -94,9 +96,10 @@ def _keep_freed_memory() -> None:
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
-    """``device.precision``: fp32, tf32 or bf16. Raises UserError where the device cannot compute in it.
+    """``device.precision``: fp32, tf32 or bf16. Raises UserError if the device does not support it.
 
-    In bf16 weights, moments, sums and the scan's state stay in fp32; on a CPU all but the factors of products do.
+    With bf16, weights, moments, sums and the scan's state stay in fp32; on a CPU only factors of matrix products are
+    bf16.
     """
     able = {"fp32"}
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
@@ -109,12 +112,12 @@ def choose_precision(precision: str, device: torch.device) -> str:
 
 
 def multiplies_bf16() -> bool:
-    """Whether this machine's cores have instructions for products in bfloat16; without them it is the slower one."""
+    """Whether the CPU has instructions for bfloat16 products; without them bfloat16 is slower than float32."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def computing_in(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """The context of a forward pass in ``precision``, one of ``choose_precision``'s."""
+    """A context for forward passes in ``precision``, a result of ``choose_precision``."""
     if precision == "bf16" and device.type == "cpu":
         return cpu_factors_in(torch.bfloat16)
     if precision == "bf16":
@@ -125,20 +128,20 @@ def computing_in(precision: str, device: torch.device) -> AbstractContextManager
 
 
 def describe(device: torch.device) -> str:
-    """The device in words, for provenance."""
+    """The device as text, for provenance."""
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     return f"{device.type}: {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
 
 
-def put(values: Tensor, place: Tensor) -> None:
-    """Copies ``values``, on the host, to ``place`` on a device, in the order of its work; nothing waits for it."""
-    cuda = place.is_cuda
-    place.copy_(values.pin_memory() if cuda else values, non_blocking=cuda)
+def put(values: Tensor, target: Tensor) -> None:
+    """Copies ``values`` from the host to ``target`` on a device, asynchronously, in the order of the stream."""
+    cuda = target.is_cuda
+    target.copy_(values.pin_memory() if cuda else values, non_blocking=cuda)
 
 
 def return_cached_memory(device: torch.device) -> None:
-    """Gives memory that the allocator caches back to the system, between epochs."""
+    """Returns the memory in the allocator's cache to the system; called between epochs."""
     if device.type == "mps":
         torch.mps.empty_cache()
     if device.type == "cuda":

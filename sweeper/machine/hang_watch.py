@@ -1,4 +1,4 @@
-"""A thread that notices when training stands still, leaves the stacks of all threads, and ends the process."""
+"""A thread that detects when training hangs. It then writes the stacks of all threads and ends the process."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SHOW_CURSOR = b"\r\x1b[2K\x1b[?25h"
 
 
 class HangWatch:
-    """Ends the process with ``EXIT_HUNG`` when no beat came for ``seconds``; None: never.
+    """Ends the process with ``EXIT_HUNG`` when ``beat`` was not called for ``seconds``; None: never.
 
-    What counts is the time that passed from look to look, each at most twice as long as it should be: neither a clock
-    that jumps, nor a machine that slept, nor a process that was stopped and continued looks like one that hangs.
+    The thread adds up the times between its checks, each limited to twice the interval. So a clock that jumps, a
+    machine that slept or a process that was paused does not look like a hang.
     """
 
     def __init__(self, seconds: float | None, folder: Path) -> None:
@@ -43,7 +43,7 @@ class HangWatch:
             self._thread.join()
 
     def beat(self) -> None:
-        """Something was done."""
+        """Training made progress."""
         self._beats += 1
 
     def _look(self) -> None:
@@ -58,7 +58,7 @@ class HangWatch:
                 self._end(still)
 
     def _end(self, still: float) -> None:
-        """Uses neither logging nor locks of this process: the thread that hangs may hold them."""
+        """Ends the process. Uses no logging and no locks: the thread that hangs may hold them."""
         text = (
             f"no batch for {still:.0f} s (device.guard.hang={self._seconds:g}): the stacks of all threads are in "
             f"{self._folder / STACKS}; exit code {EXIT_HUNG}; {how_to_go_on()}\n"
@@ -69,7 +69,7 @@ class HangWatch:
             with (self._folder / "train.log").open("a") as log:
                 log.write(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}][mdaf.sweeper.machine.hang_watch][ERROR] {text}")
             if os.isatty(2):
-                os.write(2, SHOW_CURSOR)  # which the line of the epoch had hidden
+                os.write(2, SHOW_CURSOR)  # the progress line had hidden it
             os.write(2, f"error: {text}".encode())
         finally:
             os._exit(EXIT_HUNG)

@@ -1,21 +1,21 @@
-"""Whether a machine carried a run steadily: the verdict of an infrastructure check, and a line of every summary."""
+"""Judges whether a machine was steady during a run, for infrastructure checks and the run's summary."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-MOST_TIMES = 1.5  # that later epochs' steps may take of what the first one's took
-MOST_GROWTH = 0.05  # of the resident memory, from the end of the second epoch on
+MOST_TIMES = 1.5  # the most that a step of a later epoch may take, as a multiple of the first epoch's
+MOST_GROWTH = 0.05  # the most that resident memory may grow after the second epoch
 
 
 def judge_steadiness(
     history: Sequence[Mapping[str, Any]], slow_downs: Sequence[Mapping[str, Any]], resident_mb: Sequence[float]
 ) -> str:
-    """``STABLE``, ``UNSTABLE`` or ``PENDING``, and the figures behind it.
+    """``STABLE``, ``UNSTABLE`` or ``PENDING``, with the figures.
 
-    The median step of each later epoch is compared with the first one's, and memory from the second epoch's end on: the
-    first one compiles, and fills caches.
+    The median step time of each later epoch is compared with that of the first epoch. Memory is compared with that at
+    the end of the second epoch, because the first epoch compiles kernels and fills caches.
     """
     times = [row["batch_ms_p50"] for row in history if row.get("batch_ms_p50")]
     if len(times) < 2:

@@ -1,4 +1,4 @@
-"""What is known of the machine at a moment, for the log."""
+"""Measures memory, load and clocks of the machine, for the log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 
 def resident_mb() -> float:
-    """Memory of this process that lies in RAM, in MB; where the system does not say, the most that ever did."""
+    """Resident memory of this process in MB; its peak where the system does not tell the current value."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -21,12 +21,12 @@ def resident_mb() -> float:
 
 
 def peak_resident_bytes() -> int:
-    """The most memory of this process that ever lay in RAM."""
+    """The peak of this process's resident memory, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def situation(device: torch.device) -> dict[str, Any]:
-    """Memory, load and clocks; what the machine does not tell is left out."""
+    """Memory, load and clocks; values that the machine does not tell are left out."""
     known: dict[str, Any] = {"device": str(device), "resident_mb": round(resident_mb())}
     with contextlib.suppress(OSError, AttributeError):
         known["load"] = round(os.getloadavg()[0], 2)
@@ -37,7 +37,7 @@ def situation(device: torch.device) -> dict[str, Any]:
         known["device_mb"] = round(torch.cuda.memory_allocated(device) / 1e6)
         known["device_cached_mb"] = round(torch.cuda.memory_reserved(device) / 1e6)
         for name, ask in (("gpu_mhz", torch.cuda.clock_rate), ("gpu_celsius", torch.cuda.temperature)):
-            with contextlib.suppress(Exception):  # needs a package of its own, and a driver that tells
+            with contextlib.suppress(Exception):  # needs pynvml and a driver that supports the query
                 known[name] = ask(device)
     if device.type == "mps":
         known["device_mb"] = round(torch.mps.driver_allocated_memory() / 1e6)

@@ -6,11 +6,11 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
+from mdaf.conf.schema import Guard
 from mdaf.errors import StoppedError
 from mdaf.interruption import EXIT_RESUMABLE, Interruption, SaveAndStop, how_to_go_on
 from mdaf.sweeper.machine.hang_watch import HangWatch
@@ -19,39 +19,26 @@ from mdaf.sweeper.machine.telemetry import situation
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Guard:
-    """The keys of ``device.guard``.
-
-    ``factor``    steps that take so many times longer than in the first full epoch
-    ``patience``  for so many seconds are a slow-down
-    """
-
-    factor: float
-    patience: float
-    action: Literal["warn", "stop", "fallback_cpu"]
-    hang: float | None
-
-
 class TooSlowError(SaveAndStop, StoppedError):
-    """The device has become slow, and the run is to stop then."""
+    """The device became slow, and ``device.guard.action`` is stop."""
 
     exit_code = EXIT_RESUMABLE
 
 
 class FallBack(SaveAndStop):
-    """The device has become slow, and the run is to go on on the CPU."""
+    """The device became slow, and ``device.guard.action`` is fallback_cpu."""
 
 
 class Pace:
-    """Whether steps take longer than those of the first full epoch did.
+    """Detects that steps take longer than those of the first full epoch.
 
-    Times are the host's. It may run ahead of a GPU, so single steps say nothing, and means are compared: the baseline
-    is the median of the means of twentieths of the epoch, in which neither compilation nor a pause shows; against it
-    stands the mean of the last ``patience`` seconds without their longest step, since one pause is no slow-down.
+    Times are measured on the host, which may run ahead of a GPU. So single steps mean nothing, and means are compared.
+    The baseline cuts the first full epoch into 20 parts and takes the median of their means, which hides compilation
+    and pauses. It is compared with the mean of the last ``patience`` seconds without their longest step, because a
+    single pause is not a slow-down.
     """
 
-    LEAST = 3  # steps by which a slow-down is judged
+    LEAST = 3  # a slow-down needs at least so many steps
 
     def __init__(self, factor: float, patience: float) -> None:
         self._factor, self._seconds = factor, patience

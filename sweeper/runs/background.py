@@ -1,4 +1,4 @@
-"""Writing beside training: a thread that takes one thing at a time."""
+"""Writes checkpoints in a background thread while training goes on."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ from mdaf.sweeper.runs.packing import replaced
 
 
 class Background:
-    """Runs what it is given in its thread, in order; what goes wrong there is raised at the next call."""
+    """Runs functions in its thread, one after the other. The next call raises what a function raised."""
 
     def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
         self._pending: Future[None] | None = None
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Waits for what is under way, then begins ``work``: no more than one thing is kept in memory for it."""
+        """Waits for the previous function, then starts ``work``, so that only one copy of a state is in memory."""
         self.wait()
         self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._pending = self._pool.submit(work)
 
     def wait(self) -> None:
-        """Returns when everything is done."""
+        """Waits until everything is done."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
 
 
 class HostCopy:
-    """A copy, on the CPU, of nested mappings, lists and tensors, made again and again in the same memory.
+    """Copies nested mappings, lists and tensors to the CPU, always into the same memory.
 
-    What lies on CUDA goes to pinned memory, which takes a copy several times as fast but a while to get.
+    Tensors on CUDA are copied to pinned memory: copying is several times faster, but allocating it takes time.
     """
 
     def __init__(self) -> None:
-        self._rooms: list[Tensor] = []
+        self._buffers: list[Tensor] = []
 
     def of(self, content: Mapping[str, Any]) -> dict[str, Any]:
-        """A copy that training no longer changes; it ends the one before."""
-        held, self._rooms = iter(self._rooms), []
+        """A copy of ``content`` that training does not change. It overwrites the previous copy."""
+        held, self._buffers = iter(self._buffers), []
         copied: dict[str, Any] = replaced(content, Tensor, lambda tensor: self._copied(tensor, next(held, None)))
         if torch.cuda.is_initialized():
             torch.cuda.current_stream().synchronize()
         return copied
 
-    def _copied(self, value: Tensor, room: Tensor | None) -> Tensor:
-        """``value`` in ``room``, where it fits, or in a new one."""
-        if room is None or (room.shape, room.dtype) != (value.shape, value.dtype):
-            room = torch.empty(value.shape, dtype=value.dtype, pin_memory=value.is_cuda)
-        self._rooms.append(room)
-        return room.copy_(value.detach(), non_blocking=value.is_cuda)
+    def _copied(self, value: Tensor, buffer: Tensor | None) -> Tensor:
+        """A copy of ``value`` in ``buffer``, or in a new buffer if that has another shape or type."""
+        if buffer is None or (buffer.shape, buffer.dtype) != (value.shape, value.dtype):
+            buffer = torch.empty(value.shape, dtype=value.dtype, pin_memory=value.is_cuda)
+        self._buffers.append(buffer)
+        return buffer.copy_(value.detach(), non_blocking=value.is_cuda)

@@ -1,4 +1,4 @@
-"""A run's saved states: each written whole, checked when it is read, and the one before kept until the next is safe."""
+"""Checkpoints of a run. Each is verified when it is read; the previous one is kept until the next is on the disk."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ log = logging.getLogger(__name__)
 
 LAST = "last.pt"
 DIGEST = "digest"
-BEFORE = "last.before.pt"  # the state before it, while the run is not over
-# What the system says of a file that may be whole; of a damaged one its readers say other things.
+BEFORE = "last.before.pt"  # the previous checkpoint, until the run is finished
+# System errors that do not mean that the file is damaged.
 UNREADABLE = (
     errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT,
 )  # fmt: skip
 
 
 class DamagedError(ValueError):
-    """A file that is no checkpoint, or no longer one."""
+    """A file that is not a checkpoint, or is damaged."""
 
 
 @dataclass(frozen=True, order=True)
 class Position:
-    """Where training goes on: in ``epoch`` (from 1), after ``step`` of its steps."""
+    """Where training resumes: in ``epoch`` (from 1), after ``step`` of its steps."""
 
     epoch: int
     step: int
@@ -48,7 +48,7 @@ START = Position(1, 0)
 
 @dataclass(frozen=True)
 class PartialEpoch:
-    """What an epoch has summed up for one replica so far: losses (step,), logits (row,) and seconds."""
+    """What a replica has accumulated in an unfinished epoch: losses (step,), logits (row,) and seconds."""
 
     losses: Tensor
     logits: Tensor
@@ -57,11 +57,11 @@ class PartialEpoch:
 
 @dataclass(frozen=True)
 class Saved:
-    """The state of one replica: all that it needs to go on as if it had never stopped.
+    """A checkpoint of one replica: everything that it needs to resume as if it had never stopped.
 
     ``history``   rows of metrics.csv so far
     ``optimizer`` as ``Replicas.optimizer_state`` gives it
-    ``partial_epoch``  of the epoch that is not over; None between two
+    ``partial_epoch``  of the unfinished epoch; None between two epochs
     ``parts``     ``mdaf.sweeper.runs.parts`` of the run so far; none in states of versions that did not write them
     """
 
@@ -76,7 +76,7 @@ class Saved:
     parts: list[dict[str, Any]] = field(default_factory=list)
 
     def content(self) -> dict[str, Any]:
-        """What a file is made of, weights and optimizer packed; besides what resuming needs, the keys people read."""
+        """The content of the file, with weights and optimizer packed: what resuming needs, and keys for people."""
         row = self.history[-1] if self.history else {}
         return {
             "epoch": row.get("epoch", 0),
@@ -94,9 +94,9 @@ class Saved:
 
 
 def save(folder: Path, content: Mapping[str, Any], written: Path | None = None) -> None:
-    """Writes ``sealed`` content to ``last.pt``; the one before it stays beside it until it is itself replaced.
+    """Writes ``sealed`` content to ``last.pt``; the previous checkpoint becomes ``last.before.pt``.
 
-    ``written`` is a file in the folder that holds the same content already: it gets a second name, where it can.
+    ``written`` is a file in the folder with the same content: ``last.pt`` becomes a hard link to it, if possible.
     """
     path = folder / LAST
     if written is not None:
@@ -114,21 +114,21 @@ def save(folder: Path, content: Mapping[str, Any], written: Path | None = None) 
 
 
 def _put_in_place(draft: Path, path: Path) -> None:
-    """Gives a new state its name; the one that had it becomes the one before."""
+    """Renames a new checkpoint to ``last.pt`` and the previous one to ``last.before.pt``."""
     before = path.with_name(BEFORE)
     if path.exists():
         second_name = draft.with_name(f"{draft.name}.before")
         try:
             os.link(path, second_name)
             second_name.replace(before)
-            second_name.unlink(missing_ok=True)  # two names of one file stay two
-        except OSError:  # a file system without hard links: for a moment there is none of this name
+            second_name.unlink(missing_ok=True)  # renaming a hard link over another one of the same file leaves both
+        except OSError:  # a file system without hard links: for a moment there is no last.pt
             path.replace(before)
     draft.replace(path)
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """``content`` as the file holds it: weights by name, and the digest by which ``read`` knows that it is whole."""
+    """``content`` as it is written: with weights by name, and the digest that ``read`` verifies."""
     return {**content, "weights": unpack(content["weights"]), DIGEST: digest(content)}
 
 
@@ -145,7 +145,7 @@ def digest(content: Any) -> str:
 def write(content: Mapping[str, Any], file: BinaryIO) -> None:
     """Writes tensors and plain values, to be read with ``torch.load(..., weights_only=True)``.
 
-    OSError where the file cannot take them: torch itself raises something else, which does not say why.
+    Raises OSError if the file cannot be written: torch itself raises an error that does not name the cause.
     """
     remembering = _Remembering(file)
     try:
@@ -157,7 +157,7 @@ def write(content: Mapping[str, Any], file: BinaryIO) -> None:
 
 
 class _Remembering:
-    """A file that keeps what went wrong when it was written."""
+    """A file that remembers the OSError of a failed write."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -175,7 +175,7 @@ class _Remembering:
 
 
 def saved_in(folder: Path) -> list[Saved]:
-    """The states in a run's folder that are whole, the newest first. A damaged one is named in a warning."""
+    """The undamaged checkpoints in a run folder, the latest first. Logs a warning about a damaged one."""
     found = []
     for name in (LAST, BEFORE):
         try:
@@ -188,11 +188,12 @@ def saved_in(folder: Path) -> list[Saved]:
 
 
 def read(path: Path) -> Saved:
-    """The state in a file. DamagedError if anything about it is not as it was written; UserError if the system does not
-    let us read it now, which says nothing about it: it must not be passed over and written over.
+    """Reads a checkpoint. DamagedError if it is not what was written.
 
-    torch does not look at the checksums of its own files, so a flipped bit would become a weight; and those do not
-    cover where a part begins. So the content carries a digest of its own.
+    UserError if the system cannot read the file now: the checkpoint may be undamaged, so it must not be overwritten.
+
+    torch does not verify the checksums in its files, so a flipped bit would change a weight; and they do not cover the
+    offsets of the parts. Therefore the content has a digest of its own.
     """
     try:
         content = dict(torch.load(plain(path), map_location="cpu", weights_only=True))
@@ -212,7 +213,7 @@ def read(path: Path) -> Saved:
 
 
 def read_best(folder: Path, result: Mapping[str, Any]) -> Saved:
-    """The state of a finished run's best epoch. UserError if it is not whole, or not that of the run's ``result``."""
+    """The checkpoint of a finished run's best epoch. UserError if it is damaged or does not match ``result``."""
     file = folder / BEST
     try:
         saved = read(file)

@@ -1,4 +1,4 @@
-"""What a run leaves on disk, each file written whole or not at all."""
+"""The folder of a run. Each of its files is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 
 
 class FolderError(StoppedError):
-    """A run's folder takes no more."""
+    """A run's folder cannot be written to, for example because the disk is full."""
 
     exit_code = EXIT_RESUMABLE
 
 
 class RunFolder:
-    """The output folder of one run. FolderError where it cannot be written to; what it held before is then there."""
+    """The folder of one run. FolderError if it cannot be written to; earlier files are then still complete."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()
@@ -38,7 +38,7 @@ class RunFolder:
         self._background, self._copy = Background(), HostCopy()
 
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """metrics.csv: a row an epoch; what does not apply stays empty."""
+        """Writes metrics.csv: one row for each epoch; metrics that do not exist are empty."""
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -47,15 +47,15 @@ class RunFolder:
         self.write_text("metrics.csv", text.getvalue())
 
     def write_checkpoint(self, name: str, content: Mapping[str, Any]) -> None:
-        """A checkpoint of tensors and plain values, to be read with ``torch.load(..., weights_only=True)``."""
+        """Writes a checkpoint of tensors and plain values; read it with ``torch.load(..., weights_only=True)``."""
         with self._explained(name):
             write_atomically(self.path / name, lambda file: checkpoint.write(content, file))
 
     def save(self, state: checkpoint.Saved, *, is_best: bool = False) -> None:
-        """metrics.csv and last.pt, and best.pt too if it ``is_best``; the state before it is kept until ``finished``.
+        """Writes metrics.csv and last.pt, and best.pt if ``is_best``. Keeps the previous state until ``finished``.
 
-        The state of a model on a GPU is written while training goes on: ``wait`` until it is there. What went wrong
-        with it is raised by the next call.
+        The state of a model on a GPU is written in the background: ``wait`` returns when it is on the disk. The next
+        call raises what went wrong.
         """
         content = state.content()
         if all(weight.device.type == "cpu" for weight in state.weights.values()):
@@ -66,7 +66,7 @@ class RunFolder:
         self._background.submit(lambda: self._save(copied, is_best))
 
     def wait(self) -> None:
-        """Returns when everything that was saved is on the disk."""
+        """Waits until everything that was saved is on the disk."""
         self._background.wait()
 
     def _save(self, content: Mapping[str, Any], is_best: bool) -> None:
@@ -79,7 +79,7 @@ class RunFolder:
             checkpoint.save(self.path, content, self.path / BEST if is_best else None)
 
     def saved(self) -> list[checkpoint.Saved]:
-        """The states that are there and whole, the newest first."""
+        """The undamaged checkpoints in the folder, the latest first."""
         try:
             self.wait()
         except StoppedError as error:
@@ -87,9 +87,9 @@ class RunFolder:
         return checkpoint.saved_in(self.path)
 
     def clear(self) -> None:
-        """Takes away what an unfinished run left, so that nothing of it is taken for this one's.
+        """Removes the artifacts of an unfinished run, so that they are not mistaken for this run's.
 
-        FinishedError if a run was finished here: nothing but a user deletes one.
+        FinishedError if the run in the folder is finished: only a user may delete it.
         """
         self.wait()
         check_unfinished(self.path)
@@ -99,22 +99,22 @@ class RunFolder:
             scores.unlink()
 
     def finished(self) -> None:
-        """Takes away what only resuming needs, once everything is written."""
+        """Removes the previous checkpoint, which only resuming needs, once everything is written."""
         self.wait()
         self._copy = HostCopy()
         (self.path / checkpoint.BEFORE).unlink(missing_ok=True)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Plain values, with keys in the given order; ValueError for what JSON has no word for, such as NaN."""
+        """Writes plain values, with keys in the given order. ValueError for NaN and the like, which JSON lacks."""
         self.write_text(name, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
-        """A text file in UTF-8."""
+        """Writes a text file in UTF-8."""
         with self._explained(name):
             write_atomically(self.path / name, lambda file: file.write(text.encode()))
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """What ``write_json`` wrote, or None if there is no such file. UserError if it is damaged."""
+        """Reads a file of ``write_json``; None if there is none. UserError if it is damaged."""
         path = self.path / name
         return read_json(path, "delete it to have it written again") if path.exists() else None
 

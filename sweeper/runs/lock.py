@@ -1,4 +1,4 @@
-"""One process at a time in a run's folder."""
+"""The lock of a run folder: only one process at a time may work in it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check_free(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock; LockedError if another process does. The system takes it back from one that dies."""
+    """Holds the folder's lock; LockedError if another process does. The system releases the lock of a dead process."""
     if fcntl is None:
         yield
         return
@@ -44,12 +44,12 @@ def locked(folder: Path) -> Iterator[None]:
         os.write(descriptor, this_process().encode())
         yield
     finally:
-        path.unlink(missing_ok=True)  # before the lock is let go: who waits for this file sees that it is gone
+        path.unlink(missing_ok=True)  # before the lock is released: a waiting process sees that the file is gone
         os.close(descriptor)
 
 
 def _lock(path: Path) -> int:
-    """A descriptor of the file at ``path``, locked."""
+    """Opens and locks the file at ``path``; returns its descriptor."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -62,13 +62,13 @@ def _lock(path: Path) -> int:
                 f"{path.parent}: another process works in this folder ({_holder(path)}); wait for it or end it, or "
                 f"choose another folder with {how_to_choose_a_folder()}"
             ) from None
-        except OSError:  # a file system without locks: as good as one can do there
+        except OSError:  # a file system without locks: go on without one
             return descriptor
         os.close(descriptor)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether the file is still the one at ``path``: whoever held the lock has taken it away at the end."""
+    """Whether the file is still at ``path``: the previous holder of the lock removes it at the end."""
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     return False

@@ -1,4 +1,4 @@
-"""Nested tensors as a few long ones: what is copied, hashed and written in one go rather than in hundreds."""
+"""Packs nested tensors into a few long ones, so that hundreds of tensors are copied, hashed and written at once."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 
 def pack(value: Any) -> dict[str, Any]:
-    """Containers and, apart from them, all that the tensors in them hold, copied once.
+    """Separates nested containers from the elements of their tensors; the elements are copied once.
 
-    ``form``    mappings, lists and plain values, with its shape in the place of each tensor
-    ``numbers`` in which of the values each tensor lies, in the order of the form
-    ``values``  (element,) for each type of tensors, on their device: theirs, one after another
+    ``form``     the mappings, lists and plain values, with the shape instead of each tensor
+    ``numbers``  for each tensor, in the order of the form: its index in ``values``
+    ``values``   for each type of tensor: the elements of all its tensors one after another, (element,), on their device
     """
     tensors: list[Tensor] = []
     form = form_of(value, tensors)
@@ -27,7 +27,7 @@ def pack(value: Any) -> dict[str, Any]:
 
 
 def unpack(packed: Mapping[str, Any]) -> Any:
-    """What was packed; its tensors are views of the values. RuntimeError if these are not as long as the form says."""
+    """The packed value; its tensors are views of ``values``. RuntimeError if these do not fit the form."""
     values, numbers = packed["values"], iter(packed["numbers"])
     ends = [0] * len(values)
 
@@ -42,7 +42,7 @@ def unpack(packed: Mapping[str, Any]) -> Any:
 
 
 def form_of(value: Any, tensors: list[Tensor]) -> Any:
-    """``value`` with its shape in the place of each tensor, which is added to ``tensors``."""
+    """``value`` with the shape instead of each tensor; appends the tensors to ``tensors``."""
 
     def shape(tensor: Tensor) -> torch.Size:
         tensors.append(tensor)
@@ -52,7 +52,7 @@ def form_of(value: Any, tensors: list[Tensor]) -> Any:
 
 
 def replaced(value: Any, kind: type, replace: Callable[[Any], Any]) -> Any:
-    """Nested mappings and lists with what ``replace`` returns for each value of a kind, in order."""
+    """A copy of nested mappings and lists in which ``replace`` has replaced each value of type ``kind``, in order."""
     if isinstance(value, kind):
         return replace(value)
     if isinstance(value, dict):

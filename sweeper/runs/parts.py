@@ -1,7 +1,7 @@
-"""The parts of a run that was stopped and gone on with: which code trained which epochs, on which device.
+"""The parts of a resumed run: which code trained which epochs, and on which device.
 
-A part is where it began, ``epoch`` and ``step``, and what trained it from there on: ``commit``, ``device``,
-``precision`` and ``versions``. One that goes on alike is no part of its own.
+A part consists of its first ``epoch`` and ``step``, and of the ``commit``, ``device``, ``precision`` and ``versions``
+that trained it. A run that resumes with the same four does not begin a new part.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ from typing import Any
 Part = dict[str, Any]
 
 TRAINED_BY = ("commit", "device", "precision", "versions")
-UNKNOWN: Part = {"epoch": 1, "step": 0, **dict.fromkeys(TRAINED_BY, "unknown")}  # of a version that did not write it
+UNKNOWN: Part = {
+    "epoch": 1,
+    "step": 0,
+    **dict.fromkeys(TRAINED_BY, "unknown"),
+}  # for checkpoints of versions without parts
 
 
 def part_from(identity: Mapping[str, Any], epoch: int, step: int) -> Part:
-    """The part that begins after ``step`` of an epoch, trained by what a run's ``identity`` says."""
+    """The part that begins after ``step`` of an epoch, with commit, device, ... from a run's ``identity``."""
     return {"epoch": epoch, "step": step, **{name: identity[name] for name in TRAINED_BY}}
 
 
 def changes(before: Part, after: Part) -> list[str]:
-    """What differs between two parts, in words."""
+    """The differences between two parts, as texts."""
     return [
         f"{name} {_shown(before[name])}, now {_shown(after[name])}"
         for name in TRAINED_BY
@@ -30,12 +34,12 @@ def changes(before: Part, after: Part) -> list[str]:
 
 
 def joined(parts: Sequence[Part], name: str) -> str:
-    """All values that a name has in the parts, in their order: ``cuda: H100, then cpu: x86_64``."""
+    """All values of ``name`` in the parts, in order: ``cuda: H100, then cpu: x86_64``."""
     values = [str(part[name]) for part in parts]
     return ", then ".join(
         value
-        for place, value in enumerate(values)
-        if not place or value != values[place - 1] or (name == "device" and parts[place].get("fell_back"))
+        for index, value in enumerate(values)
+        if not index or value != values[index - 1] or (name == "device" and parts[index].get("fell_back"))
     )
 
 

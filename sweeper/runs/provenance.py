@@ -1,4 +1,4 @@
-"""Where a result comes from: commit, versions."""
+"""The provenance of a result: the commit of the code and the versions of packages."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOMS = ("mdaf", "conf", "data", "model", "sweeper", "multirun")
-CODE = (".py", ".yaml")  # files that change results, also before they are added
+CODE = (".py", ".yaml")  # files that may change results, also before they are added to git
 PACKAGES = ("torch", "hydra-core", "hydra-optuna-sweeper", "optuna", "numpy", "mdaf-sweep")
 
 
 @functools.cache
 def commit() -> str:
-    """The commit of the source tree that runs; empty outside a repository.
+    """The commit of the source tree that runs; empty outside of a repository.
 
-    Where it was edited, with ``+changes`` and a digest of what differs: two edits are not taken for one.
+    If files were edited, ``+changes`` and a digest of the differences follow, so that two edits can be told apart.
     """
     root = Path(__file__).resolve().parents[2]
 

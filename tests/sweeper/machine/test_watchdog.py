@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import torch
 
+from mdaf.conf.schema import Guard
 from mdaf.interruption import EXIT_HUNG, EXIT_RESUMABLE, Interrupted, Interruption
 from mdaf.sweeper.machine.hang_watch import HangWatch
 from mdaf.sweeper.machine.steadiness import judge_steadiness
 from mdaf.sweeper.machine.telemetry import resident_mb, situation
-from mdaf.sweeper.machine.watchdog import Guard, Pace, TooSlowError, Watchdog
+from mdaf.sweeper.machine.watchdog import Pace, TooSlowError, Watchdog
 from mdaf.sweeper.training.step import Stepper
 from tests.sweeper.inside import STEPS, assert_same_run, run, start
 
