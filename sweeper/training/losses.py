@@ -1,4 +1,4 @@
-"""The loss of a batch: cross-entropy on smoothed labels, and what a model's branches add to it (Tri-BCE)."""
+"""The loss of a batch: cross-entropy with label smoothing, and the auxiliary loss of a model's branches (Tri-BCE)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from torch.nn import functional as F
 
 
 def smoothed(labels: Tensor, smoothing: Tensor) -> Tensor:
-    """Labels drawn towards one half: 0 becomes s/2. labels (replica, batch), smoothing s (replica, 1)."""
+    """Smoothed labels: 0 becomes s/2 and 1 becomes 1 - s/2; labels (replica, batch), smoothing s (replica, 1)."""
     return labels * (1 - smoothing) + smoothing / 2
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, size: int) -> Tensor:
-    """The share that these samples have of the mean loss of a batch of ``size``: (replica, batch) -> (replica,)."""
+    """The sum of the samples' losses over ``size``, the size of the whole batch: (replica, batch) -> (replica,)."""
     return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").sum(dim=1) / size
 
 
 def branch_losses(branches: Sequence[Tensor], loss: Tensor, labels: Tensor, size: int) -> Tensor | float:
-    """What Tri-BCE adds for each replica, (replica,): each branch's loss, weighted by how far it exceeds the model's.
+    """The auxiliary loss of Tri-BCE for each replica, (replica,); 0 without branches.
 
-    w L_branch with w = max(0, L_branch - L), w held fixed (arXiv 2407.13349, section 4.4). 0 without branches.
+    Each branch adds w L_branch with w = max(0, L_branch - L), w held constant (arXiv 2407.13349, section 4.4).
     """
     total: Tensor | float = 0.0
     for logits in branches:
