@@ -30,10 +30,10 @@ from mdaf.data.store.event_store import EventStore
 from mdaf.streams import stream_seed
 from mdaf.sweeper.machine.device import describe, set_up
 from mdaf.sweeper.runs.checkpoint import PartialEpoch, Position
+from mdaf.sweeper.runs.metric_columns import EpochMetrics
 from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
 from mdaf.sweeper.training.loop import train
 from mdaf.sweeper.training.replicas import Replicas, Trained
-from mdaf.sweeper.training.settings import Row
 
 ORDERS = ("time", "shuffled")
 WORLD = (
@@ -84,7 +84,7 @@ class Best:
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         """Nothing is kept of a step."""
 
-    def epoch(self, row: Row, replicas: Trained, k: int) -> bool:
+    def epoch(self, row: EpochMetrics, replicas: Trained, k: int) -> bool:
         """Keeps the AUC; never stops by itself."""
         self.aucs.append(row["val_auc"])
         return False

@@ -30,12 +30,12 @@ from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.sweeper.machine.device import set_up
 from mdaf.sweeper.runs.checkpoint import PartialEpoch, Position
+from mdaf.sweeper.runs.metric_columns import EpochMetrics
 from mdaf.sweeper.search.plugin import PRUNERS, SAMPLERS
 from mdaf.sweeper.search.reseeding import reseed
 from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
 from mdaf.sweeper.training.loop import train
 from mdaf.sweeper.training.replicas import Replicas, Trained
-from mdaf.sweeper.training.settings import Row
 from mdaf.sweeper.trials.space import wanted
 
 PRUNER_NAMES = ("none", "median", "hyperband", "wilcoxon")
@@ -97,7 +97,7 @@ class _Teller:
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         """Of no interest."""
 
-    def epoch(self, row: Row, replicas: Trained, k: int) -> bool:
+    def epoch(self, row: EpochMetrics, replicas: Trained, k: int) -> bool:
         return row["epoch"] > self.heard and bool(self.stops(row["val_auc"]))
 
     def save(self, position: Position, partial_epoch: PartialEpoch, replicas: Replicas, k: int) -> None:

@@ -24,8 +24,8 @@ import torch
 from mdaf.atomic import write_atomically
 from mdaf.data.inspecting.baselines import rule_aucs
 from mdaf.data.preparing.prepare import prepare_config
-from mdaf.multirun.analysis.finished_run import read_config, read_result
 from mdaf.multirun.analysis.scores import Scorer, read_scores
+from mdaf.sweeper.runs.reader import read_config, read_run
 from mdaf.sweeper.training.metrics import auc, grouped_auc, log_loss
 
 MODELS = (
@@ -185,8 +185,8 @@ def _spread(values: list[float], sign: str = "") -> str:
 
 
 def _result(folder: Path) -> dict[str, dict[str, float]]:
-    result = read_result(folder)
-    assert result is not None, folder
+    result = read_run(folder).result
+    assert result, folder
     return result
 
 

@@ -17,7 +17,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.confirmation import check_disjoint, confirm, distance
-from mdaf.multirun.analysis.finished_run import commit_of, read_run
 from mdaf.multirun.analysis.pace import Pace
 from mdaf.multirun.analysis.scores import reads_of_test, score_runs
 from mdaf.multirun.analysis.versions import of_other_code
@@ -31,6 +30,7 @@ from mdaf.names import folder_of
 from mdaf.sweeper.hydra_ext.run_config import config_hash
 from mdaf.sweeper.runs.lock import locked
 from mdaf.sweeper.runs.provenance import commit
+from mdaf.sweeper.runs.reader import IDENTITY, read_finished_run, read_run
 from mdaf.sweeper.study.queries import find_trial, trials_of
 
 BALANCED = "balanced"
@@ -171,7 +171,7 @@ def agree(cfg: DictConfig, study: Study, stages: Mapping[str, Sequence[Series]],
     """
     print(plan.describe_plan(stages, config.training.epochs, plan.epoch_seconds(study)))
     every = [one for series in stages.values() for one in series]
-    reused = {folder: commit_of(folder) for one in every for folder in one.done.values()}
+    reused = {folder: read_run(folder, IDENTITY).result["commit"] for one in every for folder in one.done.values()}
     if others := of_other_code(reused.values(), commit()):
         print(f"reused are {others}")
     if not cfg.ask or not (any(one.missing for one in every) or len(set(reused.values())) > 1):
@@ -192,7 +192,7 @@ def named_winner(candidates: Sequence[Candidate], confirmation: Sequence[Series]
     if not confirmation:
         return candidates[0]
     values = {
-        one.point.name: {seed: float(read_run(folder).best["val_auc"]) for seed, folder in one.done.items()}
+        one.point.name: {seed: float(read_finished_run(folder).best["val_auc"]) for seed, folder in one.done.items()}
         for one in confirmation
     }
     name = confirm([candidate.plain() for candidate in candidates], values, near=BALANCED)["winner"]

@@ -14,19 +14,21 @@ from mdaf.multirun.analysis.comparisons import compare_pairs
 from mdaf.multirun.analysis.confirmation import confirm
 from mdaf.multirun.analysis.criteria import Tiers, assess
 from mdaf.multirun.analysis.deltas import delta_table, ranking
-from mdaf.multirun.analysis.finished_run import FIGURES, Run, Source, check_same_data, read_run
 from mdaf.multirun.analysis.pace import Pace, slow_epochs
 from mdaf.multirun.analysis.roc import auc
 from mdaf.multirun.analysis.scores import read_scores
+from mdaf.multirun.analysis.sources import Source, check_same_data
 from mdaf.multirun.analysis.statistics import spread
 from mdaf.multirun.analysis.validity import Evidence
 from mdaf.streams import stream_seed
 from mdaf.sweeper.job.criteria import Criteria
+from mdaf.sweeper.runs.metric_columns import CURVES, OVER_SEEDS
+from mdaf.sweeper.runs.reader import RecordedRun, read_finished_run
 
 Figures = dict[str, Any]
+Runs = Mapping[str, RecordedRun]  # by the id of their source
 
 BASELINES = ("weak", "strong")  # Phase 1 and Phase 3
-CURVES = ("val_auc", "train_auc", "gate_mean", "gate_std", "gate_min", "gate_max", "train_val_gap", "epoch_seconds")
 
 
 def compute(inputs: Mapping[str, Any], base: Path) -> Figures:
@@ -36,7 +38,7 @@ def compute(inputs: Mapping[str, Any], base: Path) -> Figures:
     """
     sources = [Source(**record) for record in inputs["runs"]]
     check_same_data({source.data_hash: base / source.folder for source in sources})
-    runs = {source.id: read_run(base / source.folder) for source in sources}
+    runs = {source.id: read_finished_run(base / source.folder) for source in sources}
     phase4 = _by_point([source for source in sources if source.stage == "phase 4"])
     values = {
         point: {seed: runs[one].best["val_auc"] for seed, one in seeds.items()} for point, seeds in phase4.items()
@@ -83,7 +85,7 @@ def _against(a: str, b: str) -> tuple[str, str]:
     return (a, b) if a in BASELINES and b not in BASELINES else (b, a)
 
 
-def _search(inputs: Mapping[str, Any], runs: Mapping[str, Run]) -> list[Figures]:
+def _search(inputs: Mapping[str, Any], runs: Runs) -> list[Figures]:
     """The value of each trial whose run is here, read from the run and not from the study."""
     return [
         {"trial": trial["trial"], "value": runs[trial["run"]].best["val_auc"], "from": [trial["run"]]}
@@ -104,12 +106,12 @@ def _ids(phase4: Mapping[str, Mapping[int, str]], *points: str) -> list[str]:
     return [one for point in points for one in phase4[point].values()]
 
 
-def _test_auc(run: Run) -> float | None:
+def _test_auc(run: RecordedRun) -> float | None:
     scores = read_scores(run.folder, "test")
     return None if scores is None else auc(scores.logits, scores.labels)
 
 
-def _run_figures(run: Run, test_auc: float | None) -> Figures:
+def _run_figures(run: RecordedRun, test_auc: float | None) -> Figures:
     return {
         "best_epoch": run.best["epoch"],
         "epochs": len(run.history),
@@ -120,9 +122,9 @@ def _run_figures(run: Run, test_auc: float | None) -> Figures:
     }
 
 
-def _mean_best(runs: Sequence[Run]) -> dict[str, float | None]:
+def _mean_best(runs: Sequence[RecordedRun]) -> dict[str, float | None]:
     """Means over the runs of each figure at its best epoch; None where a model has no such figure."""
-    return {name: _mean([run.best[name] for run in runs]) for name in FIGURES}
+    return {name: _mean([run.best[name] for run in runs]) for name in OVER_SEEDS}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -130,7 +132,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _configuration(point: str, seeds: Mapping[int, str], runs: Mapping[str, Run], test: Mapping[int, float]) -> Figures:
+def _configuration(point: str, seeds: Mapping[int, str], runs: Runs, test: Mapping[int, float]) -> Figures:
     """Spread over the seeds of every figure at the best epoch, and the mean curve."""
 
     def over_seeds(name: str, values: Sequence[float]) -> Figures:
@@ -139,7 +141,7 @@ def _configuration(point: str, seeds: Mapping[int, str], runs: Mapping[str, Run]
     bests = [runs[one].best for one in seeds.values()]
     figures = {
         name: over_seeds(name, [best[name] for best in bests])
-        for name in FIGURES
+        for name in OVER_SEEDS
         if all(best[name] is not None for best in bests)
     }
     if test:
@@ -153,7 +155,7 @@ def _configuration(point: str, seeds: Mapping[int, str], runs: Mapping[str, Run]
     }
 
 
-def _mean_curve(runs: Sequence[Run]) -> list[Figures]:
+def _mean_curve(runs: Sequence[RecordedRun]) -> list[Figures]:
     """Per epoch that every run has: mean, lowest and highest of the curves' columns over the runs."""
     epochs = min(len(run.history) for run in runs)
     curve = []
@@ -167,7 +169,7 @@ def _mean_curve(runs: Sequence[Run]) -> list[Figures]:
     return curve
 
 
-def _criteria(inputs: Mapping[str, Any], ids: Sequence[str], runs: Mapping[str, Run]) -> Figures:
+def _criteria(inputs: Mapping[str, Any], ids: Sequence[str], runs: Runs) -> Figures:
     """The criteria judged on the mean curve over the seeds."""
     history = [
         {"epoch": row["epoch"], **{n: row[n] and row[n]["mean"] for n in ("val_auc", "train_auc", "train_val_gap")}}
@@ -178,7 +180,7 @@ def _criteria(inputs: Mapping[str, Any], ids: Sequence[str], runs: Mapping[str, 
     return {**found.plain(), "from": list(ids)}
 
 
-def _confirmation(inputs: Mapping[str, Any], sources: Sequence[Source], runs: Mapping[str, Run]) -> Figures | None:
+def _confirmation(inputs: Mapping[str, Any], sources: Sequence[Source], runs: Runs) -> Figures | None:
     if not inputs.get("candidates"):
         return None
     values: dict[str, dict[int, float]] = {}
@@ -196,7 +198,7 @@ def _confirmation(inputs: Mapping[str, Any], sources: Sequence[Source], runs: Ma
     return {**found, "from": [one for row in found["candidates"] for one in row["from"]]}
 
 
-def _infrastructure(inputs: Mapping[str, Any], sources: Sequence[Source], runs: Mapping[str, Run]) -> Figures:
+def _infrastructure(inputs: Mapping[str, Any], sources: Sequence[Source], runs: Runs) -> Figures:
     pace = Pace(**inputs["pace"])
     rows = []
     for source in sources:
@@ -222,7 +224,7 @@ def _infrastructure(inputs: Mapping[str, Any], sources: Sequence[Source], runs: 
     }
 
 
-def _evidence(inputs: Mapping[str, Any], phase4: Mapping[str, Mapping[int, str]], runs: Mapping[str, Run]) -> Evidence:
+def _evidence(inputs: Mapping[str, Any], phase4: Mapping[str, Mapping[int, str]], runs: Runs) -> Evidence:
     """What every configuration has: the fewest seeds and the fewest epochs decide."""
     return Evidence(
         epochs=min(len(runs[one].history) for seeds in phase4.values() for one in seeds.values()),

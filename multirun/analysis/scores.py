@@ -24,12 +24,12 @@ from mdaf.data.store.event_store import EventStore
 from mdaf.errors import UserError
 from mdaf.model.ctr import Estimator
 from mdaf.model.stack import load_replica
-from mdaf.multirun.analysis.finished_run import config_of
+from mdaf.multirun.analysis.sources import config_of
 from mdaf.plain_files import plain
 from mdaf.sweeper.machine.device import choose_precision, set_up
 from mdaf.sweeper.runs.checkpoint import read_best
 from mdaf.sweeper.runs.provenance import commit
-from mdaf.sweeper.runs.reader import BEST, IDENTITY, checkpoint_digest, read_result
+from mdaf.sweeper.runs.reader import BEST, checkpoint_digest, read_finished_run
 from mdaf.sweeper.training import model_factory
 from mdaf.sweeper.training.evaluation import predict
 from mdaf.sweeper.training.fitted import FittedReplica
@@ -93,11 +93,9 @@ class Scorer:
 
     def score(self, folder: Path, split: str) -> Scores:
         """Rebuilds the run's model from its config and its best.pt and scores every row of ``split``."""
-        result = read_result(folder, IDENTITY)
-        if result is None:
-            raise UserError(f"{folder}: holds no result.json, expected a finished run; finish it or leave it out")
-        config = config_of(folder, result)
-        saved = read_best(folder, result)
+        run = read_finished_run(folder)
+        config = config_of(run)
+        saved = read_best(folder, run.result)
         trained = model_factory.by_gradient(config.model)
         device = set_up(config.device) if trained else torch.device("cpu")
         store, gathered = self._store(config, device)

@@ -13,15 +13,15 @@ from rich.console import Console
 
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.versions import of_other_code
-from mdaf.sweeper.runs.reader import read_overrides, read_result
+from mdaf.sweeper.runs.metric_columns import OF_A_MULTIRUN
+from mdaf.sweeper.runs.reader import RecordedRun, read_run
 from mdaf.terminal import tables
 
 log = logging.getLogger(__name__)
 
-METRICS = ("val_auc", "val_gauc", "val_loss", "train_auc", "train_val_gap", "gate_mean")
 IMPORTANT = {"val_auc": 2, "train_val_gap": 3}  # of a narrow terminal's table, beside the run and its seed
 
-Run = dict[str, Any]  # a row of ``collect``
+RunRow = dict[str, Any]  # of ``collect``
 
 
 class Spread(NamedTuple):
@@ -31,7 +31,7 @@ class Spread(NamedTuple):
     std: float
 
 
-def collect(folders: Iterable[Path]) -> list[Run]:
+def collect(folders: Iterable[Path]) -> list[RunRow]:
     """A row for each folder that holds a result.json: its overrides, seed, best epoch and the best epoch's metrics.
 
     ``configuration`` is the run's overrides without the seed: runs that agree in it differ in the seed alone. Where
@@ -40,14 +40,15 @@ def collect(folders: Iterable[Path]) -> list[Run]:
     rows = []
     for folder in folders:
         try:
-            result = read_result(folder, ("seed", "best_epoch", "best"))
+            run = read_run(folder, ("seed", "best_epoch", "best"))
         except UserError as error:
             log.warning("%s; the run is left out of the table", error)
             continue
-        if result is None:
+        result = run.result
+        if not result:
             continue
-        row = {"configuration": _configuration(folder), "seed": result["seed"], "best_epoch": result["best_epoch"]}
-        row |= {name: result["best"].get(name) for name in METRICS}
+        row = {"configuration": _configuration(run), "seed": result["seed"], "best_epoch": result["best_epoch"]}
+        row |= {name: result["best"].get(name) for name in OF_A_MULTIRUN}
         rows.append(row | {"run": folder.name, "folder": str(folder), "data": result.get("data_hash", "")})
         rows[-1]["commit"] = result.get("commit", "")
     if len({row["data"] for row in rows}) > 1:
@@ -56,25 +57,25 @@ def collect(folders: Iterable[Path]) -> list[Run]:
     return rows
 
 
-def _configuration(folder: Path) -> str:
+def _configuration(run: RecordedRun) -> str:
     """The task overrides that Hydra saved with the run, but for the seed and the place in a study."""
-    return " ".join(o for o in read_overrides(folder) if not o.startswith(("seed=", "sweep.")))
+    return " ".join(o for o in run.overrides if not o.startswith(("seed=", "sweep.")))
 
 
-def spread(runs: Sequence[Run]) -> dict[str, dict[str, Spread]]:
+def spread(runs: Sequence[RunRow]) -> dict[str, dict[str, Spread]]:
     """The spread of each metric over the seeds of each configuration, in the order in which these come.
 
     A seed that was run twice counts once: it would make the spread smaller than it is.
     """
     return {
-        configuration: {name: _spread(run[name] for run in by_seed.values()) for name in METRICS}
+        configuration: {name: _spread(run[name] for run in by_seed.values()) for name in OF_A_MULTIRUN}
         for configuration, block in _by_configuration(runs).items()
         for by_seed in [{run["seed"]: run for run in block}]
     }
 
 
-def _by_configuration(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    blocks: dict[str, list[Run]] = {}
+def _by_configuration(runs: Sequence[RunRow]) -> dict[str, list[RunRow]]:
+    blocks: dict[str, list[RunRow]] = {}
     for run in runs:
         blocks.setdefault(run["configuration"], []).append(run)
     return blocks
@@ -86,7 +87,7 @@ def _spread(values: Iterable[float | None]) -> Spread:
     return Spread(mean, statistics.stdev(found) if len(found) > 1 else math.nan)
 
 
-def show(runs: Sequence[Run], title: str, console: Console | None = None) -> None:
+def show(runs: Sequence[RunRow], title: str, console: Console | None = None) -> None:
     """Prints ``collect``'s rows and their spread, a block a configuration."""
     console = console or tables.console()
     spreads = spread(runs)
@@ -96,7 +97,7 @@ def show(runs: Sequence[Run], title: str, console: Console | None = None) -> Non
             tables.Column("seed", [*(str(run["seed"]) for run in block), "", ""], right=True, rank=1),
             tables.Column("best_epoch", [*(str(run["best_epoch"]) for run in block), "", ""], right=True, rank=4),
         ]
-        for name in METRICS:
+        for name in OF_A_MULTIRUN:
             figures = [_figure(run[name]) for run in block] + [_figure(one) for one in spreads[configuration][name]]
             columns.append(tables.Column(name, figures, right=True, rank=IMPORTANT.get(name, 5)))
         heading = f"{title}  {configuration}".strip()

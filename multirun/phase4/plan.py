@@ -19,12 +19,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.children import Child
 from mdaf.errors import UserError
-from mdaf.multirun.analysis.finished_run import read_run
 from mdaf.multirun.analysis.pace import Pace, slow_epochs
 from mdaf.multirun.phase4.points import Finished, Point, checked, composed, configs
 from mdaf.multirun.phase4.unfinished import make_way
 from mdaf.signals import EXIT_AT_ONCE, EXIT_RESUMABLE, Interrupted
 from mdaf.sweeper.hydra_ext.overrides import hydra_value, key_of, meant, same
+from mdaf.sweeper.runs.reader import RecordedRun, read_finished_run
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study.consistency import AttributeOnly, check_trial
 from mdaf.sweeper.study.queries import (
@@ -108,7 +108,9 @@ def check_preconditions(
             unmet.append(f"a validated configuration: trial {trial.number} trained other values than the study says")
         elif wrong := [one for one in check_trial(study, trial, places) or [] if not isinstance(one, AttributeOnly)]:
             unmet.append(f"a study that says what its runs left ({wrong[0]})")
-    runs = [run for trial in trials_of(study, TrialState.COMPLETE) if (run := _run_of(trial, places)) is not None]
+    runs = [
+        run for trial in trials_of(study, TrialState.COMPLETE) if (run := _finished_run_of(trial, places)) is not None
+    ]
     complete = [run for run in runs if len(run.history) >= planned]
     if not complete:
         unmet.append(f"a complete run: none of the study's run folders that are here holds {planned} epochs")
@@ -138,9 +140,10 @@ def _as_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _run_of(trial: FrozenTrial, places: Sequence[Path]) -> Any:
+def _finished_run_of(trial: FrozenTrial, places: Sequence[Path]) -> RecordedRun | None:
+    """The run of a trial, if its folder is here and it has ended."""
     folder = run_folder(trial.user_attrs.get("run_dir"), places)
-    return read_run(folder) if folder is not None and (folder / "result.json").is_file() else None
+    return read_finished_run(folder) if folder is not None and (folder / "result.json").is_file() else None
 
 
 def epoch_seconds(study: Study) -> float | None:

@@ -17,7 +17,7 @@ from mdaf.errors import UserError
 from mdaf.sweeper.hydra_ext.config_sources import Configs
 from mdaf.sweeper.hydra_ext.overrides import hydra_value, key_of
 from mdaf.sweeper.hydra_ext.run_config import config_hash, validate
-from mdaf.sweeper.runs.reader import BEST, IDENTITY, RESULT, own_checkpoint, read_result
+from mdaf.sweeper.runs.reader import BEST, IDENTITY, RESULT, own_checkpoint, read_run
 from mdaf.sweeper.trials.admitted import came_from_elsewhere
 
 log = logging.getLogger(__name__)
@@ -117,19 +117,20 @@ class Finished:
         self._runs: dict[tuple[str, str], list[Path]] = {}
         for file in (file for folder in folders for file in sorted(folder.rglob(RESULT))):
             try:
-                result = read_result(file.parent, IDENTITY) or {}
+                run = read_run(file.parent, IDENTITY)
             except UserError as error:
                 log.warning("%s; the run is not reused", error)
                 continue
             if came_from_elsewhere(file.parent):
                 continue  # what it says of itself is another's word
-            if result.get("state") == "complete" and (file.parent / BEST).is_file():
-                self._runs.setdefault((result["config_hash"], result["data_hash"]), []).append(file.parent)
+            if run.is_complete and (file.parent / BEST).is_file():
+                key = (run.result["config_hash"], run.result["data_hash"])
+                self._runs.setdefault(key, []).append(file.parent)
 
     def find(self, config: DictConfig, seed: int) -> Path | None:
         """The folder of a complete run of exactly this config with this seed on exactly its data."""
         for folder in self._runs.get(hashes(config, seed), []):
-            result = read_result(folder) or {}
+            result = read_run(folder).result
             precision = config.device.precision
             # Precision was not a part of the hash once. A run that fell back to a CPU has two, and is not repeated so.
             if result.get("precision", precision) != precision:

@@ -17,7 +17,7 @@ from mdaf.multirun.phase4.points import Point, checked, hashes
 from mdaf.sweeper.runs.checkpoint import saved_in
 from mdaf.sweeper.runs.folder import RunFolder
 from mdaf.sweeper.runs.lock import locked
-from mdaf.sweeper.runs.reader import BEST, IDENTITY, is_finished, read_result
+from mdaf.sweeper.runs.reader import BEST, IDENTITY, is_finished, read_run
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def _is_taken(folder: Path, config: DictConfig, missing: Sequence[int]) -> bool:
         if run.name in {f"seed-{seed}" for seed in missing}:
             return True
         try:
-            result = read_result(run, IDENTITY) or {}
+            result = read_run(run, IDENTITY).result
         except UserError:
             return True
         if (result["config_hash"], result["data_hash"]) != hashes(config, result["seed"]):

@@ -17,11 +17,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.conf.schema import Phase4
-from mdaf.multirun.analysis.finished_run import Source, check_agreement, read_run
+from mdaf.multirun.analysis.sources import Source, check_agreement
 from mdaf.multirun.phase4.plan import Series, search_seeds
 from mdaf.multirun.phase4.points import SEARCHED, Point, checked, differences
 from mdaf.sweeper.hydra_ext.run_config import config_hash
-from mdaf.sweeper.runs.reader import own_checkpoint, read_result
+from mdaf.sweeper.runs.reader import own_checkpoint, read_finished_run, read_run
 from mdaf.sweeper.study.queries import is_feasible, trials_of
 from mdaf.sweeper.trials.admitted import run_folder
 from mdaf.sweeper.trials.user_attrs import POINT
@@ -99,7 +99,7 @@ def pairs(points: Sequence[str]) -> list[list[str]]:
 
 def source_of(folder: Path, stage: str, point: str, report: Path, study: str | None, trial: int | None) -> Source:
     """Where a finished run's figures come from; its id is stage, point and seed. UserError if its files disagree."""
-    run = read_run(folder)
+    run = read_finished_run(folder)
     check_agreement(run)
     result = run.result
     return Source(
@@ -155,12 +155,14 @@ def _complete_run(trial: FrozenTrial, places: Sequence[Path]) -> Path | None:
     folder = run_folder(trial.user_attrs.get("run_dir"), places)
     if folder is None:
         return None
-    result = read_result(folder) if (folder / "metrics.csv").is_file() else None
-    if result is None or result.get("state") != "complete" or result.get("trial") != trial.number:
+    if not (folder / "metrics.csv").is_file():
+        return None
+    run = read_run(folder)
+    if not run.is_complete or run.result.get("trial") != trial.number:
         return None
     # Another study's trial of that number, if the two shared a folder; not by its name, which may have been changed.
-    said = trial.user_attrs.get("config_hash", result.get("config_hash"))
-    return folder if result.get("config_hash") == said else None
+    said = trial.user_attrs.get("config_hash", run.result.get("config_hash"))
+    return folder if run.result.get("config_hash") == said else None
 
 
 def _searched(config: DictConfig) -> dict[str, float]:

@@ -12,11 +12,11 @@ from mdaf.multirun.analysis.wording import auc4, duration, interval, listed, num
 from mdaf.multirun.report.blocks import Block, Chart, Items, Section, Table, Text
 from mdaf.multirun.report.summary_section import executive_summary, recommendation, settling
 from mdaf.sweeper.job.criteria import decision_text
+from mdaf.sweeper.runs.metric_columns import IN_A_REPORT
 
 Report = Mapping[str, Any]
 
 PHASES = {"weak": "Phase 1", "strong": "Phase 3", "balanced": "Phase 3 Revised"}
-SHOWN = ("val_auc", "val_gauc", "test_auc", "val_loss", "train_auc", "train_val_gap", "gate_mean")
 
 
 def sections(report: Report) -> list[Section]:
@@ -116,7 +116,7 @@ def results(report: Report) -> Section:
     blocks: list[Block] = [
         Text("Mean and standard deviation over the seeds, each run at its best epoch, with 95 % intervals of the mean.")
     ]
-    for name in SHOWN:
+    for name in IN_A_REPORT:
         rows = [
             [
                 named(point),
@@ -148,9 +148,9 @@ def results(report: Report) -> Section:
 def _all_means(configurations: Mapping[str, Any]) -> Table:
     rows = []
     for point, block in configurations.items():
-        means = (block["figures"].get(name) for name in SHOWN)
+        means = (block["figures"].get(name) for name in IN_A_REPORT)
         rows.append([named(point), *(auc4(found["mean"] if found else None) for found in means)])
-    return Table(["mean of", *SHOWN], rows)
+    return Table(["mean of", *IN_A_REPORT], rows)
 
 
 def _pairs(report: Report) -> list[Block]:

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.figures import compute
-from mdaf.multirun.analysis.finished_run import check_same_data, config_of, configuration_of
 from mdaf.multirun.analysis.scores import reads_of_test
+from mdaf.multirun.analysis.sources import check_same_data, config_of, configuration_of
 from mdaf.multirun.analysis.wording import number
 from mdaf.multirun.phase4.points import SEARCHED
 from mdaf.multirun.report.blocks import Items, Section, Table, Text
@@ -22,7 +22,7 @@ from mdaf.multirun.report.sections import criteria, results
 from mdaf.multirun.report.summary_section import executive_summary
 from mdaf.multirun.report.writer import write_beside_others
 from mdaf.sweeper.hydra_ext.run_config import is_hashed
-from mdaf.sweeper.runs.reader import IDENTITY, read_result
+from mdaf.sweeper.runs.reader import IDENTITY, read_run
 from mdaf.terminal import tables
 from mdaf.terminal.printable import printable
 
@@ -51,7 +51,7 @@ def finished_below(folders: Sequence[Path]) -> list[Path]:
         inside = [file.parent for file in sorted(folder.rglob("result.json"))]
         if not inside:
             raise UserError(f"{folder}: holds no result.json, expected a finished run, or folders of some")
-        found |= {one.resolve(): one for one in inside if (read_result(one) or {}).get("state") == "complete"}
+        found |= {one.resolve(): one for one in inside if read_run(one).is_complete}
     if not found:
         raise UserError(f"{folders[0]}: holds no complete run; pruned and failed ones cannot be summarized")
     return list(found.values())
@@ -63,14 +63,13 @@ def summary_inputs(folders: Sequence[Path], report: Path) -> Inputs:
     configs: dict[str, DictConfig] = {}
     data: dict[str, Path] = {}
     for folder in folders:
-        result = read_result(folder, IDENTITY)
-        assert result is not None
-        data.setdefault(result["data_hash"], folder)
+        run = read_run(folder, IDENTITY)
+        data.setdefault(run.result["data_hash"], folder)
         check_same_data(data)
-        config = config_of(folder, result)
+        config = config_of(run)
         configs.setdefault(key := configuration_of(config), config)
         seeds = groups.setdefault(key, {})
-        seed = result["seed"]
+        seed = run.result["seed"]
         if seed in seeds:
             raise UserError(
                 f"{folder}: repeats the configuration and seed {seed} of {seeds[seed]}; leave one of them out"
@@ -79,7 +78,7 @@ def summary_inputs(folders: Sequence[Path], report: Path) -> Inputs:
     changes = _changes(configs)
     names = _names(configs, changes)
     sources = [
-        source_of(folder, PHASE_4, names[key], report, (read_result(folder) or {}).get("study"), None)
+        source_of(folder, PHASE_4, names[key], report, read_run(folder).result.get("study"), None)
         for key, seeds in groups.items()
         for seed, folder in sorted(seeds.items())
     ]

@@ -11,10 +11,10 @@ from typing import Any
 
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.figures import compute
-from mdaf.multirun.analysis.finished_run import Source, read_run
 from mdaf.multirun.analysis.roc import auc
 from mdaf.multirun.analysis.scores import Scorer, log_read, read_scores
-from mdaf.sweeper.runs.reader import IDENTITY, checkpoint_digest, read_json, read_result
+from mdaf.multirun.analysis.sources import Source
+from mdaf.sweeper.runs.reader import checkpoint_digest, read_finished_run, read_json
 
 FORMAT = 1
 RELATIVE = 1e-9  # of what is computed: the rounding of another processor. What is read must be the same exactly
@@ -116,14 +116,14 @@ def _same(a: Any, b: Any, exactly: bool) -> bool:
 def _identity(source: Source, base: Path) -> Iterator[Difference]:
     """What a run's own result.json says of it, and whether its best row is that of metrics.csv."""
     folder = base / source.folder
-    result = read_result(folder, IDENTITY) or {}
+    run = read_finished_run(folder)
     for name in ("seed", "config_hash", "data_hash", "commit", "device"):
-        if result.get(name) != getattr(source, name):
-            yield Difference(f"inputs.runs.{source.id}.{name}", getattr(source, name), result.get(name))
+        if run.result.get(name) != getattr(source, name):
+            yield Difference(f"inputs.runs.{source.id}.{name}", getattr(source, name), run.result.get(name))
     if source.checkpoint and (digest := checkpoint_digest(folder)) != source.checkpoint:
         yield Difference(f"inputs.runs.{source.id}: SHA-256 of best.pt", source.checkpoint, digest)
-    best = read_run(folder).best
-    written = {name: value for name, value in result.get("best", {}).items() if name in best}
+    best = run.best
+    written = {name: value for name, value in run.result["best"].items() if name in best}
     yield from differences(written, {name: best[name] for name in written}, f"{source.folder}/result.json: best")
 
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mdaf.sweeper.runs.metric_columns import best_epoch
+
 Verdict = Literal["PASS", "FAIL", "PENDING"]
 NextStep = Literal["Phase 4", "regularize more", "regularize less", "complete the run", "look at the trajectory"]
 
@@ -56,7 +58,7 @@ def decision_text(next_step: str, reason: str) -> str:
 
 def judge(history: Sequence[Mapping[str, Any]], planned: int, criteria: Criteria) -> list[Judgement]:
     """Every criterion judged on the epochs that were run, of ``planned``; PENDING where those it needs are missing."""
-    best = max(history, key=lambda row: row["val_auc"])
+    best = best_epoch(history)
     done = len(history)
     last = next((row for row in history if row["epoch"] == criteria.epoch), None)
 
@@ -89,7 +91,7 @@ def judge(history: Sequence[Mapping[str, Any]], planned: int, criteria: Criteria
             Judgement(
                 f"{name} < {limit:g} at epoch {criteria.epoch}",
                 verdict(last[column] < limit) if last is not None and last[column] is not None else "PENDING",
-                figure(last[column]) if last is not None else f"epoch {criteria.epoch} was not run",
+                _four_digits(last[column]) if last is not None else f"epoch {criteria.epoch} was not run",
             )
         )
     return judged
@@ -111,6 +113,5 @@ def decide(judgements: Sequence[Judgement]) -> Decision:
     return Decision("Phase 4", "Every criterion passes.")
 
 
-def figure(value: float | None, form: str = ".4f") -> str:
-    """A figure as people read it; a dash where there is none."""
-    return "-" if value is None else format(value, form)
+def _four_digits(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -21,12 +21,14 @@ from mdaf.sweeper.machine.device import describe, set_up
 from mdaf.sweeper.machine.hang_watch import HangWatch
 from mdaf.sweeper.machine.watchdog import FallBack, Watchdog
 from mdaf.sweeper.runs.checkpoint import START, PartialEpoch, Position, Saved
+from mdaf.sweeper.runs.metric_columns import EpochMetrics
 from mdaf.sweeper.training import model_factory
+from mdaf.sweeper.training.early_stopping import EarlyStopping
 from mdaf.sweeper.training.fitted import fit
 from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
-from mdaf.sweeper.training.loop import EpochState, best_of, train
+from mdaf.sweeper.training.loop import EpochState, train
 from mdaf.sweeper.training.replicas import Replicas, Trained
-from mdaf.sweeper.training.settings import Row, Settings
+from mdaf.sweeper.training.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +99,7 @@ def _train_group(
     states = [r.states[position] for r in ready if r.states]
     if states:
         start = _go_on(jobs, states, replicas, fell_back=on_fallback is not None)
-    best = [best_of(job.recorder.history) for job in jobs]
+    stopping = [EarlyStopping.after(job.recorder.history, chosen.patience) for job in jobs]
     for r in ready:
         r.states.clear()  # they take as much memory as the replicas
     del states
@@ -106,7 +108,7 @@ def _train_group(
         watchdog = Watchdog(interruption, guard, hang, device, lambda record: _keep(record, jobs))
         callbacks = [_LoggedRecorder(job, len(jobs)) for job in jobs]
         try:
-            train(replicas, gathered, chosen, callbacks, start=start, best=best, watch=watchdog)
+            train(replicas, gathered, chosen, callbacks, start=start, stopping=stopping, watch=watchdog)
             return
         except FallBack:
             left = [jobs[number] for number in replicas.numbers]
@@ -156,7 +158,7 @@ class _LoggedRecorder:
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         self.job.recorder.step(epoch, step, steps, loss)
 
-    def epoch(self, row: Row, replicas: Trained, k: int) -> bool:
+    def epoch(self, row: EpochMetrics, replicas: Trained, k: int) -> bool:
         with self.job.log.active():
             stops = self.job.recorder.epoch(row, replicas, k)
             if whole := after_first_epoch(

@@ -11,17 +11,18 @@ from torch import Tensor
 
 from mdaf.errors import StoppedError, UserError
 from mdaf.model.stack import replica_state
-from mdaf.sweeper.job.criteria import Criteria, figure
+from mdaf.sweeper.job.criteria import Criteria
 from mdaf.sweeper.job.summary import summarize
 from mdaf.sweeper.machine.steadiness import judge_steadiness
 from mdaf.sweeper.machine.telemetry import resident_mb
 from mdaf.sweeper.runs.checkpoint import PartialEpoch, Position, Saved
 from mdaf.sweeper.runs.folder import RunFolder
+from mdaf.sweeper.runs.metric_columns import BY_NAME, RECORDED, EpochMetrics, shown
 from mdaf.sweeper.runs.parts import UNKNOWN, Part, changes, joined, part_from
 from mdaf.sweeper.runs.reader import checkpoint_digest
+from mdaf.sweeper.training.early_stopping import EarlyStopping
 from mdaf.sweeper.training.progress import EpochProgress
 from mdaf.sweeper.training.replicas import Trained
-from mdaf.sweeper.training.settings import Row
 
 if TYPE_CHECKING:  # a run without a study needs neither Optuna nor a database's drivers
     from mdaf.sweeper.trials.link import TrialLink
@@ -53,8 +54,8 @@ class Recorder:
         self.progress = progress
         self.trial = trial
         self.objectives = tuple(objectives)
-        self.history: list[Row] = []
-        self.best: Row | None = None
+        self.history: list[EpochMetrics] = []
+        self._so_far = EarlyStopping()  # the loop decides when to stop; here it says which epoch is the best
         self.pruned = False
         self.error: Exception | None = None
         self.slow_downs: list[dict[str, Any]] = []
@@ -62,15 +63,18 @@ class Recorder:
         self.resident_mb: list[float] = []  # at the end of each epoch of this process
         self._told = 0  # epochs of which the trial knows
 
+    @property
+    def best(self) -> EpochMetrics | None:
+        """The metrics of the best epoch so far."""
+        return self._so_far.best
+
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         self.progress.step(epoch, step, steps, loss)
 
-    def epoch(self, row: Row, replicas: Trained, k: int) -> bool:
+    def epoch(self, row: EpochMetrics, replicas: Trained, k: int) -> bool:
         self.progress.close()
         self.history.append(row)
-        improved = self.best is None or row["val_auc"] > self.best["val_auc"]
-        if improved:
-            self.best = row
+        improved = self._so_far.add(row)
         state = self._state(Position(row["epoch"] + 1, 0), None, replicas, k)
         self.folder.save(state, is_best=improved)
         self.resident_mb.append(resident_mb())
@@ -88,8 +92,7 @@ class Recorder:
         self.history = list(state.history)
         self.parts = state.parts or [UNKNOWN]
         for row in self.history:
-            if self.best is None or row["val_auc"] > self.best["val_auc"]:
-                self.best = row
+            self._so_far.add(row)
             self._report(row)
         if self.history:
             self.folder.write_metrics(self.history)
@@ -110,7 +113,8 @@ class Recorder:
 
     def restart(self) -> None:
         """Forgets what was recorded, since the run begins again."""
-        self.history, self.best, self.pruned, self.error = [], None, False, None
+        self.history, self.pruned, self.error = [], False, None
+        self._so_far = EarlyStopping()
         self.parts = [part_from(self.identity, 1, 0)]
 
     def finish(self) -> float | tuple[float, ...]:
@@ -124,15 +128,15 @@ class Recorder:
                 self.folder.wait()
             raise self.error
         self.folder.wait()
-        assert self.best is not None
-        values = tuple(self._objective(self.best, name) for name in self.objectives)
+        best = self.best
+        assert best is not None
+        values = tuple(self._objective(best, name) for name in self.objectives)
         objective = values[0] if len(values) == 1 else values
         state = "pruned" if self.pruned else "complete"
         if not self._is_told(state):
             self._tell({"state": state, "objective": objective})
         if self.trial is not None:
-            names = ("train_auc", "train_val_gap", "gate_mean", "epoch_seconds")
-            self.trial.record({"best_epoch": self.best["epoch"], **{name: self.best[name] for name in names}})
+            self.trial.record({"best_epoch": best["epoch"], **{name: best[name] for name in RECORDED}})
             self.trial.constrain(self.history[-1])
             if not self.pruned:
                 self.trial.conclude(values)
@@ -171,7 +175,7 @@ class Recorder:
         if self.slow_downs or self.identity["experiment"] == "infrastructure_check":
             log.info("the machine: %s", steadiness)
 
-    def _report(self, row: Row) -> None:
+    def _report(self, row: EpochMetrics) -> None:
         """Tells the trial of an epoch, once; ``pruned`` if it asks to stop."""
         if self.trial is not None and row["epoch"] > self._told:
             self._told = row["epoch"]
@@ -179,7 +183,7 @@ class Recorder:
             value = self._objective(row, self.objectives[0])
             self.pruned = self.trial.report(row["epoch"], value, last=last)
 
-    def _objective(self, row: Row, name: str) -> float:
+    def _objective(self, row: EpochMetrics, name: str) -> float:
         """A metric that is an objective. UserError where this run has no such figure."""
         value = row[name]
         if value is None:
@@ -200,11 +204,12 @@ class Recorder:
         )
 
 
-def describe_epoch(row: Row, epochs: int) -> str:
+def describe_epoch(row: EpochMetrics, epochs: int) -> str:
     """An epoch in one line."""
     gate = "" if row["gate_mean"] is None else f"  gate {row['gate_mean']:.3f}"
+    said = {name: shown(name, value) for name, value in row.items() if name in BY_NAME}
     return (
-        f"epoch {row['epoch']}/{epochs}  train loss {row['train_loss']:.4f} AUC {figure(row['train_auc'])}  "
-        f"val loss {row['val_loss']:.4f} AUC {row['val_auc']:.4f} gAUC {figure(row['val_gauc'])}  "
-        f"gap {figure(row['train_val_gap'], '+.4f')}{gate}  Epoch time: {row['epoch_seconds']:.1f} s"
+        f"epoch {row['epoch']}/{epochs}  train loss {said['train_loss']} AUC {said['train_auc']}  "
+        f"val loss {said['val_loss']} AUC {said['val_auc']} gAUC {said['val_gauc']}  "
+        f"gap {said['train_val_gap']}{gate}  Epoch time: {said['epoch_seconds']} s"
     )

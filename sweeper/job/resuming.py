@@ -15,7 +15,8 @@ from mdaf.sweeper.job.recorder import Recorder
 from mdaf.sweeper.runs.checkpoint import START, DamagedError, Position, Saved, read, saved_in, sealed
 from mdaf.sweeper.runs.folder import RunFolder
 from mdaf.sweeper.runs.reader import BEST
-from mdaf.sweeper.training.loop import EpochState, best_of
+from mdaf.sweeper.training.early_stopping import EarlyStopping
+from mdaf.sweeper.training.loop import EpochState
 from mdaf.sweeper.training.replicas import Replicas
 from mdaf.sweeper.training.settings import Settings
 
@@ -54,9 +55,10 @@ def states_of(recorder: Recorder) -> dict[Position, Saved]:
 
 def _has_best(folder: RunFolder, state: Saved) -> bool:
     """Whether best.pt is that of a state's history; it is written again where the state itself is the best."""
-    value, epoch = best_of(state.history)
-    if epoch == 0:
+    best_row = EarlyStopping.after(state.history).best
+    if best_row is None:
         return True
+    epoch, value = best_row["epoch"], best_row["val_auc"]
     try:
         best = read(folder.path / BEST)
         if best.history and (best.history[-1]["epoch"], best.history[-1]["val_auc"]) == (epoch, value):
@@ -126,7 +128,6 @@ def epoch_of(states: Sequence[Saved], replicas: Replicas) -> EpochState:
 
 
 def is_over(state: Saved, recorder: Recorder, settings: Settings) -> bool:
-    """Whether the loop would take no more step: every epoch is done, or patience or the pruner ended it."""
-    done = len(state.history)
-    stale = settings.patience is not None and done - best_of(state.history)[1] >= settings.patience
-    return done >= settings.epochs or recorder.pruned or (done > 0 and stale and state.position.step == 0)
+    """Whether the loop would take no more step: every epoch is done, or early stopping or the pruner ended it."""
+    stopping = EarlyStopping.after(state.history, settings.patience)
+    return len(state.history) >= settings.epochs or recorder.pruned or (stopping.stops and state.position.step == 0)

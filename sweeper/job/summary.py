@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mdaf.sweeper.job.criteria import Criteria, decide, figure, judge
+from mdaf.sweeper.job.criteria import Criteria, decide, judge
+from mdaf.sweeper.runs.metric_columns import BY_NAME, TRAJECTORY, shown
 
 
 def summarize(
@@ -16,14 +17,12 @@ def summarize(
     lines = ["Configuration"]
     lines += [f"  {name:<16} {value}" for name, value in identity.items() if not isinstance(value, dict | list)]
     lines += ["", f"Trajectory ({len(history)} of {planned} epochs)"]
-    lines.append("  epoch  train loss  train AUC  val loss  val AUC   val gAUC  gap      gate    seconds")
+    columns = [BY_NAME[name] for name in TRAJECTORY]
+    widths = [max(len(column.heading), len(format(0, column.format))) for column in columns]
+    lines.append("".join(f"  {column.heading:>{width}}" for column, width in zip(columns, widths, strict=True)))
     for row in history:
-        lines.append(
-            f"  {row['epoch']:>5}  {row['train_loss']:>10.4f}  {figure(row['train_auc']):>9}  {row['val_loss']:>8.4f}"
-            f"  {row['val_auc']:>7.4f}  {figure(row['val_gauc']):>8}  {figure(row['train_val_gap'], '+.4f'):>7}"
-            f"  {figure(row['gate_mean']):>6}"
-            f"  {row['epoch_seconds']:>7.1f}"
-        )
+        cells = (shown(column.name, row[column.name]) for column in columns)
+        lines.append("".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
     lines += [
         "",
         "Criteria (the targets under `criteria` in the config; by default those of the research, on its data)",

@@ -1,5 +1,7 @@
 """Reads what a run left in its folder: the only reader of these files, for reports, tables, queries and the run itself.
 
+``read_run`` reads a run, and ``read_finished_run`` one that must have ended and be whole.
+
 A file that is missing, cut short, or of other types than were written is a ``UserError`` of one line that names it.
 """
 
@@ -13,6 +15,8 @@ import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +25,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from mdaf.errors import UserError
 from mdaf.interruption import how_to_choose_a_folder
 from mdaf.plain_files import plain, plain_text
-from mdaf.sweeper.runs.metric_columns import COLUMNS
-
-Row = dict[str, Any]  # one line of metrics.csv: numbers, None where a column is empty or holds no finite number
+from mdaf.sweeper.runs.metric_columns import COLUMNS, NEEDED, WHOLE_NUMBERS, EpochMetrics, best_epoch
 
 BEST = "best.pt"
 RESULT = "result.json"
 CONFIG = Path(".hydra/config.yaml")
 OVERRIDES = Path(".hydra/overrides.yaml")
-WHOLE_NUMBERS = ("epoch",)
 
 _KINDS: dict[str, tuple[type, ...]] = {  # of what stands in result.json, where it does
     "state": (str,),
@@ -69,6 +70,65 @@ def read_result(folder: Path, needs: Sequence[str] = ("state",)) -> dict[str, An
     return result
 
 
+@dataclass(frozen=True)
+class RecordedRun:
+    """A run as its folder records it.
+
+    ``result``  its result.json; empty if the run has not ended.
+
+    The other files are read when they are first asked for: a run without metrics.csv can still be told by its result.
+    """
+
+    folder: Path
+    result: dict[str, Any]
+
+    @cached_property
+    def history(self) -> list[EpochMetrics]:
+        """The epochs in metrics.csv."""
+        return read_metrics(self.folder)
+
+    @property
+    def best(self) -> EpochMetrics:
+        """The epoch with the highest validation AUC, as the training loop keeps it."""
+        return best_epoch(self.history)
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """The config that Hydra saved with the run."""
+        return read_config(self.folder)
+
+    @cached_property
+    def overrides(self) -> list[str]:
+        """What was typed for the run."""
+        return read_overrides(self.folder)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run ended by itself, neither pruned nor failed."""
+        return self.result.get("state") == "complete"
+
+
+def read_run(folder: Path, needs: Sequence[str] = ("state",)) -> RecordedRun:
+    """The run in a folder; a result.json, where there is one, has the keys that the caller ``needs``."""
+    return RecordedRun(folder, read_result(folder, needs) or {})
+
+
+def read_finished_run(folder: Path) -> RecordedRun:
+    """A run that has ended; UserError names the file that is missing, damaged, or of another run than the others."""
+    run, file = read_run(folder, IDENTITY), folder / "metrics.csv"
+    if not run.result:
+        raise UserError(f"{folder}: holds no result.json, expected a finished run; finish it or leave it out")
+    for metrics in run.history:
+        if missing := [name for name in NEEDED if metrics[name] is None]:
+            raise UserError(f"{file} is damaged: epoch {metrics['epoch']} has no {missing[0]}")
+    said = run.result.get("epochs", len(run.history))
+    if len(run.history) != said or not run.history:
+        raise UserError(
+            f"{file} is damaged: it holds {len(run.history)} epochs, result.json says {run.result.get('epochs')}"
+        )
+    return run
+
+
 def is_finished(folder: Path) -> bool:
     """Whether a run was finished in the folder and its best weights are still there; a damaged result counts."""
     try:
@@ -91,7 +151,7 @@ def check_unfinished(folder: Path) -> None:
         )
 
 
-def read_metrics(folder: Path) -> list[Row]:
+def read_metrics(folder: Path) -> list[EpochMetrics]:
     """The epochs in a run's metrics.csv."""
     file = folder / "metrics.csv"
     try:
@@ -184,11 +244,11 @@ def _read_yaml(file: Path) -> Any:
         raise UserError(f"{file} is damaged: expected YAML ({reason})") from None
 
 
-def _row(row: Mapping[str, str]) -> Row:
+def _row(row: Mapping[str, str]) -> EpochMetrics:
     if None in row or None in row.values():
         raise ValueError("a line has other columns than the first one names")
     read: dict[bool, Callable[[str], Any]] = {True: int, False: _finite}
-    numbers: Row = {name: read[name in WHOLE_NUMBERS](row[name]) if row.get(name) else None for name in COLUMNS}
+    numbers = {name: read[name in WHOLE_NUMBERS](row[name]) if row.get(name) else None for name in COLUMNS}
     numbers["epoch"] = int(row["epoch"])
     return numbers
 

@@ -15,7 +15,7 @@ from mdaf.config_keys import check_keys
 from mdaf.errors import DataError, UserError
 from mdaf.names import complaint_about
 from mdaf.sweeper.hydra_ext.run_config import is_our_schema, validate
-from mdaf.sweeper.runs.metric_columns import METRICS
+from mdaf.sweeper.runs.metric_columns import OBJECTIVES
 from mdaf.sweeper.search.stopping import Stopping
 from mdaf.sweeper.trials.space import Space, Wanted, overwritten
 
@@ -135,8 +135,8 @@ def _check_objectives(search: SweepSettings) -> None:
 
 
 def _check_metric(config: DictConfig | None, key: str, name: str) -> None:
-    if is_our_schema(config) and name not in METRICS:
-        raise UserError(f"{key}: there is no metric {name}; expected one of {', '.join(METRICS)}")
+    if is_our_schema(config) and name not in OBJECTIVES:
+        raise UserError(f"{key}: there is no metric {name}; expected one of {', '.join(OBJECTIVES)}")
 
 
 def _task(config: DictConfig) -> DictConfig:

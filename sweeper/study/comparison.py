@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,29 +9,14 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from mdaf.errors import UserError
-from mdaf.sweeper.runs.reader import read_metrics, read_result
+from mdaf.sweeper.runs.metric_columns import COMPARED, EpochMetrics, best_epoch
+from mdaf.sweeper.runs.reader import read_run
 from mdaf.sweeper.study.queries import QueryError, Row
 from mdaf.sweeper.trials.admitted import run_folder
 
-METRICS = (
-    "val_auc",
-    "val_gauc",
-    "train_auc",
-    "train_val_gap",
-    "train_loss",
-    "val_loss",
-    "gate_mean",
-    "gate_std",
-    "gate_median",
-    "gate_min",
-    "gate_max",
-    "epoch_seconds",
-    "learning_rate",
-)
-
 
 @dataclass
-class Run:
+class ComparedRun:
     """One run's metrics by epoch (from 1), its best epoch, and the parameters of its trial if it has one.
 
     ``data_hash``  of the data that it was evaluated on, empty where nobody knows.
@@ -45,7 +29,7 @@ class Run:
     data_hash: str = ""
 
 
-def run_from_folder(folder: Path) -> Run:
+def run_from_folder(folder: Path) -> ComparedRun:
     """Reads a run folder's ``metrics.csv`` and, for the best epoch, its ``result.json``.
 
     A run that has not ended has no ``result.json`` yet: its best epoch is then the one of the highest validation AUC.
@@ -53,18 +37,18 @@ def run_from_folder(folder: Path) -> Run:
     if not (folder / "metrics.csv").is_file():
         raise QueryError(f"{folder} is not a run's folder: it holds no metrics.csv")
     try:
-        result = read_result(folder, needs=()) or {}
-        epochs = {row["epoch"]: _numbers(row) for row in read_metrics(folder)}
+        run = read_run(folder, needs=())
+        epochs = {metrics["epoch"]: _numbers(metrics) for metrics in run.history}
     except UserError as error:
         raise QueryError(str(error)) from None
     if not epochs:
         raise QueryError(f"{folder / 'metrics.csv'} holds no epoch yet")
-    best: int = result.get("best_epoch", 0)
-    best = best if best in epochs else _highest(epochs)
-    return Run(str(folder), best, epochs, data_hash=result.get("data_hash", ""))
+    recorded = run.result.get("best_epoch", 0)
+    best = recorded if recorded in epochs else run.best["epoch"]
+    return ComparedRun(str(folder), best, epochs, data_hash=run.result.get("data_hash", ""))
 
 
-def run_from_trial(trial: FrozenTrial) -> Run:
+def run_from_trial(trial: FrozenTrial) -> ComparedRun:
     """A trial's run: its folder if that lies below this directory, else what the storage holds.
 
     The storage holds the validation AUC of each epoch, and the other metrics of the best one.
@@ -80,14 +64,14 @@ def run_from_trial(trial: FrozenTrial) -> Run:
         raise QueryError(f"{name} ({trial.state.name}) has no epoch to compare: neither a run folder here nor values")
     best = attributes.get("best_epoch")
     if best not in epochs:
-        best = _highest(epochs)
+        best = int(best_epoch({"epoch": epoch, **epochs[epoch]} for epoch in sorted(epochs))["epoch"])
     else:
-        recorded = {metric: attributes.get(metric) for metric in METRICS}
+        recorded = {metric: attributes.get(metric) for metric in COMPARED}
         epochs[best] |= {metric: float(value) for metric, value in recorded.items() if isinstance(value, int | float)}
-    return Run(name, best, epochs, dict(trial.params), str(attributes.get("data_hash") or ""))
+    return ComparedRun(name, best, epochs, dict(trial.params), str(attributes.get("data_hash") or ""))
 
 
-def compare(baseline: Run, other: Run, epoch: int | None = None) -> list[Row]:
+def compare(baseline: ComparedRun, other: ComparedRun, epoch: int | None = None) -> list[Row]:
     """Rows of metric, a, b, delta = b - a, delta_percent of |a|; at each run's best epoch, or both at ``epoch``.
 
     QueryError where one has no such epoch, or they were evaluated on different data.
@@ -103,7 +87,7 @@ def compare(baseline: Run, other: Run, epoch: int | None = None) -> list[Row]:
             raise QueryError(f"{run.name} has no epoch {wanted}; it has: {', '.join(map(str, sorted(run.epochs)))}")
     first, second = baseline.epochs[at[0]], other.epochs[at[1]]
     rows = [_row("epoch", *at), _row("best_epoch", baseline.best_epoch, other.best_epoch)]
-    rows += [_row(metric, first.get(metric), second.get(metric)) for metric in METRICS if {metric} & {*first, *second}]
+    rows += [_row(metric, first.get(metric), second.get(metric)) for metric in COMPARED if {metric} & {*first, *second}]
     names = sorted({*baseline.params, *other.params})
     return rows + [_row(f"params.{name}", baseline.params.get(name), other.params.get(name)) for name in names]
 
@@ -116,13 +100,5 @@ def _row(metric: str, first: Any, second: Any) -> Row:
     return row
 
 
-def _numbers(row: Row) -> dict[str, float]:
-    return {metric: row[metric] for metric in METRICS if row[metric] is not None}
-
-
-def _highest(epochs: dict[int, dict[str, float]]) -> int:
-    def val_auc(epoch: int) -> float:
-        value = epochs[epoch].get("val_auc", math.nan)
-        return -math.inf if math.isnan(value) else value
-
-    return max(sorted(epochs), key=val_auc)
+def _numbers(metrics: EpochMetrics) -> dict[str, float]:
+    return {name: metrics[name] for name in COMPARED if metrics[name] is not None}

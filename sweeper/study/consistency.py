@@ -16,14 +16,14 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.errors import UserError
-from mdaf.sweeper.runs.reader import CONFIG, RESULT, Row, read_config, read_metrics, read_result
+from mdaf.sweeper.runs.metric_columns import RECORDED, EpochMetrics
+from mdaf.sweeper.runs.reader import CONFIG, RESULT, read_run
 from mdaf.sweeper.study.queries import trials_of
 from mdaf.sweeper.trials.admitted import run_folder
 from mdaf.sweeper.trials.space import key_of
 from mdaf.sweeper.trials.user_attrs import OBJECTIVE
 
 RELATIVE = 1e-9  # databases may round the last digit
-AT_THE_BEST_EPOCH = ("train_auc", "train_val_gap", "gate_mean", "epoch_seconds")
 FROM_THE_RESULT = ("best_epoch", "config_hash", "data_hash", "seed")
 
 
@@ -67,30 +67,31 @@ def check_trial(study: Study, trial: FrozenTrial, roots: Sequence[Path] = ()) ->
     if folder is None or not folder.is_dir():
         return None
     try:
-        if (result := read_result(folder, ("state", "trial", "best_epoch"))) is None:
+        run = read_run(folder, ("state", "trial", "best_epoch"))
+        if not run.result:
             return [Difference(trial.number, "run_dir", str(folder), str(folder / RESULT), "is not there")]
-        history = read_metrics(folder)
-        config = read_config(folder) if (folder / CONFIG).exists() else OmegaConf.create({})
+        history = run.history
+        config = run.config if (folder / CONFIG).exists() else OmegaConf.create({})
     except UserError as error:
         return [UserError(f"trial {trial.number}: {error}")]
     return [
         (AttributeOnly if what in trial.user_attrs else Difference)(
             trial.number, what, stored, str(folder / file), value
         )
-        for what, stored, file, value in _compared(study, trial, result, history, config)
+        for what, stored, file, value in _compared(study, trial, run.result, history, config)
         if not _same(stored, value)
     ]
 
 
 def _compared(
-    study: Study, trial: FrozenTrial, result: Mapping[str, Any], history: list[Row], config: DictConfig
+    study: Study, trial: FrozenTrial, result: Mapping[str, Any], history: list[EpochMetrics], config: DictConfig
 ) -> Iterator[tuple[str, Any, str, Any]]:
     """Name, the study's value, the file that knows it too, and the file's value."""
     states = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}
     yield "trial", trial.number, RESULT, result["trial"]
     yield "state", states[trial.state], RESULT, result["state"]
     names = _objectives(study)
-    best: Row = next((row for row in history if row["epoch"] == result["best_epoch"]), {})
+    best: EpochMetrics = next((row for row in history if row["epoch"] == result["best_epoch"]), {})
     if trial.state is TrialState.COMPLETE:
         for name, value in zip(names, trial.values, strict=False):
             yield f"the value ({name})", value, "metrics.csv", best.get(name)
@@ -98,7 +99,7 @@ def _compared(
         by_epoch = {row["epoch"]: row.get(names[0]) for row in history}
         for epoch, value in trial.intermediate_values.items():
             yield f"{names[0]} of epoch {epoch}", value, "metrics.csv", by_epoch.get(epoch)
-    for name in AT_THE_BEST_EPOCH:
+    for name in RECORDED:
         if name in trial.user_attrs:
             yield name, trial.user_attrs[name], "metrics.csv", best.get(name)
     for name in FROM_THE_RESULT:

@@ -22,13 +22,14 @@ from rich.table import Table
 
 from mdaf.atomic import write_atomically
 from mdaf.extras import imported
+from mdaf.sweeper.runs.metric_columns import RECORDED
 from mdaf.sweeper.storage.opening import masked_text
 from mdaf.sweeper.study.queries import QueryError, Row
 from mdaf.terminal import tables
 from mdaf.terminal.output import can_show
 from mdaf.terminal.printable import in_a_cell, in_a_line, printable
 
-_FLOATS = {"value", "train_auc", "train_val_gap", "gate_mean", "epoch_seconds", "duration"}
+_FLOATS = {"value", *RECORDED, "duration"}
 _INTEGERS = {"number", "seed", "best_epoch"}
 _TIMES = {"datetime_start", "datetime_complete"}
 

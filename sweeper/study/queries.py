@@ -21,6 +21,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.errors import UserError, did_you_mean
+from mdaf.sweeper.runs.metric_columns import RECORDED
 from mdaf.sweeper.storage.optuna_internals import pareto_front
 from mdaf.sweeper.trials.user_attrs import ADDED, sound
 
@@ -34,10 +35,7 @@ ATTRIBUTES = (
     "commit",
     "seed",
     "best_epoch",
-    "train_auc",
-    "train_val_gap",
-    "gate_mean",
-    "epoch_seconds",
+    *RECORDED,
     "device",
     "versions",
     "effective",

@@ -13,10 +13,11 @@ from mdaf.data.store.device_store import DeviceStore
 from mdaf.model.layers.basic import set_dropout
 from mdaf.streams import stream_seed
 from mdaf.sweeper.machine.device import computing_in
+from mdaf.sweeper.runs.metric_columns import EpochMetrics
 from mdaf.sweeper.training import metrics
 from mdaf.sweeper.training.microbatches import default_positions, forward_pass_sizes
 from mdaf.sweeper.training.replicas import Trained
-from mdaf.sweeper.training.settings import Row, Settings
+from mdaf.sweeper.training.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Prediction:
 
 def evaluate(
     replicas: Trained, store: DeviceStore, settings: Settings, beat: Callable[[], None] | None = None
-) -> list[Row | metrics.NotFiniteError]:
+) -> list[EpochMetrics | metrics.NotFiniteError]:
     """Validation metrics, gate statistics and the AUC on a fixed sample of training rows, for each replica.
 
     A metric that does not exist is NaN. A replica whose scores are not finite gets the error instead of metrics.
@@ -43,7 +44,7 @@ def evaluate(
     on_train = predict(replicas, store, "train", sample, size, precision, beat)
     labels, users = store.labels("validation"), store.users("validation")
     train_labels = store.labels("train")
-    rows: list[Row | metrics.NotFiniteError] = []
+    rows: list[EpochMetrics | metrics.NotFiniteError] = []
     for k in range(len(replicas)):
         try:
             logits = predicted.logits[k]
@@ -107,7 +108,7 @@ def predict(
     return Prediction(logits, gate)
 
 
-def gate_statistics(gate: Tensor | None) -> Row:
+def gate_statistics(gate: Tensor | None) -> EpochMetrics:
     """Mean, standard deviation, median and range of the fusion gate (row,); None for a model without a gate."""
     names = ("gate_mean", "gate_std", "gate_median", "gate_min", "gate_max")
     if gate is None:

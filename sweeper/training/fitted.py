@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +17,7 @@ from mdaf.errors import StoppedError
 from mdaf.model.ctr import Estimator
 from mdaf.streams import stream_seed
 from mdaf.sweeper.training import metrics
+from mdaf.sweeper.training.early_stopping import EarlyStopping
 from mdaf.sweeper.training.evaluation import evaluate
 from mdaf.sweeper.training.loop import Callback, diverged, row_of
 from mdaf.sweeper.training.replicas import Hyperparameters
@@ -59,7 +59,7 @@ def fit(model: Estimator, store: DeviceStore, settings: Settings, h: Hyperparame
     x = torch.cat([model.training_features(b)[0] for b in _batches(store, rows, settings.eval_batch_size)])
     labels = store.labels("train")[rows]
     log.info("%d features of %s rows in %.1f s", x.shape[1], f"{len(x):,}", time.perf_counter() - began)
-    best, best_epoch = -math.inf, 0
+    stopping = EarlyStopping(settings.patience)
     for epoch in range(1, settings.epochs + 1):
         began = time.perf_counter()
         with threadpool_limits(torch.get_num_threads(), "openmp"):
@@ -78,10 +78,8 @@ def fit(model: Estimator, store: DeviceStore, settings: Settings, h: Hyperparame
         row = row_of(evaluated, known, logits, labels)
         if isinstance(row, StoppedError):
             raise row
-        if row["val_auc"] > best:
-            best, best_epoch = row["val_auc"], epoch
-        stale = settings.patience is not None and epoch - best_epoch >= settings.patience
-        if callback.epoch(row, replica, 0) or stale:
+        stopping.add(row)
+        if callback.epoch(row, replica, 0) or stopping.stops:
             return
 
 

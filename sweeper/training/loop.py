@@ -23,12 +23,14 @@ from mdaf.interruption import SaveAndStop
 from mdaf.sweeper.machine.device import return_cached_memory
 from mdaf.sweeper.machine.step_clock import StepClock
 from mdaf.sweeper.runs.checkpoint import START, PartialEpoch, Position
+from mdaf.sweeper.runs.metric_columns import EpochMetrics
 from mdaf.sweeper.training import metrics
+from mdaf.sweeper.training.early_stopping import EarlyStopping
 from mdaf.sweeper.training.epoch_orders import EpochOrders
 from mdaf.sweeper.training.evaluation import evaluate
 from mdaf.sweeper.training.optim.schedule import learning_rate_factor
 from mdaf.sweeper.training.replicas import Replicas, Trained
-from mdaf.sweeper.training.settings import Row, Settings
+from mdaf.sweeper.training.settings import Settings
 from mdaf.sweeper.training.step import Stepper, longest_histories
 
 log = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ class Callback(Protocol):
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         """Called after each training step. ``loss`` is on the device: reading it waits for the device."""
 
-    def epoch(self, row: Row, replicas: Trained, k: int) -> bool:
+    def epoch(self, row: EpochMetrics, replicas: Trained, k: int) -> bool:
         """Called after each epoch. Returns True to stop the replica."""
 
     def save(self, position: Position, partial_epoch: PartialEpoch, replicas: Replicas, k: int) -> None:
@@ -138,15 +140,15 @@ def train(
     callbacks: Sequence[Callback],
     *,
     start: EpochState | None = None,
-    best: Sequence[tuple[float, int]] = (),
+    stopping: Sequence[EarlyStopping] = (),
     watch: Watch | None = None,
 ) -> None:
     """Trains all replicas for ``settings.epochs`` epochs or until each stops.
 
-    ``callbacks[n]`` belongs to replica number n. A resumed loop starts from ``start``; ``best`` is the result of
-    ``best_of`` for each replica there.
+    ``callbacks[n]`` belongs to replica number n. A resumed loop starts from ``start``; ``stopping`` is the early
+    stopping of each replica there.
     """
-    best = list(best) or [best_of([])] * len(replicas)
+    stopping = list(stopping) or [EarlyStopping(settings.patience) for _ in range(len(replicas))]
     stepper = Stepper(replicas, store, settings.step)
     stepper.rehearse(settings.batch_size)
     start, watch = start or EpochState(START.epoch), watch or NoWatch()
@@ -158,10 +160,9 @@ def train(
             rows, batch_ms = train_epoch(stepper, epoch_orders, settings, callbacks, state, watch)
             stopped = []
             for k, (number, row) in enumerate(zip(replicas.numbers, rows, strict=True)):
-                if not isinstance(row, StoppedError) and row["val_auc"] > best[number][0]:
-                    best[number] = (row["val_auc"], epoch)
-                stale = settings.patience is not None and epoch - best[number][1] >= settings.patience
-                if _stops(callbacks[number], row, replicas, k) or stale:
+                if not isinstance(row, StoppedError):
+                    stopping[number].add(row)
+                if _stops(callbacks[number], row, replicas, k) or stopping[number].stops:
                     stopped.append(number)
             if stopped:
                 replicas.leave(stopped)
@@ -173,16 +174,7 @@ def train(
             return_cached_memory(replicas.device)
 
 
-def best_of(history: Sequence[Row]) -> tuple[float, int]:
-    """The best validation AUC of a replica's epochs, and the first one that had it."""
-    best = (-math.inf, 0)
-    for row in history:
-        if row["val_auc"] > best[0]:
-            best = (row["val_auc"], row["epoch"])
-    return best
-
-
-def _stops(callback: Callback, row: Row | StoppedError, replicas: Replicas, k: int) -> bool:
+def _stops(callback: Callback, row: EpochMetrics | StoppedError, replicas: Replicas, k: int) -> bool:
     """Calls a replica's callback after an epoch; True if the replica stops. An exception stops only this replica."""
     try:
         if isinstance(row, StoppedError):
@@ -205,7 +197,7 @@ def train_epoch(
     callbacks: Sequence[Callback],
     epoch: EpochState,
     watch: Watch,
-) -> tuple[list[Row | StoppedError], float | None]:
+) -> tuple[list[EpochMetrics | StoppedError], float | None]:
     """Takes the steps of an epoch that are left, then evaluates.
 
     Returns for each replica its row of ``metrics.csv`` or the error that ends it, and the median time of a step in
@@ -229,7 +221,7 @@ def train_epoch(
     train_loss = torch.stack(epoch.losses).sum(dim=0) / order.shape[1]
     scores, labels = torch.cat(epoch.scores, dim=1), store.labels("train")
     seconds = epoch.elapsed()
-    rows: list[Row | StoppedError] = []
+    rows: list[EpochMetrics | StoppedError] = []
     for k, found_metrics in enumerate(evaluated):
         if not math.isfinite(loss := float(train_loss[k])):
             rows.append(diverged(f"the training loss became {loss}", epoch.number))
@@ -241,7 +233,9 @@ def train_epoch(
     return rows, p50
 
 
-def row_of(evaluated: Row | metrics.NotFiniteError, known: Row, scores: Tensor, labels: Tensor) -> Row | StoppedError:
+def row_of(
+    evaluated: EpochMetrics | metrics.NotFiniteError, known: EpochMetrics, scores: Tensor, labels: Tensor
+) -> EpochMetrics | StoppedError:
     """An epoch's row of ``metrics.csv``: ``evaluated``, ``known`` and the AUC of the training ``scores`` (row,).
 
     Returns an error instead if a score is not finite, or if there is no validation AUC.

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from mdaf.sweeper.training.step import StepSettings
-
-Row = dict[str, Any]  # one line of metrics.csv; None where a figure does not exist, never NaN
 
 
 @dataclass(frozen=True)

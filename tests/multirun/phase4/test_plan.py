@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from mdaf.errors import UserError
-from mdaf.multirun.launching.table import METRICS, collect, spread
+from mdaf.multirun.launching.table import collect, spread
 from mdaf.multirun.phase4.plan import best_trials, open_study
 from mdaf.multirun.report.verify import verify
 from mdaf.sweeper.runs.checkpoint import DIGEST, sealed
+from mdaf.sweeper.runs.metric_columns import OF_A_MULTIRUN
 from mdaf.sweeper.runs.packing import pack
 from tests.sweeper.tiny import TINY, typed
 
@@ -40,7 +41,7 @@ def write_run(folder: Path, seed: int, val_auc: float, overrides: str = "[]") ->
     """A finished run with these figures."""
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra/overrides.yaml").write_text(overrides)
-    best = dict.fromkeys(METRICS, 0.5) | {"val_auc": val_auc, "gate_mean": None}
+    best = dict.fromkeys(OF_A_MULTIRUN, 0.5) | {"val_auc": val_auc, "gate_mean": None}
     (folder / "result.json").write_text(json.dumps({"seed": seed, "best_epoch": 1, "best": best}))
     return folder
 

@@ -9,7 +9,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
-from mdaf.sweeper.study.comparison import Run, compare, run_from_folder, run_from_trial
+from mdaf.sweeper.study.comparison import ComparedRun, compare, run_from_folder, run_from_trial
 from mdaf.sweeper.study.queries import QueryError, Row
 
 WEAK = ["1,0.196,0.541,0.5829,-0.0419,0.3003", "2,0.2,0.6942,0.5703,0.1239,"]
@@ -25,7 +25,7 @@ def _folder(folder: Path, epochs: list[str], best_epoch: int | None = None) -> P
     return folder
 
 
-def _by_metric(baseline: Run, other: Run, epoch: int | None = None) -> dict[str, Row]:
+def _by_metric(baseline: ComparedRun, other: ComparedRun, epoch: int | None = None) -> dict[str, Row]:
     return {row["metric"]: row for row in compare(baseline, other, epoch)}
 
 

@@ -15,6 +15,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from mdaf.multirun.launching import table
+from mdaf.sweeper.runs.metric_columns import OF_A_MULTIRUN
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study import live
 from mdaf.sweeper.study.cli import app
@@ -107,7 +108,7 @@ def test_the_view_of_a_running_sweep_fits_its_terminal_and_says_what_it_leaves_o
 def test_the_table_of_a_grid_fits_its_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [
         {"configuration": "data=user_behavior", "seed": seed, "best_epoch": 2, "run": str(seed), "folder": "x"}
-        | dict.fromkeys(table.METRICS, 0.5)
+        | dict.fromkeys(OF_A_MULTIRUN, 0.5)
         for seed in (42, 2024)
     ]
     text = on_a_terminal(lambda: table.show(runs, "runs/multirun/2026-01-01/12-00-00"), columns, monkeypatch)

@@ -13,12 +13,12 @@ import torch
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.event_store import EventStore
+from mdaf.sweeper.runs.metric_columns import EpochMetrics
 from mdaf.sweeper.training.evaluation import predict
 from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
 from mdaf.sweeper.training.loop import DivergedError, train
 from mdaf.sweeper.training.optim.schedule import learning_rate_factor
 from mdaf.sweeper.training.replicas import Hyperparameters, Replicas
-from mdaf.sweeper.training.settings import Row
 from tests.sweeper.tiny import composed
 
 CPU = torch.device("cpu")
@@ -36,14 +36,14 @@ class Notebook:
 
     def __init__(self, until: int = 99) -> None:
         self.until = until
-        self.rows: list[Row] = []
+        self.rows: list[EpochMetrics] = []
         self.weights: dict[str, torch.Tensor] = {}
         self.error: Exception | None = None
 
     def step(self, epoch: int, step: int, steps: int, loss: torch.Tensor) -> None:
         assert 1 <= step <= steps
 
-    def epoch(self, row: Row, replicas: Replicas, k: int) -> bool:
+    def epoch(self, row: EpochMetrics, replicas: Replicas, k: int) -> bool:
         self.rows.append({name: value for name, value in row.items() if name not in TIMES})
         self.weights = {name: p.detach()[k].clone() for name, p in replicas.model.named_parameters()}
         return row["epoch"] >= self.until

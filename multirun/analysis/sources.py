@@ -1,4 +1,4 @@
-"""A finished run as the report reads it: from its folder, and from nowhere else."""
+"""Where a report's figures come from, and the checks that its runs are whole and comparable."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from omegaconf import DictConfig
 
 from mdaf.errors import UserError
 from mdaf.sweeper.hydra_ext.run_config import config_hash, is_hash_of
-from mdaf.sweeper.runs.reader import CONFIG, IDENTITY, read_config, read_metrics, read_result
-
-NEEDED = ("val_auc", "epoch_seconds")  # in every epoch of a run that a report is about
-FIGURES = ("val_auc", "val_gauc", "val_loss", "train_auc", "train_loss", "train_val_gap", "gate_mean")
+from mdaf.sweeper.runs.reader import CONFIG, RecordedRun
 
 
 @dataclass(frozen=True)
@@ -46,42 +43,7 @@ class Source:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Run:
-    """A run's epochs, rows of metrics.csv as numbers (None where a column is empty), and its result.json."""
-
-    folder: Path
-    history: list[dict[str, Any]]
-    result: dict[str, Any]
-
-    @property
-    def best(self) -> dict[str, Any]:
-        """The epoch with the highest validation AUC, the first of equals, as the training loop keeps it."""
-        return max(self.history, key=lambda row: (row["val_auc"], -row["epoch"]))
-
-
-def read_run(folder: Path) -> Run:
-    """A finished run; UserError names the file that is missing or damaged."""
-    result = read_result(folder, IDENTITY)
-    if result is None:
-        raise UserError(f"{folder}: holds no result.json, expected a finished run; finish it or leave it out")
-    history, file = read_metrics(folder), folder / "metrics.csv"
-    for row in history:
-        if missing := [name for name in NEEDED if row[name] is None]:
-            raise UserError(f"{file} is damaged: epoch {row['epoch']} has no {missing[0]}")
-    if len(history) != result.get("epochs", len(history)) or not history:
-        raise UserError(f"{file} is damaged: it holds {len(history)} epochs, result.json says {result.get('epochs')}")
-    return Run(folder, history, result)
-
-
-def commit_of(folder: Path) -> str:
-    """The commit that trained a finished run; of one in parts all of them."""
-    result = read_result(folder, IDENTITY)
-    assert result is not None
-    return str(result["commit"])
-
-
-def check_agreement(run: Run) -> None:
+def check_agreement(run: RecordedRun) -> None:
     """UserError if a run's result.json and metrics.csv do not tell of the same best epoch."""
     for name, value in {"epoch": run.result["best_epoch"], **run.result["best"]}.items():
         if name in run.best and value != run.best[name]:
@@ -101,15 +63,14 @@ def check_same_data(folders: Mapping[str, Path]) -> None:
         )
 
 
-def config_of(folder: Path, result: Mapping[str, Any]) -> DictConfig:
-    """The config that Hydra saved with a run; UserError if it is not the one of its ``result``."""
-    config = read_config(folder)
-    if not is_hash_of(config, result["config_hash"]):
+def config_of(run: RecordedRun) -> DictConfig:
+    """The config that Hydra saved with a finished run; UserError if it is not the one of its result."""
+    if not is_hash_of(run.config, run.result["config_hash"]):
         raise UserError(
-            f"{folder / CONFIG}: its hash is {config_hash(config)}, but result.json says {result['config_hash']}: it "
-            "is damaged or of another run; train the run again, or leave it out"
+            f"{run.folder / CONFIG}: its hash is {config_hash(run.config)}, but result.json says "
+            f"{run.result['config_hash']}: it is damaged or of another run; train the run again, or leave it out"
         )
-    return config
+    return run.config
 
 
 def configuration_of(config: DictConfig) -> str:
