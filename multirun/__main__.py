@@ -39,17 +39,17 @@ def to_verdict(cfg: DictConfig) -> None:
     from mdaf.config_keys import check_keys
     from mdaf.multirun.pipeline import decide
     from mdaf.multirun.report.summarize import show
-    from mdaf.multirun.report.verify import read_report
+    from mdaf.multirun.report.verify import load_report
     from mdaf.sweeper.hydra_ext.run_config import check_bounds
 
     check_keys(cfg, HydraConfig.get())
     check_bounds(cfg)
     GlobalHydra.instance().clear()  # this config is read; those of the runs are composed next
     folder = decide(cfg)
-    report = read_report(folder / "report.json")
+    report = load_report(folder / "report.json")
     show(report)
     print(f"report: {folder}/report.html, report.md, report.json")
-    for label, line in what_follows(folder, report["inputs"]["study"], masked(cfg.storage)).items():
+    for label, line in what_follows(folder, str(report.inputs.study), masked(cfg.storage)).items():
         print(f"{label + ':':8}{line}")
 
 

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from optuna.study import Study
@@ -17,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.confirmation import check_disjoint, confirm, distance
+from mdaf.multirun.analysis.content import CandidateInput
 from mdaf.multirun.analysis.pace import Pace
 from mdaf.multirun.analysis.scores import reads_of_test, score_runs
 from mdaf.multirun.analysis.versions import of_other_code
@@ -45,15 +45,10 @@ class Candidate:
     sweep_value: float | None
     distance: float
 
-    def plain(self) -> dict[str, Any]:
-        """As ``confirm`` and JSON hold it."""
-        return {
-            "name": self.point.name,
-            "trial": self.point.trial,
-            "sweep_value": self.sweep_value,
-            "distance": self.distance,
-            "overrides": list(self.point.overrides),
-        }
+    def as_input(self) -> CandidateInput:
+        """As ``confirm`` and a report's inputs have it."""
+        point = self.point
+        return CandidateInput(point.name, point.trial, self.sweep_value, self.distance, list(point.overrides))
 
 
 def decide(cfg: DictConfig) -> Path:
@@ -90,7 +85,7 @@ def _decided(
     plan.run_missing(repeated, places, cfg.launcher)
     first = home / "report"
     folders = [folder for one in repeated for folder in one.done.values()]
-    stages = Stages(study, [c.plain() for c in candidates] if confirmation else [], list(confirmation), repeated)
+    stages = Stages(study, [c.as_input() for c in candidates] if confirmation else [], list(confirmation), repeated)
     score_runs(folders, "validation", first)
     if cfg.test:
         score_runs(folders, "test", first)  # one log of reads for all reports on the study
@@ -195,5 +190,5 @@ def named_winner(candidates: Sequence[Candidate], confirmation: Sequence[Series]
         one.point.name: {seed: float(read_finished_run(folder).best["val_auc"]) for seed, folder in one.done.items()}
         for one in confirmation
     }
-    name = confirm([candidate.plain() for candidate in candidates], values, near=BALANCED)["winner"]
+    name = confirm([candidate.as_input() for candidate in candidates], values, near=BALANCED).winner
     return next(candidate for candidate in candidates if candidate.point.name == name)

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from mdaf.errors import UserError
+from mdaf.multirun.analysis.content import Comparison, DelongFigures, TestComparison
 from mdaf.multirun.analysis.roc import delong, resampled_aucs, rows_interval, user_weights
 from mdaf.multirun.analysis.scores import Scores, read_scores
-from mdaf.multirun.analysis.statistics import holm, paired, verdict
+from mdaf.multirun.analysis.statistics import Interval, Paired, holm, paired, verdict
 from mdaf.streams import stream_seed
 
-Folders = Mapping[str, Mapping[int, Path]]  # configuration -> seed -> folder of its run
+
+class RunOfPoint(NamedTuple):
+    """The run of a configuration on one seed: its id in the report, and its folder."""
+
+    id: str
+    folder: Path
+
+
+Runs = Mapping[str, Mapping[int, RunOfPoint]]  # configuration -> seed -> its run
 
 
 class ResampledUsers:
@@ -51,11 +60,11 @@ def compare_pairs(
     pairs: Sequence[tuple[str, str]],
     values: Mapping[str, Mapping[int, float]],
     test: Mapping[str, Mapping[int, float]],
-    folders: Folders,
+    runs: Runs,
     alpha: float,
     resamples: int,
-) -> list[dict[str, Any]]:
-    """A record for each pair (a, b), of the differences ``a - b`` over the seeds that both have.
+) -> list[Comparison]:
+    """Each pair (a, b) by the differences ``a - b`` over the seeds that both have.
 
     ``values``  configuration -> seed -> validation AUC, on which the verdict rests.
     ``test``    the same of the test split, empty where it was not read: reported beside it, no ground for a verdict.
@@ -63,71 +72,70 @@ def compare_pairs(
     """
     pairs = [pair for pair in pairs if _common(values, *pair)]
     users = ResampledUsers(resamples)
-    records = [_differences(pair, values, alpha, len(pairs)) for pair in pairs]
-    adjusted = holm([record["t_p"] for record in records])
-    for (a, b), record, p in zip(pairs, records, adjusted, strict=True):
-        record |= _on_rows(users, folders[a], folders[b], record["seeds"])
-        record["test"] = _on_test(test.get(a, {}), test.get(b, {}))
-        record["holm_p"] = p
-        interval = record["users_interval"]
-        record["verdict"] = verdict(
-            record["mean"], record["n"], p, tuple(interval) if interval is not None else None, alpha
+    found = [_differences(pair, values, alpha, len(pairs)) for pair in pairs]
+    adjusted = holm([one.t_p for one in found])
+    comparisons = []
+    for (a, b), one, p in zip(pairs, found, adjusted, strict=True):
+        seeds = _common(values, a, b)
+        tests, interval = _on_rows(users, runs[a], runs[b], seeds)
+        comparisons.append(
+            Comparison(
+                a=a,
+                b=b,
+                seeds=seeds,
+                by_seed={str(seed): values[a][seed] - values[b][seed] for seed in seeds},
+                **vars(one.spread),
+                effect=one.effect,
+                t_p=one.t_p,
+                permutation_p=one.permutation_p,
+                permutation_floor=one.permutation_floor,
+                detectable=one.detectable,
+                seeds_needed=one.seeds_needed,
+                delong=tests,
+                users_interval=interval,
+                test=_on_test(test.get(a, {}), test.get(b, {})),
+                holm_p=p,
+                verdict=verdict(one.spread.mean, one.spread.n, p, interval, alpha),
+                from_=[runs[point][seed].id for point in (a, b) for seed in seeds],
+            )
         )
-    return records
+    return comparisons
 
 
 def _common(values: Mapping[str, Mapping[int, float]], a: str, b: str) -> list[int]:
     return [seed for seed in values.get(a, {}) if seed in values.get(b, {})]
 
 
-def _differences(
-    pair: tuple[str, str], values: Mapping[str, Mapping[int, float]], alpha: float, tests: int
-) -> dict[str, Any]:
+def _differences(pair: tuple[str, str], values: Mapping[str, Mapping[int, float]], alpha: float, tests: int) -> Paired:
     a, b = pair
     seeds = _common(values, a, b)
     rng = np.random.default_rng(stream_seed(0, "report", a, b))
-    found = paired([values[a][s] for s in seeds], [values[b][s] for s in seeds], rng, alpha, tests)
-    return {
-        "a": a,
-        "b": b,
-        "seeds": seeds,
-        "by_seed": {str(seed): values[a][seed] - values[b][seed] for seed in seeds},
-        **found.spread.plain(),
-        "effect": found.effect,
-        "t_p": found.t_p,
-        "permutation_p": found.permutation_p,
-        "permutation_floor": found.permutation_floor,
-        "detectable": found.detectable,
-        "seeds_needed": found.seeds_needed,
-    }
+    return paired([values[a][s] for s in seeds], [values[b][s] for s in seeds], rng, alpha, tests)
 
 
 def _on_rows(
-    users: ResampledUsers, a: Mapping[int, Path], b: Mapping[int, Path], seeds: Sequence[int]
-) -> dict[str, Any]:
+    users: ResampledUsers, a: Mapping[int, RunOfPoint], b: Mapping[int, RunOfPoint], seeds: Sequence[int]
+) -> tuple[dict[str, DelongFigures], Interval | None]:
     """DeLong for each seed, and the interval over resampled users of the mean difference, where scores are there."""
     tests, resampled = {}, []
     for seed in seeds:
-        first, second = users.scores(a[seed]), users.scores(b[seed])
+        one, other = a[seed].folder, b[seed].folder
+        first, second = users.scores(one), users.scores(other)
         if first is None or second is None:
             continue
         if not (np.array_equal(first.labels, second.labels) and np.array_equal(first.users, second.users)):
-            raise UserError(f"{a[seed]} and {b[seed]}: were evaluated on other rows; expected runs on the same data")
+            raise UserError(f"{one} and {other}: were evaluated on other rows; expected runs on the same data")
         found = delong(first.logits, second.logits, first.labels)
-        tests[str(seed)] = {
-            "difference": found.auc_a - found.auc_b,
-            "standard_error": found.standard_error,
-            "p": found.p,
-        }
-        resampled.append(users.aucs(a[seed]) - users.aucs(b[seed]))
-    interval = list(rows_interval(np.mean(resampled, axis=0))) if resampled else None
-    return {"delong": tests, "users_interval": interval}
+        tests[str(seed)] = DelongFigures(found.auc_a - found.auc_b, found.standard_error, found.p)
+        resampled.append(users.aucs(one) - users.aucs(other))
+    return tests, rows_interval(np.mean(resampled, axis=0)) if resampled else None
 
 
-def _on_test(a: Mapping[int, float], b: Mapping[int, float]) -> dict[str, Any] | None:
+def _on_test(a: Mapping[int, float], b: Mapping[int, float]) -> TestComparison | None:
     seeds = [seed for seed in a if seed in b]
     if not seeds:
         return None
     rng = np.random.default_rng(stream_seed(0, "report", "test"))
     found = paired([a[seed] for seed in seeds], [b[seed] for seed in seeds], rng)
-    return {"by_seed": {str(seed): a[seed] - b[seed] for seed in seeds}, **found.spread.plain(), "t_p": found.t_p}
+    by_seed = {str(seed): a[seed] - b[seed] for seed in seeds}
+    return TestComparison(by_seed=by_seed, **vars(found.spread), t_p=found.t_p)

@@ -4,14 +4,72 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from mdaf.errors import UserError
-from mdaf.multirun.analysis.statistics import spread
+from mdaf.multirun.analysis.statistics import Interval, spread
 from mdaf.streams import stream_seed
+
+
+class Candidate(Protocol):
+    """A configuration that may win; ``sweep_value`` is None if the search did not run it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def trial(self) -> int | None: ...
+
+    @property
+    def sweep_value(self) -> float | None: ...
+
+    @property
+    def distance(self) -> float:
+        """From the balanced point."""
+
+
+@dataclass(frozen=True)
+class ConfirmedCandidate:
+    """A candidate with its spread over the confirmation seeds.
+
+    ``optimism``  its value in the sweep less its confirmed mean; None where it has no value in the sweep.
+    """
+
+    name: str
+    trial: int | None
+    sweep_value: float | None
+    distance: float
+    n: int
+    mean: float
+    sd: float | None
+    t_interval: Interval | None
+    bootstrap_interval: Interval | None
+    seeds: list[int]
+    optimism: float | None
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The confirmed candidates and the winner among them.
+
+    ``noise``     standard error of the difference of two candidates' means.
+    ``tied``      candidates within the noise of the highest mean; of these the one nearest to ``near`` wins.
+    ``highest``   the candidate with the highest mean.
+    ``optimism``  the winner's.
+    """
+
+    candidates: list[ConfirmedCandidate]
+    noise: float
+    tied: list[str]
+    near: str
+    winner: str
+    winner_trial: int | None
+    highest: str
+    optimism: float | None
 
 
 def check_disjoint(search: Sequence[int], confirmation: Sequence[int], phase4: Sequence[int]) -> None:
@@ -40,50 +98,46 @@ def check_disjoint(search: Sequence[int], confirmation: Sequence[int], phase4: S
             )
 
 
-def confirm(
-    candidates: Sequence[Mapping[str, Any]], values: Mapping[str, Mapping[int, float]], near: str
-) -> dict[str, Any]:
+def confirm(candidates: Sequence[Candidate], values: Mapping[str, Mapping[int, float]], near: str) -> Confirmation:
     """Names the winner by the confirmed mean, and says how much the search flattered each candidate.
 
-    ``candidates``  each with ``name``, ``trial``, ``sweep_value`` (None for one that the search did not run) and
-                    ``distance`` from the balanced point.
-    ``values``      name -> seed -> value on the confirmation seeds.
+    ``values``  name -> seed -> value on the confirmation seeds.
 
     Noise is the standard error of a difference of two means, the spread within candidates pooled over all of them.
     Candidates within it of the highest mean are tied, and of these the one nearest to ``near`` wins: the
     one-standard-error rule (Breiman et al. 1984), with the balanced point for the simplest model.
     """
-    rows = []
-    for candidate in candidates:
-        if not (found := values.get(candidate["name"])):
-            continue
-        rng = np.random.default_rng(stream_seed(0, "report", "confirmation", candidate["name"]))
-        confirmed = spread(list(found.values()), rng)
-        sweep_value = candidate["sweep_value"]
-        rows.append(
-            {
-                **candidate,
-                **confirmed.plain(),
-                "seeds": list(found),
-                "optimism": sweep_value - confirmed.mean if sweep_value is not None else None,
-            }
-        )
+    rows = [_confirmed(candidate, values[candidate.name]) for candidate in candidates if values.get(candidate.name)]
     if not rows:
         raise UserError("no candidate has a finished confirmation run, so there is no winner to name")
     noise = _noise(rows)
-    highest = max(row["mean"] for row in rows)
-    tied = [row for row in rows if highest - row["mean"] <= noise]
-    winner = rows[choose([row["mean"] for row in rows], [row["distance"] for row in rows], noise)]
-    return {
-        "candidates": rows,
-        "noise": noise,
-        "tied": [row["name"] for row in tied],
-        "near": near,
-        "winner": winner["name"],
-        "winner_trial": winner["trial"],
-        "highest": next(row["name"] for row in rows if row["mean"] == highest),
-        "optimism": winner["optimism"],
-    }
+    highest = max(row.mean for row in rows)
+    winner = rows[choose([row.mean for row in rows], [row.distance for row in rows], noise)]
+    return Confirmation(
+        candidates=rows,
+        noise=noise,
+        tied=[row.name for row in rows if highest - row.mean <= noise],
+        near=near,
+        winner=winner.name,
+        winner_trial=winner.trial,
+        highest=next(row.name for row in rows if row.mean == highest),
+        optimism=winner.optimism,
+    )
+
+
+def _confirmed(candidate: Candidate, by_seed: Mapping[int, float]) -> ConfirmedCandidate:
+    rng = np.random.default_rng(stream_seed(0, "report", "confirmation", candidate.name))
+    found = spread(list(by_seed.values()), rng)
+    value = candidate.sweep_value
+    return ConfirmedCandidate(
+        name=candidate.name,
+        trial=candidate.trial,
+        sweep_value=value,
+        distance=candidate.distance,
+        **vars(found),
+        seeds=list(by_seed),
+        optimism=None if value is None else value - found.mean,
+    )
 
 
 def choose(means: Sequence[float], distances: Sequence[float], noise: float) -> int:
@@ -93,14 +147,14 @@ def choose(means: Sequence[float], distances: Sequence[float], noise: float) -> 
     return min(tied, key=lambda place: (distances[place], -means[place]))
 
 
-def _noise(rows: Sequence[Mapping[str, Any]]) -> float:
+def _noise(rows: Sequence[ConfirmedCandidate]) -> float:
     """Standard error of the difference of two candidates' means; 0 where no candidate has two seeds."""
-    spreads = [(row["n"] - 1, row["sd"] ** 2) for row in rows if row["sd"] is not None]
+    spreads = [(row.n - 1, row.sd**2) for row in rows if row.sd is not None]
     degrees = sum(freedom for freedom, _ in spreads)
     if not degrees:
         return 0.0
     pooled = sum(freedom * variance for freedom, variance in spreads) / degrees
-    return math.sqrt(2 * pooled / min(row["n"] for row in rows))
+    return math.sqrt(2 * pooled / min(row.n for row in rows))
 
 
 def distance(point: Mapping[str, Any], reference: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> float:

@@ -6,7 +6,7 @@ The criteria themselves and the decision rule are those of a single run, in ``md
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from mdaf.sweeper.job.criteria import Criteria, Judgement, NextStep, decide, judge
@@ -33,15 +33,11 @@ class Assessment:
     ``gap``  the train-validation gap at the last epoch run, in words.
     """
 
-    judgements: tuple[Judgement, ...]
+    judgements: list[Judgement]
     tier: Tier
     decision: NextStep
     reason: str
     gap: str
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return {**asdict(self), "judgements": [asdict(judgement) for judgement in self.judgements]}
 
 
 MEANING: dict[Tier, str] = {
@@ -54,7 +50,7 @@ MEANING: dict[Tier, str] = {
 
 def assess(history: Sequence[Mapping[str, Any]], planned: int, criteria: Criteria, tiers: Tiers) -> Assessment:
     """Judges the epochs that were run, of ``planned``; rows need epoch, val_auc, train_auc and train_val_gap."""
-    judgements = tuple(judge(history, planned, criteria))
+    judgements = judge(history, planned, criteria)
     best = max(row["val_auc"] for row in history)
     decision = decide(judgements)
     tier = tier_of(judgements, best, criteria, tiers)

@@ -10,74 +10,87 @@ from typing import Any
 
 import numpy as np
 
-from mdaf.multirun.analysis.comparisons import compare_pairs
+from mdaf.multirun.analysis.comparisons import RunOfPoint, compare_pairs
 from mdaf.multirun.analysis.confirmation import confirm
-from mdaf.multirun.analysis.criteria import Tiers, assess
+from mdaf.multirun.analysis.content import (
+    CONFIRMATION,
+    PHASE_4,
+    CandidateFigures,
+    ConfigurationFigures,
+    ConfirmationFigures,
+    CriteriaFigures,
+    DeltaTable,
+    EvidenceFigures,
+    Figures,
+    Infrastructure,
+    Inputs,
+    RankFigures,
+    RunFigures,
+    RunTimes,
+    SearchFigure,
+)
+from mdaf.multirun.analysis.criteria import assess
 from mdaf.multirun.analysis.deltas import delta_table, ranking
-from mdaf.multirun.analysis.pace import Pace, slow_epochs
+from mdaf.multirun.analysis.pace import slow_epochs
 from mdaf.multirun.analysis.roc import auc
 from mdaf.multirun.analysis.scores import read_scores
 from mdaf.multirun.analysis.sources import Source, check_same_data
-from mdaf.multirun.analysis.statistics import spread
-from mdaf.multirun.analysis.validity import Evidence
+from mdaf.multirun.analysis.statistics import Spread, spread
+from mdaf.multirun.analysis.validity import Evidence, analyses
 from mdaf.streams import stream_seed
-from mdaf.sweeper.job.criteria import Criteria
 from mdaf.sweeper.runs.metric_columns import CURVES, OVER_SEEDS
 from mdaf.sweeper.runs.reader import RecordedRun, read_finished_run
 
-Figures = dict[str, Any]
 Runs = Mapping[str, RecordedRun]  # by the id of their source
+Repeated = Mapping[str, Mapping[int, str]]  # configuration of Phase 4 -> seed -> id of the run
 
 BASELINES = ("weak", "strong")  # Phase 1 and Phase 3
 
 
-def compute(inputs: Mapping[str, Any], base: Path) -> Figures:
+def compute(inputs: Inputs, base: Path) -> Figures:
     """Every figure of the report, from the runs that ``inputs`` name, whose folders are relative to ``base``.
 
     Raises UserError if a run is missing or damaged.
     """
-    sources = [Source(**record) for record in inputs["runs"]]
+    sources = inputs.runs
     check_same_data({source.data_hash: base / source.folder for source in sources})
     runs = {source.id: read_finished_run(base / source.folder) for source in sources}
-    phase4 = _by_point([source for source in sources if source.stage == "phase 4"])
+    phase4 = _by_point([source for source in sources if source.stage == PHASE_4])
     values = {
         point: {seed: runs[one].best["val_auc"] for seed, one in seeds.items()} for point, seeds in phase4.items()
     }
-    on_test = {source.id: _test_auc(runs[source.id]) for source in sources if source.stage == "phase 4"}
+    on_test = {source.id: _test_auc(runs[source.id]) for source in sources if source.stage == PHASE_4}
     test = {
         point: {seed: found for seed, one in seeds.items() if (found := on_test[one]) is not None}
         for point, seeds in phase4.items()
     }
-    folders = {point: {seed: runs[one].folder for seed, one in seeds.items()} for point, seeds in phase4.items()}
-    means = {point: _mean_best([runs[one] for one in seeds.values()]) for point, seeds in phase4.items()}
-    pairs = [(a, b) for a, b in inputs["comparisons"] if a in phase4 and b in phase4]
-    comparisons = compare_pairs(pairs, values, test, folders, inputs["alpha"], inputs["resamples"])
-    for record in comparisons:
-        record["from"] = [phase4[point][seed] for point in (record["a"], record["b"]) for seed in record["seeds"]]
-    return {
-        "search": _search(inputs, runs),
-        "runs": {source.id: _run_figures(runs[source.id], on_test.get(source.id)) for source in sources},
-        "confirmation": _confirmation(inputs, sources, runs),
-        "configurations": {point: _configuration(point, seeds, runs, test[point]) for point, seeds in phase4.items()},
-        "comparisons": comparisons,
-        "deltas": [
-            {
-                "baseline": one,
-                "other": other,
-                "rows": delta_table(means[one], means[other]),
-                "from": _ids(phase4, *pair),
-            }
-            for pair in pairs
-            for one, other in [_against(*pair)]
-        ],
-        "ranking": [
-            {**row, "from": _ids(phase4, row["name"])}
-            for row in ranking({point: float(mean["val_auc"] or 0) for point, mean in means.items()})
-        ],
-        "criteria": {point: _criteria(inputs, list(seeds.values()), runs) for point, seeds in phase4.items()},
-        "infrastructure": _infrastructure(inputs, sources, runs),
-        "evidence": {**_evidence(inputs, phase4, runs).plain(), "from": _ids(phase4, *phase4)},
+    repeated = {
+        point: {seed: RunOfPoint(one, runs[one].folder) for seed, one in seeds.items()}
+        for point, seeds in phase4.items()
     }
+    pairs = [(a, b) for a, b in inputs.comparisons if a in phase4 and b in phase4]
+    return Figures(
+        search=_search(inputs, runs),
+        runs={source.id: _run_figures(runs[source.id], on_test.get(source.id)) for source in sources},
+        confirmation=_confirmation(inputs, runs),
+        configurations={point: _configuration(point, seeds, runs, test[point]) for point, seeds in phase4.items()},
+        comparisons=compare_pairs(pairs, values, test, repeated, inputs.alpha, inputs.resamples),
+        **_deltas_and_ranking(pairs, phase4, runs),
+        criteria={point: _criteria(inputs, list(seeds.values()), runs) for point, seeds in phase4.items()},
+        infrastructure=_infrastructure(inputs, runs),
+        evidence=_evidence(inputs, phase4, runs),
+    )
+
+
+def _deltas_and_ranking(pairs: Sequence[tuple[str, str]], phase4: Repeated, runs: Runs) -> dict[str, Any]:
+    means = {point: _mean_best([runs[one] for one in seeds.values()]) for point, seeds in phase4.items()}
+    deltas = [
+        DeltaTable(one, other, delta_table(means[one], means[other]), _ids(phase4, *pair))
+        for pair in pairs
+        for one, other in [_against(*pair)]
+    ]
+    ranked = ranking({point: float(mean["val_auc"] or 0) for point, mean in means.items()})
+    return {"deltas": deltas, "ranking": [RankFigures(**vars(one), from_=_ids(phase4, one.name)) for one in ranked]}
 
 
 def _against(a: str, b: str) -> tuple[str, str]:
@@ -85,12 +98,12 @@ def _against(a: str, b: str) -> tuple[str, str]:
     return (a, b) if a in BASELINES and b not in BASELINES else (b, a)
 
 
-def _search(inputs: Mapping[str, Any], runs: Runs) -> list[Figures]:
+def _search(inputs: Inputs, runs: Runs) -> list[SearchFigure]:
     """The value of each trial whose run is here, read from the run and not from the study."""
     return [
-        {"trial": trial["trial"], "value": runs[trial["run"]].best["val_auc"], "from": [trial["run"]]}
-        for trial in inputs.get("trials", [])
-        if trial["run"] is not None
+        SearchFigure(trial.trial, runs[trial.run].best["val_auc"], [trial.run])
+        for trial in inputs.trials
+        if trial.run is not None
     ]
 
 
@@ -102,7 +115,7 @@ def _by_point(sources: Sequence[Source]) -> dict[str, dict[int, str]]:
     return found
 
 
-def _ids(phase4: Mapping[str, Mapping[int, str]], *points: str) -> list[str]:
+def _ids(phase4: Repeated, *points: str) -> list[str]:
     return [one for point in points for one in phase4[point].values()]
 
 
@@ -111,19 +124,19 @@ def _test_auc(run: RecordedRun) -> float | None:
     return None if scores is None else auc(scores.logits, scores.labels)
 
 
-def _run_figures(run: RecordedRun, test_auc: float | None) -> Figures:
-    return {
-        "best_epoch": run.best["epoch"],
-        "epochs": len(run.history),
-        "best": run.best,
-        "metrics_sha256": hashlib.sha256((run.folder / "metrics.csv").read_bytes()).hexdigest()[:16],
-        "test_auc": test_auc,
-        "history": run.history,
-    }
+def _run_figures(run: RecordedRun, test_auc: float | None) -> RunFigures:
+    return RunFigures(
+        best_epoch=run.best["epoch"],
+        epochs=len(run.history),
+        best=run.best,
+        metrics_sha256=hashlib.sha256((run.folder / "metrics.csv").read_bytes()).hexdigest()[:16],
+        test_auc=test_auc,
+        history=run.history,
+    )
 
 
 def _mean_best(runs: Sequence[RecordedRun]) -> dict[str, float | None]:
-    """Means over the runs of each figure at its best epoch; None where a model has no such figure."""
+    """Means over the runs of each metric at its best epoch; None where a model has no such metric."""
     return {name: _mean([run.best[name] for run in runs]) for name in OVER_SEEDS}
 
 
@@ -132,11 +145,11 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _configuration(point: str, seeds: Mapping[int, str], runs: Runs, test: Mapping[int, float]) -> Figures:
-    """Spread over the seeds of every figure at the best epoch, and the mean curve."""
+def _configuration(point: str, seeds: Mapping[int, str], runs: Runs, test: Mapping[int, float]) -> ConfigurationFigures:
+    """Spread over the seeds of every metric at the best epoch, and the mean curve."""
 
-    def over_seeds(name: str, values: Sequence[float]) -> Figures:
-        return spread(values, np.random.default_rng(stream_seed(0, "report", point, name))).plain()
+    def over_seeds(name: str, values: Sequence[float]) -> Spread:
+        return spread(values, np.random.default_rng(stream_seed(0, "report", point, name)))
 
     bests = [runs[one].best for one in seeds.values()]
     figures = {
@@ -146,22 +159,22 @@ def _configuration(point: str, seeds: Mapping[int, str], runs: Runs, test: Mappi
     }
     if test:
         figures["test_auc"] = over_seeds("test_auc", list(test.values()))
-    return {
-        "seeds": list(seeds),
-        "best_epochs": [best["epoch"] for best in bests],
-        "figures": figures,
-        "curve": _mean_curve([runs[one] for one in seeds.values()]),
-        "from": list(seeds.values()),
-    }
+    return ConfigurationFigures(
+        seeds=list(seeds),
+        best_epochs=[best["epoch"] for best in bests],
+        figures=figures,
+        curve=_mean_curve([runs[one] for one in seeds.values()]),
+        from_=list(seeds.values()),
+    )
 
 
-def _mean_curve(runs: Sequence[RecordedRun]) -> list[Figures]:
+def _mean_curve(runs: Sequence[RecordedRun]) -> list[dict[str, Any]]:
     """Per epoch that every run has: mean, lowest and highest of the curves' columns over the runs."""
     epochs = min(len(run.history) for run in runs)
     curve = []
     for place in range(epochs):
         rows = [run.history[place] for run in runs]
-        point: Figures = {"epoch": rows[0]["epoch"]}
+        point: dict[str, Any] = {"epoch": rows[0]["epoch"]}
         for name in CURVES:
             values = [row[name] for row in rows if row[name] is not None]
             point[name] = {"mean": float(np.mean(values)), "low": min(values), "high": max(values)} if values else None
@@ -169,66 +182,68 @@ def _mean_curve(runs: Sequence[RecordedRun]) -> list[Figures]:
     return curve
 
 
-def _criteria(inputs: Mapping[str, Any], ids: Sequence[str], runs: Runs) -> Figures:
+def _criteria(inputs: Inputs, ids: Sequence[str], runs: Runs) -> CriteriaFigures:
     """The criteria judged on the mean curve over the seeds."""
     history = [
         {"epoch": row["epoch"], **{n: row[n] and row[n]["mean"] for n in ("val_auc", "train_auc", "train_val_gap")}}
         for row in _mean_curve([runs[one] for one in ids])
     ]
-    tiers = Tiers(inputs["tiers"]["near_miss"], tuple(inputs["tiers"]["healthy_gap"]))
-    found = assess(history, inputs["epochs"], Criteria(**inputs["criteria"]), tiers)
-    return {**found.plain(), "from": list(ids)}
+    found = assess(history, inputs.epochs, inputs.criteria, inputs.tiers)
+    return CriteriaFigures(**vars(found), from_=list(ids))
 
 
-def _confirmation(inputs: Mapping[str, Any], sources: Sequence[Source], runs: Runs) -> Figures | None:
-    if not inputs.get("candidates"):
+def _confirmation(inputs: Inputs, runs: Runs) -> ConfirmationFigures | None:
+    if not inputs.candidates:
         return None
     values: dict[str, dict[int, float]] = {}
     ids: dict[str, list[str]] = {}
-    for source in sources:
-        if source.stage == "confirmation":
+    for source in inputs.runs:
+        if source.stage == CONFIRMATION:
             values.setdefault(source.point, {})[source.seed] = runs[source.id].best["val_auc"]
             ids.setdefault(source.point, []).append(source.id)
-    candidates = [
-        {name: value for name, value in candidate.items() if name != "overrides"} for candidate in inputs["candidates"]
-    ]
-    found = confirm(candidates, values, near="balanced")
-    for row in found["candidates"]:
-        row["from"] = ids[row["name"]]
-    return {**found, "from": [one for row in found["candidates"] for one in row["from"]]}
+    found = confirm(inputs.candidates, values, near="balanced")
+    candidates = [CandidateFigures(**vars(one), from_=ids[one.name]) for one in found.candidates]
+    every = [one for candidate in candidates for one in candidate.from_]
+    return ConfirmationFigures(**vars(found) | {"candidates": candidates}, from_=every)
 
 
-def _infrastructure(inputs: Mapping[str, Any], sources: Sequence[Source], runs: Runs) -> Figures:
-    pace = Pace(**inputs["pace"])
-    rows = []
+def _infrastructure(inputs: Inputs, runs: Runs) -> Infrastructure:
+    sources, times = inputs.runs, []
     for source in sources:
         seconds = [row["epoch_seconds"] for row in runs[source.id].history]
-        rows.append(
-            {
-                "run": source.id,
-                "device": source.device,
-                "seconds": sum(seconds),
-                "median_epoch": statistics.median(seconds),
-                "slowest_epoch": max(seconds),
-                "slow_epochs": slow_epochs(runs[source.id].history, pace),
-            }
+        times.append(
+            RunTimes(
+                run=source.id,
+                device=source.device,
+                seconds=sum(seconds),
+                median_epoch=statistics.median(seconds),
+                slowest_epoch=max(seconds),
+                slow_epochs=slow_epochs(runs[source.id].history, inputs.pace),
+            )
         )
-    return {
-        "runs": rows,
-        "epochs": sum(len(runs[source.id].history) for source in sources),
-        "seconds": sum(row["seconds"] for row in rows),
-        "slow": [row["run"] for row in rows if row["slow_epochs"]],
-        "devices": sorted({source.device for source in sources}),
-        "commits": sorted({source.commit for source in sources}),
-        "data": sorted({source.data_hash for source in sources}),
-    }
+    return Infrastructure(
+        runs=times,
+        epochs=sum(len(runs[source.id].history) for source in sources),
+        seconds=sum(one.seconds for one in times),
+        slow=[one.run for one in times if one.slow_epochs],
+        devices=sorted({source.device for source in sources}),
+        commits=sorted({source.commit for source in sources}),
+        data=sorted({source.data_hash for source in sources}),
+    )
 
 
-def _evidence(inputs: Mapping[str, Any], phase4: Mapping[str, Mapping[int, str]], runs: Runs) -> Evidence:
+def _evidence(inputs: Inputs, phase4: Repeated, runs: Runs) -> EvidenceFigures:
     """What every configuration has: the fewest seeds and the fewest epochs decide."""
-    return Evidence(
+    found = Evidence(
         epochs=min(len(runs[one].history) for seeds in phase4.values() for one in seeds.values()),
-        epochs_planned=inputs["epochs"],
+        epochs_planned=inputs.epochs,
         seeds=min(len(seeds) for seeds in phase4.values()),
-        seeds_planned=len(inputs["seeds"]["phase 4"]),
+        seeds_planned=len(inputs.seeds[PHASE_4]),
+    )
+    return EvidenceFigures(
+        **vars(found),
+        share=found.share,
+        verdict=found.verdict,
+        analyses=analyses(found),
+        from_=_ids(phase4, *phase4),
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from mdaf.multirun.analysis.statistics import MIN_SEEDS, sign_flip_floor
 
@@ -40,15 +39,6 @@ class Evidence:
     def verdict(self) -> str:
         """In a word or two."""
         return "statistically sufficient for the planned analyses" if self.sufficient else "statistically insufficient"
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return {
-            **asdict(self),
-            "share": self.share,
-            "verdict": self.verdict,
-            "analyses": [asdict(analysis) for analysis in analyses(self)],
-        }
 
 
 def analyses(evidence: Evidence) -> list[Analysis]:

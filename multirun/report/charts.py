@@ -10,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-Report = Mapping[str, Any]
+from mdaf.multirun.analysis.content import CONFIRMATION, PHASE_4, SEARCH, ConfigurationFigures, Report, SearchTrial
 
 COLOURS = ("#c2255c", "#1c7ed6", "#2f9e44", "#7048e8", "#e8590c", "#0c8599", "#a9660b", "#495057")
 #: Of the points with a name; a configuration that has none is the winner, or one of a summary's.
@@ -25,7 +25,7 @@ def curves(report: Report) -> go.Figure | None:
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08)
     for name, block, colour in _configurations(report):
         for row, (column, _) in enumerate(columns, start=1):
-            _band(figure, block["curve"], column, name, colour, row)
+            _band(figure, block.curve, column, name, colour, row)
     for row, (_, title) in enumerate(columns, start=1):
         figure.update_yaxes(title=title, row=row, col=1)
     figure.update_xaxes(title="epoch", dtick=1, row=2, col=1)
@@ -37,7 +37,7 @@ def gates(report: Report) -> go.Figure | None:
     figure = make_subplots(rows=1, cols=1)
     for name, block, colour in _configurations(report):
         columns = ("gate_mean", "gate_std", "gate_min", "gate_max")
-        points = [point for point in block["curve"] if all(point[column] is not None for column in columns)]
+        points = [point for point in block.curve if all(point[column] is not None for column in columns)]
         if not points:
             continue
         epochs = [point["epoch"] for point in points]
@@ -73,25 +73,25 @@ def gates(report: Report) -> go.Figure | None:
 
 def landscape(report: Report) -> go.Figure | None:
     """Value of every trial by each searched parameter; known points and the winner have a name."""
-    inputs = report["inputs"]
-    trials = [trial for trial in inputs.get("trials", []) if trial["value"] is not None]
-    names = sorted({name for trial in trials for name in trial["params"]})
-    numeric = [name for name in names if all(isinstance(trial["params"].get(name), int | float) for trial in trials)]
+    inputs = report.inputs
+    trials = [trial for trial in inputs.trials if trial.value is not None]
+    names = sorted({name for trial in trials for name in trial.params})
+    numeric = [name for name in names if all(isinstance(trial.params.get(name), int | float) for trial in trials)]
     if not numeric:
         return None
     figure = make_subplots(rows=len(numeric), cols=1, vertical_spacing=min(0.16, 0.4 / len(numeric)))
-    groups: dict[str, list[Mapping[str, Any]]] = {"other trials": []}
+    groups: dict[str, list[SearchTrial]] = {"other trials": []}
     for trial in trials:
-        name = trial["known"] or "other trials"
-        if trial["trial"] == inputs["winner_trial"]:
-            name = f"winner, {trial['known']}" if trial["known"] else "winner"
+        name = trial.known or "other trials"
+        if trial.trial == inputs.winner_trial:
+            name = f"winner, {trial.known}" if trial.known else "winner"
         groups.setdefault(name, []).append(trial)
     for row, parameter in enumerate(numeric, start=1):
         for group, members in groups.items():
             figure.add_scatter(
-                x=[trial["params"][parameter] for trial in members],
-                y=[trial["value"] for trial in members],
-                customdata=[trial["trial"] for trial in members],
+                x=[trial.params[parameter] for trial in members],
+                y=[trial.value for trial in members],
+                customdata=[trial.trial for trial in members],
                 name=group,
                 legendgroup=group,
                 showlegend=row == 1 and bool(members),
@@ -105,7 +105,7 @@ def landscape(report: Report) -> go.Figure | None:
                 row=row,
                 col=1,
             )
-        values = [trial["params"][parameter] for trial in trials]
+        values = [trial.params[parameter] for trial in trials]
         wide = min(values) > 0 and max(values) / min(values) > 5
         figure.update_xaxes(title=parameter.rpartition(".")[2], type="log" if wide else "linear", row=row, col=1)
         if wide:
@@ -117,37 +117,37 @@ def landscape(report: Report) -> go.Figure | None:
 
 def pairs(report: Report) -> go.Figure | None:
     """Paired differences: a dot a seed, the mean and its t interval."""
-    rows = report["figures"]["comparisons"]
+    rows = report.figures.comparisons
     if not rows:
         return None
     figure = go.Figure()
     for place, row in enumerate(reversed(rows)):
-        colour = {"better": COLOURS[2], "worse": COLOURS[4]}.get(row["verdict"], OTHER)
+        colour = {"better": COLOURS[2], "worse": COLOURS[4]}.get(row.verdict, OTHER)
         figure.add_scatter(
-            x=list(row["by_seed"].values()),
-            y=[place] * len(row["by_seed"]),
-            customdata=list(row["by_seed"]),
+            x=list(row.by_seed.values()),
+            y=[place] * len(row.by_seed),
+            customdata=list(row.by_seed),
             mode="markers",
             marker={"color": colour, "size": 8, "opacity": 0.55},
             hovertemplate="seed %{customdata}: %{x:+.5f}<extra></extra>",
             showlegend=False,
         )
-        ends = row["t_interval"] or [row["mean"], row["mean"]]
+        ends = row.t_interval or [row.mean, row.mean]
         figure.add_scatter(
-            x=[row["mean"]],
+            x=[row.mean],
             y=[place + 0.22],
             error_x={
                 "type": "data",
                 "symmetric": False,
-                "array": [ends[1] - row["mean"]],
-                "arrayminus": [row["mean"] - ends[0]],
+                "array": [ends[1] - row.mean],
+                "arrayminus": [row.mean - ends[0]],
             },
             mode="markers",
             marker={"color": colour, "size": 10, "symbol": "diamond"},
-            hovertemplate=f"mean %{{x:+.5f}}, {row['verdict']}<extra></extra>",
+            hovertemplate=f"mean %{{x:+.5f}}, {row.verdict}<extra></extra>",
             showlegend=False,
         )
-    labels = [f"{row['a']}<br>- {row['b']}" for row in reversed(rows)]
+    labels = [f"{row.a}<br>- {row.b}" for row in reversed(rows)]
     figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=labels)
     figure.update_xaxes(title="difference in validation AUC", zeroline=True, zerolinewidth=2, zerolinecolor="#212529")
     return _laid_out(figure, rows=0.6 + 0.32 * len(rows))
@@ -157,12 +157,12 @@ def times(report: Report) -> go.Figure | None:
     """Seconds of every epoch, runs one after another."""
     figure = go.Figure()
     start = 0
-    for stage, colour in zip(("search", "confirmation", "phase 4"), (OTHER, COLOURS[1], COLOURS[0]), strict=True):
+    for stage, colour in zip((SEARCH, CONFIRMATION, PHASE_4), (OTHER, COLOURS[1], COLOURS[0]), strict=True):
         x, y, text = [], [], []
-        for name, run in report["figures"]["runs"].items():
+        for name, run in report.figures.runs.items():
             if not name.startswith(f"{stage}/"):
                 continue
-            for row in run["history"]:
+            for row in run.history:
                 start += 1
                 x.append(start)
                 y.append(row["epoch_seconds"])
@@ -192,10 +192,10 @@ CHARTS: dict[str, Callable[[Report], go.Figure | None]] = {
 }
 
 
-def _configurations(report: Report) -> list[tuple[str, Mapping[str, Any], str]]:
+def _configurations(report: Report) -> list[tuple[str, ConfigurationFigures, str]]:
     """Each configuration's name, figures and colour; the known points have the same one in every chart."""
     free = cycle(colour for colour in COLOURS if colour not in list(KNOWN.values())[1:])
-    found = report["figures"]["configurations"].items()
+    found = report.figures.configurations.items()
     return [(name, block, KNOWN.get(name) or next(free)) for name, block in found]
 
 

@@ -17,18 +17,29 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.conf.schema import Phase4
+from mdaf.multirun.analysis.content import (
+    CONFIRMATION,
+    PHASE_4,
+    SEARCH,
+    CandidateInput,
+    Change,
+    Inputs,
+    ReportPoint,
+    SearchTrial,
+)
+from mdaf.multirun.analysis.criteria import Tiers
+from mdaf.multirun.analysis.json_form import from_json
+from mdaf.multirun.analysis.pace import Pace
 from mdaf.multirun.analysis.sources import Source, check_agreement
 from mdaf.multirun.phase4.plan import Series, search_seeds
 from mdaf.multirun.phase4.points import SEARCHED, Point, checked, differences
 from mdaf.sweeper.hydra_ext.run_config import config_hash
+from mdaf.sweeper.job.criteria import Criteria
 from mdaf.sweeper.runs.reader import own_checkpoint, read_finished_run, read_run
 from mdaf.sweeper.study.queries import is_feasible, trials_of
 from mdaf.sweeper.trials.admitted import run_folder
 from mdaf.sweeper.trials.user_attrs import POINT
 
-Inputs = dict[str, Any]
-
-SEARCH, CONFIRMATION, PHASE_4 = "search", "confirmation", "phase 4"
 RULES = ("alpha", "resamples", "pace", "tiers")
 
 
@@ -37,7 +48,7 @@ class Stages:
     """What was run: the study, its candidates, the runs of confirmation and those of Phase 4."""
 
     study: Study
-    candidates: list[dict[str, Any]]
+    candidates: list[CandidateInput]
     confirmation: list[Series]
     repeated: list[Series]
 
@@ -52,44 +63,45 @@ def phase4_inputs(cfg: DictConfig, stages: Stages, winner: Point, report: Path) 
     trials, searched = _search(study, report, [Path(cfg.reuse)])
     runs = [*searched, *_sources(stages, report)]
     first = next(iter(configs.values()))
-    return {
-        "title": f"Phase 4 of {study.study_name}",
-        "study": study.study_name,
-        "winner": named,
-        "winner_trial": winner.trial,
-        "points": [
-            {
-                "name": point.name,
-                "trial": point.trial,
-                "overrides": list(point.overrides),
-                "values": _searched(configs[point.name]),
-            }
+    return Inputs(
+        title=f"Phase 4 of {study.study_name}",
+        study=study.study_name,
+        winner=named,
+        winner_trial=winner.trial,
+        points=[
+            ReportPoint(point.name, point.trial, list(point.overrides), _searched(configs[point.name]))
             for point in points
         ],
-        "changes": changes,
-        "candidates": stages.candidates,
-        "comparisons": pairs([point.name for point in points]),
-        "epochs": first.training.epochs,
-        "seeds": {
+        changes=[Change(**change) for change in changes],
+        candidates=stages.candidates,
+        comparisons=pairs([point.name for point in points]),
+        epochs=first.training.epochs,
+        seeds={
             SEARCH: search_seeds(study),
             CONFIRMATION: list(cfg.confirm.seeds) if stages.confirmation else [],
             PHASE_4: list(cfg.seeds),
         },
-        "failed": {one.point.name: one.failed for one in stages.repeated if one.failed},
-        "failed_confirmation": {one.point.name: one.failed for one in stages.confirmation if one.failed},
-        "trials": trials,
-        "criteria": OmegaConf.to_container(first.criteria),
+        failed={one.point.name: one.failed for one in stages.repeated if one.failed},
+        failed_confirmation={one.point.name: one.failed for one in stages.confirmation if one.failed},
+        trials=trials,
+        criteria=criteria_of(first),
         **rules(cfg),
-        "runs": [source.plain() for source in runs],
-    }
+        runs=runs,
+    )
 
 
-def rules(cfg: DictConfig) -> Inputs:
-    """How runs are judged, from the config of ``python -m multirun``."""
+def criteria_of(config: DictConfig) -> Criteria:
+    """The success criteria of a run's config."""
+    return from_json(Criteria, OmegaConf.to_container(config.criteria))
+
+
+def rules(cfg: DictConfig) -> dict[str, Any]:
+    """How runs are judged, from the config of ``python -m multirun``: these fields of ``Inputs``."""
     assert set(RULES) <= set(Phase4.__dataclass_fields__)
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
-    return {name: plain[name] for name in RULES}
+    pace, tiers = from_json(Pace, plain["pace"]), from_json(Tiers, plain["tiers"])
+    return {"alpha": plain["alpha"], "resamples": plain["resamples"], "pace": pace, "tiers": tiers}
 
 
 def pairs(points: Sequence[str]) -> list[list[str]]:
@@ -127,7 +139,7 @@ def _sources(stages: Stages, report: Path) -> Iterable[Source]:
                 yield source_of(one.done[seed], stage, one.point.name, report, stages.study.study_name, one.point.trial)
 
 
-def _search(study: Study, report: Path, places: Sequence[Path]) -> tuple[list[dict[str, Any]], list[Source]]:
+def _search(study: Study, report: Path, places: Sequence[Path]) -> tuple[list[SearchTrial], list[Source]]:
     """The study's trials, and the sources of those whose complete runs are here."""
     rows, sources = [], []
     for trial in trials_of(study):
@@ -137,15 +149,15 @@ def _search(study: Study, report: Path, places: Sequence[Path]) -> tuple[list[di
             source = source_of(folder, SEARCH, f"trial-{trial.number}", report, study.study_name, trial.number)
             sources.append(source)
         rows.append(
-            {
-                "trial": trial.number,
-                "state": trial.state.name,
-                "params": dict(trial.params),
-                "value": trial.values[0] if trial.values and math.isfinite(trial.values[0]) else None,
-                "eligible": trial.state is TrialState.COMPLETE and is_feasible(trial),
-                "known": trial.user_attrs.get(POINT),
-                "run": source.id if source else None,
-            }
+            SearchTrial(
+                trial=trial.number,
+                state=trial.state.name,
+                params=dict(trial.params),
+                value=trial.values[0] if trial.values and math.isfinite(trial.values[0]) else None,
+                eligible=trial.state is TrialState.COMPLETE and is_feasible(trial),
+                known=trial.user_attrs.get(POINT),
+                run=source.id if source else None,
+            )
         )
     return rows, sources
 

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from mdaf.multirun.analysis.criteria import MEANING
+from mdaf.multirun.analysis.content import (
+    CONFIRMATION,
+    PHASE_4,
+    SEARCH,
+    Comparison,
+    ConfigurationFigures,
+    DeltaTable,
+    Report,
+)
+from mdaf.multirun.analysis.criteria import MEANING, Assessment
 from mdaf.multirun.analysis.statistics import MIN_SEEDS, RULE
 from mdaf.multirun.analysis.validity import LIMITS
 from mdaf.multirun.analysis.wording import auc4, duration, interval, listed, number, p_value, several, short, signed
@@ -14,15 +22,13 @@ from mdaf.multirun.report.summary_section import executive_summary, recommendati
 from mdaf.sweeper.job.criteria import decision_text
 from mdaf.sweeper.runs.metric_columns import IN_A_REPORT
 
-Report = Mapping[str, Any]
-
 PHASES = {"weak": "Phase 1", "strong": "Phase 3", "balanced": "Phase 3 Revised"}
 
 
 def sections(report: Report) -> list[Section]:
     """All sections in their order; those that this report has nothing for are left out."""
     found = [executive_summary(report), configuration(report)]
-    if report["figures"]["confirmation"] is not None:
+    if report.figures.confirmation is not None:
         found.append(confirmation(report))
     return [
         *found,
@@ -43,26 +49,26 @@ def named(point: str) -> str:
 
 def configuration(report: Report) -> Section:
     """What was compared, and in which keys the configurations differ."""
-    inputs = report["inputs"]
-    names = [point["name"] for point in inputs["points"]]
+    inputs = report.inputs
+    names = [point.name for point in inputs.points]
     blocks: list[Block] = []
-    if inputs["changes"]:
-        rows = [[row["key"], *(number(row["values"][name]) for name in names)] for row in inputs["changes"]]
+    if inputs.changes:
+        rows = [[row.key, *(number(row.values[name]) for name in names)] for row in inputs.changes]
         blocks += [
             Text("All that differs between the configurations. Model, data, learning rate and epochs are the same."),
             Table(["key", *map(named, names)], rows),
         ]
     else:
         blocks.append(Text("There is one configuration, so nothing differs but the seed."))
-    common = [o for o in inputs["points"][0]["overrides"] if not o.startswith("regularization.")]
+    common = [o for o in inputs.points[0].overrides if not o.startswith("regularization.")]
     if common:
         blocks.append(Text(f"What all have in common, beside the defaults: {' '.join(common)}"))
-    seeds = inputs["seeds"]
-    if inputs["study"]:
+    seeds = inputs.seeds
+    if inputs.study:
         blocks.append(
             Text(
-                f"Seeds of the search: {listed(seeds['search'])}; of confirmation: {listed(seeds['confirmation'])}; "
-                f"of Phase 4: {listed(seeds['phase 4'])}. No seed is in two of these."
+                f"Seeds of the search: {listed(seeds[SEARCH])}; of confirmation: {listed(seeds[CONFIRMATION])}; "
+                f"of Phase 4: {listed(seeds[PHASE_4])}. No seed is in two of these."
             )
         )
     return Section("Configuration and changes", blocks)
@@ -70,37 +76,38 @@ def configuration(report: Report) -> Section:
 
 def confirmation(report: Report) -> Section:
     """What the sweep promised and what fresh seeds kept of it."""
-    found = report["figures"]["confirmation"]
+    found = report.figures.confirmation
+    assert found is not None
     rows = [
         [
-            row["name"],
-            number(row["trial"]),
-            auc4(row["sweep_value"]),
-            auc4(row["mean"]),
-            auc4(row["sd"]),
-            str(row["n"]),
-            signed(row["optimism"]),
-            f"{row['distance']:.3f}",
+            row.name,
+            number(row.trial),
+            auc4(row.sweep_value),
+            auc4(row.mean),
+            auc4(row.sd),
+            str(row.n),
+            signed(row.optimism),
+            f"{row.distance:.3f}",
         ]
-        for row in found["candidates"]
+        for row in found.candidates
     ]
-    tied = found["tied"]
+    tied = found.tied
     if len(tied) == 1:
-        how = f"Its mean is the highest, and no other lies within the noise of {found['noise']:.5f}."
+        how = f"Its mean is the highest, and no other lies within the noise of {found.noise:.5f}."
     else:
         how = (
-            f"{listed(tied)} lie within the noise of {found['noise']:.5f}, one standard error of a difference of two "
+            f"{listed(tied)} lie within the noise of {found.noise:.5f}, one standard error of a difference of two "
             "means, so the one nearest to the balanced point is taken."
         )
     text = (
         "The sweep's best trials were trained again on seeds that it never used. The value in the sweep is the best of "
         "many noisy values and flatters itself; the optimism is by how much. "
-        f"The winner is {found['winner']}. {how}"
+        f"The winner is {found.winner}. {how}"
     )
     head = ["candidate", "trial", "in the sweep", "confirmed mean", "sd", "seeds", "optimism", "distance from balanced"]
     blocks: list[Block] = [Text(text), Table(head, rows)]
-    if report["inputs"].get("failed_confirmation"):
-        blocks.append(Text(_failed(report["inputs"]["failed_confirmation"])))
+    if report.inputs.failed_confirmation:
+        blocks.append(Text(_failed(report.inputs.failed_confirmation)))
     blocks.append(Chart("landscape", "Each trial of the sweep by its value; the known points have a name."))
     return Section("Confirmation", blocks)
 
@@ -112,7 +119,7 @@ def _failed(failed: Mapping[str, Sequence[int]]) -> str:
 
 def results(report: Report) -> Section:
     """Every configuration over its seeds, and the paired comparisons."""
-    figures, inputs = report["figures"], report["inputs"]
+    figures, inputs = report.figures, report.inputs
     blocks: list[Block] = [
         Text("Mean and standard deviation over the seeds, each run at its best epoch, with 95 % intervals of the mean.")
     ]
@@ -120,74 +127,74 @@ def results(report: Report) -> Section:
         rows = [
             [
                 named(point),
-                str(block["figures"][name]["n"]),
-                auc4(block["figures"][name]["mean"]),
-                auc4(block["figures"][name]["sd"]),
-                interval(block["figures"][name]["t_interval"]),
-                interval(block["figures"][name]["bootstrap_interval"]),
+                str(block.figures[name].n),
+                auc4(block.figures[name].mean),
+                auc4(block.figures[name].sd),
+                interval(block.figures[name].t_interval),
+                interval(block.figures[name].bootstrap_interval),
             ]
-            for point, block in figures["configurations"].items()
-            if name in block["figures"]
+            for point, block in figures.configurations.items()
+            if name in block.figures
         ]
         if rows and name in ("val_auc", "test_auc"):
             blocks.append(Table([name, "seeds", "mean", "sd", "t interval", "bootstrap interval"], rows))
-    blocks.append(_all_means(figures["configurations"]))
-    if inputs["failed"]:
-        blocks.append(Text(_failed(inputs["failed"])))
+    blocks.append(_all_means(figures.configurations))
+    if inputs.failed:
+        blocks.append(Text(_failed(inputs.failed)))
     blocks += [
         Chart("curves", "Validation and training AUC by epoch: the line is the mean over seeds, the band all of them."),
         Chart(
             "gates", "Share of the static branch in the mix by epoch, mean over seeds, with the widest range of rows."
         ),
     ]
-    if figures["comparisons"]:
+    if figures.comparisons:
         blocks += _pairs(report)
     return Section("Results", blocks)
 
 
-def _all_means(configurations: Mapping[str, Any]) -> Table:
+def _all_means(configurations: Mapping[str, ConfigurationFigures]) -> Table:
     rows = []
     for point, block in configurations.items():
-        means = (block["figures"].get(name) for name in IN_A_REPORT)
-        rows.append([named(point), *(auc4(found["mean"] if found else None) for found in means)])
+        means = (block.figures.get(name) for name in IN_A_REPORT)
+        rows.append([named(point), *(auc4(found.mean if found else None) for found in means)])
     return Table(["mean of", *IN_A_REPORT], rows)
 
 
 def _pairs(report: Report) -> list[Block]:
-    figures, inputs = report["figures"], report["inputs"]
+    figures, inputs = report.figures, report.inputs
     head = ["difference", "verdict", "mean", "t interval", "seeds", "effect", "t p", "Holm p", "exact p", "by users"]
     rows = [
         [
-            f"{row['a']} - {row['b']}",
-            row["verdict"],
-            signed(row["mean"]),
-            interval(row["t_interval"], "+.5f"),
-            str(row["n"]),
-            number(row["effect"]),
-            p_value(row["t_p"]),
-            p_value(row["holm_p"]),
-            p_value(row["permutation_p"]),
-            interval(row["users_interval"], "+.5f"),
+            f"{row.a} - {row.b}",
+            row.verdict,
+            signed(row.mean),
+            interval(row.t_interval, "+.5f"),
+            str(row.n),
+            number(row.effect),
+            p_value(row.t_p),
+            p_value(row.holm_p),
+            p_value(row.permutation_p),
+            interval(row.users_interval, "+.5f"),
         ]
-        for row in figures["comparisons"]
+        for row in figures.comparisons
     ]
-    floors = sorted({(row["n"], row["permutation_floor"]) for row in figures["comparisons"]})
+    floors = sorted({(row.n, row.permutation_floor) for row in figures.comparisons})
     said = "; ".join(f"at {several(n, 'pair')} it cannot fall below {floor:.4g}" for n, floor in floors)
     return [
-        Text("Differences in validation AUC, paired by seed. " + RULE.format(alpha=inputs["alpha"], seeds=MIN_SEEDS)),
+        Text("Differences in validation AUC, paired by seed. " + RULE.format(alpha=inputs.alpha, seeds=MIN_SEEDS)),
         Table(head, rows),
         Text(f"The exact p is that of all sign flips of the differences; {said}. It is reported and decides nothing."),
         Chart("pairs", "A dot a seed, and the mean with its 95 % interval. Left of zero the second one is ahead."),
-        Items([settling(row) for row in figures["comparisons"]]),
-        *_rows_of_pairs(figures["comparisons"]),
+        Items([settling(row) for row in figures.comparisons]),
+        *_rows_of_pairs(figures.comparisons),
     ]
 
 
-def _rows_of_pairs(comparisons: Sequence[Mapping[str, Any]]) -> list[Block]:
+def _rows_of_pairs(comparisons: Sequence[Comparison]) -> list[Block]:
     rows = [
-        [f"{row['a']} - {row['b']}", seed, signed(one["difference"]), f"{one['standard_error']:.5f}", p_value(one["p"])]
+        [f"{row.a} - {row.b}", seed, signed(one.difference), f"{one.standard_error:.5f}", p_value(one.p)]
         for row in comparisons
-        for seed, one in row["delong"].items()
+        for seed, one in row.delong.items()
     ]
     if not rows:
         return [Text("Scores of single rows were not kept, so there is no comparison on the same rows.")]
@@ -200,86 +207,90 @@ def _rows_of_pairs(comparisons: Sequence[Mapping[str, Any]]) -> list[Block]:
 
 def comparison(report: Report) -> Section:
     """The research's delta tables, against Phase 1 and Phase 3, and the ranking."""
-    figures = report["figures"]
+    figures = report.figures
     blocks: list[Block] = []
     for against in ("weak", "strong"):
-        for table in figures["deltas"]:
-            if against not in (table["baseline"], table["other"]) or table["baseline"] != against:
+        for table in figures.deltas:
+            if against not in (table.baseline, table.other) or table.baseline != against:
                 continue
             blocks.append(_delta_table(table))
     if not blocks:
-        blocks = [_delta_table(table) for table in figures["deltas"]]
+        blocks = [_delta_table(table) for table in figures.deltas]
     rows = [
-        [str(row["rank"]), named(row["name"]), auc4(row["val_auc"]), f"{row['percent_of_best']:.1f} %"]
-        for row in figures["ranking"]
+        [str(row.rank), named(row.name), auc4(row.val_auc), f"{row.percent_of_best:.1f} %"] for row in figures.ranking
     ]
     blocks += [
         Text("Ranked by mean validation AUC. A rank is no verdict: neighbours may be indistinguishable."),
         Table(["rank", "configuration", "val_auc", "share of the best"], rows),
     ]
-    against_phases = any(point in figures["configurations"] for point in ("weak", "strong"))
+    against_phases = any(point in figures.configurations for point in ("weak", "strong"))
     return Section("Comparison against Phase 1 and Phase 3" if against_phases else "Comparison", blocks)
 
 
-def _delta_table(table: Mapping[str, Any]) -> Table:
+def _delta_table(table: DeltaTable) -> Table:
     rows = [
         [
-            row["metric"],
-            auc4(row["a"]),
-            auc4(row["b"]),
-            signed(row["delta"]),
-            "-" if row["delta_percent"] is None else f"{row['delta_percent']:+.2f} %",
+            row.metric,
+            auc4(row.a),
+            auc4(row.b),
+            signed(row.delta),
+            "-" if row.delta_percent is None else f"{row.delta_percent:+.2f} %",
         ]
-        for row in table["rows"]
+        for row in table.rows
     ]
-    head = ["metric", named(table["baseline"]), named(table["other"]), "delta", "in per cent"]
-    return Table(head, rows, caption=f"{table['other']} against {named(table['baseline'])}")
+    head = ["metric", named(table.baseline), named(table.other), "delta", "in per cent"]
+    return Table(head, rows, caption=f"{table.other} against {named(table.baseline)}")
 
 
 def criteria(report: Report) -> Section:
     """Each configuration against its success criteria, on the mean curve over its seeds."""
+    return Section("Criteria", criteria_blocks(report.figures.criteria))
+
+
+def criteria_blocks(assessments: Mapping[str, Assessment]) -> list[Block]:
+    """The judgements of each configuration, its tier, and what follows."""
     blocks: list[Block] = [
         Text("Judged on the mean curve over the seeds. The targets belong to one data set and are configuration.")
     ]
-    for point, found in report["figures"]["criteria"].items():
-        rows = [[one["criterion"], one["verdict"], one["figures"]] for one in found["judgements"]]
+    for point, found in assessments.items():
+        rows = [[one.criterion, one.verdict, one.figures] for one in found.judgements]
         blocks += [
             Table(["criterion", "", "figures"], rows, caption=named(point)),
             Text(
-                f"Tier {found['tier']}: {MEANING[found['tier']]}. Gap: {found['gap']}. "
-                f"What follows: {decision_text(found['decision'], found['reason'])}"
+                f"Tier {found.tier}: {MEANING[found.tier]}. Gap: {found.gap}. "
+                f"What follows: {decision_text(found.decision, found.reason)}"
             ),
         ]
-    return Section("Criteria", blocks)
+    return blocks
 
 
 def infrastructure(report: Report) -> Section:
     """Epoch times, anomalies, device."""
-    found = report["figures"]["infrastructure"]
+    found = report.figures.infrastructure
     shown = (
-        f"{several(len(found['runs']), 'run')}, {several(found['epochs'], 'epoch')}, {duration(found['seconds'])} of "
-        f"training and evaluation in all, on {listed(found['devices'])}."
+        f"{several(len(found.runs), 'run')}, {several(found.epochs, 'epoch')}, {duration(found.seconds)} of "
+        f"training and evaluation in all, on {listed(found.devices)}."
     )
     slow = (
-        f"Out of proportion slow epochs: {listed(found['slow'])}."
-        if found["slow"]
+        f"Out of proportion slow epochs: {listed(found.slow)}."
+        if found.slow
         else "No epoch took out of proportion long beside the others of its run."
     )
     rows = [
         [
-            row["run"],
-            row["device"],
-            duration(row["seconds"]),
-            duration(row["median_epoch"]),
-            duration(row["slowest_epoch"]),
-            listed(row["slow_epochs"]) if row["slow_epochs"] else "none",
+            row.run,
+            row.device,
+            duration(row.seconds),
+            duration(row.median_epoch),
+            duration(row.slowest_epoch),
+            listed(row.slow_epochs) if row.slow_epochs else "none",
         ]
-        for row in found["runs"]
-        if not row["run"].startswith("search/")
+        for row in found.runs
+        if not row.run.startswith(f"{SEARCH}/")
     ]
-    commits = f"Commits: {listed([short(commit) for commit in found['commits'] if commit])}."
-    data = f"Data: {listed([one[:12] for one in found['data']])}."
-    mixed = " The runs come from several commits, so code may be a difference too." if len(found["commits"]) > 1 else ""
+    commits = f"Commits: {listed([short(commit) for commit in found.commits if commit])}."
+    data = f"Data: {listed([one[:12] for one in found.data])}."
+    mixed = " The runs come from several commits, so code may be a difference too." if len(found.commits) > 1 else ""
     return Section(
         "Infrastructure",
         [
@@ -295,14 +306,14 @@ def infrastructure(report: Report) -> Section:
 
 def validity(report: Report) -> Section:
     """What the data can and cannot support."""
-    found = report["figures"]["evidence"]
-    rows = [[one["name"], "valid" if one["valid"] else "invalid", one["why"]] for one in found["analyses"]]
+    found = report.figures.evidence
+    rows = [[one.name, "valid" if one.valid else "invalid", one.why] for one in found.analyses]
     share = (
-        f"{found['epochs']} of {found['epochs_planned']} epochs times {found['seeds']} of {found['seeds_planned']} "
+        f"{found.epochs} of {found.epochs_planned} epochs times {found.seeds} of {found.seeds_planned} "
         f"seeds: "
-        f"{100 * found['share']:.0f} % of the planned evidence. The data are {found['verdict']}."
+        f"{100 * found.share:.0f} % of the planned evidence. The data are {found.verdict}."
     )
-    reads = report["test_reads"]
+    reads = report.test_reads
     tested = sum(len(read["runs"]) for read in reads)
     read = (
         f"The test split was read for {several(tested, 'run')}, after their training, {several(len(reads), 'time')}; "
@@ -319,9 +330,9 @@ def validity(report: Report) -> Section:
 def artifacts(report: Report) -> Section:
     """Where everything lies."""
     rows = [
-        [one["id"], one["folder"], one["config_hash"], one["data_hash"][:12], short(one["commit"])]
-        for one in report["inputs"]["runs"]
-        if one["stage"] != "search"
+        [one.id, one.folder, one.config_hash, one.data_hash[:12], short(one.commit)]
+        for one in report.inputs.runs
+        if one.stage != SEARCH
     ]
     return Section(
         "Artifacts",

@@ -11,13 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from mdaf.errors import UserError
+from mdaf.multirun.analysis.content import CONFIRMATION, PHASE_4, SEARCH, Change, Inputs, Report, ReportPoint
 from mdaf.multirun.analysis.figures import compute
 from mdaf.multirun.analysis.scores import reads_of_test
 from mdaf.multirun.analysis.sources import check_same_data, config_of, configuration_of
 from mdaf.multirun.analysis.wording import number
 from mdaf.multirun.phase4.points import SEARCHED
 from mdaf.multirun.report.blocks import Items, Section, Table, Text
-from mdaf.multirun.report.inputs import PHASE_4, Inputs, pairs, rules, source_of
+from mdaf.multirun.report.inputs import criteria_of, pairs, rules, source_of
 from mdaf.multirun.report.sections import criteria, results
 from mdaf.multirun.report.summary_section import executive_summary
 from mdaf.multirun.report.writer import write_beside_others
@@ -29,7 +30,7 @@ from mdaf.terminal.printable import printable
 LONGEST_NAME = 80  # characters; a configuration that would need more goes by its hash
 
 
-def summary(folders: Sequence[Path], out: Path | None) -> dict[str, Any]:
+def summary(folders: Sequence[Path], out: Path | None) -> Report:
     """The report of these runs, written to ``out`` if that is given. UserError where there is nothing to summarize.
 
     Where ``out`` holds the report of others, that stays: it goes beside it.
@@ -39,7 +40,7 @@ def summary(folders: Sequence[Path], out: Path | None) -> dict[str, Any]:
     if out is not None:
         _, report = write_beside_others(out, lambda folder: summary_inputs(runs, folder), reads_of_test(out))
         return report
-    return {"inputs": inputs, "figures": compute(inputs, Path.cwd()), "test_reads": []}
+    return Report(title=inputs.title, inputs=inputs, figures=compute(inputs, Path.cwd()), test_reads=[])
 
 
 def finished_below(folders: Sequence[Path]) -> list[Path]:
@@ -85,30 +86,23 @@ def summary_inputs(folders: Sequence[Path], report: Path) -> Inputs:
     first = next(iter(configs.values()))
     with initialize_config_module("mdaf.conf"):
         phase4 = compose("phase4")
-    return {
-        "title": f"{len(sources)} finished runs of {len(groups)} configurations",
-        "study": None,
-        "winner": None,
-        "winner_trial": None,
-        "points": [
-            {"name": names[key], "trial": None, "overrides": [], "values": _values(config)}
-            for key, config in configs.items()
-        ],
-        "changes": [{**row, "values": {names[key]: value for key, value in row["values"].items()}} for row in changes],
-        "candidates": [],
-        "comparisons": pairs(list(names.values())),
-        "epochs": max(config.training.epochs for config in configs.values()),
-        "seeds": {
-            "search": [],
-            "confirmation": [],
-            PHASE_4: _planned(groups, list(phase4.seeds)),
-        },
-        "failed": {},
-        "trials": [],
-        "criteria": OmegaConf.to_container(first.criteria),
+    return Inputs(
+        title=f"{len(sources)} finished runs of {len(groups)} configurations",
+        study=None,
+        winner=None,
+        winner_trial=None,
+        points=[ReportPoint(names[key], None, [], _values(config)) for key, config in configs.items()],
+        changes=[Change(change.key, {names[key]: value for key, value in change.values.items()}) for change in changes],
+        candidates=[],
+        comparisons=pairs(list(names.values())),
+        epochs=max(config.training.epochs for config in configs.values()),
+        seeds={SEARCH: [], CONFIRMATION: [], PHASE_4: _planned(groups, list(phase4.seeds))},
+        failed={},
+        trials=[],
+        criteria=criteria_of(first),
         **rules(phase4),
-        "runs": [source.plain() for source in sources],
-    }
+        runs=sources,
+    )
 
 
 def _planned(groups: Mapping[str, Mapping[int, Path]], phase4: list[int]) -> list[int]:
@@ -122,17 +116,15 @@ def _values(config: DictConfig) -> dict[str, float]:
     return {key: float(value) for key, value in found.items() if value is not None}
 
 
-def _changes(configs: Mapping[str, DictConfig]) -> list[dict[str, Any]]:
+def _changes(configs: Mapping[str, DictConfig]) -> list[Change]:
     """The keys in which saved configs differ, what does not change the computation left out."""
     flat = {key: _flat(OmegaConf.to_container(config, resolve=True)) for key, config in configs.items()}
     names = sorted({name for values in flat.values() for name in values})
-    rows: list[dict[str, Any]] = [
-        {"key": name, "values": {key: values.get(name) for key, values in flat.items()}} for name in names
-    ]
+    rows = [Change(name, {key: values.get(name) for key, values in flat.items()}) for name in names]
     return [
         row
         for row in rows
-        if len({repr(value) for value in row["values"].values()}) > 1 and row["key"] != "seed" and is_hashed(row["key"])
+        if len({repr(value) for value in row.values.values()}) > 1 and row.key != "seed" and is_hashed(row.key)
     ]
 
 
@@ -146,20 +138,19 @@ def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _names(configs: Mapping[str, DictConfig], changes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _names(configs: Mapping[str, DictConfig], changes: Sequence[Change]) -> dict[str, str]:
     """A name for each: its regularization's if these differ, else the settings in which it differs, else its hash."""
     presets = {key: str(OmegaConf.select(config, "regularization.name")) for key, config in configs.items()}
     if len(set(presets.values())) == len(configs):
         return presets
     names = {
-        key: ", ".join(f"{row['key'].rpartition('.')[2]} {number(row['values'][key])}" for row in changes)
-        for key in configs
+        key: ", ".join(f"{row.key.rpartition('.')[2]} {number(row.values[key])}" for row in changes) for key in configs
     }
     readable = len(set(names.values())) == len(names) and all(len(name) <= LONGEST_NAME for name in names.values())
     return names if readable else {key: key for key in configs}
 
 
-def show(report: Mapping[str, Any], console: Console | None = None) -> None:
+def show(report: Report, console: Console | None = None) -> None:
     """Prints a report's summary, results and criteria."""
     console = console or tables.console()
     for section in (executive_summary(report), results(report), criteria(report)):

@@ -2,141 +2,134 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
 
+from mdaf.multirun.analysis.content import SEARCH, Comparison, ConfigurationFigures, CriteriaFigures, Report
 from mdaf.multirun.analysis.versions import of_other_code
 from mdaf.multirun.analysis.wording import auc4, interval, listed, number, p_value, several, signed
 from mdaf.multirun.report.blocks import Block, Items, Section, Text
 from mdaf.sweeper.job.criteria import decision_text
 
-Report = Mapping[str, Any]
-
 
 def executive_summary(report: Report) -> Section:
     """The whole in a few sentences."""
-    inputs, figures = report["inputs"], report["figures"]
-    own = report.get("commit")
-    trained = [run["commit"] for run in inputs["runs"] if run["stage"] != "search"]
+    inputs, figures = report.inputs, report.figures
+    own = report.commit
+    trained = [run.commit for run in inputs.runs if run.stage != SEARCH]
     others = of_other_code(trained, trained[0] if own is None and trained else str(own))
     sentences = [f"Compared are {others}."] if others else []
-    sentences += _search(report) if inputs["study"] else []
-    sentences += [_spread(name, block) for name, block in figures["configurations"].items()]
-    sentences += [_verdict(row) for row in figures["comparisons"] if inputs["winner"] in (None, row["a"], row["b"])]
-    sentences += [_criteria(point, figures["criteria"][point]) for point in _judged(report)]
-    if inputs["failed"]:
-        missing = "; ".join(f"{point} without seed {listed(seeds)}" for point, seeds in inputs["failed"].items())
+    sentences += _search(report) if inputs.study else []
+    sentences += [_spread(name, block) for name, block in figures.configurations.items()]
+    sentences += [_verdict(row) for row in figures.comparisons if inputs.winner in (None, row.a, row.b)]
+    sentences += [_criteria(point, figures.criteria[point]) for point in _judged(report)]
+    if inputs.failed:
+        missing = "; ".join(f"{point} without seed {listed(seeds)}" for point, seeds in inputs.failed.items())
         sentences.append(f"Runs that failed are missing from the figures: {missing}.")
-    evidence = figures["evidence"]
+    evidence = figures.evidence
     sentences.append(
-        f"The evidence is {evidence['verdict']}: {100 * evidence['share']:.0f} % of the planned epochs and seeds."
+        f"The evidence is {evidence.verdict}: {100 * evidence.share:.0f} % of the planned epochs and seeds."
     )
     return Section("Executive summary", [Items(sentences)])
 
 
 def _judged(report: Report) -> list[str]:
-    winner = report["inputs"]["winner"]
-    return [winner] if winner in report["figures"]["criteria"] else list(report["figures"]["criteria"])
+    winner = report.inputs.winner
+    return [winner] if winner is not None and winner in report.figures.criteria else list(report.figures.criteria)
 
 
 def _search(report: Report) -> list[str]:
-    inputs, found = report["inputs"], report["figures"]["confirmation"]
-    complete = [trial for trial in inputs["trials"] if trial["value"] is not None and trial.get("eligible", True)]
-    best = max(complete, key=lambda trial: trial["value"])
+    inputs, found = report.inputs, report.figures.confirmation
+    complete = [trial for trial in inputs.trials if trial.value is not None and trial.eligible]
+    best = max(complete, key=lambda trial: trial.value or -math.inf)
     sentences = [
-        f"The study {inputs['study']} has {several(len(inputs['trials']), 'trial')}. "
-        f"The best, trial {best['trial']}, has a validation AUC of {auc4(best['value'])} on the seed that chose it."
+        f"The study {inputs.study} has {several(len(inputs.trials), 'trial')}. "
+        f"The best, trial {best.trial}, has a validation AUC of {auc4(best.value)} on the seed that chose it."
     ]
-    values: Mapping[str, float] = next(
-        (point["values"] for point in inputs["points"] if point["name"] == inputs["winner"]), {}
-    )
+    values: Mapping[str, float] = next((point.values for point in inputs.points if point.name == inputs.winner), {})
     settings = ", ".join(f"{key.rpartition('.')[2]} {number(value)}" for key, value in values.items())
     if found is None:
         return [*sentences, f"It was not confirmed on other seeds. It is taken as the winner: {settings}."]
-    row = next(row for row in found["candidates"] if row["name"] == found["winner"])
-    known = "the balanced point itself" if found["winner"] == "balanced" else f"{found['winner']} of the study"
+    row = next(row for row in found.candidates if row.name == found.winner)
+    known = "the balanced point itself" if found.winner == "balanced" else f"{found.winner} of the study"
     gap = (
-        f", so the sweep's value of {auc4(row['sweep_value'])} was {signed(row['optimism'])} optimistic"
-        if row["optimism"] is not None
+        f", so the sweep's value of {auc4(row.sweep_value)} was {signed(row.optimism)} optimistic"
+        if row.optimism is not None
         else ""
     )
-    if found["candidates"][0] is not row and found["candidates"][0]["optimism"] is not None:
-        first = found["candidates"][0]
+    if found.candidates[0] is not row and found.candidates[0].optimism is not None:
+        first = found.candidates[0]
         sentences.append(
-            f"On fresh seeds {first['name']} kept {auc4(first['mean'])} of its {auc4(first['sweep_value'])}: "
-            f"the sweep was {signed(first['optimism'])} optimistic about it."
+            f"On fresh seeds {first.name} kept {auc4(first.mean)} of its {auc4(first.sweep_value)}: "
+            f"the sweep was {signed(first.optimism)} optimistic about it."
         )
-    tied = f" {listed(found['tied'])} were tied within noise." if len(found["tied"]) > 1 else ""
+    tied = f" {listed(found.tied)} were tied within noise." if len(found.tied) > 1 else ""
     sentences.append(
-        f"Confirmed on {several(row['n'], 'fresh seed')}, the winner is {known} ({settings}): "
-        f"mean {auc4(row['mean'])}{gap}.{tied}"
+        f"Confirmed on {several(row.n, 'fresh seed')}, the winner is {known} ({settings}): "
+        f"mean {auc4(row.mean)}{gap}.{tied}"
     )
     return sentences
 
 
-def _spread(name: str, block: Mapping[str, Any]) -> str:
-    found = block["figures"]["val_auc"]
-    over = f"over {several(found['n'], 'seed')} ({', '.join(map(str, block['seeds']))})"
-    test = block["figures"].get("test_auc")
-    tested = f"; on the test split {auc4(test['mean'])}" if test else ""
-    if found["sd"] is None:
-        return f"{name}: validation AUC {auc4(found['mean'])} {over}, which says nothing of its spread{tested}."
+def _spread(name: str, block: ConfigurationFigures) -> str:
+    found = block.figures["val_auc"]
+    over = f"over {several(found.n, 'seed')} ({', '.join(map(str, block.seeds))})"
+    test = block.figures.get("test_auc")
+    tested = f"; on the test split {auc4(test.mean)}" if test else ""
+    if found.sd is None:
+        return f"{name}: validation AUC {auc4(found.mean)} {over}, which says nothing of its spread{tested}."
     return (
-        f"{name}: validation AUC {auc4(found['mean'])} ± {auc4(found['sd'])} {over}, 95 % interval of the mean "
-        f"{interval(found['t_interval'])}{tested}."
+        f"{name}: validation AUC {auc4(found.mean)} ± {auc4(found.sd)} {over}, 95 % interval of the mean "
+        f"{interval(found.t_interval)}{tested}."
     )
 
 
-def _verdict(row: Mapping[str, Any]) -> str:
-    figures = f"mean difference {signed(row['mean'])} over {several(row['n'], 'seed')}"
-    if row["t_interval"] is not None:
-        figures += f", 95 % interval {interval(row['t_interval'], '+.5f')}, adjusted p {p_value(row['holm_p'])}"
-    if row["verdict"] == "indistinguishable":
-        return f"{row['a']} and {row['b']} are indistinguishable: {figures}."
-    return f"{row['a']} is {row['verdict']} than {row['b']}: {figures}."
+def _verdict(row: Comparison) -> str:
+    figures = f"mean difference {signed(row.mean)} over {several(row.n, 'seed')}"
+    if row.t_interval is not None:
+        figures += f", 95 % interval {interval(row.t_interval, '+.5f')}, adjusted p {p_value(row.holm_p)}"
+    if row.verdict == "indistinguishable":
+        return f"{row.a} and {row.b} are indistinguishable: {figures}."
+    return f"{row.a} is {row.verdict} than {row.b}: {figures}."
 
 
-def _criteria(point: str, found: Mapping[str, Any]) -> str:
-    counts = [one["verdict"] for one in found["judgements"]]
+def _criteria(point: str, found: CriteriaFigures) -> str:
+    counts = [one.verdict for one in found.judgements]
     shown = ", ".join(f"{counts.count(word)} {word}" for word in ("PASS", "FAIL", "PENDING") if word in counts)
-    return f"{point} against the success criteria: {shown}; tier {found['tier']}."
+    return f"{point} against the success criteria: {shown}; tier {found.tier}."
 
 
-def settling(row: Mapping[str, Any]) -> str:
+def settling(row: Comparison) -> str:
     """What a comparison could have found, and how many seeds would settle it if it is open."""
-    pair = f"{row['a']} - {row['b']}"
-    if row["detectable"] is None:
-        return f"{pair}: {several(row['n'], 'pair')} without spread, so nothing can be said of what could be detected."
-    text = f"{pair}: {several(row['n'], 'pair')} of this spread detect {row['detectable']:.5f} with 80 % power"
-    if row["verdict"] != "indistinguishable":
+    pair = f"{row.a} - {row.b}"
+    if row.detectable is None:
+        return f"{pair}: {several(row.n, 'pair')} without spread, so nothing can be said of what could be detected."
+    text = f"{pair}: {several(row.n, 'pair')} of this spread detect {row.detectable:.5f} with 80 % power"
+    if row.verdict != "indistinguishable":
         return f"{text}; this one is settled."
-    if row["seeds_needed"] is None:
+    if row.seeds_needed is None:
         return f"{text}; more than 1000 seeds would be needed to tell the difference that was found from none."
-    if row["seeds_needed"] <= row["n"]:
+    if row.seeds_needed <= row.n:
         return f"{text}; the difference is open although so many seeds are usually enough for it."
-    return (
-        f"{text}; about {row['seeds_needed']} seeds would settle the difference that was found, were it the true one."
-    )
+    return f"{text}; about {row.seeds_needed} seeds would settle the difference that was found, were it the true one."
 
 
 def recommendation(report: Report) -> Section:
     """What to do next, by the verdicts and by the research's decision rule."""
-    inputs, figures = report["inputs"], report["figures"]
+    inputs, figures = report.inputs, report.figures
     blocks: list[Block] = []
-    winner = inputs["winner"]
+    winner = inputs.winner
     if winner is not None:
         others = {
-            row["b"] if row["a"] == winner else row["a"]: row["verdict"]
-            if row["a"] == winner
-            else _turned(row["verdict"])
-            for row in figures["comparisons"]
-            if winner in (row["a"], row["b"])
+            row.b if row.a == winner else row.a: row.verdict if row.a == winner else _turned(row.verdict)
+            for row in figures.comparisons
+            if winner in (row.a, row.b)
         }
         blocks.append(Text(_choice(winner, others)))
     for point in _judged(report):
-        found = figures["criteria"][point]
-        blocks.append(Text(f"By the criteria, for {point}: {decision_text(found['decision'], found['reason'])}"))
-    needed = [row["seeds_needed"] for row in figures["comparisons"] if row["verdict"] == "indistinguishable"]
+        found = figures.criteria[point]
+        blocks.append(Text(f"By the criteria, for {point}: {decision_text(found.decision, found.reason)}"))
+    needed = [row.seeds_needed for row in figures.comparisons if row.verdict == "indistinguishable"]
     known = [seeds for seeds in needed if seeds is not None]
     if known:
         blocks.append(

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mdaf.errors import UserError
+from mdaf.multirun.analysis.content import FORMAT, Inputs, Report
 from mdaf.multirun.analysis.figures import compute
+from mdaf.multirun.analysis.json_form import from_json
 from mdaf.multirun.analysis.roc import auc
 from mdaf.multirun.analysis.scores import Scorer, log_read, read_scores
 from mdaf.multirun.analysis.sources import Source
 from mdaf.sweeper.runs.reader import checkpoint_digest, read_finished_run, read_json
 
-FORMAT = 1
 RELATIVE = 1e-9  # of what is computed: the rounding of another processor. What is read must be the same exactly
 DEEP = 1e-5  # an AUC from a checkpoint, on this device, against the one that was written while training
 
@@ -40,7 +42,7 @@ def shown(value: Any) -> str:
 
 
 def read_report(file: Path) -> dict[str, Any]:
-    """A report.json; UserError if there is none or it is not one."""
+    """What stands in a report.json; UserError if there is none or it is not one."""
     report = read_json(file, "write the report again")
     if not {"format", "inputs", "figures"} <= set(report):
         raise UserError(f"{file}: holds no figures, expected a report.json that python -m multirun wrote")
@@ -55,8 +57,22 @@ def verify(file: Path, deep: bool = False) -> list[Difference]:
     ``deep`` scores validation and test rows again with the checkpoints. Reading the test split is logged.
     """
     report = read_report(file)
-    try:
+    with _explained(file):
         return _verified(report, file.parent, deep)
+
+
+def load_report(file: Path) -> Report:
+    """The report in a report.json; UserError if there is none or it is damaged."""
+    content = read_report(file)
+    with _explained(file):
+        return Report.from_json(content)
+
+
+@contextmanager
+def _explained(file: Path) -> Iterator[None]:
+    """UserError for whatever a report of another form makes fail."""
+    try:
+        yield
     except UserError:
         raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -68,15 +84,14 @@ def verify(file: Path, deep: bool = False) -> list[Difference]:
 
 
 def _verified(report: Mapping[str, Any], base: Path, deep: bool) -> list[Difference]:
-    inputs = report["inputs"]
-    sources = [Source(**record) for record in inputs["runs"]]
-    found = [difference for source in sources for difference in _identity(source, base)]
-    computed = as_read(compute(inputs, base))
+    inputs = from_json(Inputs, report["inputs"])
+    found = [difference for source in inputs.runs for difference in _identity(source, base)]
+    computed = as_read(compute(inputs, base).to_json())
     order = ["runs", *(name for name in report["figures"] if name != "runs")]
     for name in order:
         found += differences(report["figures"].get(name), computed.get(name), name)
     if deep:
-        found += list(_deep(report["figures"]["runs"], sources, base))
+        found += list(_deep(report["figures"]["runs"], inputs.runs, base))
     return found
 
 

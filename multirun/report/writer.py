@@ -15,43 +15,42 @@ from plotly.offline import get_plotlyjs
 
 from mdaf.atomic import write_atomically
 from mdaf.errors import UserError
+from mdaf.multirun.analysis.content import Inputs, Report
 from mdaf.multirun.analysis.figures import compute
 from mdaf.multirun.phase4.unfinished import numbered
 from mdaf.multirun.report.charts import CHARTS
 from mdaf.multirun.report.inputs import RULES
 from mdaf.multirun.report.sections import sections
-from mdaf.multirun.report.verify import FORMAT, as_read, read_report
+from mdaf.multirun.report.verify import as_read, read_report
 from mdaf.sweeper.runs.lock import locked
 from mdaf.sweeper.runs.provenance import commit, versions
 from mdaf.terminal.printable import in_markdown, printable
 
 log = logging.getLogger(__name__)
 
-Report = dict[str, Any]
 
-
-def write_report(folder: Path, inputs: Mapping[str, Any], test_reads: Sequence[Mapping[str, Any]]) -> Report:
-    """Computes every figure, writes the three files into ``folder`` and returns what report.json holds."""
+def write_report(folder: Path, inputs: Inputs, test_reads: Sequence[Mapping[str, Any]]) -> Report:
+    """Computes every figure, writes the three files into ``folder`` and returns the report as they hold it."""
     folder.mkdir(parents=True, exist_ok=True)
-    report = {
-        "format": FORMAT,
-        "title": inputs["title"],
-        "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "versions": versions(),
-        "inputs": dict(inputs),
-        "figures": compute(inputs, folder),
-        "test_reads": list(test_reads),
-    }
-    report = as_read(report)
-    _write(folder / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
+    computed = Report(
+        title=inputs.title,
+        written=datetime.now(UTC).isoformat(timespec="seconds"),
+        commit=commit(),
+        versions=versions(),
+        inputs=inputs,
+        figures=compute(inputs, folder),
+        test_reads=[dict(read) for read in test_reads],
+    )
+    content = as_read(computed.to_json())
+    report = Report.from_json(content)
+    _write(folder / "report.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
     _write(folder / "report.md", markdown(report))
     _write(folder / "report.html", page(report))
     return report
 
 
 def write_beside_others(
-    first: Path, inputs: Callable[[Path], Mapping[str, Any]], test_reads: Sequence[Mapping[str, Any]]
+    first: Path, inputs: Callable[[Path], Inputs], test_reads: Sequence[Mapping[str, Any]]
 ) -> tuple[Path, Report]:
     """Writes the report that has these ``inputs`` in a folder, into ``first`` or one beside it; that folder, and it.
 
@@ -63,7 +62,7 @@ def write_beside_others(
         return folder, write_report(folder, inputs(folder), test_reads)
 
 
-def folder_of_plan(first: Path, inputs: Mapping[str, Any]) -> Path:
+def folder_of_plan(first: Path, inputs: Inputs) -> Path:
     """``first``, or the first of ``report-2``, ``report-3``, ... beside it that holds no report of another plan."""
     for folder in numbered(first):
         if not (folder / "report.json").exists():
@@ -72,7 +71,7 @@ def folder_of_plan(first: Path, inputs: Mapping[str, Any]) -> Path:
             held = plan_of(read_report(folder / "report.json")["inputs"])
         except (UserError, KeyError, TypeError):  # damaged, or of another version: it stays as it is
             continue
-        if held == plan_of(as_read(inputs)):
+        if held == plan_of(as_read(inputs.to_json())):
             break
     if folder != first:
         log.warning("%s: holds the report of another plan, which stays; this one goes to %s", first, folder)

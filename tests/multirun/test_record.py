@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mdaf.multirun.analysis.content import Report
 from mdaf.multirun.report.summarize import summary
 from mdaf.multirun.report.verify import verify
 from mdaf.multirun.report.writer import markdown
@@ -34,7 +35,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             entered(folder / "runs", name, 42, [row])
         found = summary([folder / "runs"], folder / "report")
         assert verify(folder / "report/report.json") == []
-    return found
+    return found.to_json()
 
 
 def test_the_delta_tables_of_the_record_come_out(report: dict[str, Any]) -> None:
@@ -46,7 +47,7 @@ def test_the_delta_tables_of_the_record_come_out(report: dict[str, Any]) -> None
     assert against_1["train_loss"]["delta_percent"] == pytest.approx(35.26, abs=1e-2)
     assert against_3["val_auc"]["delta"] == pytest.approx(0.0116)
     assert against_3["val_auc"]["delta_percent"] == pytest.approx(2.036, abs=1e-3)
-    assert "| val_auc | 0.5829 | 0.5814 | -0.00150 | -0.26 % |" in markdown(report)
+    assert "| val_auc | 0.5829 | 0.5814 | -0.00150 | -0.26 % |" in markdown(Report.from_json(report))
 
 
 def test_the_ranking_of_the_record_comes_out(report: dict[str, Any]) -> None:
@@ -60,7 +61,7 @@ def test_the_balanced_point_is_tier_one_and_a_half(report: dict[str, Any]) -> No
 
 
 def test_the_record_is_statistically_insufficient(report: dict[str, Any]) -> None:
-    text = markdown(report)
+    text = markdown(Report.from_json(report))
     assert "1 of 5 epochs times 1 of 5 seeds: 4 % of the planned evidence. The data are statistically insuff" in text
     assert {row["verdict"] for row in report["figures"]["comparisons"]} == {"indistinguishable"}
     for analysis in ("best epoch", "overfitting trajectory", "mean over seeds", "variance over seeds"):
@@ -75,7 +76,7 @@ def test_phase_1s_two_seeds_settle_nothing(tmp_path: Path, monkeypatch: pytest.M
     ]
     entered(tmp_path / "runs", "weak", 42, PHASE_1_SEED_42)
     entered(tmp_path / "runs", "weak", 123, second)
-    figures = summary([tmp_path / "runs"], None)["figures"]
+    figures = summary([tmp_path / "runs"], None).to_json()["figures"]
     found = figures["configurations"]["weak"]["figures"]["val_auc"]
     assert found["mean"] == pytest.approx((0.5829 + 0.5762) / 2)
     low, high = found["t_interval"]

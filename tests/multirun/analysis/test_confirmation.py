@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.confirmation import check_disjoint, confirm, distance
+from mdaf.multirun.analysis.content import CandidateInput
 
 
-def candidate(name: str, sweep_value: float | None, away: float) -> dict[str, Any]:
-    return {"name": name, "trial": None, "sweep_value": sweep_value, "distance": away}
+def candidate(name: str, sweep_value: float | None, away: float) -> CandidateInput:
+    return CandidateInput(name, None, sweep_value, away)
 
 
 CANDIDATES = [candidate("far", 0.80, 0.9), candidate("near", 0.79, 0.2), candidate("balanced", None, 0.0)]
@@ -25,10 +24,10 @@ def test_the_highest_confirmed_mean_wins_whatever_the_sweep_said() -> None:
         "balanced": {1: 0.750, 2: 0.751, 3: 0.752},
     }
     found = confirm(CANDIDATES, values, near="balanced")
-    assert (found["winner"], found["tied"]) == ("near", ["near"])
-    assert found["optimism"] == pytest.approx(0.79 - 0.781)
-    assert found["candidates"][0]["optimism"] == pytest.approx(0.80 - 0.761)
-    assert found["candidates"][2]["optimism"] is None
+    assert (found.winner, found.tied) == ("near", ["near"])
+    assert found.optimism == pytest.approx(0.79 - 0.781)
+    assert found.candidates[0].optimism == pytest.approx(0.80 - 0.761)
+    assert found.candidates[2].optimism is None
 
 
 def test_of_those_within_noise_the_nearest_to_the_balanced_point_wins() -> None:
@@ -38,12 +37,12 @@ def test_of_those_within_noise_the_nearest_to_the_balanced_point_wins() -> None:
         "balanced": {1: 0.740, 2: 0.750, 3: 0.760},
     }
     found = confirm(CANDIDATES, values, near="balanced")
-    assert found["noise"] == pytest.approx(0.01 * (2 / 3) ** 0.5)
-    assert (found["winner"], found["highest"], found["tied"]) == ("near", "far", ["far", "near"])
+    assert found.noise == pytest.approx(0.01 * (2 / 3) ** 0.5)
+    assert (found.winner, found.highest, found.tied) == ("near", "far", ["far", "near"])
 
 
 def test_a_candidate_without_a_run_cannot_win_and_none_at_all_is_an_error() -> None:
-    assert confirm(CANDIDATES, {"balanced": {1: 0.7}}, near="balanced")["winner"] == "balanced"
+    assert confirm(CANDIDATES, {"balanced": {1: 0.7}}, near="balanced").winner == "balanced"
     with pytest.raises(UserError, match="no winner to name"):
         confirm(CANDIDATES, {}, near="balanced")
 

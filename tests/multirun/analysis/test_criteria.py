@@ -18,22 +18,22 @@ from tests.multirun.record import CRITERIA, PHASE_1, PHASE_1_SEED_42, PHASE_3, R
 
 
 def test_the_records_delta_tables_come_out() -> None:
-    against_1 = {row["metric"]: row for row in delta_table(PHASE_1, REVISED)}
-    assert against_1["val_auc"]["delta"] == pytest.approx(-0.0015)
-    assert against_1["val_auc"]["delta_percent"] == pytest.approx(-0.257, abs=1e-3)
-    assert against_1["train_auc"]["delta"] == pytest.approx(-0.0145)
-    assert against_1["train_val_gap"]["delta"] == pytest.approx(-0.0130)
-    assert against_1["train_loss"]["delta_percent"] == pytest.approx(35.26, abs=1e-2)
-    assert against_1["gate_mean"]["delta"] == pytest.approx(-0.1182)
-    against_3 = {row["metric"]: row for row in delta_table(PHASE_3, REVISED)}
-    assert against_3["val_auc"]["delta"] == pytest.approx(0.0116)
-    assert against_3["val_auc"]["delta_percent"] == pytest.approx(2.036, abs=1e-3)
-    assert against_3["train_loss"]["delta"] is None  # the record has no such figure of Phase 3
+    against_1 = {row.metric: row for row in delta_table(PHASE_1, REVISED)}
+    assert against_1["val_auc"].delta == pytest.approx(-0.0015)
+    assert against_1["val_auc"].delta_percent == pytest.approx(-0.257, abs=1e-3)
+    assert against_1["train_auc"].delta == pytest.approx(-0.0145)
+    assert against_1["train_val_gap"].delta == pytest.approx(-0.0130)
+    assert against_1["train_loss"].delta_percent == pytest.approx(35.26, abs=1e-2)
+    assert against_1["gate_mean"].delta == pytest.approx(-0.1182)
+    against_3 = {row.metric: row for row in delta_table(PHASE_3, REVISED)}
+    assert against_3["val_auc"].delta == pytest.approx(0.0116)
+    assert against_3["val_auc"].delta_percent == pytest.approx(2.036, abs=1e-3)
+    assert against_3["train_loss"].delta is None  # the record has no such figure of Phase 3
 
 
 def test_the_records_ranking_comes_out() -> None:
     rows = ranking({"Phase 3": PHASE_3["val_auc"], "Phase 1": PHASE_1["val_auc"], "Revised": REVISED["val_auc"]})
-    assert [(row["name"], round(row["percent_of_best"], 1)) for row in rows] == [
+    assert [(row.name, round(row.percent_of_best, 1)) for row in rows] == [
         ("Phase 1", 100.0),
         ("Revised", 99.7),
         ("Phase 3", 97.8),
@@ -97,9 +97,8 @@ def test_a_runs_summary_and_a_report_say_the_same_for_all_81_combinations_of_ver
         for module in ("mdaf.sweeper.job.summary", "mdaf.multirun.analysis.criteria"):
             monkeypatch.setattr(f"{module}.judge", lambda *_, judged=judged: judged)
         decision = summarize({}, [row], 3, CRITERIA).rstrip().splitlines()[-1].strip()
-        found = assess([row], 3, CRITERIA, TIERS).plain()
-        section = sections.criteria({"figures": {"criteria": {"weak": found}}})
-        [*_, text] = [block.text for block in section.blocks if isinstance(block, Text)]
+        blocks = sections.criteria_blocks({"weak": assess([row], 3, CRITERIA, TIERS)})
+        [*_, text] = [block.text for block in blocks if isinstance(block, Text)]
         assert text.endswith(f"What follows: {decision}")
         said.add(decision.partition(".")[0])
     assert said == {"Phase 4", "regularize more", "regularize less", "complete the run", "look at the trajectory"}

@@ -53,7 +53,7 @@ def test_scores_of_the_run_that_was_in_a_folder_before_count_for_nothing(work: P
     for file in ("best.pt", "result.json", "metrics.csv", ".hydra/config.yaml"):  # as one that was trained there anew
         shutil.copy(work / "other" / file, work / "one" / file)
     assert read_scores(work / "one", "test") is None
-    assert next(iter(summary([work / "one"], None)["figures"]["runs"].values()))["test_auc"] is None
+    assert next(iter(summary([work / "one"], None).figures.runs.values())).test_auc is None
     assert score_runs([work / "one"], "test", work) == 1
     anew = read_scores(work / "one", "test")
     assert anew is not None

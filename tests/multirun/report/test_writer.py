@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_module
 
 from mdaf import conf
 from mdaf.errors import UserError
+from mdaf.multirun.analysis.content import Report
 from mdaf.multirun.report.blocks import Chart, Table
 from mdaf.multirun.report.inputs import rules
 from mdaf.multirun.report.sections import sections
@@ -45,7 +46,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def report(runs: Path) -> dict[str, Any]:
-    return summary([runs], runs / "report")
+    return summary([runs], runs / "report").to_json()
 
 
 def test_runs_that_differ_in_their_seed_alone_are_one_configuration(report: dict[str, Any]) -> None:
@@ -145,14 +146,14 @@ def test_the_page_holds_plotly_once_and_asks_for_nothing_else(runs: Path, report
 
 def test_what_users_wrote_is_escaped(report: dict[str, Any]) -> None:
     named = json.loads(json.dumps(report).replace("weak", "<b>a|b</b>"))
-    html, text = page(named), markdown(named)
+    html, text = page(Report.from_json(named)), markdown(Report.from_json(named))
     assert "&lt;b&gt;a|b&lt;/b&gt;" in html
     assert "<td><b>" not in html
     assert "\\<b>a\\|b\\</b> |" in text
 
 
 def test_the_sections_are_those_of_the_research_in_order(report: dict[str, Any]) -> None:
-    assert [section.title for section in sections(report)] == [
+    assert [section.title for section in sections(Report.from_json(report))] == [
         "Executive summary",
         "Configuration and changes",
         "Results",
@@ -166,15 +167,17 @@ def test_the_sections_are_those_of_the_research_in_order(report: dict[str, Any])
 
 
 def test_every_row_of_a_table_has_a_cell_for_each_heading(report: dict[str, Any]) -> None:
-    tables = [block for section in sections(report) for block in section.blocks if isinstance(block, Table)]
+    tables = [
+        block for section in sections(Report.from_json(report)) for block in section.blocks if isinstance(block, Table)
+    ]
     assert len(tables) > 10
     for table in tables:
         assert {len(row) for row in table.rows} <= {len(table.header)}, table.header
 
 
 def test_the_text_has_the_charts_captions_and_every_table(report: dict[str, Any]) -> None:
-    text = markdown(report)
-    for section in sections(report):
+    text = markdown(Report.from_json(report))
+    for section in sections(Report.from_json(report)):
         assert f"## {section.title}" in text
         for block in section.blocks:
             if isinstance(block, Chart):
@@ -215,6 +218,6 @@ def test_nothing_is_written_where_no_folder_is_named(runs: Path, tmp_path: Path)
     before = sorted(runs.rglob("*"))
     found = summary([runs / "weak"], None)
     assert sorted(runs.rglob("*")) == before
-    assert found["figures"]["comparisons"] == []
+    assert found.figures.comparisons == []
     written = write_report(tmp_path, summary_inputs([runs / "weak/seed-42"], tmp_path), [])
-    assert written["figures"]["evidence"]["verdict"] == "statistically insufficient"
+    assert written.figures.evidence.verdict == "statistically insufficient"
