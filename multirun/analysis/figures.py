@@ -32,7 +32,7 @@ from mdaf.multirun.analysis.content import (
 from mdaf.multirun.analysis.criteria import assess
 from mdaf.multirun.analysis.deltas import delta_table, ranking
 from mdaf.multirun.analysis.pace import slow_epochs
-from mdaf.multirun.analysis.roc import auc
+from mdaf.multirun.analysis.roc import roc_auc
 from mdaf.multirun.analysis.scores import read_scores
 from mdaf.multirun.analysis.sources import Source, check_same_data
 from mdaf.multirun.analysis.statistics import Spread, spread
@@ -121,7 +121,7 @@ def _ids(phase4: Repeated, *points: str) -> list[str]:
 
 def _test_auc(run: RecordedRun) -> float | None:
     scores = read_scores(run.folder, "test")
-    return None if scores is None else auc(scores.logits, scores.labels)
+    return None if scores is None else roc_auc(scores.logits, scores.labels)
 
 
 def _run_figures(run: RecordedRun, test_auc: float | None) -> RunFigures:

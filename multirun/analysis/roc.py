@@ -24,7 +24,7 @@ class DeLong:
     p: float
 
 
-def auc(scores: np.ndarray, labels: np.ndarray) -> float:
+def roc_auc(scores: np.ndarray, labels: np.ndarray) -> float:
     """Area under the ROC curve, ties counting half; scores, labels (row,). NaN if one of the classes is absent.
 
     ValueError where a score is not finite, as in ``delong`` and ``resampled_aucs``: it has no rank.

@@ -14,7 +14,7 @@ from mdaf.errors import UserError
 from mdaf.multirun.analysis.content import FORMAT, Inputs, Report
 from mdaf.multirun.analysis.figures import compute
 from mdaf.multirun.analysis.json_form import from_json
-from mdaf.multirun.analysis.roc import auc
+from mdaf.multirun.analysis.roc import roc_auc
 from mdaf.multirun.analysis.scores import Scorer, log_read, read_scores
 from mdaf.multirun.analysis.sources import Source
 from mdaf.sweeper.runs.reader import checkpoint_digest, read_finished_run, read_json
@@ -161,9 +161,9 @@ def _deep(runs: Mapping[str, Any], sources: list[Source], base: Path) -> Iterato
             except UserError as error:
                 yield Difference(f"runs.{source.id}.{name} (from best.pt)", reported, f"nothing: {error}")
                 continue
-            found = auc(scores.logits, scores.labels)
+            found = roc_auc(scores.logits, scores.labels)
             if abs(found - reported) > DEEP:
                 yield Difference(f"runs.{source.id}.{name} (from best.pt)", reported, found)
             kept = read_scores(folder, split)
-            if kept is not None and abs(auc(kept.logits, kept.labels) - found) > DEEP:
-                yield Difference(f"{source.folder}/scores_{split}.npz: AUC", auc(kept.logits, kept.labels), found)
+            if kept is not None and abs(roc_auc(kept.logits, kept.labels) - found) > DEEP:
+                yield Difference(f"{source.folder}/scores_{split}.npz: AUC", roc_auc(kept.logits, kept.labels), found)

@@ -29,7 +29,7 @@ class FallBack(SaveAndStop):
     """The device became slow, and ``device.guard.action`` is fallback_cpu."""
 
 
-class Pace:
+class SlowDownDetector:
     """Detects that steps take longer than those of the first full epoch.
 
     Times are measured on the host, which may run ahead of a GPU. So single steps mean nothing, and means are compared.
@@ -86,7 +86,7 @@ class Watchdog:
     ) -> None:
         self._interruption, self._guard, self._hang = interruption, guard, hang
         self._device, self._told = device, told
-        self._pace = Pace(guard.factor, guard.patience)
+        self._detector = SlowDownDetector(guard.factor, guard.patience)
         self._slow = self._whole = False
         self._since = 0.0
         self._evaluation: float | None = None  # seconds, of the first full epoch
@@ -97,7 +97,7 @@ class Watchdog:
 
     def step(self, epoch: int, step: int) -> None:
         now = time.perf_counter()
-        pace = self._pace.add(now - self._since, whole=self._whole)
+        pace = self._detector.add(now - self._since, whole=self._whole)
         self._since = now
         self._hang.beat()
         self._interruption.check()
@@ -105,8 +105,8 @@ class Watchdog:
             log.info("steps are as fast as before again")
         before, self._slow = self._slow, pace is not None
         if pace is not None and not before:
-            assert self._pace.baseline is not None
-            self._act({"epoch": epoch, "step": step, "what": "steps", **_times(pace, self._pace.baseline)})
+            assert self._detector.baseline is not None
+            self._act({"epoch": epoch, "step": step, "what": "steps", **_times(pace, self._detector.baseline)})
 
     def beat(self) -> None:
         self._hang.beat()
@@ -116,7 +116,7 @@ class Watchdog:
         self._hang.beat()
         self._interruption.check()
         if self._whole:
-            self._pace.settle((batch_ms or 0.0) / 1000)
+            self._detector.settle((batch_ms or 0.0) / 1000)
         seconds = time.perf_counter() - self._since
         first, self._evaluation = self._evaluation, self._evaluation or seconds
         if first is not None and seconds > max(self._guard.patience, self._guard.factor * first):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 EpochMetrics = dict[str, Any]  # a row of metrics.csv, by column; None where a metric does not exist, never NaN
-Epoch = TypeVar("Epoch", bound=Mapping[str, Any])
+Metrics = TypeVar("Metrics", bound=Mapping[str, Any])
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ def shown(name: str, value: float | None) -> str:
     return "-" if value is None else format(value, BY_NAME[name].format)
 
 
-def best_epoch(history: Iterable[Epoch]) -> Epoch:
+def best_epoch(history: Iterable[Metrics]) -> Metrics:
     """The epoch with the highest validation AUC, the first one of equals. An epoch without one is never better."""
 
-    def val_auc(metrics: Epoch) -> float:
+    def val_auc(metrics: Metrics) -> float:
         value = metrics.get("val_auc")
         return -math.inf if value is None or math.isnan(value) else float(value)
 

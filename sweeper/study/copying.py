@@ -46,7 +46,7 @@ _OF_A_TRIAL = (
     TRIAL_HEARTBEATS,
 )
 
-Row = dict[str, Any]
+DatabaseRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _copy_rows(there: sa.Connection, here: sa.Connection, table: Any, owner: Any
     return count
 
 
-def _rows(connection: sa.Connection, table: Any, owner: Any, keys: Sequence[int]) -> list[Row]:
+def _rows(connection: sa.Connection, table: Any, owner: Any, keys: Sequence[int]) -> list[DatabaseRow]:
     """All columns but the table's own key, by owner and, within one, in the order in which they were written."""
     [key] = table.primary_key.columns
     columns = [column for column in table.columns if column is not key]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mdaf.multirun.analysis.roc import auc, delong, resampled_aucs, rows_interval, user_weights
+from mdaf.multirun.analysis.roc import delong, resampled_aucs, roc_auc, rows_interval, user_weights
 from mdaf.sweeper.training import metrics
 
 
@@ -33,12 +33,12 @@ def test_delong_by_midranks_is_delong_by_pairs() -> None:
     a, b, labels = scored()
     found = delong(a, b, labels)
     assert found.standard_error**2 == pytest.approx(delong_by_definition(a, b, labels))
-    assert (found.auc_a, found.auc_b) == (pytest.approx(auc(a, labels)), pytest.approx(auc(b, labels)))
+    assert (found.auc_a, found.auc_b) == (pytest.approx(roc_auc(a, labels)), pytest.approx(roc_auc(b, labels)))
 
 
 def test_the_auc_is_the_training_loops() -> None:
     _, tied, labels = scored()
-    assert auc(tied, labels) == pytest.approx(metrics.auc(torch.tensor(tied), torch.tensor(labels)))
+    assert roc_auc(tied, labels) == pytest.approx(metrics.auc(torch.tensor(tied), torch.tensor(labels)))
 
 
 def test_delong_agrees_with_a_bootstrap_where_each_row_is_a_user() -> None:
@@ -61,7 +61,7 @@ def test_a_resample_that_draws_every_user_once_gives_the_auc_itself() -> None:
     _, tied, labels = scored()
     users = np.arange(len(labels)) // 4
     ones = np.ones((1, len(np.unique(users))), dtype=np.int32)
-    assert resampled_aucs(tied, labels, users, ones)[0] == pytest.approx(auc(tied, labels))
+    assert resampled_aucs(tied, labels, users, ones)[0] == pytest.approx(roc_auc(tied, labels))
 
 
 def test_rows_that_repeat_in_a_user_widen_the_interval() -> None:

@@ -17,7 +17,7 @@ from mdaf.interruption import EXIT_HUNG, EXIT_RESUMABLE, Interrupted, Interrupti
 from mdaf.sweeper.machine.hang_watch import HangWatch
 from mdaf.sweeper.machine.steadiness import judge_steadiness
 from mdaf.sweeper.machine.telemetry import resident_mb, situation
-from mdaf.sweeper.machine.watchdog import Pace, TooSlowError, Watchdog
+from mdaf.sweeper.machine.watchdog import SlowDownDetector, TooSlowError, Watchdog
 from mdaf.sweeper.training.step import Stepper
 from tests.sweeper.inside import STEPS, assert_same_run, run, start
 
@@ -27,15 +27,15 @@ TYPED = ("training.epochs=3", "training.train_sample=200", "device.guard.patienc
 # ---- the baseline
 
 
-def pace_after(first: list[float], *, factor: float = 3, patience: float = 10) -> Pace:
-    pace = Pace(factor, patience)
+def pace_after(first: list[float], *, factor: float = 3, patience: float = 10) -> SlowDownDetector:
+    pace = SlowDownDetector(factor, patience)
     for seconds in first:
         assert pace.add(seconds, whole=True) is None
     pace.settle(0.0)
     return pace
 
 
-def noticed(pace: Pace, seconds: list[float]) -> float | None:
+def noticed(pace: SlowDownDetector, seconds: list[float]) -> float | None:
     """The time from the first of these steps to the one at which they were called slow."""
     for number, step in enumerate(seconds, 1):
         if pace.add(step, whole=True) is not None:
@@ -75,7 +75,7 @@ def test_what_is_no_slow_down_is_not_called_one(steps: list[float]) -> None:
 
 
 def test_an_epoch_that_is_seen_in_part_gives_no_baseline() -> None:
-    pace = Pace(3, 10)
+    pace = SlowDownDetector(3, 10)
     for _ in range(100):
         pace.add(0.1, whole=False)
     pace.settle(0.0)
