@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there, whatever happens to the process or to the power."""
+"""Writes files and exchanges folders atomically, safe against crashes of the process and of the machine."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 def write_atomically(
     path: Path, write: Callable[[BinaryIO], Any], put_in_place: Callable[[Path, Path], Any] = Path.replace
 ) -> None:
-    """Calls ``write`` with a file beside ``path``, then puts it in place: at no moment is ``path`` half written.
+    """Calls ``write`` with a temporary file in the folder of ``path``, then renames it to ``path``.
 
-    Content and name are on the disk when it returns, so they survive a power cut.
+    So ``path`` is never half written. Content and name are on the disk when it returns and survive a power cut.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -32,7 +32,7 @@ def write_atomically(
 
 
 def fsync_folder(folder: Path) -> None:
-    """Makes the names in ``folder`` survive a power cut, where the system can do that."""
+    """Writes the names in ``folder`` to the disk, on systems that can."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -42,7 +42,7 @@ def fsync_folder(folder: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> None:
-    """Two files or folders of one file system change names, at no moment without one where the system can do that."""
+    """Exchanges the names of two files or folders on one file system; atomically, if the system can."""
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if os.name == "posix" else None
     if renameat2 is not None:
         names = os.fsencode(one), os.fsencode(other)

@@ -1,9 +1,8 @@
-"""Processes that leave when the one that started them does, however it ends.
+"""Child processes that leave when their parent ends, however it ends.
 
-Who starts a ``Child`` holds the other end of its standard input. Nothing is ever written there: the system closes it
-when the parent is gone, kill -9 included, and the parent closes it to ask the child to leave. Either is to the child as
-a signal: it saves, and leaves. Processes that multiprocessing or joblib started are watched for the same, each in the
-way that it allows.
+The parent of a ``Child`` holds the other end of the child's standard input and never writes to it. The system closes it
+when the parent dies, also by kill -9; the parent closes it to ask the child to leave. The child treats either like a
+signal: it saves its state and leaves. Processes of multiprocessing and joblib watch their parents in other ways.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ from typing import Any
 
 from mdaf import signals
 
-PIPE_VARIABLE = "MDAF_PARENT_PIPE"  # the pipe that standard input is, where its other end is held by the parent
+PIPE_VARIABLE = "MDAF_PARENT_PIPE"  # the identity of the pipe at standard input whose other end the parent holds
 
 STDIN = 0
 POLL_SECONDS = 0.5
-GRACE_SECONDS = 5.0  # in which a process that nobody waits for ends, once it has saved
+GRACE_SECONDS = 5.0  # a process without a parent ends so long after it has saved
 
-_following = False
-_parent: int | None = None  # the process that holds the other end of standard input
+_watching = False
+_parent: int | None = None  # the id of the process that holds the other end of standard input
 
 
 class Child(subprocess.Popen[bytes]):
-    """A process of this machine that leaves when this one does."""
+    """A process on this machine that leaves when this process ends."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None, **options: Any) -> None:
         read, self._held = os.pipe()
@@ -47,26 +46,26 @@ class Child(subprocess.Popen[bytes]):
             os.close(read)
 
     def let_go(self) -> None:
-        """Asks it to leave, or, of one that is over, gives back what it took. Idempotent."""
+        """Asks the child to leave, and closes the pipe. Idempotent."""
         if self._held >= 0:
             os.close(self._held)
             self._held = -1
 
 
 def import_alike() -> None:
-    """From now on the processes that a console script starts, a launcher's too, import modules from where it does.
+    """Makes child processes of a console script, also a launcher's, import modules from where the script does.
 
-    ``python -m``, which starts them, looks in the working directory first, a console script never does. A user's file
-    there that is called as one of our packages is, such as ``data.py``, must not run in their place.
+    ``python -m``, which starts them, looks in the working directory first; a console script does not. A user's file
+    there with the name of one of our modules must not be imported instead of it.
     """
     if not any(not place or os.path.abspath(place) == os.getcwd() for place in sys.path[:1]):
         os.environ["PYTHONSAFEPATH"] = "1"
 
 
 def follow_parent() -> None:
-    """From now on this process leaves when the one that started it does, if that is one of ours. Idempotent."""
-    global _following, _parent
-    if _following:
+    """Makes this process leave when its parent ends, if the parent is a process of this program. Idempotent."""
+    global _watching, _parent
+    if _watching:
         return
     parent = multiprocessing.parent_process()
     told = os.environ.get(PIPE_VARIABLE)  # a process in between may have passed it on, with another input
@@ -78,17 +77,17 @@ def follow_parent() -> None:
         watch = (_until_it_is_gone, parent)
     else:
         return
-    _following = True
+    _watching = True
     threading.Thread(target=watch[0], args=watch[1:], name="parent", daemon=True).start()
 
 
 def is_spoken_for() -> bool:
-    """Whether the process that started this one is one of ours and still there: it says why all of it ends."""
+    """Whether the parent is a process of this program and alive: then it tells the user why everything ends."""
     return _parent is not None and _parent == os.getppid()
 
 
 def _until_it_closes() -> None:
-    while os.read(STDIN, 1):  # nobody writes: it returns when the other end is closed
+    while os.read(STDIN, 1):  # returns when the other end is closed
         pass
     signals.hang_up()
 
@@ -97,18 +96,18 @@ def _until_it_is_gone(parent: BaseProcess) -> None:
     sentinel = getattr(parent, "_sentinel", None)
     if sentinel is not None:
         wait([sentinel])
-    else:  # joblib's processes get none, but are their parent's own children
+    else:  # joblib's processes have none, but are direct children of their parent
         while os.getppid() == parent.pid:
             time.sleep(POLL_SECONDS)
     signals.hang_up(once=True)
     while signals.is_deferred():
         time.sleep(POLL_SECONDS)
     time.sleep(GRACE_SECONDS)
-    os._exit(signals.EXIT_RESUMABLE)  # it would wait for the next job, which nobody sends
+    os._exit(signals.EXIT_RESUMABLE)  # otherwise it would wait for a next job
 
 
 def _name_of(descriptor: int) -> str | None:
-    """The pipe that a descriptor is an end of; None if it is none."""
+    """The identity of the pipe at a descriptor; None if it is not a pipe."""
     try:
         found = os.fstat(descriptor)
     except OSError:

@@ -10,24 +10,24 @@ from types import TracebackType
 
 from mdaf import signals
 
-EXIT_RESUMABLE = signals.EXIT_RESUMABLE  # the state is saved, and the same command with resume=auto goes on
-EXIT_HUNG = 76  # no step came to its end: the last state is that of the last save, and resume=auto goes on from there
+EXIT_RESUMABLE = signals.EXIT_RESUMABLE  # the state is saved; the same command with resume=auto goes on
+EXIT_HUNG = 76  # a step hung; resume=auto goes on from the last checkpoint
 
-# What the command that was typed says, to the processes that it starts.
+# Environment variables by which the typed command tells its child processes what to say to the user.
 GOES_ON_VARIABLE = "MDAF_GOES_ON"
 FOLDER_VARIABLE = "MDAF_OTHER_FOLDER"
 
 
 class SaveAndStop(BaseException):
-    """Raised between two steps, so that the loop can save where it stands."""
+    """Raised between two steps: the loop saves its state and ends."""
 
 
 class Interrupted(SaveAndStop, signals.Interrupted):
-    """A signal came. Like Ctrl-C it passes through what catches errors, up to who started the process."""
+    """A signal asks the process to leave. It is no Exception, so that error handlers do not catch it."""
 
 
 class Interruption:
-    """While it lasts the first signal asks the loop to leave, and impatience ends it at once (``mdaf.signals``)."""
+    """While it lasts, the first signal makes ``check`` raise, and a second one ends the loop (``mdaf.signals``)."""
 
     def __init__(self) -> None:
         self._context = ExitStack()
@@ -54,36 +54,36 @@ def asked() -> bool:
 
 
 def check() -> None:
-    """Raises Interrupted if a signal asked a loop of the main thread to leave: for what waits within a step."""
+    """Raises Interrupted if a signal asked a loop of the main thread to leave. Call it while waiting within a step."""
     if threading.current_thread() is threading.main_thread() and signals.is_deferred():
         Interruption().check()
 
 
 def is_typed() -> bool:
-    """Whether the command that was typed is this process's own: its keys are what a user can set."""
+    """Whether a user typed the command of this process, and so can set its keys."""
     return GOES_ON_VARIABLE not in os.environ
 
 
 def how_to_go_on() -> str:
-    """The end of a sentence: which command goes on with what this process leaves."""
+    """The end of a sentence: the command that goes on from the state of this process."""
     return os.environ.get(GOES_ON_VARIABLE, "the same command with resume=auto goes on")
 
 
 def how_to_choose_a_folder() -> str:
-    """What to type for another folder."""
+    """The override that chooses another folder."""
     return os.environ.get(FOLDER_VARIABLE, "hydra.run.dir=... (of a sweep: hydra.sweep.dir=...)")
 
 
 @contextmanager
-def speaking_for(*, goes_on: str, folder: str) -> Iterator[None]:
-    """While it lasts this is said by this process and those that it starts: nobody typed theirs."""
+def messages_of_parent(*, goes_on: str, folder: str) -> Iterator[None]:
+    """While it lasts, this process and its children say this to the user, who did not type their commands."""
     with environment({GOES_ON_VARIABLE: goes_on, FOLDER_VARIABLE: folder}):
         yield
 
 
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """While it lasts this process, and those that it starts, have these variables."""
+    """Sets environment variables for this process and its children, while it lasts."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -1,4 +1,4 @@
-"""What goes into logs: never a password, and for each error that was said in one line the traceback, in the file."""
+"""Logs without passwords, and tracebacks in the log file for errors that the user sees as one line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MaskedRecord(logging.LogRecord):
 
 
 def set_up() -> None:
-    """For all logs of this process: passwords are masked, and one that cannot be written ends nothing."""
+    """Masks passwords in all logs of this process, and ignores errors of logs that cannot be written."""
     logging.setLogRecordFactory(MaskedRecord)
     logging.raiseExceptions = False
     sys.excepthook = _print_masked
@@ -36,7 +36,7 @@ def set_up() -> None:
 
 
 def _print_masked(kind: type[BaseException], error: BaseException, tb: TracebackType | None) -> None:
-    """Prints the traceback of what nobody caught, as Python does."""
+    """Prints the traceback of an uncaught exception, as Python does."""
     sys.stderr.write(printable(masked_text("".join(traceback.format_exception(kind, error, tb)))))
 
 
@@ -45,7 +45,7 @@ def _format_masked(*warning: Any, **named: Any) -> str:
 
 
 def keep_traceback(error: BaseException) -> None:
-    """Writes the traceback to the log files that are open, and to no terminal."""
+    """Writes the traceback to all open log files, but not to the terminal."""
     record = MaskedRecord(
         __name__, logging.ERROR, __file__, 0, "%s", (type(error).__name__,), (type(error), error, error.__traceback__)
     )

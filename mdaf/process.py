@@ -1,4 +1,4 @@
-"""Which process this is, on which machine, and whether another one is still there."""
+"""The identity of a process on a machine, and whether another process is still alive."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import subprocess
 import uuid
 from pathlib import Path
 
-OVER = "over"  # in place of a start: the process ended, and nobody has asked for its exit code yet
-UNKNOWN = "None"  # in place of a start that the system does not show
+OVER = "over"  # instead of a start: the process is a zombie
+UNKNOWN = "None"  # instead of a start that the system does not show
 
 
 def this_process() -> str:
@@ -26,10 +26,10 @@ def this_process() -> str:
 
 
 def is_gone(process: str) -> bool | None:
-    """Whether a process, as ``this_process`` said it, is over; None if that can't be told from here.
+    """Whether a process, in the form of ``this_process``, has ended; None if that is unknown here.
 
-    It can't of a process of another machine or container, and not of one whose id is taken while its start can't be
-    seen: another user's, where the system hides those. Then its lease alone says whether it lives.
+    It is unknown for a process of another machine or container, and for another user's process whose start the system
+    hides. Then only its lease tells whether it is alive.
     """
     host, _, rest = process.partition(":")
     pid, _, start = rest.partition(":")

@@ -1,8 +1,8 @@
-"""Signals that ask a process to leave: Ctrl-C, kill, a closed connection, what batch systems send before they kill.
+"""Signals that ask a process to leave: Ctrl-C, kill, a closed connection, the warning of a batch system.
 
-The first one raises ``Interrupted`` in the main thread, wherever it is, so that temporary folders go and studies are
-told. Where work must come to a point at which it can be saved, ``deferred`` holds that back, and the work asks
-``check`` between its steps. Impatience does not wait for either: the same signal again, or Ctrl-C after any.
+The first signal raises ``Interrupted`` in the main thread, so that temporary folders are removed and trials are told to
+their study. Work that must reach a point where it can be saved runs within ``deferred`` and calls ``asked`` between its
+steps. The same signal again, or Ctrl-C after any signal, raises KeyboardInterrupt at once.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-EXIT_RESUMABLE = 75  # EX_TEMPFAIL: what is done is kept, and the same command goes on
-EXIT_AT_ONCE = 130  # as a shell says of a process that Ctrl-C ended
+EXIT_RESUMABLE = 75  # EX_TEMPFAIL: the state is saved, and the same command goes on
+EXIT_AT_ONCE = 130  # the code that shells give a process that Ctrl-C ended
 
-# Whoever ends a process with these means it, whatever its dispositions were.
+# These are always handled, whatever handlers the process inherited.
 _ALWAYS = (signal.SIGTERM, signal.SIGINT)
-# These are taken only where they would end the process unasked. So nohup keeps SIGHUP ignored, and submitit keeps the
-# signal by which it queues a job again.
+# These are handled only if they would end the process. So nohup keeps SIGHUP ignored, and submitit keeps the signal by
+# which it requeues a job.
 _BY_DEFAULT = ("SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asks this process to leave. Like Ctrl-C it passes through what catches errors."""
+    """A signal asks this process to leave. It is no Exception, so that error handlers do not catch it."""
 
 
 @dataclass
 class _Heard:
-    """What this process knows of its signals."""
+    """The signals that this process got, and how it handles them."""
 
-    listens: int = 0  # nested contexts of ``listening``
+    listens: int = 0  # how many contexts of ``listening`` are open
     deferred: int = 0
-    asked: signal.Signals | None = None  # the first one that came
-    reason: str = ""  # the same in words
-    raised: bool = False  # whether it was raised, not only noted
-    hung_up: bool = False  # the next SIGTERM is this process's own
-    once: bool = False  # a second one is not listened to
+    asked: signal.Signals | None = None  # the first signal
+    reason: str = ""  # the first signal as text
+    raised: bool = False  # whether ``Interrupted`` was raised for it
+    hung_up: bool = False  # this process itself sent the next SIGTERM
+    once: bool = False  # a second signal is ignored
 
 
 _heard = _Heard()
@@ -48,10 +48,10 @@ _heard = _Heard()
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """While it lasts this process listens. Outside the main thread, which alone hears signals, it does nothing.
+    """Handles signals while it lasts. It does nothing outside of the main thread, which alone gets signals.
 
-    ``Interrupted`` may come where a library has something half done, and the error that the library then makes takes
-    its place. Such an error is turned back into ``Interrupted`` here.
+    If ``Interrupted`` is raised within a library, the library may raise an error of its own instead. Such an error is
+    turned back into ``Interrupted`` here.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -79,7 +79,7 @@ def listening() -> Iterator[None]:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """While it lasts nothing is raised: ``check`` says whether to leave."""
+    """While it lasts, a first signal raises nothing: ``asked`` says whether to leave."""
     _heard.deferred += 1
     try:
         yield
@@ -90,20 +90,20 @@ def deferred() -> Iterator[None]:
 def asked() -> str | None:
     """What asked this process to leave, such as "by SIGTERM"; None if nothing did.
 
-    What was raised then may have been swallowed, as Python does where it calls a finalizer.
+    The exception that was raised then may be lost, because Python drops exceptions in finalizers.
     """
     return None if _heard.asked is None else _heard.reason
 
 
 def is_deferred() -> bool:
-    """Whether somebody in this process brings work to a point at which it can be saved."""
+    """Whether work in this process runs within ``deferred``."""
     return _heard.deferred > 0
 
 
 def hang_up(*, once: bool = False) -> None:
-    """Asks this very process to leave, from any of its threads; never counts as impatience.
+    """Asks this process to leave; any thread may call it. It does not count as a second signal.
 
-    ``once``: whoever asked does not do so again, so what comes after is not listened to.
+    ``once``: signals after this one are ignored.
     """
     _heard.once |= once
     _heard.hung_up = True
@@ -111,7 +111,7 @@ def hang_up(*, once: bool = False) -> None:
 
 
 def leave_once() -> None:
-    """From now on a second signal is not listened to: what this process does after the first must not be cut short."""
+    """Ignores second signals from now on, so that nothing cuts short what the process does after the first."""
     _heard.once = True
 
 

@@ -13,7 +13,7 @@ from mdaf import conf, logs
 from mdaf.children import import_alike
 from mdaf.conf import schema
 from mdaf.extras import require
-from mdaf.interruption import speaking_for
+from mdaf.interruption import messages_of_parent
 from mdaf.reporting import reported_in_one_line
 from mdaf.secrets import masked
 from mdaf.sweeper import command_line
@@ -67,7 +67,7 @@ def main() -> None:
     output.make_safe()
     conf.register()
     logs.set_up()
-    with speaking_for(goes_on="the same command goes on", folder="folder=..."), reported_in_one_line():
+    with messages_of_parent(goes_on="the same command goes on", folder="folder=..."), reported_in_one_line():
         require("ctr", command_line.program())
         sys.argv[1:] = unquoted(sys.argv[1:])
         if sys.argv[1:2] and sys.argv[1] in COMMANDS:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mdaf.interruption import speaking_for
+from mdaf.interruption import messages_of_parent
 from mdaf.sweeper.study.usage import OneLineGroup
 
 app = typer.Typer(
@@ -44,5 +44,5 @@ def summarize(
     """Spread over seeds, paired comparisons and criteria of any finished runs. Trains nothing."""
     from mdaf.multirun.report.summarize import show, summary
 
-    with speaking_for(goes_on="the same command goes on", folder="--out"):
+    with messages_of_parent(goes_on="the same command goes on", folder="--out"):
         show(summary(folders, out))

@@ -85,7 +85,7 @@ def test_a_child_that_is_let_go_saves_and_leaves_whatever_else_it_hears(tmp_path
 
 
 def test_a_process_that_inherits_the_word_but_not_the_pipe_follows_nobody(tmp_path: Path) -> None:
-    code = "from mdaf import children; children.follow_parent(); print(children._following)"
+    code = "from mdaf import children; children.follow_parent(); print(children._watching)"
     for value in ("1:1", ""):
         end = subprocess.run(
             [sys.executable, "-c", code],
