@@ -1,4 +1,4 @@
-"""What a sweep searches, what every job of it gets as it is, and how a point is written as overrides."""
+"""The search space: read from overrides and ``params``, with what every job gets as it is; a point as overrides."""
 
 from __future__ import annotations
 
