@@ -1,6 +1,7 @@
 """Imported before any test imports torch."""
 
 import os
+from collections.abc import Iterator
 
 # Tests are tiny, and run beside each other: a second thread costs more than it brings.
 for threads in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS"):
@@ -29,6 +30,17 @@ LONG_WHEN_INTERPRETED = (
 
 # So that an assertion of its that fails shows what differed.
 pytest.register_assert_rewrite("tests.sweeper.inside")
+
+
+@pytest.fixture(autouse=True)
+def _where_modules_come_from() -> Iterator[None]:
+    """Takes back what a console script's ``main`` sets for its child processes."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    yield
+    if before is None:
+        os.environ.pop("PYTHONSAFEPATH", None)
+    else:
+        os.environ["PYTHONSAFEPATH"] = before
 
 
 @pytest.hookimpl(tryfirst=True)

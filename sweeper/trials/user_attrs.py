@@ -62,7 +62,7 @@ USER_ATTRIBUTES = (
     UserAttribute("commit", (str,), "job", "the commit of the code"),
     UserAttribute("seed", (int,), "job", "the seed"),
     UserAttribute("device", (str,), "job", "the device"),
-    UserAttribute("versions", (str,), "job", "the versions of the packages, as JSON"),
+    UserAttribute("versions", (dict, str), "job", "the versions of the packages, as JSON or as a mapping"),
     UserAttribute("effective", (dict,), "job", "parameter -> the value in the job's config"),
     UserAttribute(MICRO_BATCH, (int,), "job", "samples per forward pass"),
     UserAttribute("best_epoch", (int,), "job", "the epoch with the best validation AUC"),

@@ -37,7 +37,7 @@ def test_no_metric_ranks_scores_that_are_not_finite(bad: float) -> None:
         lambda: metrics.grouped_auc(scores, LABELS, users),
         lambda: metrics.log_loss(scores, LABELS),
         lambda: gate_statistics(scores),
-        lambda: roc.auc(scores.numpy(), LABELS.numpy()),
+        lambda: roc.roc_auc(scores.numpy(), LABELS.numpy()),
         lambda: roc.delong(LABELS.numpy(), scores.numpy(), LABELS.numpy()),
         lambda: roc.resampled_aucs(scores.numpy(), LABELS.numpy(), users.numpy(), np.ones((2, 2), dtype=np.int32)),
     ):

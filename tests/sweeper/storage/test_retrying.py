@@ -197,6 +197,7 @@ def test_a_signal_that_asks_a_run_to_leave_ends_the_wait(study: optuna.Study) ->
 def test_ctrl_c_ends_the_wait_and_what_a_sweep_does_at_its_end_does_not_wait_again(
     study: optuna.Study, caplog: pytest.LogCaptureFixture
 ) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background ignore it
     trial = study.ask()
     failed = take_away(study, times=10**6)
     ask_to_end_when(lambda: len(failed) > 3, signal.SIGINT)
