@@ -39,6 +39,10 @@ from mdaf.sweeper.storage.optuna_internals import (
 )
 from mdaf.sweeper.storage.retrying import retry_calls, this_call
 
+# ---- of a trial, among its system attributes: the storage's calls, so that one whose answer was lost can be repeated
+MADE_BY = "made_by"  # the call that made it; of a study, too
+CHANGED_BY = "changed_by"  # the call that last changed its state
+
 
 class RepeatableStorage(DatabaseStorage):
     """Optuna's storage whose calls can be repeated, and which reads trials without building an object for each row."""
@@ -188,8 +192,3 @@ def _signed(session: Any, trial_id: int, name: str) -> str | None:
     asked = sa.select(_ATTRS.value_json).where(_ATTRS.trial_id == trial_id, _ATTRS.key == name)
     found = session.execute(asked).scalar()
     return None if found is None else json.loads(found)
-
-
-# ---- of a trial, among its system attributes: the storage's calls, so that one whose answer was lost can be repeated
-MADE_BY = "made_by"  # the call that made it; of a study, too
-CHANGED_BY = "changed_by"  # the call that last changed its state
