@@ -44,6 +44,7 @@ class Log(Table):
 class UserBehavior(Log):
     """Taobao's UserBehavior.csv."""
 
+    held_out_users: float = bounded(0, 1, open_high=True)
     task: str = MISSING
     negatives: int = bounded(1)
     period_start: str = MISSING
@@ -56,6 +57,7 @@ class UserBehavior(Log):
 class MovieLens(Log):
     """MovieLens in atomic files."""
 
+    held_out_users: float = bounded(0, 1, open_high=True)
     click_rating: float = MISSING
     validation_start: str = MISSING
     test_start: str = MISSING
@@ -84,6 +86,7 @@ class TaobaoAdJoined(Table):
 class EventLog(Log):
     """Anyone's own log, CSV or Parquet."""
 
+    held_out_users: float = bounded(0, 1, open_high=True)
     samples_path: str | None = MISSING
     columns: dict[str, str | None] = MISSING
     sample_columns: dict[str, str | None] = MISSING
@@ -107,6 +110,7 @@ class EventLog(Log):
 class Synthetic(Common):
     """A made-up click log."""
 
+    held_out_users: float = bounded(0, 1, open_high=True)
     users: int = bounded(1)
     items: int = bounded(1)
     categories: int = bounded(2)

@@ -18,9 +18,17 @@ import polars as pl
 
 from mdaf.data.preparing.impressions import write_impressions
 from mdaf.data.preparing.layout import MOMENTS, Layout, Periods
-from mdaf.data.preparing.next_click import TASKS, Protocol, write_next_click
+from mdaf.data.preparing.next_click import PROTOCOL, TASKS, Protocol, write_next_click
 from mdaf.data.preparing.raw_log import OwnFields, RawLog
-from mdaf.data.preparing.source import Contents, refuse_below, refuse_others, required_file, settings_of, split_times
+from mdaf.data.preparing.source import (
+    Contents,
+    check_held_out,
+    refuse_below,
+    refuse_others,
+    required_file,
+    settings_of,
+    split_times,
+)
 from mdaf.data.preparing.spill import SpilledFrames, block_bytes
 from mdaf.data.reading.defects import Defects, sifted, with_kinds
 from mdaf.data.reading.delimited import TextFile, decimal, line_defect
@@ -70,6 +78,7 @@ class EventLogFile:
     max_bad_fraction: float
     memory_gb: float
     seed: int
+    held_out_users: float = 0.0
 
     name = "event_log"
 
@@ -78,6 +87,11 @@ class EventLogFile:
         refuse_others("task", self.task, TASKS)
         refuse_others("history", self.history, HISTORIES)
         self._check_columns()
+        check_held_out(self.held_out_users)
+        if self.held_out_users and self.samples_path is not None:
+            raise DataError(
+                "data.held_out_users: the file of data.samples_path says which rows are the test; set it to 0"
+            )
         check_min_count(self.min_count, self._layout.tables)
         if (self.validation_start is None) != (self.test_start is None):
             raise DataError("data.validation_start and data.test_start: set both, or none to split by shares")
@@ -128,7 +142,8 @@ class EventLogFile:
     def fingerprint(self, hashes: FileHashes) -> dict[str, Any]:
         """Settings that change the store, and the files' hashes."""
         files = [self._file, *([self._sample_file] if self._sample_file else [])]
-        return {"settings": settings_of(self), "inputs": hashes.of(files)}
+        drawn = {} if self._has("label") or self._sample_file else {"protocol": PROTOCOL}
+        return {"settings": settings_of(self), "inputs": hashes.of(files), **drawn}
 
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
         """Reads the files and writes their store; DataError if they are not such files or too much of one is bad."""
@@ -161,7 +176,7 @@ class EventLogFile:
         own = [OwnFields("item", self._of_item)]
         if self.user_fields:
             own.append(OwnFields("user", self.user_fields))
-        log = RawLog(folder, self._layout, periods.validation, own)
+        log = RawLog(folder, self._layout, periods, own, self.held_out_users)
         for number, frame in enumerate(rows):
             progress("counting", number / len(rows))
             log.add_events(frame)
@@ -186,7 +201,7 @@ class EventLogFile:
         progress: Progress,
         write: Progress,
     ) -> Contents:
-        log = RawLog(folder, self._layout, periods.validation)
+        log = RawLog(folder, self._layout, periods, held_out_users=self.held_out_users)
         for number, frame in enumerate(rows):
             progress("counting", number / len(rows))
             log.add_samples(frame.with_columns(periods.moments()))
@@ -226,7 +241,7 @@ class EventLogFile:
         said = [name for name in self._of_item if name == "category" and self.sample_columns.get(name) is not None]
         told = [name for name in self._of_item if name not in said]
         own = [OwnFields(o, fields) for o, fields in (("user", self.user_fields), ("item", told)) if fields]
-        log = RawLog(folder, self._layout, begins, own)
+        log = RawLog(folder, self._layout, periods, own)
         for number, frame in enumerate(rows):
             progress("counting", number / (len(rows) + len(samples)))
             log.add_events(frame)

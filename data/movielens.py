@@ -18,7 +18,7 @@ import polars as pl
 from mdaf.data.preparing.impressions import write_impressions
 from mdaf.data.preparing.layout import Layout, Periods
 from mdaf.data.preparing.raw_log import RawLog
-from mdaf.data.preparing.source import Contents, refuse_below, required_file, settings_of, split_times
+from mdaf.data.preparing.source import Contents, check_held_out, refuse_below, required_file, settings_of, split_times
 from mdaf.data.preparing.spill import block_bytes
 from mdaf.data.reading.defects import Defects, sifted, with_kinds
 from mdaf.data.reading.delimited import MORE, TextFile, decimal, line_defect, number
@@ -51,11 +51,13 @@ class MovieLens:
     max_bad_fraction: float
     memory_gb: float
     seed: int
+    held_out_users: float = 0.0
 
     name = "movielens"
 
     def __post_init__(self) -> None:
         refuse_below(self, length=1, max_bad_fraction=0, memory_gb=0, seed=0)
+        check_held_out(self.held_out_users)
         check_min_count(self.min_count, self._layout.tables)
         split_times(self, "validation_start", "test_start")
 
@@ -87,7 +89,7 @@ class MovieLens:
         periods = Periods(validation, test, self.utc_offset_hours)
         items, users, defects = self._properties()
         with writer.workspace() as folder:
-            log = RawLog(folder, self._layout, periods.validation)
+            log = RawLog(folder, self._layout, periods, held_out_users=self.held_out_users)
             for rows, found, share in self._ratings(ratings):
                 between(progress, 0.0, 0.5)("reading", share)
                 known = rows.join(items, on="item", how="left").join(users, on="user", how="left")

@@ -13,7 +13,7 @@ import polars as pl
 from mdaf.data.preparing.impressions import write_impressions
 from mdaf.data.preparing.layout import CLICK_TABLES, Periods, click_layout
 from mdaf.data.preparing.raw_log import RawLog
-from mdaf.data.preparing.source import Contents, refuse_below, settings_of
+from mdaf.data.preparing.source import Contents, check_held_out, refuse_below, settings_of
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.local_time import DAY, unix_seconds
@@ -69,6 +69,7 @@ class Synthetic:
     min_count: Mapping[str, int]
     memory_gb: float
     seed: int
+    held_out_users: float = 0.0
 
     name = "synthetic"
 
@@ -76,6 +77,7 @@ class Synthetic:
         refuse_below(self, length=1, users=1, categories=2, views=0, train_days=1, seed=0)
         refuse_below(self, views_before=0, days_before=min(1, self.views_before), memory_gb=0)
         refuse_below(self, train_rows=1, validation_rows=1, test_rows=1)
+        check_held_out(self.held_out_users)
         check_min_count(self.min_count, CLICK_TABLES)
         if self.items < self.categories:
             raise DataError(f"data.items={self.items} is below data.categories={self.categories}: each needs an item")
@@ -96,7 +98,8 @@ class Synthetic:
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
         """Generates the log and writes its store."""
         with writer.workspace() as folder:
-            log = RawLog(folder, click_layout(self.length), self.periods.validation)
+            layout = click_layout(self.length)
+            log = RawLog(folder, layout, self.periods, held_out_users=self.held_out_users)
             for part in self.parts(between(progress, 0.0, 0.5)):
                 log.add_events(part.events)
                 log.add_samples(part.impressions.with_columns(self.periods.moments()))

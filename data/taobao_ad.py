@@ -125,7 +125,7 @@ class TaobaoAd:
         periods = Periods(test, test, self.utc_offset_hours)
         events = ("category", "brand", "behaviour") if behaviours else ("item", "category", "brand")
         with writer.workspace() as folder:
-            log = RawLog(folder, Layout(events, (*STATIC, *MOMENTS), self.length), test)
+            log = RawLog(folder, Layout(events, (*STATIC, *MOMENTS), self.length), periods)
             defects = self._read_impressions(log, periods, between(progress, 0.0, 0.2 if behaviours else 0.5))
             if behaviours:
                 defects += self._read_behaviours(log, behaviours, between(progress, 0.2, 0.5))

@@ -81,7 +81,7 @@ class TaobaoAdJoined:
         layout = Layout(("category", "brand"), STATIC, self.length, gaps=False, owner="row")
         defects = Defects()
         with writer.workspace() as folder:
-            log = RawLog(folder, layout, periods.validation)
+            log = RawLog(folder, layout, periods)
             for lines, share in text.frames(block_bytes(self.memory_gb)):
                 between(progress, 0.0, 0.5)("reading", share)
                 samples, found = self._samples(lines, defects.rows)

@@ -11,9 +11,17 @@ from typing import Any
 import polars as pl
 
 from mdaf.data.preparing.layout import CLICK_TABLES, Periods, click_layout
-from mdaf.data.preparing.next_click import TASKS, Protocol, write_next_click
+from mdaf.data.preparing.next_click import PROTOCOL, TASKS, Protocol, write_next_click
 from mdaf.data.preparing.raw_log import OwnFields, RawLog
-from mdaf.data.preparing.source import Contents, refuse_below, refuse_others, required_file, settings_of, split_times
+from mdaf.data.preparing.source import (
+    Contents,
+    check_held_out,
+    refuse_below,
+    refuse_others,
+    required_file,
+    settings_of,
+    split_times,
+)
 from mdaf.data.preparing.spill import block_bytes
 from mdaf.data.reading.defects import Defects, sifted, with_kinds
 from mdaf.data.reading.delimited import TextFile, line_defect, number
@@ -46,12 +54,14 @@ class UserBehavior:
     max_bad_fraction: float
     memory_gb: float
     seed: int
+    held_out_users: float = 0.0
 
     name = "user_behavior"
 
     def __post_init__(self) -> None:
         refuse_below(self, length=1, negatives=1, max_bad_fraction=0, memory_gb=0, seed=0)
         refuse_others("task", self.task, TASKS)
+        check_held_out(self.held_out_users)
         check_min_count(self.min_count, CLICK_TABLES)
         split_times(self, *_TIMES)
 
@@ -61,7 +71,8 @@ class UserBehavior:
 
     def fingerprint(self, hashes: FileHashes) -> dict[str, Any]:
         """Settings that change the store, and the file's hash; where the file lies is not among them."""
-        return {"settings": settings_of(self), "inputs": hashes.of([self._file])}
+        drawn = {"protocol": PROTOCOL} if self.task == "next_click" else {}
+        return {"settings": settings_of(self), "inputs": hashes.of([self._file]), **drawn}
 
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
         """Reads, cleans and samples the log; DataError if it is not such a file or too much of it is bad."""
@@ -70,7 +81,9 @@ class UserBehavior:
         start, validation, test, stop = split_times(self, *_TIMES)
         periods = Periods(validation, test, self.utc_offset_hours)
         with writer.workspace() as folder:
-            log = RawLog(folder, click_layout(self.length), periods.validation, [OwnFields("item", ["category"])])
+            log = RawLog(
+                folder, click_layout(self.length), periods, [OwnFields("item", ["category"])], self.held_out_users
+            )
             defects = Defects()
             for events, found, share in read_log(text, (start, stop), block_bytes(self.memory_gb)):
                 between(progress, 0.0, 0.5)("reading", share)

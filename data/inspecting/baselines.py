@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from mdaf.data.schema import MATCH_EQUALS
-from mdaf.data.store.arrays import read_parts
+from mdaf.data.store.arrays import parts_of, read_part
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.event_store import MATCH_PREFIX, EventStore, count_codes
 
@@ -69,6 +69,6 @@ def _popularity(store: EventStore, split: str) -> Mapping[str, np.ndarray]:
     if "item" not in store.schema.target:
         return {}
     candidates = store.samples[split].static[store.schema.target["item"]]
-    events = zip(read_parts(store.events["item"]), read_parts(store.time), strict=True)
-    training = (item[time < store.boundaries[0]] for item, time in events)
+    items = store.events["item"]
+    training = (read_part(items, part)[store.of_training(part)] for part in parts_of(len(items)))
     return {POPULARITY: count_codes(training, int(candidates.max(initial=0)) + 1)[candidates]}

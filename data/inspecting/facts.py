@@ -10,7 +10,7 @@ from rich.console import Console
 
 from mdaf.data.inspecting.baselines import oracle_auc, rule_aucs
 from mdaf.data.schema import FIRST_ID, UNKNOWN
-from mdaf.data.store.arrays import read_parts
+from mdaf.data.store.arrays import parts_of, read_part, read_parts
 from mdaf.data.store.event_store import SPLITS, USER_TABLE, EventStore
 from mdaf.terminal.printable import printable
 from mdaf.terminal.tables import Column, fitted, left_out
@@ -95,6 +95,8 @@ def _users_in_training(store: EventStore) -> np.ndarray:
     first, last = store.user_offsets[:-1], store.user_offsets[1:]
     active = np.flatnonzero(first < last)
     known[store.users_of[active[store.time[first[active]] < store.boundaries[0]]]] = True
+    if store.held_out:
+        known &= ~store.held_out_users[: len(known)]
     for user in read_parts(store.samples["train"].user):
         known[store.users_of[user]] = True
     return known
@@ -113,8 +115,8 @@ def _seen_in_training(store: EventStore) -> dict[str, np.ndarray]:
                 for codes in read_parts(store.samples["train"].static[field.name]):
                     known[codes] = True
         for array in events:
-            for time, codes in zip(read_parts(store.time), read_parts(array), strict=True):
-                known[codes[time < store.boundaries[0]]] = True
+            for part in parts_of(len(array)):
+                known[read_part(array, part)[store.of_training(part)]] = True
         seen[table] = known
     if USER_TABLE in seen:
         users = np.flatnonzero(_users_in_training(store)) + FIRST_ID

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from mdaf.data.reading.local_time import local_hours, local_weekdays
@@ -86,6 +87,10 @@ class Periods:
         time, offset = pl.col("time"), self.utc_offset_hours
         hour, weekday = local_hours(time, offset), local_weekdays(time, offset)
         return hour.cast(pl.Int8).alias("hour"), weekday.cast(pl.Int8).alias("weekday")
+
+    def splits_of(self, time: np.ndarray) -> np.ndarray:
+        """The number in ``SPLITS`` that each time belongs to, int64."""
+        return np.searchsorted([self.validation, self.test], time, side="right")
 
     def split_of(self, time: pl.Expr) -> pl.Expr:
         """The number in ``SPLITS`` that a time belongs to."""

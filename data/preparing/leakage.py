@@ -13,14 +13,16 @@ from mdaf.errors import LeakageError
 def leakage_check(store: EventStore) -> None:
     """LeakageError unless the store is free of leakage.
 
-    Splits must follow each other in time, histories must end before their samples, and every row of an embedding table
-    must occur in training.
+    Splits must follow each other in time, histories must end before their samples, users who are held out must be those
+    of the test, and every row of an embedding table must occur in training.
     """
     for split, samples in store.samples.items():
         for part in parts_of(len(samples)):
             time = read_part(samples.time, part)
             _check_period(store, split, time)
             _check_histories(store, split, time, read_part(samples.user, part), read_part(samples.end, part))
+    if store.held_out:
+        _check_held_out(store)
     _check_order(store)
     _check_vocabularies(store)
 
@@ -63,6 +65,14 @@ def _event_times(store: EventStore, position: np.ndarray) -> np.ndarray:
     return time
 
 
+def _check_held_out(store: EventStore) -> None:
+    for split, samples in store.samples.items():
+        for user in read_parts(samples.user):
+            if np.any(store.held_out_users[store.users_of[user]] != (split == "test")):
+                other = "no user who is held out" if split == "test" else "a user who is held out"
+                raise LeakageError(f"{store.folder}: a {split} sample is of {other}")
+
+
 def _check_order(store: EventStore) -> None:
     """Every user's events must be in the order of time, so that a history's last event is its latest."""
     begins = np.asarray(store.user_offsets)
@@ -74,15 +84,14 @@ def _check_order(store: EventStore) -> None:
 
 
 def _check_vocabularies(store: EventStore) -> None:
-    """Every code with a row must occur in training: in a sample or in an event before validation begins."""
-    validation, _ = store.boundaries
+    """Every code with a row must occur in training: in a sample, or in an event that training may know."""
     seen = {table: np.zeros(rows, dtype=bool) for table, rows in store.schema.tables.items()}
 
     def mark(table: str, codes: np.ndarray) -> None:
         seen[table][codes[codes < len(seen[table])]] = True
 
     for part in parts_of(len(store.time)):
-        training = read_part(store.time, part) < validation
+        training = store.of_training(part)
         for field in store.schema.sequence:
             if field.name in store.events:
                 mark(field.table, read_part(store.events[field.name], part)[training])
@@ -92,7 +101,8 @@ def _check_vocabularies(store: EventStore) -> None:
     if USER_TABLE in seen:
         first, last = store.user_offsets[:-1], store.user_offsets[1:]
         active = np.flatnonzero(first < last)
-        mark(USER_TABLE, store.users_of[active[_event_times(store, first[active]) < validation]] + FIRST_ID)
+        early = store.users_of[active[_event_times(store, first[active]) < store.boundaries[0]]]
+        mark(USER_TABLE, (early[~store.held_out_users[early]] if store.held_out else early) + FIRST_ID)
     computed = {field.table for field in store.schema.sequence if field.name not in store.events}
     computed |= {field.table for field in store.schema.matches}
     for table, rows in seen.items():

@@ -1,8 +1,9 @@
 """Makes samples from a log without impressions.
 
 ``next_click``  Every view with an earlier event is a positive. Negatives are items drawn by their popularity on the
-                day of the sample. If they were drawn by popularity in the training period, all items that training
-                has never seen would be positives, and a model could score well by recognizing that alone.
+                day of the sample and in its split, the positive alone excluded. If they were drawn by popularity in
+                the training period, all items that training has never seen would be positives, and a model could
+                score well by recognizing that alone.
 ``buy``         Every view with an earlier event is a sample. It is a positive if its user buys the item later on the
                 same local day and in the same split.
 """
@@ -19,19 +20,21 @@ import polars as pl
 
 from mdaf.data.preparing.assembly import Assembly, Samples, SortedEvents
 from mdaf.data.preparing.layout import MOMENTS, Periods
-from mdaf.data.preparing.negatives import NO_ITEM, Touched, draw_negatives
+from mdaf.data.preparing.negatives import NO_ITEM, draw_negatives
 from mdaf.data.preparing.raw_log import Encoding, RawLog
 from mdaf.data.preparing.source import Contents
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.local_time import local_days
 from mdaf.data.schema import FIRST_ID, UNKNOWN
 from mdaf.data.store.event_store import SPLITS, USER_TABLE
+from mdaf.data.store.held_out import held_out
 from mdaf.data.store.writer import StoreWriter
 from mdaf.errors import DataError
 from mdaf.streams import stream_seed
 from mdaf.terminal.progress import Progress, between
 
 TASKS = ("next_click", "buy")
+PROTOCOL = 2  # part of a store's identity; 1 drew no negative among the items that a user touched at any time
 _CHUNK = 1 << 18  # views whose samples are made at once; it bounds the memory and does not affect the result
 
 
@@ -72,11 +75,12 @@ def write_next_click(
         raise DataError("no event lies before the validation period: nothing to train on (data.validation_start)")
     encoding = log.encode(protocol.min_count)
     assembly = Assembly(log, encoding, protocol.periods, folder, memory_gb, unique=True)
-    pools = _Pools(folder / "pools", protocol.periods.utc_offset_hours)
+    pools = _Pools(folder / "pools", protocol.periods)
+    held = held_out(encoding.vocabularies[USER_TABLE].values, log.held_out_users)
     bounds = [0]
     for events, _ in assembly.write_events(writer, between(progress, 0.0, 0.6)):
         time, item = events.time, events.codes["item"]
-        viewed = _behaviour(encoding, protocol.view, events.codes)
+        viewed = _shown(events, encoding, protocol, held)
         pools.add(time[viewed], item[viewed])
         position = np.flatnonzero(viewed & (events.ends(events.user, time) > events.starts(events.user)))
         trained = time[position] < protocol.periods.validation
@@ -88,7 +92,7 @@ def write_next_click(
     for table in log.layout.tables:
         writer.vocabulary(table, encoding.vocabularies[table])
 
-    sampler = _Sampler(log.layout.static, encoding, protocol, pools)
+    sampler = _Sampler(log.layout.static, encoding, protocol, pools, held)
     for number, (start, stop) in enumerate(pairwise(bounds)):
         progress("making samples", 0.6 + 0.4 * number / (len(bounds) - 1))
         sampler.write(_written_events(writer, log.layout.events, start, stop), writer)
@@ -99,21 +103,37 @@ def write_next_click(
 
 
 class _Pools:
-    """The items viewed on each local day, once for each view, in files."""
+    """The items viewed on each local day and in each split, once for each view, in files."""
 
-    def __init__(self, folder: Path, utc_offset_hours: float) -> None:
+    def __init__(self, folder: Path, periods: Periods) -> None:
         folder.mkdir()
         self._folder = folder
-        self._offset = utc_offset_hours
+        self._periods = periods
+
+    def numbers(self, time: np.ndarray) -> np.ndarray:
+        """The number of the pool that each time belongs to, int64: a day that two splits share has two."""
+        days = local_days(time, self._periods.utc_offset_hours)
+        return days * len(SPLITS) + self._periods.splits_of(time)
 
     def add(self, time: np.ndarray, item: np.ndarray) -> None:
-        days = local_days(time, self._offset)
-        for day in np.unique(days):
-            with (self._folder / str(day)).open("ab") as file:
-                item[days == day].tofile(file)
+        numbers = self.numbers(time)
+        for number in np.unique(numbers):
+            with (self._folder / str(number)).open("ab") as file:
+                item[numbers == number].tofile(file)
 
-    def of(self, day: int) -> np.ndarray:
-        return np.memmap(self._folder / str(day), dtype=np.int32, mode="r")
+    def of(self, number: int) -> np.ndarray:
+        return np.memmap(self._folder / str(number), dtype=np.int32, mode="r")
+
+
+def _shown(events: SortedEvents, encoding: Encoding, protocol: Protocol, held: np.ndarray) -> np.ndarray:
+    """Which events show a candidate, bool (events,). Users who are held out see theirs in the test, the others before.
+
+    ``held``  which users are held out, (users,).
+    """
+    viewed = _behaviour(encoding, protocol.view, events.codes)
+    if held.any():
+        viewed = viewed & (held[events.user] == (protocol.periods.splits_of(events.time) == SPLITS.index("test")))
+    return viewed
 
 
 def _behaviour(encoding: Encoding, behaviour: str | None, codes: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -141,17 +161,20 @@ def _written_events(writer: StoreWriter, fields: Sequence[str], start: int, stop
 class _Sampler:
     """Makes the samples of a range of users, in the order of its events."""
 
-    def __init__(self, static: Sequence[str], encoding: Encoding, protocol: Protocol, pools: _Pools) -> None:
+    def __init__(
+        self, static: Sequence[str], encoding: Encoding, protocol: Protocol, pools: _Pools, held: np.ndarray
+    ) -> None:
         self._static = static
         self._encoding = encoding
         self._protocol = protocol
         self._pools = pools
+        self._held = held
         self._items = FIRST_ID + len(encoding.vocabularies["item"].values)
 
     def write(self, events: SortedEvents, writer: StoreWriter) -> None:
         """Appends the samples of these events."""
         ends = events.ends(events.user, events.time)
-        viewed = _behaviour(self._encoding, self._protocol.view, events.codes)
+        viewed = _shown(events, self._encoding, self._protocol, self._held)
         rows = np.flatnonzero(viewed & (ends > events.starts(events.user)))
         if self._protocol.task == "buy":
             bought = self._bought_later(events)
@@ -159,23 +182,22 @@ class _Sampler:
                 every = np.arange(len(part))
                 self._samples(events, part, every, events.codes["item"][part], bought[part]).write(writer, ends[part])
             return
-        touched = Touched.of(events.user - events.first_user, events.codes["item"], self._items)
         for part in _chunks(rows):
-            items = np.column_stack([events.codes["item"][part], self._negatives(events, part, touched)]).reshape(-1)
+            items = np.column_stack([events.codes["item"][part], self._negatives(events, part)]).reshape(-1)
             kept = items != NO_ITEM
             label = (np.arange(len(items)) % (1 + self._protocol.negatives) == 0)[kept]
             which = np.repeat(np.arange(len(part)), 1 + self._protocol.negatives)[kept]
             self._samples(events, part, which, items[kept], label).write(writer, ends[part][which])
 
-    def _negatives(self, events: SortedEvents, rows: np.ndarray, touched: Touched) -> np.ndarray:
+    def _negatives(self, events: SortedEvents, rows: np.ndarray) -> np.ndarray:
         """Items for the positives at ``rows``, (rows, negatives)."""
-        days = local_days(events.time[rows], self._protocol.periods.utc_offset_hours)
+        pools = self._pools.numbers(events.time[rows])
         drawn = np.empty((len(rows), self._protocol.negatives), dtype=np.int32)
-        for day in np.unique(days).tolist():
-            mine = days == day
-            stream = stream_seed(self._protocol.seed, "negatives", day)
-            user, number = events.user[rows[mine]] - events.first_user, events.offsets[0] + rows[mine]
-            drawn[mine] = draw_negatives(stream, self._pools.of(day), user, number, self._protocol.negatives, touched)
+        for pool in np.unique(pools).tolist():
+            mine = pools == pool
+            stream = stream_seed(self._protocol.seed, "negatives", pool // len(SPLITS))
+            item, number = events.codes["item"][rows[mine]], events.offsets[0] + rows[mine]
+            drawn[mine] = draw_negatives(stream, self._pools.of(pool), item, number, self._protocol.negatives)
         return drawn
 
     def _bought_later(self, events: SortedEvents) -> np.ndarray:
@@ -183,7 +205,7 @@ class _Sampler:
         periods, time = self._protocol.periods, events.time
         days = local_days(time, periods.utc_offset_hours)
         days = days - days.min(initial=0)
-        split = (time >= periods.validation).astype(np.int64) + (time >= periods.test)
+        split = periods.splits_of(time)
         key = (events.user - events.first_user).astype(np.int64) * self._items + events.codes["item"]
         key = (key * (int(days.max(initial=0)) + 1) + days) * len(SPLITS) + split
         buys = np.flatnonzero(_behaviour(self._encoding, self._protocol.purchase, events.codes))

@@ -113,9 +113,11 @@ def _unwritable(folder: Path, error: Exception) -> DataError:
 def _refuse_empty_splits(source: Source, lengths: Mapping[str, int]) -> None:
     for split in SPLITS:
         if not lengths.get(f"{split}.label"):
+            share = getattr(source, "held_out_users", 0)
+            both = f", and have users of both kinds for data.held_out_users={share}" if share else ""
             raise DataError(
                 f"{source.name}: the {split} split is empty; the log must reach from before the validation period "
-                "into the test period (data.validation_start, data.test_start)"
+                f"into the test period (data.validation_start, data.test_start){both}"
             )
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from mdaf.data.preparing.layout import MOMENTS, Layout
+from mdaf.data.preparing.layout import MOMENTS, Layout, Periods
 from mdaf.data.preparing.spill import SpilledFrames
 from mdaf.data.schema import FIRST_ID, UNKNOWN
+from mdaf.data.store.held_out import held_out
 from mdaf.data.store.vocabulary import ValueCounts, Vocabulary
 
 _COMPACT_AT = 1 << 22
@@ -100,17 +101,27 @@ class Encoding:
 class RawLog:
     """The events of a log, and its samples if the log has impressions, spilled below ``folder``.
 
-    ``training_ends``  unix seconds; rows before this time count as training for the vocabularies.
-    ``own``            fields that belong to an item or a user; events and samples need not have them.
+    ``periods``         rows before the validation period count as training for the vocabularies.
+    ``own``             fields that belong to an item or a user; events and samples need not have them.
+    ``held_out_users``  the share of users whose samples are the test: theirs in the test period are kept, and those of
+                        the others before it. No vocabulary knows them.
     """
 
-    def __init__(self, folder: Path, layout: Layout, training_ends: int, own: Sequence[OwnFields] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        layout: Layout,
+        periods: Periods,
+        own: Sequence[OwnFields] = (),
+        held_out_users: float = 0.0,
+    ) -> None:
         self.layout = layout
         self.events = SpilledFrames(folder / "events")
         self.samples = SpilledFrames(folder / "samples")
         self.first_time: int | None = None
         self.trained_rows = 0
-        self._ends = training_ends
+        self.held_out_users = held_out_users
+        self._periods = periods
         self._counts = {table: ValueCounts() for table in (*layout.tables, layout.owner)}
         self._own = own
         self._settled = {name for own_fields in own for name in (own_fields.owner, *own_fields.fields)}
@@ -119,7 +130,7 @@ class RawLog:
         """Adds events: columns owner, time and the layout's event fields, in any order of time."""
         if not len(frame):
             return
-        trained = frame["time"] < self._ends
+        trained = (frame["time"] < self._periods.validation) & ~self._held(frame)
         for own in self._own:
             own.add(frame, trained)
         self._count(frame, trained, {self.layout.owner, *self.layout.events} - self._settled)
@@ -131,9 +142,11 @@ class RawLog:
 
         ``trained``  which rows are in the training split; default: by time.
         """
+        if self.held_out_users:
+            frame = frame.filter(self._held(frame) == (frame["time"] >= self._periods.test))
         if not len(frame):
             return
-        trained = frame["time"] < self._ends if trained is None else trained
+        trained = frame["time"] < self._periods.validation if trained is None else trained
         self._count(frame, trained, {self.layout.owner, *self.layout.static})
         self.trained_rows += int(trained.sum())
         self.samples.append(frame)
@@ -169,6 +182,10 @@ class RawLog:
                     codes[owners] = vocabularies[name].encode(frame[name])
                     own_codes[name] = (owner, codes)
         return Encoding(vocabularies, own_codes, changed)
+
+    def _held(self, frame: pl.DataFrame) -> pl.Series:
+        """Which rows are of users who are held out."""
+        return pl.Series(held_out(frame[self.layout.owner], self.held_out_users))
 
     def _count(self, frame: pl.DataFrame, trained: pl.Series, columns: set[str]) -> None:
         first = int(frame["time"].min())  # type: ignore[arg-type]

@@ -23,6 +23,8 @@ from mdaf.former_names import current
 from mdaf.reporting import one_line
 from mdaf.terminal.progress import Progress
 
+# Settings that did not exist once, with the value that leaves a store what it was.
+ADDED_LATER = {"held_out_users": 0.0}
 NOT_OF_THE_SOURCE = ("root", "bucketing", "history_order")  # keys that do not affect the content of the store
 
 
@@ -98,6 +100,12 @@ def refuse_others(key: str, value: str, known: Sequence[str]) -> None:
         raise DataError(f"data.{key}={value}: expected one of {', '.join(known)}")
 
 
+def check_held_out(share: float) -> None:
+    """DataError unless ``held_out_users`` is a share that leaves users to train on."""
+    if not 0 <= share < 1:
+        raise DataError(f"data.held_out_users={share}: expected a share from 0 to below 1")
+
+
 def split_times(settings: Any, *names: str) -> list[int]:
     """Unix seconds of a source's dates, which must follow each other; DataError names the first that does not."""
     times = [unix_seconds(getattr(settings, name), name, settings.utc_offset_hours) for name in names]
@@ -112,7 +120,8 @@ def split_times(settings: Any, *names: str) -> list[int]:
 def settings_of(source: Any, *without: str) -> dict[str, Any]:
     """A source's settings that change its store: not where files lie, nor what is allowed or spent in reading them."""
     left_out = ("path", "samples_path", "max_bad_fraction", "memory_gb", *without)
-    return {key: value for key, value in asdict(source).items() if key not in left_out}
+    kept = {key: value for key, value in asdict(source).items() if key not in left_out}
+    return {key: value for key, value in kept.items() if key not in ADDED_LATER or value != ADDED_LATER[key]}
 
 
 def expanded(path: str | Path, key: str) -> Path:

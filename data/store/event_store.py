@@ -23,6 +23,7 @@ from mdaf.data.reading.defects import Defects
 from mdaf.data.schema import Schema
 from mdaf.data.store.arrays import parts_of, read_part, read_parts
 from mdaf.data.store.folder_locks import hold
+from mdaf.data.store.held_out import held_out
 from mdaf.data.store.manifest import CRC32, FORMAT_VERSION, MANIFEST, REMEDY, SPLITS, read_manifest
 from mdaf.data.store.ranges import check_ranges
 from mdaf.data.store.verification import compare_checksums, stamped, states_of, unverified
@@ -85,6 +86,7 @@ class EventStore:
     ``time``          (events,) int64, unix seconds.
     ``events``        sequence field -> (events,) int32 codes, of the fields that are stored.
     ``samples``       split -> ``Samples``.
+    ``held_out``      the share of users whose samples are the test.
     """
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -100,6 +102,7 @@ class EventStore:
         stored = [field.name for field in self.schema.sequence if field.name != GAP_FIELD]
         self.events = {name: self._load(f"events.{name}", np.int32) for name in stored}
         self.samples = {split: self._load_samples(split) for split in SPLITS}
+        self.held_out = float(manifest.get("settings", {}).get("held_out_users", 0.0))
 
     @classmethod
     def open(cls, folder: str | Path, deep: bool = False) -> EventStore:
@@ -171,6 +174,21 @@ class EventStore:
     def boundaries(self) -> tuple[int, int]:
         """Unix seconds at which validation and test begin."""
         return self.manifest["boundaries"]["validation"], self.manifest["boundaries"]["test"]
+
+    @cached_property
+    def held_out_users(self) -> np.ndarray:
+        """Whether each user is held out, bool by the user's index (see ``users_of``)."""
+        return held_out(self.vocabulary(USER_TABLE), self.held_out)
+
+    def of_training(self, part: slice) -> np.ndarray:
+        """Which events of a part of the event arrays training may know: those before validation, but for the events of
+        users who are held out."""
+        early = read_part(self.time, part) < self.boundaries[0]
+        if self.held_out:
+            places = np.arange(*part.indices(len(self.time)))
+            owner = np.searchsorted(self.user_offsets, places, side="right") - 1
+            early &= ~self.held_out_users[self.users_of[owner]]
+        return early
 
     def vocabulary(self, table: str) -> np.ndarray:
         """Raw values of a table's codes: element i is that of code ``FIRST_ID + i``."""

@@ -37,7 +37,7 @@ NOT_HASHED = {
 }
 GROUPS = {key.partition(".")[0] for key in NOT_HASHED if "." in key}
 # Keys that were not hashed once, with the value that every run had then: a run that has it keeps the hash that it had.
-HASHED_UNLESS = {"training.steps_per_epoch": None, "device.precision": "fp32"}
+HASHED_UNLESS = {"training.steps_per_epoch": None, "device.precision": "fp32", "data.held_out_users": 0.0}
 
 
 def is_hashed(key: str) -> bool:

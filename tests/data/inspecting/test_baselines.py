@@ -36,7 +36,7 @@ def test_a_log_of_unknown_probability_has_no_oracle(tmp_path: Path) -> None:
 
 @needs_real_log
 @pytest.mark.parametrize(
-    ("rule", "validation", "test"), [(COUNT, 0.847, 0.845), (RECENCY, 0.860, 0.858), (POPULARITY, 0.499, 0.502)]
+    ("rule", "validation", "test"), [(COUNT, 0.844, 0.845), (RECENCY, 0.858, 0.858), (POPULARITY, 0.501, 0.501)]
 )
 def test_on_the_real_log_the_rules_reach_what_is_known_of_them(
     real_store: EventStore, rule: str, validation: float, test: float

@@ -5,12 +5,15 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mdaf.data.preparing.next_click import TASKS
 from mdaf.data.preparing.prepare import prepare
 from mdaf.data.schema import FIRST_ID
 from mdaf.data.store.event_store import SPLITS, EventStore
+from mdaf.data.store.held_out import held_out
 from tests.data.logs import ANCHOR, DAY, OTHER, START, TEST, VALIDATION, Row, user_behavior, write_rows
 
 # Few users, items and seconds, so that ties and repeated items are common.
@@ -68,17 +71,64 @@ def test_every_view_with_a_strictly_earlier_event_is_a_positive_of_its_period(lo
 
 @settings(max_examples=10, deadline=None)
 @given(logs)
-def test_a_negative_is_viewed_that_day_and_never_touched_by_its_user(log: list[Row]) -> None:
+def test_a_negative_is_viewed_that_day_and_is_not_the_positive_itself(log: list[Row]) -> None:
     store = prepared(log)
-    touched = {(user, item) for user, item, *_ in log}
     category = {item: category for _, item, category, *_ in log}
     viewed = {(item, (time - START) // DAY) for _, item, _, behaviour, time in log if behaviour == "pv"}
     for split in SPLITS:
-        for user, item, candidates_category, time, label in samples_of(store, log, split):
-            if label == 0:
-                assert (user, item) not in touched
-                assert (item, (time - START) // DAY) in viewed
-                assert candidates_category == category[item]
+        positive = 0
+        for _, item, candidates_category, time, label in samples_of(store, log, split):
+            positive = item if label else positive
+            assert label == (item == positive)
+            assert (item, (time - START) // DAY) in viewed
+            assert candidates_category == category[item]
+
+
+def test_what_a_user_viewed_before_or_views_later_that_day_may_be_a_negative() -> None:
+    visits: list[Row] = [(1, 1 + n % 5, 1, "pv", START + n) for n in range(100)]
+    log = [*ANCHOR, *OTHER, *visits]
+    pairs, positive = set(), 0
+    for user, item, _, _, label in samples_of(prepared(log), log, "train"):
+        positive = item if label else positive
+        pairs |= {(positive, item)} if user == 1 else set()
+    assert pairs >= {(one, other) for one in range(1, 6) for other in range(1, 6)}  # itself where it is the positive
+
+
+def test_a_day_that_two_splits_share_has_a_pool_for_each() -> None:
+    noon = "2017-12-02T12:00:00"
+    morning: list[Row] = [(1, 10 + n % 5, 1, "pv", VALIDATION + n) for n in range(50)]
+    evening: list[Row] = [(1, 20 + n % 5, 1, "pv", VALIDATION + DAY // 2 + n) for n in range(50)]
+    log = [*ANCHOR, *morning, *evening]
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_rows(Path(folder) / "log.csv", log)
+        store = prepare(user_behavior(path, validation_start=noon), Path(folder) / "stores")
+        late = {split: set(raw(store, "item", samples.static["item"])) for split, samples in store.samples.items()}
+    assert set(range(10, 15)) <= late["train"] <= {*range(10, 15), 90, 91, 92}
+    assert late["validation"] == set(range(20, 25))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_users_who_are_held_out_are_the_test_and_nothing_else(tmp_path: Path, task: str) -> None:
+    visits: list[Row] = [
+        (user, 100 * user + n % 7, user % 5, "buy" if n % 9 == 8 else "pv", START + n * 9000 + user)
+        for user in range(1, 31)
+        for n in range(85)
+    ]
+    path = write_rows(tmp_path / "log.csv", visits)
+    store = prepare(user_behavior(path, task=task, held_out_users=0.3), tmp_path / "stores")
+    found = {split: set(raw(store, "user", samples.static["user"])) for split, samples in store.samples.items()}
+    assert found["test"] == set(np.array(range(1, 31))[held_out(np.arange(1, 31), 0.3)])
+    assert 4 <= len(found["test"]) <= 14
+    assert found["train"] == found["validation"] == set(range(1, 31)) - found["test"]
+    known = store.vocabulary("item")[: store.schema.tables["item"] - FIRST_ID] // 100
+    assert set(known.tolist()) == found["train"], "no vocabulary learns of users who are held out"
+    lengths = {
+        store.users_of[user]: length
+        for user, length in zip(store.samples["test"].user, store.history_lengths("test"), strict=True)
+    }
+    assert min(lengths.values()) == 50, "their events before the test are their histories"
+    everybody = prepare(user_behavior(path, task=task), tmp_path / "stores")
+    assert everybody.data_hash != store.data_hash
 
 
 @settings(max_examples=10, deadline=None)
