@@ -1,82 +1,57 @@
-"""Every model on one data set, tuned alike; MDAF-Mamba without its parts: ``python -m benchmarks.results OVERRIDES``.
+"""Every model on one data set, with match features and without, tuned alike: ``python -m benchmarks.results ...``.
 
-Each model is first trained at every point of one small grid with one seed; the point with the best validation AUC is
-then trained with other seeds, whose best checkpoints are scored on validation and, once, on test. Points and seeds of
-a model are one launch each, so on CUDA they train in lock-step. What is finished is not repeated. Prints Markdown for
-docs/results.md, and keeps every figure in ``results.json`` of the folder.
+Each contender of ``benchmarks.contenders`` is trained at twelve points with one seed. The point whose best epoch has
+the highest validation AUC is then trained with five other seeds, whose best checkpoints are scored on validation and,
+once, on test. The twelve trials are one sweep and the seeds one launch, so on CUDA they train in lock-step; ``--jobs``
+such processes run beside each other. Ablations take the point of the contender that they are ablations of.
+
+What is finished is in ``results.json`` of the folder and is not repeated, even where the runs themselves are gone; a
+sweep that was interrupted goes on. Prints Markdown for docs/results.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
-import statistics
+import shlex
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 
+from benchmarks.contenders import CONTENDERS, Contender
+from benchmarks.results_tables import FIGURES, tables
 from mdaf.atomic import write_atomically
 from mdaf.data.inspecting.baselines import rule_aucs
 from mdaf.data.preparing.prepare import prepare_config
-from mdaf.multirun.analysis.scores import Scorer, read_scores
+from mdaf.data.schema import MATCH_EQUALS
+from mdaf.data.store.device_store import DeviceStore
+from mdaf.data.store.event_store import MATCH_PREFIX, EventStore
+from mdaf.multirun.analysis.scores import Scorer, log_read, read_scores
 from mdaf.sweeper.runs.reader import read_config, read_run
-from mdaf.sweeper.training.metrics import auc, grouped_auc, log_loss
+from mdaf.sweeper.training.metrics import auc, calibration_error, grouped_auc, log_loss
 
-MODELS = (
-    "mdaf_mamba", "mdaf_mamba2", "mdaf_bst", "mamba4rec", "bst", "din", "dcnv3", "dcnv2", "deepfm", "boosted",
-)  # fmt: skip
-GRIDS: dict[str, dict[str, tuple[str, ...]]] = {
-    "neural": {
-        "training.learning_rate": ("1e-3", "3e-3"), "training.batch_size": ("512", "2048"),
-        "regularization": ("weak", "balanced"),
-    },
-    "boosted": {"model.learning_rate": ("0.025", "0.05", "0.1", "0.2"), "model.leaves": ("15", "31")},
-}  # fmt: skip
-ABLATED = "mdaf_mamba"
-ABLATIONS = {
-    "gate replaced by concatenation": ("model.fusion=concat",),
-    "static branch alone": ("model.fusion=static",),
-    "sequential branch alone": ("model.fusion=sequence",),
-    "without match features": ("model.sequence.match_features=false",),
-    "candidate not in the sequence": ("model.sequence.target_aware=false",),
-    "neither of the two": ("model.sequence.match_features=false", "model.sequence.target_aware=false"),
-    "histories shuffled": ("data.history_order=shuffled",),
-    "without behaviour": ("model.without=[behaviour]",),
-    "mean over the history": ("model.sequence.pooling=mean",),
-}
 SPLITS = ("validation", "test")
-FIGURES = ("AUC", "gAUC", "log loss")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """``figures``: split -> figure -> a value a seed, in the seeds' order; ``chosen``: overrides of its point."""
-
-    chosen: list[str]
-    figures: dict[str, dict[str, list[float]]]
+BUDGET = ("tuning_epochs", "epochs", "points", "tuning_seed", "seeds")  # what is finished must have been trained with
+_CHUNK = 16_384  # samples gathered together
 
 
 def main() -> None:
-    """Trains what is missing and prints both tables."""
+    """Trains what is missing and prints the tables of what is there."""
     options = _parser().parse_args()
     bench = Bench(options)
-    with ThreadPoolExecutor(options.parallel) as pool:
-        chosen = dict(zip(options.models, pool.map(bench.tune, options.models), strict=True))
-        models = {name: pool.submit(bench.repeat, name, name, chosen[name]) for name in options.models}
-        parts = {name: pool.submit(bench.repeat, ABLATED, name, [*chosen[ABLATED], *more])
-                 for name, more in ABLATIONS.items() if options.ablate}  # fmt: skip
-    outcomes = {name: future.result() for name, future in (models | parts).items()}
-    write_atomically(
-        bench.folder / "results.json",
-        lambda file: file.write(json.dumps({k: asdict(v) for k, v in outcomes.items()}, indent=2).encode()),
-    )
-    print("\n".join(bench.tables({name: outcomes[name] for name in models}, {name: outcomes[name] for name in parts})))
+    bench.run()
+    print("\n".join(tables(bench.results)))
+    missing = [name for name in options.only if name not in bench.results["contenders"]]
+    if missing:
+        raise SystemExit(f"not finished: {'; '.join(missing)}. The same command goes on.")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,110 +59,186 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks.results", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("overrides", nargs="*", help="of every run, say data=movielens data.path=ml-100k.inter")
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
+    parser.add_argument("--only", nargs="+", default=list(CONTENDERS), choices=CONTENDERS, metavar="NAME")
     parser.add_argument("--tuning-epochs", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--points", type=int, default=12, help="so many of the design's points, from the first")
     parser.add_argument("--tuning-seed", type=int, default=7)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 123, 456])
-    parser.add_argument("--ablate", action="store_true", help="also train MDAF-Mamba without each of its parts")
-    parser.add_argument("--parallel", type=int, default=1, help="launches at a time")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 123, 456, 789, 2024])
+    parser.add_argument("--jobs", type=int, default=1, help="launches beside each other")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no launch is begun")
     parser.add_argument("--folder", type=Path, default=Path("runs/results"))
     return parser
 
 
+class NoLaunchError(Exception):
+    """A launch that failed, or that is not begun any more since the time is over."""
+
+
 class Bench:
-    """Launches below one folder and what their runs give."""
+    """Launches below one folder and what their runs give.
+
+    ``results``  what is finished: ``tuning`` name -> [{overrides, value}], ``contenders`` name -> {chosen, figures},
+                 ``rules`` rule -> split -> AUC, ``oracle`` split -> figure -> value.
+    """
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, self.folder = options, options.folder
-        self.scorer, self.scoring = Scorer(), Lock()
+        self.scorer, self.scoring, self.writing = Scorer(), Lock(), Lock()
+        self.new_items: dict[str, torch.Tensor] = {}
+        self.ends = time.monotonic() + 60 * options.minutes
+        self.file: Path = self.folder / "results.json"
+        budget = {
+            name: getattr(options, name) for name in ("tuning_epochs", "epochs", "points", "tuning_seed", "seeds")
+        }
+        self.results: dict[str, Any] = {"budget": budget, "tuning": {}, "contenders": {}}
+        if self.file.is_file():
+            self.results = json.loads(self.file.read_text())
+            self._expect("budget", budget)
 
-    def tune(self, model: str) -> list[str]:
-        """The overrides of the grid's point with the best validation AUC."""
-        grid = GRIDS["boosted" if model == "boosted" else "neural"]
-        points = [[f"{key}={v}" for key, v in zip(grid, p, strict=True)] for p in itertools.product(*grid.values())]
-        folder = self.folder / "tuning" / model
-        settings = [f"{key}={','.join(values)}" for key, values in grid.items()]
-        self._launch(
-            folder, len(points), f"model={model}", *settings, f"training.epochs={self.options.tuning_epochs}",
-            f"seed={self.options.tuning_seed}",
-        )  # fmt: skip
-        aucs = [_result(folder / str(job))["best"]["val_auc"] for job in range(len(points))]
-        return points[aucs.index(max(aucs))]
+    def run(self) -> None:
+        """Tunes and repeats whatever is not finished; a contender is repeated as soon as it is tuned."""
+        names = [name for name in self.options.only if name not in self.results["contenders"]]
+        with ThreadPoolExecutor(self.options.jobs) as pool:
+            tuned = dict.fromkeys(CONTENDERS[name].at_point_of or name for name in names)
+            tuning: dict[Future[None], str] = {pool.submit(self.tune, CONTENDERS[name]): name for name in tuned}
+            waiting: set[Future[None]] = set(tuning)
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    try:
+                        future.result()
+                    except Exception as error:  # the others go on
+                        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                        continue
+                    ready = [n for n in names if tuning.get(future, "") == (CONTENDERS[n].at_point_of or n)]
+                    waiting |= {pool.submit(self.repeat, CONTENDERS[name]) for name in ready}
 
-    def repeat(self, model: str, name: str, chosen: list[str]) -> Outcome:
-        """The figures of a configuration over the seeds."""
-        folder = self.folder / "repeated" / name.replace(" ", "_")
-        seeds = self.options.seeds
-        self._launch(
-            folder, len(seeds), f"model={model}", *chosen, f"training.epochs={self.options.epochs}",
-            f"seed={','.join(map(str, seeds))}",
-        )  # fmt: skip
-        figures: dict[str, dict[str, list[float]]] = {split: {name: [] for name in FIGURES} for split in SPLITS}
-        for job in range(len(seeds)):
-            for split in SPLITS:
-                for figure, value in self._figures(folder / str(job), split).items():
-                    figures[split][figure].append(value)
-        return Outcome(chosen, figures)
-
-    def _launch(self, folder: Path, jobs: int, *overrides: str) -> None:
-        """Runs a launch unless all of its runs are there; the text of one that failed lies in its folder."""
-        if all((folder / str(job) / "result.json").is_file() for job in range(jobs)):
+    def tune(self, contender: Contender) -> None:
+        """The validation AUC of each of the contender's points."""
+        if contender.name in self.results["tuning"]:
             return
-        command = [sys.executable, "-m", "sweeper", "-m", *self.options.overrides, *overrides]
-        end = subprocess.run([*command, f"hydra.sweep.dir={folder}"], capture_output=True, text=True)
-        if end.returncode:
-            raise SystemExit(f"{' '.join(command)}\n{end.stderr[-2000:]}")
-        print(f"{folder} is there", file=sys.stderr, flush=True)
+        folder, points = self._folder("tuning", contender.name), contender.points[: self.options.points]
+        known = (f"p{number}: {_mapping(contender, point)}" for number, point in enumerate(points))
+        self._launch(
+            *contender.overrides, *(f"{key}={values}" for key, values in contender.space.items()),
+            f"training.epochs={self.options.tuning_epochs}", f"seed={self.options.tuning_seed}",
+            f"hydra.sweep.dir={folder}", "hydra/sweeper=study", "hydra.sweeper.direction=maximize",
+            "hydra.sweeper.objectives=[val_auc]", "hydra.sweeper.max_failure_rate=1.0",
+            f"hydra.sweeper.storage=sqlite:///{folder}.db", "hydra.sweeper.study_name=tuning",
+            f"hydra.sweeper.n_trials={len(points)}", f"hydra.sweeper.n_jobs={len(points)}",
+            f"hydra.sweeper.enqueue={{{', '.join(known)}}}",
+        )  # fmt: skip
+        found = [_trial(run, contender) for run in sorted(folder.glob("[0-9]*"))]
+        self._keep("tuning", contender.name, [trial for trial in found if trial["value"] is not None])
 
-    def _figures(self, run: Path, split: str) -> dict[str, float]:
+    def repeat(self, contender: Contender) -> None:
+        """The figures of the contender's best point over the seeds."""
+        trials = self.results["tuning"][contender.at_point_of or contender.name]
+        chosen = max(trials, key=lambda trial: trial["value"])["overrides"]
+        folder, seeds = self._folder("repeated", contender.name), self.options.seeds
+        runs = [folder / f"seed-{seed}" for seed in seeds]
+        missing = [seed for seed, run in zip(seeds, runs, strict=True) if not (run / "result.json").is_file()]
+        if missing:
+            self._launch(
+                *contender.overrides, *chosen, f"training.epochs={self.options.epochs}",
+                f"seed={','.join(map(str, missing))}", f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=seed-${seed}",
+            )  # fmt: skip
         with self.scoring:
-            self.scorer.keep(run, split)
+            self._expect("data_hash", str(read_run(runs[0]).result["data_hash"]))
+            log_read(runs, self.folder, "benchmark")
+            figures = {split: self._over_seeds([self._scored(run, split) for run in runs]) for split in SPLITS}
+            self._rules(runs[0])
+        self._keep("contenders", contender.name, {"chosen": chosen, "figures": figures})
+
+    def _folder(self, kind: str, name: str) -> Path:
+        return self.folder / kind / "".join(letter if letter.isalnum() else "_" for letter in name)
+
+    def _launch(self, *overrides: str) -> None:
+        """Runs a launch to its end. NoLaunchError with what it said last if it fails."""
+        where = next(part for part in overrides if part.startswith("hydra.sweep.dir="))
+        if time.monotonic() > self.ends:
+            raise NoLaunchError(f"{where}: not begun, the time is over")
+        begun = time.monotonic()
+        command = [sys.executable, "-m", "sweeper", "-m", *self.options.overrides, *overrides]
+        end = subprocess.run(command, capture_output=True, text=True)
+        if end.returncode:
+            raise NoLaunchError(f"{shlex.join(command)}\n{end.stdout[-2000:]}\n{end.stderr[-2000:]}")
+        print(f"{where} took {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+
+    def _expect(self, what: str, value: Any) -> None:
+        """SystemExit unless what is finished was trained like this."""
+        if self.results.setdefault(what, value) != value:
+            raise SystemExit(f"{self.file}: {what} is {self.results[what]}, expected {value}; take another --folder")
+
+    def _keep(self, kind: str, name: str, what: Any) -> None:
+        """Adds what is finished and writes all of it."""
+        with self.writing:
+            self.results[kind][name] = what
+            content = json.dumps(self.results, indent=1).encode()
+            write_atomically(self.file, lambda file: file.write(content))
+
+    def _scored(self, run: Path, split: str) -> dict[str, float]:
+        self.scorer.keep(run, split)
         scores = read_scores(run, split)
         assert scores is not None
+        if split not in self.new_items:
+            self.new_items[split] = new_items(prepare_config(read_config(run).data), split)
         logits, labels = torch.from_numpy(scores.logits), torch.from_numpy(scores.labels).float()
-        users = torch.from_numpy(scores.users)
-        return {
-            "AUC": auc(logits, labels), "gAUC": grouped_auc(logits, labels, users), "log loss": log_loss(logits, labels)
-        }  # fmt: skip
+        return figures_of(logits, labels, torch.from_numpy(scores.users), self.new_items[split])
 
-    def tables(self, models: dict[str, Outcome], parts: dict[str, Outcome]) -> list[str]:
-        """Markdown: the models by test AUC with the trivial rules, then what each part of MDAF-Mamba brings."""
-        head = [f"{split} {figure}" for split in SPLITS for figure in FIGURES]
-        lines = [f"| model | point | {' | '.join(head)} |", "|---|---|" + "---:|" * len(head)]
-        for name in sorted(models, key=lambda name: -statistics.mean(models[name].figures["test"]["AUC"])):
-            outcome = models[name]
-            cells = [_spread(outcome.figures[split][figure]) for split in SPLITS for figure in FIGURES]
-            lines.append(f"| {name} | {', '.join(o.split('=')[1] for o in outcome.chosen)} | {' | '.join(cells)} |")
-        first = self.folder / "repeated" / next(iter(models)) / "0"
-        for rule, by_split in rule_aucs(prepare_config(read_config(first).data)).items():
-            lines.append(f"| rule: {rule} | | {by_split['validation']:.4f} | | | {by_split['test']:.4f} | | |")
-        if parts:
-            lines += ["", "| MDAF-Mamba | validation AUC | less the whole's, in pairs | test AUC | less the whole's |"]
-            lines.append("|---|---:|---:|---:|---:|")
-            lines.extend(
-                _ablation(name, part, models[ABLATED]) for name, part in ({"whole": models[ABLATED]} | parts).items()
-            )
-        return lines
+    def _over_seeds(self, figures: Sequence[dict[str, float]]) -> dict[str, list[float]]:
+        return {name: [of_seed[name] for of_seed in figures] for name in FIGURES}
+
+    def _rules(self, run: Path) -> None:
+        """What trivial rules and, where it is known, the oracle reach on the data; looked at once."""
+        if "rules" in self.results:
+            return
+        store = prepare_config(read_config(run).data)
+        self.results["oracle"] = {split: oracle for split in SPLITS if (oracle := _oracle(store, split)) is not None}
+        self.results["rules"] = rule_aucs(store)
 
 
-def _ablation(name: str, part: Outcome, whole: Outcome) -> str:
-    cells = []
-    for split in SPLITS:
-        these, those = part.figures[split]["AUC"], whole.figures[split]["AUC"]
-        cells.append(_spread(these))
-        cells.append("" if part is whole else _spread([a - b for a, b in zip(these, those, strict=True)], "+"))
-    return f"| {name} | {' | '.join(cells)} |"
+def figures_of(logits: torch.Tensor, labels: torch.Tensor, users: torch.Tensor, new: torch.Tensor) -> dict[str, float]:
+    """Each of ``FIGURES``, of rows (row,); ``new`` says whose item is new to its user."""
+    values = (
+        auc(logits, labels), grouped_auc(logits, labels, users), auc(logits[new], labels[new]),
+        log_loss(logits, labels), calibration_error(logits, labels),
+    )  # fmt: skip
+    return dict(zip(FIGURES, values, strict=True))
 
 
-def _spread(values: list[float], sign: str = "") -> str:
-    return f"{statistics.mean(values):{sign}.4f} ± {statistics.stdev(values):.4f}"
+def new_items(store: EventStore, split: str) -> torch.Tensor:
+    """Whether no event of a sample's history has the candidate's item, (samples,) bool; all true without items."""
+    gathered = DeviceStore(store, "cpu", memory_fraction=0)
+    field = f"{MATCH_PREFIX}item"
+    rows = gathered.rows(split)
+    if all(match.name != field for match in store.schema.matches):
+        return torch.ones(len(rows), dtype=torch.bool)
+    parts = (gathered.gather(split, part[None]).sequence[field][0] for part in rows.split(_CHUNK))
+    return torch.cat([~(part == MATCH_EQUALS).any(dim=1) for part in parts])
 
 
-def _result(folder: Path) -> dict[str, dict[str, float]]:
-    result = read_run(folder).result
-    assert result, folder
-    return result
+def _oracle(store: EventStore, split: str) -> dict[str, float] | None:
+    """The figures of the true probabilities."""
+    samples = store.samples[split]
+    if samples.probability is None:
+        return None
+    logits = torch.logit(torch.tensor(samples.probability, dtype=torch.float64), eps=1e-6)
+    labels, users = torch.tensor(samples.label).float(), torch.tensor(store.users_of[samples.user])
+    return figures_of(logits, labels, users, new_items(store, split))
+
+
+def _trial(run: Path, contender: Contender) -> dict[str, Any]:
+    """The point of a trial as overrides, and its best validation AUC; None if it failed."""
+    config, result = read_config(run), read_run(run).result
+    best = result["best"]["val_auc"] if result.get("state") == "complete" else None
+    return {"overrides": [f"{key}={OmegaConf.select(config, key)}" for key in contender.space], "value": best}
+
+
+def _mapping(contender: Contender, point: Sequence[float]) -> str:
+    """A point as a mapping of the command line."""
+    return f"{{{', '.join(f'{key}: {value}' for key, value in zip(contender.space, point, strict=True))}}}"
 
 
 if __name__ == "__main__":

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from mdaf.data.schema import Batch, Field, Schema
 from mdaf.model.ctr import CTRModel, Output
 from mdaf.model.layers.basic import Head, Linear, valid_positions
-from mdaf.model.layers.fields import Tables
-from mdaf.model.layers.sequence import event_fields
+from mdaf.model.layers.fields import Tables, event_fields
 
 
 class PReLU(nn.Module):
@@ -52,7 +51,7 @@ class DIN(CTRModel):
     """The static fields and the weighted sum of the events side by side, then a head.
 
     ``embedding`` the width of each table, shared by static fields and events; ``attention`` the widths of the
-    activation unit; ``match_features`` as in ``SequenceBranch``. ValueError without a field to compare by.
+    activation unit; ``match_features`` as in ``event_fields``. ValueError without a field to compare by.
     """
 
     def __init__(

@@ -10,8 +10,8 @@ import torch
 from mdaf.data.schema import Batch, Schema
 from mdaf.model.ctr import CTRModel, Output
 from mdaf.model.layers.basic import Head, Linear
-from mdaf.model.layers.fields import Tables
-from mdaf.model.layers.sequence import SequenceBranch, event_fields
+from mdaf.model.layers.fields import Tables, event_fields
+from mdaf.model.layers.sequence import SequenceBranch
 
 
 class Mamba4Rec(CTRModel):

@@ -49,19 +49,27 @@ class Tables(nn.ModuleDict):
         return side_by_side(parts, factor_type(parts[0].weight))
 
 
+def event_fields(schema: Schema, match_features: bool) -> tuple[Field, ...]:
+    """The fields of an event that a model reads.
+
+    With ``match_features`` each event also has fields that say whether its item, its category and so on equal the
+    candidate's. Every model takes them from here, as fields like any other.
+    """
+    return schema.sequence + (schema.matches if match_features else ())
+
+
 class FieldVectors(nn.Module):
     """Every field of a sample as a vector of one width: batch -> (replica, batch, field, width).
 
     ``history``         ``mean``: each field of the events is one more field, the mean over the history (zero where it
                         is empty), from the table that it shares with the static one; ``none``: static fields alone.
-    ``match_features``  the match fields of the events are among them.
+    ``match_features``  as in ``event_fields``.
     """
 
     def __init__(self, schema: Schema, width: int, history: str = "none", match_features: bool = False) -> None:
         super().__init__()
-        events = schema.sequence + (schema.matches if match_features else ())
         self.static = schema.static
-        self.pooled: tuple[Field, ...] = events if history == "mean" else ()
+        self.pooled: tuple[Field, ...] = event_fields(schema, match_features) if history == "mean" else ()
         self.tables = Tables(schema, self.static + self.pooled, width)
         self.count = len(self.static) + len(self.pooled)
 

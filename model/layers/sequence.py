@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mdaf.data.schema import MATCH_EQUALS, UNKNOWN, Batch, Field, Schema
+from mdaf.data.schema import MATCH_EQUALS, UNKNOWN, Batch, Schema
 from mdaf.model.layers.basic import Dropout, LayerNorm, Linear, factor_type, mean_position, valid_positions
 from mdaf.model.layers.encoder import ENCODERS
-from mdaf.model.layers.fields import Tables
+from mdaf.model.layers.fields import Tables, event_fields
 
 
 class SequenceBranch(nn.Module):
@@ -22,7 +22,7 @@ class SequenceBranch(nn.Module):
     ``embedding``       the width of each table of the events' fields; not used if shared ``tables`` are given.
     ``target_aware``    append the candidate as the last element of the sequence, so that the pooled position of a
                         causal model depends on history and candidate.
-    ``match_features``  each event has fields that say whether its item and category equal the candidate's.
+    ``match_features``  as in ``event_fields``.
     ``pooling``         the last valid position, or the mean of the valid positions.
 
     An empty history without a target is the zero vector.
@@ -81,8 +81,3 @@ class SequenceBranch(nn.Module):
             return batch.static[self.schema.target[name]]
         compared = any(field.name == name for field in self.schema.matches)
         return torch.full_like(batch.lengths, MATCH_EQUALS if compared else UNKNOWN, dtype=torch.int32)
-
-
-def event_fields(schema: Schema, match_features: bool) -> tuple[Field, ...]:
-    """The fields of an event, with or without its match fields."""
-    return schema.sequence + (schema.matches if match_features else ())

@@ -81,3 +81,22 @@ def log_loss(logits: Tensor, labels: Tensor) -> float:
     """Mean binary cross-entropy without label smoothing; logits, labels (n,)."""
     check_finite(logits)
     return float(F.binary_cross_entropy_with_logits(logits.double(), labels.double()))
+
+
+def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """ECE: how far predicted click probabilities are from click rates, on average over ``bins`` of equally many rows.
+
+    Rows are ordered by their probability and cut into bins; of each, the distance of its mean probability to its click
+    rate counts by its share of the rows. The measure and the 15 bins are those of Guo et al. 2017 (arXiv 1706.04599).
+    Bins of equal mass are those of Nixon et al. 2019 (arXiv 1904.01685): clicks are rare, and bins of equal width would
+    put nearly every row into the first two. Rows of equal scores share a bin, so the order of rows does not matter.
+
+    logits, labels (n,). NaN without rows.
+    """
+    check_finite(logits)
+    if not len(logits):
+        return float("nan")
+    bin_of = ((_midranks(logits) - 0.5) * bins / len(logits)).long()
+    excess = torch.zeros(bins, dtype=torch.float64, device=logits.device)
+    excess.index_add_(0, bin_of, logits.double().sigmoid() - (labels > 0.5).double())
+    return float(excess.abs().sum() / len(logits))

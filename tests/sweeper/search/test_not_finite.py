@@ -36,6 +36,7 @@ def test_no_metric_ranks_scores_that_are_not_finite(bad: float) -> None:
         lambda: metrics.auc(scores, LABELS),
         lambda: metrics.grouped_auc(scores, LABELS, users),
         lambda: metrics.log_loss(scores, LABELS),
+        lambda: metrics.calibration_error(scores, LABELS),
         lambda: gate_statistics(scores),
         lambda: roc.roc_auc(scores.numpy(), LABELS.numpy()),
         lambda: roc.delong(LABELS.numpy(), scores.numpy(), LABELS.numpy()),
