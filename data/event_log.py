@@ -7,8 +7,9 @@ are trained on and scored, each with the history of the user's events strictly b
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from mdaf.data.preparing.field_names import ROLES, field_names, refuse_label_elsewhere
 from mdaf.data.preparing.impressions import write_impressions
 from mdaf.data.preparing.layout import MOMENTS, Layout, Periods
+from mdaf.data.preparing.lost_labels import LostLabels, unit_hint
 from mdaf.data.preparing.next_click import PROTOCOL, TASKS, Protocol, write_next_click
 from mdaf.data.preparing.raw_log import OwnFields, RawLog
+from mdaf.data.preparing.same_ids import refuse_other_spellings
 from mdaf.data.preparing.source import (
     Contents,
     check_held_out,
+    check_shares,
     refuse_below,
     refuse_others,
     required_file,
@@ -30,24 +35,26 @@ from mdaf.data.preparing.source import (
     split_times,
 )
 from mdaf.data.preparing.spill import SpilledFrames, block_bytes
-from mdaf.data.reading.defects import Defects, sifted, with_kinds
-from mdaf.data.reading.delimited import TextFile, decimal, line_defect
+from mdaf.data.reading.cells import flag, rounded, said, word
+from mdaf.data.reading.defects import Defects
+from mdaf.data.reading.delimited import TextFile, spelled_out
 from mdaf.data.reading.file_hashes import FileHashes
-from mdaf.data.reading.local_time import too_far
 from mdaf.data.reading.parquet import ParquetFile
+from mdaf.data.reading.rows import RAW, Rows
+from mdaf.data.reading.times import UNITS, check_time_format, likelier_unit, out_of_range, span, unix_times
 from mdaf.data.store.event_store import SPLITS
 from mdaf.data.store.vocabulary import check_min_count
 from mdaf.data.store.writer import StoreWriter
 from mdaf.errors import DataError
 from mdaf.terminal.progress import Progress, between
 
-ROLES = ("user", "item", "time", "category", "behaviour", "label")
+log = logging.getLogger(__name__)
+
 SAMPLE_ROLES = ("user", "item", "category", "time", "label", "split")
 HISTORIES = ("positives", "all")
-SECONDS, MILLISECONDS = "seconds", "milliseconds"
-_SPLITS = {"train": 0, "val": 1, "validation": 1, "valid": 1, "test": 2}
-_RESERVED = ("split", "probability", "kind", *MOMENTS, "gap")
+_SPLITS = {"train": 0, "training": 0, "val": 1, "validation": 1, "valid": 1, "dev": 1, "test": 2}
 _HOUR = 3600
+_READING = 2  # changes with what is read from the same file: a store of another number is prepared anew
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,10 @@ class EventLogFile:
             raise DataError(
                 "data.held_out_users: the file of data.samples_path says which rows are the test; set it to 0"
             )
+        check_time_format(self.time_format)
+        spelled_out(self.separator)
+        if self.validation_start is None and self.samples_path is None:
+            check_shares(self.validation_share, self.test_share)
         check_min_count(self.min_count, self._layout.tables)
         if (self.validation_start is None) != (self.test_start is None):
             raise DataError("data.validation_start and data.test_start: set both, or none to split by shares")
@@ -108,24 +119,32 @@ class EventLogFile:
         unknown = [role for role in self.sample_columns if role not in SAMPLE_ROLES]
         if unknown:
             raise DataError(f"data.sample_columns.{unknown[0]}: no such role; roles are {', '.join(SAMPLE_ROLES)}")
-        for key in ("user_fields", "item_fields"):
-            for field in getattr(self, key):
-                if field in (*ROLES, *_RESERVED):
-                    raise DataError(f"data.{key}: {field!r} is the name of something else; rename the column")
+        refuse_label_elsewhere("data.columns", self.columns)
+        refuse_label_elsewhere("data.sample_columns", self.sample_columns)
 
     def _has(self, role: str) -> bool:
         return self.columns.get(role) is not None
 
     @cached_property
+    def _fields(self) -> dict[str, str]:
+        """The log's own fields, and their columns."""
+        return field_names(self.columns, self.user_fields, self.item_fields)
+
+    @cached_property
+    def _of_user(self) -> tuple[str, ...]:
+        return tuple(field for field, column in self._fields.items() if column in self.user_fields)
+
+    @cached_property
     def _of_item(self) -> tuple[str, ...]:
-        return (*(("category",) if self._has("category") else ()), *self.item_fields)
+        category = ("category",) if self._has("category") else ()
+        return (*category, *(field for field, column in self._fields.items() if column in self.item_fields))
 
     @cached_property
     def _layout(self) -> Layout:
         behaviour = ("behaviour",) if self._has("behaviour") else ()
         return Layout(
             events=("item", *self._of_item, *behaviour),
-            static=("user", *self.user_fields, "item", *self._of_item, *MOMENTS),
+            static=("user", *self._of_user, "item", *self._of_item, *MOMENTS),
             length=self.length,
         )
 
@@ -143,25 +162,40 @@ class EventLogFile:
         """Settings that change the store, and the files' hashes."""
         files = [self._file, *([self._sample_file] if self._sample_file else [])]
         drawn = {} if self._has("label") or self._sample_file else {"protocol": PROTOCOL}
-        return {"settings": settings_of(self), "inputs": hashes.of(files), **drawn}
+        return {"settings": settings_of(self), "inputs": hashes.of(files), "reading": _READING, **drawn}
 
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
         """Reads the files and writes their store; DataError if they are not such files or too much of one is bad."""
         with writer.workspace() as folder:
-            rows = SpilledFrames(folder / "rows")
-            defects = Defects()
-            for frame, found, share in self._rows():
+            rows, lost, defects, hint = SpilledFrames(folder / "rows"), LostLabels(), Defects(), ""
+            for frame, found, bad, share in self._rows():
                 between(progress, 0.0, 0.3)("reading", share)
                 rows.append(frame)
+                lost.add(bad)
                 defects += found
-            defects.refuse_if_too_many(str(self.path), self.max_bad_fraction)
+                hint = hint or unit_hint(bad, self.time_format)
+            defects.refuse_if_too_many(str(self.path), self.max_bad_fraction, hint)
+            self._warn_of_odd_times(rows)
             later, write = between(progress, 0.3, 0.5), between(progress, 0.5, 1.0)
             if self._sample_file is not None:
                 return self._build_given(writer, folder, rows, defects, later, write)
             periods = self._periods(rows)
+            lost.refuse_a_split_without(str(self.path), rows, periods, self.max_bad_fraction, defects)
             if self._has("label"):
                 return self._build_labelled(writer, folder, rows, periods, defects, later, write)
             return self._build_next_click(writer, folder, rows, periods, defects, later, write)
+
+    def _warn_of_odd_times(self, rows: SpilledFrames) -> None:
+        """Warns where the times would be of our days in another unit."""
+        ends = [(int(frame["time"].min()), int(frame["time"].max())) for frame in rows]  # type: ignore[arg-type]
+        first, last = min(low for low, _ in ends), max(high for _, high in ends)
+        parts = UNITS.get(self.time_format, 1)
+        if unit := likelier_unit(last * parts, self.time_format):
+            others = (time * parts // UNITS[unit] for time in (first, last))
+            log.warning(
+                "%s: its times reach %s; in data.time_format=%s they would reach %s",
+                self.path, span(first, last), unit, span(*others),
+            )  # fmt: skip
 
     def _build_next_click(
         self,
@@ -174,8 +208,8 @@ class EventLogFile:
         write: Progress,
     ) -> Contents:
         own = [OwnFields("item", self._of_item)]
-        if self.user_fields:
-            own.append(OwnFields("user", self.user_fields))
+        if self._of_user:
+            own.append(OwnFields("user", self._of_user))
         log = RawLog(folder, self._layout, periods, own, self.held_out_users)
         for number, frame in enumerate(rows):
             progress("counting", number / len(rows))
@@ -217,16 +251,20 @@ class EventLogFile:
         progress: Progress,
         write: Progress,
     ) -> Contents:
-        samples = SpilledFrames(folder / "given")
+        samples, lost, found, hint = SpilledFrames(folder / "given"), LostLabels(), Defects(), ""
         first: dict[int, int] = {}
         last: dict[int, int] = {}
-        for frame, found, _ in self._given_rows():
-            defects += found
+        for frame, part, bad, _ in self._given_rows():
+            found += part
             samples.append(frame)
+            lost.add(bad)
+            hint = hint or unit_hint(bad, self.time_format)
             spans = frame.group_by("split").agg(low=pl.col("time").min(), high=pl.col("time").max())
             for split, low, high in spans.iter_rows():
                 first[split] = min(low, first.get(split, low))
                 last[split] = max(high, last.get(split, high))
+        found.refuse_if_too_many(str(self.samples_path), self.max_bad_fraction, hint)
+        lost.refuse_a_split_without(str(self.samples_path), samples, None, self.max_bad_fraction, found)
         if len(first) < len(SPLITS):
             missing = next(name for number, name in enumerate(SPLITS) if number not in first)
             raise DataError(f"data.samples_path={self.samples_path} has no row of split {missing}")
@@ -240,14 +278,17 @@ class EventLogFile:
         # What the file of samples says about its rows stands; the rest is told by the events.
         said = [name for name in self._of_item if name == "category" and self.sample_columns.get(name) is not None]
         told = [name for name in self._of_item if name not in said]
-        own = [OwnFields(o, fields) for o, fields in (("user", self.user_fields), ("item", told)) if fields]
+        own = [OwnFields(o, fields) for o, fields in (("user", self._of_user), ("item", told)) if fields]
+        refuse_other_spellings(rows, samples, ("user", "item", *said), str(self.samples_path))
         log = RawLog(folder, self._layout, periods, own)
         for number, frame in enumerate(rows):
             progress("counting", number / (len(rows) + len(samples)))
             log.add_events(frame)
         for frame in samples:
             log.add_samples(frame.with_columns(periods.moments()), frame["split"] == 0)
-        return self._write(writer, log, folder, periods, defects, write)
+        contents = self._write(writer, log, folder, periods, defects, write)
+        contents.defects.refuse_if_too_many(str(self.path), self.max_bad_fraction)  # of the log alone
+        return replace(contents, defects=contents.defects + found)
 
     def _write(
         self, writer: StoreWriter, log: RawLog, folder: Path, periods: Periods, defects: Defects, progress: Progress
@@ -263,15 +304,14 @@ class EventLogFile:
             progress=progress,
         )
 
-    def _rows(self) -> Iterator[tuple[pl.DataFrame, Defects, float]]:
-        """Usable rows of the log, what was wrong with the others, and the share of the file that is read."""
+    def _rows(self) -> Iterator[tuple[pl.DataFrame, Defects, pl.DataFrame, float]]:
+        """Usable rows of the log, what was wrong with the others, those, and the share of the file that is read."""
         roles = {role: column for role in ROLES if (column := self.columns.get(role)) is not None}
         if self._sample_file is not None:
             roles.pop("label", None)
-        extra = {name: name for name in (*self.user_fields, *self.item_fields)}
-        yield from self._typed(self._file, {**roles, **extra})
+        yield from self._typed(self._file, {**roles, **self._fields}, "data.columns")
 
-    def _given_rows(self) -> Iterator[tuple[pl.DataFrame, Defects, float]]:
+    def _given_rows(self) -> Iterator[tuple[pl.DataFrame, Defects, pl.DataFrame, float]]:
         assert self._sample_file is not None
         roles = {role: column for role in SAMPLE_ROLES if (column := self.sample_columns.get(role)) is not None}
         absent = [role for role in SAMPLE_ROLES if role not in roles and role != "category"]
@@ -279,37 +319,44 @@ class EventLogFile:
             raise DataError(f"data.sample_columns.{absent[0]} is not set: expected the name of a column")
         if not self._has("category"):
             roles.pop("category", None)
-        yield from self._typed(self._sample_file, roles)
+        yield from self._typed(self._sample_file, roles, "data.sample_columns")
 
-    def _typed(self, path: Path, columns: Mapping[str, str]) -> Iterator[tuple[pl.DataFrame, Defects, float]]:
-        """Rows of a file, its ``columns`` (role -> column of the file) read as what they are."""
+    def _typed(
+        self, path: Path, columns: Mapping[str, str], key: str
+    ) -> Iterator[tuple[pl.DataFrame, Defects, pl.DataFrame, float]]:
+        """Rows of a file, its ``columns`` (field -> column of the file) read as what they are."""
         names = tuple(dict.fromkeys(columns.values()))
-        file = _file(path, names, self.separator)
+        file = _file(path, names, spelled_out(self.separator), key)
         file.check()
-        needed = [role for role in ("user", "item", "time", "label", "split") if role in columns]
-        for lines, share in file.frames(block_bytes(self.memory_gb)):
-            named = lines.select(*(pl.col(column).alias(role) for role, column in columns.items()), pl.last())
-            kind = line_defect(needed, [decimal("label")] if "label" in columns else [])
-            typed = named.with_columns(kind=kind, time=self._time())
-            time = pl.col("time")
-            typed = with_kinds(typed, {"not a time": time.is_null(), "time out of range": too_far(time)})
-            if "split" in columns:
-                typed = typed.with_columns(split=pl.col("split").replace_strict(_SPLITS, default=None))
-                typed = with_kinds(typed, {"unknown split": pl.col("split").is_null()})
-            if "label" in columns:
-                clicked = (decimal("label") >= self.positive_from).cast(pl.UInt8)
-                typed = typed.with_columns(clicked.alias("label"))
-            rows, defects = sifted(typed.select(*columns, "kind"))
-            yield rows, defects, share
+        typed = {name: word(name) for name in columns} | {"time": self._time(file, columns["time"])}
+        ids = [name for name in ("user", "item", "category") if name in columns]
+        kinds = {f"no {name}": pl.col(name).is_null() for name in ("user", "item")}
+        kinds |= {f"{name} rounded": rounded(f"{RAW}{name}") for name in ids}
+        kinds |= {"not a time": pl.col("time").is_null(), "time out of range": out_of_range("time")}
+        if "split" in columns:
+            known = word("split").str.to_lowercase().replace_strict(_SPLITS, default=None, return_dtype=pl.Int8)
+            typed |= {"split": known}
+            kinds |= {"unknown split": pl.col("split").is_null()}
+        if "label" in columns:
+            typed |= {"label": (flag("label") >= self.positive_from).cast(pl.UInt8)}
+            kinds |= {"no label": ~said(f"{RAW}label"), "not a number": pl.col("label").is_null()}
+        rows = Rows(file, columns, typed, needed=("user", "item", "time"), kinds=kinds)
+        for lines in file.frames(block_bytes(self.memory_gb)):
+            usable, defects, bad = rows.told_apart(lines)
+            yield usable, defects, bad, lines.share
 
-    def _time(self) -> pl.Expr:
+    def _time(self, file: TextFile | ParquetFile, column: str) -> pl.Expr:
         """Unix seconds of the column time, null where it is none."""
-        if self.time_format == SECONDS:
-            return decimal("time").floor().cast(pl.Int64, strict=False)
-        if self.time_format == MILLISECONDS:
-            return (decimal("time") / 1000).floor().cast(pl.Int64, strict=False)
-        local = pl.col("time").str.to_datetime(self.time_format, strict=False, time_unit="us")
-        return local.dt.epoch("s") - int(self.utc_offset_hours * 3600)
+        kind = file.kind_of(column) if isinstance(file, ParquetFile) else pl.String()
+        if isinstance(kind, pl.Float32):
+            raise DataError(
+                f"{file.path}: column {column!r} holds {kind}, which rounds times to minutes; write it as whole numbers"
+            )
+        if not kind.is_temporal():
+            return unix_times("time", self.time_format, self.utc_offset_hours)
+        local = getattr(kind, "time_zone", None) is None  # else an instant
+        ahead = int(self.utc_offset_hours * _HOUR) if local else 0
+        return unix_times("time", "seconds", 0) - ahead
 
     def _periods(self, rows: SpilledFrames) -> Periods:
         """The dates of the config, or else the hours at which the wanted shares of the rows begin."""
@@ -334,9 +381,9 @@ class EventLogFile:
         return Periods(validation, test, self.utc_offset_hours)
 
 
-def _file(path: Path, columns: Sequence[str], separator: str) -> TextFile | ParquetFile:
+def _file(path: Path, columns: Sequence[str], separator: str, key: str) -> TextFile | ParquetFile:
     """A log that is told by its ending, and read as text unless that is Parquet's."""
-    expected = f"the columns {', '.join(columns)} (data.columns)"
+    expected = f"the columns {', '.join(columns)} ({key})"
     if path.suffix.lower() in (".parquet", ".pq"):
         return ParquetFile(path, columns, expected)
     return TextFile(path, columns, f"{expected}, named in the first line", separator, header=True, quotes=True)

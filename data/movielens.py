@@ -7,7 +7,7 @@ values. The whole list of an item's genres is its category.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,10 +20,12 @@ from mdaf.data.preparing.layout import Layout, Periods
 from mdaf.data.preparing.raw_log import RawLog
 from mdaf.data.preparing.source import Contents, check_held_out, refuse_below, required_file, settings_of, split_times
 from mdaf.data.preparing.spill import block_bytes
-from mdaf.data.reading.defects import Defects, sifted, with_kinds
-from mdaf.data.reading.delimited import MORE, TextFile, decimal, line_defect, number
+from mdaf.data.reading.cells import decimal, number, word
+from mdaf.data.reading.defects import Defects
+from mdaf.data.reading.delimited import TextFile
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.local_time import too_far
+from mdaf.data.reading.rows import Rows, described
 from mdaf.data.store.vocabulary import check_min_count
 from mdaf.data.store.writer import StoreWriter
 from mdaf.errors import DataError
@@ -112,39 +114,48 @@ class MovieLens:
             )
 
     def _ratings(self, text: TextFile) -> Iterator[tuple[pl.DataFrame, Defects, float]]:
-        for lines, share in text.frames(block_bytes(self.memory_gb)):
-            named = lines.rename(_RATINGS)
-            columns = [
-                number("user"),
-                number("item"),
-                decimal("time").floor().cast(pl.Int64, strict=False),
-                decimal("rating"),
-            ]
-            typed = named.select(*columns, kind=line_defect(tuple(_RATINGS.values()), columns))
-            far = {"time out of range": too_far(pl.col("time"))}
-            yield *sifted(with_kinds(typed, far)), share
+        time = decimal("time").floor().cast(pl.Int64, strict=False)
+        fields = tuple(_RATINGS.values())
+        rows = Rows(
+            text,
+            columns={field: column for column, field in _RATINGS.items()},
+            typed={"user": number("user"), "item": number("item"), "time": time, "rating": decimal("rating")},
+            needed=fields,
+            numbers=fields,
+            kinds={"time out of range": too_far(pl.col("time"))},
+        )
+        for lines in text.frames(block_bytes(self.memory_gb)):
+            yield *rows.usable(lines), lines.share
 
     def _properties(self) -> tuple[pl.DataFrame, pl.DataFrame, Defects]:
         """Items with their category, users with age bucket, gender and occupation, and what is wrong with the lines."""
         _, item_file, user_file = self._files
-        items, bad_items = _read(item_file, _ITEMS, "item")
-        users, bad_users = _read(user_file, _USERS, "user")
-        age = pl.col("age").cast(pl.Int64, strict=False) // _YEARS * _YEARS
-        return items, users.with_columns(age), bad_items + bad_users
+        age = number("age") // _YEARS * _YEARS
+        items, bad_items = self._described(item_file, _ITEMS, "item", {"category": word("category")})
+        users, bad_users = self._described(user_file, _USERS, "user", {"age": age}, ["age"])
+        return items, users, bad_items + bad_users
+
+    def _described(
+        self,
+        text: TextFile,
+        columns: Mapping[str, str],
+        key: str,
+        typed: Mapping[str, pl.Expr],
+        optional: Sequence[str] = (),
+    ) -> tuple[pl.DataFrame, Defects]:
+        """All rows of a small file, the first of each key. Its lines are not among those that the defects count, but
+        too many bad ones are refused."""
+        rows = Rows(
+            text,
+            columns={field: column for column, field in columns.items()},
+            typed={key: number(key), **typed},
+            needed=[key],
+            numbers=[key],
+            optional=optional,
+        )
+        return described(rows, key, self.max_bad_fraction, 1 << 24)
 
 
 def _atomic(path: Path, columns: Mapping[str, str]) -> TextFile:
     expected = f"tab-separated columns {', '.join(columns)} with a header"
     return TextFile(path, tuple(columns), expected, separator="\t", header=True)
-
-
-def _read(text: TextFile, columns: Mapping[str, str], key: str) -> tuple[pl.DataFrame, Defects]:
-    """All rows of a small file, the first of each key; its lines are not among those that the defects count."""
-    frames = [lines for lines, _ in text.frames(1 << 24)]
-    if not frames:
-        raise DataError(f"{text.path}: no usable row; expected {text.expected}")
-    lines = pl.concat(frames).rename(columns).with_columns(kind=line_defect((key,), [number(key)]))
-    rows, defects = sifted(lines.with_columns(number(key)).drop(MORE))
-    unique = rows.unique(key, keep="first", maintain_order=True)
-    dropped = {**defects.dropped, f"{key} described twice": len(rows) - len(unique)}
-    return unique, Defects(dropped={kind: count for kind, count in dropped.items() if count})

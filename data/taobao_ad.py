@@ -21,9 +21,11 @@ from mdaf.data.preparing.layout import MOMENTS, Layout, Periods
 from mdaf.data.preparing.raw_log import RawLog
 from mdaf.data.preparing.source import Contents, expanded, refuse_below, settings_of, split_times
 from mdaf.data.preparing.spill import block_bytes
-from mdaf.data.reading.defects import Defects, sifted, with_kinds
-from mdaf.data.reading.delimited import TextFile, decimal, line_defect, number
+from mdaf.data.reading.cells import decimal, number
+from mdaf.data.reading.defects import Defects
+from mdaf.data.reading.delimited import TextFile
 from mdaf.data.reading.file_hashes import FileHashes
+from mdaf.data.reading.rows import Rows, described
 from mdaf.data.store.vocabulary import check_min_count
 from mdaf.data.store.writer import StoreWriter
 from mdaf.errors import DataError
@@ -142,8 +144,8 @@ class TaobaoAd:
 
     def _read_impressions(self, log: RawLog, periods: Periods, progress: Progress) -> Defects:
         text = self._files["raw_sample.csv"]
-        ads = self._properties("ad_feature.csv", "item").with_columns(price_bucket(decimal("price")))
-        users = self._properties("user_profile.csv", "user")
+        ads, bad_ads = self._properties("ad_feature.csv", "item")
+        users, bad_users = self._properties("user_profile.csv", "user")
         _, start, _, stop = self._times()
         defects = Defects()
         for rows, found, share in _impressions(text, (start, stop), block_bytes(self.memory_gb)):
@@ -156,7 +158,7 @@ class TaobaoAd:
             if OPTIONAL not in self._files:
                 log.add_events(known.filter(pl.col("label") == 1).select("user", "time", *log.layout.events))
         defects.refuse_if_too_many(str(text.path), self.max_bad_fraction)
-        return defects
+        return defects + bad_ads + bad_users
 
     def _split(self, rows: pl.DataFrame, periods: Periods) -> pl.Series:
         """0 for training; of the last day, 1 for the users that validation has, 2 for the others."""
@@ -175,29 +177,32 @@ class TaobaoAd:
         defects.refuse_if_too_many(str(text.path), self.max_bad_fraction)
         return defects
 
-    def _properties(self, name: str, key: str) -> pl.DataFrame:
-        """The rows of a smaller file, all numbers but the price, one for each key; null where a number is missing."""
+    def _properties(self, name: str, key: str) -> tuple[pl.DataFrame, Defects]:
+        """The rows of a smaller file, all numbers, one for each key, null where one is missing; what is wrong there."""
         text = self._files[name]
-        needed = {column: FILES[name][column] for column in text.columns}
-        frames = []
-        for lines, _ in text.frames(block_bytes(self.memory_gb)):
-            named = lines.rename(needed)
-            columns = [pl.col(c) if c == "price" else number(c) for c in needed.values()]
-            frames.append(sifted(named.select(*columns, kind=line_defect((key,), [number(key)])))[0])
-        if not frames:
-            raise DataError(f"{text.path}: no usable row; expected {text.expected}")
-        return pl.concat(frames).unique(key, keep="first", maintain_order=True)
+        fields = {FILES[name][column]: column for column in text.columns}
+        typed = {field: number(field) for field in fields} | {"price": price_bucket(decimal("price"))}
+        others = [field for field in fields if field != key]
+        rows = Rows(text, fields, typed, needed=[key], numbers=[key], optional=others)
+        return described(rows, key, self.max_bad_fraction, block_bytes(self.memory_gb))
 
 
 def _impressions(text: TextFile, period: tuple[int, int], size: int) -> Iterator[tuple[pl.DataFrame, Defects, float]]:
     """Usable impressions, what was wrong with the others, and the share of the file that is read."""
-    numbers = [number(name) for name in ("user", "time", "item", "skipped", "label")]
-    for lines, share in text.frames(size):
-        named = lines.rename(_IMPRESSIONS)
-        typed = named.select(*numbers, "position", kind=line_defect(tuple(_IMPRESSIONS.values()), numbers))
-        either = (pl.col("label") + pl.col("skipped") == 1) & pl.col("label").is_in([0, 1])
-        rows, defects = sifted(with_kinds(typed, {"both or neither clicked": ~either, **_outside(period)}))
-        yield rows.with_columns(pl.col("label").cast(pl.UInt8)).drop("skipped"), defects, share
+    fields = tuple(_IMPRESSIONS.values())
+    numbers = ("user", "time", "item", "skipped", "label")
+    either = (pl.col("label") + pl.col("skipped") == 1) & pl.col("label").is_in([0, 1])
+    rows = Rows(
+        text,
+        columns={field: column for column, field in _IMPRESSIONS.items()},
+        typed={name: number(name) for name in numbers},
+        needed=fields,
+        numbers=numbers,
+        kinds={"both or neither clicked": ~either, **_outside(period)},
+    )
+    for lines in text.frames(size):
+        usable, defects = rows.usable(lines)
+        yield usable.with_columns(pl.col("label").cast(pl.UInt8)).drop("skipped"), defects, lines.share
 
 
 def _behaviours(text: TextFile, period: tuple[int, int], size: int) -> Iterator[tuple[pl.DataFrame, Defects, float]]:
@@ -205,21 +210,19 @@ def _behaviours(text: TextFile, period: tuple[int, int], size: int) -> Iterator[
 
     A row that repeats another is kept: it names no item, so it may be another item of the same category and brand.
     """
-    numbers = [number(name) for name in ("user", "time")]
-    for lines, share in text.frames(size):
-        named = lines.rename(_BEHAVIOUR)
-        known = pl.col("behaviour").is_in(BEHAVIOURS)
-        typed = named.select(
-            *numbers,
-            pl.when(known).then(pl.col("behaviour")).cast(pl.Enum(BEHAVIOURS)).alias("behaviour"),
-            number("category"),
-            number("brand"),
-            kind=line_defect(("user", "time", "behaviour", "category"), numbers),
-        )
-        rows, defects = sifted(
-            with_kinds(typed, {"unknown behaviour": pl.col("behaviour").is_null(), **_outside(period)})
-        )
-        yield rows, defects, share
+    known = pl.when(pl.col("behaviour").is_in(BEHAVIOURS)).then(pl.col("behaviour"))
+    numbers = {name: number(name) for name in ("user", "time", "category", "brand")}
+    rows = Rows(
+        text,
+        columns={field: column for column, field in _BEHAVIOUR.items()},
+        typed={**numbers, "behaviour": known.cast(pl.Enum(BEHAVIOURS))},
+        needed=("user", "time", "behaviour", "category"),
+        numbers=("user", "time"),
+        kinds={"unknown behaviour": pl.col("behaviour").is_null(), **_outside(period)},
+        optional=("category", "brand"),
+    )
+    for lines in text.frames(size):
+        yield *rows.usable(lines), lines.share
 
 
 def _outside(period: Sequence[int]) -> dict[str, pl.Expr]:

@@ -18,15 +18,16 @@ import polars as pl
 from mdaf.data.preparing.impressions import write_impressions
 from mdaf.data.preparing.layout import Layout, Periods
 from mdaf.data.preparing.raw_log import RawLog
-from mdaf.data.preparing.source import Contents, refuse_below, required_file, settings_of
+from mdaf.data.preparing.source import Contents, check_shares, refuse_below, required_file, settings_of
 from mdaf.data.preparing.spill import block_bytes
-from mdaf.data.reading.defects import Defects, sifted
-from mdaf.data.reading.delimited import TextFile, decimal, line_defect, number
+from mdaf.data.reading.cells import decimal, no_numbers, number, numbers
+from mdaf.data.reading.defects import Defects
+from mdaf.data.reading.delimited import Lines, TextFile
 from mdaf.data.reading.file_hashes import FileHashes
+from mdaf.data.reading.rows import RAW, Rows
 from mdaf.data.store.vocabulary import check_min_count
 from mdaf.data.store.writer import StoreWriter
 from mdaf.data.taobao_ad import PROFILE, STATIC, price_bucket
-from mdaf.errors import DataError
 from mdaf.streams import draws, stream_seed
 from mdaf.terminal.progress import Progress, between
 
@@ -58,12 +59,7 @@ class TaobaoAdJoined:
     def __post_init__(self) -> None:
         refuse_below(self, length=1, max_bad_fraction=0, memory_gb=0, seed=0)
         check_min_count(self.min_count, STATIC)
-        shares = self.validation_share, self.test_share
-        if min(shares) <= 0 or sum(shares) >= 1:
-            raise DataError(
-                f"data.validation_share={shares[0]} and data.test_share={shares[1]}: expected more than 0 each, and "
-                "less than 1 together"
-            )
+        check_shares(self.validation_share, self.test_share)
 
     @cached_property
     def _file(self) -> Path:
@@ -82,9 +78,10 @@ class TaobaoAdJoined:
         defects = Defects()
         with writer.workspace() as folder:
             log = RawLog(folder, layout, periods)
-            for lines, share in text.frames(block_bytes(self.memory_gb)):
-                between(progress, 0.0, 0.5)("reading", share)
-                samples, found = self._samples(lines, defects.rows)
+            rows = _rows(text)
+            for lines in text.frames(block_bytes(self.memory_gb)):
+                between(progress, 0.0, 0.5)("reading", lines.share)
+                samples, found = self._samples(rows, lines, defects.rows)
                 log.add_samples(samples.drop(*_LISTS))
                 log.add_events(_events(samples))
                 defects += found
@@ -100,36 +97,35 @@ class TaobaoAdJoined:
                 progress=between(progress, 0.5, 1.0),
             )
 
-    def _samples(self, lines: pl.DataFrame, before: int) -> tuple[pl.DataFrame, Defects]:
+    def _samples(self, read: Rows, lines: Lines, before: int) -> tuple[pl.DataFrame, Defects]:
         """Usable rows with row number, split, a time that stands for it, and their lists."""
-        numbers = [number(name) for name in _NUMBERS]
-        kind = line_defect(("label", "position", "item", "category", "user"), numbers[:2])
-        lists = [pl.col(name).str.split("|").list.eval(pl.element().cast(pl.Int64, strict=False)) for name in _LISTS]
-        even = pl.col("categories").list.len().fill_null(0) == pl.col("brands").list.len().fill_null(0)
-        typed = lines.select(
-            *numbers,
-            "position",
-            *(number(name) for name in ("brand", *PROFILE)),
-            price_bucket(decimal("price")),
-            *lists,
-            kind=kind,
-            row=before + pl.int_range(pl.len()),
-        )
-        known = pl.col("label").is_in([0, 1]) & pl.col("user").is_not_null()
-        typed = typed.with_columns(
-            kind=pl.when(pl.col("kind").is_not_null())
-            .then(pl.col("kind"))
-            .when(~known)
-            .then(pl.lit("not a number"))
-            .when(~even)
-            .then(pl.lit("lists of different lengths"))
-        )
-        rows, defects = sifted(typed)
+        rows, defects = read.usable(lines)
+        rows = rows.with_columns(row=before + pl.int_range(pl.len()))
         hashed = draws(stream_seed(self.seed, "split"), rows["user"].to_numpy().astype(np.uint64)) / np.float64(2**64)
         split = (hashed < self.validation_share + self.test_share).astype(np.int8) + (hashed < self.test_share)
         time = (split.astype(np.int64) + 1) * _FAR - 1
         labelled = rows.with_columns(pl.col("label").cast(pl.UInt8), split=pl.Series(split), time=pl.Series(time))
         return labelled, defects
+
+
+def _rows(text: TextFile) -> Rows:
+    """How lines are read."""
+    optional = ("campaign", "customer", "brand", *PROFILE)
+    typed = {name: number(name) for name in (*_NUMBERS, *optional)}
+    lists = [pl.col(name).list.len().fill_null(0) for name in _LISTS]
+    return Rows(
+        text,
+        columns={name: name for name in COLUMNS if name != "bought"},
+        typed={**typed, "price": price_bucket(decimal("price")), **{name: numbers(name) for name in _LISTS}},
+        needed=("label", "position", "item", "category", "user"),
+        numbers=("label", "item", "user"),
+        kinds={
+            "label is neither 0 nor 1": ~pl.col("label").is_in([0, 1]),
+            **{f"{name} that are no numbers": no_numbers(f"{RAW}{name}") for name in _LISTS},
+            "lists of different lengths": lists[0] != lists[1],
+        },
+        optional=("category", *optional, "price"),
+    )
 
 
 def _events(samples: pl.DataFrame) -> pl.DataFrame:

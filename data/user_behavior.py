@@ -23,9 +23,11 @@ from mdaf.data.preparing.source import (
     split_times,
 )
 from mdaf.data.preparing.spill import block_bytes
-from mdaf.data.reading.defects import Defects, sifted, with_kinds
-from mdaf.data.reading.delimited import TextFile, line_defect, number
+from mdaf.data.reading.cells import number
+from mdaf.data.reading.defects import Defects
+from mdaf.data.reading.delimited import TextFile
 from mdaf.data.reading.file_hashes import FileHashes
+from mdaf.data.reading.rows import Rows
 from mdaf.data.store.vocabulary import check_min_count
 from mdaf.data.store.writer import StoreWriter
 from mdaf.terminal.progress import Progress, between
@@ -112,14 +114,16 @@ def read_log(text: TextFile, period: tuple[int, int], size: int) -> Iterator[tup
 
     ``period``  unix seconds: the first that counts and the first that no longer does.
     """
-    known = pl.col("behaviour").is_in(BEHAVIOURS)
-    for lines, share in text.frames(size):
-        typed = lines.select(
-            *(number(name) for name in NUMBERS),
-            pl.when(known).then(pl.col("behaviour")).cast(pl.Enum(BEHAVIOURS)).alias("behaviour"),
-            kind=line_defect(COLUMNS, [number(name) for name in NUMBERS]),
-        )
-        outside = ~pl.col("time").is_between(*period, closed="left")
-        kinds = {"unknown behaviour": pl.col("behaviour").is_null(), "time out of period": outside}
-        events, defects = sifted(with_kinds(typed, kinds))
-        yield events.select(COLUMNS), defects, share
+    known = pl.when(pl.col("behaviour").is_in(BEHAVIOURS)).then(pl.col("behaviour"))
+    outside = ~pl.col("time").is_between(*period, closed="left")
+    rows = Rows(
+        text,
+        columns={name: name for name in COLUMNS},
+        typed={**{name: number(name) for name in NUMBERS}, "behaviour": known.cast(pl.Enum(BEHAVIOURS))},
+        needed=COLUMNS,
+        numbers=NUMBERS,
+        kinds={"unknown behaviour": pl.col("behaviour").is_null(), "time out of period": outside},
+    )
+    for lines in text.frames(size):
+        events, defects = rows.usable(lines)
+        yield events, defects, lines.share

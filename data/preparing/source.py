@@ -94,6 +94,15 @@ def refuse_below(settings: object, **lowest: float) -> None:
             raise DataError(f"data.{key} is {getattr(settings, key)}; expected at least {low}")
 
 
+def check_shares(validation: float, test: float) -> None:
+    """DataError unless both splits get something, and training too."""
+    if not (min(validation, test) > 0 and validation + test < 1):
+        raise DataError(
+            f"data.validation_share={validation} and data.test_share={test}: expected more than 0 each, and less than "
+            "1 together"
+        )
+
+
 def refuse_others(key: str, value: str, known: Sequence[str]) -> None:
     """DataError if the setting ``key`` is none of the values that it may have."""
     if value not in known:

@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import polars as pl
-
 from mdaf.errors import DataError
+from mdaf.terminal.printable import in_a_line
 
 
 @dataclass(frozen=True)
 class Defects:
     """``rows`` lines were read; ``dropped`` were left out and ``corrected`` kept with a change, by kind.
 
-    ``incomplete``  rows that were kept though something about them is not known: not counted as bad.
+    ``incomplete``  what was kept, or could not be made, though something about it is not known: not counted as bad.
+    ``examples``    where a kind was found first, and what stands there; of kinds for which that is known.
     """
 
     rows: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
     corrected: Mapping[str, int] = field(default_factory=dict)
     incomplete: Mapping[str, int] = field(default_factory=dict)
+    examples: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __add__(self, other: Defects) -> Defects:
         """Both reports in one, without the kinds that did not occur."""
@@ -35,6 +36,7 @@ class Defects:
             summed(self.dropped, other.dropped),
             summed(self.corrected, other.corrected),
             summed(self.incomplete, other.incomplete),
+            {**other.examples, **self.examples},
         )
 
     @property
@@ -44,21 +46,26 @@ class Defects:
 
     def __str__(self) -> str:
         def listed(kinds: Mapping[str, int]) -> str:
-            return ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count) or "none"
+            found = (f"{count:,} {kind}{self._first(kind)}" for kind, count in kinds.items() if count)
+            return ", ".join(found) or "none"
 
         incomplete = f"; incomplete: {listed(self.incomplete)}" if self.incomplete else ""
-        return (
+        return in_a_line(
             f"{self.rows:,} rows read; dropped: {listed(self.dropped)}; corrected: {listed(self.corrected)}{incomplete}"
         )
 
-    def refuse_if_too_many(self, name: str, max_bad_fraction: float) -> None:
+    def _first(self, kind: str) -> str:
+        return f" ({self.examples[kind]})" if kind in self.examples else ""
+
+    def refuse_if_too_many(self, name: str, max_bad_fraction: float, hint: str = "") -> None:
         """DataError if no row of ``name`` is usable or more than ``max_bad_fraction`` of them are bad."""
         if self.rows - sum(self.dropped.values()) == 0:
-            raise DataError(f"{name}: no usable row ({self})")
+            raise DataError(f"{name}: no usable row ({self}){hint}")
         share = self.bad / self.rows
         if share > max_bad_fraction:
             raise DataError(
                 f"{name}: {share:.1%} of the rows are bad, data.max_bad_fraction allows {max_bad_fraction:.1%} ({self})"
+                f"{hint}"
             )
 
     def to_json(self) -> dict[str, object]:
@@ -68,26 +75,11 @@ class Defects:
             "dropped": dict(self.dropped),
             "corrected": dict(self.corrected),
             "incomplete": dict(self.incomplete),
+            "examples": dict(self.examples),
         }
 
     @classmethod
     def from_json(cls, plain: Mapping) -> Defects:
         """The report that ``to_json`` wrote."""
-        return cls(int(plain["rows"]), dict(plain["dropped"]), dict(plain["corrected"]), dict(plain["incomplete"]))
-
-
-KIND = "kind"  # a column that names what is wrong with a row, null in a good one
-
-
-def sifted(rows: pl.DataFrame) -> tuple[pl.DataFrame, Defects]:
-    """The rows without a defect, and a report of the others; ``rows`` has the column ``KIND``, which goes."""
-    kinds = dict(rows[KIND].drop_nulls().value_counts(sort=True).iter_rows())
-    return rows.filter(pl.col(KIND).is_null()).drop(KIND), Defects(len(rows), kinds)
-
-
-def with_kinds(rows: pl.DataFrame, kinds: Mapping[str, pl.Expr]) -> pl.DataFrame:
-    """``rows`` in which those without a defect so far have the first of ``kinds`` that applies to them."""
-    for kind, applies in kinds.items():
-        found = pl.when(pl.col(KIND).is_null() & applies).then(pl.lit(kind)).otherwise(pl.col(KIND))
-        rows = rows.with_columns(found.alias(KIND))
-    return rows
+        dropped, corrected, incomplete = (dict(plain[name]) for name in ("dropped", "corrected", "incomplete"))
+        return cls(int(plain["rows"]), dropped, corrected, incomplete, dict(plain.get("examples", {})))

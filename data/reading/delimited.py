@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
 from mdaf.data.reading.file_hashes import as_hashed, unreadable
-from mdaf.errors import DataError
+from mdaf.errors import DataError, did_you_mean
 
 MORE = "<more>"  # a column of what lies behind the last expected field; null in a good line
 NOT_UTF8 = "not UTF-8"  # is in that column where bytes of another encoding stand in an expected one
 BAD_QUOTES = "bad quotes"  # where a line's quotes do not come in pairs around fields; its other columns are null then
 REPLACEMENT = "\ufffd"  # stands for bytes that are not UTF-8
 _HEAD = 1 << 16  # bytes that tell what kind of file it is
+_UNIT = b"\x1f"  # stands for a separator of several bytes while a block is parsed
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_SPELLED = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
+_SPELLED = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", " ": "space"}
 _MAGIC = {
     b"\x1f\x8b": "gzip-compressed (decompress it first)",
     b"PK\x03\x04": "a zip archive (unpack it first)",
@@ -33,13 +37,27 @@ _MAGIC = {
 }
 
 
+class Lines(NamedTuple):
+    """Some lines of a file.
+
+    ``frame``  the columns as text, null where they are empty, and ``MORE``.
+    ``share``  of the file that is read with them.
+    ``first``  the number of the first of them in the file, from 1.
+    """
+
+    frame: pl.DataFrame
+    share: float
+    first: int
+
+
 @dataclass(frozen=True)
 class TextFile:
     """A delimited file.
 
-    ``columns``   what its lines hold; with ``header`` the first line must name these, and may name others.
-    ``expected``  the format in words, for errors.
-    ``quotes``    whether a field may stand in double quotes; a quoted field may not hold a line break.
+    ``columns``    what its lines hold; with ``header`` the first line must name these, and may name others.
+    ``expected``   the format in words, for errors.
+    ``separator``  one character or more.
+    ``quotes``     whether a field may stand in double quotes; a quoted field may not hold a line break.
     """
 
     path: Path
@@ -49,6 +67,8 @@ class TextFile:
     header: bool = False
     quotes: bool = False
 
+    row = "line"  # what errors call a row
+
     def check(self) -> None:
         """DataError for what cannot be such a file, told by its beginning."""
         head = beginning(self.path)
@@ -56,43 +76,60 @@ class TextFile:
             raise DataError(f"{self.path} is empty; expected {self.expected}")
         if kind := known_kind(head):
             raise DataError(f"{self.path} is {kind}; expected plain text, {self.expected}")
-        if head.count(0) > len(head) // 100:
+        written = head.rstrip(b"\0")  # a tail of NULs is a bad line: writing was cut short
+        if written.count(0) > len(head) // 100:
             raise DataError(
                 f"{self.path} is binary or in another encoding than UTF-8; expected plain text, {self.expected}"
             )
-        lines = [line for line in head.splitlines() if line.strip()]
-        names = self._names(lines[0])
-        shown = re.sub(r"[^\x20-\x7e]", "?", lines[0][:60].decode("latin-1"))
+        if b"\r" in written and b"\n" not in written:
+            raise DataError(f"{self.path} ends its lines in carriage returns alone; expected line feeds (\\n)")
+        lines = [line for line in written.splitlines() if line.strip()]
+        self._check_names(lines[0])
+        widths = sorted(self._width(line) for line in lines)
+        typical, wanted = widths[len(widths) // 2], len(self._names(lines[0]))
+        if typical != wanted:
+            raise DataError(
+                f"{self.path} has {typical} {self._spelled()}-separated column{'s' * (typical > 1)}; expected {wanted}:"
+                f" {self.expected}; its first line begins {_shown(lines[0])}"
+            )
+
+    def _check_names(self, line: bytes) -> None:
+        """DataError unless the header names every column, and once."""
+        names = self._names(line)
         absent = [name for name in self.columns if name not in names]
         if absent:
+            others = (replace(self, separator=other) for other in _SPELLED if other != self.separator)
+            fits = next((other for other in others if set(self.columns) <= set(other._names(line))), None)
+            hint = did_you_mean(absent[0], names)
+            if fits is not None:
+                hint = f"; it is {fits._spelled()}-separated, and was read as {self._spelled()}-separated"
             raise DataError(
-                f"{self.path} has no column {absent[0]!r}: its first line begins {shown!r}; expected {self.expected}"
+                f"{self.path} has no column {absent[0]!r}: its first line begins {_shown(line)}; expected "
+                f"{self.expected}{hint}"
             )
         if doubled := [name for name in self.columns if names.count(name) > 1]:
             raise DataError(f"{self.path} has several columns {doubled[0]!r}; expected one of each: {self.expected}")
-        widths = sorted(self._width(line) for line in lines)
-        typical = widths[len(widths) // 2]
-        if typical != len(names):
-            raise DataError(
-                f"{self.path} has {typical} {_SPELLED.get(self.separator, repr(self.separator))}-separated "
-                f"column{'s' * (typical > 1)}; expected {len(names)}: {self.expected}; its first line begins {shown!r}"
-            )
 
-    def frames(self, block_bytes: int) -> Iterator[tuple[pl.DataFrame, float]]:
-        """Blocks of lines and the share of the file that is read: the columns as text, null where they are empty, and
-        ``MORE``. A blank line is a row of nulls; ``MORE`` is ``NOT_UTF8`` or ``BAD_QUOTES`` where that is wrong."""
-        size, done, first = max(1, self._size()), 0, True
+    def _spelled(self) -> str:
+        return _SPELLED.get(self.separator, repr(self.separator))
+
+    def frames(self, block_bytes: int) -> Iterator[Lines]:
+        """The file's lines in blocks of about so many bytes. A blank line is a row of nulls; ``MORE`` is ``NOT_UTF8``
+        or ``BAD_QUOTES`` where that is wrong. DataError for a line that is longer than a block."""
+        size, done, number = max(1, self._size()), 0, 1
+        names: list[str] = [] if self.header else list(self.columns)
         for block in as_hashed(self.path, _blocks(self.path, block_bytes)):
-            done += len(block)
-            if first:
+            if not done:
                 block = block.removeprefix(_BYTE_ORDER_MARK)
-                names = list(self.columns)
-                if self.header:
-                    line, _, block = block.partition(b"\n")
+            done += len(block)
+            while block and not names:
+                line, _, block = block.partition(b"\n")
+                number += 1
+                if line.strip():
                     names = self._names(line)
-                first = False
             if block:
-                yield self._parse(names, block), done / size
+                yield Lines(self._parse(names, block), min(1.0, done / size), number)
+                number += block.count(b"\n")
 
     def _size(self) -> int:
         try:
@@ -104,22 +141,37 @@ class TextFile:
         if not self.header:
             return list(self.columns)
         text = line.removeprefix(_BYTE_ORDER_MARK).decode("utf-8", errors="replace").strip("\r\n")
-        return [name.strip().strip('"') for name in text.split(self.separator)]
+        between = self._between.decode()
+        text = text.replace(self.separator, between)
+        fields = text.split(between)
+        if self.quotes and '"' in text:
+            with contextlib.suppress(csv.Error):
+                fields = next(csv.reader([text], delimiter=between))
+        return [name.replace(between, self.separator).strip().strip('"') for name in fields]
 
     def _width(self, line: bytes) -> int:
         if self.quotes:
             line = re.sub(rb'"[^"]*"', b"", line)
         return line.count(self.separator.encode()) + 1
 
+    @property
+    def _between(self) -> bytes:
+        """The one byte that stands between fields while a block is parsed."""
+        separator = self.separator.encode()
+        return separator if len(separator) == 1 else _UNIT
+
     def _parse(self, names: list[str], block: bytes) -> pl.DataFrame:
-        bad_quotes = self.separator.encode() * len(names) + BAD_QUOTES.encode()
+        between = self._between
+        if between == _UNIT:
+            block = block.replace(_UNIT, b" ").replace(self.separator.encode(), _UNIT)
+        bad_quotes = between * len(names) + BAD_QUOTES.encode()
         if quoted := self.quotes and b'"' in block:
             block = _without_open_quotes(block, bad_quotes)
         try:
             try:
                 frame, lossy = self._read(names, block, "utf8", quoted), False
             except pl.exceptions.ComputeError:  # slower: replaces what cannot be read
-                block = _without_misplaced_quotes(block, self.separator, bad_quotes) if quoted else block
+                block = _without_misplaced_quotes(block, between, bad_quotes) if quoted else block
                 frame, lossy = self._read(names, block, "utf8-lossy", quoted), True
         except pl.exceptions.PolarsError as error:
             reason = str(error).splitlines()[0]
@@ -127,6 +179,8 @@ class TextFile:
         # By place: a name that is not asked for may stand over several columns.
         chosen = [pl.col(str(names.index(name))).alias(name) for name in self.columns]
         frame = frame.select(*chosen, pl.col(str(len(names))).alias(MORE))
+        if quoted and between == _UNIT:
+            frame = frame.with_columns(pl.all().str.replace_all(_UNIT.decode(), self.separator, literal=True))
         if lossy:
             replaced = pl.any_horizontal(pl.col(*self.columns).str.contains(REPLACEMENT, literal=True))
             frame = frame.with_columns(pl.when(replaced).then(pl.lit(NOT_UTF8)).otherwise(pl.col(MORE)).alias(MORE))
@@ -135,15 +189,30 @@ class TextFile:
 
     def _read(self, names: list[str], block: bytes, encoding: str, quoted: bool) -> pl.DataFrame:
         # Numbered names in a header of our own: so the width does not hang on the block's first line.
-        header = self.separator.join(str(number) for number in range(len(names) + 1))
+        header = self._between.join(str(number).encode() for number in range(len(names) + 1))
         return pl.read_csv(
-            io.BytesIO(header.encode() + b"\n" + block),
-            separator=self.separator,
+            io.BytesIO(header + b"\n" + block),
+            separator=self._between.decode(),
             quote_char='"' if quoted else None,
             infer_schema=False,
             encoding=encoding,
             truncate_ragged_lines=True,
         )
+
+
+def spelled_out(separator: str) -> str:
+    """A separator as it stands in a file, from how it is typed: a tab as a tab or as ``\\t``; DataError for none."""
+    typed = separator
+    if re.fullmatch(r"(?:\\(?:t|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|[|;,:\\]))+", separator):
+        separator = re.sub(r"\\([|;,:])", r"\1", separator).encode().decode("unicode_escape")
+    separator = {name: sign for sign, name in _SPELLED.items()}.get(separator, separator)
+    if not separator or any(sign in separator for sign in '"\r\n\0'):
+        raise DataError(f'data.separator={typed!r}: expected what stands between two columns, such as "," or "\\t"')
+    return separator
+
+
+def _shown(line: bytes) -> str:
+    return repr(re.sub(r"[^\x20-\x7e]", "?", line[:60].decode("latin-1")))
 
 
 def beginning(path: Path) -> bytes:
@@ -161,11 +230,21 @@ def known_kind(head: bytes) -> str | None:
 
 
 def _blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
-    """A file's bytes in blocks that end where a line ends."""
+    """A file's bytes in blocks that end where a line ends; DataError for a line that is longer than a block."""
+    number, longest = 1, max(block_bytes, _HEAD)
     try:
         with path.open("rb") as file:
             while block := file.read(block_bytes):
-                yield block + file.readline()
+                rest = b"" if block.endswith(b"\n") else file.readline(longest)
+                number += block.count(b"\n")
+                if len(rest) == longest and not rest.endswith(b"\n"):
+                    nul = ", NUL bytes among them, as where writing was cut short" if b"\0" in rest else ""
+                    raise DataError(
+                        f"{path}: line {number} is longer than {longest:,} bytes{nul}; expected shorter lines, or "
+                        "more memory (data.memory_gb)"
+                    )
+                number += rest.count(b"\n")
+                yield block + rest
     except OSError as error:
         raise unreadable(path, error) from None
 
@@ -182,44 +261,10 @@ def _without_open_quotes(block: bytes, instead: bytes) -> bytes:
     return b"\n".join(lines)
 
 
-def _without_misplaced_quotes(block: bytes, separator: str, instead: bytes) -> bytes:
+def _without_misplaced_quotes(block: bytes, separator: bytes, instead: bytes) -> bytes:
     """``block`` with another line for each in which something stands between a field's quotes and its end."""
-    between = re.escape(separator.encode())
+    between = re.escape(separator)
     quoted, plain = rb'"(?:[^"]|"")*"', rb"(?!\")[^" + between + rb"]*"
     sound = re.compile(rb"(?:%s|%s)(?:%s(?:%s|%s))*" % (quoted, plain, between, quoted, plain))
     lines = block.split(b"\n")
     return b"\n".join(line if sound.fullmatch(line.removesuffix(b"\r")) else instead for line in lines)
-
-
-def number(name: str) -> pl.Expr:
-    """A column of text as whole numbers, null where it is none."""
-    return pl.col(name).cast(pl.Int64, strict=False)
-
-
-def decimal(name: str) -> pl.Expr:
-    """A column of text as numbers, null where it is none."""
-    value = pl.col(name).cast(pl.Float64, strict=False)
-    return pl.when(value.is_finite()).then(value).alias(name)
-
-
-def line_defect(needed: Sequence[str], numbers: Sequence[pl.Expr]) -> pl.Expr:
-    """The first thing that is wrong with a line of ``TextFile.frames``, or null.
-
-    ``needed``   columns that may not be empty.
-    ``numbers``  columns as they are read, null where that fails.
-    """
-    first, *others = needed
-    empty = pl.col(first).fill_null("").str.strip_chars() == ""
-    blank = pl.all_horizontal(empty, *(pl.col(name).is_null() for name in others))
-    return (
-        pl.when(blank & pl.col(MORE).is_null())
-        .then(pl.lit("blank line"))
-        .when(pl.col(MORE).is_in([NOT_UTF8, BAD_QUOTES]))
-        .then(pl.col(MORE))
-        .when(pl.col(MORE).is_not_null())
-        .then(pl.lit("too many fields"))
-        .when(pl.any_horizontal(pl.col(name).is_null() for name in needed))
-        .then(pl.lit("cut line"))
-        .when(pl.any_horizontal(pl.lit(False), *(column.is_null() for column in numbers)))
-        .then(pl.lit("not a number"))
-    )

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import polars as pl
 
-from mdaf.data.reading.delimited import MORE, NOT_UTF8, REPLACEMENT, beginning, known_kind
-from mdaf.errors import DataError
+from mdaf.data.reading.delimited import MORE, NOT_UTF8, REPLACEMENT, Lines, beginning, known_kind
+from mdaf.errors import DataError, did_you_mean
 
 T = TypeVar("T")
 
@@ -28,6 +28,8 @@ class ParquetFile:
     columns: Sequence[str]
     expected: str
 
+    row = "row"  # what errors call one
+
     def check(self) -> None:
         """DataError for what is no Parquet file, or lacks a column."""
         self._check_ends()
@@ -39,6 +41,7 @@ class ParquetFile:
         if absent:
             raise DataError(
                 f"{self.path} has no column {absent[0]!r}, it has {', '.join(names)}; expected {self.expected}"
+                f"{did_you_mean(absent[0], names)}"
             )
 
     def _check_ends(self) -> None:
@@ -55,9 +58,12 @@ class ParquetFile:
                     f"{self.path} does not end as a Parquet file does: it was cut off; write or copy it again"
                 )
 
-    def frames(self, block_bytes: int) -> Iterator[tuple[pl.DataFrame, float]]:
-        """Slices of rows and the share of the file that is read: the columns as text, and ``MORE``, which is null
-        unless bytes are not UTF-8."""
+    def kind_of(self, column: str) -> pl.DataType:
+        """What a column holds."""
+        return self._tried(lambda: pl.read_parquet_schema(self.path))[column]
+
+    def frames(self, block_bytes: int) -> Iterator[Lines]:
+        """The file's rows in slices; see ``TextFile.frames``. A moment is text too, of its unix seconds."""
         rows = max(1, block_bytes // _BYTES_OF_A_ROW)
         file = pl.scan_parquet(self.path).select(self.columns)
         total = self._tried(file.select(pl.len()).collect).item()
@@ -67,7 +73,7 @@ class ParquetFile:
             in_bytes = [name for name in self.columns if part[name].dtype == pl.Binary]
             replaced = pl.any_horizontal(pl.lit(False), pl.col(in_bytes).str.contains(REPLACEMENT, literal=True))
             more = pl.when(replaced).then(pl.lit(NOT_UTF8)).otherwise(pl.lit(None, pl.String)).alias(MORE)
-            yield text.with_columns(more), min(1.0, (start + rows) / total)
+            yield Lines(text.with_columns(more), min(1.0, (start + rows) / total), start + 1)
 
     def _tried(self, read: Callable[[], T]) -> T:
         try:
@@ -83,6 +89,8 @@ def _as_text(column: pl.Series) -> pl.Series:
         column = column.cast(pl.Datetime)
     if isinstance(column.dtype, pl.Datetime):
         column = column.dt.epoch("s")
+    if column.dtype.is_float():
+        return _whole_as_such(column)
     if column.dtype == pl.Boolean:
         column = column.cast(pl.Int8)
     if column.dtype == pl.Binary:
@@ -92,3 +100,28 @@ def _as_text(column: pl.Series) -> pl.Series:
             words = [None if value is None else value.decode("utf-8", "replace") for value in column]
             return pl.Series(column.name, words, dtype=pl.String)
     return column.cast(pl.String, strict=False)
+
+
+def _whole_as_such(column: pl.Series) -> pl.Series:
+    """Text of decimals, whole ones as programs write whole numbers: they became decimals because others are missing.
+
+    Whole numbers that are too large to be kept as decimals get an exponent; see ``cells.rounded``.
+    """
+    exact = 1 << (24 if column.dtype == pl.Float32 else 53)
+    value = pl.col("value")
+    whole = (value == value.floor()) & (value.abs() < 1 << 63)
+    written = value.cast(pl.Int64, strict=False).cast(pl.String)
+    return (
+        pl.DataFrame({"value": column})
+        .select(
+            pl.when(value.is_nan())
+            .then(None)
+            .when(whole & (value.abs() < exact))
+            .then(written)
+            .when(whole)
+            .then(written + "e+0")
+            .otherwise(value.cast(pl.String))
+        )
+        .to_series()
+        .rename(column.name)
+    )

@@ -119,7 +119,11 @@ def test_more_bad_rows_than_allowed_are_refused_with_the_counts(tmp_path: Path, 
 
 def test_a_file_without_a_usable_row_is_refused_with_the_counts(tmp_path: Path, root: Path) -> None:
     path = write_rows(tmp_path / "log.csv", ["1,2,3,pv,5", "1,2,3,pv,6", "1,2,3,view,7"])
-    with pytest.raises(DataError, match=r"no usable row.*2 time out of period, 1 unknown behaviour"):
+    found = (
+        r"no usable row.*2 time out of period \(log.csv, line 1, column 'time': '5'\), "
+        r"1 unknown behaviour \(log.csv, line 3, column 'behaviour': 'view'\)"
+    )
+    with pytest.raises(DataError, match=found):
         prepare(user_behavior(path, max_bad_fraction=1.0), root)
 
 

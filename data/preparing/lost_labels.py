@@ -1,0 +1,62 @@
+"""Rows of a log that are lost because nobody can tell their label, or their time."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from mdaf.data.preparing.layout import Periods
+from mdaf.data.preparing.spill import SpilledFrames
+from mdaf.data.reading.defects import Defects
+from mdaf.data.reading.rows import KIND
+from mdaf.data.reading.times import UNITS, likelier_unit, out_of_range
+from mdaf.data.store.event_store import SPLITS
+from mdaf.errors import DataError
+
+NO_LABEL, NO_NUMBER = "no label", "not a number"  # kinds of bad rows
+_HOUR = 3600
+
+
+class LostLabels:
+    """Counts the rows whose label is absent, by hour and split: few of a file may be most of one split, since the
+    labels of the latest rows are often not known yet."""
+
+    def __init__(self) -> None:
+        self._counts: list[pl.DataFrame] = []
+
+    def add(self, bad: pl.DataFrame) -> None:
+        """Adds the bad rows of some lines."""
+        lost = bad.filter(pl.col(KIND).is_in([NO_LABEL, NO_NUMBER]) & pl.col("time").is_not_null())
+        lost = lost.filter(~out_of_range("time"))
+        if len(lost):
+            split = pl.col("split") if "split" in lost.columns else pl.lit(None, pl.Int8)
+            hour = pl.col("time") // _HOUR * _HOUR
+            self._counts.append(lost.select(time=hour, split=split).group_by("time", "split").len("lost"))
+
+    def refuse_a_split_without(
+        self, path: str, kept: SpilledFrames, periods: Periods | None, most: float, defects: Defects
+    ) -> None:
+        """DataError if more than the share ``most`` of a split's rows are lost.
+
+        ``periods``  tell the split of a row by its time; None: a column does.
+        """
+        if not self._counts:
+            return
+        split = (pl.col("split") if periods is None else periods.split_of(pl.col("time"))).cast(pl.Int8).alias("split")
+        rows = pl.concat([frame.group_by(split).len("kept") for frame in kept]).group_by("split").agg(pl.sum("kept"))
+        lost = pl.concat(self._counts).group_by(split).agg(pl.sum("lost"))
+        for number, gone, left in lost.join(rows, on="split", how="left").drop_nulls("split").fill_null(0).iter_rows():
+            share = gone / (gone + left)
+            if share > most:
+                raise DataError(
+                    f"{path}: {share:.1%} of the rows of split {SPLITS[number]} have no label, data.max_bad_fraction "
+                    f"allows {most:.1%} ({defects})"
+                )
+
+
+def unit_hint(bad: pl.DataFrame, time_format: str) -> str:
+    """What to type if times are out of range because they are of another unit."""
+    far = bad.filter(pl.col(KIND) == "time out of range")
+    if not len(far) or time_format not in UNITS:
+        return ""
+    unit = likelier_unit(float(far["time"][0]) * UNITS[time_format], time_format)
+    return f"; is it data.time_format={unit}?" if unit else ""

@@ -1,0 +1,94 @@
+"""What stands in a column of text: whole numbers, decimals, ids and words, times since 1970.
+
+The same id may be written in several ways, since programs write whole numbers as 1000.0 where a column also has missing
+values. What is read here is the id, so that two files mean the same one.
+"""
+
+from __future__ import annotations
+
+import re
+
+import polars as pl
+
+MISSING = ("nan", "NaN", "<NA>", "NULL", "null", "None", "\\N")  # what programs write where there is nothing
+_WHOLE = r"^([+-]?[0-9]+)\.0*$"  # a whole number that was written as a decimal
+_ROUNDED = r"^[+-]?[0-9]+(?:\.[0-9]*)?[eE]\+[0-9]+$"  # as programs write large decimals; hashes have no plus
+_EXACT = 1 << 53  # below it a decimal (float64) holds every whole number
+
+
+def number(name: str) -> pl.Expr:
+    """A column of text as whole numbers, null where it is none."""
+    return pl.col(name).map_batches(_whole, return_dtype=pl.Int64, is_elementwise=True)
+
+
+def decimal(name: str) -> pl.Expr:
+    """A column of text as numbers, null where it is none."""
+    return pl.col(name).map_batches(_decimal, return_dtype=pl.Float64, is_elementwise=True)
+
+
+def flag(name: str) -> pl.Expr:
+    """A column of text as numbers, true and false among them."""
+    named = pl.col(name).str.strip_chars().str.to_lowercase().replace({"true": "1", "false": "0"})
+    return named.map_batches(_decimal, return_dtype=pl.Float64, is_elementwise=True)
+
+
+def word(name: str) -> pl.Expr:
+    """A column of text as ids or words: without spaces around them, 1000.0 as 1000, null for ``MISSING``."""
+    return pl.col(name).map_batches(_word, return_dtype=pl.String, is_elementwise=True)
+
+
+def rounded(name: str) -> pl.Expr:
+    """Whether a text is a whole number that was kept as a decimal and is too large for that: other numbers are written
+    in the same way."""
+    return pl.col(name).map_batches(_rounded, return_dtype=pl.Boolean, is_elementwise=True)
+
+
+def numbers(name: str) -> pl.Expr:
+    """A column of lists of whole numbers, such as ``3|17|4``; null where one is missing."""
+    plain = pl.col(name).str.replace_all(r"\.0*(\||$)", "$1")
+    return plain.str.split("|").list.eval(pl.element().str.strip_chars().cast(pl.Int64, strict=False))
+
+
+def no_numbers(name: str) -> pl.Expr:
+    """Whether something in a list is neither missing nor a whole number."""
+    absent = "|".join(re.escape(word) for word in ("", *MISSING))
+    return ~pl.col(name).str.contains(rf"^(?:\s*(?:[+-]?[0-9]+(?:\.0*)?|{absent})\s*(?:\||$))*$")
+
+
+def said(name: str) -> pl.Expr:
+    """Whether a column of text says anything, be it right or wrong."""
+    return pl.col(name).is_not_null() & ~pl.col(name).str.strip_chars().is_in(["", *MISSING])
+
+
+def _whole(text: pl.Series) -> pl.Series:
+    found = text.cast(pl.Int64, strict=False)
+    if found.null_count() == text.null_count():
+        return found
+    text = text.str.strip_chars()  # slower, from here on
+    decimals = text.str.extract(_WHOLE).cast(pl.Int64, strict=False)
+    exact = pl.when(pl.col("decimals").abs() < _EXACT).then(pl.col("decimals"))
+    either = pl.DataFrame({"whole": text.cast(pl.Int64, strict=False), "decimals": decimals})
+    return either.select(pl.coalesce("whole", exact)).to_series().rename(text.name)
+
+
+def _decimal(text: pl.Series) -> pl.Series:
+    found = text.cast(pl.Float64, strict=False)
+    if found.null_count() > text.null_count():
+        found = text.str.strip_chars().cast(pl.Float64, strict=False)
+    return found.to_frame().select(pl.when(pl.first().is_finite()).then(pl.first())).to_series()
+
+
+def _word(text: pl.Series) -> pl.Series:
+    text = text.str.strip_chars()
+    if text.str.contains(".", literal=True).any():
+        text = text.str.replace(_WHOLE, "$1")
+    absent = text.is_in(["", *MISSING])
+    return text.set(absent, None) if absent.any() else text
+
+
+def _rounded(text: pl.Series) -> pl.Series:
+    if not text.str.contains_any([".", "+"]).any():
+        return pl.repeat(False, len(text), dtype=pl.Boolean, eager=True).rename(text.name)
+    text = text.str.strip_chars()
+    large = text.str.contains(_WHOLE) & (text.cast(pl.Float64, strict=False).abs() >= _EXACT)
+    return (text.str.contains(_ROUNDED) | large).fill_null(False)

@@ -1,0 +1,137 @@
+"""The usable rows of a file: every line is read, and what is wrong with one is counted, with the first of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from mdaf.data.reading.cells import said
+from mdaf.data.reading.defects import Defects
+from mdaf.data.reading.delimited import BAD_QUOTES, MORE, NOT_UTF8, REPLACEMENT, Lines, TextFile
+from mdaf.data.reading.parquet import ParquetFile
+
+KIND = "<kind>"  # a column that says what is wrong with a row, null in a good one
+RAW = "<raw> "  # begins the name of a column as the file has it
+_LONGEST = 40  # characters of a value that are shown
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How the lines of a file become rows.
+
+    ``columns``   field -> the file's column.
+    ``typed``     field -> how it is read, from a column of text of the same name; a field without one stays text.
+    ``needed``    fields that may not be empty.
+    ``numbers``   needed fields that are read as numbers: a row in which that fails is dropped.
+    ``kinds``     what else makes a row bad -> an expression of typed columns; the first column that it names is shown.
+    ``optional``  fields that are missing where they cannot be read: such rows are kept, and counted as corrected.
+    """
+
+    file: TextFile | ParquetFile
+    columns: Mapping[str, str]
+    typed: Mapping[str, pl.Expr]
+    needed: Sequence[str]
+    numbers: Sequence[str] = ()
+    kinds: Mapping[str, pl.Expr] = field(default_factory=dict)
+    optional: Sequence[str] = ()
+
+    def usable(self, lines: Lines) -> tuple[pl.DataFrame, Defects]:
+        """The rows without a defect, and a report of the others."""
+        return self.told_apart(lines)[:2]
+
+    def told_apart(self, lines: Lines) -> tuple[pl.DataFrame, Defects, pl.DataFrame]:
+        """The same, and the other rows, with the column ``KIND``."""
+        named = lines.frame.select(*(pl.col(column).alias(name) for name, column in self.columns.items()), MORE)
+        rows = named.select(*(self.typed.get(name, pl.col(name)) for name in self.columns))
+        raw = named.select(MORE, pl.exclude(MORE).name.prefix(RAW))
+        both = rows.hstack(raw).with_columns(self._line_defect().alias(KIND))
+        for kind, applies in self.kinds.items():
+            found = pl.when(pl.col(KIND).is_null() & applies).then(pl.lit(kind)).otherwise(pl.col(KIND))
+            both = both.with_columns(found.alias(KIND))
+        good = both[KIND].is_null()
+        corrected, examples = self._corrected(both.filter(good) if self.optional else both, lines.first)
+        if good.all():
+            return rows, Defects(len(rows), corrected=corrected, examples=examples), both.clear()
+        bad = both.with_row_index("<row>").filter(~good)
+        firsts = bad.unique(KIND, keep="first", maintain_order=True)
+        examples |= {row[KIND]: self._example(row, lines.first) for row in firsts.iter_rows(named=True)}
+        dropped = dict(bad[KIND].value_counts(sort=True).iter_rows())
+        return (
+            rows.filter(good),
+            Defects(len(rows), dropped, corrected, examples=examples),
+            bad.select(*rows.columns, KIND),
+        )
+
+    def _line_defect(self) -> pl.Expr:
+        """The first thing that is wrong with a line, or null."""
+        empty = [pl.col(f"{RAW}{name}").is_null() for name in self.needed]
+        first = pl.col(f"{RAW}{self.needed[0]}").fill_null("").str.strip_chars() == ""
+        more = pl.col(MORE)
+        return (
+            pl.when(pl.all_horizontal(first, *empty[1:]) & more.is_null())
+            .then(pl.lit("blank line"))
+            .when(more.is_in([NOT_UTF8, BAD_QUOTES]))
+            .then(more)
+            .when(more.is_not_null())
+            .then(pl.lit("too many fields"))
+            .when(pl.any_horizontal(empty))
+            .then(pl.lit("cut line"))
+            .when(pl.any_horizontal(pl.lit(False), *(pl.col(name).is_null() for name in self.numbers)))
+            .then(pl.lit("not a number"))
+        )
+
+    def _corrected(self, good: pl.DataFrame, first: int) -> tuple[dict[str, int], dict[str, str]]:
+        corrected, examples = {}, {}
+        for name in self.optional:
+            wrong = good.filter(pl.col(name).is_null() & said(f"{RAW}{name}"))
+            if len(wrong):
+                kind = f"{name} not a number"
+                corrected[kind] = len(wrong)
+                examples[kind] = f"column {self.columns[name]!r}: {_shown(wrong[f'{RAW}{name}'][0])}"
+        return corrected, examples
+
+    def _example(self, row: Mapping[str, object], first: int) -> str:
+        """Where a bad row stands, and what is wrong there."""
+        where = f"{self.file.path.name}, {self.file.row} {first + row['<row>']:,}"  # type: ignore[operator]
+        name = self._culprit(row)
+        if name is None:
+            return where if row[MORE] in (None, BAD_QUOTES) else f"{where}: {_shown(row[MORE])} behind its last field"
+        value = row[f"{RAW}{name}"]
+        return f"{where}, column {self.columns[name]!r}: {'empty' if value is None else _shown(value)}"
+
+    def _culprit(self, row: Mapping[str, object]) -> str | None:
+        """The field that makes a row bad, if it is one."""
+        kind = row[KIND]
+        if kind == "cut line":
+            return next(name for name in self.needed if row[f"{RAW}{name}"] is None)
+        if kind == "not a number" and kind not in self.kinds:
+            return next(name for name in self.numbers if row[name] is None)
+        if kind == NOT_UTF8:
+            return next((name for name in self.columns if REPLACEMENT in str(row[f"{RAW}{name}"])), None)
+        names = self.kinds[str(kind)].meta.root_names() if kind in self.kinds else [None]
+        return names[0] and names[0].removeprefix(RAW)
+
+
+def described(rows: Rows, key: str, max_bad_fraction: float, size: int) -> tuple[pl.DataFrame, Defects]:
+    """All rows of a small file that describes items or users, the first of each key, and what is wrong with others.
+
+    DataError if too many are bad. The defects count no rows: theirs are those of the log that the file belongs to.
+    """
+    frames, defects = [], Defects()
+    for lines in rows.file.frames(size):
+        frame, found = rows.usable(lines)
+        frames.append(frame)
+        defects += found
+    defects.refuse_if_too_many(str(rows.file.path), max_bad_fraction)
+    every = pl.concat(frames)
+    unique = every.unique(key, keep="first", maintain_order=True)
+    defects += Defects(dropped={f"{key} described twice": len(every) - len(unique)})
+    defects.refuse_if_too_many(str(rows.file.path), max_bad_fraction)
+    return unique, replace(defects, rows=0)
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
