@@ -88,13 +88,13 @@ REFERENCE = "mdaf_mamba+match"  # what the others are compared with
 CONTENDERS = {
     contender.name: contender
     for contender in (  # those that take longest come first
+        Contender("boosted", ("model=boosted", "device=cpu", "device.precision=fp32"), OF_TREES, POINTS_OF_TREES),
         *_neural("mdaf_mamba2", "model.sequence.match_features"),
         *_neural("mdaf_mamba", "model.sequence.match_features"),
         *_neural("mdaf_bst", "model.sequence.match_features"),
         *_neural("bst", "model.sequence.match_features"),
         *_neural("din", "model.match_features"),
         *_neural("dcnv2", "model.match_features"),
-        Contender("boosted", ("model=boosted", "device=cpu"), OF_TREES, POINTS_OF_TREES),
         _ablation(f"{REFERENCE}, candidate not in the sequence", "model.sequence.target_aware=false"),
         _ablation(f"{REFERENCE}, without the user's id", "model.without=[user]"),
     )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -39,7 +40,7 @@ from mdaf.sweeper.runs.reader import read_config, read_run
 from mdaf.sweeper.training.metrics import auc, calibration_error, grouped_auc, log_loss
 
 SPLITS = ("validation", "test")
-BUDGET = ("tuning_epochs", "epochs", "points", "tuning_seed", "seeds")  # what is finished must have been trained with
+BUDGET = ("epochs", "points", "tuning_seed", "seeds")  # what is finished must have been trained with
 _CHUNK = 16_384  # samples gathered together
 
 
@@ -60,8 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("overrides", nargs="*", help="of every run, say data=movielens data.path=ml-100k.inter")
     parser.add_argument("--only", nargs="+", default=list(CONTENDERS), choices=CONTENDERS, metavar="NAME")
-    parser.add_argument("--tuning-epochs", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=4, help="of every run")
     parser.add_argument("--points", type=int, default=12, help="so many of the design's points, from the first")
     parser.add_argument("--tuning-seed", type=int, default=7)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 123, 456, 789, 2024])
@@ -122,7 +122,7 @@ class Bench:
         known = (f"p{number}: {_mapping(contender, point)}" for number, point in enumerate(points))
         self._launch(
             *contender.overrides, *(f"{key}={values}" for key, values in contender.space.items()),
-            f"training.epochs={self.options.tuning_epochs}", f"seed={self.options.tuning_seed}",
+            f"training.epochs={self.options.epochs}", f"seed={self.options.tuning_seed}",
             f"hydra.sweep.dir={folder}", "hydra/sweeper=study", "hydra.sweeper.direction=maximize",
             "hydra.sweeper.objectives=[val_auc]", "hydra.sweeper.max_failure_rate=1.0",
             f"hydra.sweeper.storage=sqlite:///{folder}.db", "hydra.sweeper.study_name=tuning",
@@ -161,7 +161,8 @@ class Bench:
             raise NoLaunchError(f"{where}: not begun, the time is over")
         begun = time.monotonic()
         command = [sys.executable, "-m", "sweeper", "-m", *self.options.overrides, *overrides]
-        end = subprocess.run(command, capture_output=True, text=True)
+        cores = str(max(1, (os.cpu_count() or 1) // self.options.jobs))
+        end = subprocess.run(command, capture_output=True, text=True, env={"OMP_NUM_THREADS": cores} | os.environ)
         if end.returncode:
             raise NoLaunchError(f"{shlex.join(command)}\n{end.stdout[-2000:]}\n{end.stderr[-2000:]}")
         print(f"{where} took {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)

@@ -9,11 +9,13 @@ import optuna
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.utils import get_object, instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from mdaf import conf
 from mdaf.sweeper.hydra_ext.run_config import validate
+from mdaf.sweeper.search.known_points import known_points
 from mdaf.sweeper.search.plugin import PRUNERS, SAMPLERS
+from mdaf.sweeper.trials.space import wanted
 
 FOLDER = Path(conf.__file__).parent
 OPTIONS = sorted(
@@ -94,6 +96,31 @@ def test_the_three_settings_are_those_of_the_research_and_are_what_the_sweep_tri
     assert {key: cfg.regularization[key] for key in point} == point
     assert list(cfg.hydra.sweeper.enqueue) == ["weak", "balanced", "strong"]
     assert dict(cfg.hydra.sweeper.enqueue[name]) == {f"regularization.{key}": value for key, value in point.items()}
+
+
+def test_the_wide_sweep_tries_the_same_points_first_and_has_the_settings_of_the_other() -> None:
+    narrow, wide = (compose_sweeper(f"hydra/sweeper={name}") for name in ("regularization", "regularization_wide"))
+    space = wanted(wide.params, []).space
+    assert {key: (kind.low, kind.high, kind.log) for key, kind in space.items()} == {  # type: ignore[union-attr]
+        "regularization.dropout": (0.0, 0.6, False),
+        "regularization.weight_decay": (1e-6, 1e-3, True),
+        "regularization.label_smoothing": (0.0, 0.1, False),
+        "regularization.embedding_l2": (1e-7, 1e-2, True),
+        "training.learning_rate": (3e-4, 5e-3, True),
+    }
+    planned = known_points(wide.enqueue, space, OmegaConf.create(), extended=False, tell=False)
+    assert [name for name, _ in planned] == list(narrow.enqueue)
+    assert all(
+        point.keys() == space.keys() and dict(narrow.enqueue[name]).items() <= point.items() for name, point in planned
+    )
+    own = ("params", "enqueue", "study_name")
+    assert {key: narrow[key] for key in narrow if key not in own} == {key: wide[key] for key in wide if key not in own}
+    assert "regularization_wide-" in wide.study_name
+
+
+def compose_sweeper(*overrides: str) -> DictConfig:
+    with initialize_config_module("mdaf.conf"):
+        return compose("config", overrides=list(overrides), return_hydra_config=True).hydra.sweeper
 
 
 @pytest.mark.parametrize(

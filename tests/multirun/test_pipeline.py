@@ -15,11 +15,12 @@ from mdaf.errors import UserError
 from mdaf.multirun.phase4 import plan as phase4
 from mdaf.multirun.phase4 import points
 from mdaf.multirun.phase4.overrides import split
+from mdaf.multirun.phase4.plan import open_study
 from mdaf.multirun.phase4.points import composed
-from mdaf.multirun.pipeline import decide
+from mdaf.multirun.pipeline import decide, find_candidates, points_of
 from mdaf.multirun.report.verify import verify
 from mdaf.sweeper.hydra_ext.config_sources import Configs
-from tests.multirun.fakes import STUDY, Trainer, history, make_study, noisy, settings, write_run
+from tests.multirun.fakes import STUDY, WIDE, Trainer, history, make_study, noisy, settings, write_run
 from tests.sweeper.tiny import TINY
 
 
@@ -69,6 +70,20 @@ def test_a_study_is_taken_to_its_verdict(here: Path, monkeypatch: pytest.MonkeyP
     assert not set(seeds["search"]) & {*seeds["confirmation"], *seeds["phase 4"]}
     assert {path.name for path in folder.iterdir()} >= {"report.json", "report.md", "report.html"}
     assert verify(folder / "report.json") == []
+
+
+def test_the_winner_of_a_wide_sweep_is_repeated_whole_and_balanced_has_its_learning_rate_alone(here: Path) -> None:
+    url = make_study(here, space=WIDE)
+    wide = settings(here, "confirm.top=1")
+    candidates = find_candidates(open_study(url, STUDY), wide, here)
+    assert [candidate.point.name for candidate in candidates] == ["trial-3", "balanced"]
+    own = {"training.learning_rate=0.001", "regularization.embedding_l2=0.002", "regularization.dropout=0.22"}
+    for winner, balanced in (
+        points_of(["winner", "balanced"], candidates[0].point, here),
+        [candidate.point for candidate in candidates],
+    ):
+        assert own <= set(winner.overrides)
+        assert own & set(balanced.overrides) == {"training.learning_rate=0.001"}
 
 
 def test_the_balanced_trial_and_the_balanced_point_are_one_candidate(
