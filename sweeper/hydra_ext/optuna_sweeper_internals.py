@@ -10,14 +10,6 @@ from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_o
 from optuna.distributions import BaseDistribution
 
 
-class UpstreamSweeper(OptunaSweeperImpl):
-    """Upstream's sweeper, with plain names for what ours takes from it."""
-
-    def direction_names(self) -> list[str]:
-        """The direction of each objective, as it is written in a config."""
-        return self._get_directions()
-
-
 def distribution_of(override: Override) -> BaseDistribution:
     """The distribution that a sweep override means to upstream. ValueError, NotImplementedError or AssertionError."""
     return create_optuna_distribution_from_override(override)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
-from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper
 from omegaconf import DictConfig, OmegaConf
 
 from mdaf.sweeper.hydra_ext.targets import PRUNERS, SAMPLERS
+from mdaf.sweeper.search import settings
 
 # `hydra/sweeper=study` in any program: upstream's keys and ours, nothing searched yet.
 ConfigStore.instance().store(
@@ -23,91 +24,32 @@ ConfigStore.instance().store(
     node={
         "defaults": [{"sampler": "tpe"}],
         "_target_": "mdaf.sweeper.search.plugin.RegularizationSweeper",
-        "direction": "minimize",
-        "storage": None,
-        "study_name": None,
-        "n_trials": 20,
-        "n_jobs": 1,
-        "max_failure_rate": 0.0,
-        "custom_search_space": None,
-        "params": None,
-        "enqueue": None,
-        "pruner": None,
-        "objectives": None,
-        "constraints": None,
-        "workers": 1,
-        "max_failures": None,
-        "max_deaths": 5,
-        "max_retries": 2,
-        "timeout": None,
-        "target": None,
-        "plateau": {"trials": None, "epsilon": 0.0},
-        "force": False,
+        **settings.defaults(),
     },
 )
 
 
-class RegularizationSweeper(OptunaSweeper):
+class RegularizationSweeper(Sweeper):
     """hydra-optuna-sweeper's sweeper, with the same config names, whose jobs know their trial.
 
     ``n_trials`` counts the study's trials in total, and a trial's number is its job's number and its folder's name.
-    Beyond upstream's keys, each with upstream's behaviour as its default:
-
-    ``enqueue``       name -> point; tried before anything is sampled
-    ``pruner``        an ``optuna.pruners`` class with its arguments; jobs that attach to their trial ask it
-    ``objectives``    names of what the job returns
-    ``constraints``   metric -> greatest allowed value, of the job's last epoch
-    ``workers``       processes that this one starts, each asking for its next trial when it is free
-    ``max_failures``  so many failures in a row end the sweep; None: twice ``n_trials`` in all; infinity: none do
-    ``max_deaths``    after so many deaths of its process a point is not tried again
-    ``max_retries``   so often a known point, or a grid's, that failed is tried again by sweeps that go on
-    ``timeout``       seconds after which no trial is begun
-    ``target``        a value that ends the sweep
-    ``plateau``       ``trials`` and ``epsilon``: so many trials without a greater improvement end the sweep
-    ``force``         goes on although the study's trials have another objective, space, config or data
-
-    What it does is in ``mdaf.sweeper.search.sweep``.
+    ``mdaf.sweeper.search.settings`` lists the keys; what the sweeper does is in ``mdaf.sweeper.search.sweep``.
     """
 
-    def __init__(
-        self,
-        sampler: Any,
-        direction: Any,
-        storage: str | None,
-        study_name: str | None,
-        n_trials: int,
-        n_jobs: int,
-        max_failure_rate: float,
-        custom_search_space: str | None,
-        params: DictConfig | None,
-        enqueue: DictConfig | None = None,
-        pruner: Any = None,
-        **further: Any,
-    ) -> None:
-        from mdaf.errors import UserError, did_you_mean
+    def __init__(self, **keys: Any) -> None:
         from mdaf.sweeper.search.sweep import Search
 
-        known = inspect.signature(Search.__init__).parameters
-        for key in further.keys() - known.keys():
-            raise UserError(f"hydra.sweeper.{key}: there is no such key{did_you_mean(key, known)}")
-        self.sweeper = Search(
-            _made("sampler", sampler, SAMPLERS),
-            direction,
-            storage,
-            study_name,
-            n_trials,
-            n_jobs,
-            max_failure_rate,
-            custom_search_space,
-            params,
-            enqueue,
-            sampler_seed=sampler.get("seed") if isinstance(sampler, DictConfig) else None,
-            pruner=_made("pruner", pruner, PRUNERS) if pruner is not None else None,
-            **further,
-        )
+        given = settings.SweepSettings.of(keys)
+        seed = given.sampler.get("seed") if isinstance(given.sampler, DictConfig) else None
+        sampler = _made("sampler", given.sampler, SAMPLERS)
+        pruner = _made("pruner", given.pruner, PRUNERS)
+        self.sweeper = Search(replace(given, sampler=sampler, pruner=pruner), sampler_seed=seed)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.sweeper.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def sweep(self, arguments: list[str]) -> None:
+        self.sweeper.sweep(arguments)
 
 
 # Packages that Optuna imports only once one of these is asked, and what to install: an extra, or the package itself.

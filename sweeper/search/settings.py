@@ -1,164 +1,118 @@
-"""Checks the sweeper's own settings before any work: each mistake is one line that names the key."""
+"""The settings of a sweep: the keys of ``hydra.sweeper``, listed once, each with its meaning and its default.
+
+This module imports no Optuna, since Hydra reads the defaults when it looks for plugins.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
-from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.pruners import BasePruner, NopPruner
+from omegaconf import OmegaConf
 
-from mdaf.config_keys import check_keys
-from mdaf.errors import DataError, UserError
-from mdaf.names import complaint_about
-from mdaf.sweeper.hydra_ext.run_config import is_our_schema, validate
-from mdaf.sweeper.runs.metric_columns import OBJECTIVES
-from mdaf.sweeper.search.stopping import Stopping
-from mdaf.sweeper.trials.space import Space, Wanted, overwritten
+from mdaf.errors import UserError, did_you_mean
+from mdaf.sweeper.trials.user_attrs import DEFAULT_MAX_DEATHS
 
-MOST_PROBES = 24  # of a space with more choices than these the rest are checked when they come
-DIRECTIONS = ("maximize", "minimize")
+MAPPINGS = ("params", "enqueue", "constraints", "plateau")
 
 
-class SweepSettings(Protocol):
-    """What of a sweeper is checked here; its attributes have the names of its keys."""
+@dataclass(frozen=True)
+class Plateau:
+    """``trials`` without an improvement of the best value by more than ``epsilon`` end the sweep; None: never."""
 
-    n_trials: int
-    n_jobs: int
-    workers: int
-    max_failure_rate: float
-    storage: str | None
-    study_name: str | None
-    pruner: BasePruner
-    objectives: list[str] | None
-    constraints: dict[str, Any]
-    stopping: Stopping
-    max_deaths: float
-    max_retries: float
-    config: DictConfig | None
-    hydra_context: HydraContext | None
-
-    def direction_names(self) -> list[str]: ...
+    trials: int | None = None
+    epsilon: float = 0.0
 
 
-def check_settings(search: SweepSettings) -> None:
-    """Raises UserError at the first setting of a sweep that makes no sense."""
-    if search.study_name is not None and (complaint := complaint_about(str(search.study_name))):
-        raise UserError(f"hydra.sweeper.study_name: {complaint}")
-    for name in ("n_trials", "n_jobs", "workers"):
-        _check(f"hydra.sweeper.{name}", getattr(search, name), 1, "a whole number from 1", whole=True)
-    _check("hydra.sweeper.max_failure_rate", search.max_failure_rate, 0, "a number in [0, 1]", greatest=1)
-    stopping = search.stopping
-    _check_bound("sweep.max_failures", stopping.max_failures, 1, ", or null")
-    _check_bound("sweep.max_deaths", search.max_deaths, 1)
-    _check_bound("sweep.max_retries", search.max_retries, 0)
-    _check("sweep.timeout", stopping.timeout, 0, "seconds from 0, or null")
-    _check("sweep.target", stopping.target, -math.inf, "a number, or null")
-    _check("sweep.plateau.trials", stopping.plateau_trials, 1, "a whole number from 1, or null", whole=True)
-    _check("sweep.plateau.epsilon", stopping.plateau_epsilon, 0, "a number from 0")
-    _check_objectives(search)
-    if search.storage is None and search.workers > 1:
-        raise UserError("hydra.sweeper.storage: found null, but several workers share a database; expected its URL")
-    if search.study_name is None and search.workers > 1:
-        raise UserError("hydra.sweeper.study_name: found null, but several workers share a study; expected its name")
-    for name, greatest in search.constraints.items():
-        _check(f"hydra.sweeper.constraints.{name}", greatest, -math.inf, "the greatest allowed value, a number")
-        _check_metric(search.config, f"hydra.sweeper.constraints.{name}", name)
-    if is_our_schema(search.config):
-        assert search.config is not None
-        validate(_task(search.config))
+@dataclass(frozen=True)
+class SweepSettings:
+    """The keys of ``hydra.sweeper``. A config may hold anything, so ``checks.check_settings`` checks each value.
 
+    The keys of hydra-optuna-sweeper, upstream's plugin, where ``n_trials`` counts the study's trials in total:
 
-def check_space(search: SweepSettings, asked: Wanted) -> None:
-    """Composes a job's config at the corners of the space and for each choice, as a job would, and checks it.
+    ``sampler``              an ``optuna.samplers`` class with its arguments; None: Optuna's default
+    ``direction``            ``maximize`` or ``minimize``; with several objectives, one for each
+    ``storage``              URL of the study database; None: the study is in memory
+    ``study_name``           None: Optuna makes a name
+    ``n_trials``             of the study in total, so the same command goes on where it stopped
+    ``n_jobs``               trials handed to the launcher at a time
+    ``max_failure_rate``     of the jobs of a launch; more failures end the sweep
+    ``custom_search_space``  ``package.module.function(config, trial)`` that suggests further parameters
+    ``params``               the search space, and fixed values, as overrides
 
-    Raises UserError or Hydra's own error where a key is unknown, or a value of the space is none that a job can have.
+    Our own, each with upstream's behaviour as its default:
+
+    ``enqueue``       name -> point; tried before anything is sampled
+    ``pruner``        an ``optuna.pruners`` class with its arguments; jobs that attach to their trial ask it
+    ``objectives``    names of what the job returns
+    ``constraints``   metric -> greatest allowed value, of the job's last epoch
+    ``workers``       processes that this one starts, each asking for its next trial when it is free
+    ``max_failures``  so many failures in a row end the sweep; None: twice ``n_trials`` in all; infinity: none do
+    ``max_deaths``    after so many deaths of its process a point is not tried again
+    ``max_retries``   so often a known point, or a grid's, that failed is tried again by sweeps that go on
+    ``timeout``       seconds after which no trial is begun
+    ``target``        a value that ends the sweep
+    ``plateau``       so many trials without a greater improvement end the sweep
+    ``force``         goes on although the study's trials have another objective, space, config or data
     """
-    assert search.config is not None
-    assert search.hydra_context is not None
-    if is_our_schema(search.config) and "seed" in asked.space:
-        raise UserError(
-            "seed: found a range, expected one number, since a sampler would propose seeds as if one were the best; "
-            "repeat the winner over seeds with python -m multirun, or one config with python -m sweeper -m seed=1,2,3"
-        )
-    for point in _probes(asked.space):
-        overrides = [*asked.fixed, *asked.overrides_of(point), *asked.own]
-        config = search.hydra_context.config_loader.load_sweep_config(search.config, overrides)
-        if is_our_schema(config):
-            try:
-                check_keys(config)
-                validate(_task(config))
-            except (UserError, DataError) as error:
-                raise UserError(f"the search space: {error}") from None
-        for name in overwritten(_task(config), config.hydra.runtime.choices, point):
-            raise UserError(f"{name}: is searched, but another override of this sweep sets it too; take one away")
+
+    sampler: Any = None
+    direction: Any = "minimize"
+    storage: str | None = None
+    study_name: str | None = None
+    n_trials: int = 20
+    n_jobs: int = 1
+    max_failure_rate: float = 0.0
+    custom_search_space: str | None = None
+    params: Mapping[str, Any] | None = None
+    enqueue: Mapping[str, Any] | None = None
+    pruner: Any = None
+    objectives: Sequence[str] | None = None
+    constraints: Mapping[str, float] | None = None
+    workers: int = 1
+    max_failures: float | None = None
+    max_deaths: float = DEFAULT_MAX_DEATHS
+    max_retries: float = 2
+    timeout: float | None = None
+    target: float | None = None
+    plateau: Plateau = Plateau()
+    force: bool = False
+
+    @staticmethod
+    def of(node: Mapping[str, Any]) -> SweepSettings:
+        """From the keys of a config. UserError for a key that there is not."""
+        given = _known(node, SweepSettings, "hydra.sweeper")
+        for key in MAPPINGS:
+            if not isinstance(given.get(key), Mapping | None):
+                raise UserError(
+                    f"hydra.sweeper.{key}: found {given[key]}, expected a mapping of keys to values, or null"
+                )
+        plateau = Plateau(**_known(given.get("plateau") or {}, Plateau, "hydra.sweeper.plateau"))
+        return SweepSettings(**given | {"plateau": plateau})
+
+    @property
+    def directions(self) -> list[str]:
+        """The direction of each objective."""
+        several = self.direction if isinstance(self.direction, list | tuple) else [self.direction]
+        return [
+            str(getattr(one, "name", one)) for one in several
+        ]  # upstream's schema makes them members of an enumeration
 
 
-def _probes(space: Space) -> list[dict[str, Any]]:
-    """Points that show every limit of a space: both ends of each interval, and each choice."""
-    most = max((len(d.choices) for d in space.values() if isinstance(d, CategoricalDistribution)), default=0)
-    return [
-        {name: _limit(distribution, probe) for name, distribution in space.items()}
-        for probe in range(min(max(2, most), MOST_PROBES) if space else 0)
-    ]
+def defaults() -> dict[str, Any]:
+    """The keys of ``hydra.sweeper`` with their defaults. The sampler is left to its config group."""
+    return {name: value for name, value in asdict(SweepSettings()).items() if name != "sampler"}
 
 
-def _limit(distribution: BaseDistribution, probe: int) -> Any:
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[probe % len(distribution.choices)]
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    return distribution.high if probe % 2 else distribution.low
+def _known(node: Mapping[str, Any], kind: Any, where: str) -> dict[str, Any]:
+    """The keys of a config node that are fields of a dataclass, as plain values but for what names a class."""
+    known = [field.name for field in fields(kind)]
+    for key in node:
+        if key not in known:
+            raise UserError(f"{where}.{key}: there is no such key{did_you_mean(str(key), known)}")
+    return {key: value if key in ("sampler", "pruner") else _plain(value) for key, value in node.items()}
 
 
-def _check_objectives(search: SweepSettings) -> None:
-    directions = search.direction_names()
-    for direction in directions:
-        if direction not in DIRECTIONS:
-            raise UserError(f"hydra.sweeper.direction: found {direction}, expected {' or '.join(DIRECTIONS)}")
-    several = len(directions) > 1
-    if search.objectives is not None:
-        if len(search.objectives) != len(directions):
-            found = f"{_shown(search.objectives)} for hydra.sweeper.direction={_shown(directions)}"
-            raise UserError(f"sweep.objectives: found {found}, expected as many metrics as directions")
-        for name in search.objectives:
-            _check_metric(search.config, "sweep.objectives", name)
-    if several and not isinstance(search.pruner, NopPruner):
-        raise UserError(
-            "hydra/sweeper/pruner: Optuna prunes by one objective, and there are "
-            f"{len(directions)}; expected hydra/sweeper/pruner=none"
-        )
-    if several and (search.stopping.target is not None or search.stopping.plateau_trials is not None):
-        raise UserError("sweep.target and sweep.plateau.trials: expected null where there are several objectives")
-
-
-def _check_metric(config: DictConfig | None, key: str, name: str) -> None:
-    if is_our_schema(config) and name not in OBJECTIVES:
-        raise UserError(f"{key}: there is no metric {name}; expected one of {', '.join(OBJECTIVES)}")
-
-
-def _task(config: DictConfig) -> DictConfig:
-    """A config as its job sees it, without Hydra's node."""
-    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-
-
-def _check(
-    key: str, value: Any, least: float, expected: str, *, greatest: float = math.inf, whole: bool = False
-) -> None:
-    if value is None and expected.endswith("null"):
-        return
-    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    if not number or not least <= value <= greatest:
-        raise UserError(f"{key}: found {value}, expected {expected}")
-
-
-def _check_bound(key: str, value: Any, least: int, other: str = "") -> None:
-    """A whole number, infinity, or what ``other`` says."""
-    whole = not isinstance(value, float) or value == math.inf
-    _check(key, value if whole else str(value), least, f"a whole number from {least}, inf{other}")
-
-
-def _shown(values: Sequence[str]) -> str:
-    return f"[{','.join(values)}]"
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.errors import UserError
+from mdaf.sweeper.search.settings import SweepSettings
 from mdaf.sweeper.study.queries import is_feasible
 from mdaf.sweeper.trials.user_attrs import DIED, ERROR, WITHDRAWN
 
@@ -27,22 +27,14 @@ class TooManyFailuresError(UserError):
 
 @dataclass(frozen=True)
 class Stopping:
-    """Each criterion is off where it is None.
+    """The criteria of ``settings``, for a sweep that began at ``began`` (unix seconds).
 
-    ``timeout``         seconds since ``began`` after which no trial is begun
-    ``target``          a value at least as good as this ends the sweep
-    ``plateau_trials``  so many trials without an improvement of the best value by more than ``plateau_epsilon``
-    ``max_failures``    so many failures in a row, counted from ``began``; infinity: however many. Without it
-                        ``FAILURES_A_TRIAL`` in all for each of the study's ``n_trials``: a sweep always has an end
+    ``max_failures`` counts from then on. Without it ``FAILURES_A_TRIAL`` failures in all for each of ``n_trials`` end
+    the sweep, so that a sweep always has an end.
     """
 
     began: float
-    timeout: float | None = None
-    target: float | None = None
-    plateau_trials: int | None = None
-    plateau_epsilon: float = 0.0
-    max_failures: float | None = None
-    n_trials: int | None = None
+    settings: SweepSettings
 
     def reason(self, study: optuna.Study, seen: Sequence[FrozenTrial]) -> str | None:
         """Why no trial is to be begun after those ``seen``, in words. Raises TooManyFailuresError."""
@@ -51,8 +43,8 @@ class Stopping:
             key=lambda trial: (trial.datetime_complete or datetime.min, trial.number),
         )
         self._count_failures(study, trials)
-        if self.timeout is not None and time.time() - self.began >= self.timeout:
-            return f"the timeout of {self.timeout:g} s is over"
+        if self.settings.timeout is not None and time.time() - self.began >= self.settings.timeout:
+            return f"the timeout of {self.settings.timeout:g} s is over"
         if len(study.directions) == 1:
             return self._by_value(trials, 1 if study.direction is StudyDirection.MAXIMIZE else -1)
         return None
@@ -62,13 +54,15 @@ class Stopping:
         best = _best(ended, sign)
         if best is None:
             return None
-        if self.target is not None and best >= sign * self.target:
-            return f"a trial reached {sign * best:.6g}, and the target is {self.target:g}"
-        if self.plateau_trials is not None and len(ended) > self.plateau_trials:
-            before = _best(ended[: -self.plateau_trials], sign)
-            if before is not None and best - before <= self.plateau_epsilon:
-                gained = f"the last {self.plateau_trials} trials improved the best value by {best - before:.3g}"
-                return f"{gained}, not by more than {self.plateau_epsilon:g}"
+        if self.settings.target is not None and best >= sign * self.settings.target:
+            return f"a trial reached {sign * best:.6g}, and the target is {self.settings.target:g}"
+        if self.settings.plateau.trials is not None and len(ended) > self.settings.plateau.trials:
+            before = _best(ended[: -self.settings.plateau.trials], sign)
+            if before is not None and best - before <= self.settings.plateau.epsilon:
+                gained = (
+                    f"the last {self.settings.plateau.trials} trials improved the best value by {best - before:.3g}"
+                )
+                return f"{gained}, not by more than {self.settings.plateau.epsilon:g}"
         return None
 
     def _count_failures(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
@@ -80,10 +74,11 @@ class Stopping:
                 failed.append(trial)
             else:
                 row = []
-        if self.max_failures is not None and len(row) >= self.max_failures:
-            limit = f"{len(row)} trials in a row failed and sweep.max_failures={self.max_failures:g}"
-        elif self.max_failures is None and len(failed) >= FAILURES_A_TRIAL * (self.n_trials or math.inf):
-            limit = f"{len(failed)} trials failed and the study is to have {self.n_trials} (sweep.max_failures=null)"
+        if self.settings.max_failures is not None and len(row) >= self.settings.max_failures:
+            limit = f"{len(row)} trials in a row failed and sweep.max_failures={self.settings.max_failures:g}"
+        elif self.settings.max_failures is None and len(failed) >= FAILURES_A_TRIAL * self.settings.n_trials:
+            to_have = f"the study is to have {self.settings.n_trials} (sweep.max_failures=null)"
+            limit = f"{len(failed)} trials failed and {to_have}"
         else:
             return
         each = "; ".join(f"trial {t.number}: {t.user_attrs.get(ERROR, 'no reason')}" for t in failed[-MOST_SHOWN:])

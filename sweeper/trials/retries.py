@@ -40,7 +40,6 @@ from mdaf.sweeper.trials.user_attrs import (
 )
 
 GRACE_SECONDS = 5.0
-DEFAULT_MAX_RETRIES = 2  # of a planned point that failed
 PointKey = tuple[tuple[str, Any], ...]
 BY_ITS_POINT, BY_WHAT_WAS_TYPED = "point", "typed"  # what a trial may have failed by
 INHERITED = (POINT, DEATHS, INTERRUPTIONS, RETRY_OVERRIDES)  # by a retry

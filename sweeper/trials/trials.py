@@ -31,6 +31,7 @@ from mdaf.sweeper.trials.outcome import Failure, describe, release_memory, shown
 from mdaf.sweeper.trials.retries import Retries, owed_retries, point_of
 from mdaf.sweeper.trials.user_attrs import (
     DEATHS,
+    DEFAULT_MAX_DEATHS,
     DIED,
     ERROR,
     INTERRUPTED,
@@ -43,7 +44,6 @@ from mdaf.sweeper.trials.user_attrs import (
 
 log = logging.getLogger(__name__)
 
-DEFAULT_MAX_DEATHS = 5  # a point that took so many processes with it is not tried again
 REAP_SECONDS = 10.0  # between two looks for trials whose process is gone, where there is work to do
 
 

@@ -21,6 +21,8 @@ ERROR, TRACEBACK, FAILED_BY, MICRO_BATCH = "error", "traceback", "failed_by", "m
 # Of a study: what holds for all of its trials.
 MAX_DEATHS, OBJECTIVE, MEANINGS, CONFIG, DATA_HASH = "max_deaths", "objective", "space", "common_config", "data_hash"
 
+DEFAULT_MAX_DEATHS = 5  # a point that took so many processes with it is not tried again
+
 NUMBER = (int, float)
 Writer = Literal["sweep", "job", "sweep or job"]
 

@@ -15,7 +15,7 @@ from hydra.plugins.sweeper import Sweeper
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from mdaf.sweeper.hydra_ext import hydra_internals
-from mdaf.sweeper.hydra_ext.optuna_sweeper_internals import UpstreamSweeper, distribution_of, grid_values
+from mdaf.sweeper.hydra_ext.optuna_sweeper_internals import distribution_of, grid_values
 
 
 def test_the_parser_of_the_command_line_takes_flags_and_overrides() -> None:
@@ -66,10 +66,7 @@ def test_lists_of_options_come_from_the_repository_of_configs() -> None:
     assert callable(ConfigRepository.get_group_options)
 
 
-def test_upstreams_sweeper_names_its_directions_and_reads_sweeps() -> None:
-    sweeper = UpstreamSweeper(None, ["minimize", "maximize"], None, None, 1, 1, 0.0, None, None)
-    assert sweeper.direction_names() == ["minimize", "maximize"]
-    assert sweeper.custom_search_space_extender is None
+def test_upstreams_sweeper_reads_sweeps() -> None:
     read = OverridesParser.create().parse_override("x=interval(0,1)")
     assert distribution_of(read) == FloatDistribution(0, 1)
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,9 @@ from mdaf.reporting import one_line
 from mdaf.sweeper.hydra_ext import run_dirs
 from mdaf.sweeper.runs.folder import FolderError
 from mdaf.sweeper.search import cluster, trial_loop
-from mdaf.sweeper.search import sweep as _search
 from mdaf.sweeper.search.cluster import is_lost, whole_gpus
 from mdaf.sweeper.search.job_slots import JobSlots
+from mdaf.sweeper.search.sweep import Search
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.trials.link import TrialLink
 from mdaf.sweeper.trials.trials import Trials
@@ -80,14 +81,14 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def swept_with(launcher: Elsewhere, folder: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> optuna.Study:
-    monkeypatch.setattr(_search.UpstreamSweeper, "setup", with_launcher(_search.UpstreamSweeper.setup, launcher))
+    monkeypatch.setattr(Search, "setup", with_launcher(Search.setup, launcher))
     return sweep(folder, "x=interval(0,1)", *overrides).study
 
 
 def with_launcher(setup: Any, launcher: Elsewhere) -> Any:
     def changed(self: Any, **named: Any) -> None:
         setup(self, **named)
-        self.launcher, self.n_jobs = launcher, 3
+        self.launcher, self.settings = launcher, replace(self.settings, n_jobs=3)
 
     return changed
 

@@ -14,8 +14,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.sweeper.storage.opening import open_storage
-from mdaf.sweeper.trials.trials import DEFAULT_MAX_DEATHS
-from mdaf.sweeper.trials.user_attrs import DEATHS, DIED, RETRY_OF, WITHDRAWN
+from mdaf.sweeper.trials.user_attrs import DEATHS, DEFAULT_MAX_DEATHS, DIED, RETRY_OF, WITHDRAWN
 from tests.processes import Running
 from tests.sweeper.inside import TINIER
 

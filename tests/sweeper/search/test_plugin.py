@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 from mdaf import conf
 from mdaf.errors import StoppedError, UserError
 from mdaf.sweeper.runs.folder import FolderError
-from mdaf.sweeper.search.plugin import RegularizationSweeper
+from mdaf.sweeper.search.settings import SweepSettings
 from mdaf.sweeper.search.sweep import Search
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study.queries import rerun_overrides
@@ -78,11 +78,11 @@ class Sweep:
     def search(self, cfg: DictConfig, settings: dict[str, Any]) -> Search:
         node = OmegaConf.to_container(cfg.hydra.sweeper, resolve=True)
         assert isinstance(node, dict)
-        node |= {"storage": self.url, "study_name": "test", "sampler": optuna.samplers.TPESampler(), "sampler_seed": 1}
-        node |= {"pruner": None, **settings}
+        node |= {"storage": self.url, "study_name": "test", "sampler": optuna.samplers.TPESampler(), "pruner": None}
+        node |= settings
+        seed = node.pop("sampler_seed", 1)
         del node["_target_"]
-        node["params"], node["enqueue"] = OmegaConf.create(node["params"]), OmegaConf.create(node["enqueue"])
-        search = Search(**node)
+        search = Search(SweepSettings.of(node), sampler_seed=seed)
         search.config = cfg
         search.sweep_dir = str(self.folder / "runs")
         search.hydra_context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks())
@@ -413,7 +413,11 @@ def test_no_more_workers_are_started_than_trials_are_missing(sweep: Sweep, monke
 
 def test_an_unknown_key_of_the_sweeper_is_one_line_with_the_key_that_was_meant() -> None:
     with pytest.raises(UserError, match=r"^hydra.sweeper.worker: there is no such key; did you mean workers\?"):
-        RegularizationSweeper(None, "maximize", None, None, 1, 1, 0.0, None, None, worker=2)
+        SweepSettings.of({"worker": 2})
+    with pytest.raises(UserError, match=r"^hydra.sweeper.plateau.trial: there is no such key; did you mean trials\?"):
+        SweepSettings.of({"plateau": {"trial": 2}})
+    with pytest.raises(UserError, match=r"^hydra.sweeper.params: found x=1, expected a mapping"):
+        SweepSettings.of({"params": "x=1"})
 
 
 @pytest.mark.parametrize(

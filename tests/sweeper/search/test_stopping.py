@@ -11,6 +11,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from mdaf.sweeper.search.settings import Plateau, SweepSettings
 from mdaf.sweeper.search.stopping import Stopping, TooManyFailuresError
 from mdaf.sweeper.trials.user_attrs import DIED, ERROR
 
@@ -32,8 +33,9 @@ def study_of(*outcomes: float | str, direction: str = "maximize") -> optuna.Stud
     return study
 
 
-def reason(study: optuna.Study, **criteria: Any) -> str | None:
-    return Stopping(**{"began": time.time() - 200, **criteria}).reason(study, study.trials)
+def reason(study: optuna.Study, began: float | None = None, **criteria: Any) -> str | None:
+    stopping = Stopping(time.time() - 200 if began is None else began, SweepSettings(**criteria))
+    return stopping.reason(study, study.trials)
 
 
 def test_without_a_criterion_a_sweep_does_not_end_early() -> None:
@@ -69,7 +71,7 @@ def test_a_trial_that_breaks_a_constraint_does_not_reach_the_target() -> None:
 
 
 def test_a_plateau_is_so_many_trials_without_a_gain_of_more_than_epsilon() -> None:
-    criteria = {"plateau_trials": 3, "plateau_epsilon": 0.01}
+    criteria = {"plateau": Plateau(trials=3, epsilon=0.01)}
     assert reason(study_of(0.5, 0.6, 0.6), **criteria) is None
     assert reason(study_of(0.5, 0.6, 0.55, 0.6), **criteria) is None
     assert "last 3 trials" in str(reason(study_of(0.5, 0.6, 0.55, 0.605, 0.609), **criteria))

@@ -23,8 +23,8 @@ from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.trials import leases as lease
 from mdaf.sweeper.trials import retries
 from mdaf.sweeper.trials.leases import Leases, LeaseWatch
-from mdaf.sweeper.trials.trials import DEFAULT_MAX_DEATHS, Trials
-from mdaf.sweeper.trials.user_attrs import DIED, INTERRUPTED, JOB, LEASE_EXPIRES, RETRY_OF, WORKER
+from mdaf.sweeper.trials.trials import Trials
+from mdaf.sweeper.trials.user_attrs import DEFAULT_MAX_DEATHS, DIED, INTERRUPTED, JOB, LEASE_EXPIRES, RETRY_OF, WORKER
 
 SPACE = {"x": FloatDistribution(0, 1)}
 

@@ -1,0 +1,139 @@
+"""Checks the settings and the search space of a sweep before any work: each mistake is one line that names the key."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.pruners import NopPruner
+
+from mdaf.config_keys import check_keys
+from mdaf.errors import DataError, UserError
+from mdaf.names import complaint_about
+from mdaf.sweeper.hydra_ext.run_config import is_our_schema, validate
+from mdaf.sweeper.runs.metric_columns import OBJECTIVES
+from mdaf.sweeper.search.settings import SweepSettings
+from mdaf.sweeper.trials.space import Space, Wanted, overwritten
+
+MOST_PROBES = 24  # of a space with more choices than these the rest are checked when they come
+DIRECTIONS = ("maximize", "minimize")
+
+
+def check_settings(settings: SweepSettings, config: DictConfig) -> None:
+    """Raises UserError at the first setting of a sweep that makes no sense."""
+    if settings.study_name is not None and (complaint := complaint_about(str(settings.study_name))):
+        raise UserError(f"hydra.sweeper.study_name: {complaint}")
+    for name in ("n_trials", "n_jobs", "workers"):
+        _check(f"hydra.sweeper.{name}", getattr(settings, name), 1, "a whole number from 1", whole=True)
+    _check("hydra.sweeper.max_failure_rate", settings.max_failure_rate, 0, "a number in [0, 1]", greatest=1)
+    _check_bound("sweep.max_failures", settings.max_failures, 1, ", or null")
+    _check_bound("sweep.max_deaths", settings.max_deaths, 1)
+    _check_bound("sweep.max_retries", settings.max_retries, 0)
+    _check("sweep.timeout", settings.timeout, 0, "seconds from 0, or null")
+    _check("sweep.target", settings.target, -math.inf, "a number, or null")
+    _check("sweep.plateau.trials", settings.plateau.trials, 1, "a whole number from 1, or null", whole=True)
+    _check("sweep.plateau.epsilon", settings.plateau.epsilon, 0, "a number from 0")
+    _check_objectives(settings, config)
+    if settings.storage is None and settings.workers > 1:
+        raise UserError("hydra.sweeper.storage: found null, but several workers share a database; expected its URL")
+    if settings.study_name is None and settings.workers > 1:
+        raise UserError("hydra.sweeper.study_name: found null, but several workers share a study; expected its name")
+    for name, greatest in (settings.constraints or {}).items():
+        _check(f"hydra.sweeper.constraints.{name}", greatest, -math.inf, "the greatest allowed value, a number")
+        _check_metric(config, f"hydra.sweeper.constraints.{name}", name)
+    if is_our_schema(config):
+        validate(_task(config))
+
+
+def check_space(asked: Wanted, config: DictConfig, hydra_context: HydraContext) -> None:
+    """Composes a job's config at the corners of the space and for each choice, as a job would, and checks it.
+
+    Raises UserError or Hydra's own error where a key is unknown, or a value of the space is none that a job can have.
+    """
+    if is_our_schema(config) and "seed" in asked.space:
+        raise UserError(
+            "seed: found a range, expected one number, since a sampler would propose seeds as if one were the best; "
+            "repeat the winner over seeds with python -m multirun, or one config with python -m sweeper -m seed=1,2,3"
+        )
+    for point in _probes(asked.space):
+        overrides = [*asked.fixed, *asked.overrides_of(point), *asked.own]
+        job = hydra_context.config_loader.load_sweep_config(config, overrides)
+        if is_our_schema(job):
+            try:
+                check_keys(job)
+                validate(_task(job))
+            except (UserError, DataError) as error:
+                raise UserError(f"the search space: {error}") from None
+        for name in overwritten(_task(job), job.hydra.runtime.choices, point):
+            raise UserError(f"{name}: is searched, but another override of this sweep sets it too; take one away")
+
+
+def _probes(space: Space) -> list[dict[str, Any]]:
+    """Points that show every limit of a space: both ends of each interval, and each choice."""
+    most = max((len(d.choices) for d in space.values() if isinstance(d, CategoricalDistribution)), default=0)
+    return [
+        {name: _limit(distribution, probe) for name, distribution in space.items()}
+        for probe in range(min(max(2, most), MOST_PROBES) if space else 0)
+    ]
+
+
+def _limit(distribution: BaseDistribution, probe: int) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[probe % len(distribution.choices)]
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return distribution.high if probe % 2 else distribution.low
+
+
+def _check_objectives(settings: SweepSettings, config: DictConfig) -> None:
+    directions = settings.directions
+    for direction in directions:
+        if direction not in DIRECTIONS:
+            raise UserError(f"hydra.sweeper.direction: found {direction}, expected {' or '.join(DIRECTIONS)}")
+    several = len(directions) > 1
+    if settings.objectives is not None:
+        if len(settings.objectives) != len(directions):
+            found = f"{_shown(settings.objectives)} for hydra.sweeper.direction={_shown(directions)}"
+            raise UserError(f"sweep.objectives: found {found}, expected as many metrics as directions")
+        for name in settings.objectives:
+            _check_metric(config, "sweep.objectives", name)
+    if several and not isinstance(settings.pruner, NopPruner | None):
+        raise UserError(
+            "hydra/sweeper/pruner: Optuna prunes by one objective, and there are "
+            f"{len(directions)}; expected hydra/sweeper/pruner=none"
+        )
+    if several and (settings.target is not None or settings.plateau.trials is not None):
+        raise UserError("sweep.target and sweep.plateau.trials: expected null where there are several objectives")
+
+
+def _check_metric(config: DictConfig, key: str, name: str) -> None:
+    if is_our_schema(config) and name not in OBJECTIVES:
+        raise UserError(f"{key}: there is no metric {name}; expected one of {', '.join(OBJECTIVES)}")
+
+
+def _task(config: DictConfig) -> DictConfig:
+    """A config as its job sees it, without Hydra's node."""
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+
+
+def _check(
+    key: str, value: Any, least: float, expected: str, *, greatest: float = math.inf, whole: bool = False
+) -> None:
+    if value is None and expected.endswith("null"):
+        return
+    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not number or not least <= value <= greatest:
+        raise UserError(f"{key}: found {value}, expected {expected}")
+
+
+def _check_bound(key: str, value: Any, least: int, other: str = "") -> None:
+    """A whole number, infinity, or what ``other`` says."""
+    whole = not isinstance(value, float) or value == math.inf
+    _check(key, value if whole else str(value), least, f"a whole number from {least}, inf{other}")
+
+
+def _shown(values: Sequence[str]) -> str:
+    return f"[{','.join(values)}]"
