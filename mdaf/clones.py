@@ -1,0 +1,39 @@
+"""Refuses to take this program's files from two clones, as Python does in a clone with another one's environment.
+
+In the root of a clone Python finds ``mdaf/`` there, and ``mdaf.sweeper`` in the clone that the environment belongs to.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOMS = ("conf", "data", "model", "sweeper", "multirun")
+
+
+def refuse_two_clones() -> None:
+    """Ends a program that was started with ``python -m`` in one line; elsewhere raises ImportError."""
+    here = Path(__file__).resolve().parents[1]
+    for room in ROOMS:
+        if not (here / room / "__init__.py").is_file():
+            continue  # installed from a wheel, where the rooms lie within mdaf/
+        spec = find_spec(f"mdaf.{room}")
+        there = Path(spec.origin).resolve().parent if spec and spec.origin else None
+        if there == here / room:
+            continue
+        found = f"its mdaf.{room} is {there}" if there else f"it has no mdaf.{room}"
+        line = f"{here} is one clone, and this Python belongs to another: {found}; {_what_to_type(here)}"
+        if getattr(sys.modules["__main__"], "__spec__", None) is None:
+            raise ImportError(line)
+        print(f"error: {line}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _what_to_type(clone: Path) -> str:
+    python = clone / ".venv" / "bin" / "python"
+    if not python.is_file():
+        return f"type make test in {clone}, which makes its own environment"
+    return f"type {shlex.join([os.path.relpath(python), *sys.orig_argv[1:]])}"
