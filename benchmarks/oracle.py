@@ -136,7 +136,8 @@ def _learned(
     device = gathered.device
     replicas = build_replicas(cfg, store, [replace(hyperparameters(cfg), seed=seed) for seed in seeds], device)
     callbacks = [Best() for _ in seeds]
-    train(replicas, gathered, replace(settings(cfg, device), epochs=epochs), callbacks)
+    chosen = settings(cfg, device)
+    train(replicas, gathered, replace(chosen, training=replace(chosen.training, epochs=epochs)), callbacks)
     return [max(callback.aucs) for callback in callbacks]
 
 

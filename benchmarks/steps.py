@@ -39,7 +39,7 @@ class Steps:
         self.replicas = build_replicas(cfg, store, [replace(first, seed=seed) for seed in seeds], self.device)
         self.replicas.model.train()
         chosen = settings(cfg, self.device)
-        self.size = chosen.batch_size
+        self.size = chosen.training.batch_size
         lengths, rows = batches.lengths("train"), batches.rows("train")
         self._order = torch.stack(
             [epoch_order(rows, s, 1, lengths=lengths, batch_size=self.size, window=cfg.data.bucketing) for s in seeds]

@@ -119,7 +119,10 @@ class Sweep:
 
 @dataclass
 class Criteria:
-    """The research's success criteria. They are configuration, because each data set has its own targets."""
+    """The research's success criteria. They are configuration, because each data set has its own targets.
+
+    ``epoch`` is the one at which overfitting is judged.
+    """
 
     min_val_auc: float = bounded(0, 1)
     first_best_epoch: int = bounded(1)
@@ -155,7 +158,11 @@ class Confirm:
 
 @dataclass
 class Pace:
-    """When an epoch counts as slow."""
+    """When an epoch counts as slow.
+
+    ``ratio``    over the median of the run's epochs; in the earlier experiment it was 30 and more.
+    ``seconds``  over the median: below this, whatever the ratio, it is the noise of short epochs.
+    """
 
     ratio: float = bounded(1)
     seconds: float = bounded(0)
@@ -163,7 +170,11 @@ class Pace:
 
 @dataclass
 class Tiers:
-    """What the criteria need besides to become a tier."""
+    """What the criteria need besides to become a tier.
+
+    ``near_miss``    how far below its target a validation AUC is still tier 2.
+    ``healthy_gap``  the train-validation gap that the research calls healthy; a remark, no criterion.
+    """
 
     near_miss: float = bounded(0, 1)
     healthy_gap: list[float] = MISSING

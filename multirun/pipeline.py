@@ -14,10 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from mdaf.conf.schema import Pace
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.confirmation import check_disjoint, confirm, distance
 from mdaf.multirun.analysis.content import CandidateInput
-from mdaf.multirun.analysis.pace import Pace
 from mdaf.multirun.analysis.scores import reads_of_test, score_runs
 from mdaf.multirun.analysis.versions import of_other_code
 from mdaf.multirun.phase4 import plan

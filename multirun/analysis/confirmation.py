@@ -62,7 +62,7 @@ class Confirmation:
     ``optimism``  the winner's.
     """
 
-    candidates: list[ConfirmedCandidate]
+    candidates: Sequence[ConfirmedCandidate]
     noise: float
     tied: list[str]
     near: str

@@ -9,15 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from mdaf.multirun.analysis.confirmation import ConfirmedCandidate
-from mdaf.multirun.analysis.criteria import Assessment, Tiers
+from mdaf.conf.schema import Criteria, Pace, Tiers
+from mdaf.multirun.analysis.confirmation import Confirmation, ConfirmedCandidate
+from mdaf.multirun.analysis.criteria import Assessment
 from mdaf.multirun.analysis.deltas import DeltaRow, Rank
 from mdaf.multirun.analysis.json_form import from_json, to_json
-from mdaf.multirun.analysis.pace import Pace
 from mdaf.multirun.analysis.sources import Source
 from mdaf.multirun.analysis.statistics import Interval, Spread, Verdict
-from mdaf.multirun.analysis.validity import Analysis
-from mdaf.sweeper.job.criteria import Criteria
+from mdaf.multirun.analysis.validity import Analysis, Evidence
 from mdaf.sweeper.runs.metric_columns import EpochMetrics
 
 SEARCH, CONFIRMATION, PHASE_4 = "search", "confirmation", "phase 4"  # the stages of a run, and the keys of ``seeds``
@@ -131,17 +130,10 @@ class CandidateFigures(ConfirmedCandidate):
 
 
 @dataclass(frozen=True)
-class ConfirmationFigures:
-    """What confirmation came to; ``Confirmation`` says what each field is."""
+class ConfirmationFigures(Confirmation):
+    """What confirmation came to."""
 
     candidates: list[CandidateFigures]
-    noise: float
-    tied: list[str]
-    near: str
-    winner: str
-    winner_trial: int | None
-    highest: str
-    optimism: float | None
     from_: list[str]
 
 
@@ -262,13 +254,9 @@ class Infrastructure:
 
 
 @dataclass(frozen=True)
-class EvidenceFigures:
-    """How much of the planned evidence is there; ``validity.Evidence`` names the fields."""
+class EvidenceFigures(Evidence):
+    """How much of the planned evidence is there, and which analyses it supports."""
 
-    epochs: int
-    epochs_planned: int
-    seeds: int
-    seeds_planned: int
     share: float
     verdict: str
     analyses: list[Analysis]

@@ -9,21 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mdaf.sweeper.job.criteria import Criteria, Judgement, NextStep, decide, judge
+from mdaf.conf.schema import Criteria, Tiers
+from mdaf.sweeper.job.criteria import Judgement, NextStep, decide, judge
 
 Tier = Literal["1", "1.5", "2", "3"]
-
-
-@dataclass(frozen=True)
-class Tiers:
-    """What the criteria need besides to become a tier; the ``tiers`` node of the config.
-
-    ``near_miss``    how far below its target a validation AUC is still tier 2.
-    ``healthy_gap``  the train-validation gap that the research calls healthy; a remark, no criterion.
-    """
-
-    near_miss: float
-    healthy_gap: tuple[float, float]
 
 
 @dataclass(frozen=True)

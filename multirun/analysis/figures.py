@@ -36,7 +36,7 @@ from mdaf.multirun.analysis.roc import roc_auc
 from mdaf.multirun.analysis.scores import read_scores
 from mdaf.multirun.analysis.sources import Source, check_same_data
 from mdaf.multirun.analysis.statistics import Spread, spread
-from mdaf.multirun.analysis.validity import Evidence, analyses
+from mdaf.multirun.analysis.validity import Evidence, analyses, share_of_plan, sufficiency
 from mdaf.streams import stream_seed
 from mdaf.sweeper.runs.metric_columns import CURVES, OVER_SEEDS
 from mdaf.sweeper.runs.reader import RecordedRun, read_finished_run
@@ -240,10 +240,11 @@ def _evidence(inputs: Inputs, phase4: Repeated, runs: Runs) -> EvidenceFigures:
         seeds=min(len(seeds) for seeds in phase4.values()),
         seeds_planned=len(inputs.seeds[PHASE_4]),
     )
+    planned = analyses(found)
     return EvidenceFigures(
         **vars(found),
-        share=found.share,
-        verdict=found.verdict,
-        analyses=analyses(found),
+        share=share_of_plan(found),
+        verdict=sufficiency(planned),
+        analyses=planned,
         from_=_ids(phase4, *phase4),
     )

@@ -12,6 +12,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from omegaconf import MISSING  # the default of a mandatory key of a config's schema
+
 T = TypeVar("T")
 
 
@@ -62,7 +64,7 @@ def _read_dataclass(kind: Any, content: Any) -> Any:
         key = field.name.removesuffix("_")
         if key in held:
             given[field.name] = _read(hints[field.name], held[key])
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+        elif field.default in (dataclasses.MISSING, MISSING) and field.default_factory is dataclasses.MISSING:
             raise KeyError(key)
     return kind(**given)
 

@@ -4,20 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Pace:
-    """When an epoch counts as slow; the ``pace`` node of the config.
-
-    ``ratio``    over the median of the run's epochs; the earlier experiment's was 30 and more.
-    ``seconds``  over the median: below this, whatever the ratio, it is the noise of short epochs.
-    """
-
-    ratio: float
-    seconds: float
+from mdaf.conf.schema import Pace
 
 
 def slow_epochs(history: Sequence[Mapping[str, Any]], pace: Pace) -> list[int]:

@@ -25,20 +25,16 @@ class Evidence:
     seeds: int
     seeds_planned: int
 
-    @property
-    def share(self) -> float:
-        """Epochs times seeds, of those planned: one of five of each is 4 %."""
-        return self.epochs * self.seeds / (self.epochs_planned * self.seeds_planned)
 
-    @property
-    def sufficient(self) -> bool:
-        """Whether every analysis of the plan is valid."""
-        return all(analysis.valid for analysis in analyses(self))
+def share_of_plan(evidence: Evidence) -> float:
+    """Epochs times seeds, of those planned: one of five of each is 4 %."""
+    return evidence.epochs * evidence.seeds / (evidence.epochs_planned * evidence.seeds_planned)
 
-    @property
-    def verdict(self) -> str:
-        """In a word or two."""
-        return "statistically sufficient for the planned analyses" if self.sufficient else "statistically insufficient"
+
+def sufficiency(found: list[Analysis]) -> str:
+    """Whether every analysis of the plan is valid, in words."""
+    every = all(analysis.valid for analysis in found)
+    return "statistically sufficient for the planned analyses" if every else "statistically insufficient"
 
 
 def analyses(evidence: Evidence) -> list[Analysis]:

@@ -140,7 +140,9 @@ def footprint_of(job: Job) -> Footprint:
     cfg, device = job.cfg, job.device
     replica = build_replicas(cfg, job.store, [hyperparameters(cfg)], device, drawn=False)
     chosen = settings(cfg, device)
-    Stepper(replica, job.gathered, chosen.step).rehearse(chosen.batch_size)  # what is measured asks for kernels too
+    Stepper(replica, job.gathered, chosen.step).rehearse(
+        chosen.training.batch_size
+    )  # what is measured asks for kernels too
     return footprint(replica, job.gathered, chosen)
 
 

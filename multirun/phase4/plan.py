@@ -18,8 +18,9 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.children import Child
+from mdaf.conf.schema import Pace
 from mdaf.errors import UserError
-from mdaf.multirun.analysis.pace import Pace, slow_epochs
+from mdaf.multirun.analysis.pace import slow_epochs
 from mdaf.multirun.phase4.points import Finished, Point, checked, composed, configs
 from mdaf.multirun.phase4.unfinished import make_way
 from mdaf.signals import EXIT_AT_ONCE, EXIT_RESUMABLE, Interrupted

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from mdaf.conf.schema import Phase4
+from mdaf.conf.schema import Criteria, Pace, Phase4, Tiers
 from mdaf.multirun.analysis.content import (
     CONFIRMATION,
     PHASE_4,
@@ -27,14 +27,11 @@ from mdaf.multirun.analysis.content import (
     ReportPoint,
     SearchTrial,
 )
-from mdaf.multirun.analysis.criteria import Tiers
 from mdaf.multirun.analysis.json_form import from_json
-from mdaf.multirun.analysis.pace import Pace
 from mdaf.multirun.analysis.sources import Source, check_agreement
 from mdaf.multirun.phase4.plan import Series, search_seeds
 from mdaf.multirun.phase4.points import SEARCHED, Point, checked, differences
 from mdaf.sweeper.hydra_ext.run_config import config_hash
-from mdaf.sweeper.job.criteria import Criteria
 from mdaf.sweeper.runs.reader import own_checkpoint, read_finished_run, read_run
 from mdaf.sweeper.study.queries import is_feasible, trials_of
 from mdaf.sweeper.trials.admitted import run_folder

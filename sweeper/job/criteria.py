@@ -10,25 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mdaf.conf.schema import Criteria
 from mdaf.sweeper.runs.metric_columns import best_epoch
 
 Verdict = Literal["PASS", "FAIL", "PENDING"]
 NextStep = Literal["Phase 4", "regularize more", "regularize less", "complete the run", "look at the trajectory"]
-
-
-@dataclass(frozen=True)
-class Criteria:
-    """Targets of one data set; the ``criteria`` node of the config.
-
-    ``epoch`` is the one at which overfitting is judged.
-    """
-
-    min_val_auc: float
-    first_best_epoch: int
-    last_best_epoch: int
-    max_train_val_gap: float
-    max_train_auc: float
-    epoch: int
 
 
 @dataclass(frozen=True)

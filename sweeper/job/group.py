@@ -28,7 +28,7 @@ from mdaf.sweeper.training.fitted import fit
 from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
 from mdaf.sweeper.training.loop import EpochState, train
 from mdaf.sweeper.training.replicas import Replicas, Trained
-from mdaf.sweeper.training.settings import Settings
+from mdaf.sweeper.training.settings import LoopSettings
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Ready:
     job: Job
     states: dict[Position, Saved]
 
-    def is_over(self, settings: Settings) -> bool:
+    def is_over(self, settings: LoopSettings) -> bool:
         """Whether nothing is left to train. Loads the latest checkpoint's history into the recorder."""
         if not self.states:
             return False
@@ -82,7 +82,7 @@ def _train_group(
     ready: Sequence[Ready],
     position: Position,
     gathered: DeviceStore,
-    chosen: Settings,
+    chosen: LoopSettings,
     on_fallback: Guard | None = None,
 ) -> None:
     """Trains jobs in lock-step from ``position``. ``on_fallback`` is the guard of jobs that fell back to the CPU."""
@@ -99,7 +99,7 @@ def _train_group(
     states = [r.states[position] for r in ready if r.states]
     if states:
         start = _go_on(jobs, states, replicas, fell_back=on_fallback is not None)
-    stopping = [EarlyStopping.after(job.recorder.history, chosen.patience) for job in jobs]
+    stopping = [EarlyStopping.after(job.recorder.history, chosen.training.patience) for job in jobs]
     for r in ready:
         r.states.clear()  # they take as much memory as the replicas
     del states

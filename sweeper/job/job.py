@@ -13,13 +13,13 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from mdaf.conf.schema import Criteria
 from mdaf.config_keys import check_keys
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.sweeper.hydra_ext.directories import work_where_it_was_typed
 from mdaf.sweeper.hydra_ext.own_config import OwnConfig
 from mdaf.sweeper.hydra_ext.run_config import validate
-from mdaf.sweeper.job.criteria import Criteria
 from mdaf.sweeper.job.identity import identify, record_start, shown
 from mdaf.sweeper.job.job_log import JobLog
 from mdaf.sweeper.job.recorder import Recorder

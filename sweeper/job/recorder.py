@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from mdaf.conf.schema import Criteria
 from mdaf.errors import StoppedError, UserError
 from mdaf.model.stack import replica_state
-from mdaf.sweeper.job.criteria import Criteria
 from mdaf.sweeper.job.summary import summarize
 from mdaf.sweeper.machine.steadiness import judge_steadiness
 from mdaf.sweeper.machine.telemetry import resident_mb

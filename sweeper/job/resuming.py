@@ -18,7 +18,7 @@ from mdaf.sweeper.runs.reader import BEST
 from mdaf.sweeper.training.early_stopping import EarlyStopping
 from mdaf.sweeper.training.loop import EpochState
 from mdaf.sweeper.training.replicas import Replicas
-from mdaf.sweeper.training.settings import Settings
+from mdaf.sweeper.training.settings import LoopSettings
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,11 @@ def epoch_of(states: Sequence[Saved], replicas: Replicas) -> EpochState:
     return EpochState.at(states[0].position, partial_epoch, replicas.device)
 
 
-def is_over(state: Saved, recorder: Recorder, settings: Settings) -> bool:
+def is_over(state: Saved, recorder: Recorder, settings: LoopSettings) -> bool:
     """Whether the loop would take no more step: every epoch is done, or early stopping or the pruner ended it."""
-    stopping = EarlyStopping.after(state.history, settings.patience)
-    return len(state.history) >= settings.epochs or recorder.pruned or (stopping.stops and state.position.step == 0)
+    stopping = EarlyStopping.after(state.history, settings.training.patience)
+    return (
+        len(state.history) >= settings.training.epochs
+        or recorder.pruned
+        or (stopping.stops and state.position.step == 0)
+    )

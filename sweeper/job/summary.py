@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mdaf.sweeper.job.criteria import Criteria, decide, judge
+from mdaf.conf.schema import Criteria
+from mdaf.sweeper.job.criteria import decide, judge
 from mdaf.sweeper.runs.metric_columns import BY_NAME, TRAJECTORY, shown
 
 

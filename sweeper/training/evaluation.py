@@ -17,7 +17,7 @@ from mdaf.sweeper.runs.metric_columns import EpochMetrics
 from mdaf.sweeper.training import metrics
 from mdaf.sweeper.training.microbatches import default_positions, forward_pass_sizes
 from mdaf.sweeper.training.replicas import Trained
-from mdaf.sweeper.training.settings import Settings
+from mdaf.sweeper.training.settings import LoopSettings
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Prediction:
 
 
 def evaluate(
-    replicas: Trained, store: DeviceStore, settings: Settings, beat: Callable[[], None] | None = None
+    replicas: Trained, store: DeviceStore, settings: LoopSettings, beat: Callable[[], None] | None = None
 ) -> list[EpochMetrics | metrics.NotFiniteError]:
     """Validation metrics, gate statistics and the AUC on a fixed sample of training rows, for each replica.
 
@@ -37,9 +37,9 @@ def evaluate(
     """
     validation = store.rows("validation").expand(len(replicas), -1)
     sample = torch.stack(
-        [train_sample(store.rows("train"), settings.train_sample, h.seed) for h in replicas.hyperparameters]
+        [train_sample(store.rows("train"), settings.training.train_sample, h.seed) for h in replicas.hyperparameters]
     )
-    size, precision = settings.eval_batch_size, settings.step.precision
+    size, precision = settings.training.eval_batch_size, settings.step.precision
     predicted = predict(replicas, store, "validation", validation, size, precision, beat)
     on_train = predict(replicas, store, "train", sample, size, precision, beat)
     labels, users = store.labels("validation"), store.users("validation")

@@ -21,7 +21,7 @@ from mdaf.sweeper.training.early_stopping import EarlyStopping
 from mdaf.sweeper.training.evaluation import evaluate
 from mdaf.sweeper.training.loop import Callback, diverged, row_of
 from mdaf.sweeper.training.replicas import Hyperparameters
-from mdaf.sweeper.training.settings import Settings
+from mdaf.sweeper.training.settings import LoopSettings
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +42,8 @@ class FittedReplica:
         return []
 
 
-def fit(model: Estimator, store: DeviceStore, settings: Settings, h: Hyperparameters, callback: Callback) -> None:
-    """Fits the model in ``settings.epochs`` equal parts and evaluates after each part, as after an epoch.
+def fit(model: Estimator, store: DeviceStore, settings: LoopSettings, h: Hyperparameters, callback: Callback) -> None:
+    """Fits the model in ``settings.training.epochs`` equal parts and evaluates after each part, as after an epoch.
 
     Only the seed of ``h`` has an effect: it selects the rows if there are more than the model takes.
     """
@@ -53,17 +53,17 @@ def fit(model: Estimator, store: DeviceStore, settings: Settings, h: Hyperparame
     )
     replica = FittedReplica(model, h)
     began = time.perf_counter()
-    for batch in _batches(store, store.rows("train"), settings.eval_batch_size):
+    for batch in _batches(store, store.rows("train"), settings.training.eval_batch_size):
         model.count(batch)
     rows = _fitted_rows(store, model.rows, h.seed)
-    x = torch.cat([model.training_features(b)[0] for b in _batches(store, rows, settings.eval_batch_size)])
+    x = torch.cat([model.training_features(b)[0] for b in _batches(store, rows, settings.training.eval_batch_size)])
     labels = store.labels("train")[rows]
     log.info("%d features of %s rows in %.1f s", x.shape[1], f"{len(x):,}", time.perf_counter() - began)
-    stopping = EarlyStopping(settings.patience)
-    for epoch in range(1, settings.epochs + 1):
+    stopping, epochs = EarlyStopping(settings.training.patience), settings.training.epochs
+    for epoch in range(1, epochs + 1):
         began = time.perf_counter()
         with threadpool_limits(torch.get_num_threads(), "openmp"):
-            logits = model.fit(x, labels, epoch / settings.epochs, seed=stream_seed(h.seed, "boosted") % 2**32)
+            logits = model.fit(x, labels, epoch / epochs, seed=stream_seed(h.seed, "boosted") % 2**32)
         [evaluated] = evaluate(replica, store, settings)
         try:
             loss = metrics.log_loss(logits, labels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from mdaf.conf.schema import Training
 from mdaf.data.store.event_store import EventStore
 from mdaf.sweeper.machine.device import choose_precision
 from mdaf.sweeper.training import model_factory
@@ -12,7 +13,7 @@ from mdaf.sweeper.training.initialization import undrawn
 from mdaf.sweeper.training.microbatches import default_positions
 from mdaf.sweeper.training.optim.replica_optimizers import Update
 from mdaf.sweeper.training.replicas import REPLICA_KEYS, Hyperparameters, Replicas
-from mdaf.sweeper.training.settings import Settings
+from mdaf.sweeper.training.settings import LoopSettings
 from mdaf.sweeper.training.step import StepSettings
 
 
@@ -21,18 +22,17 @@ def hyperparameters(cfg: DictConfig) -> Hyperparameters:
     return Hyperparameters(**{name: OmegaConf.select(cfg, key) for name, key in REPLICA_KEYS.items()})
 
 
-def settings(cfg: DictConfig, device: torch.device) -> Settings:
+def settings(cfg: DictConfig, device: torch.device) -> LoopSettings:
     """The settings of the training loop, from the groups ``training``, ``device`` and ``data``."""
-    own = ("learning_rate", "decay", "grad_clip_norm", "embedding_optimizer")
-    shared = {name: cfg.training[name] for name in cfg.training if name not in own}
+    training = Training(**OmegaConf.to_container(cfg.training, resolve=True))  # type: ignore[arg-type]
     step = StepSettings(
-        cfg.training.grad_clip_norm,
+        training.grad_clip_norm,
         cfg.device.micro_batch,
         choose_precision(cfg.device.precision, device),
         cfg.device.graphs,
         default_positions(device),
     )
-    return Settings(**shared, step=step, bucketing=cfg.data.bucketing)
+    return LoopSettings(training, step, cfg.data.bucketing)
 
 
 def build_replicas(

@@ -17,6 +17,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mdaf.conf.schema import Training
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.errors import StoppedError
 from mdaf.interruption import SaveAndStop
@@ -30,7 +31,7 @@ from mdaf.sweeper.training.epoch_orders import EpochOrders
 from mdaf.sweeper.training.evaluation import evaluate
 from mdaf.sweeper.training.optim.schedule import learning_rate_factor
 from mdaf.sweeper.training.replicas import Replicas, Trained
-from mdaf.sweeper.training.settings import Settings
+from mdaf.sweeper.training.settings import LoopSettings
 from mdaf.sweeper.training.step import Stepper, longest_histories
 
 log = logging.getLogger(__name__)
@@ -136,26 +137,26 @@ class EpochState:
 def train(
     replicas: Replicas,
     store: DeviceStore,
-    settings: Settings,
+    settings: LoopSettings,
     callbacks: Sequence[Callback],
     *,
     start: EpochState | None = None,
     stopping: Sequence[EarlyStopping] = (),
     watch: Watch | None = None,
 ) -> None:
-    """Trains all replicas for ``settings.epochs`` epochs or until each stops.
+    """Trains all replicas for ``settings.training.epochs`` epochs or until each stops.
 
     ``callbacks[n]`` belongs to replica number n. A resumed loop starts from ``start``; ``stopping`` is the early
     stopping of each replica there.
     """
-    stopping = list(stopping) or [EarlyStopping(settings.patience) for _ in range(len(replicas))]
+    stopping = list(stopping) or [EarlyStopping(settings.training.patience) for _ in range(len(replicas))]
     stepper = Stepper(replicas, store, settings.step)
-    stepper.rehearse(settings.batch_size)
+    stepper.rehearse(settings.training.batch_size)
     start, watch = start or EpochState(START.epoch), watch or NoWatch()
-    steps = settings.steps_per_epoch
-    rows_seen = None if steps is None else steps * settings.batch_size
-    with EpochOrders(store, settings.batch_size, settings.bucketing, rows_seen) as epoch_orders:
-        for epoch in range(start.number, settings.epochs + 1):
+    steps, size = settings.training.steps_per_epoch, settings.training.batch_size
+    rows_seen = None if steps is None else steps * size
+    with EpochOrders(store, size, settings.bucketing, rows_seen) as epoch_orders:
+        for epoch in range(start.number, settings.training.epochs + 1):
             state = start if epoch == start.number else EpochState(epoch)
             rows, batch_ms = train_epoch(stepper, epoch_orders, settings, callbacks, state, watch)
             stopped = []
@@ -169,7 +170,7 @@ def train(
                 stepper.restart()
             if not len(replicas):
                 return
-            if epoch < settings.epochs:
+            if epoch < settings.training.epochs:
                 watch.end(epoch, batch_ms)
             return_cached_memory(replicas.device)
 
@@ -193,7 +194,7 @@ def diverged(what: str, epoch: int) -> DivergedError:
 def train_epoch(
     stepper: Stepper,
     epoch_orders: EpochOrders,
-    settings: Settings,
+    settings: LoopSettings,
     callbacks: Sequence[Callback],
     epoch: EpochState,
     watch: Watch,
@@ -206,7 +207,7 @@ def train_epoch(
     replicas, store = stepper.replicas, stepper.store
     clock = StepClock(replicas.device)
     seeds = [h.seed for h in replicas.hyperparameters]
-    order = epoch_orders.of(seeds, epoch.number, last=epoch.number == settings.epochs)
+    order = epoch_orders.of(seeds, epoch.number, last=epoch.number == settings.training.epochs)
     if epoch.step == 0:
         replicas.begin_epoch(epoch.number)
     try:
@@ -217,7 +218,7 @@ def train_epoch(
         _save(callbacks, epoch, replicas)
         raise
     p50, p99 = (clock.milliseconds(quantile) for quantile in (0.5, 0.99))
-    factor = _rate_factor(settings, epoch.number, epoch.step - 1, epoch.step)
+    factor = _rate_factor(settings.training, epoch.number, epoch.step - 1, epoch.step)
     train_loss = torch.stack(epoch.losses).sum(dim=0) / order.shape[1]
     scores, labels = torch.cat(epoch.scores, dim=1), store.labels("train")
     seconds = epoch.elapsed()
@@ -254,7 +255,7 @@ def row_of(
 
 def _take_steps(
     stepper: Stepper,
-    settings: Settings,
+    settings: LoopSettings,
     callbacks: Sequence[Callback],
     epoch: EpochState,
     order: Tensor,
@@ -262,20 +263,20 @@ def _take_steps(
     watch: Watch,
 ) -> None:
     """Takes the steps of an epoch that are left, on the rows in ``order`` (replica, row)."""
-    replicas, size = stepper.replicas, settings.batch_size
+    replicas, size, saves_every = stepper.replicas, settings.training.batch_size, settings.training.checkpoint_seconds
     longest = longest_histories(stepper.store.lengths("train"), order, size)
     saved = time.monotonic()
     replicas.model.train()
     for step in range(epoch.step, len(longest)):
         number = (epoch.number - 1) * len(longest) + step
-        replicas.set_learning_rate(_rate_factor(settings, epoch.number, step, len(longest)))
+        replicas.set_learning_rate(_rate_factor(settings.training, epoch.number, step, len(longest)))
         with clock:
             loss, logits = stepper.step(order[:, step * size : (step + 1) * size], number, longest[step])
         epoch.add(loss, logits)
         for k, n in enumerate(replicas.numbers):
             callbacks[n].step(epoch.number, epoch.step, len(longest), loss[k])
         watch.step(epoch.number, epoch.step)
-        if settings.checkpoint_seconds is not None and time.monotonic() - saved >= settings.checkpoint_seconds:
+        if saves_every is not None and time.monotonic() - saved >= saves_every:
             _save(callbacks, epoch, replicas)
             saved = time.monotonic()
     replicas.settle()
@@ -293,7 +294,7 @@ def _save(callbacks: Sequence[Callback], epoch: EpochState, replicas: Replicas) 
             log.warning("the state within epoch %d could not be saved: %s", epoch.number, error)
 
 
-def _rate_factor(settings: Settings, epoch: int, step: int, steps: int) -> float:
+def _rate_factor(training: Training, epoch: int, step: int, steps: int) -> float:
     """``learning_rate_factor`` at ``step`` (from 0) of an epoch of ``steps`` steps."""
-    total = steps * settings.epochs
-    return learning_rate_factor((epoch - 1) * steps + step, total, settings.schedule, settings.warmup_fraction)
+    total = steps * training.epochs
+    return learning_rate_factor((epoch - 1) * steps + step, total, training.schedule, training.warmup_fraction)

@@ -16,7 +16,7 @@ from mdaf.sweeper.machine.device import computing_in
 from mdaf.sweeper.machine.telemetry import peak_resident_bytes, resident_mb
 from mdaf.sweeper.training.microbatches import micro_batch_sizes
 from mdaf.sweeper.training.replicas import Replicas
-from mdaf.sweeper.training.settings import Settings
+from mdaf.sweeper.training.settings import LoopSettings
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +41,11 @@ class Footprint:
         return COPIES * self.weights + self.activations
 
 
-def footprint(replica: Replicas, store: DeviceStore, settings: Settings) -> Footprint:
+def footprint(replica: Replicas, store: DeviceStore, settings: LoopSettings) -> Footprint:
     """The memory of each replica like the given one, in a step with the longest histories."""
     lengths = store.lengths("train")
     rows = lengths.argsort(descending=True, stable=True)[:SAMPLE]
-    batch = min(settings.step.micro_batch or settings.batch_size, settings.batch_size)
+    batch = min(settings.step.micro_batch or settings.training.batch_size, settings.training.batch_size)
     if settings.step.micro_batch is None and settings.step.positions is not None and replica.separable:
         batch = micro_batch_sizes([int(lengths.max())] * batch, 1, settings.step.positions)[0]
     kept = _kept_bytes(replica, store, rows[None], settings.step.precision)

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
+from mdaf.conf.schema import Training
 from mdaf.sweeper.training.step import StepSettings
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What all replicas of a loop share; the keys of the ``training`` group.
+class LoopSettings:
+    """What all replicas of a loop share.
 
-    ``step``                how a step of ``batch_size`` samples is computed.
-    ``eval_batch_size``     samples of a replica per forward pass in evaluation, at most.
-    ``bucketing``           batches within which samples are sorted by history length; 0: none.
-    ``checkpoint_seconds``  between two saves within an epoch; None: at its end only.
-    ``steps_per_epoch``     at most; None: every training row is seen.
+    ``training``   the config group. A replica has a learning rate of its own, and ``step`` its own form of the rest.
+    ``step``       how a step of ``training.batch_size`` samples is computed.
+    ``bucketing``  batches within which samples are sorted by history length; 0: none.
     """
 
-    epochs: int
-    batch_size: int
-    eval_batch_size: int
-    schedule: Literal["constant", "cosine"]
-    warmup_fraction: float
-    patience: int | None
-    train_sample: int
+    training: Training
     step: StepSettings
-    bucketing: int = 0
-    checkpoint_seconds: float | None = None
-    steps_per_epoch: int | None = None
+    bucketing: int

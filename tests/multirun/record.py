@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from mdaf.multirun.analysis.criteria import Tiers
-from mdaf.sweeper.job.criteria import Criteria
+from mdaf.conf.schema import Criteria, Tiers
 
 CRITERIA = Criteria(
     min_val_auc=0.575, first_best_epoch=2, last_best_epoch=4, max_train_val_gap=0.20, max_train_auc=0.75, epoch=5
 )
-TIERS = Tiers(near_miss=0.005, healthy_gap=(0.03, 0.12))
+TIERS = Tiers(near_miss=0.005, healthy_gap=[0.03, 0.12])
 
 
 def epoch(number: int, train_auc: float, val_auc: float, **others: float) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from mdaf.multirun.analysis.criteria import assess, tier_of
 from mdaf.multirun.analysis.deltas import delta_table, ranking
-from mdaf.multirun.analysis.validity import Evidence, analyses
+from mdaf.multirun.analysis.validity import Evidence, analyses, share_of_plan, sufficiency
 from mdaf.multirun.report import sections
 from mdaf.multirun.report.blocks import Text
 from mdaf.sweeper.job.criteria import Judgement, Verdict
@@ -49,15 +49,15 @@ def test_the_balanced_points_one_epoch_is_tier_one_and_a_half() -> None:
 
 def test_one_epoch_of_one_seed_is_statistically_insufficient() -> None:
     evidence = Evidence(epochs=1, epochs_planned=5, seeds=1, seeds_planned=5)
-    assert evidence.share == pytest.approx(0.04)
-    assert evidence.verdict == "statistically insufficient"
+    assert share_of_plan(evidence) == pytest.approx(0.04)
+    assert sufficiency(analyses(evidence)) == "statistically insufficient"
     invalid = {analysis.name for analysis in analyses(evidence) if not analysis.valid}
     assert {"best epoch", "overfitting trajectory", "mean over seeds", "variance over seeds"} <= invalid
     assert "significance by the paired t-test" in invalid
 
 
 def test_the_whole_plan_is_sufficient_and_four_seeds_are_not() -> None:
-    assert Evidence(5, 5, 5, 5).sufficient
+    assert sufficiency(analyses(Evidence(5, 5, 5, 5))).startswith("statistically sufficient")
     four = {analysis.name for analysis in analyses(Evidence(5, 5, 4, 5)) if not analysis.valid}
     assert four == {"comparison over all planned seeds"}
 

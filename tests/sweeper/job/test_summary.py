@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mdaf.sweeper.job.criteria import Criteria, decide, judge
+from mdaf.conf.schema import Criteria
+from mdaf.sweeper.job.criteria import decide, judge
 from mdaf.sweeper.job.summary import summarize
 
 RESEARCH = Criteria(

@@ -66,7 +66,12 @@ def trained(
     replicas = build_replicas(cfg, store, points, CPU)
     chosen = settings(cfg, CPU)
     step = {name: changes.pop(name) for name in ("micro_batch", "positions", "grad_clip_norm") if name in changes}
-    train(replicas, DeviceStore(store, CPU), replace(chosen, step=replace(chosen.step, **step), **changes), books)
+    train(
+        replicas,
+        DeviceStore(store, CPU),
+        replace(chosen, training=replace(chosen.training, **changes), step=replace(chosen.step, **step)),
+        books,
+    )
     return books
 
 

@@ -26,8 +26,8 @@ def test_the_estimate_holds_weights_gradient_and_moments_and_grows_with_the_batc
     chosen = settings(cfg, CPU)
 
     def with_batch(rows: int) -> Footprint:
-        step = replace(chosen.step, positions=None)
-        return footprint(replica, DeviceStore(store, CPU), replace(chosen, step=step, batch_size=rows))
+        step, training = replace(chosen.step, positions=None), replace(chosen.training, batch_size=rows)
+        return footprint(replica, DeviceStore(store, CPU), replace(chosen, step=step, training=training))
 
     small, large = with_batch(100), with_batch(1000)
     assert small.weights == sum(p.numel() * 4 for p in replica.model.parameters())
