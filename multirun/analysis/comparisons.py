@@ -12,7 +12,8 @@ from mdaf.errors import UserError
 from mdaf.multirun.analysis.content import Comparison, DelongFigures, TestComparison
 from mdaf.multirun.analysis.roc import delong, resampled_aucs, rows_interval, user_weights
 from mdaf.multirun.analysis.scores import Scores, read_scores
-from mdaf.multirun.analysis.statistics import Interval, Paired, holm, paired, verdict
+from mdaf.multirun.analysis.statistics import Interval, Paired, holm, paired
+from mdaf.multirun.analysis.verdict_rule import verdict
 from mdaf.streams import stream_seed
 
 

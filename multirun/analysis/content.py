@@ -15,8 +15,9 @@ from mdaf.multirun.analysis.criteria import Assessment
 from mdaf.multirun.analysis.deltas import DeltaRow, Rank
 from mdaf.multirun.analysis.json_form import from_json, to_json
 from mdaf.multirun.analysis.sources import Source
-from mdaf.multirun.analysis.statistics import Interval, Spread, Verdict
+from mdaf.multirun.analysis.statistics import Interval, Spread
 from mdaf.multirun.analysis.validity import Analysis, Evidence
+from mdaf.multirun.analysis.verdict_rule import Verdict
 from mdaf.sweeper.runs.metric_columns import EpochMetrics
 
 SEARCH, CONFIRMATION, PHASE_4 = "search", "confirmation", "phase 4"  # the stages of a run, and the keys of ``seeds``

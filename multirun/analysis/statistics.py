@@ -1,4 +1,4 @@
-"""What few seeds can say: intervals, paired differences, their tests, and the rule by which a verdict is given.
+"""What few seeds can say: intervals, paired differences and their tests. ``verdict_rule`` makes a verdict of them.
 
 Pure functions of numbers; nothing here knows what a run is. Differences are paired by seed: a seed draws the same
 initial weights and the same order of samples for both configurations.
@@ -10,15 +10,12 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy import optimize, stats
 
 Interval = tuple[float, float]
-Verdict = Literal["better", "worse", "indistinguishable"]
 
-MIN_SEEDS = 3  # fewer pairs give no verdict
 MOST_EXACT = 20  # pairs up to which all sign flips are counted; 2**20 of them
 POWER = 0.8  # at which a difference counts as detectable
 MOST_SEEDS = 1000  # beyond this, more seeds are no answer
@@ -191,34 +188,3 @@ def seeds_needed(difference: float, sd: float, alpha: float = 0.05) -> int | Non
         else:
             low = middle + 1
     return low
-
-
-def verdict(
-    mean: float, n: int, adjusted_p: float | None, rows_interval: Interval | None = None, alpha: float = 0.05
-) -> Verdict:
-    """The declared rule, the only place where a difference becomes a word.
-
-    ``better`` or ``worse``, by the sign of the mean paired difference, if all of this holds; else
-    ``indistinguishable``:
-
-    1. there are ``MIN_SEEDS`` pairs or more;
-    2. Holm's adjusted p of the paired t-test is below ``alpha``: the difference is not the seeds' chance;
-    3. where it is known, the interval of the difference over resampled users lies on the same side of zero: the
-       difference is not the chance of which users were in the evaluation.
-
-    Each condition only takes verdicts away, so a false ``better`` is at most ``alpha / 2`` likely. The exact
-    permutation test is reported beside it but is no condition, since at five seeds it cannot go below 0.0625.
-    """
-    if n < MIN_SEEDS or adjusted_p is None or not adjusted_p < alpha or mean == 0:
-        return "indistinguishable"
-    if rows_interval is not None and not (rows_interval[0] > 0 if mean > 0 else rows_interval[1] < 0):
-        return "indistinguishable"
-    return "better" if mean > 0 else "worse"
-
-
-RULE = (
-    "A configuration is 'better' (or 'worse') if the paired t-test over the seeds, adjusted by Holm over all "
-    "comparisons of the report, has p below {alpha:g}, there are at least {seeds} pairs, and the interval of the "
-    "difference over resampled users, where it is known, lies wholly on the same side of zero. Otherwise they are "
-    "'indistinguishable', which does not mean equal."
-)

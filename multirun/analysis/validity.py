@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mdaf.multirun.analysis.statistics import MIN_SEEDS, sign_flip_floor
+from mdaf.multirun.analysis.statistics import sign_flip_floor
+from mdaf.multirun.analysis.verdict_rule import MIN_SEEDS
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from mdaf.multirun.analysis.content import (
     Report,
 )
 from mdaf.multirun.analysis.criteria import MEANING, Assessment
-from mdaf.multirun.analysis.statistics import MIN_SEEDS, RULE
 from mdaf.multirun.analysis.validity import LIMITS
+from mdaf.multirun.analysis.verdict_rule import MIN_SEEDS, RULE
 from mdaf.multirun.analysis.wording import auc4, duration, interval, listed, number, p_value, several, short, signed
 from mdaf.multirun.report.blocks import Block, Chart, Items, Section, Table, Text
 from mdaf.multirun.report.summary_section import executive_summary, recommendation, settling

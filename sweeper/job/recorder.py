@@ -19,7 +19,7 @@ from mdaf.sweeper.runs.checkpoint import PartialEpoch, Position, Saved
 from mdaf.sweeper.runs.folder import RunFolder
 from mdaf.sweeper.runs.metric_columns import BY_NAME, RECORDED, EpochMetrics, shown
 from mdaf.sweeper.runs.parts import UNKNOWN, Part, changes, joined, part_from
-from mdaf.sweeper.runs.reader import checkpoint_digest
+from mdaf.sweeper.runs.reader import checkpoint_digest, read_result
 from mdaf.sweeper.training.early_stopping import EarlyStopping
 from mdaf.sweeper.training.progress import EpochProgress
 from mdaf.sweeper.training.replicas import Trained
@@ -149,7 +149,7 @@ class Recorder:
 
     def _is_told(self, state: str) -> bool:
         """Whether the folder has the result of this very run already: one that is not repeated leaves it as it was."""
-        found = self.folder.read_json("result.json") or {}
+        found = read_result(self.folder.path, needs=()) or {}
         names = ("config_hash", "data_hash", "study", "trial")
         return found.get("state") == state and all(found.get(name) == self.identity.get(name) for name in names)
 
@@ -171,7 +171,7 @@ class Recorder:
             "parts": self.parts,
             "checkpoint": checkpoint_digest(self.folder.path),
         }
-        self.folder.write_json("result.json", result)
+        self.folder.write_result(result)
         if self.slow_downs or self.identity["experiment"] == "infrastructure_check":
             log.info("the machine: %s", steadiness)
 

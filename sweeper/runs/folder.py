@@ -1,4 +1,17 @@
-"""The folder of a run. Each of its files is written completely or not at all."""
+"""The folder of a run. Each of its files is written completely or not at all.
+
+``result.json`` is written last: where it is, the run is finished. It is one JSON object of plain values. Its one writer
+is ``RunFolder.write_result``, with what ``mdaf.sweeper.job.recorder`` hands over; its one reader is ``read_result`` in
+``mdaf.sweeper.runs.reader``, which checks the types. Its keys:
+
+- ``state``: ``complete`` or ``pruned``. ``objective``: what the job returned
+- ``best_epoch``, ``epochs``: the best epoch, and how many were run. ``best``: the best epoch's row of metrics.csv
+- ``steadiness``, ``slow_downs``: a sentence on the machine, and each slow-down
+- what the run was, from ``mdaf.sweeper.job.identity``: ``config_hash``, ``data_hash``, ``commit``, ``seed``, ``device``,
+  ``precision``, ``study``, ``trial``, ``versions`` and the values that a sweep searches
+- ``parts``: the parts of a run that went on with other code or on another device
+- ``checkpoint``: the digest of best.pt
+"""
 
 from __future__ import annotations
 
@@ -17,7 +30,7 @@ from mdaf.interruption import EXIT_RESUMABLE, how_to_go_on
 from mdaf.sweeper.runs import checkpoint
 from mdaf.sweeper.runs.background import Background, HostCopy
 from mdaf.sweeper.runs.metric_columns import COLUMNS
-from mdaf.sweeper.runs.reader import BEST, check_unfinished, read_json
+from mdaf.sweeper.runs.reader import BEST, RESULT, check_unfinished
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +106,7 @@ class RunFolder:
         """
         self.wait()
         check_unfinished(self.path)
-        for name in (checkpoint.LAST, checkpoint.BEFORE, BEST, "metrics.csv", "result.json", "summary.txt"):
+        for name in (checkpoint.LAST, checkpoint.BEFORE, BEST, "metrics.csv", RESULT, "summary.txt"):
             (self.path / name).unlink(missing_ok=True)
         for scores in self.path.glob("scores_*.npz"):
             scores.unlink()
@@ -104,19 +117,14 @@ class RunFolder:
         self._copy = HostCopy()
         (self.path / checkpoint.BEFORE).unlink(missing_ok=True)
 
-    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Writes plain values, with keys in the given order. ValueError for NaN and the like, which JSON lacks."""
-        self.write_text(name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    def write_result(self, content: Mapping[str, Any]) -> None:
+        """Writes result.json, keys in the given order. ValueError for NaN and the like, which JSON lacks."""
+        self.write_text(RESULT, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file in UTF-8."""
         with self._explained(name):
             write_atomically(self.path / name, lambda file: file.write(text.encode()))
-
-    def read_json(self, name: str) -> dict[str, Any] | None:
-        """Reads a file of ``write_json``; None if there is none. UserError if it is damaged."""
-        path = self.path / name
-        return read_json(path, "delete it to have it written again") if path.exists() else None
 
     @contextmanager
     def _explained(self, name: str) -> Iterator[None]:

@@ -19,8 +19,8 @@ from mdaf.multirun.analysis.statistics import (
     sign_flip_p,
     spread,
     t_interval,
-    verdict,
 )
+from mdaf.multirun.analysis.verdict_rule import verdict
 
 PHASE_1 = [0.5829, 0.5680]  # best-of-epoch-1 AUCs of the research's two seeds
 

@@ -239,12 +239,12 @@ def test_a_bug_shows_its_traceback_and_keeps_it_in_the_log(work: Path, monkeypat
 def test_a_result_that_cannot_be_written_loses_no_epoch(
     work: Path, monkeypatch: pytest.MonkeyPatch, complaint: Any
 ) -> None:
-    def refuse(self: RunFolder, name: str, content: Any) -> None:
-        with self._explained(name):
+    def refuse(self: RunFolder, content: Any) -> None:
+        with self._explained("result.json"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "write_json", refuse)
+        patch.setattr(RunFolder, "write_result", refuse)
         assert run(work, *TYPED, "hydra.run.dir=unsaid") == EXIT_RESUMABLE
     assert "result.json cannot be written: No space left on device" in complaint()
     with monkeypatch.context() as patch:

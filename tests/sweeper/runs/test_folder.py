@@ -10,6 +10,7 @@ import torch
 
 from mdaf.sweeper.runs.checkpoint import Position, Saved
 from mdaf.sweeper.runs.folder import COLUMNS, RunFolder
+from mdaf.sweeper.runs.reader import read_result
 
 
 def test_metrics_have_the_same_columns_with_nothing_where_nothing_applies(tmp_path: Path) -> None:
@@ -28,11 +29,12 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_it(tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
 
 
-def test_what_was_written_as_json_is_read_again(tmp_path: Path) -> None:
+def test_a_result_that_was_written_is_read_again(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "new")
-    assert folder.read_json("result.json") is None
-    folder.write_json("result.json", {"objective": 0.5, "versions": {"torch": "2"}})
-    assert folder.read_json("result.json") == {"objective": 0.5, "versions": {"torch": "2"}}
+    assert read_result(folder.path) is None
+    written = {"state": "complete", "objective": 0.5, "versions": {"torch": "2"}}
+    folder.write_result(written)
+    assert read_result(folder.path) == written
 
 
 def test_the_best_state_is_written_once_and_stays_when_a_worse_one_follows(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     """A finished run's."""
     run = RunFolder(tmp_path / "run")
     run.write_metrics(EPOCHS)
-    run.write_json("result.json", RESULT)
+    run.write_result(RESULT)
     return run.path
 
 
