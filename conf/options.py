@@ -6,14 +6,9 @@ from collections.abc import Iterator
 from importlib import resources
 from importlib.resources.abc import Traversable
 
-from hydra._internal.config_repository import ConfigRepository
-from hydra.core.object_type import ObjectType
-
 from mdaf.conf import data_schema, model_schema
 
 SCHEMAS = {f"schema_{name}" for module in (data_schema, model_schema) for name in module.SCHEMAS}
-
-_all_files = ConfigRepository.get_group_options
 
 
 def is_option(name: str) -> bool:
@@ -38,18 +33,3 @@ def _groups_below(folder: Traversable, prefix: str) -> Iterator[str]:
             if any(file.name.endswith(".yaml") for file in entry.iterdir()):
                 yield f"{prefix}{entry.name}"
             yield from _groups_below(entry, f"{prefix}{entry.name}/")
-
-
-def _options(
-    self: ConfigRepository, group_name: str, results_filter: ObjectType | None = ObjectType.CONFIG
-) -> list[str]:
-    return [name for name in _all_files(self, group_name, results_filter) if is_option(name)]
-
-
-def hide_internals() -> None:
-    """Leaves schemas and shared files out of every list of options that Hydra shows. Idempotent.
-
-    Help, tab completion, ``glob(*)`` and the errors of Hydra all ask ``ConfigRepository`` for such a list; choosing and
-    loading a file do not go through it.
-    """
-    ConfigRepository.get_group_options = _options  # type: ignore[method-assign]

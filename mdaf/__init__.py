@@ -1,12 +1,48 @@
 """mdaf-sweep: finds, confirms and reports hyperparameters. The rooms are ``mdaf.sweeper``, ``mdaf.data`` and others."""
 
+from __future__ import annotations
+
 import os
+import shlex
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 # Read once, when torch loads OpenMP, so it stands here. A thread that waits for another must sleep, not spin: beside
 # any other busy process (a second worker, a browser) spinning threads keep from its core the very thread that they
 # wait for, and a training step was measured to take 6 to 30 times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from mdaf.clones import refuse_two_clones
+ROOMS = ("conf", "data", "model", "sweeper", "multirun")
 
-refuse_two_clones()
+
+def _refuse_two_clones() -> None:
+    """Ends a program that was started with ``python -m`` in one line; elsewhere raises ImportError.
+
+    In the root of a clone Python finds ``mdaf/`` there. With another clone's environment ``mdaf.sweeper`` and the other
+    rooms would come from that other clone.
+    """
+    here = Path(__file__).resolve().parents[1]
+    for room in ROOMS:
+        if not (here / room / "__init__.py").is_file():
+            continue  # installed from a wheel, where the rooms lie within mdaf/
+        spec = find_spec(f"mdaf.{room}")
+        there = Path(spec.origin).resolve().parent if spec and spec.origin else None
+        if there == here / room:
+            continue
+        found = f"its mdaf.{room} is {there}" if there else f"it has no mdaf.{room}"
+        line = f"{here} is one clone, and this Python belongs to another: {found}; {_what_to_type(here)}"
+        if getattr(sys.modules["__main__"], "__spec__", None) is None:
+            raise ImportError(line)
+        print(f"error: {line}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _what_to_type(clone: Path) -> str:
+    python = clone / ".venv" / "bin" / "python"
+    if not python.is_file():
+        return f"type make test in {clone}, which makes its own environment"
+    return f"type {shlex.join([os.path.relpath(python), *sys.orig_argv[1:]])}"
+
+
+_refuse_two_clones()

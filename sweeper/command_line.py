@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from mdaf.conf import options
 from mdaf.config_keys import key_question, keys_of
 from mdaf.errors import UserError, did_you_mean
-from mdaf.sweeper.hydra_ext.hydra_internals import command_line_parser
+from mdaf.hydra_internals import command_line_parser
 from mdaf.sweeper.hydra_ext.overrides import choice_of, meant, same
 
 OPTUNA_SWEEP = "hydra/sweeper=regularization"

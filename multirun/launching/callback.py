@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from mdaf.sweeper.hydra_ext.hydra_internals import BASIC_SWEEPER, jobs_of_grid
+from mdaf.hydra_internals import BASIC_SWEEPER, jobs_of_grid
 
 
 class RunTable(Callback):

@@ -14,8 +14,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from mdaf import sweeper
+from mdaf.hydra_internals import BASIC_SWEEPER, BasicLauncher
 from mdaf.sweeper.hydra_ext.config_cache import ComposedAlike, ComposedOnce
-from mdaf.sweeper.hydra_ext.hydra_internals import BASIC_SWEEPER, BasicLauncher
 from mdaf.sweeper.hydra_ext.imports import imported_to_stay
 
 

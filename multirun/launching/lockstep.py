@@ -11,10 +11,10 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrid
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from mdaf.hydra_internals import returned
 from mdaf.logs import keep_traceback
 from mdaf.reporting import in_one_line, is_interruption, is_out_of_memory
 from mdaf.sweeper.hydra_ext.config_cache import ComposedOnce
-from mdaf.sweeper.hydra_ext.hydra_internals import returned
 from mdaf.sweeper.hydra_ext.run_config import is_hashed
 from mdaf.sweeper.job.group import train_jobs
 from mdaf.sweeper.job.identity import shown

@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mdaf.config_keys import check_keys
+from mdaf.hydra_internals import BASIC_SWEEPER, jobs_of_grid
 from mdaf.reporting import reported_in_one_line
 from mdaf.secrets import masked_value
-from mdaf.sweeper.hydra_ext.hydra_internals import BASIC_SWEEPER, jobs_of_grid
 from mdaf.sweeper.hydra_ext.overrides import parsed
 from mdaf.sweeper.hydra_ext.run_config import validate
 from mdaf.sweeper.runs.lock import check_free

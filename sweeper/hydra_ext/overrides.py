@@ -21,7 +21,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from mdaf.sweeper.hydra_ext.hydra_internals import value_and_text
+from mdaf.hydra_internals import value_and_text
 
 SIGNS = "+~"  # Hydra's marks before a key: add it, delete it
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/.:-]*")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from mdaf.bounds import Bounds
 from mdaf.errors import UserError
 from mdaf.former_names import current, lasting
 
@@ -70,7 +69,7 @@ def check_bounds(cfg: DictConfig) -> None:
             raise UserError(f"{key}: found {value}, expected {bounds}; set it with {key}=...")
 
 
-def _bounded_values(node: DictConfig, prefix: str) -> Iterator[tuple[str, float, Bounds]]:
+def _bounded_values(node: DictConfig, prefix: str) -> Iterator[tuple[str, float, Container[float]]]:
     schema = OmegaConf.get_type(node)
     fields = {f.name: f for f in dataclasses.fields(schema)} if dataclasses.is_dataclass(schema) else {}
     for name in node:

@@ -7,8 +7,8 @@ is ``RunFolder.write_result``, with what ``mdaf.sweeper.job.recorder`` hands ove
 - ``state``: ``complete`` or ``pruned``. ``objective``: what the job returned
 - ``best_epoch``, ``epochs``: the best epoch, and how many were run. ``best``: the best epoch's row of metrics.csv
 - ``steadiness``, ``slow_downs``: a sentence on the machine, and each slow-down
-- what the run was, from ``mdaf.sweeper.job.identity``: ``config_hash``, ``data_hash``, ``commit``, ``seed``, ``device``,
-  ``precision``, ``study``, ``trial``, ``versions`` and the values that a sweep searches
+- what the run was, from ``mdaf.sweeper.job.identity``: ``config_hash``, ``data_hash``, ``commit``, ``seed``,
+  ``device``, ``precision``, ``study``, ``trial``, ``versions`` and the values that a sweep searches
 - ``parts``: the parts of a run that went on with other code or on another device
 - ``checkpoint``: the digest of best.pt
 """

@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from mdaf.errors import UserError
-from mdaf.sweeper.hydra_ext.hydra_internals import start_ray
+from mdaf.hydra_internals import start_ray
 
 FOLDER_VARIABLE = "MDAF_FOLDER"  # the working directory of the sweep, which its jobs on Ray work in too
 

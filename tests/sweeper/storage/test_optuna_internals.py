@@ -21,9 +21,9 @@ from mdaf.sweeper.storage import optuna_internals as internals
 
 X = {"x": FloatDistribution(0, 1)}
 ROOT = Path(__file__).parents[3]
-HOUSES = ("sweeper", "multirun", "benchmarks", "conf")
-OF_HYDRA = {"hydra_internals.py", "optuna_sweeper_internals.py", "options.py"}
-OTHERS = ("torch.", "os._exit", "parser._actions", "Spread._fields")  # private names of other libraries
+HOUSES = ("sweeper", "multirun", "benchmarks", "conf", "mdaf")
+OF_HYDRA = {"hydra_internals.py", "optuna_sweeper_internals.py"}
+OTHERS = ("torch.", "os._exit", "parser._actions", "Spread._fields", "child._is_", "cause.parent_node.")  # other libraries
 
 
 @pytest.fixture

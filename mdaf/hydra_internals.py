@@ -1,22 +1,42 @@
-"""Every private name of Hydra that this project uses, behind plain names, but for two rooms of their own.
+"""Every private name of Hydra that this project uses, behind plain names.
 
-``mdaf.conf.options`` patches Hydra's ``ConfigRepository``, since ``conf`` imports nothing of the sweeper. The private
-names of hydra-optuna-sweeper are in ``optuna_sweeper_internals``, which imports Optuna; this module does not.
-``tests/sweeper/hydra_ext/test_hydra_internals.py`` has a test for each name in the version that is installed.
+The private names of hydra-optuna-sweeper are in ``mdaf.sweeper.hydra_ext.optuna_sweeper_internals``, which imports
+Optuna; this module does not. ``tests/mdaf/test_hydra_internals.py`` has a test for each name in the installed version.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher as BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # the ``_target_`` of a grid's sweeper
+
+
+_all_options = ConfigRepository.get_group_options
+
+
+def list_options_alone(is_option: Callable[[str], bool]) -> None:
+    """Leaves everything that is no option out of every list of options that Hydra shows. The last call counts.
+
+    Help, tab completion, ``glob(*)`` and the errors of Hydra all ask ``ConfigRepository`` for such a list; choosing and
+    loading a file do not go through it.
+    """
+
+    def listed(
+        self: ConfigRepository, group_name: str, results_filter: ObjectType | None = ObjectType.CONFIG
+    ) -> list[str]:
+        return [name for name in _all_options(self, group_name, results_filter) if is_option(name)]
+
+    ConfigRepository.get_group_options = listed  # type: ignore[method-assign]
 
 
 def command_line_parser() -> argparse.ArgumentParser:

@@ -7,14 +7,16 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
+from hydra import initialize_config_module
 from hydra._internal.config_repository import ConfigRepository
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from mdaf.sweeper.hydra_ext import hydra_internals
+from mdaf import hydra_internals
 from mdaf.sweeper.hydra_ext.optuna_sweeper_internals import distribution_of, grid_values
 
 
@@ -62,8 +64,11 @@ def test_rays_launcher_has_its_way_to_start() -> None:
     assert callable(util.start_ray)
 
 
-def test_lists_of_options_come_from_the_repository_of_configs() -> None:
-    assert callable(ConfigRepository.get_group_options)
+def test_lists_of_options_come_from_the_repository_of_configs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ConfigRepository, "get_group_options", ConfigRepository.get_group_options)  # as it was, later
+    hydra_internals.list_options_alone(lambda name: name in ("auto", "cpu"))
+    with initialize_config_module("mdaf.conf"):
+        assert GlobalHydra.instance().config_loader().get_group_options("device") == ["auto", "cpu"]
 
 
 def test_upstreams_sweeper_reads_sweeps() -> None:
