@@ -25,7 +25,7 @@ from mdaf.streams import stream_seed
 TOP, SEEDS = 3, 3  # conf/phase4.yaml's
 NOISES = {"user_behavior": 0.0010, "small synthetic log": 0.0025, "the research's two seeds": 0.0047}
 TRIALS = (6, 12, 20, 30, 60, 100)
-BALANCED = 1  # its place among the known points
+BALANCED = 1  # its index among the known points
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ def simulate(trials: int, sd: float, repetitions: int, where: str) -> dict[str, 
     rng = np.random.default_rng(stream_seed(0, "confirmation", where, str(trials), str(sd)))
     shape = (repetitions, trials)
     known = np.stack([unit(point) for point in KNOWN_POINTS])
-    places = rng.uniform(size=(*shape, 3))
-    places[:, : len(known)] = known
+    points = rng.uniform(size=(*shape, 3))
+    points[:, : len(known)] = known
     optimum = _optima(rng, repetitions, where)
-    true = BEST - (CURVATURE * (places - optimum[:, None]) ** 2).sum(axis=2)
+    true = BEST - (CURVATURE * (points - optimum[:, None]) ** 2).sum(axis=2)
     best = BEST - (CURVATURE * (np.clip(optimum, 0, 1) - optimum) ** 2).sum(axis=1)
     seen = true + sd * rng.standard_normal(shape)
     fresh = sd * rng.standard_normal((*shape, SEEDS))
-    distances = np.linalg.norm(places - known[BALANCED], axis=2)
+    distances = np.linalg.norm(points - known[BALANCED], axis=2)
     found: dict[str, list[tuple[int, float]]] = {
         "face value": [],
         "confirmed mean": [],
@@ -69,22 +69,22 @@ def simulate(trials: int, sd: float, repetitions: int, where: str) -> dict[str, 
         highest = int(np.argmax(means))
         chosen = choose(means, list(distances[n, candidates]), noise)
         found["face value"].append((int(order[0]), float(seen[n, order[0]])))
-        for name, place in (("confirmed mean", highest), ("confirmed, ties to balanced", chosen)):
-            found[name].append((int(candidates[place]), float(means[place])))
+        for name, winner in (("confirmed mean", highest), ("confirmed, ties to balanced", chosen)):
+            found[name].append((int(candidates[winner]), float(means[winner])))
     return {name: _outcome(winners, true, best) for name, winners in found.items()}
 
 
 def _optima(rng: np.random.Generator, repetitions: int, where: str) -> np.ndarray:
-    """(repetition, parameter) places of the optimum in the box."""
+    """(repetition, parameter) coordinates of the optimum in the box."""
     if where == "fitted":
         return np.broadcast_to(FITTED_OPTIMUM, (repetitions, 3))
     return rng.uniform(MARGIN, 1 - MARGIN, (repetitions, 3))
 
 
 def _outcome(winners: Sequence[tuple[int, float]], true: np.ndarray, best: np.ndarray) -> Outcome:
-    places = np.array([place for place, _ in winners])
+    chosen = np.array([trial for trial, _ in winners])
     said = np.array([value for _, value in winners])
-    worth = true[np.arange(len(places)), places]
+    worth = true[np.arange(len(chosen)), chosen]
     regret = best - worth
     return Outcome(
         claim=float((said - worth).mean()),

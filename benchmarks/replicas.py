@@ -52,11 +52,11 @@ class Bench:
 
     def line(self, replicas: int, solo: float, *, sequence: bool) -> str:
         """A row of the table; ``solo`` is the time of a process with one run."""
-        together = self.seconds(f"together-{replicas}", "replicas", replicas)
+        stacked = self.seconds(f"together-{replicas}", "replicas", replicas)
         took = _TOOK.search(self.output)
         peak, estimate = (took[2], took[3]) if took else ("", "")
         one_by_one = f"{self.seconds(f'sequence-{replicas}', 'basic', replicas):.1f}" if sequence else ""
-        cells = (replicas, f"{together:.1f}", f"{together / solo:.2f}", one_by_one, f"{replicas * solo:.1f}")
+        cells = (replicas, f"{stacked:.1f}", f"{stacked / solo:.2f}", one_by_one, f"{replicas * solo:.1f}")
         return "| " + " | ".join(str(cell) for cell in (*cells, peak, estimate)) + " |"
 
     def seconds(self, name: str, launcher: str, replicas: int, *more: str) -> float:

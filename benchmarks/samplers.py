@@ -103,10 +103,10 @@ def main() -> None:
             title = f"{bowl}, noise {noise:.4f}"
             runs[title] = found
             print(table(f"{title}, {options.repetitions} repetitions", found, options.trials), flush=True)
-    together = {name: [one for found in runs.values() for one in found[name]] for name in options.samplers}
-    print(table(f"all {len(runs) * options.repetitions} sweeps together", together, options.trials))
-    if REFERENCE in together:
-        print(differences(together, options.trials))
+    every = {name: [one for found in runs.values() for one in found[name]] for name in options.samplers}
+    print(table(f"all {len(runs) * options.repetitions} sweeps together", every, options.trials))
+    if REFERENCE in every:
+        print(differences(every, options.trials))
     if options.plot:
         plot(runs, options.plot)
 

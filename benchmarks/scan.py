@@ -148,8 +148,8 @@ def _measure(operation: str, backend: str, shape: Shape) -> Figures | str:
     both()
     memory = _peak_memory(shape.device) - before
     once = _replayed if shape.device == "cuda" else _clocked
-    alone, together = once(call, shape.repeats), once(both, shape.repeats)
-    return Figures(alone, together - alone, memory)
+    forward, both_passes = once(call, shape.repeats), once(both, shape.repeats)
+    return Figures(forward, both_passes - forward, memory)
 
 
 def _clocked(call: Callable[[], Any], repeats: int) -> float:

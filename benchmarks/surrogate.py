@@ -45,8 +45,8 @@ class Bowl:
         """The highest true AUC within the box."""
         return self._at(np.clip(self.optimum, 0.0, 1.0))
 
-    def _at(self, place: np.ndarray) -> float:
-        return float(BEST - np.sum(CURVATURE * (place - self.optimum) ** 2))
+    def _at(self, point: np.ndarray) -> float:
+        return float(BEST - np.sum(CURVATURE * (point - self.optimum) ** 2))
 
 
 def fitted() -> Bowl:
@@ -66,12 +66,12 @@ def noise(seed: int, trials: int, sd: float, stream: str = "noise") -> np.ndarra
 
 
 def unit(params: dict[str, float]) -> np.ndarray:
-    """The place of a point in the box, shape ``(3,)``, 0 at the lower and 1 at the upper end of each parameter."""
-    place = []
+    """The coordinates of a point in the box, shape ``(3,)``: 0 at a parameter's lower end, 1 at its upper end."""
+    coordinates = []
     for name, distribution in SPACE.items():
         assert isinstance(distribution, FloatDistribution)
         value, low, high = params[name], distribution.low, distribution.high
         if distribution.log:
             value, low, high = np.log(value), np.log(low), np.log(high)
-        place.append((value - low) / (high - low))
-    return np.array(place)
+        coordinates.append((value - low) / (high - low))
+    return np.array(coordinates)

@@ -371,13 +371,13 @@ class EventLogFile:
         )
         begun = np.cumsum(hours["rows"].to_numpy()) / hours["rows"].sum()
         late = [1 - self.validation_share - self.test_share, 1 - self.test_share]
-        places = [min(int(np.searchsorted(begun, share)) + 1, len(hours) - 1) for share in late]
-        if not 0 < places[0] < places[1]:
+        boundaries = [min(int(np.searchsorted(begun, share)) + 1, len(hours) - 1) for share in late]
+        if not 0 < boundaries[0] < boundaries[1]:
             raise DataError(
                 f"{self.path}: its {len(hours)} hours cannot be split into shares by time; set data.validation_start "
                 "and data.test_start"
             )
-        validation, test = (int(hours["hour"][place]) * _HOUR for place in places)
+        validation, test = (int(hours["hour"][index]) * _HOUR for index in boundaries)
         return Periods(validation, test, self.utc_offset_hours)
 
 

@@ -132,7 +132,7 @@ def _events(samples: pl.DataFrame) -> pl.DataFrame:
     """The events of the rows' lists, oldest first, each a moment before the next."""
     listed = samples.filter(pl.col("categories").list.len() > 0)
     return (
-        listed.select("row", "time", *_LISTS, place=pl.int_ranges(-pl.col("categories").list.len().cast(pl.Int64), 0))
-        .explode(*_LISTS, "place")
-        .select("row", pl.col("time") + pl.col("place"), category="categories", brand="brands")
+        listed.select("row", "time", *_LISTS, rank=pl.int_ranges(-pl.col("categories").list.len().cast(pl.Int64), 0))
+        .explode(*_LISTS, "rank")
+        .select("row", pl.col("time") + pl.col("rank"), category="categories", brand="brands")
     )

@@ -58,7 +58,7 @@ def import_alike() -> None:
     ``python -m``, which starts them, looks in the working directory first; a console script does not. A user's file
     there with the name of one of our modules must not be imported instead of it.
     """
-    if not any(not place or os.path.abspath(place) == os.getcwd() for place in sys.path[:1]):
+    if not any(not entry or os.path.abspath(entry) == os.getcwd() for entry in sys.path[:1]):
         os.environ["PYTHONSAFEPATH"] = "1"
 
 

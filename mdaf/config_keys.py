@@ -112,7 +112,7 @@ def meant_key(typed: str, known: Iterable[str]) -> str | None:
     here = [key for key in known if key.rpartition(".")[0] == node]
     of_a_run = [key for key in known if not key.startswith("hydra.")]
     of_a_sweep = [key for key in known if key.startswith("hydra.sweeper.")]
-    for place, may_differ in (
+    for candidates, may_differ in (
         (here, True),
         (of_a_run, False),
         (of_a_sweep, False),
@@ -120,7 +120,7 @@ def meant_key(typed: str, known: Iterable[str]) -> str | None:
         (of_a_sweep, True),
     ):
         names: dict[str, str] = {}
-        for key in place:
+        for key in candidates:
             last = key.rpartition(".")[2]
             names.setdefault(last, key)
             names.setdefault("".join(part[:1] for part in last.split("_")), key)

@@ -59,15 +59,15 @@ def decide(cfg: DictConfig) -> Path:
     study = plan.open_study(cfg.storage, cfg.study)
     check_origin(study, cfg.overrides, configs())
     home = Path(cfg.folder) / folder_of(study.study_name)
-    places = (home, Path(cfg.reuse))
+    roots = (home, Path(cfg.reuse))
     candidates = find_candidates(study, cfg, home)
     check(study, cfg, candidates)
-    confirmation = plan.plan([c.point for c in candidates], cfg.confirm.seeds, places) if cfg.confirm.top else []
+    confirmation = plan.plan([c.point for c in candidates], cfg.confirm.seeds, roots) if cfg.confirm.top else []
     if any(one.missing for one in confirmation):  # nobody knows the winner yet, so the best trial stands for it
         points = [_point_of(name, candidates[0].point, home) for name in cfg.points]
     else:
         points = points_of(cfg.points, named_winner(candidates, confirmation).point, home)
-    planned = {"confirmation": confirmation, "Phase 4": plan.plan(points, cfg.seeds, places)}
+    planned = {"confirmation": confirmation, "Phase 4": plan.plan(points, cfg.seeds, roots)}
     agree(cfg, study, planned, composed(points[0].overrides))
     home.mkdir(parents=True, exist_ok=True)
     with locked(home):
@@ -78,11 +78,11 @@ def _decided(
     cfg: DictConfig, study: Study, candidates: Sequence[Candidate], confirmation: Sequence[Series], home: Path
 ) -> Path:
     """Trains what is missing, and writes the report; its folder."""
-    places = (home, Path(cfg.reuse))
-    plan.run_missing(confirmation, places, cfg.launcher)
+    roots = (home, Path(cfg.reuse))
+    plan.run_missing(confirmation, roots, cfg.launcher)
     winner = named_winner(candidates, confirmation)
-    repeated = plan.plan(points_of(cfg.points, winner.point, home), cfg.seeds, places)
-    plan.run_missing(repeated, places, cfg.launcher)
+    repeated = plan.plan(points_of(cfg.points, winner.point, home), cfg.seeds, roots)
+    plan.run_missing(repeated, roots, cfg.launcher)
     first = home / "report"
     folders = [folder for one in repeated for folder in one.done.values()]
     stages = Stages(study, [c.as_input() for c in candidates] if confirmation else [], list(confirmation), repeated)

@@ -96,8 +96,8 @@ def _check_once(override: Override) -> None:
     if not isinstance(swept, ChoiceSweep):
         return
     values = [meant(choice_of(element)) for element in swept.list]
-    for place, value in enumerate(values):
-        if any(same(value, before) for before in values[:place]):
+    for index, value in enumerate(values):
+        if any(same(value, before) for before in values[:index]):
             raise UserError(f"{override.input_line}: found {value!r} twice, expected each value once")
 
 

@@ -213,8 +213,8 @@ class _Sampler:
             return np.zeros(len(time), dtype=bool)
         buys = buys[np.lexsort((time[buys], key[buys]))]
         last = buys[np.append(np.diff(key[buys]) > 0, True)]  # the last purchase of each key
-        place = np.minimum(np.searchsorted(key[last], key), len(last) - 1)
-        return (key[last][place] == key) & (time[last][place] >= time)
+        position = np.minimum(np.searchsorted(key[last], key), len(last) - 1)
+        return (key[last][position] == key) & (time[last][position] >= time)
 
     def _samples(
         self, events: SortedEvents, rows: np.ndarray, which: np.ndarray, item: np.ndarray, label: np.ndarray

@@ -95,10 +95,10 @@ class _SideBySide(torch.autograd.Function):
         shape = parts[0].ids.shape
         out = torch.empty((*shape, sum(widths)), dtype=dtype, device=weights[0].device)
         found: list[Tensor] = []
-        for part, place in zip(parts, out.flatten(0, -2).split(widths, dim=1), strict=True):
+        for part, columns in zip(parts, out.flatten(0, -2).split(widths, dim=1), strict=True):
             ids = part.ids.flatten()
             found += [ids] if part.reader is None else part.reader.catch_up(ids)
-            kernel.gather(part.weight.detach(), ids, place)
+            kernel.gather(part.weight.detach(), ids, columns)
         ctx.save_for_backward(*found)
         ctx.readers, ctx.shapes = [part.reader for part in parts], [weight.shape for weight in weights]
         return out
@@ -107,10 +107,10 @@ class _SideBySide(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
         kernel = importlib.import_module("mdaf.model.kernels.embedding_triton")
-        places = dout.flatten(0, -2).contiguous().split([dim for _, dim in ctx.shapes], dim=1)
+        columns = dout.flatten(0, -2).contiguous().split([dim for _, dim in ctx.shapes], dim=1)
         found = iter(ctx.saved_tensors)
         gradients: list[Tensor | None] = []
-        for reader, (rows, _), values in zip(ctx.readers, ctx.shapes, places, strict=True):
+        for reader, (rows, _), values in zip(ctx.readers, ctx.shapes, columns, strict=True):
             if reader is None:
                 gradients.append(kernel.table_gradient(next(found), values, rows))
             else:

@@ -141,10 +141,10 @@ def _confirmed(candidate: Candidate, by_seed: Mapping[int, float]) -> ConfirmedC
 
 
 def choose(means: Sequence[float], distances: Sequence[float], noise: float) -> int:
-    """The place of the winner: of those within ``noise`` of the highest mean, the nearest; of equals the higher."""
+    """The index of the winner: of those within ``noise`` of the highest mean, the nearest; of equals the higher."""
     highest = max(means)
-    tied = [place for place, mean in enumerate(means) if highest - mean <= noise]
-    return min(tied, key=lambda place: (distances[place], -means[place]))
+    tied = [index for index, mean in enumerate(means) if highest - mean <= noise]
+    return min(tied, key=lambda index: (distances[index], -means[index]))
 
 
 def _noise(rows: Sequence[ConfirmedCandidate]) -> float:
@@ -160,7 +160,7 @@ def _noise(rows: Sequence[ConfirmedCandidate]) -> float:
 def distance(point: Mapping[str, Any], reference: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> float:
     """Euclidean distance of two points in the searched box, each side scaled to 1, logarithmic where searched so."""
     squares = [
-        (_place(point[name], kind) - _place(reference[name], kind)) ** 2
+        (_scaled(point[name], kind) - _scaled(reference[name], kind)) ** 2
         if not isinstance(kind, CategoricalDistribution)
         else float(point[name] != reference[name])
         for name, kind in space.items()
@@ -169,7 +169,7 @@ def distance(point: Mapping[str, Any], reference: Mapping[str, Any], space: Mapp
     return math.sqrt(sum(squares))
 
 
-def _place(value: float, kind: BaseDistribution) -> float:
+def _scaled(value: float, kind: BaseDistribution) -> float:
     assert isinstance(kind, FloatDistribution | IntDistribution)
     low, high, at = float(kind.low), float(kind.high), float(value)
     if low == high:

@@ -217,7 +217,7 @@ class DeltaTable:
 
 @dataclass(frozen=True)
 class RankFigures(Rank):
-    """A configuration's place by mean validation AUC."""
+    """A configuration's rank by mean validation AUC."""
 
     from_: list[str]
 

@@ -64,5 +64,5 @@ def _gap(history: Sequence[Mapping[str, Any]], tiers: Tiers) -> str:
     gap = last["train_val_gap"]
     if gap is None:
         return f"not known at epoch {last['epoch']}"
-    place = "within" if low <= gap <= high else "below" if gap < low else "above"
-    return f"{gap:+.4f} at epoch {last['epoch']}, {place} the range [{low:g}, {high:g}] that the research calls healthy"
+    where = "within" if low <= gap <= high else "below" if gap < low else "above"
+    return f"{gap:+.4f} at epoch {last['epoch']}, {where} the range [{low:g}, {high:g}] that the research calls healthy"

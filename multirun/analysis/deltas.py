@@ -21,7 +21,7 @@ class DeltaRow:
 
 @dataclass(frozen=True)
 class Rank:
-    """A configuration's place by validation AUC, and its share of the best one's."""
+    """A configuration's rank by validation AUC, and its share of the best one's."""
 
     rank: int
     name: str
@@ -42,4 +42,4 @@ def ranking(aucs: Mapping[str, float]) -> list[Rank]:
     """Configurations by validation AUC, the best first."""
     best = max(aucs.values())
     ordered = sorted(aucs.items(), key=lambda pair: -pair[1])
-    return [Rank(place, name, auc, 100 * auc / best) for place, (name, auc) in enumerate(ordered, start=1)]
+    return [Rank(rank, name, auc, 100 * auc / best) for rank, (name, auc) in enumerate(ordered, start=1)]

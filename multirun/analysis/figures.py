@@ -172,8 +172,8 @@ def _mean_curve(runs: Sequence[RecordedRun]) -> list[dict[str, Any]]:
     """Per epoch that every run has: mean, lowest and highest of the curves' columns over the runs."""
     epochs = min(len(run.history) for run in runs)
     curve = []
-    for place in range(epochs):
-        rows = [run.history[place] for run in runs]
+    for index in range(epochs):
+        rows = [run.history[index] for run in runs]
         point: dict[str, Any] = {"epoch": rows[0]["epoch"]}
         for name in CURVES:
             values = [row[name] for row in rows if row[name] is not None]

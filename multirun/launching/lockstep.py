@@ -41,15 +41,15 @@ def launch(
     _log_as_sweep(context, config)
     Path(str(config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
     returns = [
-        _set_up(context, config, overrides, first_number + place) for place, overrides in enumerate(job_overrides)
+        _set_up(context, config, overrides, first_number + index) for index, overrides in enumerate(job_overrides)
     ]
     _log_as_sweep(context, config)
-    jobs = {place: returned(r) for place, r in enumerate(returns) if r.status is JobStatus.COMPLETED}
+    jobs = {index: returned(r) for index, r in enumerate(returns) if r.status is JobStatus.COMPLETED}
     capacity = Capacity(max(map(held_bytes, {job.device for job in jobs.values()}), default=0))
     for group in groups(list(jobs.values()), max_replicas):
         train_group(group, capacity)
-    for place, job in jobs.items():
-        _finish(returns[place], job)
+    for index, job in jobs.items():
+        _finish(returns[index], job)
     _log_as_sweep(context, config)
     return returns
 
@@ -57,8 +57,8 @@ def launch(
 def groups(jobs: Sequence[Job], max_replicas: int | None) -> list[list[Job]]:
     """Jobs that may train in lock-step, in the order of each group's first; ``max_replicas`` of them at most."""
     alike: dict[str, list[Job]] = {}
-    for place, job in enumerate(jobs):
-        key = shape_of(job.cfg) if model_factory.by_gradient(job.cfg.model) else f"alone {place}"
+    for index, job in enumerate(jobs):
+        key = shape_of(job.cfg) if model_factory.by_gradient(job.cfg.model) else f"alone {index}"
         alike.setdefault(key, []).append(job)
     most = max_replicas or len(jobs)
     return [group[start : start + most] for group in alike.values() for start in range(0, len(group), most)]

@@ -96,7 +96,7 @@ def search_seeds(study: Study) -> list[int]:
 
 
 def check_preconditions(
-    study: Study, numbers: Sequence[int], planned: int, pace: Pace, places: Sequence[Path] = ()
+    study: Study, numbers: Sequence[int], planned: int, pace: Pace, roots: Sequence[Path] = ()
 ) -> list[str]:
     """What the research asks for before Phase 4 and is not met, in words; empty if all is.
 
@@ -107,10 +107,10 @@ def check_preconditions(
     for trial in (trial for trial in trials_of(study) if trial.number in numbers):
         if trained_otherwise(trial, study.study_name):
             unmet.append(f"a validated configuration: trial {trial.number} trained other values than the study says")
-        elif wrong := [one for one in check_trial(study, trial, places) or [] if not isinstance(one, AttributeOnly)]:
+        elif wrong := [one for one in check_trial(study, trial, roots) or [] if not isinstance(one, AttributeOnly)]:
             unmet.append(f"a study that says what its runs left ({wrong[0]})")
     runs = [
-        run for trial in trials_of(study, TrialState.COMPLETE) if (run := _finished_run_of(trial, places)) is not None
+        run for trial in trials_of(study, TrialState.COMPLETE) if (run := _finished_run_of(trial, roots)) is not None
     ]
     complete = [run for run in runs if len(run.history) >= planned]
     if not complete:
@@ -141,9 +141,9 @@ def _as_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _finished_run_of(trial: FrozenTrial, places: Sequence[Path]) -> RecordedRun | None:
+def _finished_run_of(trial: FrozenTrial, roots: Sequence[Path]) -> RecordedRun | None:
     """The run of a trial, if its folder is here and it has ended."""
-    folder = run_folder(trial.user_attrs.get("run_dir"), places)
+    folder = run_folder(trial.user_attrs.get("run_dir"), roots)
     return read_finished_run(folder) if folder is not None and (folder / "result.json").is_file() else None
 
 
@@ -153,9 +153,9 @@ def epoch_seconds(study: Study) -> float | None:
     return statistics.median(times) if times else None
 
 
-def plan(points: Sequence[Point], seeds: Sequence[int], places: Sequence[Path]) -> list[Series]:
-    """Which runs of these points on these seeds are there, anywhere below ``places``, and which are missing."""
-    finished = Finished(*places)
+def plan(points: Sequence[Point], seeds: Sequence[int], roots: Sequence[Path]) -> list[Series]:
+    """Which runs of these points on these seeds are there, anywhere below ``roots``, and which are missing."""
+    finished = Finished(*roots)
     series = []
     for point in points:
         config = checked(point)
@@ -170,19 +170,19 @@ def plan(points: Sequence[Point], seeds: Sequence[int], places: Sequence[Path]) 
     return series
 
 
-def run_missing(series: Sequence[Series], places: Sequence[Path], launcher: str | None = None) -> None:
+def run_missing(series: Sequence[Series], roots: Sequence[Path], launcher: str | None = None) -> None:
     """Trains what is missing. A seed that fails is said and left out; UserError if a point has no run at all.
 
     Points that are the same configuration under two names share their runs.
     """
     for one in series:
         folder = one.point.folder
-        seeds = plan([one.point], one.missing, places)[0]  # another point may have left it meanwhile
+        seeds = plan([one.point], one.missing, roots)[0]  # another point may have left it meanwhile
         one.done |= seeds.done
         if seeds.missing:
             folder = make_way(one.point, seeds.missing)
             launch([*one.point.overrides, f"seed={','.join(map(str, seeds.missing))}"], folder, launcher)
-            one.done |= plan([one.point], seeds.missing, places)[0].done
+            one.done |= plan([one.point], seeds.missing, roots)[0].done
         one.failed = [seed for seed in one.missing if seed not in one.done]
         one.missing = []
         if one.failed:

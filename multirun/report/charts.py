@@ -121,11 +121,11 @@ def pairs(report: Report) -> go.Figure | None:
     if not rows:
         return None
     figure = go.Figure()
-    for place, row in enumerate(reversed(rows)):
+    for index, row in enumerate(reversed(rows)):
         colour = {"better": COLOURS[2], "worse": COLOURS[4]}.get(row.verdict, OTHER)
         figure.add_scatter(
             x=list(row.by_seed.values()),
-            y=[place] * len(row.by_seed),
+            y=[index] * len(row.by_seed),
             customdata=list(row.by_seed),
             mode="markers",
             marker={"color": colour, "size": 8, "opacity": 0.55},
@@ -135,7 +135,7 @@ def pairs(report: Report) -> go.Figure | None:
         ends = row.t_interval or [row.mean, row.mean]
         figure.add_scatter(
             x=[row.mean],
-            y=[place + 0.22],
+            y=[index + 0.22],
             error_x={
                 "type": "data",
                 "symmetric": False,
@@ -236,7 +236,7 @@ def _filled(
     opacity: float,
     row: int = 1,
 ) -> None:
-    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
     figure.add_scatter(
         x=[*epochs, *reversed(epochs)],
         y=[*high, *reversed(low)],

@@ -103,7 +103,7 @@ def rules(cfg: DictConfig) -> dict[str, Any]:
 
 def pairs(points: Sequence[str]) -> list[list[str]]:
     """Each point with each later one: of winner, balanced, weak, strong the six pairs."""
-    return [[a, b] for place, a in enumerate(points) for b in points[place + 1 :]]
+    return [[a, b] for index, a in enumerate(points) for b in points[index + 1 :]]
 
 
 def source_of(folder: Path, stage: str, point: str, report: Path, study: str | None, trial: int | None) -> Source:
@@ -136,11 +136,11 @@ def _sources(stages: Stages, report: Path) -> Iterable[Source]:
                 yield source_of(one.done[seed], stage, one.point.name, report, stages.study.study_name, one.point.trial)
 
 
-def _search(study: Study, report: Path, places: Sequence[Path]) -> tuple[list[SearchTrial], list[Source]]:
+def _search(study: Study, report: Path, roots: Sequence[Path]) -> tuple[list[SearchTrial], list[Source]]:
     """The study's trials, and the sources of those whose complete runs are here."""
     rows, sources = [], []
     for trial in trials_of(study):
-        folder = _complete_run(trial, places)
+        folder = _complete_run(trial, roots)
         source = None
         if folder is not None:
             source = source_of(folder, SEARCH, f"trial-{trial.number}", report, study.study_name, trial.number)
@@ -159,9 +159,9 @@ def _search(study: Study, report: Path, places: Sequence[Path]) -> tuple[list[Se
     return rows, sources
 
 
-def _complete_run(trial: FrozenTrial, places: Sequence[Path]) -> Path | None:
+def _complete_run(trial: FrozenTrial, roots: Sequence[Path]) -> Path | None:
     """The folder of a trial's complete run, if it is on this machine and is still that trial's."""
-    folder = run_folder(trial.user_attrs.get("run_dir"), places)
+    folder = run_folder(trial.user_attrs.get("run_dir"), roots)
     if folder is None:
         return None
     if not (folder / "metrics.csv").is_file():

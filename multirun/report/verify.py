@@ -115,8 +115,8 @@ def differences(reported: Any, found: Any, name: str) -> Iterator[Difference]:
         for key in {**reported, **found}:
             yield from differences(reported.get(key), found.get(key), f"{name}.{key}")
     elif isinstance(reported, list) and isinstance(found, list) and len(reported) == len(found):
-        for place, (a, b) in enumerate(zip(reported, found, strict=True)):
-            yield from differences(a, b, f"{name}[{place}]")
+        for index, (a, b) in enumerate(zip(reported, found, strict=True)):
+            yield from differences(a, b, f"{name}[{index}]")
     elif not _same(reported, found, exactly=name.startswith("runs.") and not name.endswith(".test_auc")):
         yield Difference(name, reported, found)
 

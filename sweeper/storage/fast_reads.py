@@ -110,7 +110,7 @@ def _trials(
     if states is not None:
         whose.append(TRIALS.c.state.in_(list(states)))
     found = list(connection.execute(sa.select(TRIALS).where(*whose, TRIALS.c.trial_id > after)))
-    for keys in pieces(sorted(key for key in included if key <= after), KEYS_AT_A_TIME):
+    for keys in chunks(sorted(key for key in included if key <= after), KEYS_AT_A_TIME):
         found += connection.execute(sa.select(TRIALS).where(*whose, _among(TRIALS, keys)))
     return sorted(found, key=lambda row: row.trial_id)
 
@@ -119,7 +119,7 @@ def _of(connection: sa.Connection, keys: Sequence[int], table: Any, *names: str,
     """The named columns of a table's rows, by the trial that they belong to; of JSON, name and value."""
     found: Rows = defaultdict(list)
     rows: Sequence[Any]
-    for some in pieces(keys, KEYS_AT_A_TIME):
+    for some in chunks(keys, KEYS_AT_A_TIME):
         asked = sa.select(table.c.trial_id, *(table.c[name] for name in names)).where(_among(table, some))
         if in_order:
             asked = asked.order_by(*table.primary_key.columns)
@@ -146,7 +146,7 @@ def _among(table: Any, keys: Sequence[int]) -> Any:
     return table.c.trial_id.in_(sa.bindparam("keys", list(keys), expanding=True, literal_execute=True))
 
 
-def pieces(keys: Sequence[int], most: int) -> Iterator[Sequence[int]]:
+def chunks(keys: Sequence[int], most: int) -> Iterator[Sequence[int]]:
     """The keys in order, so many at a time as a statement may name."""
     for start in range(0, len(keys), most):
         yield keys[start : start + most]

@@ -20,18 +20,18 @@ from sqlalchemy import event, exc
 from mdaf.sweeper.storage.optuna_internals import TABLE_NAMES, without_cache
 from mdaf.sweeper.storage.same_file import SameFile
 
-BESIDE = ("-wal", "-journal")  # what was written and is not in the file itself yet
+LOG_SUFFIXES = ("-wal", "-journal")  # what was written and is not in the file itself yet
 
 # Recent writes lie in FILE-wal until they are moved into the file. The file of a sweep should not lag far behind, and
 # what lies beside it stay small.
-PAGES_BESIDE = 250
-BYTES_BESIDE = 4 * 1024 * 1024
+WAL_PAGES = 250
+WAL_BYTES = 4 * 1024 * 1024
 ON_CONNECT = (
     # In WAL mode this loses nothing when a process is killed, and at most the last commits when the power fails:
     # then a trial is RUNNING again, and reaped. A commit costs a tenth of what it does with a sync of its own.
     "PRAGMA synchronous=NORMAL",
-    f"PRAGMA wal_autocheckpoint={PAGES_BESIDE}",
-    f"PRAGMA journal_size_limit={BYTES_BESIDE}",
+    f"PRAGMA wal_autocheckpoint={WAL_PAGES}",
+    f"PRAGMA journal_size_limit={WAL_BYTES}",
 )
 ON_CONNECT_TO_READ = ("PRAGMA query_only=ON",)
 _PROGRAMS = sa.text(  # what is named as a table of Optuna's and computes its rows; what is done at each change of one
@@ -64,8 +64,8 @@ def program_in(connection: sa.Connection) -> str | None:
 
 def is_writable(file: Path) -> bool:
     """Whether SQLite can write the file, and those that it makes beside it to do so."""
-    beside = [path for suffix in ("-wal", "-shm") if (path := file.with_name(file.name + suffix)).exists()]
-    return all(os.access(path, os.W_OK) for path in (file, file.parent, *beside))
+    logs = [path for suffix in ("-wal", "-shm") if (path := file.with_name(file.name + suffix)).exists()]
+    return all(os.access(path, os.W_OK) for path in (file, file.parent, *logs))
 
 
 def create(parsed: sa.URL, file: Path) -> None:
@@ -116,7 +116,8 @@ def readable(parsed: sa.URL) -> sa.URL:
     file = file_of(parsed)
     if file is None or is_writable(file) or (parsed.database or "").startswith("file:"):
         return parsed
-    left = [path for suffix in BESIDE if (path := file.with_name(file.name + suffix)).exists() and path.stat().st_size]
+    logs = [file.with_name(file.name + suffix) for suffix in LOG_SUFFIXES]
+    left = [path for path in logs if path.exists() and path.stat().st_size]
     if not left:
         return _as_uri(parsed, file, immutable="1")
     if _is_shared(file):

@@ -17,7 +17,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy import exc
 
-from mdaf.sweeper.storage.fast_reads import pieces
+from mdaf.sweeper.storage.fast_reads import chunks
 from mdaf.sweeper.storage.opening import StorageError, masked, open_storage
 from mdaf.sweeper.storage.optuna_internals import (
     STUDIES,
@@ -143,7 +143,7 @@ def _trial_ids(connection: sa.Connection, study: int) -> dict[int, int]:
 def _copy_rows(there: sa.Connection, here: sa.Connection, table: Any, owner: Any, ids: dict[int, int]) -> int:
     """Copies what belongs to these owners, in its order, under their new keys; compares; returns how many rows."""
     count = 0
-    for some in pieces(sorted(ids), ROWS_AT_A_TIME):
+    for some in chunks(sorted(ids), ROWS_AT_A_TIME):
         rows = [row | {owner.name: ids[row[owner.name]]} for row in _rows(there, table, owner, some)]
         if rows:
             here.execute(table.insert(), rows)

@@ -110,8 +110,8 @@ def slices(study: Study, value: Value = first_value, only: Sequence[str] | None 
     figure = make_subplots(rows, min(COLUMNS, len(names)), shared_yaxes=True, horizontal_spacing=0.03)
     headings = short_names(names)
     on_edge = {name: edge for trial in ranked(study)[:1] for name, edge in edges(trial).items()}
-    for place, name in enumerate(names):
-        row, column = divmod(place, COLUMNS)
+    for index, name in enumerate(names):
+        row, column = divmod(index, COLUMNS)
         held = [trial for trial in completed if name in trial.params]
         _add_points(figure, study, held, partial(_param, name), value, (row + 1, column + 1))
         _mark_interval(figure, held[-1].distributions[name], on_edge.get(name), (row + 1, column + 1))
@@ -165,7 +165,7 @@ def _add_points(
     kinds: dict[tuple[str, str], list[FrozenTrial]] = {}
     for trial in sorted(trials, key=lambda one: one.number in marks):
         kinds.setdefault(marks.get(trial.number, ("other trials", OTHER)), []).append(trial)
-    place = {"row": cell[0], "col": cell[1]} if cell else {}
+    subplot = {"row": cell[0], "col": cell[1]} if cell else {}
     for (name, colour), members in kinds.items():
         best = "best" in name or "Pareto" in name
         figure.add_scatter(
@@ -183,7 +183,7 @@ def _add_points(
                 "opacity": 0.6 if name == "other trials" else 1,
             },
             hovertemplate="trial %{customdata}: %{y:.5f} at %{x}<extra></extra>",
-            **place,
+            **subplot,
         )
 
 

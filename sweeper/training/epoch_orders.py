@@ -51,11 +51,11 @@ class EpochOrders:
     def of(self, seeds: Sequence[int], epoch: int, *, last: bool) -> Tensor:
         """The order of an epoch, (replica, row) on the store's device. Starts on the next epoch's, unless ``last``."""
         self._begin(seeds, epoch)
-        orders = torch.stack([self._found[seed, epoch].result()[: self._kept] for seed in seeds])
+        permutations = torch.stack([self._found[seed, epoch].result()[: self._kept] for seed in seeds])
         self._found.clear()
         if self._ahead and not last:
             self._begin(seeds, epoch + 1)
-        return orders.to(self._device)
+        return permutations.to(self._device)
 
     def _begin(self, seeds: Sequence[int], epoch: int) -> None:
         for seed in seeds:

@@ -60,16 +60,16 @@ def builder(node: DictConfig, schema: Schema) -> Callable[[], CTRModel]:
     return built
 
 
-def _check_widths(node: Mapping[Any, Any], schema: Schema, place: str) -> None:
+def _check_widths(node: Mapping[Any, Any], schema: Schema, key: str) -> None:
     """UserError if a mapping of embedding widths names a table that the data does not have."""
     for name, value in node.items():
         if not isinstance(value, Mapping):
             continue
         if name != "embedding":
-            _check_widths(value, schema, f"{place}.{name}")
+            _check_widths(value, schema, f"{key}.{name}")
         elif unknown := [str(table) for table in value if table not in (*schema.tables, *NAMED_IN_ALL)]:
             tables = sorted({*schema.tables, "other"})
             raise UserError(
-                f"{place}.embedding.{unknown[0]}: the data has no such table{did_you_mean(unknown[0], tables)}; it has "
+                f"{key}.embedding.{unknown[0]}: the data has no such table{did_you_mean(unknown[0], tables)}; it has "
                 f"{', '.join(tables)}"
             )

@@ -96,7 +96,7 @@ def run_folder(said: Any, roots: Sequence[Path] = ()) -> Path | None:
     folder = Path(said)
     if ".." in folder.parts or len(said) > LONGEST or any(len(part.encode()) > LONGEST_PART for part in folder.parts):
         return None
-    below = not folder.is_absolute() or any(folder.is_relative_to(place.absolute()) for place in (Path(), *roots))
+    below = not folder.is_absolute() or any(folder.is_relative_to(root.absolute()) for root in (Path(), *roots))
     return folder if below else None
 
 

@@ -23,7 +23,15 @@ X = {"x": FloatDistribution(0, 1)}
 ROOT = Path(__file__).parents[3]
 HOUSES = ("sweeper", "multirun", "benchmarks", "conf", "mdaf")
 OF_HYDRA = {"hydra_internals.py", "optuna_sweeper_internals.py"}
-OTHERS = ("torch.", "os._exit", "parser._actions", "Spread._fields", "child._is_", "cause.parent_node.")  # other libraries
+# Private names of other libraries.
+OTHERS = (
+    "torch.",
+    "os._exit",
+    "parser._actions",
+    "Spread._fields",
+    "child._is_",
+    "cause.parent_node.",
+)
 
 
 @pytest.fixture
