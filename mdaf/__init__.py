@@ -27,10 +27,9 @@ def _refuse_two_clones() -> None:
         if not (here / room / "__init__.py").is_file():
             continue  # installed from a wheel, where the rooms lie within mdaf/
         spec = find_spec(f"mdaf.{room}")
-        there = Path(spec.origin).resolve().parent if spec and spec.origin else None
-        if there == here / room:
+        if spec is None or spec.origin is None or (there := Path(spec.origin).resolve().parent) == here / room:
             continue
-        found = f"its mdaf.{room} is {there}" if there else f"it has no mdaf.{room}"
+        found = f"its mdaf.{room} is {there}"
         line = f"{here} is one clone, and this Python belongs to another: {found}; {_what_to_type(here)}"
         if getattr(sys.modules["__main__"], "__spec__", None) is None:
             raise ImportError(line)

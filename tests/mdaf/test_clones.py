@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -22,8 +23,9 @@ def test_a_clone_with_another_clones_environment_is_refused_in_one_line_with_wha
     if own_environment:
         (clone / ".venv/bin").mkdir(parents=True)
         (clone / ".venv/bin/python").touch()
+    found = {name: value for name, value in os.environ.items() if name not in ("PYTHONSAFEPATH", "PYTHONPATH")}
     run = subprocess.run(
-        [sys.executable, "-m", "sweeper", "seed=1"], cwd=clone, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "sweeper", "seed=1"], cwd=clone, env=found, capture_output=True, text=True, timeout=60
     )
     to_type = (
         "type .venv/bin/python -m sweeper seed=1"
