@@ -71,7 +71,7 @@ def plots_page(study: Study) -> str:
     try:
         from plotly.offline import get_plotlyjs
     except ImportError:
-        raise QueryError(f"plots need plotly, which isn't installed: {install('plotly')}") from None
+        raise QueryError(f"plots need plotly, which isn't installed: {install('plots')}") from None
     if not trials_of(study, TrialState.COMPLETE):
         raise QueryError(f"study {study.study_name!r} has nothing to plot: no trial is complete")
     part = _drawing(study)

@@ -122,13 +122,13 @@ def test_a_sampler_or_pruner_that_would_fail_at_its_first_trial_is_refused_befor
 
 
 def test_what_is_no_extra_is_named_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert install("plotly").endswith("-m pip install plotly")
+    assert install("scipy").endswith("-m pip install scipy")
 
     def absent(name: str) -> list[str]:
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "requires", absent)
-    assert install("plotly").endswith("-m pip install plotly")
+    assert install("scipy").endswith("-m pip install scipy")
 
 
 def test_nothing_tells_to_install_this_package_from_an_index() -> None:

@@ -444,7 +444,7 @@ def test_without_plotly_the_plots_are_refused_with_how_to_install_it(
     ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
-    assert "pip install plotly" in _error(ask(f"plot --output {tmp_path}/study.html --study balanced"))
+    assert "pip install 'plotly>=6'" in _error(ask(f"plot --output {tmp_path}/study.html --study balanced"))
     assert list(tmp_path.iterdir()) == []
 
 
