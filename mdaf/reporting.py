@@ -111,6 +111,39 @@ def reported_in_one_line() -> Iterator[None]:
         raise SystemExit(exit_code_of(error)) from None
 
 
+@contextmanager
+def reported_to_other_programs() -> Iterator[None]:
+    """The same for what other Hydra programs run of this one, where Hydra would print a traceback and exit with 1.
+
+    Errors pass through where Hydra raises them: in this program's own commands, and with HYDRA_FULL_ERROR=1. So do the
+    errors of the other program's jobs, which Hydra reports.
+    """
+    try:
+        yield
+    except signals.Interrupted as error:
+        if _is_hydra_raising():
+            raise
+        _say_the_end(f"interrupted {error}; the same command goes on")
+        raise SystemExit(signals.EXIT_RESUMABLE) from None
+    except Exception as error:
+        if _is_hydra_raising() or not (said := in_one_line(error)) or _is_of_a_job(error):
+            raise
+        print(f"error: {in_a_line(said)}", file=sys.stderr)
+        raise SystemExit(exit_code_of(error)) from None
+
+
+def _is_hydra_raising() -> bool:
+    return os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+
+def _is_of_a_job(error: Exception) -> bool:
+    """Whether a job raised it, and not this program within the job."""
+    if isinstance(error, UserError | DataError | StoppedError):
+        return False
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(f.f_globals.get("__name__") == "hydra.core.utils" and "run_job" in f.f_code.co_name for f in frames)
+
+
 def _say_the_end(line: str) -> None:
     if not is_spoken_for():
         print(line, file=sys.stderr)

@@ -37,19 +37,24 @@ class RegularizationSweeper(Sweeper):
     """
 
     def __init__(self, **keys: Any) -> None:
+        from mdaf.reporting import reported_to_other_programs
         from mdaf.sweeper.search.sweep import Search
 
-        given = settings.SweepSettings.of(keys)
-        seed = given.sampler.get("seed") if isinstance(given.sampler, DictConfig) else None
-        sampler = _made("sampler", given.sampler, SAMPLERS)
-        pruner = _made("pruner", given.pruner, PRUNERS)
-        self.sweeper = Search(replace(given, sampler=sampler, pruner=pruner), sampler_seed=seed)
+        self._reported = reported_to_other_programs
+        with self._reported():
+            given = settings.SweepSettings.of(keys)
+            seed = given.sampler.get("seed") if isinstance(given.sampler, DictConfig) else None
+            sampler = _made("sampler", given.sampler, SAMPLERS)
+            pruner = _made("pruner", given.pruner, PRUNERS)
+            self.sweeper = Search(replace(given, sampler=sampler, pruner=pruner), sampler_seed=seed)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.sweeper.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        with self._reported():
+            self.sweeper.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> None:
-        self.sweeper.sweep(arguments)
+        with self._reported():
+            self.sweeper.sweep(arguments)
 
 
 # Packages that Optuna imports only once one of these is asked, and what to install: an extra, or the package itself.

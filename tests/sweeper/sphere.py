@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.study import Study
 from optuna.trial import Trial
 
+from mdaf.interruption import environment
 from mdaf.sweeper.search.plugin import RegularizationSweeper
 from mdaf.sweeper.storage.opening import open_storage
 
@@ -85,11 +86,18 @@ class Swept:
 
 
 def sweep(
-    folder: Path, *overrides: str, task: Task = sphere, sweeper: str = "study", config: str = "", stored: bool = True
+    folder: Path,
+    *overrides: str,
+    task: Task = sphere,
+    sweeper: str = "study",
+    config: str = "",
+    stored: bool = True,
+    raises: bool = True,
 ) -> Swept:
     """``app.py -m hydra/sweeper=... hydra.sweep.dir=FOLDER/runs OVERRIDES``, and what came of it.
 
     ``stored``: in the study "s" of FOLDER/s.db, one job a launch; or else in memory, as upstream's defaults are.
+    ``raises``: errors are raised, as with HYDRA_FULL_ERROR=1; or else told to the user, as without it.
     """
     (folder / "config.yaml").write_text(CONFIG + config)
     swept = Swept(folder / "runs", f"sqlite:///{folder}/s.db")
@@ -109,7 +117,7 @@ def sweep(
         typed += [f"hydra.sweeper.storage={swept.url}", "hydra.sweeper.study_name=s", "hydra.sweeper.n_jobs=1"]
     if stored and "sweep:" in config:
         typed.append(f"sweep.storage={swept.url}")
-    with _hydra(folder) as hydra:
+    with _hydra(folder) as hydra, environment({"HYDRA_FULL_ERROR": "1" if raises else "0"}):
         swept.returned = hydra.multirun(
             config_name="config", task_function=job, overrides=typed, with_log_configuration=False
         )

@@ -7,7 +7,10 @@ from typing import Any
 
 import optuna
 import pytest
+from hydra._internal.utils import run_and_report
 from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
@@ -236,3 +239,32 @@ def test_a_job_that_returns_no_number_fails(tmp_path: Path, sweeper: str, return
         sweep(tmp_path, "x=interval(-1.0,1.0)", "hydra.sweeper.n_trials=1", task=task, sweeper=sweeper)
     trials = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path}/s.db").trials
     assert [trial.state for trial in trials] == [TrialState.FAIL]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("+hydra.sweeper.worker=2", "hydra.sweeper.worker: there is no such key; did you mean workers?"),
+        ("hydra.sweeper.n_trials=0", "hydra.sweeper.n_trials: found 0, expected a whole number from 1"),
+        ("hydra.sweeper.storage=nowhere", "nowhere"),
+        ("hydra.sweeper.params={nothing: 'interval(0,1)'}", "nothing"),
+    ],
+)
+def test_what_our_sweeper_refuses_is_one_line_in_another_program_too(
+    tmp_path: Path, typed: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_and_report(lambda: sweep(tmp_path, "x=interval(0,1)", typed, stored=False, raises=False))
+    printed = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert printed.startswith("error: ")
+    assert said in printed
+    assert printed.count("\n") == 1
+
+
+def test_an_error_of_another_programs_job_is_left_to_hydra(tmp_path: Path) -> None:
+    def job(cfg: DictConfig) -> float:
+        return float(cfg.no_such_key)
+
+    with pytest.raises(ConfigAttributeError):
+        sweep(tmp_path, "x=interval(0,1)", task=job, raises=False)

@@ -31,6 +31,7 @@ def _found(hydra_restore_singletons: None, monkeypatch: pytest.MonkeyPatch) -> N
     """This tree's sweeper is found, here and in other processes, whatever is installed."""
     Plugins.instance().register(RegularizationSweeper)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # these suites look at what is raised
 
 
 def test_hydra_discovers_the_sweeper() -> None:
