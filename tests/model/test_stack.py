@@ -27,10 +27,10 @@ def test_dropout_differs_between_keys_and_is_off_in_evaluation() -> None:
 
 def test_replicas_that_leave_take_nothing_from_those_that_stay() -> None:
     models = [mdaf(seed) for seed in range(3)]
-    together = stack(models)
-    keep(together, [0, 2])
+    stacked = stack(models)
+    keep(stacked, [0, 2])
     samples = batch([[3, 5], [6, 1]])
-    logits = together(samples).logits
+    logits = stacked(samples).logits
     torch.testing.assert_close(logits[1], models[2](part(samples, 1)).logits[0])
 
 

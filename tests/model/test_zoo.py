@@ -79,13 +79,13 @@ def test_the_padding_row_of_every_table_stays_zero_and_without_gradient(variant:
 @every_variant
 def test_each_replica_of_a_stack_scores_and_learns_as_alone_with_its_own_dropout(variant: tuple[str, ...]) -> None:
     models = [zoo_model(*variant, seed=seed) for seed in range(3)]
-    together = stack(models)
+    stacked = stack(models)
     samples = batch([[3, 5, 0, 6], [6, 1, 2, 4], [0, 0, 1, 5]])
     rates, seeds = torch.tensor([0.1, 0.0, 0.4]), [11, 22, 33]
-    set_dropout(together, rates, dropout_keys(together, seeds))
-    output = together(samples)
+    set_dropout(stacked, rates, dropout_keys(stacked, seeds))
+    output = stacked(samples)
     output.logits.square().sum().backward()
-    gradients = {name: parameter.grad for name, parameter in together.named_parameters()}
+    gradients = {name: parameter.grad for name, parameter in stacked.named_parameters()}
     for k, model in enumerate(models):
         set_dropout(model, rates[k : k + 1], dropout_keys(model, seeds[k : k + 1]))
         alone = model(part(samples, k))

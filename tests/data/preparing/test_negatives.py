@@ -32,9 +32,9 @@ def test_a_positive_that_is_all_of_the_pool_has_no_negative() -> None:
 
 def test_what_is_drawn_for_a_positive_does_not_depend_on_the_others() -> None:
     pool, item, positive = np.arange(9), np.arange(9), np.arange(100, 109)
-    together = draw_negatives(5, pool, item, positive, 4)
+    at_once = draw_negatives(5, pool, item, positive, 4)
     alone = [draw_negatives(5, pool, item[n : n + 1], positive[n : n + 1], 4) for n in range(9)]
-    assert np.array_equal(together, np.concatenate(alone))
+    assert np.array_equal(at_once, np.concatenate(alone))
 
 
 def test_another_stream_or_another_positive_draws_others() -> None:

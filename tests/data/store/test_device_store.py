@@ -329,7 +329,7 @@ def test_each_event_of_a_shuffled_history_is_as_likely_to_come_first(shuffled: D
 
 def test_a_shuffled_history_is_the_same_in_any_batch(shuffled: DeviceStore) -> None:
     rows = shuffled.rows("train")[:40]
-    together = shuffled.gather("train", rows[None], longest=shuffled.schema.length)
+    in_one = shuffled.gather("train", rows[None], longest=shuffled.schema.length)
     alone = shuffled.gather("train", rows[7:8][None])
     for name, ids in alone.sequence.items():
-        assert torch.equal(ids[0, 0], together.sequence[name][0, 7, : ids.shape[-1]])
+        assert torch.equal(ids[0, 0], in_one.sequence[name][0, 7, : ids.shape[-1]])

@@ -118,10 +118,10 @@ def test_the_same_call_gives_the_same_bits(backend: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_replica_gives_the_bits_of_its_solo_run(backend: str) -> None:
     inputs = arguments(2, 3, 5, 6, lengths=[[5, 3, 0], [1, 2, 5]])
-    together = run(backend, inputs)
+    stacked = run(backend, inputs)
     for r in range(2):
         solo = run(backend, {name: None if a is None else a[r : r + 1] for name, a in inputs.items()})
-        assert_equal(solo, {name: value[r : r + 1] for name, value in together.items()})
+        assert_equal(solo, {name: value[r : r + 1] for name, value in stacked.items()})
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

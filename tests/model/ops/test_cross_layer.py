@@ -67,12 +67,12 @@ def test_a_replica_gives_what_its_solo_run_gives(backend: str, apart: bool) -> N
     device = device_of(backend)
     there = {name: tensor.to(device) for name, tensor in arguments(3, 150, 5, apart).items()}
     drawn = mask(3, 10, device)
-    together = value_and_gradients(partial(layer, mask=drawn, backend=backend), there)
+    stacked = value_and_gradients(partial(layer, mask=drawn, backend=backend), there)
     for r in range(3):
         own = {name: tensor[r : r + 1] for name, tensor in there.items()}
         cut = drawn._replace(rate=drawn.rate[r : r + 1], key=drawn.key[r : r + 1])
         alone = value_and_gradients(partial(layer, mask=cut, backend=backend), own)
-        assert_equal({name: value[r : r + 1] for name, value in together.items()}, alone)
+        assert_equal({name: value[r : r + 1] for name, value in stacked.items()}, alone)
 
 
 @fused

@@ -54,9 +54,9 @@ def test_the_gradient_passes_where_the_value_passed(backend: str) -> None:
 @pytest.mark.parametrize("backend", ["reference", *BACKENDS])
 def test_a_replica_has_the_mask_of_its_solo_run(backend: str) -> None:
     rate, key = torch.tensor([0.2, 0.5, 0.5]), torch.tensor([11, 12, 13])
-    together = ones_through(backend, rate, key, 4, 77)
+    stacked = ones_through(backend, rate, key, 4, 77)
     for r in range(3):
-        assert torch.equal(together[r : r + 1], ones_through(backend, rate[r : r + 1], key[r : r + 1], 4, 77))
+        assert torch.equal(stacked[r : r + 1], ones_through(backend, rate[r : r + 1], key[r : r + 1], 4, 77))
 
 
 @pytest.mark.parametrize("backend", ["reference", *BACKENDS])

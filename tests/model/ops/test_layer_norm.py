@@ -98,10 +98,10 @@ def test_a_replica_gives_what_its_solo_run_gives(backend: str) -> None:
         (partial(normed_sum, eps=1e-5), {"x": x, "residual": residual, **rows}),
         (partial(activated, activation="gelu"), {"x": x, "bias": rows["bias"]}),
     ):
-        together = one(function, slice(None), **arguments)
+        stacked = one(function, slice(None), **arguments)
         for r in range(3):
             alone = one(function, slice(r, r + 1), **arguments)
-            assert_equal({name: value[r : r + 1] for name, value in together.items()}, alone)
+            assert_equal({name: value[r : r + 1] for name, value in stacked.items()}, alone)
 
 
 @pytest.mark.parametrize("backend", [backends.triton])

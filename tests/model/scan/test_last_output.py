@@ -83,10 +83,10 @@ def test_positions_past_the_length_are_neither_read_nor_written_to_gradients(bac
 @pytest.mark.parametrize("backend", [backends.cpu, backends.triton])
 def test_a_replica_gives_the_bits_of_its_solo_run(backend: str) -> None:
     inputs = inputs_of(2, 3, 5, 6, 8, lengths=[[5, 3, 0], [1, 2, 5]])
-    together = run(backend, inputs)
+    stacked = run(backend, inputs)
     for r in range(2):
         solo = run(backend, {name: None if a is None else a[r : r + 1] for name, a in inputs.items()})
-        assert_equal(solo, {name: value[r : r + 1] for name, value in together.items()})
+        assert_equal(solo, {name: value[r : r + 1] for name, value in stacked.items()})
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

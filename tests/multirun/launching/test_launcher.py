@@ -74,10 +74,10 @@ def result(run: Path) -> dict[str, Any]:
 )
 def test_a_job_in_lock_step_leaves_what_it_leaves_alone(here: Path, name: str, overrides: list[str]) -> None:
     jobs = ["training.epochs=3", "data.validation_rows=4000", *overrides]  # so that a pair of rows is under 1e-4
-    together = launched(here, f"{name}-replicas", *jobs, launcher="replicas")
+    in_lock_step = launched(here, f"{name}-replicas", *jobs, launcher="replicas")
     alone = launched(here, f"{name}-basic", *jobs, launcher="basic")
-    assert f"one of {len(together)} replicas" in (together[-1] / "train.log").read_text()
-    assert_same(together, alone)
+    assert f"one of {len(in_lock_step)} replicas" in (in_lock_step[-1] / "train.log").read_text()
+    assert_same(in_lock_step, alone)
 
 
 @pytest.mark.parametrize(
@@ -189,9 +189,9 @@ def test_a_single_replica_that_does_not_fit_fails(monkeypatch: pytest.MonkeyPatc
     assert isinstance(three_jobs[0].recorder.error, torch.OutOfMemoryError)
 
 
-@pytest.mark.parametrize(("device", "together"), [("cuda", True), ("cpu", False), ("auto", False)])
+@pytest.mark.parametrize(("device", "in_lock_step"), [("cuda", True), ("cpu", False), ("auto", False)])
 def test_auto_trains_in_lock_step_where_there_is_a_gpu(
-    monkeypatch: pytest.MonkeyPatch, device: str, together: bool
+    monkeypatch: pytest.MonkeyPatch, device: str, in_lock_step: bool
 ) -> None:
     monkeypatch.setattr("mdaf.sweeper.machine.device.available_devices", lambda: ["cpu"])
     monkeypatch.setattr(lockstep, "launch", lambda *given: ["in lock-step"])
@@ -199,7 +199,7 @@ def test_auto_trains_in_lock_step_where_there_is_a_gpu(
     launcher = AutoLauncher()
     config = OmegaConf.create({"device": {"name": device}})
     launcher.setup(hydra_context=HydraContext(None, None), task_function=job.__wrapped__, config=config)  # type: ignore
-    assert launcher.launch([["seed=1"], ["seed=2"]], 0) == ["in lock-step" if together else "one by one"]
+    assert launcher.launch([["seed=1"], ["seed=2"]], 0) == ["in lock-step" if in_lock_step else "one by one"]
 
 
 @pytest.mark.parametrize("sweeper", ["basic", "study"])

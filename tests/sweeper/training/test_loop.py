@@ -91,10 +91,10 @@ def test_the_same_seed_gives_the_same_rows_and_weights_and_another_seed_gives_ot
 
 
 def test_each_replica_of_a_stack_learns_what_its_solo_run_learns(store: EventStore) -> None:
-    together = trained(store, points=POINTS)
+    stacked = trained(store, points=POINTS)
     for k, point in enumerate(POINTS):
         [alone] = trained(store, points=[point])
-        for stacked_row, row in zip(together[k].rows, alone.rows, strict=True):
+        for stacked_row, row in zip(stacked[k].rows, alone.rows, strict=True):
             assert stacked_row == pytest.approx(row, rel=1e-3, abs=1e-4)
 
 

@@ -169,11 +169,11 @@ def test_more_steps_than_are_remembered_settle_by_themselves(backend: str, monke
 
 @backends
 def test_a_replica_goes_on_alone_and_from_its_saved_state_as_it_would_have_together(backend: str) -> None:
-    together, both = deferred(backend)
+    stacked, both = deferred(backend)
     half, rest = list(reads())[: STEPS // 2], list(reads())[STEPS // 2 :]
-    train(together, both, half, (1.0, 1.0))
-    state, weights = copy.deepcopy(both.state(1)), together.weight.detach()[1].clone()
-    train(together, both, rest, (1.0, 1.0), STEPS // 2)
+    train(stacked, both, half, (1.0, 1.0))
+    state, weights = copy.deepcopy(both.state(1)), stacked.weight.detach()[1].clone()
+    train(stacked, both, rest, (1.0, 1.0), STEPS // 2)
     both.settle()
 
     alone, optimizer = deferred(backend)
@@ -187,4 +187,4 @@ def test_a_replica_goes_on_alone_and_from_its_saved_state_as_it_would_have_toget
         loss(alone, one).backward()
         optimizer.step(torch.ones(1, device=alone.weight.device))
     optimizer.settle()
-    assert torch.equal(alone.weight[0], together.weight[1])
+    assert torch.equal(alone.weight[0], stacked.weight[1])
