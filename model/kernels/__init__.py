@@ -1,6 +1,13 @@
-"""What the fused kernels share: elementary functions that vectorize, threads, rows without copies.
+"""Fused kernels, and what all of them share.
 
-A kernel lives beside the operation that it serves (``mdaf.model.scan``) or here (``conv_*``, ``dropout_*``). numba and
-Triton are imported inside the kernels' modules alone, so importing an operation costs nothing on a machine without
-them.
+``NAME_cpu.py`` (numba) and ``NAME_triton.py`` (CUDA) are two kernels of one operation of ``mdaf.model.ops``, or of an
+optimizer in ``mdaf.sweeper.training.optim``. The kernels of the selective scan are in ``mdaf.model.scan``.
+
+``backend``                     which kernel can run on which tensors.
+``elementary``, ``triton_math`` exp, sigmoid, softplus, erf and sums in a fixed order.
+``rows``                        tensors as evenly spaced rows, without a copy.
+``threads``, ``numba_jit``      how CPU kernels are run on threads, compiled and cached on disk.
+``precompile``                  compiles all Triton kernels of a training step on several threads.
+
+Only the kernels' own modules import numba and Triton. A machine without them can import every operation.
 """

@@ -1,4 +1,7 @@
-"""dropout(activation(x + bias)) on CPU cores, in one pass; backward computes x + bias again."""
+"""dropout(activation(x + bias)) on CPU cores, in one pass, for ``mdaf.model.ops.layer_norm.activated``.
+
+The backward pass computes x + bias again instead of keeping it.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def _gelu(x, bias, out):
 
 
 @loop
-def _through_gelu(x, bias, dout, dx):
+def _gelu_gradient(x, bias, dout, dx):
     for c in range(x.size):
         h = np.float32(x[c] + bias[c])
         bell, erf = bell_and_erf(h)
@@ -46,7 +49,7 @@ def _rectify(x, bias, leak, out):
 
 
 @loop
-def _through_rectifier(x, bias, leak, dout, dx):
+def _rectifier_gradient(x, bias, leak, dout, dx):
     for c in range(x.size):
         dx[c] = dout[c] if x[c] + bias[c] > _ZERO else dout[c] * leak
 
@@ -76,7 +79,7 @@ def _forward(first, last, chunks, kind, layout, x, bias, rate, key, out):
 
 @kernel
 def _backward(first, last, chunks, kind, layout, x, bias, rate, key, dout, dx, dbias):
-    """Kernel of ``for_each_chunk``; dbias (replica, chunk, channel) are shares."""
+    """Kernel of ``for_each_chunk``; dbias (replica, chunk, channel) holds each chunk's partial sum."""
     tokens = x.shape[1]
     leak = _LEAK if kind == LEAKY_RELU else _ZERO
     for task in range(first, last):
@@ -86,16 +89,20 @@ def _backward(first, last, chunks, kind, layout, x, bias, rate, key, dout, dx, d
         share[:] = _ZERO
         for token in range(task % chunks * tokens // chunks, (task % chunks + 1) * tokens // chunks):
             if kind == GELU:
-                _through_gelu(x[r, token], bias[r], dout[r, token], dx[r, token])
+                _gelu_gradient(x[r, token], bias[r], dout[r, token], dx[r, token])
             else:
-                _through_rectifier(x[r, token], bias[r], leak, dout[r, token], dx[r, token])
+                _rectifier_gradient(x[r, token], bias[r], leak, dout[r, token], dx[r, token])
             if rate[r] > _ZERO:
                 mask_token(dx[r, token], token, layout, low, high, rate[r])
             _add(dx[r, token], share)
 
 
 def forward(x: Tensor, bias: Tensor, kind: str, rate: Tensor | None, key: Tensor | None, layout: RowLayout) -> Tensor:
-    """x (replica, tokens, channel) float32 -> the same shape."""
+    """dropout(activation(x + bias)): x (replica, tokens, channel) float32 -> the same shape.
+
+    ``bias``: (replica, channel). ``kind``: a key of ``ACTIVATIONS``. ``rate``, ``key``: (replica,), None without
+    dropout. ``layout`` says where the tokens lie in the dropout mask.
+    """
     out, chunks = torch.empty_like(x), chunk_count(x.shape[1])
     arrays = (x.numpy(), bias.detach().contiguous().numpy(), *keys_of(x, rate, key), out.numpy())
     for_each_chunk(_forward, chunks * len(x), chunks, ACTIVATIONS[kind], tuple(layout), *arrays)
@@ -105,7 +112,7 @@ def forward(x: Tensor, bias: Tensor, kind: str, rate: Tensor | None, key: Tensor
 def backward(
     dout: Tensor, x: Tensor, bias: Tensor, kind: str, rate: Tensor | None, key: Tensor | None, layout: RowLayout
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of x and of the bias (replica, channel)."""
+    """Gradients of x, in its shape, and of the bias (replica, channel). Arguments as in ``forward``."""
     dx, chunks = torch.empty_like(x), chunk_count(x.shape[1])
     dbias = np.empty((len(x), chunks, x.shape[2]), np.float32)
     arrays = (x.numpy(), bias.detach().contiguous().numpy(), *keys_of(x, rate, key), dout.numpy(), dx.numpy(), dbias)

@@ -1,4 +1,7 @@
-"""dropout(activation(x + bias)) on CUDA, in Triton, in one pass; backward computes x + bias again."""
+"""dropout(activation(x + bias)) on CUDA, in Triton, in one pass, for ``mdaf.model.ops.layer_norm.activated``.
+
+The backward pass computes x + bias again instead of keeping it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from mdaf.model.kernels.hash_triton import PER_REPLICA, mask_of, masked, positio
 from mdaf.model.kernels.rows import RowLayout
 from mdaf.model.kernels.triton_math import load, store, sum_partials
 
-#: Tokens and channels of a tile; a program of the backward pass takes ``TILES`` of them, one below the other.
+#: Tokens and channels of a tile. A program of the backward pass takes ``TILES`` tiles of consecutive tokens.
 TOKENS, CHANNELS = 16, 128
 TILES = 8
 ACTIVATIONS = {"relu": 0, "gelu": 1, "leaky_relu": 2}
@@ -96,7 +99,11 @@ def forward(
     key: Tensor | None,
     layout: RowLayout,
 ) -> Tensor:
-    """x (replica, tokens, channel) -> the same shape and type."""
+    """dropout(activation(x + bias)): x (replica, tokens, channel) -> the same shape and type.
+
+    ``bias``: (replica, channel). ``kind``: a key of ``ACTIVATIONS``. ``rate``, ``key``: (replica,), None without
+    dropout. ``layout`` says where the tokens lie in the dropout mask.
+    """
     replica, tokens, channels = x.shape
     out = torch.empty_like(x)
     _activation_forward[(replica * triton.cdiv(tokens, TOKENS) * triton.cdiv(channels, CHANNELS),)](
@@ -115,7 +122,10 @@ def backward(
     key: Tensor | None,
     layout: RowLayout,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of x and of the bias (replica, channel), the latter in float32."""
+    """Gradients of x, in its shape and type, and of the bias (replica, channel) in float32.
+
+    Arguments as in ``forward``.
+    """
     replica, tokens, channels = x.shape
     dx = torch.empty_like(x)
     programs = triton.cdiv(tokens, TOKENS * TILES)

@@ -1,4 +1,4 @@
-"""Which of the kernels can run where."""
+"""Decides which kernel computes an operation: by device, by type and by what is installed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from functools import cache
 import torch
 from torch import Tensor
 
-#: What the convolution and dropout offer: the equations, numba, Triton. ``auto`` picks by device and by what is
-#: installed.
+#: Backends of a fused operation. ``reference`` computes the equations in PyTorch, ``cpu`` is numba, ``triton`` is CUDA.
+#: ``auto`` picks by device and by what is installed.
 FUSED_BACKENDS = ("auto", "reference", "cpu", "triton")
 
 
 @cache
 def installed(package: str) -> bool:
-    """Whether ``package`` can be found; it is not imported."""
+    """Whether ``package`` is installed. It is not imported."""
     return importlib.util.find_spec(package) is not None
 
 
@@ -44,7 +44,10 @@ def triton_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
 
 
 def fused_backend(operation: str, backend: str, device: torch.device, dtype: torch.dtype) -> str:
-    """``reference``, ``cpu`` or ``triton`` for what was asked; raises ``ValueError`` where that cannot run."""
+    """The backend that computes ``operation``: ``reference``, ``cpu`` or ``triton``.
+
+    Raises ``ValueError`` if ``backend`` is unknown, or cannot take tensors of this device and type.
+    """
     if backend not in FUSED_BACKENDS:
         raise ValueError(f"{operation}: unknown backend {backend}, expected one of {', '.join(FUSED_BACKENDS)}")
     if backend == "reference":
@@ -59,9 +62,9 @@ def fused_backend(operation: str, backend: str, device: torch.device, dtype: tor
 
 
 def chosen_for(operation: str, backend: str, x: Tensor, *others: Tensor) -> str:
-    """``fused_backend`` for these tensors; where there is nothing to compute, the reference.
+    """``fused_backend`` for these tensors; ``reference`` if ``x`` is empty.
 
-    For operations whose kernel on the CPU takes float32 alone: other types go to the reference there.
+    Use it for operations whose CPU kernel takes float32 only. On a CPU, other types go to the reference.
     """
     found = fused_backend(operation, backend, x.device, x.dtype)
     wide = all(tensor.dtype == torch.float32 for tensor in (x, *others))

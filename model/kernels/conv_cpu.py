@@ -1,4 +1,7 @@
-"""The causal depthwise convolution with SiLU on CPU cores: a row at a time, channel innermost."""
+"""The causal depthwise convolution with SiLU on CPU cores, for ``mdaf.model.ops.causal_conv``.
+
+A thread computes one row (one sequence) at a time. Inner loops run over channels, which are contiguous.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ _ONE = np.float32(1.0)
 
 
 @loop
-def _weigh(x, x_at, x_pitch, weight, bias, t, total):
-    """``total`` (channel) = bias + the weighted sum of the step ``t`` and those before it."""
+def _convolve_step(x, x_at, x_pitch, weight, bias, t, total):
+    """``total`` (channel) = bias + the weighted sum of step ``t`` and of the steps before it."""
     width, channels = weight.shape
     for c in range(channels):
         total[c] = bias[c]
@@ -31,13 +34,13 @@ def _weigh(x, x_at, x_pitch, weight, bias, t, total):
 
 
 @loop
-def _activate(total, out, at):
+def _silu(total, out, at):
     for c in range(total.size):
         out[np.uint64(at + c)] = total[c] * sigmoid(total[c])
 
 
 @loop
-def _through_activation(total, dout, at, dtotal, dbias):
+def _silu_gradient(total, dout, at, dtotal, dbias):
     for c in range(total.size):
         s = sigmoid(total[c])
         g = dout[np.uint64(at + c)] * s * (_ONE + total[c] * (_ONE - s))
@@ -46,7 +49,7 @@ def _through_activation(total, dout, at, dtotal, dbias):
 
 
 @loop
-def _back_to_weight(x, x_at, x_pitch, t, dtotal, dweight):
+def _add_weight_gradient(x, x_at, x_pitch, t, dtotal, dweight):
     width, channels = dweight.shape
     for k in range(max(0, width - 1 - t), width):
         start = x_at + (t - width + 1 + k) * x_pitch
@@ -55,8 +58,8 @@ def _back_to_weight(x, x_at, x_pitch, t, dtotal, dweight):
 
 
 @loop
-def _back_to_input(weight, dtotal, t, steps, dx, at):
-    """dx of step ``t`` from ``dtotal`` (step, channel) of it and the steps after it."""
+def _input_gradient(weight, dtotal, t, steps, dx, at):
+    """Writes dx of step ``t``, computed from ``dtotal`` (step, channel) of this step and of the later ones."""
     width, channels = weight.shape
     for c in range(channels):
         dx[np.uint64(at + c)] = weight[width - 1, c] * dtotal[t, c]
@@ -77,15 +80,16 @@ def _forward(first, last, chunks, length, x, x_pitch, weight, bias, lengths, out
             steps = min(max(lengths[row], 0), length)
             start = row * length
             for t in range(steps):
-                _weigh(x, start * x_pitch, x_pitch, weight[replica], bias[replica], t, total)
-                _activate(total, out, (start + t) * channels)
+                _convolve_step(x, start * x_pitch, x_pitch, weight[replica], bias[replica], t, total)
+                _silu(total, out, (start + t) * channels)
             out[(start + steps) * channels : (start + length) * channels] = _ZERO
 
 
 @kernel
 def _backward(first, last, chunks, length, x, x_pitch, weight, bias, lengths, dout, dx, dweight, dbias):
-    """Kernel of ``for_each_chunk``; dweight (replica, chunk, width, channel) and dbias (replica, chunk, channel) are
-    partial.
+    """Kernel of ``for_each_chunk``.
+
+    dweight (replica, chunk, width, channel) and dbias (replica, chunk, channel) hold each chunk's partial sums.
     """
     replicas, _, channels = weight.shape
     batch = lengths.size // replicas
@@ -100,11 +104,11 @@ def _backward(first, last, chunks, length, x, x_pitch, weight, bias, lengths, do
             steps = min(max(lengths[row], 0), length)
             start = row * length
             for t in range(steps):
-                _weigh(x, start * x_pitch, x_pitch, weight[replica], bias[replica], t, total)
-                _through_activation(total, dout, (start + t) * channels, dtotal[t], dbias[replica, chunk])
-                _back_to_weight(x, start * x_pitch, x_pitch, t, dtotal[t], dweight[replica, chunk])
+                _convolve_step(x, start * x_pitch, x_pitch, weight[replica], bias[replica], t, total)
+                _silu_gradient(total, dout, (start + t) * channels, dtotal[t], dbias[replica, chunk])
+                _add_weight_gradient(x, start * x_pitch, x_pitch, t, dtotal[t], dweight[replica, chunk])
             for t in range(steps):
-                _back_to_input(weight[replica], dtotal, t, steps, dx, (start + t) * channels)
+                _input_gradient(weight[replica], dtotal, t, steps, dx, (start + t) * channels)
             dx[(start + steps) * channels : (start + length) * channels] = _ZERO
 
 
@@ -132,7 +136,7 @@ class _CausalConv(torch.autograd.Function):
 
 
 def _arrays(x: Tensor, weight: Tensor, bias: Tensor, lengths: Tensor | None) -> tuple[int, tuple[Any, ...]]:
-    """Chunks per replica, and the inputs as the kernels take them: views, except for the weight (turned)."""
+    """The number of chunks of each replica, and the kernels' inputs: views, but for the weight, which is transposed."""
     replica, batch, length, _ = x.shape
     turned = weight.detach().transpose(1, 2).contiguous().numpy()
     rows = replica * batch
@@ -141,6 +145,6 @@ def _arrays(x: Tensor, weight: Tensor, bias: Tensor, lengths: Tensor | None) -> 
 
 
 def causal_conv(x: Tensor, weight: Tensor, bias: Tensor, lengths: Tensor | None) -> Tensor:
-    """Shapes as in ``mdaf.model.ops.causal_conv.causal_conv``; computes in float32."""
+    """Arguments and result as in ``mdaf.model.ops.causal_conv.causal_conv``; computes in float32."""
     result: Tensor = _CausalConv.apply(x.float(), weight.float(), bias.float(), lengths)
     return result.to(x.dtype)

@@ -1,8 +1,8 @@
-"""The causal depthwise convolution with SiLU on CUDA, in Triton: a program takes a block of channels of a row, or of
-a few.
+"""The causal depthwise convolution with SiLU on CUDA, in Triton, for ``mdaf.model.ops.causal_conv``.
 
-Each pass goes over segments of time whose steps, and the neighbours that the window reaches, are loaded together;
-what two segments share is read twice, from cache.
+A program takes a block of channels of one row (one sequence), in the backward pass of up to ``ROWS`` rows. It goes
+through time in segments of ``SEGMENT`` steps. The steps of a segment, and the neighbours that the window reaches, are
+loaded at once. Neighbouring segments overlap; the overlap is read twice, the second time from cache.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from torch.autograd.function import once_differentiable
 from mdaf.model.kernels.rows import pitched
 from mdaf.model.kernels.triton_math import load, sigmoid, store, sum_partials
 
-#: Steps that are loaded together.
+#: Steps whose inputs are loaded at once.
 SEGMENT = 4
-#: A program's channels: four neighbours a thread, one warp.
+#: Channels of a program: one warp, four neighbouring channels for each thread.
 CHANNELS = 128
-#: Rows that one program of backward takes, one after the other.
+#: Rows that one program of the backward pass takes, one after the other.
 ROWS = 4
 
 
@@ -152,11 +152,11 @@ class _CausalConv(torch.autograd.Function):
 
 
 def _or(tensor: Tensor | None, stand_in: Tensor) -> Tensor:
-    """A kernel takes a pointer also where there is no tensor; it never reads that one."""
+    """``tensor``, or ``stand_in`` if there is none: a kernel needs a pointer, and never reads this one."""
     return stand_in if tensor is None else tensor.contiguous()
 
 
 def causal_conv(x: Tensor, weight: Tensor, bias: Tensor, lengths: Tensor | None) -> Tensor:
-    """Shapes as in ``mdaf.model.ops.causal_conv.causal_conv``; computes in float32."""
+    """Arguments and result as in ``mdaf.model.ops.causal_conv.causal_conv``; computes in float32."""
     result: Tensor = _CausalConv.apply(x, weight, bias, lengths)
     return result

@@ -1,8 +1,9 @@
-"""DCNv3's cross layer after its product on CUDA, in Triton: dropout(x + base * ([h, h * ReLU(LN(h))] + bias)).
+"""DCNv3's cross layer after its product on CUDA, in Triton, for ``mdaf.model.ops.cross_layer``.
 
-A program holds rows of h and both halves of the same rows of all else. Backward computes everything again from ``h``
-and ``base`` and keeps each program's share of what is summed over the batch (gain, shift, both halves of the bias),
-which are added in a fixed order.
+It computes dropout(x + base * ([h, h * ReLU(LN(h))] + bias)). A program holds rows of h, and both halves of the same
+rows of x, base and the result. The backward pass computes everything again from ``h`` and ``base``. The gradients of
+gain, shift and bias are sums over the batch. Each program writes a partial sum, and the partial sums are added in a
+fixed order.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from mdaf.model.kernels.norm_triton import centred
 from mdaf.model.kernels.rows import RowLayout
 from mdaf.model.kernels.triton_math import load, store, sum_partials
 
-#: Elements of a tile of h, few: at usual batches there are as many tiles as a GPU has processors.
+#: Elements of a tile of h. It is small, so that usual batches have at least one tile for each processor of a GPU.
 TILE = 1024
-#: Rows, at least, that a program of the backward pass takes, tile after tile, for each share that it keeps.
+#: The fewest rows that a program of the backward pass takes, tile after tile, for each partial sum that it writes.
 ROWS = 16
 
 
@@ -120,7 +121,8 @@ def _cross_backward(
         dshift += tl.sum(dn, axis=0)
         dbias1 += tl.sum(dcross1, axis=0)
         dbias2 += tl.sum(dcross2, axis=0)
-    # The shares of gain, of shift, and of the halves of the bias side by side: their sums are then whole tensors.
+    # All partial gradients of the gain come first, then those of the shift, then those of each half of the bias. So the
+    # sums of each are one contiguous tensor.
     step = programs.to(tl.int64) * CHANNELS
     share = shares + program * CHANNELS + c
     tl.store(share + replica * step, dgain, mask=here)
@@ -139,7 +141,11 @@ def forward(
     h: Tensor, x: Tensor, base: Tensor | None, gain: Tensor, shift: Tensor, bias: Tensor, rate: Tensor | None,
     key: Tensor | None, layout: RowLayout, eps: float, dtype: torch.dtype,
 ) -> Tensor:  # fmt: skip
-    """The result in ``dtype``; h (replica, batch, channel), x and base twice as wide, ``base`` None for x itself."""
+    """The layer's result in ``dtype``, (replica, batch, 2 * channel).
+
+    ``h``: (replica, batch, channel). ``x``, ``base``: twice as wide; ``base`` None stands for x itself. ``gain``,
+    ``shift``: (replica, channel). ``bias``: (replica, 2 * channel). ``rate``, ``key``: (replica,), None for no dropout.
+    """
     replica, tokens, channels = h.shape
     out = torch.empty(x.shape, dtype=dtype, device=x.device)
     rows, width = _tile(channels)
@@ -154,9 +160,9 @@ def backward(
     dout: Tensor, h: Tensor, base: Tensor, gain: Tensor, shift: Tensor, bias: Tensor, rate: Tensor | None,
     key: Tensor | None, layout: RowLayout, eps: float, dtype: torch.dtype, separate_base: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Gradients of h, of x in ``dtype``, of a ``separate_base``, of gain, shift and bias.
+    """Gradients of h, of x in ``dtype``, of the base, of gain, of shift and of bias.
 
-    Where the base is x itself, x's gradient is that of both.
+    The base's gradient is None without a ``separate_base``: x is the base, and x's gradient is the sum of both.
     """
     replica, tokens, channels = h.shape
     dh, dx = torch.empty_like(h), torch.empty(base.shape, dtype=dtype, device=base.device)

@@ -1,4 +1,7 @@
-"""The inputs of the dense Adam kernels: every replica's share of every parameter, one chunk for each program."""
+"""The inputs of the dense Adam kernels: the parameters of every replica, cut into one chunk for each program.
+
+``mdaf.sweeper.training.optim`` builds them once and hands them to ``dense_adam_triton`` at every step.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ CHUNK_SIZE = 1024
 
 
 class Share(NamedTuple):
-    """One replica's share of a parameter, all float32: weights, moments, number of steps so far, weight decay."""
+    """One replica's part of a stacked parameter: weights, both moments, number of steps so far, weight decay.
+
+    All tensors are float32.
+    """
 
     weight: Tensor
     mean: Tensor
@@ -24,14 +30,14 @@ class Share(NamedTuple):
 
 
 class Chunks(NamedTuple):
-    """Every replica's shares cut into chunks. Those of replica 0 come first; each replica has equally many.
+    """The shares of all replicas, cut into chunks. Replica 0's chunks come first; all replicas have the same number.
 
-    ``where``      (chunk, 6) int64: addresses of weights, mean, square, step; offset in ``gradient``; elements.
-    ``decays``     (chunk,) float32.
+    ``where``      (chunk, 6) int64: addresses of weights, mean, square and step; offset in ``gradient``; elements.
+    ``decays``     (chunk,) float32: weight decay.
     ``steps``      (share,) int64: addresses of the step counts.
-    ``gradient``   (element,) float32: of all parameters, one after another.
-    ``gradients``  its parts in the shape of the stacked parameters, (replica, ...).
-    ``shares``     the tensors that the addresses point to; they are kept alive here.
+    ``gradient``   (element,) float32: the gradients of all parameters, one after another.
+    ``gradients``  views of ``gradient`` in the shapes of the stacked parameters, (replica, ...).
+    ``shares``     the tensors that the addresses point to. They are referenced here so that they stay alive.
     """
 
     where: Tensor
@@ -47,7 +53,10 @@ class Chunks(NamedTuple):
 
 
 def chunked(shares: list[list[Share]]) -> Chunks:
-    """Cuts ``shares`` (replica, parameter), in the order of the stacked parameters, into chunks."""
+    """Cuts ``shares`` into chunks of at most ``CHUNK_SIZE`` elements.
+
+    ``shares``: a list for each replica, with a share for each parameter, in the order of the stacked parameters.
+    """
     device = shares[0][0].weight.device
     sizes = [len(shares) * share.weight.numel() for share in shares[0]]
     begins = [0, *accumulate(sizes)]

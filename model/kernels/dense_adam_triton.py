@@ -1,7 +1,8 @@
-"""Adam on CUDA for all small parameters of all replicas at once, each replica with its own rate, decay and clip.
+"""Adam on CUDA (arXiv 1412.6980) for all small parameters of all replicas in one launch.
 
-An ordinary fused Adam is launched for each replica anew, and so is what clips its gradient: with five replicas a fourth
-of a training step's kernels. Here each piece of a parameter is a program's.
+Each replica has its own learning rate, weight decay and clipping factor. PyTorch's fused Adam, and the clipping before
+it, would be launched once for each replica: with five replicas that is a fourth of all kernels of a training step. Here
+each chunk of a parameter is one program of a single launch. Used by ``mdaf.sweeper.training.optim.dense_adam``.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from mdaf.model.kernels.table_adam_triton import adam_step
 from mdaf.model.kernels.triton_math import load, sum_partials
 
 _LOG_B1, _LOG_B2 = tl.constexpr(math.log2(BETA1)), tl.constexpr(math.log2(BETA2))
-#: Of ``Chunks.where``.
+#: Columns of ``Chunks.where``.
 _COLUMNS = tl.constexpr(6)
-#: Steps that a program counts up.
-COUNTED = 256
+#: Step counts that one program increases.
+STEPS_OF_PROGRAM = 256
 
 
 @triton.jit
-def _piece_gradient(row, gradient, SIZE: tl.constexpr):
-    """The gradient of a piece, (1, element), with the elements' numbers and which of them are real."""
+def _chunk_gradient(row, gradient, SIZE: tl.constexpr):
+    """The gradient of a chunk, the index of each element in it, and whether the element exists: all (1, element)."""
     i = tl.arange(0, SIZE)[None, :]
     real = i < tl.load(row + 5)
     return load(gradient + tl.load(row + 4) + i, real), i, real
@@ -35,26 +36,26 @@ def _piece_gradient(row, gradient, SIZE: tl.constexpr):
 
 @triton.jit
 def _dense_adam_square(where, gradient, partial, SIZE: tl.constexpr):
-    g, _, _ = _piece_gradient(where + tl.program_id(0).to(tl.int64) * _COLUMNS, gradient, SIZE)
+    g, _, _ = _chunk_gradient(where + tl.program_id(0).to(tl.int64) * _COLUMNS, gradient, SIZE)
     tl.store(partial + tl.program_id(0), tl.sum(g * g))
 
 
 @triton.jit
-def _at(row, column: tl.constexpr):
-    """The float32 values that an address in ``where`` points to."""
+def _floats_at(row, column: tl.constexpr):
+    """A pointer to the float32 values whose address is in ``column`` of a row of ``where``."""
     return tl.load(row + column).to(tl.pointer_type(tl.float32))
 
 
 @triton.jit(do_not_specialize=["chunks"])
 def _dense_adam_update(where, decays, gradient, rates, clip, chunks, DECOUPLED: tl.constexpr, SIZE: tl.constexpr):
-    """``chunks`` of each replica; ``rates`` and ``clip`` (replica,)."""
+    """``chunks`` is the number of chunks of one replica; ``rates`` and ``clip`` are (replica,)."""
     k = tl.program_id(0) // chunks
     row = where + tl.program_id(0).to(tl.int64) * _COLUMNS
-    g, i, real = _piece_gradient(row, gradient, SIZE)
-    weight, mean, square = _at(row, 0) + i, _at(row, 1) + i, _at(row, 2) + i
+    g, i, real = _chunk_gradient(row, gradient, SIZE)
+    weight, mean, square = _floats_at(row, 0) + i, _floats_at(row, 1) + i, _floats_at(row, 2) + i
     one = tl.zeros((1,), tl.float32)
-    # In double: 1 - 0.999 loses four digits in float32.
-    step = (tl.load(_at(row, 3)) + 1.0).to(tl.float64)
+    # In float64, because 1 - 0.999 has four digits less in float32.
+    step = (tl.load(_floats_at(row, 3)) + 1.0).to(tl.float64)
     size = tl.load(rates + k) / (1.0 - tl.exp2(step * _LOG_B1)).to(tl.float32)
     root = 1.0 / tl.sqrt(1.0 - tl.exp2(step * _LOG_B2)).to(tl.float32)
     decay = tl.load(decays + tl.program_id(0))
@@ -81,7 +82,7 @@ def _dense_adam_count(steps, count, SIZE: tl.constexpr):
 
 
 def norms(chunks: Chunks) -> Tensor:
-    """The norm of each replica's gradient, (replica,) float32."""
+    """The Euclidean norm of each replica's gradient, (replica,) float32."""
     programs = len(chunks.where)
     partial = torch.empty((chunks.replicas, programs // chunks.replicas, 1), device=chunks.gradient.device)
     _dense_adam_square[(programs,)](chunks.where, chunks.gradient, partial, CHUNK_SIZE)
@@ -89,9 +90,12 @@ def norms(chunks: Chunks) -> Tensor:
 
 
 def update(chunks: Chunks, rates: Tensor, clip: Tensor, decoupled: bool) -> None:
-    """A step of Adam, or of AdamW where ``decoupled``; ``clip`` (replica,) multiplies each replica's gradient."""
+    """One step of Adam, or of AdamW (arXiv 1711.05101) if ``decoupled``, in place.
+
+    ``rates``: (replica,) learning rates. ``clip``: (replica,), the factor of each replica's gradient.
+    """
     programs, shares = len(chunks.where), len(chunks.steps)
     _dense_adam_update[(programs,)](
         chunks.where, chunks.decays, chunks.gradient, rates, clip, programs // chunks.replicas, decoupled, CHUNK_SIZE
     )
-    _dense_adam_count[(triton.cdiv(shares, COUNTED),)](chunks.steps, shares, COUNTED)
+    _dense_adam_count[(triton.cdiv(shares, STEPS_OF_PROGRAM),)](chunks.steps, shares, STEPS_OF_PROGRAM)

@@ -1,4 +1,7 @@
-"""The hash of ``mdaf.model.ops.hash_dropout`` on CPU cores: 32-bit words, eight at a time, at the speed of memory."""
+"""The dropout mask of ``mdaf.model.ops.hash_dropout`` on CPU cores, for that operation and for the fused kernels here.
+
+The loops hash eight 32-bit words at a time and take no longer than reading the tensor does.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from torch import Tensor
 from mdaf.model.kernels.numba_jit import exact, kernel
 from mdaf.model.kernels.threads import for_each_chunk
 
-#: Elements in a chunk: enough that a call's overhead does not show, few enough that threads end together.
+#: Elements in a chunk: enough to make the cost of a call negligible, few enough that all threads end at about the same
+#: time.
 CHUNK = 1 << 17
 
 _M1 = np.uint32(0x7FEB352D)
@@ -32,7 +36,7 @@ def _finalize(word):
 
 @exact
 def spread(key):
-    """The two 32-bit halves of a key's hash."""
+    """The lower and the upper 32 bits of a key's hash."""
     word = np.uint64(key)
     word = np.uint64((word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9))
     word = np.uint64((word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB))
@@ -42,7 +46,10 @@ def spread(key):
 
 @exact
 def mask_token(x, token, layout, low, high, rate):
-    """Masks and scales x (channel), token ``token`` of a replica, in place; ``layout`` as in ``RowLayout``."""
+    """Applies dropout to ``x`` (channel) in place. ``x`` is token number ``token`` of its replica.
+
+    ``layout``: as in ``RowLayout``. ``low``, ``high``: from ``spread``.
+    """
     length, gap, begin = layout
     start = begin + token * x.size + token // length * gap
     threshold = np.float32(rate * np.float32(16777216.0))
@@ -55,17 +62,17 @@ def mask_token(x, token, layout, low, high, rate):
 
 @exact
 def _mask_range(x, out, start, low, high, threshold, scale):
-    """The elements of ``x`` and ``out``, slices that begin at position ``start`` of the replica."""
+    """Applies dropout to ``x``, a slice that begins at position ``start`` of the replica, and writes it to ``out``."""
     for i in range(x.size):
         word = _finalize(np.uint32(_finalize(np.uint32(np.uint32(start + i) ^ low)) ^ high))
-        # Below 2^24, so the signed conversion that vectorizes is the same.
+        # The word is below 2^24, so a conversion from a signed integer is exact too. Only that one vectorizes.
         kept = np.float32(np.int32(np.uint32(word >> _8))) >= threshold
         out[i] = x[i] * scale if kept else _ZERO
 
 
 @kernel
 def _apply(first, last, chunk, row, pitch, begin, x, rate, scale, key, out):
-    """Kernel of ``for_each_chunk``; x and out (replica, element), chunks counted through the replicas."""
+    """Kernel of ``for_each_chunk``; x and out (replica, element), chunks numbered through all replicas."""
     elements = x.shape[1]
     chunks = (elements + chunk - 1) // chunk
     for task in range(first, last):
@@ -83,20 +90,24 @@ def _apply(first, last, chunk, row, pitch, begin, x, rate, scale, key, out):
 
 
 def keys_of(x: Tensor, rate: Tensor | None, key: Tensor | None) -> tuple[Any, Any]:
-    """Rates and keys (replica,) as a kernel takes them, zeros where nothing is dropped."""
+    """Rates and keys (replica,) as numpy arrays; zeros if there is no dropout."""
     if rate is None or key is None:
         return np.zeros(len(x), np.float32), np.zeros(len(x), np.int64)
     return rate.numpy(), key.numpy()
 
 
 def apply_mask(x: Tensor, rate: Tensor, key: Tensor, row: int, pitch: int, begin: int = 0) -> Tensor:
-    """``x`` (replica, ...) float32 masked and scaled, as a new tensor; rows ``pitch`` apart from ``begin``."""
+    """Dropout of ``x`` (replica, ...) float32, as a new tensor.
+
+    ``rate``, ``key``: (replica,). Rows of ``row`` elements are ``pitch`` positions apart in the mask; the first row
+    starts at position ``begin``.
+    """
     flat = x.detach().contiguous().view(x.shape[0], -1)
     out = torch.empty_like(flat)
     chunks = -(-flat.shape[1] // CHUNK) * flat.shape[0]
     scale = (1 / (1 - rate)).numpy()
     if row == pitch:
-        row = pitch = max(1, flat.shape[1])  # one run of positions
+        row = pitch = max(1, flat.shape[1])  # all positions follow each other
     for_each_chunk(
         _apply, chunks, CHUNK, row, pitch, begin, flat.numpy(), rate.numpy(), scale, key.numpy(), out.numpy()
     )

@@ -1,4 +1,4 @@
-"""The hash of ``mdaf.model.ops.hash_dropout`` on CUDA, in Triton."""
+"""Dropout by the mask of ``mdaf.model.ops.hash_dropout`` on CUDA, in Triton."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ def _dropout(x, rates, keys, out, elements, row, gap, begin, SPREAD: tl.constexp
 
 
 def apply_mask(x: Tensor, rate: Tensor, key: Tensor, row: int, pitch: int, begin: int = 0) -> Tensor:
-    """``x`` (replica, ...) masked and scaled, as a new tensor; rows of ``row`` elements ``pitch`` apart."""
+    """Dropout of ``x`` (replica, ...), as a new tensor of its type.
+
+    ``rate``, ``key``: (replica,). Rows of ``row`` elements are ``pitch`` positions apart in the mask; the first row
+    starts at position ``begin``.
+    """
     x = x.contiguous()
     out = torch.empty_like(x)
     elements = x.numel() // x.shape[0]

@@ -1,8 +1,9 @@
-"""exp, sigmoid, softplus and erf in float32 for numba loops, so written that LLVM makes vector code of such a loop.
+"""exp, sigmoid, softplus and erf in float32 for numba loops, written so that LLVM vectorizes a loop that uses them.
 
-libm's functions are calls, and a call keeps a loop scalar. These are polynomials in the argument's reduced range,
-exact to about 2e-7 relative. None of them may be compiled with ``reassoc``: rounding by adding a large constant
-relies on the order of the additions. Callers may use it; the flag stays with each instruction when these are inlined.
+A loop that calls a function of libm is not vectorized. The functions here are polynomials on a reduced range of the
+argument, with a relative error of about 2e-7. Do not compile them with the flag ``reassoc``: they round by adding a
+large constant, which relies on the order of the additions. Their callers may have that flag, because flags belong to
+single instructions and are kept when a function is inlined.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ _LARGEST_POWER = np.float32(127.0)
 _ROUNDING = np.float32(12582912.0)
 _MANTISSA_BITS = np.int32(23)
 
-# 2^f = 1 + f * (E1 + f * (E2 + ...)) on [-1/2, 1/2]: weighted least squares driven to the minimax, 9e-8 relative.
+# 2^f = 1 + f * (E1 + f * (E2 + ...)) on [-1/2, 1/2]. The fit minimizes the largest relative error, which is 9e-8.
 _E1 = np.float32(0.6931469776074226)
 _E2 = np.float32(0.24022242086531154)
 _E3 = np.float32(0.055507337270202184)
 _E4 = np.float32(0.009671512580145928)
 _E5 = np.float32(0.0013264732654601381)
 
-# log(1 + u) = 2 artanh(u / (2 + u)), its series up to s^13: s <= 1/3, so what is cut off is below 1e-8.
+# log(1 + u) = 2 artanh(s) with s = u / (2 + u) <= 1/3: its series up to s^13. The rest of the series is below 1e-8.
 _L3 = np.float32(1 / 3)
 _L5 = np.float32(1 / 5)
 _L7 = np.float32(1 / 7)
@@ -41,7 +42,7 @@ _L13 = np.float32(1 / 13)
 
 @exact
 def exp2(v):
-    """2^v, flushed to 2^-126 below and held at 2^127 above; exactly 1 at 0."""
+    """2^v, limited to the range from 2^-126 to 2^127; exactly 1 at 0."""
     v = min(max(v, _SMALLEST_POWER), _LARGEST_POWER)
     shifted = np.float32(v + _ROUNDING)
     f = np.float32(v - np.float32(shifted - _ROUNDING))
@@ -60,7 +61,7 @@ def sigmoid(v):
 
 @exact
 def softplus(v):
-    """log(1 + e^v), with full relative accuracy where it is tiny."""
+    """log(1 + e^v), accurate in relative terms also where the result is tiny."""
     magnitude = v if v > _ZERO else np.float32(-v)
     u = exp2(np.float32(-magnitude * LOG2_E))
     s = np.float32(u / (_TWO + u))
@@ -82,7 +83,7 @@ _ROOT_HALF = np.float32(0.7071067811865476)
 
 @exact
 def bell_and_erf(v):
-    """e^(-v^2 / 2) and erf(v / sqrt(2)), absolutely exact to 2e-7: what GELU and its slope are made of."""
+    """e^(-v^2 / 2) and erf(v / sqrt(2)), with an absolute error of 2e-7. GELU and its derivative are made of them."""
     z = np.float32(v * _ROOT_HALF)
     magnitude = z if z > _ZERO else np.float32(-z)
     bell = exp2(np.float32(np.float32(-z * z) * LOG2_E))

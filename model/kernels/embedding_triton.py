@@ -1,10 +1,12 @@
-"""Rows of an embedding table on CUDA, in Triton, and their gradient: rows that share an id are added in a fixed order.
+"""Embedding lookup on CUDA and its gradient, in Triton, for ``mdaf.model.ops.embedding`` and for deferred Adam.
 
-For the gradient ids are sorted, which puts what goes to one row of the table side by side, in *runs*. A program takes
-``CHUNK`` neighbours and adds up each run by a segmented scan. A run that lies inside the chunk goes to the table; what
-the chunk has of a run that reaches over its edge, to a list of two partial sums a chunk, on which the same kernel is
-run again, until one chunk holds all. So a run of any length costs no more than a short one, nothing is added
-atomically, and nothing waits for the host: the kernels can be captured in a CUDA graph.
+The gradient of a table's row is the sum over all positions that read the row. The ids are sorted, so that positions of
+the same id are neighbours: a *run*. A program takes ``CHUNK`` neighbours and sums each run by a segmented scan. The sum
+of a run that lies inside the chunk is added to the table. A run that crosses an edge of the chunk has a partial sum,
+which goes to a list of two partial sums for each chunk. The same kernel is run on that list, until one chunk holds it.
+
+So a long run costs no more than many short ones. No addition is atomic, so the result is the same each time. Nothing
+waits for the host, so a CUDA graph can capture the kernels.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from torch import Tensor
 
 from mdaf.model.kernels.triton_math import load, store
 
-#: Neighbours of a program.
+#: Positions of a program that sums runs.
 CHUNK = 64
 #: Elements of a program that gathers rows.
 TILE = 2048
@@ -32,7 +34,7 @@ def _embedding_gather(ids, table, out, count, dim, pitch, ROWS: tl.constexpr, DI
 
 
 def gather(table: Tensor, ids: Tensor, out: Tensor) -> None:
-    """Writes the rows ``ids`` (position,) of ``table`` (row, dim) to ``out`` (position, dim), in the type that it has.
+    """Writes the rows ``ids`` (position,) of ``table`` (row, dim) to ``out`` (position, dim), in the type of ``out``.
 
     ``out`` may be a slice of a wider tensor's channels.
     """
@@ -45,7 +47,7 @@ def gather(table: Tensor, ids: Tensor, out: Tensor) -> None:
 
 @triton.jit
 def _add(left_sum, left_begins, right_sum, right_begins):
-    """Sums of neighbouring stretches: what lies left of a run's begin does not belong to it."""
+    """Combines two neighbouring ranges of a segmented scan: the left sum counts unless a run begins on the right."""
     return tl.where(right_begins > 0, right_sum, left_sum + right_sum), left_begins | right_begins
 
 
@@ -93,16 +95,17 @@ def table_gradient(ids: Tensor, values: Tensor, rows: int) -> Tensor:
 
 
 def sorted_rows(ids: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-    """``ids`` (position,) in [0, rows) in ascending order, int32, and the position that each came from, int64."""
+    """``ids`` (position,) in [0, rows), sorted, as int32, and the position that each sorted id came from, as int64."""
     narrow = torch.uint8 if rows <= 256 else torch.int16 if rows <= 2**15 else torch.int32
     keys, source = torch.sort(ids.to(narrow), stable=True)
     return keys.to(torch.int32), source
 
 
 def add_runs(keys: Tensor, source: Tensor, values: Tensor, table: Tensor) -> None:
-    """Adds to each row of ``table`` (row, dim) the ``values`` (position, dim) of its run in the sorted ``keys``.
+    """Adds ``values`` (position, dim) to the rows of ``table`` (row, dim) in place, summed in a fixed order.
 
-    Key i's values stand at ``source[i]``; they may be a slice of a wider tensor's channels.
+    ``keys``, ``source``: what ``sorted_rows`` returns. ``values[source[i]]`` is added to row ``keys[i]``. ``values``
+    may be a slice of a wider tensor's channels.
     """
     dim, level = values.shape[1], True
     while len(keys):

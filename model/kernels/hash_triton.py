@@ -1,4 +1,4 @@
-"""The hash of ``mdaf.model.ops.hash_dropout`` as Triton kernels use it."""
+"""The dropout mask of ``mdaf.model.ops.hash_dropout`` as Triton functions, for the fused kernels of this folder."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-#: Of a kernel's arguments those that hold a number a replica. Where a layer's begin depends on how many replicas there
-#: are, which is no reason to compile a kernel again.
+#: Arguments of kernels with one number for each replica. They are slices of a tensor (layer, replica), so the alignment
+#: of a slice depends on the number of replicas. Triton would otherwise compile a kernel again for each alignment.
 PER_REPLICA = ["rates", "keys"]
 
 
@@ -21,7 +21,7 @@ def _finalize(word):
 
 @triton.jit
 def spread(key):
-    """The two 32-bit halves of a 64-bit key (int64) after its finalizer."""
+    """The lower and the upper 32 bits of a key's hash; the key is an int64."""
     word = key.to(tl.uint64, bitcast=True)
     word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9
     word = (word ^ (word >> 27)) * 0x94D049BB133111EB
@@ -31,21 +31,24 @@ def spread(key):
 
 @triton.jit
 def positions(token, channel, length, channels, gap, begin):
-    """Positions (token, channel), uint32; ``gap`` of them between rows of ``length`` tokens, the first ``begin``."""
+    """Positions in the mask, (token, channel) uint32.
+
+    ``begin`` is the first position. There are ``gap`` unused positions after each row of ``length`` tokens.
+    """
     first = (token * channels + (token // length) * gap).to(tl.uint32) + tl.cast(begin, tl.uint32)
     return first[:, None] + channel.to(tl.uint32)[None, :]
 
 
 @triton.jit
 def masked(x, position, low, high, rate):
-    """``x`` (float32) scaled where the element at ``position`` (uint32) is kept, 0 where it is dropped."""
+    """``x`` / (1 - rate) where the element at ``position`` (uint32) is kept, 0 where it is dropped; float32."""
     mixed = _finalize(_finalize(position ^ low) ^ high)
     keep = (mixed >> 8).to(tl.int32).to(tl.float32) >= rate * 16777216.0
     return tl.where(keep, x * tl.div_rn(1.0, 1.0 - rate), 0.0)
 
 
 def mask_of(x: Tensor, rate: Tensor | None, key: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Rates and keys (replica,) as a kernel takes them, zeros where nothing is dropped."""
+    """Rates and keys (replica,) as kernels take them; zeros if there is no dropout."""
     if rate is None or key is None:
         return torch.zeros(len(x), device=x.device), torch.zeros(len(x), dtype=torch.int64, device=x.device)
     return rate, key

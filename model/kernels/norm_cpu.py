@@ -1,7 +1,8 @@
-"""Layer normalization of a sum on CPU cores: LN(dropout(x + bias) + residual) * gain + shift, a token at a time.
+"""Layer normalization of a sum on CPU cores, for ``mdaf.model.ops.layer_norm.normed_sum``.
 
-Backward computes the sum again, from ``x`` and ``residual``. What is summed over tokens (gain, shift, bias) is kept for
-each chunk of tokens and added in the chunks' order.
+It computes LN(dropout(x + bias) + residual) * gain + shift, one token at a time. The backward pass computes the sum
+again from ``x`` and ``residual``. The gradients of gain, shift and bias are sums over tokens. Each chunk of tokens has
+its own partial sum, and the partial sums are added in the order of the chunks.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def scale_of(s, mean, eps):
 
 
 @loop
-def _finish(s, mean, scale, gain, shift, out):
+def _normalize_and_scale(s, mean, scale, gain, shift, out):
     for c in range(s.size):
         out[c] = (s[c] - mean) * scale * gain[c] + shift[c]
 
@@ -66,8 +67,8 @@ def normalize(s, mean, scale):
 
 
 @loop
-def along_of(normal, dout, gain):
-    """The means of dnormal = dout * gain, and of dnormal * normal."""
+def norm_means(normal, dout, gain):
+    """The means over channels of dnormal = dout * gain, and of dnormal * normal. LN's gradient needs both."""
     total = _ZERO
     along = _ZERO
     for c in range(normal.size):
@@ -79,7 +80,7 @@ def along_of(normal, dout, gain):
 
 
 @loop
-def _back(normal, dout, gain, scale, mean, along, ds):
+def _input_gradient(normal, dout, gain, scale, mean, along, ds):
     for c in range(normal.size):
         ds[c] = scale * (dout[c] * gain[c] - mean - normal[c] * along)
 
@@ -93,7 +94,7 @@ def add_product(a, b, total):
 
 @exact
 def _sum(x, bias, residual, token, layout, low, high, rate, s):
-    """s = dropout(x + bias) + residual of a token; ``residual`` may be empty."""
+    """s = dropout(x + bias) + residual for one token. An empty ``residual`` adds nothing."""
     _copy_sum(x, bias, s)
     if rate > _ZERO:
         mask_token(s, token, layout, low, high, rate)
@@ -113,14 +114,14 @@ def _forward(first, last, chunks, layout, eps, x, bias, residual, rate, key, gai
             _sum(x[r, t], bias[r], residual[r, t], t, layout, low, high, rate[r], s)
             mean[r, t] = mean_of(s)
             scale[r, t] = scale_of(s, mean[r, t], eps)
-            _finish(s, mean[r, t], scale[r, t], gain[r], shift[r], out[r, t])
+            _normalize_and_scale(s, mean[r, t], scale[r, t], gain[r], shift[r], out[r, t])
 
 
 @kernel
 def _backward(
     first, last, chunks, layout, x, bias, residual, rate, key, gain, mean, scale, dout, dx, dresidual, shares
 ):  # fmt: skip
-    """Kernel of ``for_each_chunk``; shares (replica, chunk, 3, channel) of the gradients of gain, shift and bias."""
+    """Kernel of ``for_each_chunk``; shares (replica, chunk, 3, channel): partial gradients of gain, shift and bias."""
     tokens = x.shape[1]
     s = np.empty(x.shape[2], np.float32)
     for task in range(first, last):
@@ -128,12 +129,12 @@ def _backward(
         low, high = spread(key[r])
         share = shares[r, task % chunks]
         share[:] = _ZERO
-        dgain, dshift, dbias = share[0], share[1], share[2]  # unpacked, they would not count as contiguous
+        dgain, dshift, dbias = share[0], share[1], share[2]  # numba takes these for contiguous, unpacked rows not
         for t in range(task % chunks * tokens // chunks, (task % chunks + 1) * tokens // chunks):
             _sum(x[r, t], bias[r], residual[r, t], t, layout, low, high, rate[r], s)
             normalize(s, mean[r, t], scale[r, t])
-            mean_d, along = along_of(s, dout[r, t], gain[r])
-            _back(s, dout[r, t], gain[r], scale[r, t], mean_d, along, dx[r, t])
+            mean_d, along = norm_means(s, dout[r, t], gain[r])
+            _input_gradient(s, dout[r, t], gain[r], scale[r, t], mean_d, along, dx[r, t])
             add_product(dout[r, t], s, dgain)
             add(dout[r, t], dshift)
             if residual.size > 0:
@@ -146,7 +147,7 @@ def _backward(
 def _inputs(
     x: Tensor, bias: Tensor | None, residual: Tensor | None, rate: Tensor | None, key: Tensor | None
 ) -> tuple[Any, ...]:
-    """The inputs of both kernels; what is missing as zeros, a missing residual as nothing for each token."""
+    """The inputs of both kernels. A missing bias is zeros, a missing residual an array without channels."""
     replica, tokens, channels = x.shape
     added = np.zeros((replica, channels), np.float32) if bias is None else bias.detach().contiguous().numpy()
     rest = np.empty((replica, tokens, 0), np.float32) if residual is None else residual.numpy()
@@ -157,7 +158,11 @@ def forward(
     x: Tensor, bias: Tensor | None, residual: Tensor | None, gain: Tensor, shift: Tensor, rate: Tensor | None,
     key: Tensor | None, layout: RowLayout, eps: float, dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """The result in ``dtype``, each token's mean and 1 / standard deviation; x (replica, tokens, channel) float32."""
+    """The result in ``dtype``, and each token's mean and 1 / standard deviation, (replica, tokens).
+
+    ``x``, ``residual``: (replica, tokens, channel) float32. ``bias``, ``gain``, ``shift``: (replica, channel).
+    ``rate``, ``key``: (replica,), None without dropout. ``layout`` says where the tokens lie in the dropout mask.
+    """
     out, chunks = torch.empty_like(x), chunk_count(x.shape[1])
     mean, scale = torch.empty((2, *x.shape[:2]))
     parameters = (part.detach().contiguous().numpy() for part in (gain, shift))
@@ -170,7 +175,10 @@ def backward(
     dout: Tensor, x: Tensor, bias: Tensor | None, residual: Tensor | None, gain: Tensor, rate: Tensor | None,
     key: Tensor | None, mean: Tensor, scale: Tensor, layout: RowLayout,
 ) -> tuple[Tensor, Tensor | None, Tensor]:  # fmt: skip
-    """Gradients of x and the residual, and those of gain, shift and bias (replica, 3, channel)."""
+    """Gradients of x and of the residual, and those of gain, shift and bias as (replica, 3, channel).
+
+    ``mean`` and ``scale`` are what ``forward`` returned.
+    """
     dx, chunks = torch.empty_like(x), chunk_count(x.shape[1])
     dresidual = None if residual is None else torch.empty_like(residual)
     shares = np.empty((len(x), chunks, 3, x.shape[2]), np.float32)

@@ -1,7 +1,8 @@
-"""Layer normalization of a sum on CUDA, in Triton: LN(dropout(x + bias) + residual) * gain + shift in one pass.
+"""Layer normalization of a sum on CUDA, in Triton, for ``mdaf.model.ops.layer_norm.normed_sum``.
 
-A token's channels are one row of a program's tile. Backward computes the sum again from ``x`` and ``residual`` and
-keeps each program's share of what is summed over tokens (gain, shift, bias), which are added in a fixed order.
+It computes LN(dropout(x + bias) + residual) * gain + shift in one pass. The channels of a token are one row of a
+program's tile. The backward pass computes the sum again from ``x`` and ``residual``. The gradients of gain, shift and
+bias are sums over tokens. Each program writes a partial sum, and the partial sums are added in a fixed order.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from mdaf.model.kernels.hash_triton import PER_REPLICA, mask_of, masked, positio
 from mdaf.model.kernels.rows import RowLayout
 from mdaf.model.kernels.triton_math import load, store, sum_partials
 
-#: Elements of a tile; a program of the backward pass takes ``TILES`` of them, one after the other.
+#: Elements of a tile. A program of the backward pass takes ``TILES`` tiles, one after the other.
 TILE = 2048
 TILES = 4
-#: A number a token, one behind the other: where the second begins depends on how many tokens there are.
+#: Arguments that share one allocation, (2, tokens): the second one's alignment depends on the number of tokens. Triton
+#: would otherwise compile a kernel again for each alignment.
 MOMENTS = ["mean", "scale"]
 
 
@@ -27,7 +29,7 @@ def _sum(
     x, bias, residual, low, high, rate, at, position, replica, channels, c, real,
     BIASED: tl.constexpr, ADDED: tl.constexpr, DROPPED: tl.constexpr,
 ):  # fmt: skip
-    """dropout(x + bias) + residual of a tile."""
+    """dropout(x + bias) + residual for one tile."""
     s = load(x + at, real)
     if BIASED:
         s += load(bias + replica * channels + c, c < channels)[None, :]
@@ -40,7 +42,7 @@ def _sum(
 
 @triton.jit
 def centred(s, real, channels, eps):
-    """The means of a tile's rows, what is left without them, and 1 / the rows' standard deviations."""
+    """The mean of each row of a tile, the rows minus their means, and 1 / each row's standard deviation."""
     centre = tl.sum(s, axis=1) / channels
     deviation = tl.where(real, s - centre[:, None], 0.0)
     return centre, deviation, 1.0 / tl.sqrt(tl.sum(deviation * deviation, axis=1) / channels + eps)
@@ -129,7 +131,11 @@ def forward(
     x: Tensor, bias: Tensor | None, residual: Tensor | None, gain: Tensor, shift: Tensor, rate: Tensor | None,
     key: Tensor | None, layout: RowLayout, eps: float, dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """The result in ``dtype``, and each token's mean and 1 / standard deviation; x (replica, tokens, channel)."""
+    """The result in ``dtype``, and each token's mean and 1 / standard deviation, (replica, tokens).
+
+    ``x``, ``residual``: (replica, tokens, channel). ``bias``, ``gain``, ``shift``: (replica, channel). ``rate``,
+    ``key``: (replica,), None for no dropout. ``layout`` says where the tokens lie in the dropout mask.
+    """
     replica, tokens, channels = x.shape
     out = torch.empty(x.shape, dtype=dtype, device=x.device)
     mean, scale = torch.empty((2, replica, tokens), device=x.device)
@@ -146,7 +152,10 @@ def backward(
     dout: Tensor, x: Tensor, bias: Tensor | None, residual: Tensor | None, gain: Tensor, rate: Tensor | None,
     key: Tensor | None, mean: Tensor, scale: Tensor, layout: RowLayout,
 ) -> tuple[Tensor, Tensor | None, Tensor]:  # fmt: skip
-    """Gradients of x and the residual, and those of gain, shift and bias (replica, 3, channel)."""
+    """Gradients of x and of the residual, and those of gain, shift and bias as (replica, 3, channel).
+
+    ``mean`` and ``scale`` are what ``forward`` returned.
+    """
     replica, tokens, channels = x.shape
     dx = torch.empty_like(x)
     dresidual = None if residual is None else torch.empty_like(residual)

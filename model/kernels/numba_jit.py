@@ -1,8 +1,8 @@
-"""How the CPU's kernels are compiled: by numba, once, into machine code that is kept on disk.
+"""Compiles the CPU kernels with numba, and keeps their machine code on disk. All files ``*_cpu.py`` use it.
 
-What a kernel is made of is compiled into it, never called: of a function that is called there are two versions, one
-compiled by itself and one within the kernel, and a process that has just compiled both would run another one than a
-process that finds the kernel on disk. The two need not round alike.
+Every function that a kernel uses is inlined into it, never called. numba would compile a called function twice: by
+itself, and as a part of the kernel. The two versions may round differently. A process that compiles the kernel would
+run one version, and a process that reads the kernel from disk the other, with different results.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ except ImportError:  # Windows has no such locks
 log = logging.getLogger(__name__)
 
 _DIGEST = 16  # bytes
-_LONGEST_WAIT = 120.0  # seconds; no kernel takes so long to compile
+_LONGEST_WAIT = 120.0  # seconds; compiling a kernel takes less
 
 
 class _NoAliasCompiler(Compiler):
-    """Tells LLVM that no two arrays that a part is given overlap where one of them is written.
+    """Tells LLVM that the arrays that a function is given do not overlap, if one of them is written.
 
-    LLVM would find out itself each time that a loop begins, and if an array ends less than a vector or two before
-    another go the way element by element, which need not round as the vectors do: a narrow model's results would
-    depend on where its tensors happen to lie.
+    Without this, the compiled code compares addresses before each loop. If one array ends close before another, it runs
+    a scalar loop, which may round differently from the vectorized one. The results of a narrow model would then depend
+    on the addresses of its tensors.
     """
 
     def define_pipelines(self) -> Any:
@@ -48,93 +48,97 @@ class _NoAliasCompiler(Compiler):
         return super().define_pipelines()
 
 
-_PART: dict[str, Any] = {
+_INLINED: dict[str, Any] = {
     "forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy",
     "pipeline_class": _NoAliasCompiler,
 }  # fmt: skip
-#: A loop of a kernel: may sum in any (but always the same) order, so that reductions vectorize. NaN and infinity keep
-#: their meaning.
-loop = njit(fastmath={"contract", "reassoc", "nsz", "arcp"}, **_PART)
-#: What relies on the order of its operations, or computes in integers. The flags stay with each instruction, whatever
-#: the function becomes part of.
-exact = njit(fastmath={"contract", "nsz"}, **_PART)
-#: What puts many of these together: becomes part of its caller before either is compiled, which takes half the time.
+#: Decorator for a loop of a kernel. LLVM may reorder sums, so that reductions vectorize; the order is always the same.
+#: NaN and infinity keep their meaning.
+loop = njit(fastmath={"contract", "reassoc", "nsz", "arcp"}, **_INLINED)
+#: Decorator for a function that relies on the order of its operations, or computes in integers. Its instructions keep
+#: these flags when it is inlined.
+exact = njit(fastmath={"contract", "nsz"}, **_INLINED)
+#: Decorator for a function that calls many of these. numba inlines it before it compiles, which halves the time.
 inlined = njit(inline="always", error_model="numpy")
 
 
 def kernel(function: Callable[..., None]) -> Any:
-    """What ``for_each_chunk`` calls. Its machine code is that of this very source: numba looks at a kernel's own file
-    alone, but its parts stand in others."""
+    """Decorator for a function that ``for_each_chunk`` calls. Its machine code is cached on disk.
+
+    The cache is discarded if any file with kernels changes. numba alone compares only the kernel's own file, although
+    the functions that it inlines are in other files.
+    """
     compiled = njit(nogil=True, error_model="numpy")(function)
     if not hasattr(compiled, "_cache"):  # under NUMBA_DISABLE_JIT
         return compiled
-    with contextlib.suppress(RuntimeError):  # no folder takes it: each process compiles it
-        compiled._cache = _kept(function)
+    with contextlib.suppress(RuntimeError):  # no folder can be written to: each process compiles it
+        compiled._cache = _disk_cache(function)
     return compiled
 
 
-def _kept(function: Callable[..., None]) -> KeptKernel:
+def _disk_cache(function: Callable[..., None]) -> KernelCache:
     try:
-        return KeptKernel(function)
+        return KernelCache(function)
     except RuntimeError:  # numba's own folders cannot be written to
         if (folder := temporary_folder()) is None:
             raise
         config.CACHE_DIR = str(folder / "numba")  # type: ignore[attr-defined] # it reads the environment
-        return KeptKernel(function)
+        return KernelCache(function)
 
 
-class KeptKernel(FunctionCache):
-    """A kernel's machine code on disk. A cache that cannot be read or written costs the time of compiling, and no run:
-    the disk may be full, the folder someone else's, a file damaged.
+class KernelCache(FunctionCache):
+    """The cache of a kernel's machine code on disk.
 
-    Of the processes that want a kernel at once, one compiles it and the others wait for it.
+    If the cache cannot be read or written (the disk is full, the folder belongs to someone else, a file is damaged),
+    the kernel is compiled again and the run goes on. If several processes need a kernel at the same time, one compiles
+    it and the others wait for it.
     """
 
     def __init__(self, function: Callable[..., None]) -> None:
         super().__init__(function)
         own = self._cache_file
         self._cache_file = _CheckedFile(own._cache_path, self._impl.filename_base, (own._source_stamp, _sources()))
-        self._turn = _Turn(Path(own._cache_path) / f"{self._impl.filename_base}.lock")
+        self._lock = _CompileLock(Path(own._cache_path) / f"{self._impl.filename_base}.lock")
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The compiled kernel of a signature; None where this process must compile it, whose turn it then is."""
+        """The compiled kernel for a signature, or None if this process must compile it; it then holds the lock."""
         found = self._load(sig, target_context)
-        if found is None and self._turn.take():
+        if found is None and self._lock.acquire():
             found = self._load(sig, target_context)  # another process may have compiled it meanwhile
             if found is not None:
-                self._turn.end()
+                self._lock.release()
         return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keeps a compiled kernel, where the disk takes it."""
+        """Writes a compiled kernel to disk if that is possible, and releases the lock."""
         try:
             super().save_overload(sig, data)
         except OSError as error:
             log.info("%s takes no compiled kernel, the next process compiles it again: %s", self._cache_path, error)
         finally:
-            self._turn.end()
+            self._lock.release()
 
     def _load(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
-        except Exception as error:  # whatever what lies there makes its reader raise
+        except Exception as error:  # a damaged file can raise anything
             log.info("%s cannot be used, its kernel is compiled anew: %s", self._cache_path, error)
             return None
 
 
-class _Turn:
-    """Whose turn it is to compile a kernel: a lock that the system takes back from a process that dies.
+class _CompileLock:
+    """A lock between processes: its holder compiles a kernel. The system releases it if the holder dies.
 
-    Numba lets one thread of a process compile at a time.
+    Within a process numba lets one thread compile at a time.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor: int | None = None
 
-    def take(self) -> bool:
-        """Waits for this process's turn; False where nobody can wait, or waited too long for a process that stands."""
-        self.end()  # compiling may have failed before
+    def acquire(self) -> bool:
+        """Waits for the lock. False if the file system has no locks, or after ``_LONGEST_WAIT`` seconds."""
+        self.release()  # compiling may have failed before
         if fcntl is None:
             return False
         try:
@@ -152,23 +156,23 @@ class _Turn:
                 break
             else:
                 return True
-        self.end()
+        self.release()
         return False
 
-    def end(self) -> None:
-        """Lets the next process have its turn."""
+    def release(self) -> None:
+        """Releases the lock, if this process holds it."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
 class _CheckedFile(IndexDataCacheFile):
-    """Numba's files with a digest before their content: it would run whatever machine code lies there."""
+    """numba's cache files with a digest before their content, since numba would run damaged machine code."""
 
     def _load_index(self) -> dict[Any, str]:
         try:
             version, stamp, overloads = pickle.loads(self._content(self._index_path))
-        except OSError:  # not there, or damaged
+        except OSError:  # missing or damaged
             return {}
         return overloads if (version, stamp) == (self._version, self._source_stamp) else {}
 
@@ -182,7 +186,7 @@ class _CheckedFile(IndexDataCacheFile):
         self._write(self._data_path(name), self._dump(data))
 
     def _content(self, path: str) -> bytes:
-        """What a file holds; OSError, which numba takes for a file that is not there, if that is damaged."""
+        """The content of a file. Raises OSError if it is damaged, which numba treats like a missing file."""
         content = Path(path).read_bytes()
         digest, content = content[:_DIGEST], content[_DIGEST:]
         if digest != _digest(content):
@@ -200,7 +204,7 @@ def _digest(content: bytes) -> bytes:
 
 @cache
 def _sources() -> tuple[tuple[str, int, int], ...]:
-    """What tells one state of all kernels' source from another."""
+    """Name, time of change and size of every file with kernels: they differ after any change of the source."""
     here = Path(__file__).parent
     files = sorted([*here.glob("*.py"), *here.with_name("scan").glob("*.py")])
     return tuple((str(file), (facts := file.stat()).st_mtime_ns, facts.st_size) for file in files)

@@ -1,8 +1,9 @@
-"""Triton's kernels compiled beside each other before any of them is run.
+"""Compiles all Triton kernels of a training step at the same time, on several threads, before any of them is run.
 
-Triton compiles a kernel when it is first asked for, on one processor, while all else waits: half a minute and more for
-the kernels of one model's training, on a machine that has not trained it before. Little of that is spent in Python, so
-threads share it. Which kernels there are is found by going through a step in which none is run.
+Triton compiles a kernel at its first launch, on one processor, while the launch waits. For the kernels of one model
+this takes more than half a minute on a machine that has not trained the model before. Most of this time is spent
+outside Python, so threads can share it. ``mdaf.sweeper.training.step`` goes through one step in which kernels are
+requested but not run, and so learns which kernels to compile.
 """
 
 from __future__ import annotations
@@ -14,47 +15,47 @@ from contextlib import contextmanager
 from typing import Any
 
 
-class Asked:
-    """The kernels that were asked for, and are not in this process's memory, each once."""
+class RequestedKernels:
+    """The kernels that were requested and that this process has not loaded, each once."""
 
     def __init__(self) -> None:
-        self._found: dict[str, Any] = {}  # what Triton calls a kernel's specialization data -> its function
+        self._found: dict[str, Any] = {}  # Triton's specialization data of a kernel -> its function
 
     def __len__(self) -> int:
         return len(self._found)
 
     def note(self, *, fn: Any, compile: dict[str, Any], **_: Any) -> bool:
-        """Triton's hook before a kernel is compiled; True: it is not."""
+        """Triton calls this hook before it compiles a kernel. True tells it not to."""
         self._found[compile["specialization_data"]] = fn.jit_function
         return True
 
     def compile(self, begin_thread: Callable[[], None]) -> None:
-        """Compiles all of them for the current device, or loads them from Triton's cache on disk.
+        """Compiles all kernels for the current device, or loads them from Triton's cache on disk.
 
-        ``begin_thread`` makes the device current in the thread that calls it. A kernel that cannot be compiled is left
-        to say so where it is run.
+        ``begin_thread`` makes the device current in the thread that calls it. The error of a kernel that cannot be
+        compiled is ignored here: it is raised when the kernel is run.
         """
         if not self._found:
             return
-        # Python's part is one thread's at a time: with one on every processor they mostly wait for each other.
+        # Only one thread at a time can run Python. With a thread on every processor they would mostly wait for the GIL.
         threads = min(len(self._found), max(2, (os.cpu_count() or 1) // 2))
         with ThreadPoolExecutor(threads, "compiling", begin_thread) as pool:
             wait([pool.submit(function.preload, data) for data, function in self._found.items()])
 
 
 @contextmanager
-def none_run() -> Iterator[Asked]:
-    """Within it Triton's kernels are asked for and not run, so that what they would have written is left as it was."""
+def requests_only() -> Iterator[RequestedKernels]:
+    """Within this context, launches of Triton kernels are recorded and nothing is run: no tensor is written."""
     from triton import knobs
     from triton.runtime.jit import JITFunction
 
-    asked, run, hook = Asked(), JITFunction.run, knobs.runtime.jit_cache_hook
+    requested, run, hook = RequestedKernels(), JITFunction.run, knobs.runtime.jit_cache_hook
 
-    def only_asked(self: Any, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> Any:
+    def compile_only(self: Any, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> Any:
         return run(self, *arguments, grid=grid, warmup=True, **options)
 
-    JITFunction.run, knobs.runtime.jit_cache_hook = only_asked, asked.note
+    JITFunction.run, knobs.runtime.jit_cache_hook = compile_only, requested.note
     try:
-        yield asked
+        yield requested
     finally:
         JITFunction.run, knobs.runtime.jit_cache_hook = run, hook

@@ -1,4 +1,7 @@
-"""Tensors as rows with a pitch, so that a slice of a projection's output goes into a kernel without a copy."""
+"""Tensors as evenly spaced rows, so that kernels can take a slice of a projection's output without a copy.
+
+The *pitch* is the number of elements from the start of one row to the start of the next.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ from torch import Tensor
 
 
 class RowLayout(NamedTuple):
-    """Where in a dropout mask the tokens of a tensor (replica, tokens, channel) lie.
+    """Where the tokens of a tensor (replica, tokens, channel) lie in a dropout mask.
 
-    Rows of ``length`` tokens are ``gap`` positions farther apart than they are long; the first is at ``begin``.
+    ``length``  tokens of a row.
+    ``gap``     unused positions of the mask after each row.
+    ``begin``   the position of the first element.
     """
 
     length: int
@@ -20,14 +25,14 @@ class RowLayout(NamedTuple):
 
 
 def tokens(x: Tensor) -> Tensor:
-    """x (replica, batch, ..., channel) as (replica, tokens, channel), contiguous, without its history."""
+    """x (replica, batch, ..., channel) as (replica, tokens, channel), contiguous and detached from autograd."""
     return x.detach().reshape(x.shape[0], -1, x.shape[-1]).contiguous()
 
 
 def pitched(tensor: Tensor) -> tuple[Tensor, int]:
-    """``tensor`` (..., width) and its pitch: the elements from one row (a position of the leading axes) to the next.
+    """``tensor`` (..., width) and the pitch of its rows. A row is one index of all axes but the last.
 
-    A tensor whose rows lie evenly apart is returned as it is; any other is made contiguous.
+    A tensor with evenly spaced rows is returned as it is; any other is made contiguous.
     """
     width = tensor.shape[-1]
     pitch = expected = 0
@@ -47,7 +52,7 @@ def pitched(tensor: Tensor) -> tuple[Tensor, int]:
 
 
 def flat_array(tensor: Tensor) -> tuple[Any, int]:
-    """A flat numpy view of ``tensor``'s rows and their pitch: element c of row r stands at r * pitch + c."""
+    """A flat numpy view of ``tensor``, and the pitch of its rows: element c of row r is at r * pitch + c."""
     tensor, pitch = pitched(tensor.detach())
     rows = tensor.numel() // max(1, tensor.shape[-1])
     span = (rows - 1) * pitch + tensor.shape[-1] if tensor.numel() else 0

@@ -1,4 +1,7 @@
-"""Deferred Adam on CPU cores: a row at a time, its missed steps in the cache. Interface as in ``table_adam_triton``."""
+"""Deferred Adam on CPU cores, for ``mdaf.sweeper.training.optim.deferred_adam``; interface as in ``table_adam_triton``.
+
+A thread takes one row at a time and does all its missed steps while the row is in the processor's cache.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _ONE = np.float32(1.0)
 
 @loop
 def _step(weight, mean, square, gradient, scale, decay, rates):
-    """One step of Adam on a row; gradient (channel) is multiplied by ``scale``, 0 for a row that was not read."""
+    """One step of Adam on a row. ``gradient`` (channel) is multiplied by ``scale``: 0 if the row was not read."""
     for c in range(weight.size):
         g = gradient[c] * scale + decay * weight[c]
         mean[c] = _B1 * mean[c] + _REST1 * g
@@ -30,7 +33,7 @@ def _step(weight, mean, square, gradient, scale, decay, rates):
 
 @kernel
 def _catch_up(first, last, chunks, upto, keys, weight, mean, square, gradient, done, rates, decay):
-    """Kernel of ``for_each_chunk``; keys (replica, position) sorted."""
+    """Kernel of ``for_each_chunk``; keys (replica, position) are sorted."""
     replicas, count = keys.shape
     rows = done.size // replicas
     for task in range(first, last):
@@ -54,7 +57,7 @@ def _catch_up(first, last, chunks, upto, keys, weight, mean, square, gradient, d
 
 @kernel
 def _add(first, last, chunks, keys, source, values, gradient):
-    """Kernel of ``for_each_chunk``; values (position, dim), source (replica, position) where each key stood."""
+    """Kernel of ``for_each_chunk``; values (position, dim); source (replica, position): the position of each key."""
     count = keys.shape[1]
     for task in range(first, last):
         k = task // chunks
@@ -71,8 +74,8 @@ def _add(first, last, chunks, keys, source, values, gradient):
 
 
 @kernel
-def _square(first, last, chunks, now, keys, gradient, counted, sums):
-    """Kernel of ``for_each_chunk``; sums (replica, chunk) float64 are added to."""
+def _add_squares(first, last, chunks, now, keys, gradient, counted, sums):
+    """Kernel of ``for_each_chunk``; adds squared norms to sums (replica, chunk) float64."""
     count = keys.shape[1]
     for task in range(first, last):
         k = task // chunks
@@ -89,7 +92,7 @@ def _square(first, last, chunks, now, keys, gradient, counted, sums):
 
 @kernel
 def _update(first, last, chunks, now, keys, weight, mean, square, gradient, done, rates, decay, clip):
-    """Kernel of ``for_each_chunk``: the step ``now`` on the rows of ``keys``, whose gradients are cleared."""
+    """Kernel of ``for_each_chunk``: does step ``now`` on the rows of ``keys`` and sets their gradients to zero."""
     count = keys.shape[1]
     for task in range(first, last):
         k = task // chunks
@@ -107,7 +110,7 @@ def _by_replica(keys: Tensor, steps: Steps) -> Any:
 
 
 def catch_up(table: Table, steps: Steps, keys: Tensor, behind: int) -> None:
-    """Does on the rows of ``keys`` what they missed up to step ``now`` - ``behind``; shapes as in ``Table``."""
+    """Does the missed steps up to ``now`` - ``behind`` on the rows of ``keys``; shapes as in ``Table``."""
     sorted_keys = _by_replica(keys, steps)
     upto, chunks = int(steps.now) - behind, chunk_count(sorted_keys.shape[1])
     arrays = [a.numpy() for a in (*table[:5], steps.rates, steps.decay)]
@@ -115,24 +118,24 @@ def catch_up(table: Table, steps: Steps, keys: Tensor, behind: int) -> None:
 
 
 def add_gradient(table: Table, steps: Steps, keys: Tensor, source: Tensor, values: Tensor) -> None:
-    """Adds ``values`` (position, dim) to the gradients of the rows that they were read from."""
+    """Adds ``values`` (position, dim) to ``table.gradient``; ``keys`` and ``source`` come from ``sorted_rows``."""
     sorted_keys, chunks = _by_replica(keys, steps), chunk_count(keys.numel() // len(steps.decay))
     arrays = (sorted_keys, _by_replica(source, steps), values.float().contiguous().numpy(), table.gradient.numpy())
     for_each_chunk(_add, chunks * len(sorted_keys), chunks, *arrays)
 
 
 def square_norms(table: Table, steps: Steps, keys: list[Tensor]) -> Tensor:
-    """The squared norm of each replica's gradient over the rows of all ``keys``; (replica,) float32."""
+    """The squared norm of each replica's gradient over the rows of all ``keys``: (replica,) float32."""
     sums = np.zeros((len(steps.decay), max(chunk_count(part.numel() // len(steps.decay)) for part in keys)))
     for part in keys:
         sorted_keys, chunks = _by_replica(part, steps), chunk_count(part.numel() // len(steps.decay))
         arrays = (sorted_keys, table.gradient.numpy(), table.counted.numpy(), sums)
-        for_each_chunk(_square, chunks * len(sorted_keys), chunks, int(steps.now), *arrays)
+        for_each_chunk(_add_squares, chunks * len(sorted_keys), chunks, int(steps.now), *arrays)
     return in_order(sums).float()
 
 
 def update(table: Table, steps: Steps, keys: list[Tensor], clip: Tensor) -> None:
-    """The step ``now`` on the rows of all ``keys``, their gradients multiplied by ``clip`` (replica,), then cleared."""
+    """Does step ``now`` on the rows of all ``keys``, with gradients times ``clip`` (replica,), and zeroes these."""
     for part in keys:
         sorted_keys, chunks = _by_replica(part, steps), chunk_count(part.numel() // len(steps.decay))
         arrays = [a.numpy() for a in (*table[:5], steps.rates, steps.decay, clip)]

@@ -1,7 +1,8 @@
-"""Deferred Adam on CUDA: the rows that a step reads, with their missed steps done in registers.
+"""Deferred Adam on CUDA, in Triton, for ``mdaf.sweeper.training.optim.deferred_adam``.
 
-``keys`` are the rows that were looked up, sorted: (replica * position,), so that the first of equals acts for all.
-Nothing waits for the host and nothing is added atomically: a step that defers can be captured, and repeats exactly.
+It updates the rows that a step reads, and does their missed steps in registers. ``keys`` are the rows that were looked
+up, sorted: (replica * position,). Of several equal keys, the first one's program updates the row. Nothing waits for the
+host, so a CUDA graph can capture a step. No addition is atomic, so a step repeated gives exactly the same result.
 """
 
 from __future__ import annotations
@@ -16,13 +17,17 @@ from mdaf.model.kernels.table_adam import BETA1, BETA2, EPS, Steps, Table
 from mdaf.model.kernels.triton_math import load, sum_partials
 
 _B1, _B2, _EPS = tl.constexpr(BETA1), tl.constexpr(BETA2), tl.constexpr(EPS)
-#: Elements of a program, one warp's.
+#: Elements of a program, which has one warp.
 TILE = 128
 
 
 @triton.jit
 def adam_step(weight, mean, square, gradient, decay, size, root, shrink):
-    """One step of Adam; weight and the like (row, channel), the rest (row,)."""
+    """One step of Adam (arXiv 1412.6980): the new weight, mean and square.
+
+    ``weight``, ``mean``, ``square``, ``gradient``: (row, channel). ``decay`` (coupled weight decay), ``size`` (the
+    learning rate / (1 - beta1^t)), ``root`` (1 / sqrt(1 - beta2^t)), ``shrink`` (decoupled weight decay): (row,).
+    """
     g = gradient + decay[:, None] * weight
     mean = _B1 * mean + (1.0 - _B1) * g
     square = _B2 * square + (1.0 - _B2) * g * g
@@ -31,8 +36,8 @@ def adam_step(weight, mean, square, gradient, decay, size, root, shrink):
 
 
 @triton.jit
-def _heads(keys, count, ROWS: tl.constexpr):
-    """The rows that this program acts on: keys, and whether each is the first of its equals."""
+def _first_of_equals(keys, count, ROWS: tl.constexpr):
+    """The keys of this program, and whether each is the first of several equal ones."""
     i = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     own = tl.load(keys + i, mask=i < count, other=-1)
     before = tl.load(keys + i - 1, mask=(i > 0) & (i < count), other=-1)
@@ -44,7 +49,7 @@ def _adam_catch_up(
     keys, weight, mean, square, done, rates, decay, now, behind, count, rows, replicas, dim,
     ROWS: tl.constexpr, DIM: tl.constexpr,
 ):  # fmt: skip
-    own, head = _heads(keys, count, ROWS)
+    own, head = _first_of_equals(keys, count, ROWS)
     upto = tl.load(now) - behind
     at = tl.load(done + own, mask=head, other=2147483647)
     late = head & (at < upto)
@@ -71,7 +76,7 @@ def _adam_catch_up(
 
 @triton.jit(do_not_specialize=["count", "chunks"])
 def _adam_square(keys, gradient, counted, now, partial, count, chunks, dim, ROWS: tl.constexpr, DIM: tl.constexpr):
-    """``count`` positions of each replica, ``chunks`` programs of each; partial (replica, chunk)."""
+    """Each replica has ``count`` positions and ``chunks`` programs; partial (replica, chunk)."""
     k = (tl.program_id(0) // chunks).to(tl.int64)
     i = (tl.program_id(0) % chunks) * ROWS + tl.arange(0, ROWS)
     real = i < count
@@ -91,7 +96,7 @@ def _adam_update(
     keys, weight, mean, square, gradient, done, rates, decay, clip, now, count, rows, replicas, dim,
     ROWS: tl.constexpr, DIM: tl.constexpr,
 ):  # fmt: skip
-    own, head = _heads(keys, count, ROWS)
+    own, head = _first_of_equals(keys, count, ROWS)
     step = tl.load(now)
     late = head & (tl.load(done + own, mask=head, other=2147483647) < step)
     k = own // rows
@@ -118,7 +123,7 @@ def _tile(dim: int) -> tuple[int, int]:
 
 
 def catch_up(table: Table, steps: Steps, keys: Tensor, behind: int) -> None:
-    """Does on the rows of ``keys`` what they missed up to step ``now`` - ``behind``."""
+    """Does the missed steps up to ``now`` - ``behind`` on the rows of ``keys``; shapes as in ``Table``."""
     replicas, dim, count = len(steps.decay), table.weight.shape[1], len(keys)
     rows, width = _tile(dim)
     _adam_catch_up[(triton.cdiv(count, rows),)](
@@ -128,12 +133,15 @@ def catch_up(table: Table, steps: Steps, keys: Tensor, behind: int) -> None:
 
 
 def add_gradient(table: Table, steps: Steps, keys: Tensor, source: Tensor, values: Tensor) -> None:
-    """Adds ``values`` (position, dim), a slice perhaps, to the gradients of the rows that they were read from."""
+    """Adds ``values`` (position, dim) to ``table.gradient``; ``keys`` and ``source`` come from ``sorted_rows``.
+
+    ``values`` may be a slice of a wider tensor's channels.
+    """
     add_runs(keys, source, values, table.gradient)
 
 
 def square_norms(table: Table, steps: Steps, keys: list[Tensor]) -> Tensor:
-    """The squared norm of each replica's gradient over the rows of all ``keys``; (replica,) float32."""
+    """The squared norm of each replica's gradient over the rows of all ``keys``: (replica,) float32."""
     replicas, dim = len(steps.decay), table.weight.shape[1]
     rows, width = _tile(dim)
     counts = [len(part) // replicas for part in keys]
@@ -149,7 +157,7 @@ def square_norms(table: Table, steps: Steps, keys: list[Tensor]) -> Tensor:
 
 
 def update(table: Table, steps: Steps, keys: list[Tensor], clip: Tensor) -> None:
-    """The step ``now`` on the rows of all ``keys``, their gradients multiplied by ``clip`` (replica,), then cleared."""
+    """Does step ``now`` on the rows of all ``keys``, with gradients times ``clip`` (replica,), and zeroes these."""
     replicas, dim = len(steps.decay), table.weight.shape[1]
     rows, width = _tile(dim)
     for part in keys:

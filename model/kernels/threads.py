@@ -1,7 +1,8 @@
-"""Runs a numba kernel over chunks of rows on as many threads as PyTorch uses.
+"""Runs a numba kernel over chunks of rows, on as many threads as PyTorch uses. All files ``*_cpu.py`` use it.
 
-Plain Python threads rather than numba's ``prange``: the kernels release the GIL, the chunks are handed out as threads
-become free (rows differ in length), and there is no second OpenMP runtime that forbids forking or concurrent callers.
+The threads are plain Python threads, not numba's ``prange``. The kernels release the GIL. A thread takes the next chunk
+when it is free, which balances rows of different lengths. And no second OpenMP runtime is loaded, which would forbid
+forks and concurrent callers.
 """
 
 from __future__ import annotations
@@ -16,20 +17,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: Chunks of rows that a replica's batch is cut into. Sums over rows (the parameters' gradients) are kept per chunk and
-#: added in the chunks' order, so results depend neither on the number of threads nor on which thread took which chunk.
+#: The most chunks that the rows of one replica are cut into. Each chunk has its own partial sums over rows (gradients
+#: of parameters), which are added in the order of the chunks. So results depend neither on the number of threads nor on
+#: which thread took which chunk.
 CHUNKS = 64
 
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
 def chunk_count(rows: int) -> int:
-    """Chunks that one replica's ``rows`` are cut into, by their number alone. Chunk i has every count-th row from i."""
+    """The number of chunks for one replica with this many ``rows``."""
     return max(1, min(CHUNKS, rows))
 
 
 def _pool(workers: int) -> ThreadPoolExecutor:
-    """A pool of ``workers`` threads of this process; threads do not survive a fork, so a child makes its own."""
+    """A pool of ``workers`` threads. Threads do not survive a fork, so a child process makes its own pool."""
     key = (os.getpid(), workers)
     if key not in _pools:
         _pools[key] = ThreadPoolExecutor(workers, thread_name_prefix="kernel")
@@ -37,9 +39,9 @@ def _pool(workers: int) -> ThreadPoolExecutor:
 
 
 def for_each_chunk(kernel: Callable[..., None], chunks: int, *arguments: Any) -> None:
-    """Calls ``kernel(first, last, *arguments)`` so that the ranges [first, last) cover ``chunks`` chunks once.
+    """Calls ``kernel(first, last, *arguments)`` for ranges [first, last) that together cover each of ``chunks`` once.
 
-    The caller's thread takes part. An exception in any thread is raised here.
+    The calling thread takes part. An exception in any thread is raised here.
     """
     threads = min(torch.get_num_threads(), chunks)
     if threads <= 1:
@@ -61,7 +63,7 @@ def for_each_chunk(kernel: Callable[..., None], chunks: int, *arguments: Any) ->
 
 
 def in_order(partial: np.ndarray) -> Tensor:
-    """Sum of (replica, chunk, ...) over the chunks, first to last."""
+    """Sums ``partial`` (replica, chunk, ...) over the chunks, from the first to the last."""
     total = partial[:, 0].copy()
     for chunk in range(1, partial.shape[1]):
         total += partial[:, chunk]

@@ -1,4 +1,4 @@
-"""What Triton kernels share: float32 in registers, softplus and sigmoid, sums of partial results in a fixed order."""
+"""Functions that Triton kernels share: loads and stores as float32, softplus and sigmoid, sums in a fixed order."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 
 @triton.jit
 def load(pointer, mask):
-    """The masked values in float32, 0 where the mask is off."""
+    """The values where the mask is set, in float32; 0 elsewhere."""
     return tl.load(pointer, mask=mask, other=0.0).to(tl.float32)
 
 
 @triton.jit
 def store(pointer, value, mask):
-    """Stores float32 values in the type that the pointer has."""
+    """Stores float32 values in the type of the pointer, where the mask is set."""
     tl.store(pointer, value.to(pointer.dtype.element_ty), mask=mask)
 
 
 @triton.jit
 def read(pointer, mask, WHOLE: tl.constexpr):
-    """As ``load``; the mask of a ``WHOLE`` tile is on everywhere, and is not computed."""
+    """As ``load``. The mask of a ``WHOLE`` tile is set everywhere, so it is not computed."""
     if WHOLE:
         value = tl.load(pointer).to(tl.float32)
     else:
@@ -34,7 +34,7 @@ def read(pointer, mask, WHOLE: tl.constexpr):
 
 @triton.jit
 def write(pointer, value, mask, WHOLE: tl.constexpr):
-    """As ``store``, with a mask as ``read`` takes it."""
+    """As ``store``. The mask of a ``WHOLE`` tile is set everywhere, so it is not computed."""
     if WHOLE:
         tl.store(pointer, value.to(pointer.dtype.element_ty))
     else:
@@ -49,9 +49,9 @@ def sigmoid(v):
 
 @triton.jit
 def _log1p(u):
-    """log(1 + u) for u in [0, 1] within 2e-7 of it, relatively: a Chebyshev fit of log(1 + u) / u, of degree 8.
+    """log(1 + u) for u in [0, 1], with a relative error below 2e-7: a Chebyshev fit of log(1 + u) / u of degree 8.
 
-    ``tl.log2`` is a subroutine twice as long, and 1 + u would round most of a small u away.
+    ``tl.log2(1 + u)`` takes twice as long, and 1 + u would lose most digits of a small u.
     """
     p = 0.005253457928939032 * u - 0.02958850748836994
     p = p * u + 0.07836166769266129
@@ -90,9 +90,10 @@ def _sum_partials(partial, total, parts, size, PARTS: tl.constexpr, SIZE: tl.con
 
 
 def sum_partials(partial: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Sum of (group, part, size) over the parts, in an order that depends on the number of parts alone, as ``dtype``.
+    """Sums ``partial`` (group, part, size) over the parts: (group, size) in ``dtype``.
 
-    ``torch.sum`` picks its order by the whole shape, so that a replica's sum would change with the number of replicas.
+    The order of additions depends only on the number of parts. ``torch.sum`` picks its order by the whole shape, so a
+    replica's sum would change with the number of replicas.
     """
     groups, parts, size = partial.shape
     total = torch.empty((groups, size), dtype=dtype, device=partial.device)

@@ -1,1 +1,1 @@
-"""Layers that the models are made of, each with the replica axis first."""
+"""Layers of which the models are built. Axis 0 of all parameters and inputs is the replica."""

@@ -1,7 +1,8 @@
-"""Layers that carry the replica axis: parameters are stacked on axis 0, inputs are (replica, batch, ..., channel).
+"""Basic layers for stacked replicas: linear, embedding, normalization, dropout, feed-forward networks.
 
-A layer is built for one replica; ``mdaf.model.stack.stack`` concatenates several along axis 0. No layer holds a random
-state: dropout is a function of a key that the training loop sets for each step.
+Axis 0 of every parameter is the replica; inputs are (replica, batch, ..., channel). A layer is built for one replica,
+and ``mdaf.model.stack.stack`` concatenates several along axis 0. No layer has a random state: a dropout mask is a
+function of a key, which the training loop sets for each step.
 """
 
 from __future__ import annotations
@@ -106,13 +107,20 @@ class LayerNorm(nn.Module):
         residual: Tensor | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """LN(dropout(x + bias) + residual), without the arguments that are None; ``bias`` (replica, channel)."""
+        """LN(dropout(x + bias) + residual), without the arguments that are None.
+
+        ``bias``: (replica, channel). ``residual``: a tensor of x's shape. ``dtype``: the type of the result; default
+        float32.
+        """
         mask = None if dropout is None else dropout.mask(x)
         return normed_sum(x, self.weight, self.bias, self.eps, bias, mask, residual, dtype)
 
 
 class RMSNorm(nn.Module):
-    """x / sqrt(mean(x^2) + eps) * gain over the channels of x (replica, ..., channel), computed in float32."""
+    """x / sqrt(mean(x^2) + eps) * gain over the channels of x (replica, ..., channel) (arXiv 1910.07467).
+
+    Computed in float32; the result has the type of x.
+    """
 
     def __init__(self, dim: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -127,9 +135,11 @@ class RMSNorm(nn.Module):
 class Dropout(nn.Module):
     """Dropout with a rate and a random key of each replica, both set by ``set_dropout``; identity in evaluation.
 
-    x (replica, batch, ..., channel) -> same shape. A replica's mask depends only on its key, so it equals that
-    of a run alone. ``longest`` is the longest sequence that x may hold: masks do not depend on padding.
-    ``first`` is the index in the batch of x's first row: masks do not depend on the micro-batches either.
+    x (replica, batch, ..., channel) -> same shape. A replica's mask depends only on its key, so it equals the mask of
+    the same run trained alone.
+
+    ``longest``  the length of the longest sequence that x may hold, so that masks do not depend on padding.
+    ``first``    the index in the batch of x's first row, so that masks do not depend on micro-batches.
     """
 
     def __init__(self) -> None:
@@ -154,7 +164,10 @@ def _dropouts(model: nn.Module) -> list[Dropout]:
 
 
 def dropout_keys(model: nn.Module, seeds: Sequence[int]) -> Tensor:
-    """A key of each dropout layer of ``model`` for each replica's seed in [0, 2^62): (layer, replica) int64, CPU."""
+    """One key for each dropout layer of ``model`` and each replica: (layer, replica) int64, on the CPU.
+
+    ``seeds``: one for each replica, in [0, 2^62).
+    """
     # The odd constant is 2^64 / golden ratio, cut to 62 bits: neighbouring positions get distant keys.
     shifts = [(position * 0x1E3779B97F4A7C15) % 2**62 for position in range(len(_dropouts(model)))]
     return torch.tensor([[(seed + shift) % 2**62 for seed in seeds] for shift in shifts], dtype=torch.int64)
@@ -189,7 +202,10 @@ class Hidden(Linear):
 
 
 class FeedForward(nn.Module):
-    """LN(dropout(W_2 dropout(activation(W_1 x + b_1)) + b_2) + x): x (replica, ..., dim) -> same shape."""
+    """LN(dropout(W_2 dropout(activation(W_1 x + b_1)) + b_2) + x): x (replica, ..., dim) -> same shape.
+
+    ``hidden`` is the width between the two linear layers.
+    """
 
     def __init__(self, dim: int, hidden: int, eps: float, activation: str = "gelu") -> None:
         super().__init__()
@@ -205,7 +221,10 @@ class FeedForward(nn.Module):
 
 
 class MLP(nn.Module):
-    """ReLU layers with dropout: x (replica, ..., dim) -> (replica, ..., outputs), outputs the last of ``hidden``."""
+    """ReLU layers with dropout: x (replica, ..., dim) -> (replica, ..., outputs).
+
+    ``hidden`` holds the width of each layer; ``outputs`` is the last of them.
+    """
 
     def __init__(self, dim: int, hidden: Sequence[int]) -> None:
         super().__init__()
@@ -239,23 +258,33 @@ def inverse_softplus(y: Tensor) -> Tensor:
 
 
 def log_uniform(shape: tuple[int, ...], low: float, high: float) -> Tensor:
-    """Samples whose logarithm is uniform between those of ``low`` and ``high``."""
+    """Random numbers whose logarithm is uniform between the logarithms of ``low`` and ``high``."""
     return torch.empty(shape).uniform_(math.log(low), math.log(high)).exp()
 
 
 def valid_positions(x: Tensor, lengths: Tensor) -> Tensor:
-    """Which positions of x (replica, batch, length, channel) are before lengths: (replica, batch, length, 1) bool."""
+    """Whether each position of x (replica, batch, length, channel) is valid: (replica, batch, length, 1) bool.
+
+    ``lengths`` (replica, batch) is the number of valid positions of each sequence, which come first.
+    """
     return (torch.arange(x.shape[2], device=x.device) < lengths.unsqueeze(-1)).unsqueeze(-1)
 
 
 def mean_position(x: Tensor, lengths: Tensor) -> Tensor:
-    """The mean of the valid positions of x (replica, batch, length, channel); zero if there are none."""
+    """The mean over the valid positions of x (replica, batch, length, channel): (replica, batch, channel).
+
+    It is zero if a sequence has none.
+    """
     total = (x * valid_positions(x, lengths)).sum(dim=2)
     return total / lengths.clamp(min=1).unsqueeze(-1)
 
 
 class LastToken(NamedTuple):
-    """The one position of a sequence that is read: ``position`` (replica, batch), ``x`` there with length 1."""
+    """The only position of a sequence that the next layer reads: its index, and the layer's input there.
+
+    ``position``  (replica, batch) int64.
+    ``x``         (replica, batch, 1, channel).
+    """
 
     position: Tensor
     x: Tensor

@@ -1,4 +1,4 @@
-"""Encoders of a sequence of vectors, which sequence branches use."""
+"""Encoders of a sequence of vectors: Mamba-1, Mamba-2 and self-attention. ``sequence.SequenceBranch`` picks one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from mdaf.model.ops.positions import take_position
 
 
 class Block(nn.Module):
-    """x <- LN(dropout(mixer(x)) + x); x <- LN(FFN(x) + x), the second in the ``feed_forward``."""
+    """x <- LN(dropout(mixer(x)) + x), then ``feed_forward``, which computes x <- LN(FFN(x) + x).
+
+    ``mixer`` mixes positions: it is called with (x, lengths, last_token), as ``Mamba`` and ``Attention`` are.
+    """
 
     def __init__(self, mixer: nn.Module, feed_forward: FeedForward, hidden: int, eps: float) -> None:
         super().__init__()
@@ -28,9 +31,9 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, lengths: Tensor, last: Tensor | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
-        """x (replica, batch, length, hidden) -> same; with ``last`` (replica, batch) only that position, length 1.
+        """x (replica, batch, length, hidden) -> same shape; with ``last`` only that position, with length 1.
 
-        ``dtype`` is the type of the result; default float32.
+        ``lengths``, ``last``: (replica, batch) int64. ``dtype``: the type of the result; default float32.
         """
         last_token = None if last is None else LastToken(last, take_position(x, last))
         mixed: Tensor = self.mixer(x, lengths, last_token)
@@ -40,7 +43,9 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A stack of blocks: x (replica, batch, length, hidden) -> same; positions past ``lengths`` are never read.
+    """A stack of blocks: x (replica, batch, length, hidden) -> same shape.
+
+    Only the first ``lengths`` (replica, batch) positions are read.
 
     ``causal``  whether output t depends only on inputs up to t.
     """
@@ -52,14 +57,17 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor, lengths: Tensor, last: Tensor | None = None) -> Tensor:
-        """All positions, or with ``last`` (replica, batch) only that one, length 1."""
+        """All positions; with ``last`` (replica, batch) only that one, with length 1."""
         for block in self.blocks[:-1]:
             x = block(x, lengths, dtype=factor_type(x))
-        return self.blocks[-1](x, lengths, last)  # nothing reads the other positions of the last block
+        return self.blocks[-1](x, lengths, last)  # only this position of the last block's output is read
 
 
 class MambaEncoder(Encoder):
-    """Mamba4Rec's layers (arXiv 2403.03900): a Mamba-1 block, then a feed-forward network four times as wide."""
+    """The layers of Mamba4Rec (arXiv 2403.03900): a Mamba-1 block, then a feed-forward network four times as wide.
+
+    Arguments as in ``mamba.Mamba``; ``layers`` is the number of layers. ``longest`` is not used.
+    """
 
     def __init__(
         self, hidden: int, longest: int, layers: int, state: int, conv: int, expand: int, scan: str = "auto"
@@ -68,7 +76,10 @@ class MambaEncoder(Encoder):
 
 
 class Mamba2Encoder(Encoder):
-    """Mamba4Rec's layers with the Mamba-2 block in the place of Mamba-1's."""
+    """The layers of Mamba4Rec with Mamba-2 blocks instead of Mamba-1 blocks.
+
+    Arguments as in ``mamba2.Mamba2``; ``layers`` is the number of layers. ``longest`` is not used.
+    """
 
     def __init__(
         self, hidden: int, longest: int, layers: int, state: int, conv: int, expand: int, head: int, chunk: int
@@ -79,10 +90,13 @@ class Mamba2Encoder(Encoder):
 
 
 class TransformerEncoder(Encoder):
-    """BST's layers (arXiv 1905.06874): positions, then self-attention over the whole history, LeakyReLU, post-norm.
+    """The layers of BST (arXiv 1905.06874): position embeddings, then self-attention with LeakyReLU and post-norm.
 
-    A position is counted back from the last element, as the paper counts time back from the candidate's. Its vector is
-    added to an event's: concatenated and projected, as in the paper, it would be added too.
+    An output depends on all positions. Positions are counted backwards from the last element, as the paper counts time
+    backwards from the candidate. The embedding of a position is added to the event's vector. The paper concatenates
+    both and projects them, which is a sum too.
+
+    ``longest``: the longest sequence. ``expand``: how many times wider than ``hidden`` the feed-forward network is.
     """
 
     causal: ClassVar[bool] = False
@@ -96,11 +110,12 @@ class TransformerEncoder(Encoder):
         self.positions = Embedding(1 + longest, hidden)
 
     def forward(self, x: Tensor, lengths: Tensor, last: Tensor | None = None) -> Tensor:
-        back = (lengths.unsqueeze(-1) - torch.arange(x.shape[2], device=x.device)).clamp(min=0)  # 0: past the end
-        return super().forward(x + self.positions(back), lengths, last)
+        steps = torch.arange(x.shape[2], device=x.device)
+        from_end = (lengths.unsqueeze(-1) - steps).clamp(min=0)  # 0: after the last element
+        return super().forward(x + self.positions(from_end), lengths, last)
 
 
-#: Names of encoders; each is called with (hidden, longest, **its own arguments).
+#: The encoders by name. Each is called with (hidden, longest, **its own arguments).
 ENCODERS: dict[str, Callable[..., Encoder]] = {
     "mamba": MambaEncoder,
     "mamba2": Mamba2Encoder,

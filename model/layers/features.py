@@ -1,4 +1,4 @@
-"""Counts, recencies and popularity: what a sample says without any embedding."""
+"""Features for models without embeddings: counts, recencies and popularities. ``mdaf.model.boosted`` uses them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from torch import Tensor
 
 from mdaf.data.schema import FIRST_ID, MATCH_EQUALS, Batch, Field, Schema
 
-SMALL_TABLE = 64  # rows up to which an id is a feature as it is; above, its popularity stands for it
-FEW_VALUES = 16  # rows up to which events are counted by each value of a field
-RECENT = (1, 5, 10, 20)  # windows, in events, of the counts
+SMALL_TABLE = 64  # up to so many rows, an id itself is a feature; above, its popularity is
+FEW_VALUES = 16  # up to so many rows, events are counted for each value of a field
+RECENT = (1, 5, 10, 20)  # events are counted in the last so many
 
 
 @dataclass(frozen=True)
 class _Comparison:
-    """Which events equal the candidate in one thing: by a match field, or by the ids where there is none."""
+    """Which events equal the candidate in one field, such as the item or the category.
+
+    ``match``   the match field that says so; None if the ids must be compared.
+    ``event``   the field of the events.
+    ``static``  the field of the candidate.
+    """
 
     name: str
     match: str | None
@@ -25,7 +30,7 @@ class _Comparison:
     static: str
 
     def equal(self, batch: Batch) -> Tensor:
-        """(replica, batch, length) bool; never true of padding or of unknown ids."""
+        """Whether each event equals the candidate: (replica, batch, length) bool. Padding and unknown ids never do."""
         if self.match is not None:
             return batch.sequence[self.match] == MATCH_EQUALS
         ids = batch.sequence[self.event]
@@ -33,15 +38,17 @@ class _Comparison:
 
 
 class Features:
-    """Batches to features, by a schema alone.
+    """Computes features from batches. Which features there are depends only on the schema.
 
-    Of the sample: the ids of small tables, the popularity of others. Of the history: its length and what its last event
-    was. Of each thing that events and candidate share: how many kinds of it the history holds, how many events equal
-    the candidate in it (all, the last few, with each value of what an event alone has), how many events ago the last
-    one did, and what that one was (how long ago, which behaviour).
+    From the sample: the ids of small tables, and the popularity of the ids of other tables. From the history: its
+    length, and the fields of its last event. From each field that events and candidate have in common:
 
-    ``names``    of the features, in order.
-    ``counted``  static fields whose ids are counted in training, for their popularity.
+    - how many distinct ids the history holds;
+    - how many events equal the candidate: of all, of the last few, and for each value of the events' other fields;
+    - how many events ago the last equal event was, and the other fields of that event.
+
+    ``names``    the names of the features, in order.
+    ``counted``  the static fields whose ids are counted in training, for their popularity.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -58,9 +65,9 @@ class Features:
         self.names = tuple(self._columns(_empty_batch(schema), {f.name: torch.zeros(1, 1) for f in self.counted}))
 
     def __call__(self, batch: Batch, popularity: Mapping[str, Tensor]) -> Tensor:
-        """(replica, batch, feature) float32, NaN where a feature does not apply.
+        """The features of a batch: (replica, batch, feature) float32, NaN where a feature does not apply.
 
-        ``popularity``: of each of ``counted``, how often each id occurs in training, (replica, rows).
+        ``popularity``: for each field of ``counted``, how often each id occurs in training, (replica, rows).
         """
         columns = self._columns(batch, popularity)
         return torch.stack([column.float() for column in columns.values()], dim=-1)
@@ -74,7 +81,7 @@ class Features:
         columns["history length"] = batch.lengths
         last = batch.lengths - 1
         for field in self.events:
-            columns[f"last event's {field.name}"] = _at(batch.sequence[field.name], last)
+            columns[f"last event's {field.name}"] = _value_at(batch.sequence[field.name], last)
         for comparison in self.compared:
             columns |= self._compared_columns(comparison, batch)
         return columns
@@ -96,7 +103,7 @@ class Features:
             columns[f"same {name}: of the last {window}"] = (equal & recent).sum(dim=-1)
         for field in self.events:
             ids = batch.sequence[field.name]
-            columns[f"same {name}: last one's {field.name}"] = _at(ids, last)
+            columns[f"same {name}: last one's {field.name}"] = _value_at(ids, last)
             rows = self.schema.tables[field.table]
             for value in range(FIRST_ID, rows if rows <= FEW_VALUES else 0):
                 columns[f"same {name}: with {field.name} {value}"] = (equal & (ids == value)).sum(dim=-1)
@@ -108,22 +115,22 @@ def count_ids(counts: Tensor, ids: Tensor) -> None:
     counts += torch.bincount(ids.long(), minlength=len(counts)).to(counts.dtype)
 
 
-def _at(ids: Tensor, position: Tensor) -> Tensor:
-    """ids (replica, batch, length) at position (replica, batch), float32; NaN where it is -1."""
+def _value_at(ids: Tensor, position: Tensor) -> Tensor:
+    """ids (replica, batch, length) at position (replica, batch): float32, NaN where the position is -1."""
     found = torch.take_along_dim(ids, position.clamp(min=0).unsqueeze(-1), dim=-1).squeeze(-1)
     return found.float().masked_fill(position < 0, torch.nan)
 
 
 def _distinct(ids: Tensor) -> Tensor:
-    """How many ids other than padding each history holds: (replica, batch, length) -> (replica, batch)."""
+    """The number of distinct ids of each history, without padding: (replica, batch, length) -> (replica, batch)."""
     ordered = ids.sort(dim=-1).values
-    fresh = torch.ones_like(ordered, dtype=torch.bool)
-    fresh[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
-    return (fresh & (ordered > 0)).sum(dim=-1)
+    first_occurrence = torch.ones_like(ordered, dtype=torch.bool)
+    first_occurrence[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
+    return (first_occurrence & (ordered > 0)).sum(dim=-1)
 
 
 def _empty_batch(schema: Schema) -> Batch:
-    """One sample with an empty history, for the names of its features."""
+    """A batch of one sample with an empty history. Its features have the same names as any other batch's."""
     fields = (*schema.sequence, *schema.matches)
     return Batch(
         static={field.name: torch.zeros(1, 1, dtype=torch.int64) for field in schema.static},

@@ -1,4 +1,7 @@
-"""Embedding tables by name, and the fields that read them: of the sample itself and, pooled, of its history."""
+"""Embedding tables by name, and vectors of fields: of a sample's static fields, and of its pooled history.
+
+All models with embeddings use ``Tables``; models without a sequence branch use ``FieldVectors``.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,10 @@ from mdaf.model.ops.embedding import side_by_side
 
 
 class Tables(nn.ModuleDict):
-    """The embedding tables that ``fields`` read; fields that share a table share its vectors.
+    """The embedding tables of ``fields``. Fields of the same table share its vectors.
 
-    ``embedding`` is the width of every table, or of each by name, with ``other`` for those that it does not name.
+    ``embedding``: the width of all tables, or a mapping from the names of tables to their widths, in which ``other`` is
+    the width of all tables that it does not name. Raises ``ValueError`` if ``fields`` is empty.
     """
 
     def __init__(self, schema: Schema, fields: Sequence[Field], embedding: int | Mapping[str, int]) -> None:
@@ -31,7 +35,7 @@ class Tables(nn.ModuleDict):
         self.widths = widths
 
     def width(self, fields: Sequence[Field]) -> int:
-        """Channels of the vectors of ``fields`` side by side."""
+        """The number of channels of the concatenated vectors of ``fields``."""
         return sum(self.widths[field.table] for field in fields)
 
     def each(self, fields: Sequence[Field], ids: Mapping[str, Tensor]) -> list[Tensor]:
@@ -39,11 +43,11 @@ class Tables(nn.ModuleDict):
         return [self[field.table](ids[field.name]) for field in fields]
 
     def side_by_side(self, fields: Sequence[Field], ids: Mapping[str, Tensor]) -> Tensor:
-        """The vectors of all ``fields``, concatenated."""
+        """The concatenated vectors of all ``fields``: ids (replica, ...) -> (replica, ..., sum of widths)."""
         return torch.cat(self.each(fields, ids), dim=-1)
 
     def factors(self, fields: Sequence[Field], ids: Mapping[str, Tensor]) -> Tensor:
-        """As ``side_by_side``, for a product alone: in the type that autocast gives its factors."""
+        """As ``side_by_side``, in the type that autocast gives the factors of a matrix product."""
         tables = [cast(Embedding, self[field.table]) for field in fields]
         parts = [table.rows(ids[field.name]) for table, field in zip(tables, fields, strict=True)]
         return side_by_side(parts, factor_type(parts[0].weight))
@@ -52,17 +56,17 @@ class Tables(nn.ModuleDict):
 def event_fields(schema: Schema, match_features: bool) -> tuple[Field, ...]:
     """The fields of an event that a model reads.
 
-    With ``match_features`` each event also has fields that say whether its item, its category and so on equal the
-    candidate's. Every model takes them from here, as fields like any other.
+    With ``match_features`` each event also has the match fields, which say whether its item, its category and so on
+    equal the candidate's. Models treat them like any other field.
     """
     return schema.sequence + (schema.matches if match_features else ())
 
 
 class FieldVectors(nn.Module):
-    """Every field of a sample as a vector of one width: batch -> (replica, batch, field, width).
+    """Each field of a sample as a vector of the same width: batch -> (replica, batch, field, width).
 
-    ``history``         ``mean``: each field of the events is one more field, the mean over the history (zero where it
-                        is empty), from the table that it shares with the static one; ``none``: static fields alone.
+    ``history``         ``none``: only the static fields. ``mean``: also each field of the events, as its mean vector
+                        over the history (zero if the history is empty). Both kinds of fields share their tables.
     ``match_features``  as in ``event_fields``.
     """
 

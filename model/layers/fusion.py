@@ -1,4 +1,4 @@
-"""Fusion of the static and the sequence branch into one vector."""
+"""Fusion of the vectors of the static branch and of the sequence branch, used by ``mdaf.model.mdaf``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class GatedFusion(nn.Module):
 
 
 class ConcatFusion(nn.Module):
-    """Both vectors concatenated: the ablation without a gate."""
+    """Both vectors concatenated, for the ablation without a gate: (replica, batch, 2 * dim), and None for the gate."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

@@ -1,4 +1,7 @@
-"""The Mamba-1 block: a selective state space between two projections (arXiv 2312.00752, section 3)."""
+"""The Mamba-1 block: a selective state space between two projections (arXiv 2312.00752, section 3).
+
+``encoder.MambaEncoder`` stacks it.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,13 @@ from mdaf.model.scan import last_output, selective_scan
 
 
 class Mamba(nn.Module):
-    """x (replica, batch, length, hidden) -> same shape; output t depends on inputs up to t alone.
+    """x (replica, batch, length, hidden) -> same shape. Output t depends only on inputs up to t.
 
     u = SiLU(conv(W_x x)); dt, B, C = W u; delta = softplus(W_dt dt + b_dt); A = -exp(A_log);
     h_t = exp(delta_t A) h_(t-1) + delta_t B_t u_t; y_t = C_t h_t + D u_t; out = W_out (y * SiLU(W_z x)).
+
+    ``state``: the size of h for each channel. ``conv``: the width of the convolution. ``expand``: channels / hidden.
+    ``scan``: the backend, one of ``mdaf.model.scan.BACKENDS``.
     """
 
     def __init__(self, hidden: int, state: int, conv: int, expand: int, scan: str = "auto") -> None:
@@ -42,9 +48,10 @@ class Mamba(nn.Module):
         self.output = Linear(channels, hidden, bias=False)
 
     def forward(self, x: Tensor, lengths: Tensor, last_token: LastToken | None = None) -> Tensor:
-        """All positions, or only the ``last_token``: (replica, batch, 1, hidden).
+        """All positions; with ``last_token`` only that one: (replica, batch, 1, hidden).
 
-        Only the scan runs along time, so a caller that reads one position spares the gate and the output of the rest.
+        The gate and the output projection of a position do not depend on other positions. So with ``last_token`` they
+        are computed for that position only.
         """
         x = as_factor(x)
         u = causal_conv(self.input(x), self.conv_weight, self.conv_bias, lengths)
@@ -55,12 +62,12 @@ class Mamba(nn.Module):
             z = self.gate(x)
             y = selective_scan(u, delta, A, B, C, self.D, z, lengths, delta_bias=bias, backend=self.scan)
         else:
-            until = torch.minimum(lengths, last_token.position + 1)
+            valid = torch.minimum(lengths, last_token.position + 1)
             C = take_position(C, last_token.position).squeeze(2)
-            y = last_output(u, delta, A, B, C, self.D, until, delta_bias=bias, backend=self.scan).unsqueeze(2)
+            y = last_output(u, delta, A, B, C, self.D, valid, delta_bias=bias, backend=self.scan).unsqueeze(2)
             y = y * F.silu(self.gate(as_factor(last_token.x)))
         return self.output(y)
 
     def undecayed(self) -> list[nn.Parameter]:
-        """Parameters that weight decay must leave alone."""
+        """The parameters that have no weight decay."""
         return [self.A_log, self.D]

@@ -1,4 +1,7 @@
-"""The Mamba-2 block: a state space with a scalar decay a head, by matrix products (arXiv 2405.21060, section 7)."""
+"""The Mamba-2 block: a state space with a scalar decay for each head, by matrix products (arXiv 2405.21060, section 7).
+
+``encoder.Mamba2Encoder`` stacks it.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,14 @@ from mdaf.model.ops.ssd import ssd, ssd_at
 
 
 class Mamba2(nn.Module):
-    """x (replica, batch, length, hidden) -> same shape; output t depends on inputs up to t alone.
+    """x (replica, batch, length, hidden) -> same shape. Output t depends only on inputs up to t.
 
     [u, B, C] = SiLU(conv(W [u, B, C] x)); dt = softplus(W_dt x + b_dt) and A = -exp(A_log), scalars of each head;
     h_t = exp(dt_t A) h_(t-1) + dt_t B_t u_t^T; y_t = h_t^T C_t + D u_t; out = W_out RMSNorm(y * SiLU(W_z x)).
-    ``head`` channels make a head; ``chunk`` positions are computed at once.
+
+    ``state``: the rows of h. ``conv``: the width of the convolution. ``expand``: channels / hidden. ``head``: the
+    channels of a head. ``chunk``: positions that one product computes. Raises ``ValueError`` if the channels do not
+    divide into heads.
     """
 
     def __init__(self, hidden: int, state: int, conv: int, expand: int, head: int, chunk: int) -> None:
@@ -41,7 +47,7 @@ class Mamba2(nn.Module):
         self.output = Linear(channels, hidden, bias=False)
 
     def forward(self, x: Tensor, lengths: Tensor, last_token: LastToken | None = None) -> Tensor:
-        """All positions, or only the ``last_token``: (replica, batch, 1, hidden)."""
+        """All positions; with ``last_token`` only that one: (replica, batch, 1, hidden)."""
         x = as_factor(x)
         mixed = causal_conv(self.input(x), self.conv_weight, self.conv_bias, lengths)
         u, B, C = mixed.split(self.split, dim=-1)
@@ -49,14 +55,14 @@ class Mamba2(nn.Module):
         dt = F.softplus(self.delta(x).float() + self.delta_bias[:, None, None])
         A = -torch.exp(self.A_log)
         if last_token is None:
-            y, here = ssd(u, dt, A, B, C, self.chunk), x
+            y, gate_input = ssd(u, dt, A, B, C, self.chunk), x
         else:
             last = last_token.position
-            y, here = ssd_at(u, dt, A, B, take_position(C, last), last), as_factor(last_token.x)
+            y, gate_input = ssd_at(u, dt, A, B, take_position(C, last), last), as_factor(last_token.x)
             u = take_position(u.flatten(3), last).unflatten(-1, (-1, self.head))
         y = (y + self.D[:, None, None, :, None] * u).flatten(3)
-        return self.output(self.norm(y * F.silu(self.gate(here))))
+        return self.output(self.norm(y * F.silu(self.gate(gate_input))))
 
     def undecayed(self) -> list[nn.Parameter]:
-        """Parameters that weight decay must leave alone."""
+        """The parameters that have no weight decay."""
         return [self.A_log, self.D, self.delta_bias]

@@ -16,7 +16,7 @@ from mdaf.model.layers.fields import Tables, event_fields
 
 
 class SequenceBranch(nn.Module):
-    """History -> (replica, batch, hidden).
+    """Encodes the history of each sample: batch -> (replica, batch, hidden).
 
     ``kind``            the encoder, one of ``encoder.ENCODERS``; ``encoder`` are its arguments.
     ``embedding``       the width of each table of the events' fields; not used if shared ``tables`` are given.
@@ -69,14 +69,17 @@ class SequenceBranch(nn.Module):
         return (x * valid_positions(x, lengths)).squeeze(2)
 
     def _append_target(self, sequence: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Each field with the candidate's id at position ``lengths``; fields of events alone are unknown there."""
+        """Each field with the candidate's id at position ``lengths``.
+
+        Fields that the candidate lacks are unknown there.
+        """
         events = F.pad(torch.stack(list(sequence.values())), (0, 1))  # (field, replica, batch, length)
         candidate = torch.stack([self._of_candidate(name, batch).to(events.dtype) for name in sequence])
         added = torch.arange(events.shape[-1], device=events.device) == batch.lengths.unsqueeze(-1)
         return dict(zip(sequence, torch.where(added, candidate.unsqueeze(-1), events), strict=True))
 
     def _of_candidate(self, name: str, batch: Batch) -> Tensor:
-        """The candidate's id in a field of the events, (replica, batch)."""
+        """The candidate's id in a field of the events: (replica, batch)."""
         if name in self.schema.target:
             return batch.static[self.schema.target[name]]
         compared = any(field.name == name for field in self.schema.matches)

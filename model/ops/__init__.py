@@ -1,1 +1,4 @@
-"""Operations with a gradient of their own, each with a reference beside its kernels."""
+"""Differentiable operations with fused kernels. Each has a reference in plain PyTorch, which its kernels are tested by.
+
+``mdaf.model.layers`` calls them. The kernels are in ``mdaf.model.kernels``.
+"""

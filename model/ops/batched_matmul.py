@@ -1,4 +1,7 @@
-"""The product of a linear layer of every replica, whose gradient comes out as the optimizer wants it."""
+"""The matrix product of a linear layer for all replicas, for ``mdaf.model.layers.basic.Linear``.
+
+The gradient of the weight has the type and layout that the optimizer needs, without further kernels.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,9 @@ _CPU_FACTORS: ContextVar[torch.dtype | None] = ContextVar("cpu_factors", default
 
 @contextmanager
 def cpu_factors_in(dtype: torch.dtype) -> Iterator[None]:
-    """Within it linear layers on a CPU multiply in ``dtype``, and all that lies between them stays as it is.
+    """Within this context, linear layers on a CPU multiply in ``dtype`` and return the type of their input.
 
-    Autocast would hand ``dtype`` on to what comes next, which on a CPU computes in float32.
+    Autocast would return ``dtype`` instead, and the operations between the layers compute in float32 on a CPU.
     """
     token = _CPU_FACTORS.set(dtype)
     try:
@@ -28,17 +31,18 @@ def cpu_factors_in(dtype: torch.dtype) -> Iterator[None]:
 
 
 def cpu_factors() -> torch.dtype | None:
-    """What ``cpu_factors_in`` says here; None outside of it."""
+    """The type that ``cpu_factors_in`` sets; None outside of that context."""
     return _CPU_FACTORS.get()
 
 
 def stacked_product(x: Tensor, weight: Tensor, factors: torch.dtype | None = None) -> Tensor:
     """y[r] = x[r] W[r]^T: x (replica, row, inputs), weight (replica, outputs, inputs) -> (replica, row, outputs).
 
-    Computed in ``factors``, by default the type of x. The result and the gradient of x have the type of x, the gradient
-    of the weight has the weight's. PyTorch's own is a tensor in the type of the product, with its axes the other way
-    round: it then casts it and turns it, two kernels more for each layer, and a GPU spends longer on the launch of
-    either than on its work.
+    The product is computed in the type ``factors``, by default the type of x. The result and the gradient of x have the
+    type of x. The gradient of the weight has the type of the weight.
+
+    PyTorch's gradient of the weight has the type of the product and transposed axes, so PyTorch casts and transposes
+    it. These are two more kernels for each layer, and a GPU takes longer to launch them than to run them.
     """
     result: Tensor = _StackedProduct.apply(x, weight, factors or x.dtype)
     return result
@@ -56,15 +60,15 @@ class _StackedProduct(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         a, b = ctx.saved_tensors
-        of_x, of_weight = ctx.dtypes
+        x_type, weight_type = ctx.dtypes
         needs_x, needs_weight, _ = ctx.needs_input_grad
         dy = dy.to(a.dtype)
-        dx = torch.bmm(dy, b).to(of_x) if needs_x else None
-        return dx, _summed(dy.transpose(1, 2), a, of_weight) if needs_weight else None, None
+        dx = torch.bmm(dy, b).to(x_type) if needs_x else None
+        return dx, _product_in(dy.transpose(1, 2), a, weight_type) if needs_weight else None, None
 
 
-def _summed(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
-    """a b in ``dtype``, without a rounding to another on the way where the device can."""
+def _product_in(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
+    """a b in ``dtype``. On CUDA the sums are not rounded to the type of ``a`` first."""
     if a.dtype != dtype and a.is_cuda:
         return torch.bmm(a, b, out_dtype=dtype)
     return torch.bmm(a, b).to(dtype)

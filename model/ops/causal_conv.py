@@ -1,4 +1,4 @@
-"""The causal depthwise convolution and SiLU of a Mamba block, fused; time stays the second to last axis."""
+"""The causal depthwise convolution and SiLU of a Mamba block, fused. Time is the second to last axis throughout."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ __all__ = ["causal_conv"]
 def causal_conv(
     x: Tensor, weight: Tensor, bias: Tensor, lengths: Tensor | None = None, backend: str = "auto"
 ) -> Tensor:
-    """SiLU(bias + sum_k weight[k] x[t - width + 1 + k]), nothing standing before the first position.
+    """y_t = SiLU(bias + sum_k weight[k] x[t - width + 1 + k]), with x = 0 before the first position.
 
-    ``x``: (replica, batch, length, channel), also as a slice of a wider tensor's last axis. ``weight``: (replica,
-    channel, width). ``bias``: (replica, channel). ``lengths``: (replica, batch) int64, the number of valid positions,
-    which come first; positions past it are neither read nor written to gradients, and their result is 0. Returns x's
-    shape and dtype. ``backend``: auto | reference | cpu | triton. Raises ``ValueError`` for shapes that do not fit
-    and for a backend that cannot run here.
+    ``x``        (replica, batch, length, channel). A slice of a wider tensor's last axis is read without a copy.
+    ``weight``   (replica, channel, width).
+    ``bias``     (replica, channel).
+    ``lengths``  (replica, batch) int64: the number of valid positions of each row, which come first. Later positions
+                 are not read, their result is 0, and so is their gradient.
+    ``backend``  auto | reference | cpu | triton.
+
+    Returns the shape and type of x. Raises ``ValueError`` for shapes that do not fit and for a backend that cannot run
+    here.
     """
     _check_shapes(x, weight, bias, lengths)
     chosen = fused_backend("causal_conv", backend, x.device, x.dtype)

@@ -1,7 +1,7 @@
-"""What follows the matrix product of a DCNv3 cross layer, in one pass where there is a kernel.
+"""The part of a DCNv3 cross layer that follows its matrix product, fused into one kernel. ``mdaf.model.dcnv3`` uses it.
 
-On a GPU its parts are a dozen kernels forward and thirty backward, each over in the time that it takes to launch. The
-reference is the composition of the parts.
+Without fusion it is a dozen GPU kernels forward and thirty backward, and launching each takes as long as running it.
+The reference is that composition of operations.
 """
 
 from __future__ import annotations
@@ -32,12 +32,18 @@ def crossed(
     dtype: torch.dtype | None = None,
     backend: str = "auto",
 ) -> Tensor:
-    """dropout(x + base * (c + bias)), c = [h, h * ReLU(LN(h) * gain + shift)] (arXiv 2407.13349, DCNv3's cross layer).
+    """dropout(x + base * (c + bias)) with c = [h, h * ReLU(LN(h) * gain + shift)] (DCNv3, arXiv 2407.13349).
 
-    ``h`` (replica, batch, D/2) is the layer's product; ``x``, ``base`` and the result are (replica, batch, D), ``gain``
-    and ``shift`` (replica, D/2), ``bias`` (replica, D). ``base`` may be ``x`` itself. ``mask`` None drops nothing.
-    ``backend``: auto | reference | cpu | triton; a kernel computes in float32. The result has ``dtype``, float32 if
-    none is given. Gradients go to all but the mask. Raises ``ValueError`` for a backend that cannot run here.
+    ``h``              (replica, batch, D/2): the layer's matrix product.
+    ``x``, ``base``    (replica, batch, D); ``base`` may be ``x`` itself.
+    ``gain``, ``shift`` (replica, D/2).
+    ``bias``           (replica, D).
+    ``mask``           the dropout mask; None for no dropout.
+    ``dtype``          the type of the result; default float32.
+    ``backend``        auto | reference | cpu | triton. Kernels compute in float32.
+
+    Returns (replica, batch, D). All tensors but the mask receive gradients. Raises ``ValueError`` for a backend that
+    cannot run here.
     """
     chosen = chosen_for("crossed", backend, h, x, base)
     if chosen == "reference":
@@ -45,7 +51,7 @@ def crossed(
         cross = torch.cat([h, h * F.relu(normal)], dim=-1)
         y = dropped(torch.addcmul(x, base, cross + bias.unsqueeze(1)), mask)
         return y if dtype is None else y.to(dtype)
-    # A tensor that is both has one gradient, which the kernel adds up.
+    # If x is the base as well, it has one gradient, and the kernel adds both parts.
     other = None if base is x else base
     result: Tensor = _Crossed.apply(h, x, other, gain, shift, bias, mask, eps, dtype or torch.float32, chosen)
     return result

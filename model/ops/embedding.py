@@ -1,4 +1,8 @@
-"""Rows of embedding tables, with a gradient that is the same each time and needs no word from the host."""
+"""Embedding lookup whose gradient is the same in every run and does not wait for the host.
+
+``mdaf.model.layers.basic.Embedding`` and ``mdaf.model.layers.fields.Tables`` use it. The optimizer's deferred Adam
+reads and updates rows through ``RowReader``.
+"""
 
 from __future__ import annotations
 
@@ -17,36 +21,36 @@ __all__ = ["RowReader", "Rows", "lookup", "side_by_side"]
 
 
 class RowReader(Protocol):
-    """What an optimizer puts between a table and its reader, to bring up to date the rows that are read."""
+    """How an optimizer is told which rows of a table a step reads, so that it can bring these up to date first."""
 
     def read(self, ids: Tensor) -> Tensor:
-        """ids (...), rows of replica r counted from r * rows -> (..., dim)."""
+        """ids (...) -> vectors (..., dim). The rows of replica r are numbered from r * rows on."""
 
     def catch_up(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Brings the rows of ``ids`` (position,) up to date; what ``add_gradient`` takes of them."""
+        """Brings the rows of ``ids`` (position,) up to date. Returns ``keys`` and ``source`` for ``add_gradient``."""
 
     def add_gradient(self, keys: Tensor, source: Tensor, values: Tensor) -> None:
-        """Takes the gradients ``values`` (position, dim) of rows that were read."""
+        """Receives the gradients ``values`` (position, dim) of the rows that ``catch_up`` was called for."""
 
 
 class Rows(NamedTuple):
-    """What is read of a table: ``weight`` (row, dim) at ``ids`` (...), by a ``reader`` where there is one."""
+    """The rows ``ids`` (...) of the table ``weight`` (row, dim), which are read through ``reader`` if there is one."""
 
     weight: Tensor
     ids: Tensor
     reader: RowReader | None
 
     def vectors(self) -> Tensor:
-        """(..., dim), in the table's type."""
+        """The rows as (..., dim), in the table's type."""
         return lookup(self.weight, self.ids) if self.reader is None else self.reader.read(self.ids)
 
 
 def lookup(weight: Tensor, ids: Tensor, backend: str = "auto") -> Tensor:
-    """weight (row, dim) at ids (...) integer -> (..., dim).
+    """The rows ``ids`` (...), integers, of ``weight`` (row, dim): (..., dim).
 
-    The gradient of ``weight`` is dense and float32, and the same bit for bit each time. PyTorch's own is that on a CPU;
-    on CUDA it is either not repeatable or takes a run of one id as a loop, and ids of a click log come in long runs:
-    the reserved ones, popular categories. ``backend``: auto | reference (PyTorch's) | triton.
+    The gradient of ``weight`` is dense, float32, and the same bit for bit in every run. PyTorch's own gradient is so on
+    a CPU. On CUDA it either differs between runs, or loops over all positions of one id; a click log has many positions
+    of some ids, such as the reserved ones and popular categories. ``backend``: auto | reference (PyTorch) | triton.
     """
     if _chosen(backend, weight) == "reference":
         return F.embedding(ids, weight)
@@ -70,9 +74,9 @@ class _Lookup(torch.autograd.Function):
 
 
 def side_by_side(parts: Sequence[Rows], dtype: torch.dtype, backend: str = "auto") -> Tensor:
-    """The vectors of all ``parts``, whose ids have one shape, concatenated: (..., sum of dims) in ``dtype``.
+    """The vectors of all ``parts`` concatenated: (..., sum of dims) in ``dtype``. All ids have the same shape (...).
 
-    ``triton`` writes each vector to its place in that type at once. Gradients and ``backend`` as in ``lookup``.
+    ``triton`` writes the vectors to the result directly, in that type. Gradients and ``backend`` are as in ``lookup``.
     """
     if _chosen(backend, parts[0].weight) == "reference":
         return torch.cat([part.vectors() for part in parts], dim=-1).to(dtype)
@@ -94,12 +98,12 @@ class _SideBySide(torch.autograd.Function):
         widths = [weight.shape[1] for weight in weights]
         shape = parts[0].ids.shape
         out = torch.empty((*shape, sum(widths)), dtype=dtype, device=weights[0].device)
-        found: list[Tensor] = []
+        saved: list[Tensor] = []
         for part, columns in zip(parts, out.flatten(0, -2).split(widths, dim=1), strict=True):
             ids = part.ids.flatten()
-            found += [ids] if part.reader is None else part.reader.catch_up(ids)
+            saved += [ids] if part.reader is None else part.reader.catch_up(ids)
             kernel.gather(part.weight.detach(), ids, columns)
-        ctx.save_for_backward(*found)
+        ctx.save_for_backward(*saved)
         ctx.readers, ctx.shapes = [part.reader for part in parts], [weight.shape for weight in weights]
         return out
 
@@ -107,13 +111,13 @@ class _SideBySide(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
         kernel = importlib.import_module("mdaf.model.kernels.embedding_triton")
-        columns = dout.flatten(0, -2).contiguous().split([dim for _, dim in ctx.shapes], dim=1)
-        found = iter(ctx.saved_tensors)
+        column_blocks = dout.flatten(0, -2).contiguous().split([dim for _, dim in ctx.shapes], dim=1)
+        saved = iter(ctx.saved_tensors)
         gradients: list[Tensor | None] = []
-        for reader, (rows, _), values in zip(ctx.readers, ctx.shapes, columns, strict=True):
+        for reader, (rows, _), values in zip(ctx.readers, ctx.shapes, column_blocks, strict=True):
             if reader is None:
-                gradients.append(kernel.table_gradient(next(found), values, rows))
+                gradients.append(kernel.table_gradient(next(saved), values, rows))
             else:
-                reader.add_gradient(next(found), next(found), values)
+                reader.add_gradient(next(saved), next(saved), values)
                 gradients.append(None)
         return None, None, *gradients

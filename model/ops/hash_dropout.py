@@ -1,12 +1,14 @@
-"""Dropout whose mask is a hash of a key and the element's position: no generator, nothing stored, the same everywhere.
+"""Dropout whose mask is a hash of a key and of each element's position. It needs no random generator and no memory.
 
-A replica's mask depends on its key and on positions inside the replica alone, so it equals the mask of its solo run,
-on every device, and backward computes it again instead of keeping it. Positions may be counted with a pitch between the
-rows, so that a sequence's mask does not depend on how far its batch is padded, and from a row within a batch on, so
-that it does not depend on the pieces that the batch is computed in either.
+A replica's mask depends only on its key and on positions inside the replica. So it equals the mask of the same run
+trained alone, on every device, and the backward pass computes the mask again instead of keeping it.
 
-The hash is two rounds of a 32-bit finalizer (xor-shifts and odd multipliers, as in MurmurHash3) over the position,
-each round keyed with one half of the 64-bit key after a 64-bit finalizer (as in SplitMix64) has spread the key.
+Positions are numbered so that the mask does not depend on how a batch is computed. The distance between rows is given
+by the longest sequence, not by the padding of this batch. Positions are counted from the first row of the whole batch,
+also in a micro-batch.
+
+The hash: a 64-bit finalizer (as in SplitMix64) mixes the key. Then the position goes through two rounds of a 32-bit
+finalizer (xor-shifts and odd multipliers, as in MurmurHash3), each keyed with one half of the mixed key.
 """
 
 from __future__ import annotations
@@ -31,11 +33,16 @@ def hash_dropout(
 ) -> Tensor:
     """``x`` / (1 - rate) where an element is kept, 0 where it is dropped; exactly ``x`` at rate 0.
 
-    ``x``: (replica, ...), at most 2^32 elements a replica. ``rate``: (replica,) float32 in [0, 1). ``key``:
-    (replica,) int64, a fresh one for each step and layer. ``row_pitch``: positions from one row (axis 1) of x to the
-    next, by default the row's own elements; rows longer than it share masks. ``first_row``: the place within its batch
-    of x's first row. Returns x's shape and dtype. ``backend``: auto | reference | cpu | triton, all with the same mask
-    bit for bit. Raises ``ValueError`` for shapes that do not fit and for a backend that cannot run here.
+    ``x``          (replica, ...), at most 2^32 elements for each replica.
+    ``rate``       (replica,) float32 in [0, 1): the probability that an element is dropped.
+    ``key``        (replica,) int64, a new one for each step and layer.
+    ``row_pitch``  positions from one row (axis 1) of x to the next; by default the number of elements of a row. Rows
+                   with more elements than that share parts of their masks.
+    ``first_row``  the index in the batch of x's first row.
+    ``backend``    auto | reference | cpu | triton. All have the same mask, bit for bit.
+
+    Returns the shape and type of x. Raises ``ValueError`` for shapes that do not fit and for a backend that cannot run
+    here.
     """
     if x.dim() == 0 or tuple(rate.shape) != x.shape[:1] or tuple(key.shape) != x.shape[:1]:
         raise ValueError(
@@ -43,7 +50,7 @@ def hash_dropout(
             "expected (replica, ...), (replica,) and (replica,)"
         )
     if x.numel() > x.shape[0] << 32:
-        raise ValueError(f"hash_dropout: {x.numel() // x.shape[0]} elements a replica, at most 2^32 can be told apart")
+        raise ValueError(f"hash_dropout: {x.numel() // x.shape[0]} elements for each replica, expected at most 2^32")
     chosen = fused_backend("hash_dropout", backend, x.device, x.dtype)
     if x.numel() == 0:
         return x.clone()
@@ -54,7 +61,7 @@ def hash_dropout(
 
 
 class Rows(NamedTuple):
-    """The elements of a row, the positions from one row to the next, and the row that the first one is counted as."""
+    """Elements of a row, positions from one row to the next, and the index in the batch of the first row."""
 
     elements: int
     pitch: int
@@ -67,9 +74,10 @@ class Rows(NamedTuple):
 
 
 class Mask(NamedTuple):
-    """What dropout draws: ``rate`` and ``key`` (replica,), and where in the mask x lies.
+    """A dropout mask: ``rate`` and ``key`` (replica,), and where x lies in it.
 
-    ``pitch``  positions from one row of x (axis 1) to the next; ``first``: the place within its batch of x's first row.
+    ``pitch``  positions from one row of x (axis 1) to the next.
+    ``first``  the index in the batch of x's first row.
     """
 
     rate: Tensor
@@ -79,12 +87,12 @@ class Mask(NamedTuple):
 
 
 def dropped(x: Tensor, mask: Mask | None) -> Tensor:
-    """x (replica, batch, ...) with ``mask`` applied; x itself where there is none."""
+    """x (replica, batch, ...) with ``mask`` applied; x itself if there is no mask."""
     return x if mask is None else hash_dropout(x, mask.rate, mask.key, row_pitch=mask.pitch, first_row=mask.first)
 
 
 def drawn(mask: Mask | None, x: Tensor) -> tuple[Tensor | None, Tensor | None, RowLayout]:
-    """Rate and key, and where in the mask a kernel finds the tokens of x (replica, batch, ..., channel)."""
+    """The rate, the key, and where the tokens of x (replica, batch, ..., channel) lie in the mask, for a kernel."""
     length = x.shape[2:-1].numel()
     if mask is None:
         return None, None, RowLayout(length, 0, 0)
@@ -93,9 +101,9 @@ def drawn(mask: Mask | None, x: Tensor) -> tuple[Tensor | None, Tensor | None, R
 
 
 def keep_mask(rate: Tensor, key: Tensor, elements: int, rows: Rows | None = None) -> Tensor:
-    """The mask of ``elements`` elements of each replica, (replica, elements) bool, by plain operations on any device.
+    """Which of a replica's ``elements`` elements are kept: (replica, elements) bool, in plain PyTorch on any device.
 
-    int64 stands in for unsigned 32-bit words, which PyTorch cannot multiply: products wrap and are cut to 32 bits.
+    PyTorch cannot multiply unsigned 32-bit words. So the words are int64, and products are cut to 32 bits.
     """
     low, high = _spread(key)
     position = torch.arange(elements, device=key.device)
@@ -114,12 +122,12 @@ def _finalize(word: Tensor) -> Tensor:
 
 
 def _shift_right(key: Tensor, bits: int) -> Tensor:
-    """The unsigned shift of a 64-bit word in an int64."""
+    """Shifts an int64 to the right as if it were unsigned."""
     return (key >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def _spread(key: Tensor) -> tuple[Tensor, Tensor]:
-    """The two 32-bit halves, as int64, of the key after a finalizer in which every bit of it reaches every bit."""
+    """Mixes the key, so that every bit depends on all bits. Returns the lower and the upper 32 bits, as int64."""
     key = (key ^ _shift_right(key, 30)) * (0xBF58476D1CE4E5B9 - (1 << 64))
     key = (key ^ _shift_right(key, 27)) * (0x94D049BB133111EB - (1 << 64))
     key = key ^ _shift_right(key, 31)

@@ -1,7 +1,10 @@
-"""What follows a linear layer, in one pass where there is a kernel: its bias, dropout, a residual, layer normalization.
+"""The operations that follow a linear layer, fused into one kernel. ``mdaf.model.layers.basic`` uses them.
 
-And the same for a hidden layer: its bias, the activation, dropout. The time of these is that of reading and writing
-them, so each tensor is read once and written once. The reference is the composition of the parts.
+``normed_sum``  bias, dropout, residual and layer normalization.
+``activated``   bias, activation and dropout, for a hidden layer.
+
+Their time is spent on memory access, so a fused kernel reads and writes each tensor once. The reference is the
+composition of the single operations.
 """
 
 from __future__ import annotations
@@ -35,33 +38,38 @@ def normed_sum(
 ) -> Tensor:
     """LN(dropout(x + bias) + residual) * gain + shift over the channels of x (replica, batch, ..., channel).
 
-    ``gain``, ``shift`` and ``bias`` are (replica, channel), ``residual`` has x's shape, ``mask`` None drops nothing.
-    ``backend``: auto | reference | cpu | triton; a kernel computes in float32. The result has ``dtype``, float32 if
-    none is given. Gradients go to all but the mask. Raises ``ValueError`` for a backend that cannot run here.
+    ``gain``, ``shift``, ``bias``  (replica, channel); without ``bias`` nothing is added.
+    ``residual``                   a tensor of x's shape; without it nothing is added.
+    ``mask``                       the dropout mask; None for no dropout.
+    ``dtype``                      the type of the result; default float32.
+    ``backend``                    auto | reference | cpu | triton. Kernels compute in float32.
+
+    LN(v) = (v - mean(v)) / sqrt(variance(v) + eps) (arXiv 1607.06450). The result has the shape of x. All tensors but
+    the mask receive gradients. Raises ``ValueError`` for a backend that cannot run here.
     """
     chosen = chosen_for("normed_sum", backend, x)
     if chosen == "reference":
-        total = dropped(x if bias is None else x + _wide(bias, x), mask)
+        total = dropped(x if bias is None else x + _broadcast(bias, x), mask)
         total = total if residual is None else total + residual
-        y = torch.addcmul(_wide(shift, x), F.layer_norm(total, total.shape[-1:], eps=eps), _wide(gain, x))
+        y = torch.addcmul(_broadcast(shift, x), F.layer_norm(total, total.shape[-1:], eps=eps), _broadcast(gain, x))
         return y if dtype is None else y.to(dtype)
     result: Tensor = _NormedSum.apply(x, gain, shift, bias, residual, mask, eps, dtype or torch.float32, chosen)
     return result
 
 
 def activated(x: Tensor, bias: Tensor, activation: str, mask: Mask | None = None, backend: str = "auto") -> Tensor:
-    """dropout(activation(x + bias)); x (replica, batch, ..., channel) -> same, ``bias`` (replica, channel).
+    """dropout(activation(x + bias)): x (replica, batch, ..., channel) -> same shape; ``bias`` (replica, channel).
 
-    ``activation``: relu | gelu | leaky_relu. ``mask`` and ``backend`` as in ``normed_sum``.
+    ``activation``: relu | gelu | leaky_relu. ``mask``, ``backend`` and errors are as in ``normed_sum``.
     """
     chosen = chosen_for("activated", backend, x)
     if chosen == "reference":
-        return dropped(ACTIVATIONS[activation](x + _wide(bias, x)), mask)
+        return dropped(ACTIVATIONS[activation](x + _broadcast(bias, x)), mask)
     result: Tensor = _Activated.apply(x, bias, activation, mask, chosen)
     return result
 
 
-def _wide(part: Tensor, x: Tensor) -> Tensor:
+def _broadcast(part: Tensor, x: Tensor) -> Tensor:
     return part.view(-1, *[1] * (x.dim() - 2), x.shape[-1])
 
 

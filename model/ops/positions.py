@@ -1,4 +1,4 @@
-"""The vector at one position of each row, and its gradient."""
+"""Selects the vector at one position of each sequence, with a fast gradient. Encoders use it for the last position."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from torch.autograd.function import once_differentiable
 
 
 def take_position(x: Tensor, position: Tensor) -> Tensor:
-    """x (replica, batch, length, channel) at position (replica, batch) of each -> (replica, batch, 1, channel)."""
+    """x (replica, batch, length, channel), position (replica, batch) int64 -> x there: (replica, batch, 1, channel)."""
     taken: Tensor = _TakePosition.apply(x, position)
     return taken
 
 
 class _TakePosition(torch.autograd.Function):
-    """PyTorch's own gradient adds, as if a position could come twice; to do that repeatably it sorts them on CUDA."""
+    """The gradient writes each vector to its position.
+
+    PyTorch's own gradient allows for positions that occur twice, so it adds; to add in a fixed order it sorts on CUDA.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, position: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
-"""State space duality: the recurrence of Mamba-2 by matrix products (arXiv 2405.21060, section 6).
+"""State space duality: the recurrence of Mamba-2 as matrix products (arXiv 2405.21060, section 6).
 
-h_t = exp(dt_t A) h_(t-1) + dt_t B_t x_t^T and y_t = h_t^T C_t, with one scalar A a head. Unrolled it is attention
-without a softmax: y = (M o C B^T) (dt x) with M_ts = exp(A (dt_(s+1) + ... + dt_t)) for s <= t, 0 otherwise. Within a
-chunk of positions it is computed so; between chunks the state is carried.
+h_t = exp(dt_t A) h_(t-1) + dt_t B_t x_t^T and y_t = h_t^T C_t, with one scalar A for each head. Unrolled, this is
+attention without a softmax: y = (M o C B^T) (dt x) with M_ts = exp(A (dt_(s+1) + ... + dt_t)) for s <= t, 0 otherwise.
+Within a chunk of positions that product is computed; from chunk to chunk the state h is carried. Used by
+``mdaf.model.layers.mamba2``.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from torch.nn import functional as F
 
 
 def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, chunk: int) -> Tensor:
-    """y (replica, batch, length, head, width).
+    """y (replica, batch, length, head, width) of all positions.
 
-    ``x``: (replica, batch, length, head, width). ``dt``: (replica, batch, length, head), positive, float32. ``A``:
-    (replica, head), negative, float32. ``B``, ``C``: (replica, batch, length, state), shared by the heads. ``chunk``:
-    positions that are computed by one product; only the rounding depends on it.
+    ``x``         (replica, batch, length, head, width).
+    ``dt``        (replica, batch, length, head) float32, positive.
+    ``A``         (replica, head) float32, negative.
+    ``B``, ``C``  (replica, batch, length, state), the same for all heads.
+    ``chunk``     positions that one product computes; only the rounding depends on it.
     """
     length = x.shape[2]
     chunk = min(chunk, length)
@@ -43,9 +46,10 @@ def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, chunk: int) -> T
 
 
 def ssd_at(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, position: Tensor) -> Tensor:
-    """``ssd`` at one ``position`` (replica, batch) of each sequence, in time linear in the length.
+    """``ssd`` at one ``position`` (replica, batch) of each sequence: (replica, batch, 1, head, width).
 
-    ``C`` (replica, batch, 1, state) is that position's -> (replica, batch, 1, head, width).
+    ``C`` (replica, batch, 1, state) belongs to that position; all other arguments are as in ``ssd``. The time is linear
+    in the length.
     """
     total = _prefix_sums((dt * A[:, None, None]).transpose(2, 3))  # (replica, batch, head, length)
     there = torch.take_along_dim(total, position[..., None, None], dim=-1)
@@ -57,9 +61,9 @@ def ssd_at(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, position: Ten
 
 
 def _prefix_sums(a: Tensor) -> Tensor:
-    """Inclusive sums along the last axis, float32.
+    """Inclusive prefix sums along the last axis, in float32.
 
-    By a product with a triangle: the order of additions is fixed, which CUDA's cumsum does not promise.
+    They are a product with a triangular matrix, whose order of additions is fixed. CUDA's cumsum does not promise that.
     """
     triangle = torch.ones(a.shape[-1], a.shape[-1], device=a.device).triu()
     with torch.autocast(a.device.type, enabled=False):

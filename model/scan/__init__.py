@@ -1,4 +1,8 @@
-"""The selective scan of Mamba, fused with softplus, the skip and the gate, with a backend for each machine."""
+"""The selective scan of Mamba-1, fused with softplus, the skip connection and the gate, with several backends.
+
+``mdaf.model.layers.mamba`` calls ``selective_scan`` for all positions, or ``last_output`` for the last one only. The
+other files of this folder are the backends.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,12 @@ from mdaf.model.ops.positions import take_position
 
 __all__ = ["BACKENDS", "choose_backend", "last_output", "selective_scan"]
 
-#: ``auto`` picks by device and by what is installed. ``reference`` is the equations, a step at a time; ``chunked``
-#: the same in bounded memory, for devices without a kernel of their own (MPS); ``cpu`` numba; ``triton`` CUDA;
-#: ``mamba_ssm`` the library's kernel.
+#: ``auto``       picks by device and by what is installed.
+#: ``reference``  the equations in PyTorch, one step at a time.
+#: ``chunked``    the same in bounded memory, for devices without a kernel of their own (MPS).
+#: ``cpu``        numba kernels.
+#: ``triton``     CUDA kernels of this project.
+#: ``mamba_ssm``  the CUDA kernel of the library mamba-ssm.
 BACKENDS = ("auto", "reference", "chunked", "cpu", "triton", "mamba_ssm")
 
 Scan = Callable[..., Tensor]
@@ -33,14 +40,21 @@ def selective_scan(
     delta_bias: Tensor | None = None,
     backend: str = "auto",
 ) -> Tensor:
-    """h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t and y_t = C_t . h_t + D x_t, with dt = softplus(delta + delta_bias).
+    """The selective state space of Mamba (arXiv 2312.00752, section 3).
 
-    ``x``, ``delta``, ``z``: (replica, batch, length, channel); the result is ``y * SiLU(z)`` where ``z`` is given.
-    ``A``: (replica, channel, state). ``B``, ``C``: (replica, batch, length, state). ``D``, ``delta_bias``: (replica,
-    channel). ``lengths``: (replica, batch) int64, the number of valid positions, which come first; positions past it
-    are neither read nor written to gradients, and their result is 0. Returns the shape and dtype of ``x``. float32
-    and bfloat16 everywhere, with the state in float32; float64 in ``reference`` and ``chunked``. Slices of a wider
-    tensor's last axis are taken without a copy.
+    h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t and y_t = C_t . h_t + D x_t, with dt = softplus(delta + delta_bias). The
+    result is y, or y * SiLU(z) if ``z`` is given, in the shape and type of ``x``.
+
+    ``x``, ``delta``, ``z``  (replica, batch, length, channel).
+    ``A``                    (replica, channel, state).
+    ``B``, ``C``             (replica, batch, length, state).
+    ``D``, ``delta_bias``    (replica, channel).
+    ``lengths``              (replica, batch) int64: the number of valid positions of each row, which come first. Later
+                             positions are not read, their result is 0, and so is their gradient.
+    ``backend``              one of ``BACKENDS``.
+
+    All backends take float32 and bfloat16, and keep the state in float32. ``reference`` and ``chunked`` also take
+    float64. A slice of a wider tensor's last axis is read without a copy.
 
     Raises ``ValueError`` for shapes that do not fit and for a backend that cannot run here.
     """
@@ -60,10 +74,11 @@ def last_output(
     delta_bias: Tensor | None = None,
     backend: str = "auto",
 ) -> Tensor:
-    """``selective_scan`` without a gate, at each row's last valid position alone: (replica, batch, channel).
+    """``selective_scan`` without a gate, at the last valid position of each row only: (replica, batch, channel).
 
-    ``C`` (replica, batch, state) is that position's; all else is as in ``selective_scan``. A row without valid
-    positions gives 0. ``triton`` and ``cpu`` have kernels of their own for it; other backends run the whole scan.
+    ``C`` (replica, batch, state) belongs to that position; all other arguments are as in ``selective_scan``. The result
+    of a row without valid positions is 0. ``triton`` and ``cpu`` have kernels for this case; other backends run the
+    whole scan. Raises ``ValueError`` as ``selective_scan`` does.
     """
     wide = C.unsqueeze(2).expand(-1, -1, x.shape[2], -1)
     _check_shapes(x, delta, A, B, wide, D, None, lengths, delta_bias)
@@ -78,7 +93,7 @@ def last_output(
 
 
 def choose_backend(backend: str, device: torch.device, dtype: torch.dtype = torch.float32) -> str:
-    """The backend that ``backend`` stands for on ``device``; raises ``ValueError`` where it cannot run."""
+    """The backend that ``backend`` stands for on ``device``. Raises ``ValueError`` if it cannot run there."""
     if backend not in BACKENDS:
         raise ValueError(f"model.scan={backend}: unknown backend, expected one of {', '.join(BACKENDS)}")
     if backend == "auto":
@@ -101,7 +116,7 @@ def _obstacle(backend: str, device: torch.device, dtype: torch.dtype) -> str | N
 
 
 def _load(backend: str) -> Scan:
-    """The backend's function, its module imported on first use."""
+    """The backend's function. Its module is imported on first use."""
     return importlib.import_module(f"mdaf.model.scan.{backend}").scan
 
 

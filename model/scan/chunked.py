@@ -1,8 +1,8 @@
-"""The selective scan in plain PyTorch within bounded memory, for devices without a kernel of their own (MPS).
+"""The selective scan in plain PyTorch with bounded memory, for devices without a kernel of their own (MPS).
 
-The step loop in chunks: backward runs a chunk again from the state before it, so that memory holds the intermediate
-results of one chunk at a time instead of all of them. A scan by doubling needs fewer operations but moves several
-times the memory, and took five times as long on an H100 at length 50.
+It runs the loop over steps in chunks. The backward pass runs a chunk again from the state before it, so only one
+chunk's intermediate results are in memory at a time. A parallel scan by doubling needs fewer operations, but moves
+several times as much memory: it took five times as long on an H100 at length 50.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def scan(
     lengths: Tensor | None,
     delta_bias: Tensor | None,
 ) -> Tensor:
-    """Shapes as in ``mdaf.model.scan.selective_scan``."""
+    """Arguments and result as in ``mdaf.model.scan.selective_scan``."""
     if x.numel() == 0:
         return torch.zeros_like(x)
     valid = valid_positions(lengths, x)

@@ -1,7 +1,7 @@
-"""The selective scan on CPU cores: one fused pass forward; backward recomputes the states in cache and walks back.
+"""The selective scan on CPU cores: one fused forward pass, and a backward pass that computes the states again.
 
-A block of channels of one row is worked on at a time, channel innermost, so that every inner loop runs over
-contiguous channels (LLVM vectorizes it) and all that it touches stays in the core's own cache.
+A thread computes a block of channels of one row (one sequence) at a time. Inner loops run over channels, which are
+contiguous, so LLVM vectorizes them. All arrays of a block fit in the cache of one core.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from mdaf.model.kernels.numba_jit import inlined, kernel, loop
 from mdaf.model.kernels.rows import flat_array
 from mdaf.model.kernels.threads import chunk_count, for_each_chunk, in_order
 
-#: Channels in a block. Wider ones start the inner loops less often and read longer stretches of a row, narrower ones
-#: keep decays and states of all steps (2 x 420 kB at 50 steps of 16 states) closer to the core; 32 is a fifth slower.
+#: Channels in a block. A wider block has fewer and longer inner loops. A narrower one needs less cache for the decays
+#: and states of all steps, which take 2 x 420 kB at 50 steps and 16 states. 32 channels are a fifth slower.
 BLOCK = 128
 
 _ZERO = np.float32(0.0)
@@ -39,10 +39,10 @@ def load_steps(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, dt, u):
 
 @loop
 def _run(dt, u, A, B, C, h, y):
-    """The recurrence, keeping the current state ``h`` (state, channel) only; ``y`` (step, channel) = C . h."""
+    """The recurrence, keeping only the current state ``h`` (state, channel); fills ``y`` (step, channel) = C . h."""
     steps, width = dt.shape
     y[:] = _ZERO
-    for n in range(A.shape[0] if steps else 0):  # nothing has to decay before the first step
+    for n in range(A.shape[0] if steps else 0):  # the state before the first step is 0
         b = B[0, n]
         c_n = C[0, n]
         for c in range(width):
@@ -61,7 +61,7 @@ def _run(dt, u, A, B, C, h, y):
 
 @loop
 def _run_keeping_states(dt, u, A, B, C, decay, h, y):
-    """The recurrence, keeping every state and, but for the first step, every decay (step, state, channel)."""
+    """The recurrence, keeping every state, and the decay of every step but the first: (step, state, channel)."""
     steps, width = dt.shape
     y[:] = _ZERO
     for n in range(A.shape[0] if steps else 0):
@@ -84,10 +84,11 @@ def _run_keeping_states(dt, u, A, B, C, decay, h, y):
 
 
 @loop
-def _walk_back(dt, u, A, B, C, decay, h, dy, dh, ddt, du, dA, dB, dC):
-    """Gradients of the recurrence from ``dy``; ``dh`` carries the state's. Adds to dA, dB, dC; writes ddt and du.
+def _backward_recurrence(dt, u, A, B, C, decay, h, dy, dh, ddt, du, dA, dB, dC):
+    """The gradients of the recurrence, last step first, given ``dy``. Adds to dA, dB, dC; writes ddt and du.
 
-    ``A`` comes in units of log 2 and so does ``ddt``'s share of it: the caller multiplies by log 2.
+    ``dh`` is the gradient of the current state. ``A`` is divided by log 2, because the decays are powers of 2. So
+    ``ddt`` is divided by log 2 too: the caller multiplies it.
     """
     steps, width = dt.shape
     dh[:] = _ZERO
@@ -126,7 +127,7 @@ def _walk_back(dt, u, A, B, C, decay, h, dy, dh, ddt, du, dA, dB, dC):
 
 
 @loop
-def _finish(x, x_at, x_pitch, z, z_at, z_pitch, gated, D, y, out, out_at, channels):
+def _skip_and_gate(x, x_at, x_pitch, z, z_at, z_pitch, gated, D, y, out, out_at, channels):
     """out = (y + D x) SiLU(z) for the valid steps of a block."""
     steps, width = y.shape
     for t in range(steps):
@@ -137,22 +138,25 @@ def _finish(x, x_at, x_pitch, z, z_at, z_pitch, gated, D, y, out, out_at, channe
 
 
 @loop
-def _through_gate(x, x_at, x_pitch, z, z_at, z_pitch, D, dout, at, channels, y, dy, dz):
-    """dy and dz from dout and the recurrence's own output."""
+def _gate_gradient(x, x_at, x_pitch, z, z_at, z_pitch, D, dout, at, channels, y, dy, dz):
+    """Gradients through the gate: writes dy and dz, given dout and the recurrence's output ``y``."""
     steps, width = dy.shape
     for t in range(steps):
         for c in range(width):
             gate = z[np.uint64(z_at + t * z_pitch + c)]
-            open_ = sigmoid(gate)
+            opening = sigmoid(gate)
             ungated = y[t, c] + D[c] * x[np.uint64(x_at + t * x_pitch + c)]
-            opened = dout[np.uint64(at + t * channels + c)] * open_
-            dz[np.uint64(at + t * channels + c)] = opened * ungated * (_ONE + gate * (_ONE - open_))
+            opened = dout[np.uint64(at + t * channels + c)] * opening
+            dz[np.uint64(at + t * channels + c)] = opened * ungated * (_ONE + gate * (_ONE - opening))
             dy[t, c] = opened * gate
 
 
 @loop
 def _finish_inputs(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, D, dt, dy, ddt, du, dx, ddelta, at, channels):
-    """dx and ddelta of a block's valid steps; ``ddt`` holds the decay's share in units of log 2."""
+    """Writes dx and ddelta of a block's valid steps.
+
+    ``ddt`` is what reached dt through the decays, divided by log 2.
+    """
     steps, width = dt.shape
     for t in range(steps):
         for c in range(width):
@@ -164,8 +168,8 @@ def _finish_inputs(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, D, dt, 
 
 
 @loop
-def _add_parameters(x, x_at, x_pitch, dy, ddelta, at, channels, dD, dbias):
-    """Adds a block's share to the gradients of D and of the bias."""
+def _add_parameter_gradients(x, x_at, x_pitch, dy, ddelta, at, channels, dD, dbias):
+    """Adds what a block contributes to the gradients of D and of the bias."""
     steps, width = dy.shape
     for t in range(steps):
         for c in range(width):
@@ -174,10 +178,10 @@ def _add_parameters(x, x_at, x_pitch, dy, ddelta, at, channels, dD, dbias):
 
 
 @loop
-def touch(sequence, at, pitch, steps, channels, sink):
-    """Reads an element of each cache line of a row's valid steps, in order.
+def prefetch(sequence, at, pitch, steps, channels, sink):
+    """Reads one element of each cache line of a row's valid steps, in order, so that the row is in the cache.
 
-    The blocks of channels take a row in strided pieces, which the core's prefetcher does not foresee; this, it does.
+    The core's hardware prefetcher recognizes this order. It does not recognize the strided reads of blocks of channels.
     """
     total = _ZERO
     for t in range(steps):
@@ -188,13 +192,13 @@ def touch(sequence, at, pitch, steps, channels, sink):
 
 @inlined
 def block_of(blocks, low, states, width):
-    """The block of channels from ``low`` on as (state, channel), of ``blocks`` that lie one behind the other."""
+    """A view (state, channel) of the block that starts at channel ``low``. The ``blocks`` follow each other."""
     return blocks[low * states : (low + width) * states].reshape((states, width))
 
 
 @inlined
 def into_blocks(A, blocks):
-    """A (state, channel) as ``block_of`` reads it."""
+    """Copies ``A`` (state, channel) to ``blocks``, in the order that ``block_of`` expects."""
     states, channels = A.shape
     for low in range(0, channels, BLOCK):
         width = min(BLOCK, channels - low)
@@ -226,10 +230,10 @@ def _forward(first, last, chunks, x, x_pitch, delta, delta_pitch, z, z_pitch, A,
         for row in range(replica * batch + task % chunks, (replica + 1) * batch, chunks):
             steps = min(max(lengths[row], 0), length)
             start = row * length
-            touch(x, start * x_pitch, x_pitch, steps, channels, sink)
-            touch(delta, start * delta_pitch, delta_pitch, steps, channels, sink)
+            prefetch(x, start * x_pitch, x_pitch, steps, channels, sink)
+            prefetch(delta, start * delta_pitch, delta_pitch, steps, channels, sink)
             if z.size > 0:
-                touch(z, start * z_pitch, z_pitch, steps, channels, sink)
+                prefetch(z, start * z_pitch, z_pitch, steps, channels, sink)
             for low in range(0, channels, BLOCK):
                 width = min(BLOCK, channels - low)
                 dt = buffer[0, : steps * width].reshape((steps, width))
@@ -239,7 +243,7 @@ def _forward(first, last, chunks, x, x_pitch, delta, delta_pitch, z, z_pitch, A,
                 x_at = start * x_pitch + low
                 load_steps(x, x_at, x_pitch, delta, start * delta_pitch + low, delta_pitch, bias[replica, low:], dt, u)
                 _run(dt, u, block_of(decay_rates, low, states, width), B[row], C[row], h, y)
-                _finish(
+                _skip_and_gate(
                     x, x_at, x_pitch, z, start * z_pitch + low, z_pitch, z.size > 0,
                     D[replica, low:], y, out, start * channels + low, channels,
                 )  # fmt: skip
@@ -251,9 +255,9 @@ def _backward_block(
     x, x_at, x_pitch, delta, delta_at, delta_pitch, z, z_at, z_pitch, A, B, C, D, bias, dout,
     dx, ddelta, dz, dA, dB, dC, dD, dbias, at, channels, steps, width, states_of_steps, sequences,
 ):  # fmt: skip
-    """Backward of the ``width`` channels of a row that start at ``at``; adds to dA, dB, dC, dD, dbias.
+    """The backward pass of ``width`` channels of a row, which start at ``at``. Adds to dA, dB, dC, dD and dbias.
 
-    ``states_of_steps`` (2, ...) and ``sequences`` (6, ...) are scratch that a thread keeps from block to block.
+    ``states_of_steps`` (2, ...) and ``sequences`` (6, ...) are scratch memory, which a thread uses for every block.
     """
     states = A.shape[0]
     size = steps * width
@@ -268,16 +272,16 @@ def _backward_block(
     load_steps(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, dt, u)
     _run_keeping_states(dt, u, A, B, C, decay, h, y)
     if z.size > 0:
-        _through_gate(x, x_at, x_pitch, z, z_at, z_pitch, D, dout, at, channels, y, dy, dz)
+        _gate_gradient(x, x_at, x_pitch, z, z_at, z_pitch, D, dout, at, channels, y, dy, dz)
     else:
         for t in range(steps):
             dy[t] = dout[at + t * channels : at + t * channels + width]
     dh = np.empty((states, width), np.float32)
-    _walk_back(dt, u, A, B, C, decay, h, dy, dh, ddt, du, dA, dB, dC)
+    _backward_recurrence(dt, u, A, B, C, decay, h, dy, dh, ddt, du, dA, dB, dC)
     _finish_inputs(
         x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, D, dt, dy, ddt, du, dx, ddelta, at, channels
     )  # fmt: skip
-    _add_parameters(x, x_at, x_pitch, dy, ddelta, at, channels, dD, dbias)
+    _add_parameter_gradients(x, x_at, x_pitch, dy, ddelta, at, channels, dD, dbias)
 
 
 @kernel
@@ -287,7 +291,7 @@ def _backward(
 ):  # fmt: skip
     """Kernel of ``for_each_chunk``.
 
-    dA (replica, chunk, state, channel), dD and dbias (replica, chunk, channel) are a chunk's shares.
+    dA (replica, chunk, state, channel), dD and dbias (replica, chunk, channel) hold each chunk's partial sums.
     """
     replicas, states, channels = A.shape
     batch = lengths.size // replicas
@@ -309,11 +313,11 @@ def _backward(
             start = row * length
             dB[row] = _ZERO
             dC[row] = _ZERO
-            touch(x, start * x_pitch, x_pitch, steps, channels, sink)
-            touch(delta, start * delta_pitch, delta_pitch, steps, channels, sink)
-            touch(dout, start * channels, channels, steps, channels, sink)
+            prefetch(x, start * x_pitch, x_pitch, steps, channels, sink)
+            prefetch(delta, start * delta_pitch, delta_pitch, steps, channels, sink)
+            prefetch(dout, start * channels, channels, steps, channels, sink)
             if z.size > 0:
-                touch(z, start * z_pitch, z_pitch, steps, channels, sink)
+                prefetch(z, start * z_pitch, z_pitch, steps, channels, sink)
             for low in range(0, channels, BLOCK):
                 width = min(BLOCK, channels - low)
                 _backward_block(
@@ -374,7 +378,7 @@ def _arrays(
     x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor,
     z: Tensor | None, lengths: Tensor | None, delta_bias: Tensor | None,
 ) -> tuple[int, tuple[Any, ...]]:  # fmt: skip
-    """Chunks per replica, and the inputs as the kernels take them: views, except for A."""
+    """The number of chunks of each replica, and the kernels' inputs: views, except for A."""
     rows, length = x.shape[0] * x.shape[1], x.shape[2]
     gate = (_EMPTY, 0) if z is None else flat_array(z)
     B, C = (part.detach().contiguous().view(rows, length, A.shape[2]) for part in (B, C))
@@ -385,7 +389,7 @@ def _arrays(
 def parameters(
     x: Tensor, A: Tensor, D: Tensor, lengths: Tensor | None, delta_bias: Tensor | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """A in units of log 2 as (replica, state, channel), D, the bias or zeros, and each row's valid positions."""
+    """A / log 2 as (replica, state, channel); D; the bias, or zeros; and the number of valid positions of each row."""
     replica, batch, length, channel = x.shape
     rate = (A.detach() * float(LOG2_E)).transpose(1, 2).contiguous().numpy()
     bias = np.zeros((replica, channel), np.float32) if delta_bias is None else delta_bias.detach().contiguous().numpy()
@@ -404,7 +408,7 @@ def scan(
     lengths: Tensor | None,
     delta_bias: Tensor | None,
 ) -> Tensor:
-    """Shapes as in ``mdaf.model.scan.selective_scan``; computes in float32."""
+    """Arguments and result as in ``mdaf.model.scan.selective_scan``; computes in float32."""
     if x.numel() == 0:
         return torch.zeros_like(x)
     floats = [None if part is None else part.float() for part in (x, delta, A, B, C, D, z)]

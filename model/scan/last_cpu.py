@@ -1,8 +1,8 @@
-"""The selective scan's output at the last valid position alone, on CPU cores.
+"""The selective scan's output at the last valid position only, on CPU cores.
 
-Backward needs no state of the way: with S_t the sum of dt after step t, y = sum_t C . exp(A S_t) dt_t B_t x_t + D x, so
-every step's gradients follow from S_t, and what dt gets is a sum over the steps before it. Work is divided as in
-``mdaf.model.scan.cpu``.
+The backward pass needs no intermediate state. Let S_t be the sum of dt after step t. Then
+y = sum_t C . exp(A S_t) dt_t B_t x_t + D x, so the gradients of each step follow from S_t. The gradient of dt is a sum
+over the earlier steps. Rows and channels are divided among threads as in ``mdaf.model.scan.cpu``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mdaf.model.kernels.elementary import LN_2, exp2, sigmoid
 from mdaf.model.kernels.numba_jit import inlined, kernel, loop
 from mdaf.model.kernels.rows import flat_array
 from mdaf.model.kernels.threads import chunk_count, for_each_chunk, in_order
-from mdaf.model.scan.cpu import BLOCK, block_of, from_blocks, into_blocks, load_steps, parameters, touch
+from mdaf.model.scan.cpu import BLOCK, block_of, from_blocks, into_blocks, load_steps, parameters, prefetch
 
 _ZERO = np.float32(0.0)
 
@@ -27,7 +27,7 @@ _ZERO = np.float32(0.0)
 def _run(dt, u, A, B, h):
     """The state (state, channel) after the last step."""
     steps, width = dt.shape
-    for n in range(A.shape[0]):  # nothing has to decay before the first step
+    for n in range(A.shape[0]):  # the state before the first step is 0
         b = B[0, n]
         for c in range(width):
             h[n, c] = u[0, c] * b
@@ -39,8 +39,8 @@ def _run(dt, u, A, B, h):
 
 
 @loop
-def _finish(x, x_at, D, C, h, out, at):
-    """out = C . h + D x; ``x_at`` is the last step's."""
+def _output(x, x_at, D, C, h, out, at):
+    """out = C . h + D x of the last step, which is at ``x_at``."""
     for c in range(h.shape[1]):
         out[np.uint64(at + c)] = D[c] * x[np.uint64(x_at + c)]
     for n in range(h.shape[0]):
@@ -51,7 +51,7 @@ def _finish(x, x_at, D, C, h, out, at):
 
 @loop
 def _sum_after(dt, after):
-    """after_t = the sum of dt past step t."""
+    """after_t = the sum of dt over the steps after t."""
     steps, width = dt.shape
     after[steps - 1] = _ZERO
     for t in range(steps - 2, -1, -1):
@@ -60,10 +60,10 @@ def _sum_after(dt, after):
 
 
 @loop
-def _walk(after, u, A, B, C, dy, du, dafter, dA, dB, dC):
-    """Gradients of the output ``dy`` (channel). Adds to dA, dB, dC; writes du and dafter (step, channel).
+def _step_gradients(after, u, A, B, C, dy, du, dafter, dA, dB, dC):
+    """The gradients of all steps, given ``dy`` (channel). Adds to dA, dB, dC; writes du and dafter (step, channel).
 
-    ``A`` comes in units of log 2 and so does ``dafter``.
+    ``A`` is divided by log 2, because the decays are powers of 2. So ``dafter`` is divided by log 2 too.
     """
     steps, width = u.shape
     du[:] = _ZERO
@@ -73,11 +73,11 @@ def _walk(after, u, A, B, C, dy, du, dafter, dA, dB, dC):
             share = B[t, n] * C[n]
             total = _ZERO
             for c in range(width):
-                reached = exp2(after[t, c] * A[n, c]) * dy[c]
-                du[t, c] += reached * share
-                reached_u = reached * u[t, c]
-                total += reached_u
-                g = reached_u * share
+                dh = exp2(after[t, c] * A[n, c]) * dy[c]
+                du[t, c] += dh * share
+                dh_u = dh * u[t, c]
+                total += dh_u
+                g = dh_u * share
                 dafter[t, c] += g * A[n, c]
                 dA[n, c] += g * after[t, c]
             dB[t, n] += C[n] * total
@@ -86,23 +86,26 @@ def _walk(after, u, A, B, C, dy, du, dafter, dA, dB, dC):
 
 @loop
 def _finish_inputs(
-    x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, dt, du, dafter, gathered, dx, ddelta, at, pitch
+    x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, dt, du, dafter, dt_gradient, dx, ddelta, at, pitch
 ):
-    """dx and ddelta of a block's valid steps, but for the skip; ``gathered`` (channel) is scratch."""
+    """Writes dx and ddelta of a block's valid steps, without the skip connection.
+
+    ``dt_gradient`` (channel) is scratch memory for the sum of ``dafter`` over the earlier steps.
+    """
     steps, width = dt.shape
-    gathered[:] = _ZERO
+    dt_gradient[:] = _ZERO
     for t in range(steps):
         for c in range(width):
             dx[np.uint64(at + t * pitch + c)] = du[t, c] * dt[t, c]
             slope = sigmoid(np.float32(delta[np.uint64(delta_at + t * delta_pitch + c)] + bias[c]))
-            ddt = gathered[c] * LN_2 + du[t, c] * x[np.uint64(x_at + t * x_pitch + c)]
+            ddt = dt_gradient[c] * LN_2 + du[t, c] * x[np.uint64(x_at + t * x_pitch + c)]
             ddelta[np.uint64(at + t * pitch + c)] = ddt * slope
-            gathered[c] += dafter[t, c]
+            dt_gradient[c] += dafter[t, c]
 
 
 @loop
-def _add_parameters(x, x_at, D, dy, dx, last_at, ddelta, at, pitch, steps, dD, dbias):
-    """The skip's share of dx, and a block's share of the gradients of D and of the bias."""
+def _add_skip_and_bias(x, x_at, D, dy, dx, last_at, ddelta, at, pitch, steps, dD, dbias):
+    """Adds the gradient through the skip connection to dx, and a block's contribution to dD and dbias."""
     for c in range(dy.size):
         dx[np.uint64(last_at + c)] += D[c] * dy[c]
         dD[c] += dy[c] * x[np.uint64(x_at + c)]
@@ -130,8 +133,8 @@ def _forward(first, last, chunks, x, x_pitch, delta, delta_pitch, A, B, C, D, bi
                 out[row * channels : (row + 1) * channels] = _ZERO
                 continue
             x_row, delta_row = row * length * x_pitch, row * length * delta_pitch
-            touch(x, x_row, x_pitch, steps, channels, sink)
-            touch(delta, delta_row, delta_pitch, steps, channels, sink)
+            prefetch(x, x_row, x_pitch, steps, channels, sink)
+            prefetch(delta, delta_row, delta_pitch, steps, channels, sink)
             for low in range(0, channels, BLOCK):
                 width = min(BLOCK, channels - low)
                 dt = buffer[0, : steps * width].reshape((steps, width))
@@ -140,7 +143,7 @@ def _forward(first, last, chunks, x, x_pitch, delta, delta_pitch, A, B, C, D, bi
                 load_steps(x, x_row + low, x_pitch, delta, delta_row + low, delta_pitch, bias[replica, low:], dt, u)
                 _run(dt, u, block_of(decay_rates, low, states, width), B[row], h)
                 last_x = x_row + (steps - 1) * x_pitch + low
-                _finish(x, last_x, D[replica, low:], C[row], h, out, row * channels + low)
+                _output(x, last_x, D[replica, low:], C[row], h, out, row * channels + low)
 
 
 @inlined
@@ -148,9 +151,9 @@ def _backward_block(
     x, x_at, x_pitch, delta, delta_at, delta_pitch, A, B, C, D, bias, dy, dx, ddelta, dA, dB, dC, dD, dbias,
     at, channels, steps, width, sequences, scratch,
 ):  # fmt: skip
-    """Backward of the ``width`` channels of a row that start at ``at``; adds to dA, dB, dC, dD, dbias.
+    """The backward pass of ``width`` channels of a row, which start at ``at``. Adds to dA, dB, dC, dD and dbias.
 
-    ``sequences`` (5, ...) and ``scratch`` (BLOCK) are kept from block to block.
+    ``sequences`` (5, ...) and ``scratch`` (BLOCK) are scratch memory, which a thread uses for every block.
     """
     size = steps * width
     dt = sequences[0, :size].reshape((steps, width))
@@ -160,12 +163,12 @@ def _backward_block(
     dafter = sequences[4, :size].reshape((steps, width))
     load_steps(x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, dt, u)
     _sum_after(dt, after)
-    _walk(after, u, A, B, C, dy, du, dafter, dA, dB, dC)
+    _step_gradients(after, u, A, B, C, dy, du, dafter, dA, dB, dC)
     _finish_inputs(
         x, x_at, x_pitch, delta, delta_at, delta_pitch, bias, dt, du, dafter, scratch[:width], dx, ddelta, at, channels
     )  # fmt: skip
     last_x, last_at = x_at + (steps - 1) * x_pitch, at + (steps - 1) * channels
-    _add_parameters(x, last_x, D, dy, dx, last_at, ddelta, at, channels, steps, dD, dbias)
+    _add_skip_and_bias(x, last_x, D, dy, dx, last_at, ddelta, at, channels, steps, dD, dbias)
 
 
 @kernel
@@ -175,7 +178,7 @@ def _backward(
 ):  # fmt: skip
     """Kernel of ``for_each_chunk``.
 
-    dA (replica, chunk, state, channel), dD and dbias (replica, chunk, channel) are a chunk's shares.
+    dA (replica, chunk, state, channel), dD and dbias (replica, chunk, channel) hold each chunk's partial sums.
     """
     replicas, states, channels = A.shape
     batch = lengths.size // replicas
@@ -197,8 +200,8 @@ def _backward(
             start = row * length
             dB[row] = _ZERO
             dC[row] = _ZERO
-            touch(x, start * x_pitch, x_pitch, steps, channels, sink)
-            touch(delta, start * delta_pitch, delta_pitch, steps, channels, sink)
+            prefetch(x, start * x_pitch, x_pitch, steps, channels, sink)
+            prefetch(delta, start * delta_pitch, delta_pitch, steps, channels, sink)
             for low in range(0, channels if steps else 0, BLOCK):
                 width = min(BLOCK, channels - low)
                 _backward_block(
@@ -252,7 +255,7 @@ def _arrays(
     x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, lengths: Tensor | None,
     delta_bias: Tensor | None,
 ) -> tuple[int, tuple[Any, ...]]:  # fmt: skip
-    """Chunks per replica, and the inputs as the kernels take them: views, except for A."""
+    """The number of chunks of each replica, and the kernels' inputs: views, except for A."""
     rows, length = x.shape[0] * x.shape[1], x.shape[2]
     B, C = B.detach().contiguous().view(rows, length, -1), C.detach().contiguous().view(rows, -1)
     rate, *others = parameters(x, A, D, lengths, delta_bias)
@@ -263,7 +266,7 @@ def last_output(
     x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, lengths: Tensor | None,
     delta_bias: Tensor | None,
 ) -> Tensor:  # fmt: skip
-    """Shapes as in ``mdaf.model.scan.last_output``; computes in float32."""
+    """Arguments and result as in ``mdaf.model.scan.last_output``; computes in float32."""
     if x.numel() == 0:
         return x.new_zeros(x.shape[0], x.shape[1], x.shape[3])
     floats = (part.float() for part in (x, delta, A, B, C, D))

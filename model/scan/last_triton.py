@@ -1,8 +1,9 @@
-"""The selective scan's output at the last valid position alone, on CUDA, in Triton.
+"""The selective scan's output at the last valid position only, on CUDA, in Triton.
 
-Forward is the recurrence without the outputs on the way. Backward needs no state of the way either: with S_t the sum of
-dt after step t, y = sum_t C . exp(A S_t) dt_t B_t x_t + D x, so every step's gradients follow from S_t, which falls
-from the sum of all dt to 0 as the steps are walked in their order. Work is divided as in ``mdaf.model.scan.triton``.
+The forward pass is the recurrence without the earlier outputs. The backward pass needs no intermediate state. Let S_t
+be the sum of dt after step t. Then y = sum_t C . exp(A S_t) dt_t B_t x_t + D x, so the gradients of each step follow
+from S_t. Going through the steps in order, S_t falls from the sum of all dt to 0. Rows and channels are divided among
+programs as in ``mdaf.model.scan.triton``.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from mdaf.model.kernels.triton_math import load, read, softplus, softplus_and_sl
 from mdaf.model.scan.triton import CHANNELS, rows_per_program
 from mdaf.model.scan.triton_tiles import parameters_of, rows_of, steps_of, store_shares, tile_of
 
-#: Steps whose inputs are asked for at once.
+#: Steps whose inputs are loaded at once.
 SEGMENT = 4
 
-#: As in ``mdaf.model.scan.triton``.
+#: The most registers of a thread in the forward pass, by type; see ``mdaf.model.scan.triton``.
 REGISTERS = {torch.bfloat16: 64}
 
 _LN_2 = tl.constexpr(0.6931471805599453)
@@ -35,7 +36,10 @@ def _run_segment(
     x_pitch: tl.constexpr, delta_pitch: tl.constexpr, B_pitch: tl.constexpr,
     channels: tl.constexpr, states: tl.constexpr, SEGMENT: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
-    """The state after the ``left`` steps of a segment, and the sum of dt; pointers are at its first step."""
+    """The state after the ``left`` steps of a segment, and the sum of dt.
+
+    Pointers point to the segment's first step.
+    """
     xs = ()
     dts = ()
     bs = ()
@@ -86,9 +90,10 @@ def _last_scan_forward(
             h, total, x, delta, B, rate, shift, c, n, left,
             x_pitch, delta_pitch, B_pitch, channels, states, SEGMENT, False,
         )  # fmt: skip
-    latest = load(x + (left - 1) * x_pitch, c < tl.where(steps > 0, channels, 0))
+    x_last = load(x + (left - 1) * x_pitch, c < tl.where(steps > 0, channels, 0))
     y = tl.sum(h * read(C + row * states + n, n < states, EVEN)[None, :], axis=1)
-    y += read(D + replica * channels + c, real_c, EVEN) * latest  # here, so that no register waits with it
+    # D is read only here, so that it occupies no register during the loop.
+    y += read(D + replica * channels + c, real_c, EVEN) * x_last
     write(out + row * channels + c, y, real_c, EVEN)
     if KEEP:
         write(last + row * states * channels + cell, h, real, EVEN)
@@ -96,16 +101,19 @@ def _last_scan_forward(
 
 
 @triton.jit
-def _walk_segment(
-    dA, dbias, after, gathered, reach, straight, x, delta, B, dx, ddelta, dB, rate, shift, c, n, left,
+def _segment_gradients(
+    dA, dbias, after, dt_gradient, dh_last, dx_skip, x, delta, B, dx, ddelta, dB, rate, shift, c, n, left,
     x_pitch: tl.constexpr, delta_pitch: tl.constexpr, B_pitch: tl.constexpr,
     channels: tl.constexpr, states: tl.constexpr, SEGMENT: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
-    """Writes the gradients of a segment's steps; ``left`` are those up to the row's end.
+    """Writes the gradients of a segment's steps, of which ``left`` are valid.
 
-    ``after`` is the sum of dt from the segment's first step on, ``gathered`` the gradient of the sums of dt after the
-    steps before it, ``reach`` the output's gradient times C, ``straight`` what the last x gets past the state. Returns
-    the first four, as they are after the segment.
+    ``after``        the sum of dt from the segment's first step on.
+    ``dt_gradient``  what dt receives from the steps before the segment: the gradients of their sums S.
+    ``dh_last``      the gradient of the last state, which is the output's gradient times C.
+    ``dx_skip``      what the last step's x receives through the skip connection.
+
+    Returns dA, dbias, after and dt_gradient, as they are after the segment.
     """
     xs = ()
     dts = ()
@@ -123,18 +131,18 @@ def _walk_segment(
         dt = dts[i] if WHOLE else tl.where(i < left, dts[i], 0.0)
         u = dt * xs[i]
         after -= dt
-        g = reach * tl.exp2(after[:, None] * rate)
+        g = dh_last * tl.exp2(after[:, None] * rate)
         dB_t = tl.sum(g * u[:, None], axis=0)
         share = g * bs[i][None, :]
         du = tl.sum(share, axis=1)
-        ddelta_t = (gathered + du * xs[i]) * slopes[i]
-        gathered += tl.sum(share * rate, axis=1) * (u * _LN_2)
+        ddelta_t = (dt_gradient + du * xs[i]) * slopes[i]
+        dt_gradient += tl.sum(share * rate, axis=1) * (u * _LN_2)
         dA += share * (u * after)[:, None]
         dbias += ddelta_t if WHOLE else tl.where(valid, ddelta_t, 0.0)
-        write(dx + i * channels, du * dt + tl.where(i == left - 1, straight, 0.0), valid, WHOLE)
+        write(dx + i * channels, du * dt + tl.where(i == left - 1, dx_skip, 0.0), valid, WHOLE)
         write(ddelta + i * channels, ddelta_t, valid, WHOLE)
         write(dB + i * states + n, dB_t, n < tl.where(i < left, states, 0), WHOLE)
-    return dA, dbias, after, gathered
+    return dA, dbias, after, dt_gradient
 
 
 @triton.jit(do_not_specialize=["rows", "batch", "length", "rows_each"])
@@ -162,11 +170,11 @@ def _last_scan_backward(
         some_c = c < tl.where(steps > 0, channels, 0)
         some_n = n < tl.where(present, states, 0)
         dy = load(dout + row * channels + c, some_c)
-        reach = dy[:, None] * load(C + row * states + n, some_n)[None, :]
+        dh_last = dy[:, None] * load(C + row * states + n, some_n)[None, :]
         h = load(last + row * states * channels + cell, some_c[:, None] & some_n[None, :])
         store(dC + (block.to(tl.int64) * rows + row) * states + n, tl.sum(dy[:, None] * h, axis=0), some_n)
         after = load(totals + row * channels + c, some_c)
-        gathered = tl.zeros((CHANNELS,), tl.float32)
+        dt_gradient = tl.zeros((CHANNELS,), tl.float32)
         start = row * length
         x_at = x + start * x_pitch + c
         delta_at = delta + start * delta_pitch + c
@@ -176,8 +184,8 @@ def _last_scan_backward(
         dB_at = dB + (block.to(tl.int64) * rows * length + start) * states
         left = steps
         while left >= SEGMENT:
-            dA, dbias, after, gathered = _walk_segment(
-                dA, dbias, after, gathered, reach, skip * dy, x_at, delta_at, B_at, dx_at, ddelta_at, dB_at,
+            dA, dbias, after, dt_gradient = _segment_gradients(
+                dA, dbias, after, dt_gradient, dh_last, skip * dy, x_at, delta_at, B_at, dx_at, ddelta_at, dB_at,
                 rate, shift, c, n, left, x_pitch, delta_pitch, B_pitch, channels, states, SEGMENT, EVEN,
             )  # fmt: skip
             left -= SEGMENT
@@ -188,8 +196,8 @@ def _last_scan_backward(
             ddelta_at += SEGMENT * channels
             dB_at += SEGMENT * states
         if left > 0:
-            dA, dbias, after, gathered = _walk_segment(
-                dA, dbias, after, gathered, reach, skip * dy, x_at, delta_at, B_at, dx_at, ddelta_at, dB_at,
+            dA, dbias, after, dt_gradient = _segment_gradients(
+                dA, dbias, after, dt_gradient, dh_last, skip * dy, x_at, delta_at, B_at, dx_at, ddelta_at, dB_at,
                 rate, shift, c, n, left, x_pitch, delta_pitch, B_pitch, channels, states, SEGMENT, False,
             )  # fmt: skip
         dD += dy * load(x_at + (left - 1) * x_pitch, some_c)
@@ -251,7 +259,7 @@ def _arguments(
     x: Tensor, delta: Tensor, rate: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor | None,
     lengths: Tensor | None,
 ) -> tuple[tuple[Tensor, ...], tuple[int, ...], tuple[bool, ...]]:  # fmt: skip
-    """Tensors, pitches with channels and states, and flags; ``x`` stands in for a tensor that is not there."""
+    """The kernels' tensors; the pitches, channels and states; and the flags. ``x`` stands in for a missing tensor."""
     (x, x_pitch), (delta, delta_pitch), (B, B_pitch) = pitched(x), pitched(delta), pitched(B)
     others = [x if part is None else part.contiguous() for part in (C, D, delta_bias, lengths)]
     shape = (x_pitch, delta_pitch, B_pitch, *rate.shape[1:])
@@ -262,7 +270,7 @@ def last_output(
     x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, lengths: Tensor | None,
     delta_bias: Tensor | None,
 ) -> Tensor:  # fmt: skip
-    """Shapes as in ``mdaf.model.scan.last_output``; computes in float32."""
+    """Arguments and result as in ``mdaf.model.scan.last_output``; computes in float32."""
     if x.numel() == 0:
         return x.new_zeros(x.shape[0], x.shape[1], x.shape[3])
     result: Tensor = _LastOutput.apply(x, delta, A, B, C, D, lengths, delta_bias)

@@ -1,4 +1,4 @@
-"""The selective scan by the mamba-ssm library's CUDA kernel, where that imports."""
+"""The selective scan by the CUDA kernel of the library mamba-ssm, if the library is installed and can be imported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mdaf.model.scan.reference import keep_valid, valid_positions
 
 @cache
 def _library_scan() -> Callable[..., Tensor] | str:
-    """The library's function, or why it does not import (it needs its compiled extension and Triton)."""
+    """The library's function, or why it cannot be imported. It needs Triton and its own compiled extension."""
     try:
         from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
     except Exception as error:
@@ -42,15 +42,16 @@ def scan(
     lengths: Tensor | None,
     delta_bias: Tensor | None,
 ) -> Tensor:
-    """Shapes as in ``mdaf.model.scan.selective_scan``. A call a replica, since the kernel takes one ``A`` for a whole
-    batch.
+    """Arguments and result as in ``mdaf.model.scan.selective_scan``.
+
+    The library is called once for each replica, because its kernel takes one ``A`` for a whole batch.
     """
     library = _library_scan()
     if isinstance(library, str):
         raise ValueError(f"model.scan=mamba_ssm cannot run here: {library}; use model.scan=auto")
     valid = valid_positions(lengths, x)
     dtype = x.dtype
-    # The library lays tensors out as (batch, channel, time) and wants the sequences in one type.
+    # The library expects (batch, channel, time), and all sequences in one type.
     sequences = [None if s is None else keep_valid(valid, s).to(dtype) for s in (x, delta, B, C, z)]
     results = []
     for r in range(x.shape[0]):

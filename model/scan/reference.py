@@ -1,4 +1,7 @@
-"""The selective scan as its equations (Mamba, arXiv 2312.00752, section 3), a step at a time, in any floating type."""
+"""The selective scan written as its equations (Mamba, arXiv 2312.00752, section 3), one step at a time.
+
+It takes any floating type. The kernels are tested against it.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,25 @@ from torch import Tensor
 
 
 def valid_positions(lengths: Tensor | None, x: Tensor) -> Tensor | None:
-    """Mask (replica, batch, length, 1) of the positions before each row's length, or None where all are valid."""
+    """Mask (replica, batch, length, 1) of the positions before each row's length; None if all are valid."""
     if lengths is None:
         return None
     return (torch.arange(x.shape[2], device=x.device) < lengths[..., None])[..., None]
 
 
 def keep_valid(valid: Tensor | None, sequence: Tensor) -> Tensor:
-    """Zeroes the positions outside ``valid``: neither their values nor their gradients pass, not even NaN."""
+    """``sequence`` with zeros outside ``valid``. No value and no gradient passes there, not even NaN."""
     if valid is None:
         return sequence
     return torch.where(valid, sequence, torch.zeros((), dtype=sequence.dtype, device=sequence.device))
 
 
 def run(dt: Tensor, u: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-    """The recurrence from the state ``h`` (replica, batch, state, channel): (C . h of every step, the last state)."""
+    """The recurrence, starting at the state ``h`` (replica, batch, state, channel).
+
+    Returns C . h of every step, (replica, batch, length, channel), and the last state. Arguments are shaped as in
+    ``mdaf.model.scan.selective_scan``; ``u`` is dt * x.
+    """
     rate = A.transpose(1, 2)[:, None]
     steps = []
     for dt_t, u_t, B_t, C_t in zip(*(sequence.unbind(2) for sequence in (dt, u, B, C)), strict=True):
@@ -42,7 +49,7 @@ def scan(
     lengths: Tensor | None,
     delta_bias: Tensor | None,
 ) -> Tensor:
-    """Shapes as in ``mdaf.model.scan.selective_scan``; the state is kept in the widest of the arguments' types."""
+    """Arguments and result as in ``mdaf.model.scan.selective_scan``; the state has the widest type of the arguments."""
     valid = valid_positions(lengths, x)
     x, delta, B, C = (keep_valid(valid, sequence) for sequence in (x, delta, B, C))
     if delta_bias is not None:

@@ -1,10 +1,12 @@
-"""The selective scan on CUDA for short sequences, (batch, time, channel), in Triton.
+"""The selective scan on CUDA for short sequences, in Triton.
 
-A program of one warp owns a block of channels of one row and walks through time with the state in registers. The
-forward pass leaves the state at the start of every segment of ``SEGMENT`` steps; backward takes the segments last to
-first, runs each again from there with its states in registers, and walks back. Nothing is added atomically: a program
-writes its own share of what is summed over rows (A, D, the bias) or over channels (B, C), and the shares are added in
-a fixed order.
+A program has one warp. It takes a block of channels of one row (one sequence), and goes through time with the state in
+registers. The forward pass saves the state before every segment of a few steps. The backward pass takes the segments
+from last to first: it runs a segment again from the saved state, with all states in registers, and then computes the
+gradients from the last step to the first.
+
+The gradients of A, D and the bias are sums over rows, those of B and C are sums over channels. No addition is atomic:
+each program writes a partial sum, and the partial sums are added in a fixed order.
 """
 
 from __future__ import annotations
@@ -21,17 +23,18 @@ from mdaf.model.kernels.rows import pitched
 from mdaf.model.kernels.triton_math import read, sigmoid, softplus, softplus_and_slope, store, sum_partials, write
 from mdaf.model.scan.triton_tiles import parameters_of, rows_of, steps_of, store_shares, tile_of
 
-#: Steps between two kept states, of which a pass takes those that reach over its length with the fewest steps to spare.
-#: More of them keep less memory busy, but four spill a few of a thread's registers and five many.
+#: Steps between two saved states. ``_segment`` picks the number that fills the length with the fewest unused steps.
+#: Longer segments need less memory, but more registers: a few do not fit at four steps, and many at five.
 SEGMENTS = (3, 4)
-#: A program's channels. Its warp takes four neighbouring channels a thread and splits the states over four threads.
+#: Channels of a program. Each thread has four neighbouring channels; four threads share their states.
 CHANNELS = 32
-#: Rows that a program of the backward pass takes at most, where that leaves a replica ``PROGRAMS``: what they add to A,
-#: D and the bias is then summed in registers.
+#: The most rows of a program of the backward pass. It sums their gradients of A, D and the bias in registers. A program
+#: takes several rows only if at least ``PROGRAMS`` programs remain for a replica.
 ROWS = 4
 PROGRAMS = 4096
 
-#: Registers of a thread in the forward pass, so that a processor holds more programs; float32 is the slower for that.
+#: The most registers of a thread in the forward pass, by type. Fewer registers let a processor hold more programs,
+#: which helps bfloat16 and slows float32 down.
 REGISTERS = {torch.bfloat16: 80}
 
 _LN_2 = tl.constexpr(0.6931471805599453)
@@ -44,7 +47,10 @@ def _run_segment(
     C_pitch: tl.constexpr, channels: tl.constexpr, states: tl.constexpr,
     GATED: tl.constexpr, SEGMENT: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
-    """The state after the ``left`` steps of a segment, whose outputs are written; pointers are at its first step."""
+    """Writes the outputs of a segment's ``left`` steps and returns the state after them.
+
+    Pointers point to the segment's first step.
+    """
     xs = ()
     dts = ()
     zs = ()
@@ -123,9 +129,11 @@ def _scan_forward(
 
 
 @triton.jit
-def _step_back(x, dt, slope, z, dy, b, c_n, h_before, h, dh, decay, rate, skip, GATED: tl.constexpr):
-    """One step of the walk back: (dx, d raw delta, dz, dB, dC, dA's share, dy inside the gate, dh of the step
-    before).
+def _backward_step(x, dt, slope, z, dy, b, c_n, h_before, h, dh, decay, rate, skip, GATED: tl.constexpr):
+    """The backward pass of one step.
+
+    Returns dx, the gradient of delta before the bias, dz, dB, dC, the step's contribution to dA, dy inside the gate,
+    and the gradient of the state before the step.
     """
     dz = dy
     if GATED:
@@ -144,11 +152,11 @@ def _step_back(x, dt, slope, z, dy, b, c_n, h_before, h, dh, decay, rate, skip, 
 
 
 @triton.jit
-def _clear_rest(
+def _zero_padding(
     dx, ddelta, dz, dB, dC, steps, length, channels, states, c, n,
     GATED: tl.constexpr, CHANNELS: tl.constexpr, STATES: tl.constexpr,
 ):  # fmt: skip
-    """Zero gradients of a row's positions past its length."""
+    """Writes zeros to the gradients of a row's positions after its last valid one."""
     nothing = tl.zeros((CHANNELS,), tl.float32)
     for t in range(steps, length):
         store(dx + t * channels + c, nothing, c < channels)
@@ -160,13 +168,16 @@ def _clear_rest(
 
 
 @triton.jit
-def _unwind_segment(
+def _backward_segment(
     h, dh, dA, dD, dbias, x, delta, z, B, C, dout, dx, ddelta, dz, dB, dC, rate, skip, shift, c, n, left,
     x_pitch: tl.constexpr, delta_pitch: tl.constexpr, z_pitch: tl.constexpr, B_pitch: tl.constexpr,
     C_pitch: tl.constexpr, channels: tl.constexpr, states: tl.constexpr,
     GATED: tl.constexpr, SEGMENT: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
-    """A segment's ``left`` steps again from ``h``, then back: its gradients are written, what goes on is returned."""
+    """The backward pass of a segment's ``left`` steps, whose states are computed again from ``h``.
+
+    Writes the gradients of the segment's steps. Returns dh before the segment, and dA, dD and dbias so far.
+    """
     xs = ()
     dts = ()
     slopes = ()
@@ -195,7 +206,7 @@ def _unwind_segment(
             h = decay * hs[i] + (dts[i] * xs[i])[:, None] * bs[i][None, :]
         else:
             h = hs[i + 1]
-        dx_t, ddelta_t, dz_t, dB_t, dC_t, dA_t, dy, dh = _step_back(
+        dx_t, ddelta_t, dz_t, dB_t, dC_t, dA_t, dy, dh = _backward_step(
             xs[i], dts[i], slopes[i], zs[i], dys[i], bs[i], cs[i], hs[i], h, dh, decay, rate, skip, GATED
         )
         dA += dA_t
@@ -254,7 +265,7 @@ def _scan_backward(
             h = tl.zeros((CHANNELS, STATES), tl.float32)
             if whole > 0:
                 h = read(before + cell, real, EVEN)
-            dh, dA, dD, dbias = _unwind_segment(
+            dh, dA, dD, dbias = _backward_segment(
                 h, dh, dA, dD, dbias, x_at, delta_at, z_at, B_at, C_at, dout_at, dx_at, ddelta_at, dz_at, dB_at, dC_at,
                 rate, skip, shift, c, n, rest,
                 x_pitch, delta_pitch, z_pitch, B_pitch, C_pitch, channels, states, GATED, SEGMENT, False,
@@ -276,13 +287,13 @@ def _scan_backward(
             h = tl.zeros((CHANNELS, STATES), tl.float32)
             if whole > 0:
                 h = read(before + cell, real, EVEN)
-            dh, dA, dD, dbias = _unwind_segment(
+            dh, dA, dD, dbias = _backward_segment(
                 h, dh, dA, dD, dbias, x_at, delta_at, z_at, B_at, C_at, dout_at, dx_at, ddelta_at, dz_at, dB_at, dC_at,
                 rate, skip, shift, c, n, SEGMENT,
                 x_pitch, delta_pitch, z_pitch, B_pitch, C_pitch, channels, states, GATED, SEGMENT, EVEN,
             )  # fmt: skip
         first = row * length
-        _clear_rest(
+        _zero_padding(
             dx + first * channels, ddelta + first * channels, dz + first * channels,
             dB + (block.to(tl.int64) * rows * length + first) * states,
             dC + (block.to(tl.int64) * rows * length + first) * states,
@@ -342,12 +353,15 @@ class _SelectiveScan(torch.autograd.Function):
 
 
 def rows_per_program(batch: int, blocks: int) -> int:
-    """Rows of a program of the backward pass, for ``blocks`` of channels; the same for any number of replicas."""
+    """Rows of a program of the backward pass, if a row has ``blocks`` blocks of channels.
+
+    It does not depend on the number of replicas, so neither does the order of additions.
+    """
     return min(ROWS, max(1, batch * blocks // PROGRAMS))
 
 
 def _segment(length: int) -> int:
-    """Steps between two kept states."""
+    """Steps between two saved states."""
     return min(SEGMENTS, key=lambda steps: -length % steps)
 
 
@@ -355,10 +369,7 @@ def _arguments(
     x: Tensor, delta: Tensor, z: Tensor | None, rate: Tensor, B: Tensor, C: Tensor,
     D: Tensor, delta_bias: Tensor | None, lengths: Tensor | None,
 ) -> tuple[tuple[Tensor, ...], tuple[int, ...], tuple[bool, ...]]:  # fmt: skip
-    """Tensors, pitches with channels and states, and flags as both kernels take them.
-
-    ``x`` stands in for a tensor that is not there.
-    """
+    """Both kernels' tensors; the pitches, channels and states; and the flags. ``x`` stands in for a missing tensor."""
     sequences = [pitched(x if part is None else part) for part in (x, delta, z, B, C)]
     x, delta, gate, B, C = (tensor for tensor, _ in sequences)
     others = [x if part is None else part.contiguous() for part in (D, delta_bias, lengths)]
@@ -377,7 +388,7 @@ def scan(
     lengths: Tensor | None,
     delta_bias: Tensor | None,
 ) -> Tensor:
-    """Shapes as in ``mdaf.model.scan.selective_scan``; computes in float32."""
+    """Arguments and result as in ``mdaf.model.scan.selective_scan``; computes in float32."""
     if x.numel() == 0:
         return torch.zeros_like(x)
     result: Tensor = _SelectiveScan.apply(x, delta, A, B, C, D, z, lengths, delta_bias)

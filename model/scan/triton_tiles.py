@@ -1,4 +1,4 @@
-"""What the scans on CUDA have in common: which rows, channels and states a program owns, and what it reads of them."""
+"""Triton functions that both scans on CUDA share: the rows, channels and states of a program, and its parameters."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from mdaf.model.kernels.triton_math import LOG2_E, read, store
 
 @triton.jit
 def rows_of(batch, blocks: tl.constexpr, rows_each):
-    """A program of a backward pass: its block of channels, its replica, its group of ``rows_each`` rows, how many of
-    them there are.
-    """
+    """A backward program's block of channels, replica and group of ``rows_each`` rows, and the number of groups."""
     block = tl.program_id(0) % blocks
     groups = tl.cdiv(batch, rows_each)
     replica = (tl.program_id(0) // blocks // groups).to(tl.int64)
@@ -21,7 +19,7 @@ def rows_of(batch, blocks: tl.constexpr, rows_each):
 
 @triton.jit
 def tile_of(block, channels: tl.constexpr, states: tl.constexpr, CHANNELS: tl.constexpr, STATES: tl.constexpr):
-    """A block's channels c and states n, the cells (channel, state) of A, and which channels and cells are real."""
+    """A block's channels c and states n, the offsets (channel, state) into A, and which channels and offsets exist."""
     c = block * CHANNELS + tl.arange(0, CHANNELS)
     n = tl.arange(0, STATES)
     real_c = c < channels
@@ -33,7 +31,7 @@ def parameters_of(
     A, D, bias, replica, c, cell, real_c, real, channels: tl.constexpr, states: tl.constexpr,
     BIASED: tl.constexpr, EVEN: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """A in units of log 2 (channel, state), D, and the bias of delta or zero (channel,)."""
+    """A / log 2 (channel, state), D (channel,), and the bias of delta or zeros (channel,)."""
     rate = read(A + replica * states * channels + cell, real, EVEN) * LOG2_E
     skip = read(D + replica * channels + c, real_c, EVEN)
     shift = tl.zeros((CHANNELS,), tl.float32)
@@ -44,7 +42,7 @@ def parameters_of(
 
 @triton.jit
 def steps_of(lengths, row, present, length, RAGGED: tl.constexpr):
-    """A row's valid steps, and all of its steps; none of a row that is not ``present``."""
+    """The number of valid steps of a row, and of all its steps; both are 0 if the row is not ``present``."""
     clear = tl.where(present, length, 0)
     steps = clear
     if RAGGED:
@@ -56,7 +54,7 @@ def steps_of(lengths, row, present, length, RAGGED: tl.constexpr):
 def store_shares(
     dparameters, share, dA, dD, dbias, c, cell, real_c, real, channels: tl.constexpr, states: tl.constexpr
 ):  # fmt: skip
-    """A program's share of the gradients of A, D and the bias, ``dparameters`` (share, (states + 2) * channels)."""
+    """Writes a program's partial gradients of A, D and the bias to ``dparameters`` (share, (states + 2) * channels)."""
     dparameters += share * (states + 2) * channels
     store(dparameters + cell, dA, real)
     store(dparameters + states * channels + c, dD, real_c)

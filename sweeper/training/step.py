@@ -21,7 +21,7 @@ from torch import Tensor
 from mdaf.data.schema import Batch
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.model.kernels.backend import interpreting, triton_obstacle
-from mdaf.model.kernels.precompile import none_run
+from mdaf.model.kernels.precompile import requests_only
 from mdaf.model.layers.basic import set_dropout
 from mdaf.sweeper.machine.device import computing_in, make_current
 from mdaf.sweeper.training.losses import branch_losses, cross_entropy, smoothed
@@ -92,7 +92,7 @@ class Stepper:
         if (shapes := self._shapes(rows.shape[1])) in _REHEARSED:
             return
         _REHEARSED.add(shapes)
-        with none_run() as asked:
+        with requests_only() as asked:
             for length in {min(length, self.store.schema.length) for length in LENGTHS}:
                 batch = self.store.gather("train", rows, length)
                 self._dry_run(replace(batch, lengths=batch.lengths.clamp(max=length)))
