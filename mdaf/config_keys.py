@@ -1,4 +1,4 @@
-"""Keys of a config: which one was meant where a typed one is unknown, and which one nothing reads."""
+"""Finds config keys that are mistyped or that nothing reads, and suggests the key that was meant."""
 
 from __future__ import annotations
 
@@ -14,35 +14,39 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mdaf.errors import DataError
 
-SCHEMA = "schema_"  # how the names of schemas begin, before the option that each is of
-CLOSE = 0.7  # of difflib's measure: nearer than this is taken for a slip of the fingers
+SCHEMA = "schema_"  # a schema's name begins with this; the name of its option follows
+CLOSE = 0.7  # difflib's ratio: a key that is more similar than this is suggested
 
 
 def check_keys(
     config: DictConfig, hydra: Any = None, *, swept: Iterable[str] = (), without: Iterable[str] = ()
 ) -> None:
-    """DataError at the first key that was added to a node with a schema, and that no interpolation reads.
+    """Raises DataError for the first added key that nothing reads.
 
-    Mappings without a schema take any key. Interpolations are looked for in ``config`` and in ``hydra``, Hydra's own
-    node, which is not checked; nor is what lies in the top-level nodes ``without``. Jobs of this config will add the
-    keys ``swept``.
+    A key is added if its node has a schema that does not contain it. Something reads the key if an interpolation names
+    it. Mappings without a schema may have any key.
+
+    ``hydra``    Hydra's own node. Its interpolations count, its keys are not checked.
+    ``swept``    the keys that the jobs of this config will add.
+    ``without``  top-level nodes whose keys are not checked.
     """
-    passed = ("hydra", *without)
+    ignored = ("hydra", *without)
     new = [key for key in swept if not is_open(config, key) and key not in keys_of(config)]
-    added = [key for key in (*_added(config, ""), *new) if re.split(r"[./@]", key)[0] not in passed]
+    added = [key for key in (*_added(config, ""), *new) if re.split(r"[./@]", key)[0] not in ignored]
     if not added:
         return
     nodes = [OmegaConf.to_container(node) for node in (config, hydra) if OmegaConf.is_config(node)]
-    read = [text for node in nodes for text in _interpolations(node)]
+    texts = [text for node in nodes for text in _interpolations(node)]
     for key in added:
-        if not any(_reads(text, key) for text in read):
+        if not any(_reads(text, key) for text in texts):
             raise DataError(f"{key}: nothing reads this key{_question(key, keys_of(config), {key})}")
 
 
 def refused_key(error: BaseException, arguments: Iterable[str] = ()) -> str | None:
-    """What to say of an override whose key the config does not have; None if that is not what ``error`` is about.
+    """The error message for an override whose key the config does not have; None if ``error`` has another cause.
 
-    ``arguments``  of the command, where a job has one of several values that were typed for the key.
+    ``arguments``  the arguments of the command. An error in a job of a grid names one value; these hold all that were
+                   typed.
     """
     if deleted := re.match(r"Could not delete from config\. '([^']*)' does not exist", str(error)):
         question = key_question(deleted[1], _keys_of_options()).replace("did you mean ", "did you mean ~")
@@ -53,7 +57,7 @@ def refused_key(error: BaseException, arguments: Iterable[str] = ()) -> str | No
         return None
     root = cause.parent_node._get_root()
     known, key = keys_of(root), typed[1]
-    if key.replace("/", ".") in known:  # a mapping that was typed has an entry that this one lacks
+    if key.replace("/", ".") in known:  # the key exists, but its new value is a mapping with an unknown entry
         key = str(cause.full_key)
     if options := _options_with(key):
         return f"{key}: the {options[0].partition('=')[0]} that is chosen has no such key; {', '.join(options)} have it"
@@ -67,7 +71,7 @@ def refused_key(error: BaseException, arguments: Iterable[str] = ()) -> str | No
 
 
 def _options_with(key: str) -> list[str]:
-    """The options of the key's group whose schema has it, as they are typed: ``data=user_behavior``."""
+    """The options of the key's group whose schema has this key, as one types them, such as ``data=user_behavior``."""
     group, _, name = key.partition(".")
     nodes: dict[str, Any] = ConfigStore.instance().repo.get(group, {})
     schemas = {file: entry.node for file, entry in nodes.items() if file.startswith(SCHEMA)}
@@ -79,7 +83,7 @@ def _options_with(key: str) -> list[str]:
 
 
 def _keys_of_options() -> list[str]:
-    """The keys that a config has with one option or another of its groups."""
+    """The keys that a config can have, with any choice of options."""
     found: list[str] = []
     for group, stored in ConfigStore.instance().repo.items():
         nodes = stored if isinstance(stored, dict) else {f"{SCHEMA}{group}": stored}
@@ -89,7 +93,7 @@ def _keys_of_options() -> list[str]:
 
 
 def keys_of(config: DictConfig) -> list[str]:
-    """All keys of a config, inner nodes included, with dots."""
+    """All keys of a config, with dots, such as ``training.epochs``. Inner nodes are included."""
 
     def below(node: Any, prefix: str) -> Iterator[str]:
         for name, value in node.items() if isinstance(node, dict) else ():
@@ -100,9 +104,9 @@ def keys_of(config: DictConfig) -> list[str]:
 
 
 def meant_key(typed: str, known: Iterable[str]) -> str | None:
-    """The known key that somebody who typed ``typed`` probably meant; None where no key is near.
+    """The known key that was probably meant by ``typed``; None if no key is similar.
 
-    It may have the same name in another node, its name's initials (``lr``), or differ in a few letters.
+    The key may have the same name in another node, have initials that were typed (``lr``), or differ in a few letters.
     """
     typed = typed.replace("/", ".")
     node, _, name = typed.rpartition(".")
@@ -134,9 +138,9 @@ def meant_key(typed: str, known: Iterable[str]) -> str | None:
 
 
 def key_question(typed: str, known: Iterable[str], value: str = "") -> str:
-    """The end of a sentence: ``; did you mean training.learning_rate?``, or nothing where no key is near.
+    """The end of an error message: ``; did you mean training.learning_rate?``, or nothing if no key is similar.
 
-    ``value``  what the key was to be set to, where that is known: the question is then the override to type.
+    ``value``  the value that was typed for the key, if it is known. The question then is the whole override.
     """
     found = meant_key(typed, known)
     if found is not None and "/" in typed:
@@ -150,7 +154,7 @@ def _question(key: str, known: Iterable[str], without: Iterable[str] = (), value
 
 
 def is_open(root: DictConfig, key: str) -> bool:
-    """Whether a key lies in a mapping without a schema, which takes any."""
+    """Whether a key is in a mapping without a schema, which may have any key."""
     above = key.rpartition(".")[0]
     while above:
         node = OmegaConf.select(root, above)
@@ -161,7 +165,7 @@ def is_open(root: DictConfig, key: str) -> bool:
 
 
 def _added(node: DictConfig, prefix: str) -> Iterator[str]:
-    """The keys of nodes with a schema that the schema does not have."""
+    """The keys that are in a node with a schema, but not in that schema."""
     schema = OmegaConf.get_type(node)
     fields = {field.name for field in dataclasses.fields(schema)} if dataclasses.is_dataclass(schema) else None
     for name, child in node.items_ex(resolve=False):
@@ -183,6 +187,6 @@ def _interpolations(node: Any) -> Iterator[str]:
 
 
 def _reads(text: str, key: str) -> bool:
-    """Whether an interpolation names a key, from the root or from where it stands."""
+    """Whether ``text`` has an interpolation that names the key, absolutely or relatively."""
     last = key.rpartition(".")[2]
     return re.search(rf"\${{[^}}]*(?<![\w.]){re.escape(key)}(?!\w)|\${{\.+{re.escape(last)}(?!\w)", text) is not None

@@ -1,4 +1,4 @@
-"""One rule for the names of studies and the folders that are called after them."""
+"""The rule for the names of studies, and for the names of the folders that hold their runs."""
 
 from __future__ import annotations
 
@@ -7,39 +7,40 @@ import re
 
 from omegaconf import OmegaConf
 
-LONGEST = 200  # characters of a study's name: databases keep 512, folders 255
+LONGEST = 200  # characters of a study's name; databases allow 512, file systems 255
 _ORDINARY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=@-]{0,99}")
-_KEPT_OF_ANOTHER = 40  # characters
+_LONGEST_READABLE_PART = 40  # characters
 
 
 def joined(*parts: object) -> str:
-    """The parts of a name with ``-`` between them, without those that are null."""
+    """The parts of a name with ``-`` between them; parts that are None are left out."""
     return "-".join(str(part) for part in parts if part is not None)
 
 
 def register() -> None:
-    """Makes ``joined`` known to OmegaConf. Idempotent."""
+    """Makes ``${joined:...}`` known to OmegaConf. Calling it again changes nothing."""
     OmegaConf.register_resolver("joined", joined, replace=True, annotation_validation="off")
 
 
-register()  # at import too: a process that a launcher starts reads its config before it runs anything of ours
+register()  # at import too, because a process that a launcher starts reads its config first
 
 
 def folder_of(name: str) -> str:
-    """The folder's name for a study's: the same where it is ordinary, else what is left of it and a hash.
+    """The name of the folder for a study's name.
 
-    It never leaves the folder that it is in, no two names share one, and it can be typed as it stands. A ``+`` is in no
-    ordinary name, so none is taken for a hashed one.
+    An ordinary name (letters, digits and ``_.=@-``) is its own folder name. Any other name becomes its ordinary
+    characters, a ``+`` and a hash. So the folder name contains no path, can be typed without quotes, and differs for
+    different names: no ordinary name contains a ``+``.
     """
     if _ORDINARY.fullmatch(name) and not name.endswith("."):
         return name
     digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:10]
-    left = re.sub(r"[^A-Za-z0-9.=@-]+", "_", name).strip("._-=@")[:_KEPT_OF_ANOTHER]
+    left = re.sub(r"[^A-Za-z0-9.=@-]+", "_", name).strip("._-=@")[:_LONGEST_READABLE_PART]
     return f"{left or 'study'}+{digest}"
 
 
 def complaint_about(name: str) -> str | None:
-    """Why a new study may not have this name, if it may not."""
+    """Why a new study must not have this name; None if it may."""
     if not name.strip():
         return "found an empty name, expected one that can be typed"
     if len(name) > LONGEST:

@@ -1,7 +1,7 @@
-"""Passwords in the URLs of study databases and stores: hidden in whatever is shown or kept.
+"""Hides passwords in the URLs of study databases in everything that is printed or written to a file.
 
-From the import of this module on they are hidden in every config that is written or printed as YAML, by Hydra too: what
-was never written need not be taken away, also where the process is killed.
+Importing this module replaces ``OmegaConf.to_yaml``. From then on passwords are hidden in every config that is printed
+or written as YAML, by Hydra as well. So no file ever holds a password, not even if the process is killed.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ _PASSWORD_IN_QUERY = re.compile(
 
 
 def masked(url: str) -> str:
-    """``url`` with every password replaced by ``***``; of an ambiguous URL too much is hidden, never too little."""
+    """``url`` with every password replaced by ``***``. If the URL is ambiguous, more than the password is hidden."""
     hidden = re.sub(r"^([^:/]+://[^:/]*):.*@", r"\1:***@", url, flags=re.S)
     return _PASSWORD_IN_QUERY.sub(r"\1***", hidden)
 
 
 def masked_text(text: str) -> str:
     """Free text, such as a traceback, with the passwords of all URLs inside it replaced by ``***``."""
-    # Hydra writes overrides of a grid with a backslash before each colon.
+    # In the overrides of a grid Hydra writes a backslash before each colon.
     hidden = re.sub(r"\b([A-Za-z][\w+.-]*\\?://[^\s:/]*):\S*@", r"\1:***@", text)
     return _PASSWORD_IN_QUERY.sub(r"\1***", hidden)
 
 
 def masked_value(text: str) -> str:
-    """One value of a config, or one override, whose URL may hold whatever a password may: blanks, too."""
+    """One value of a config, or one override, with passwords replaced by ``***``. A password may contain blanks."""
     return _PASSWORD_IN_QUERY.sub(r"\1***", re.sub(r"(\\?://[^\s:/@]*):.*@", r"\1:***@", text, flags=re.S))
 
 
 def masked_values(node: Any) -> Any:
-    """Plain mappings and lists with the passwords of all URLs in them replaced by ``***``."""
+    """Nested mappings and lists with the passwords of all URLs in them replaced by ``***``."""
     if isinstance(node, Mapping):
         return {key: masked_values(value) for key, value in node.items()}
     if isinstance(node, list | tuple):

@@ -1,1 +1,1 @@
-"""What is shown: on a terminal, in a pipe, as a table, and how far a long piece of work is."""
+"""Output that every command shares: safe standard streams, printable text, tables, progress bars."""

@@ -1,4 +1,7 @@
-"""Standard output that ends nothing: a reader that is gone, a terminal that is gone, characters that it cannot show."""
+"""Makes standard output safe: a closed pipe, a closed terminal or an unknown character does not end the program.
+
+Every console script calls ``make_safe`` first.
+"""
 
 from __future__ import annotations
 
@@ -8,39 +11,40 @@ import os
 import sys
 from typing import Any, TextIO
 
-# Of a pipe whose reader has left (`| head`), and of a terminal that was closed.
-_NOBODY_READS = (errno.EPIPE, errno.EIO)
+# Errors of a pipe whose reader has ended (`| head`), and of a terminal that was closed.
+_READER_GONE = (errno.EPIPE, errno.EIO)
 
 
-class Unread(io.FileIO):
-    """A file that takes what is written to it although nobody reads it any more."""
+class ForgivingFile(io.FileIO):
+    """A file to which writing succeeds even if its reader has gone; the text is then lost."""
 
     def write(self, content: Any) -> int:
         try:
             return super().write(content)
         except OSError as error:
-            if error.errno not in _NOBODY_READS:
+            if error.errno not in _READER_GONE:
                 raise
             return memoryview(content).nbytes
 
 
 def make_safe() -> None:
-    """Standard output and error of this process from now on: what cannot be shown is escaped, and who leaves is let go.
+    """Makes standard output and error of this process safe. Calling it again changes nothing.
 
-    Those that are closed lead nowhere, so that no file which is opened next takes their place. Idempotent; where
-    somebody else has put a stream of their own, as tests do, it stays.
+    Characters that the stream's encoding lacks are escaped, and a reader that has gone is ignored. A closed stream is
+    replaced by one to /dev/null. Otherwise the next file to be opened would get its descriptor, and be written to. A
+    stream that somebody else has put in place, as tests do, is left alone.
     """
     for name, descriptor in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
         stream, own = getattr(sys, name), getattr(sys, f"__{name}__")
         if stream is None:
-            setattr(sys, name, _nowhere(descriptor))
+            setattr(sys, name, _null_stream(descriptor))
         elif name != "stdin" and stream is own and not _is_safe(stream):
             setattr(sys, name, _safe(stream, descriptor))
             setattr(sys, f"__{name}__", getattr(sys, name))
 
 
 def can_show(text: str, stream: TextIO | None = None) -> bool:
-    """Whether standard output, or another stream, has all of a text's characters."""
+    """Whether the encoding of ``stream``, by default standard output, has all characters of ``text``."""
     encoding = getattr(stream or sys.stdout, "encoding", None) or "ascii"
     try:
         text.encode(encoding)
@@ -50,12 +54,12 @@ def can_show(text: str, stream: TextIO | None = None) -> bool:
 
 
 def _is_safe(stream: Any) -> bool:
-    return isinstance(getattr(getattr(stream, "buffer", None), "raw", None), Unread)
+    return isinstance(getattr(getattr(stream, "buffer", None), "raw", None), ForgivingFile)
 
 
 def _safe(stream: Any, descriptor: int) -> TextIO:
     stream.flush()
-    raw = Unread(descriptor, "w", closefd=False)
+    raw = ForgivingFile(descriptor, "w", closefd=False)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=stream.encoding,
@@ -64,7 +68,7 @@ def _safe(stream: Any, descriptor: int) -> TextIO:
     )
 
 
-def _nowhere(descriptor: int) -> TextIO:
+def _null_stream(descriptor: int) -> TextIO:
     try:
         os.fstat(descriptor)
     except OSError:

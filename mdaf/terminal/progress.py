@@ -1,4 +1,4 @@
-"""Tells how far a long piece of work is: a line on the terminal, nothing where nobody looks."""
+"""Progress bars for long work, such as preparing a log. Without a terminal nothing is drawn."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-SHOW_AFTER_SECONDS = 5.0  # what is over sooner needs no bar
+SHOW_AFTER_SECONDS = 5.0  # shorter work shows no bar
 
 
 class Progress(Protocol):
-    """Told what is being done and the share that is done of the whole, in [0, 1]."""
+    """A function that is called with the current step's name, and the share of the work that is done, in [0, 1]."""
 
     def __call__(self, step: str, share: float) -> None: ...
 
 
 def silent(step: str, share: float) -> None:
-    """A ``Progress`` for those who do not watch."""
+    """A ``Progress`` that shows nothing."""
 
 
 def between(progress: Progress, low: float, high: float) -> Progress:
-    """A ``Progress`` for a part of the work, whose own shares 0 and 1 are ``low`` and ``high`` of the whole."""
+    """A ``Progress`` for a part of the work: its shares from 0 to 1 are reported as ``low`` to ``high``."""
 
     def inner(step: str, share: float) -> None:
         progress(step, low + (high - low) * share)
@@ -39,9 +39,9 @@ def shown(
     show_after: float = SHOW_AFTER_SECONDS,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Progress]:
-    """A ``Progress`` that draws a bar on ``console`` (standard error by default) if that is a terminal.
+    """A ``Progress`` that draws a bar on ``console``, by default standard error, if that is a terminal.
 
-    The bar appears once ``show_after`` seconds have passed, and is gone afterwards.
+    The bar appears after ``show_after`` seconds and is erased at the end of the context.
     """
     console = console or Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())

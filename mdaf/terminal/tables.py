@@ -1,7 +1,7 @@
-"""Lays out every table that is printed, so that it can be read at any width of a terminal.
+"""Lays out every table that is printed, so that it is readable at any width of the terminal.
 
-No word is broken and no number cut: columns that do not fit are left out, the least important first, and named. Where
-nobody looks, in a pipe or a file, a table has all its columns, however wide.
+No word is broken and no number is cut. Columns that do not fit are left out, the least important ones first, and their
+names are printed. In a pipe or a file a table has all its columns, however wide it is.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from mdaf.terminal.printable import in_a_line, printable
 
 UNLIMITED = 100_000  # characters
 GAP = 3  # characters between the texts of two columns
-SENTENCE = 24  # characters: no text is wrapped to lines that are shorter, if it is longer
+SENTENCE = 24  # characters: a longer text is wrapped to lines of at least this width
 
 
 def console(file: IO[str] | None = None) -> Console:
-    """A console that is as wide as the terminal, and of any width where there is none."""
+    """A console for ``file``, by default standard output: as wide as the terminal, without one of unlimited width."""
     terminal = (file or sys.stdout).isatty()
     return Console(
         file=file,
         width=None if terminal else UNLIMITED,
-        force_terminal=terminal,  # whatever FORCE_COLOR says: a script reads plain text
+        force_terminal=terminal,  # also with FORCE_COLOR, since a script reads plain text
         color_system="auto" if terminal else None,
         markup=False,
         emoji=False,
@@ -39,7 +39,11 @@ def console(file: IO[str] | None = None) -> Console:
 
 @dataclass(frozen=True)
 class Column:
-    """A column as text. ``right`` is for numbers, which are not wrapped; ``rank`` tells the most important, 0."""
+    """A column of a table, as text.
+
+    ``right``  whether cells are aligned to the right and never wrapped, as numbers are.
+    ``rank``   how important the column is; 0 is the most important.
+    """
 
     heading: str
     cells: Sequence[str]
@@ -52,12 +56,12 @@ class Column:
 
     @property
     def natural(self) -> int:
-        """The width at which nothing is wrapped."""
+        """The width in characters at which nothing is wrapped."""
         return max(map(len, (self.heading, *self.cells)))
 
     @property
     def least(self) -> int:
-        """The least width at which it can be read."""
+        """The smallest width in characters at which the column is readable."""
         if self.right or self.natural <= SENTENCE:
             return self.natural
         words = [word for cell in self.cells for word in cell.split()]
@@ -67,11 +71,12 @@ class Column:
 def fitted(
     columns: Sequence[Column], width: int, *, framed: bool, title: str | None = None, lines: Collection[int] = ()
 ) -> tuple[Table, list[str]]:
-    """A table of the columns that fit into ``width``, in their order, and the headings of those left out.
+    """A table of the columns that fit into ``width`` characters, and the headings of the columns that do not fit.
 
-    ``framed`` draws a frame; ``lines`` are the rows above which a line is drawn.
+    ``framed``  whether to draw a frame.
+    ``lines``   the indices of rows above which a line is drawn.
     """
-    left = width - (1 if framed else -1)  # of the frame, or of the margins without the last gap
+    left = width - (1 if framed else -1)  # without the frame's edge, or with the unused gap after the last column
     kept: list[Column] = []
     for column in sorted(columns, key=lambda one: one.rank):
         if column.least + GAP <= left or not kept:
@@ -99,5 +104,5 @@ def fitted(
 
 
 def left_out(headings: Sequence[str], instead: str) -> str:
-    """What is said of the columns that did not fit."""
+    """The line that names the columns that did not fit; ``instead`` says how to see them."""
     return f"not shown, since the terminal is narrow: {', '.join(headings)}; {instead}"
