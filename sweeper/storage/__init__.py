@@ -1,1 +1,4 @@
-"""Study databases: opening them, waiting for them, reading them fast."""
+"""Study databases: opens them, waits for them while they are away, reads them fast, and copies them.
+
+Start at ``opening.open_storage``. Studies and trials are written through Optuna's own interface.
+"""

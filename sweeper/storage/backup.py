@@ -1,4 +1,4 @@
-"""A copy of a whole study database, taken while it is in use: of a SQLite file or of a journal."""
+"""Copies a whole study database while it is in use: a SQLite file or a journal. ``mdaf-study backup`` calls it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mdaf.sweeper.storage.retrying import wait_for
 
 @dataclass(frozen=True)
 class Backup:
-    """The file that was written, and what it holds."""
+    """The file that was written, and the numbers of studies and trials in it."""
 
     file: Path
     studies: int
@@ -32,12 +32,12 @@ class Backup:
 
 
 def back_up(url: str, target: str | Path) -> Backup:
-    """Copies the database at ``url`` to the file ``target``, as of one moment.
+    """Copies the database at ``url`` to the file ``target``. The copy shows the state of one moment.
 
-    A target that is a folder, or ends with ``/``, gets a file with the database's name; the folder is made.
+    If ``target`` is a folder or ends with ``/``, the copy is a file in that folder with the database's name. Missing
+    folders are created. The copy is checked before it gets its final name, so a file of that name is always complete.
 
-    StorageError if something is there already, and for a server, with the server's own command. The copy is checked
-    before it gets its name, so what has that name is whole.
+    Raises StorageError if the file exists, and for a server, whose own backup command the message contains.
     """
     storage = open_storage(url, create=False, read_only=True)
     file = _file_of(url)
@@ -45,12 +45,12 @@ def back_up(url: str, target: str | Path) -> Backup:
     if isinstance(storage, RDBStorage) and storage.engine.dialect.name != "sqlite":
         server = storage.engine.url
         dump = Path(target, f"{server.database}.dump") if is_folder else Path(target)
-        typed = shlex.join(_command(server, dump))
-        raise StorageError(f"{masked(url)} is a server, which has its own command: {typed}")
+        command = shlex.join(_command(server, dump))
+        raise StorageError(f"{masked(url)} is a server, which has its own command: {command}")
     if file is None:
         raise StorageError(f"{masked(url)} is no file that could be copied")
     copy = Path(target, file.name) if is_folder else Path(target)
-    with _whole(copy) as draft:
+    with _published_when_done(copy) as draft:
         if isinstance(storage, RDBStorage):
             engine = storage.engine
             wait_for(storage.url, lambda: _copy_sqlite(engine, draft))
@@ -67,7 +67,7 @@ def back_up(url: str, target: str | Path) -> Backup:
 
 
 def _command(url: sa.URL, target: Path) -> list[str]:
-    """The server's own command, which asks for the password or finds it where its programs look for one."""
+    """The server's own backup command. It asks for the password, or reads it from the server's usual files."""
     if url.get_backend_name() == "postgresql":
         name = sa.URL.create("postgresql", url.username, None, url.host, url.port, url.database).render_as_string()
         return ["pg_dump", "--format=custom", f"--file={target}", f"--dbname={name}"]
@@ -83,8 +83,11 @@ def _file_of(url: str) -> Path | None:
 
 
 @contextmanager
-def _whole(file: Path) -> Iterator[Path]:
-    """A name to write to, which becomes ``file`` when all is well; StorageError if that is there."""
+def _published_when_done(file: Path) -> Iterator[Path]:
+    """A temporary name to write to, which is renamed to ``file`` at the end of the context, unless an error is raised.
+
+    Raises StorageError if ``file`` exists.
+    """
     if file.exists():
         raise StorageError(f"{file} is there already, and is not overwritten; name another file")
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +95,7 @@ def _whole(file: Path) -> Iterator[Path]:
     try:
         yield draft
         try:
-            os.link(draft, file)  # which a file that came to be there meanwhile forbids
+            os.link(draft, file)  # fails if the file was created in the meantime
         except FileExistsError:
             raise StorageError(f"{file} is there already, and is not overwritten; name another file") from None
         except OSError:  # a file system without hard links
@@ -103,18 +106,18 @@ def _whole(file: Path) -> Iterator[Path]:
 
 
 def _copy_sqlite(engine: sa.Engine, draft: Path) -> None:
-    """By SQLite's own means, which reads one state of it, whatever is written meanwhile."""
+    """Copies with SQLite's backup function, which reads one consistent state, whatever is written in the meantime."""
     with engine.connect() as connection, closing(sqlite3.connect(draft)) as copy:
         source = connection.connection.driver_connection
         assert isinstance(source, sqlite3.Connection)
         source.backup(copy)
-        [[found]] = copy.execute("PRAGMA quick_check(1)").fetchall()
-    if found != "ok":
-        raise StorageError(f"the database is damaged, so its copy is not kept: {found}")
+        [[verdict]] = copy.execute("PRAGMA quick_check(1)").fetchall()
+    if verdict != "ok":
+        raise StorageError(f"the database is damaged, so its copy is not kept: {verdict}")
 
 
 def _copy_journal(file: Path, draft: Path) -> None:
-    """As far as its last whole line; lines are only ever added."""
+    """Copies a journal up to its last complete line. Lines are only ever appended."""
     shutil.copyfile(file, draft)
     content = draft.read_bytes()
     os.truncate(draft, content.rfind(b"\n") + 1)

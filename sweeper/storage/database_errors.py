@@ -1,7 +1,7 @@
-"""Tells an error of a database that may be back soon from one that waiting does not mend.
+"""Decides whether an error of a database is temporary, so that waiting helps. ``retrying`` uses it.
 
-Where the driver gives a code, the code decides: SQLSTATE of PostgreSQL, the numbers of MySQL, the names of SQLite. An
-error without a code mostly comes from a connection that could not be made; there the text decides.
+If the driver gives an error code, the code decides: PostgreSQL's SQLSTATE, MySQL's numbers, SQLite's names. An error
+without a code mostly means that no connection could be made. Then the text decides.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from sqlalchemy import exc
 
 from mdaf.secrets import masked_text
 
-# Two-letter classes of SQLSTATE, and single codes: connection lost, shutting down or starting up, out of connections
-# or of space, a deadlock or another conflict of transactions, a transaction that was left open by an earlier failure.
+# Classes of SQLSTATE (its first two characters), and single codes: connection lost, shutting down or starting up, out
+# of connections or of space, a deadlock or another conflict of transactions, a transaction that an earlier error
+# aborted.
 _AWAY_CLASSES = ("08", "53", "40", "58")
 _AWAY_STATES = ("57P01", "57P02", "57P03", "57P05", "57014", "55P03", "25P02", "25P03", "25P04")
 _AWAY_NUMBERS = {
-    *(0, 2002, 2003, 2006, 2013, 2014, 2055),  # the client's: no connection, or a lost one
-    *(1021, 1037, 1040, 1041, 1203, 1226),  # out of space, of memory, of connections
-    *(1053, 1077, 1078, 1079, 1080, 1152, 1184, 1927, 4031),  # shutting down; the connection was ended
-    *(1158, 1159, 1160, 1161, 1189, 1190),  # the network's
-    *(1205, 1213, 1317, 3024, 3572, 1614),  # waited for a lock, a deadlock, interrupted
+    *(0, 2002, 2003, 2006, 2013, 2014, 2055),  # from the client: no connection, or a lost one
+    *(1021, 1037, 1040, 1041, 1203, 1226),  # out of space, memory or connections
+    *(1053, 1077, 1078, 1079, 1080, 1152, 1184, 1927, 4031),  # the server shuts down, or ended the connection
+    *(1158, 1159, 1160, 1161, 1189, 1190),  # network errors
+    *(1205, 1213, 1317, 3024, 3572, 1614),  # lock timeout, deadlock, interrupted
 }
 _AWAY_NAMES = ("BUSY", "LOCKED", "IOERR", "FULL", "PROTOCOL", "INTERRUPT", "NOMEM")
 _CONFLICTS = ("40001", "40P01", "55P03", "25P02", 1205, 1213, "SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_LOCKED")
@@ -44,11 +45,13 @@ _LASTING = re.compile(
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether the database may be back soon: restarting, out of reach, out of connections, locked, its disk full."""
+    """Whether the database may be back soon: it restarts, is unreachable, out of connections or locked, or its disk is
+    full.
+    """
     found = cause_of(error)
     if isinstance(found, OSError):
         return found.errno in _AWAY_OF_A_FILE
-    if isinstance(found, exc.TimeoutError | exc.PendingRollbackError):  # of the pool; of what failed before
+    if isinstance(found, exc.TimeoutError | exc.PendingRollbackError):  # the pool is empty; an earlier call failed
         return True
     if not isinstance(found, exc.DBAPIError) or isinstance(found, exc.IntegrityError | exc.DataError):
         return False
@@ -59,13 +62,13 @@ def is_away(error: BaseException) -> bool:
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Whether two transactions met: as a rule the next try goes through."""
+    """Whether two transactions were in conflict. The next attempt usually succeeds."""
     found = cause_of(error)
     return isinstance(found, exc.DBAPIError) and code_of(found) in _CONFLICTS
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether the database answers, and does not do what it is asked: it is read-only, or permission is missing."""
+    """Whether the database answered and refused: it is read-only, or permission is missing."""
     found = cause_of(error)
     if isinstance(found, exc.ProgrammingError):
         return code_of(found) in _FORBIDDEN
@@ -73,7 +76,7 @@ def is_refusal(error: BaseException) -> bool:
 
 
 def code_of(error: exc.DBAPIError) -> str | int | None:
-    """The code of the driver's error, in the driver's kind; None where it gives none."""
+    """The driver's error code: a text (PostgreSQL, SQLite) or a number (MySQL); None if there is none."""
     driver: Any = error.orig
     for name in ("sqlstate", "pgcode", "sqlite_errorname"):
         if (code := getattr(driver, name, None)) is not None:
@@ -83,17 +86,17 @@ def code_of(error: exc.DBAPIError) -> str | int | None:
 
 
 def reason_of(error: BaseException) -> str:
-    """What the driver said, in one line and without passwords."""
+    """The driver's error message in one line, without passwords."""
     found = cause_of(error)
     said = str(getattr(found, "orig", None) or found).strip()
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    # psycopg lists every address that it tried, below a line that says so.
+    # psycopg's first line is a heading; below it is a line for each address that it tried.
     line = next((line for line in lines if "failed: " in line), lines[0] if lines else type(found).__name__)
     return masked_text(line)
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """What SQLAlchemy or the system raised, below Optuna's own error."""
+    """The error of SQLAlchemy or of the operating system that is the cause of Optuna's error."""
     while isinstance(error, StorageInternalError) and error.__cause__ is not None:
         error = error.__cause__
     return error

@@ -1,8 +1,8 @@
-"""Reads trials from the tables of Optuna's storage, plainly.
+"""Reads trials from the tables of Optuna's storage with plain queries. The result equals that of Optuna.
 
-Whoever asks for a trial reads all unfinished ones, several times: to find its place, and for the sampler, which takes
-into account what others try at this moment. Optuna builds objects of SQLAlchemy's for every row on the way, which with
-a thousand running trials takes seconds; here rows stay rows. The trials are equal to Optuna's.
+``Study.ask`` reads all unfinished trials several times: to give the new trial a number, and for the sampler, which
+takes running trials into account. Optuna builds an object of SQLAlchemy for every row on the way. With a thousand
+running trials that takes seconds. Here no such objects are built.
 """
 
 from __future__ import annotations
@@ -36,25 +36,26 @@ from mdaf.sweeper.storage.optuna_internals import (
 
 KEYS_AT_A_TIME = 2000
 
-_parsed = functools.lru_cache(maxsize=1024)(json_to_distribution)  # a study has a few, and nothing changes them
+_parsed = functools.lru_cache(maxsize=1024)(json_to_distribution)  # a study has few, and they never change
 
-Part = Sequence[Any]  # rows of one trial
-Rows = dict[int, list[Any]]  # by trial
+Part = Sequence[Any]  # one trial's rows of one table
+Rows = dict[int, list[Any]]  # the rows of one table, by trial
 
 
 class ForeignRowsError(UserError):
-    """A study database that holds what Optuna does not write: somebody edited it, or it is damaged."""
+    """A study database has contents that Optuna never writes: somebody edited it, or it is damaged."""
 
 
 @contextmanager
 def as_optuna_writes(what: str, passed_on: type[Exception] = KeyError) -> Iterator[None]:
-    """Turns what a reader raises of rows that Optuna does not write into a ForeignRowsError; ``what`` was read.
+    """Raises ForeignRowsError instead of any error that reading unexpected rows may cause. ``what`` names what is read.
 
-    SQLite keeps a text where its table says number, and attributes are texts that may hold anything.
+    Such rows are possible, because SQLite accepts a text in a column of numbers, and attributes are texts. Errors of
+    the class ``passed_on`` are raised unchanged.
     """
     try:
         yield
-    except (passed_on, UserError):  # there is no such study or trial
+    except (passed_on, UserError):  # for example, there is no such study or trial
         raise
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
         reason = one_line(error) or type(error).__name__
@@ -71,9 +72,10 @@ def read_trials(
     included: Collection[int],
     after: int,
 ) -> list[FrozenTrial]:
-    """The trials of a study by key: all with ``after`` -1, else those ``included`` and those with a greater key.
+    """The trials of a study, sorted by key: those with a key above ``after``, and those with a key in ``included``.
 
-    KeyError if there is no such study.
+    ``states``: only trials in these states; None for all. ``after`` -1 selects all trials. Raises KeyError if there is
+    no such study, ForeignRowsError if the rows are not Optuna's.
     """
     with engine.connect() as connection:
         with as_optuna_writes("its trials"):
@@ -82,15 +84,15 @@ def read_trials(
             raise KeyError(f"there is no study with the key {study_id}")
         keys = [row.trial_id for row in found]
         with as_optuna_writes("parameters, values or attributes of its trials", UserError):
-            params = _of(
+            params = _rows_of(
                 connection, keys, TRIAL_PARAMS, "param_name", "param_value", "distribution_json", in_order=True
             )
-            values = _of(connection, keys, TRIAL_VALUES, "objective", "value", "value_type")
-            epochs = _of(
+            values = _rows_of(connection, keys, TRIAL_VALUES, "objective", "value", "value_type")
+            epochs = _rows_of(
                 connection, keys, TRIAL_INTERMEDIATE_VALUES, "step", "intermediate_value", "intermediate_value_type"
             )
-            user = _of(connection, keys, TRIAL_USER_ATTRS, "value_json", "key")
-            system = _of(connection, keys, TRIAL_SYSTEM_ATTRS, "value_json", "key")
+            user = _rows_of(connection, keys, TRIAL_USER_ATTRS, "value_json", "key")
+            system = _rows_of(connection, keys, TRIAL_SYSTEM_ATTRS, "value_json", "key")
     parts = (params, values, epochs, user, system)
     trials = []
     for row in found:
@@ -106,25 +108,25 @@ def _trials(
     included: Collection[int],
     after: int,
 ) -> list[Any]:
-    whose = [TRIALS.c.study_id == study_id]
+    conditions = [TRIALS.c.study_id == study_id]
     if states is not None:
-        whose.append(TRIALS.c.state.in_(list(states)))
-    found = list(connection.execute(sa.select(TRIALS).where(*whose, TRIALS.c.trial_id > after)))
+        conditions.append(TRIALS.c.state.in_(list(states)))
+    found = list(connection.execute(sa.select(TRIALS).where(*conditions, TRIALS.c.trial_id > after)))
     for keys in chunks(sorted(key for key in included if key <= after), KEYS_AT_A_TIME):
-        found += connection.execute(sa.select(TRIALS).where(*whose, _among(TRIALS, keys)))
+        found += connection.execute(sa.select(TRIALS).where(*conditions, _among(TRIALS, keys)))
     return sorted(found, key=lambda row: row.trial_id)
 
 
-def _of(connection: sa.Connection, keys: Sequence[int], table: Any, *names: str, in_order: bool = False) -> Rows:
-    """The named columns of a table's rows, by the trial that they belong to; of JSON, name and value."""
+def _rows_of(connection: sa.Connection, keys: Sequence[int], table: Any, *names: str, in_order: bool = False) -> Rows:
+    """The named columns of a table, by trial. For a table of JSON values: the name and the parsed value."""
     found: Rows = defaultdict(list)
     rows: Sequence[Any]
     for some in chunks(keys, KEYS_AT_A_TIME):
-        asked = sa.select(table.c.trial_id, *(table.c[name] for name in names)).where(_among(table, some))
+        query = sa.select(table.c.trial_id, *(table.c[name] for name in names)).where(_among(table, some))
         if in_order:
-            asked = asked.order_by(*table.primary_key.columns)
-        rows = connection.execute(asked).all()
-        if names[0] == "value_json":  # all at once, which takes a fraction of the time
+            query = query.order_by(*table.primary_key.columns)
+        rows = connection.execute(query).all()
+        if names[0] == "value_json":  # parsing all texts at once takes a fraction of the time
             read = json.loads(f"[{','.join(row[1] for row in rows)}]")
             rows = [(row[0], row[2], value) for row, value in zip(rows, read, strict=True)]
         if names[0] in ("param_name", "value_json"):
@@ -135,14 +137,14 @@ def _of(connection: sa.Connection, keys: Sequence[int], table: Any, *names: str,
 
 
 def check_texts(names: Iterable[Any]) -> None:
-    """TypeError if a name is none: SQLite keeps bytes where its table says text."""
+    """Raises TypeError if a name is not a text. SQLite accepts bytes in a column of texts."""
     for name in names:
         if not isinstance(name, str):
             raise TypeError(f"found {name!r}, expected a text")
 
 
 def _among(table: Any, keys: Sequence[int]) -> Any:
-    """The keys stand in the statement, since databases bound the number of its parameters."""
+    """A condition that names the keys in the statement itself, since databases limit the number of parameters."""
     return table.c.trial_id.in_(sa.bindparam("keys", list(keys), expanding=True, literal_execute=True))
 
 
@@ -160,8 +162,8 @@ def _frozen(row: Any, params: Part, values: Part, epochs: Part, user: Part, syst
         value=None,
         values=[float(value_from_columns(value, kind)) for _, value, kind in sorted(values, key=lambda one: one[0])]
         or None,
-        datetime_start=_local(row.datetime_start),
-        datetime_complete=_local(row.datetime_complete),
+        datetime_start=_local_time(row.datetime_start),
+        datetime_complete=_local_time(row.datetime_complete),
         params={name: kinds[name].to_external_repr(_number(name, value)) for name, value, _ in params},
         distributions=kinds,
         user_attrs=dict(user),
@@ -177,6 +179,6 @@ def _number(name: str, value: Any) -> float:
     return value
 
 
-def _local(moment: datetime | None) -> datetime | None:
-    """The time of this machine; the tables hold UTC, and neither says so."""
+def _local_time(moment: datetime | None) -> datetime | None:
+    """A time from the tables, which hold UTC without a time zone, as local time without a time zone, as Optuna does."""
     return None if moment is None else moment.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)

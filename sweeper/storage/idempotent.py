@@ -1,10 +1,10 @@
-"""Optuna's storage on a database, such that a call whose answer was lost can be made again.
+"""Optuna's storage on a database, with calls that can be repeated safely if their answer was lost.
 
-When a connection breaks between a commit and its answer, nobody knows whether the call was carried out. Most calls do
-no harm when they are made twice: they read, or write the same value again. Four do: a study or a trial would be made
-twice, a claimed trial would look like another process's, and a trial that was told would refuse to be told. These write
-the token of their call in the same transaction, and look for it when they are made again. They take the row's lock
-before they look, so that a commit which is still under way on a server that froze is seen, too.
+If a connection breaks between a commit and its answer, the client cannot know whether the call was carried out. Most
+calls can simply be repeated: they read, or write the same value again. Four cannot. A study or a trial would be created
+twice. A trial that this process has claimed would look like another process's. A trial that has been told would refuse
+its result. So these four write the token of their call in the same transaction, and look for it when they are repeated.
+They lock the row before they look, so that they also see a commit that a frozen server has not finished yet.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from mdaf.sweeper.storage.optuna_internals import (
 )
 from mdaf.sweeper.storage.retrying import retry_calls, this_call
 
-# ---- of a trial, among its system attributes: the storage's calls, so that one whose answer was lost can be repeated
-MADE_BY = "made_by"  # the call that made it; of a study, too
-CHANGED_BY = "changed_by"  # the call that last changed its state
+# ---- system attributes of a trial that hold tokens of calls, so that a call whose answer was lost can be repeated
+MADE_BY = "made_by"  # the call that created the trial; a study has this attribute too
+CHANGED_BY = "changed_by"  # the call that last changed the trial's state
 
 
 class RepeatableStorage(DatabaseStorage):
-    """Optuna's storage whose calls can be repeated, and which reads trials without building an object for each row."""
+    """Optuna's storage with calls that can be repeated, and with fast reads of trials (``fast_reads``)."""
 
     def __init__(self, url: str, engine_kwargs: dict[str, Any] | None = None, **options: Any) -> None:
         super().__init__(url, engine_kwargs, **options)
@@ -81,10 +81,10 @@ class RepeatableStorage(DatabaseStorage):
                 raise
 
     def make_trial(self, study_id: int, template: FrozenTrial | None = None) -> FrozenTrial:
-        # Optuna's own method makes a failed call again up to five times, without looking whether it was carried out.
+        # Optuna's own method repeats a failed call up to five times, without a check whether it was carried out.
         call = this_call()
         with self.session() as session:
-            StudyRow.find_or_raise_by_id(study_id, session, for_update=True)  # so numbers are given in turn
+            StudyRow.find_or_raise_by_id(study_id, session, for_update=True)  # the lock makes trial numbers unique
             trial: Any = self._made_by(call.token, study_id, session) if call.attempts > 1 else None
             if trial is None:
                 trial = self.add_row(session, study_id, template)
@@ -135,10 +135,10 @@ class RepeatableStorage(DatabaseStorage):
         return read_trials(self.engine, study_id, wanted, included, after)
 
     def _lock_trial(self, session: Any, trial_id: int) -> None:
-        """Takes what ``SELECT ... FOR UPDATE`` takes, where a database has no such clause."""
+        """Locks the trial's row if the database has no ``SELECT ... FOR UPDATE``; here it does nothing."""
 
     def _made_by(self, token: str, study_id: int, session: Any) -> Any:
-        """The trial that an earlier attempt of this call made; None if none did."""
+        """The trial that an earlier attempt of this call created; None if there is none."""
         attribute = TrialSystemAttributeRow
         found = session.query(TrialRow).join(attribute, attribute.trial_id == TrialRow.trial_id)
         found = found.filter(TrialRow.study_id == study_id, attribute.key == MADE_BY)
@@ -147,27 +147,28 @@ class RepeatableStorage(DatabaseStorage):
 
 @retry_calls
 class ServerStorage(RepeatableStorage):
-    """Optuna's storage on a database server, which may be away for a while."""
+    """Optuna's storage on a database server. Its calls wait while the server is away."""
 
 
 @retry_calls
 class SQLiteStorage(RepeatableStorage):
     """Optuna's storage on SQLite, safe for several processes.
 
-    Optuna looks at a trial's state and then changes it, which other databases guard by ``SELECT ... FOR UPDATE``.
-    SQLite has no such clause, so two processes can take the same waiting trial. Here the lock comes before the look.
+    Optuna reads a trial's state and then changes it. On other databases ``SELECT ... FOR UPDATE`` locks the row between
+    the two. SQLite has no such clause, so two processes could take the same waiting trial. Here a write takes the lock
+    before the state is read.
     """
 
     def __init__(self, url: str, engine_kwargs: dict[str, Any] | None = None, **options: Any) -> None:
         super().__init__(url, engine_kwargs, **options)
-        sqlite_file.stay(self.engine)
+        sqlite_file.check_same_file(self.engine)
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         super().__setstate__(state)
-        sqlite_file.stay(self.engine)
+        sqlite_file.check_same_file(self.engine)
 
     def _lock_trial(self, session: Any, trial_id: int) -> None:
-        # Any write takes the lock, which is held until the commit.
+        # Any write locks the database until the commit.
         lock = "UPDATE trials SET trial_id = trial_id WHERE trial_id = ?"
         session.connection().exec_driver_sql(lock, (trial_id,))
 
@@ -181,7 +182,7 @@ _ATTRS = TRIAL_SYSTEM_ATTRS.c
 
 
 def _sign(session: Any, trial_id: int, name: str, token: str) -> None:
-    """Writes a call's token on a trial, in the transaction of the call; the trial's row is locked."""
+    """Writes a call's token to a trial's attribute, in the call's transaction. The trial's row must be locked."""
     ours = sa.and_(_ATTRS.trial_id == trial_id, _ATTRS.key == name)
     if session.execute(TRIAL_SYSTEM_ATTRS.update().where(ours).values(value_json=json.dumps(token))).rowcount == 0:
         written = {"trial_id": trial_id, "key": name, "value_json": json.dumps(token)}
@@ -189,6 +190,6 @@ def _sign(session: Any, trial_id: int, name: str, token: str) -> None:
 
 
 def _signed(session: Any, trial_id: int, name: str) -> str | None:
-    asked = sa.select(_ATTRS.value_json).where(_ATTRS.trial_id == trial_id, _ATTRS.key == name)
-    found = session.execute(asked).scalar()
+    statement = sa.select(_ATTRS.value_json).where(_ATTRS.trial_id == trial_id, _ATTRS.key == name)
+    found = session.execute(statement).scalar()
     return None if found is None else json.loads(found)

@@ -1,4 +1,4 @@
-"""Optuna's journal file, such that a disk that is full for a while, or a writer that was killed, costs no line."""
+"""Optuna's journal file, made safe against a full disk and against writers that are killed: no line is lost."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mdaf.sweeper.storage.same_file import SameFile
 
 
 class RetryingJournal(JournalFile):
-    """A journal whose file is waited for: on a full disk, or on a network file system that is away.
+    """A journal that waits while its disk is full, or while its network file system is away.
 
-    A line is there whole or not at all. What a writer left that was killed within a line, or had no room for it, is
-    cut off by the next one; nobody has read it, since readers wait for a line's end.
+    A line is in the file either completely or not at all. If a writer is killed within a line, or has no room for it,
+    the next writer cuts the incomplete line off. Nobody has read it, since readers wait for the end of a line.
     """
 
     def __init__(self, path: Path, url: str) -> None:
@@ -40,25 +40,25 @@ class RetryingJournal(JournalFile):
     def _append(self, lines: bytes) -> None:
         self._same.check()
         with self.locked(), open(self.path, "r+b") as file:
-            whole = _whole(file)
-            file.truncate(whole)
-            file.seek(whole)
+            complete = _end_of_last_line(file)
+            file.truncate(complete)
+            file.seek(complete)
             try:
                 file.write(lines)
                 file.flush()
                 os.fsync(file.fileno())
             except BaseException:
-                _cut(self.path, whole)
+                _truncate(self.path, complete)
                 raise
 
 
 def open_journal(path: Path, url: str) -> JournalStorage:
-    """The storage whose journal is at ``path``; the file is made if it is not there."""
+    """The storage whose journal is the file ``path``. The file is created if it does not exist."""
     return JournalStorage(RetryingJournal(path, url))
 
 
-def _whole(file: Any) -> int:
-    """Where the last whole line of a file ends."""
+def _end_of_last_line(file: Any) -> int:
+    """The offset in bytes at which the last complete line of a file ends."""
     end = file.seek(0, os.SEEK_END)
     while end > 0:
         start = max(0, end - 4096)
@@ -69,6 +69,6 @@ def _whole(file: Any) -> int:
     return 0
 
 
-def _cut(path: str, size: int) -> None:
-    """Takes away what was written after ``size``."""
+def _truncate(path: str, size: int) -> None:
+    """Cuts the file off after ``size`` bytes."""
     os.truncate(path, size)

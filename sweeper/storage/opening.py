@@ -1,7 +1,7 @@
-"""Opens the database that holds the studies: SQLite, a server by URL, or Optuna's journal file.
+"""Opens a study database by its URL: a SQLite file, a server, or Optuna's journal file. Every command starts here.
 
-``sqlite:///runs/studies.db`` is relative to the working directory and ``sqlite:////srv/studies.db`` absolute, as in
-SQLAlchemy; ``journal:///`` follows the same rule. Nothing here prints a password: see ``masked``.
+``sqlite:///runs/studies.db`` is relative to the working directory, ``sqlite:////srv/studies.db`` is absolute, as in
+SQLAlchemy. The same holds for ``journal:///``. No message contains a password (``mdaf.secrets.masked``).
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ from mdaf.sweeper.storage.idempotent import ServerStorage, SQLiteStorage
 from mdaf.sweeper.storage.journal import open_journal
 from mdaf.sweeper.storage.retrying import StorageAwayError, wait_for
 
-LOCK_TIMEOUT_SECONDS = 5  # within SQLite, which hears no signal meanwhile; after it the call is made again
+LOCK_TIMEOUT_SECONDS = 5  # SQLite's own wait, during which signals are not handled; then the call is repeated
 CONNECT_TIMEOUT_SECONDS = 10
 CREATION_ATTEMPTS = 12
 
-_EXTRAS = {"psycopg": "postgres", "psycopg2": "postgres", "MySQLdb": "mysql", "pymysql": "mysql"}  # driver -> ours
-_OURS = {"psycopg2": "postgresql+psycopg://", "MySQLdb": "mysql+pymysql://"}  # where a URL names another driver
-# Seconds (of tcp_user_timeout milliseconds) after which a connection to a machine that is gone is one that was lost.
+_EXTRAS = {"psycopg": "postgres", "psycopg2": "postgres", "MySQLdb": "mysql", "pymysql": "mysql"}  # driver -> extra
+_SUGGESTED = {"psycopg2": "postgresql+psycopg://", "MySQLdb": "mysql+pymysql://"}  # suggested instead of these
+# A connection to a machine that is gone counts as lost after about 40 s. tcp_user_timeout is in milliseconds, all other
+# times are in seconds.
 _KEEPALIVE = {
     "keepalives": 1,
     "keepalives_idle": 20,
@@ -50,34 +51,34 @@ _CONNECT_ARGUMENTS: dict[str, dict[str, int]] = {
     "pymysql": _ANSWER_TIMEOUT,
     "mysqldb": _ANSWER_TIMEOUT,
 }
-# A process that froze within a transaction would hold its locks, and with them the sweep, for ever.
+# Without this, a process that freezes within a transaction would hold its locks, and so block the sweep, for ever.
 _IDLE_IN_TRANSACTION = "SET idle_in_transaction_session_timeout = '120s'"
 
 
 class StorageError(UserError):
-    """A study database that can't be opened; the message is one line without a password."""
+    """A study database cannot be opened. The message is one line without a password."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.splitlines()))  # a URL may hold anything
+        super().__init__(" ".join(message.splitlines()))  # a URL may contain line breaks
 
 
 def open_storage(url: str, create: bool, *, read_only: bool = False) -> BaseStorage:
-    """The storage at ``url``, with its schema.
+    """The storage at ``url``.
 
-    ``create`` makes what is missing: parent folder, file and tables; any number of processes may do so at once.
-    Without it nothing is ever created. A SQLite file is put in WAL mode when created and waits a minute for locks;
-    with ``read_only`` SQLite itself refuses to write.
+    ``create``     creates what is missing: the parent folder, the file, the tables. Several processes may do so at the
+                   same time. Without it nothing is created. A new SQLite file is in WAL mode.
+    ``read_only``  opens the database so that SQLite itself refuses to write.
 
-    Raises ``StorageError`` for a bad URL, a missing driver, file or schema, an unreachable server, a file that is no
-    study database, and one that another version of Optuna wrote.
+    Raises ``StorageError`` for a bad URL, a missing driver, file or schema, an unreachable server, a file that is not a
+    study database, and a database of another version of Optuna. Raises ``ValueError`` if both options are set.
     """
     if create and read_only:
         raise ValueError("create and read_only exclude each other")
-    with _explained(url):
+    with _storage_errors(url):
         if url.startswith("journal:"):
             return _open_journal(url, create=create, read_only=read_only)
         parsed = _parsed(url)
-        # The file of SQLite is looked at, or made, once: whether it is there is no matter of waiting.
+        # SQLite's file is checked or created once, before any waiting: waiting does not make a missing file appear.
         if parsed.get_backend_name() == "sqlite":
             _check_sqlite_file(parsed, url, create=create, read_only=read_only)
             parsed = sqlite_file.readable(parsed) if read_only else parsed
@@ -88,7 +89,7 @@ def open_storage(url: str, create: bool, *, read_only: bool = False) -> BaseStor
 
 
 def open_for_pages(url: str) -> BaseStorage:
-    """The storage at ``url`` to read and write, or to read alone where its file may not be written."""
+    """The storage at ``url``, opened for reading and writing; only for reading if its file cannot be written."""
     file = Path(url.removeprefix("journal:///")) if url.startswith("journal:") else sqlite_file.file_of(_parsed(url))
     is_file = url.startswith("journal:") or _parsed(url).get_backend_name() == "sqlite"
     return open_storage(url, create=False, read_only=is_file and file is not None and not sqlite_file.is_writable(file))
@@ -109,10 +110,10 @@ def _open(parsed: sa.URL, create: bool, read_only: bool) -> RDBStorage:
 def _parsed(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
-        if parsed.drivername.replace("+", ".").count(".") > 1:  # SQLAlchemy itself stumbles over it, later
+        if parsed.drivername.replace("+", ".").count(".") > 1:  # SQLAlchemy would raise an obscure error later
             raise ValueError("more than a database and its driver")
         return parsed
-    except (exc.ArgumentError, ValueError):  # its text may hold parts of a password: not repeated
+    except (exc.ArgumentError, ValueError):  # not repeated: its text may contain parts of a password
         hint = "" if "://" in url else f"; for a SQLite file write sqlite:///{url}"
         raise StorageError(f"{masked(url)!r} is not a storage URL such as sqlite:///runs/studies.db{hint}") from None
 
@@ -136,13 +137,13 @@ def _open_journal(url: str, *, create: bool, read_only: bool) -> JournalStorage:
 
 
 def _begins_with(path: Path, start: bytes) -> bool:
-    """Whether the file begins so; an empty one may yet."""
+    """Whether the file begins with ``start``, or is empty."""
     with path.open("rb") as file:
         return file.read(len(start)) in (start, b"")
 
 
 def _check_sqlite_file(parsed: sa.URL, url: str, *, create: bool, read_only: bool) -> None:
-    """Refuses what SQLite would silently create, or creates it whole."""
+    """Raises StorageError if SQLite's file cannot be used. Creates a missing file with its tables, if ``create``."""
     file = sqlite_file.file_of(parsed)
     if file is None:
         if not create:
@@ -173,32 +174,35 @@ def _engine_options(parsed: sa.URL, *, read_only: bool) -> dict[str, Any]:
         statements = sqlite_file.ON_CONNECT_TO_READ if read_only else sqlite_file.ON_CONNECT
         arguments = {"timeout": LOCK_TIMEOUT_SECONDS}
     else:
-        # A trial may outlast the server's patience with an idle connection, so one is checked before it is used. A
-        # process keeps one, so that a hundred workers fit a server's usual limit; its threads may take more for a
-        # moment.
+        # A trial may take longer than the server keeps an idle connection, so a connection is checked before it is
+        # used. A process keeps one connection, so that a hundred workers stay below a server's usual limit. Its threads
+        # may open four more for a short time.
         options = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 4}
         statements = (_IDLE_IN_TRANSACTION,) if kind == "postgresql" else ()
         if driver in _CONNECT_ARGUMENTS:
             arguments = {"connect_timeout": CONNECT_TIMEOUT_SECONDS, **_CONNECT_ARGUMENTS[driver]}
     options["connect_args"] = {name: value for name, value in arguments.items() if name not in parsed.query}
-    options["pool_events"] = [*pool_events(), *((_saying(statement), "connect") for statement in statements)]
+    options["pool_events"] = [
+        *pool_events(),
+        *((_on_connect(statement), "connect") for statement in statements),
+    ]
     return options
 
 
-def _saying(statement: str) -> Callable[[Any, Any], None]:
-    """What a new connection is told first."""
+def _on_connect(statement: str) -> Callable[[Any, Any], None]:
+    """A function for an engine's event ``connect``: it executes ``statement`` on each new connection."""
 
-    def say(connection: Any, _record: Any) -> None:
+    def run(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
         cursor.execute(statement)
         cursor.close()
         connection.commit()
 
-    return say
+    return run
 
 
 def _has_schema(parsed: sa.URL, options: dict[str, Any]) -> bool:
-    """Whether Optuna's tables are there and stamped with their version: then opening them writes nothing."""
+    """Whether the database has Optuna's tables and their version. If so, opening it writes nothing."""
     engine = sa.create_engine(parsed, **options)
     try:
         with engine.connect() as connection:
@@ -219,13 +223,13 @@ def _has_schema(parsed: sa.URL, options: dict[str, Any]) -> bool:
 
 
 def _create_schema(parsed: sa.URL, options: dict[str, Any]) -> RDBStorage:
-    """Creates the tables in place. A process that loses the race for one of them finds it when it tries again."""
+    """Creates the tables. If another process creates one of them first, this one tries again and finds it."""
     for attempt in range(1, CREATION_ATTEMPTS):
         try:
             return _storage(parsed, options)
         except (exc.DBAPIError, StorageInternalError) as error:
             if is_away(error):
-                raise  # it is waited for, with a word
+                raise  # ``wait_for`` waits and logs a warning
             time.sleep(0.05 * attempt)
     return _storage(parsed, options)
 
@@ -237,15 +241,17 @@ def _storage(parsed: sa.URL, options: dict[str, Any], **further: Any) -> RDBStor
 
 
 @contextmanager
-def _explained(url: str) -> Iterator[None]:
-    """Turns what SQLAlchemy, its drivers and Optuna raise into a ``StorageError`` of one line."""
+def _storage_errors(url: str) -> Iterator[None]:
+    """Raises a ``StorageError`` of one line instead of any error of SQLAlchemy, of its drivers and of Optuna."""
     try:
         yield
     except (StorageError, StorageAwayError):
         raise
     except ImportError as error:
         driver = str(error.name)
-        hint = install(_EXTRAS.get(driver, driver)) + (f" and write {_OURS[driver]}" if driver in _OURS else "")
+        hint = install(_EXTRAS.get(driver, driver)) + (
+            f" and write {_SUGGESTED[driver]}" if driver in _SUGGESTED else ""
+        )
         raise StorageError(f"{masked(url)} needs the driver {error.name}, which isn't installed: {hint}") from None
     except exc.NoSuchModuleError:
         known = "sqlite, postgresql, mysql or journal"
@@ -253,14 +259,15 @@ def _explained(url: str) -> Iterator[None]:
     except (exc.SQLAlchemyError, StorageInternalError) as error:
         cause = cause_of(error)
         reason = getattr(cause, "orig", None) or cause
-        raise StorageError(f"{masked(url)} can't be opened: {_without_password(reason, url)}") from None
+        raise StorageError(f"{masked(url)} can't be opened: {_first_line(reason, url)}") from None
     except OSError as error:
-        raise StorageError(f"{masked(url)} can't be opened: {_without_password(error, url)}") from None
+        raise StorageError(f"{masked(url)} can't be opened: {_first_line(error, url)}") from None
     except RuntimeError as error:  # Optuna's check of the schema's version
-        raise StorageError(f"{masked(url)}: {_without_password(error, url)}") from None
+        raise StorageError(f"{masked(url)}: {_first_line(error, url)}") from None
 
 
-def _without_password(error: BaseException, url: str) -> str:
+def _first_line(error: BaseException, url: str) -> str:
+    """The first line of the error's message, without the URL's password in any form."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     text = masked_text(lines[0])
     with suppress(exc.ArgumentError, ValueError):

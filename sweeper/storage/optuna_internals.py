@@ -1,7 +1,7 @@
-"""Every private name of Optuna that this project uses, behind plain names: another version of Optuna is checked here.
+"""All uses of private names of Optuna in this project, under public names. To support another version, start here.
 
-``tests/sweeper/storage/test_optuna_internals.py`` has a test for each of them in the version that is installed, and one
-that no other file uses a private name of Optuna.
+``tests/sweeper/storage/test_optuna_internals.py`` tests each of them with the installed version, and tests that no
+other file uses a private name of Optuna.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 
 
 def storage_of(study: Study) -> BaseStorage:
-    """The storage that a study is kept in, with Optuna's cache of finished trials where it has one."""
+    """The study's storage. For a database it is Optuna's cache of finished trials, with the storage below it."""
     return study._storage
 
 
 def study_id_of(study: Study | FrozenStudy) -> int:
-    """The study's key in its storage."""
+    """The study's primary key in its storage."""
     return study._study_id
 
 
 def trial_id_of(trial: Trial | FrozenTrial) -> int:
-    """The trial's key in its storage; its number counts from 0 within its study."""
+    """The trial's primary key in its storage. It is not the trial's number, which counts from 0 within its study."""
     return trial._trial_id
 
 
@@ -54,32 +54,32 @@ def stored_trial(study: Study, trial: Trial | FrozenTrial) -> FrozenTrial:
 
 
 def trial_of(study: Study, number: int) -> Trial:
-    """The running trial with this number, to report to. KeyError if the study has none."""
+    """The trial with this number, as an object to report to. Raises KeyError if the study has no such trial."""
     return Trial(study, storage_of(study).get_trial_id_from_study_id_trial_number(study_id_of(study), number))
 
 
 def add_trial(study: Study, template: FrozenTrial) -> int:
-    """Writes a trial like the template in one transaction; its key. ``Study.add_trial`` does not tell the key."""
+    """Writes a trial like the template, in one transaction. Returns its key, which ``Study.add_trial`` does not."""
     return storage_of(study).create_new_trial(study_id_of(study), template_trial=template)
 
 
 def cache_trials(study: Study, trials: Sequence[FrozenTrial] | None) -> None:
-    """What samplers take for the trials of the study until the next ask in this thread; None: they read it again."""
+    """Sets the trials that samplers see in this thread until the next ask. None lets them read the study again."""
     study._thread_local.cached_all_trials = trials if trials is None else list(trials)
 
 
 def suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
-    """The trial's value of a parameter: the enqueued one, or the sampler's."""
+    """The trial's value of a parameter: the enqueued value if there is one, else the sampler's."""
     return trial._suggest(name, distribution)
 
 
 def contains(distribution: BaseDistribution, value: float) -> bool:
-    """Whether a distribution holds a value in the form in which a storage keeps it."""
+    """Whether a distribution contains a value, which is given in the storage's representation."""
     return distribution._contains(value)
 
 
 def pareto_front(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> list[FrozenTrial]:
-    """The trials that no other one is better than in every objective."""
+    """The Pareto front: the trials that no other trial dominates."""
     return _get_pareto_front_trials_by_trials(trials, directions)
 
 
@@ -87,22 +87,22 @@ def pareto_front(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirect
 
 
 def samplers_within(sampler: BaseSampler) -> Iterator[BaseSampler]:
-    """The samplers that a sampler falls back on."""
+    """The samplers that are attributes of a sampler, such as the one that it uses for its first trials."""
     return (part for part in vars(sampler).values() if isinstance(part, BaseSampler))
 
 
 def generators_of(sampler: BaseSampler) -> Iterator[tuple[str, RandomState]]:
-    """The random generators that a sampler itself draws from, by the attribute that holds each."""
+    """The random generators of a sampler, with the names of the attributes that hold them."""
     return ((name, part.rng) for name, part in vars(sampler).items() if isinstance(part, LazyRandomState))
 
 
 def choose_point_of_sequence(sampler: QMCSampler, index: int) -> None:
-    """Has a quasi-random sampler propose this point of its sequence, whatever the study says of those before."""
+    """Makes a quasi-random sampler propose the point with this index of its sequence, whatever the study contains."""
     sampler._find_sample_id = lambda study, search_space: index  # type: ignore[method-assign]
 
 
 def read_state_of_cmaes_by(loads: Callable[[bytes], Any]) -> None:
-    """Has the sampler CMA-ES read its state, which lies in the attributes of trials, by ``loads``."""
+    """Makes the sampler CMA-ES read its state from the attributes of trials with ``loads``, instead of pickle."""
     _cmaes.pickle = SimpleNamespace(dumps=pickle.dumps, loads=loads)  # type: ignore[assignment]
 
 
@@ -110,45 +110,45 @@ def read_state_of_cmaes_by(loads: Callable[[bytes], Any]) -> None:
 
 
 def without_cache(storage: BaseStorage) -> BaseStorage:
-    """The storage below the cache that Optuna puts over a database."""
+    """The storage itself, without the cache that Optuna puts in front of a database."""
     return getattr(storage, "_backend", storage)
 
 
 class JournalFile(JournalFileBackend):
-    """Optuna's journal in a file: its path, and the lock that its writers take."""
+    """Optuna's journal in a file, with public names for its path and its writers' lock."""
 
     @property
     def path(self) -> str:
         return self._file_path
 
     def locked(self) -> AbstractContextManager[None]:
-        """Within it no other process writes."""
+        """A context in which no other process writes to the journal."""
         return get_lock_file(self._lock)
 
 
 class DatabaseStorage(RDBStorage, abc.ABC):
-    """Optuna's storage on a database, with plain names for the steps that a subclass replaces or takes."""
+    """Optuna's storage on a database, with public names for the methods that subclasses replace or call."""
 
     @abc.abstractmethod
     def make_trial(self, study_id: int, template: FrozenTrial | None = None) -> FrozenTrial:
-        """Writes a new trial; returns it with its number and its key."""
+        """Writes a new trial. Returns it with its number and its key."""
 
     @abc.abstractmethod
     def fetch_trials(
         self, study_id: int, states: Container[TrialState] | None, included: Collection[int], after: int
     ) -> list[FrozenTrial]:
-        """The trials of a study in these states: those with a key in ``included`` or greater than ``after``."""
+        """The trials of a study in these states whose key is in ``included`` or greater than ``after``."""
 
     def session(self) -> AbstractContextManager[Any]:
-        """A transaction, committed at the end of the context. Errors of the database are Optuna's."""
+        """A transaction, committed at the end of the context. Errors of the database are raised as Optuna's errors."""
         return _create_scoped_session(self.scoped_session)
 
     def add_row(self, session: Any, study_id: int, template: FrozenTrial | None) -> Any:
-        """Adds a trial's rows to a transaction; the trial's own row."""
+        """Adds a trial's rows to a transaction. Returns the row of the table of trials."""
         return self._get_prepared_new_trial(study_id, template, session)
 
     def trial_from_row(self, row: Any) -> FrozenTrial:
-        """The trial that a row and those that belong to it make."""
+        """The trial of a row of the table of trials and of its rows in the other tables."""
         return self._build_frozen_trial_from_trial_model(row)
 
     def set_value(self, session: Any, row: Any, objective: int, value: float) -> None:
@@ -169,14 +169,14 @@ class DatabaseStorage(RDBStorage, abc.ABC):
 
 
 def with_identity(template: FrozenTrial, row: Any) -> FrozenTrial:
-    """The template with the number, the key and the start of the row that was made of it."""
+    """The template with the number, the key and the start time of the row that was created from it."""
     template.number, template._trial_id, template.datetime_start = row.number, row.trial_id, row.datetime_start
     return template
 
 
 # ---- the tables of a study database: SQLAlchemy's classes of their rows, and the tables themselves
 
-NAME_PREFIX = DEFAULT_STUDY_NAME_PREFIX  # of a study that was given no name
+NAME_PREFIX = DEFAULT_STUDY_NAME_PREFIX  # the start of a study's name that Optuna makes up
 StudyRow: Any = models.StudyModel
 StudyDirectionRow: Any = models.StudyDirectionModel
 StudySystemAttributeRow: Any = models.StudySystemAttributeModel

@@ -1,11 +1,11 @@
-"""Waits for a study database that is locked or away, instead of losing the trial that wanted to write to it.
+"""Repeats calls to a study database that is locked or away, so that no trial is lost meanwhile.
 
-What is waited for is a whole call of a storage: one transaction. A call that failed may have been carried out all the
-same, if the connection broke after the commit and before its answer. ``this_call`` names the call, so that what it did
-can be recognized when it is made again (``mdaf.sweeper.storage.idempotent``).
+The unit is a whole call of a storage, which is one transaction. A failed call may have been carried out: the connection
+may have broken after the commit and before its answer. ``this_call`` identifies the call, so that its repetition can
+recognize what was written already (``mdaf.sweeper.storage.idempotent``).
 
-All calls of a process to one database share the wait: it is told once, and it ends ``RETRY_SECONDS`` after the first
-call failed. Ctrl-C and SIGTERM end it at once.
+All calls of a process to one database share an outage. The user is told once, and the calls fail ``RETRY_SECONDS``
+after the first one failed. Ctrl-C and SIGTERM end the wait at once.
 """
 
 from __future__ import annotations
@@ -35,73 +35,74 @@ from mdaf.sweeper.storage.optuna_internals import without_cache
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 300.0
-QUERY_SECONDS = 10.0  # where somebody waits for an answer and nothing is lost
+QUERY_SECONDS = 10.0  # for commands that only read: a person waits for the answer, and nothing can be lost
 FIRST_PAUSE_SECONDS = 0.1
-MOST_SECONDS_BETWEEN = 3.0
-TRIES_IN_A_HURRY = 5  # of a call that met another transaction
-SLICE_SECONDS = 0.25  # of a pause, between two looks whether a signal came
+LONGEST_PAUSE_SECONDS = 3.0
+ATTEMPTS_AT_CONFLICTS = 5  # within ``without_waiting``, if two transactions are in conflict
+SLICE_SECONDS = 0.25  # of a pause, after which signals are checked
 
 Kind = TypeVar("Kind", bound=type[RDBStorage])
 Result = TypeVar("Result")
 
-_local = threading.local()  # call: the one that is being made; hurried: how many `without_waiting` are open
+_local = threading.local()  # call: the current one; not_waiting: how many ``without_waiting`` are open
 
 
 class StorageAwayError(StorageInternalError, StoppedError):
-    """A study database that did not come back in time. Nothing is wrong with what was typed."""
+    """A study database was away for too long. The same command can be typed again."""
 
     exit_code = EXIT_RESUMABLE
 
 
 class StorageRefusedError(StorageInternalError, StoppedError):
-    """A study database that answers, and does not do what it is asked: it is read-only, or permission is missing."""
+    """A study database answered and refused: it is read-only, or permission is missing."""
 
 
 def this_call() -> Call:
-    """The call of this thread that is being made; a new one outside of any."""
+    """The current call of this thread, or a new one if there is none."""
     return getattr(_local, "call", None) or Call()
 
 
 def retry_calls(kind: Kind) -> Kind:
-    """Makes every method of a storage class wait for its database, whether Optuna calls it public or private.
+    """Class decorator: every method of a storage, public or private, is repeated while the database is away.
 
-    Within a call others are part of it. ``remove_session`` alone never asks the database.
+    A call within a call belongs to the outer one. ``remove_session`` is left out, since it never asks the database.
     """
     for name, method in inspect.getmembers(kind, inspect.isfunction):
         of_the_class = isinstance(inspect.getattr_static(kind, name), staticmethod | classmethod)
         if not of_the_class and not name.startswith("__") and name != "remove_session":
-            setattr(kind, name, _waiting(method))
+            setattr(kind, name, _retrying(method))
     return kind
 
 
 def wait_for(database: str, call: Callable[[], Result], forget: Callable[[], None] = lambda: None) -> Result:
-    """The result of ``call``, made again until the database at the URL ``database`` answers.
+    """Calls ``call`` until the database at the URL ``database`` answers, and returns the result.
 
-    ``forget`` lets go of what a failed call left behind. Raises StorageAwayError after ``RETRY_SECONDS``, at once
-    within ``without_waiting``; StorageRefusedError if the database refuses what waiting does not mend.
+    ``forget`` is called after each failure, to discard a broken connection. Raises StorageAwayError after
+    ``RETRY_SECONDS``, or at once within ``without_waiting``. Raises StorageRefusedError if the database refuses, so
+    that waiting is useless.
     """
-    if getattr(_local, "call", None) is not None:  # a call within a call: the outer one waits
+    if getattr(_local, "call", None) is not None:  # a call within a call: the outer one is repeated
         return call()
     _local.call = made = Call()
     try:
-        return _until_back(database, made, call, forget)
+        return _repeat(database, made, call, forget)
     finally:
         _local.call = None
 
 
 @contextmanager
 def without_waiting() -> Iterator[None]:
-    """Within it calls of this thread do not wait."""
-    _local.hurried = getattr(_local, "hurried", 0) + 1
+    """A context in which calls of this thread do not wait: the first failure is raised."""
+    _local.not_waiting = getattr(_local, "not_waiting", 0) + 1
     try:
         yield
     finally:
-        _local.hurried -= 1
+        _local.not_waiting -= 1
 
 
 @contextmanager
 def briefly() -> Iterator[None]:
-    """Within it calls of this process wait as long as a query may."""
+    """A context in which calls of this process wait at most ``QUERY_SECONDS``."""
     global RETRY_SECONDS
     before, RETRY_SECONDS = RETRY_SECONDS, min(RETRY_SECONDS, QUERY_SECONDS)
     try:
@@ -110,10 +111,11 @@ def briefly() -> Iterator[None]:
         RETRY_SECONDS = before
 
 
-def at_the_end(storage: BaseStorage, tell: Callable[[], object]) -> None:
-    """Has a process that is asked to end ``tell`` the study so: without waiting, and not at all if it has waited.
+def at_the_end(storage: BaseStorage, write_end: Callable[[], object]) -> None:
+    """Calls ``write_end``, by which a process that is about to end writes so to the study, without waiting.
 
-    What is left undone is made good by the next process that looks: the trials' own process is gone by then.
+    If the database is away, nothing is called. The next process that reads the study finds the trials of a process that
+    has ended, and gives them up.
     """
     database = getattr(without_cache(storage), "url", None)
     if database is not None and _outage(database).since is not None:
@@ -121,7 +123,7 @@ def at_the_end(storage: BaseStorage, tell: Callable[[], object]) -> None:
         return
     try:
         with without_waiting():
-            tell()
+            write_end()
     except StorageAwayError as error:
         log.warning("%s", error)
 
@@ -136,7 +138,7 @@ def _outage(database: str) -> Outage:
 # ---- waiting
 
 
-def _waiting(method: Callable[..., Any]) -> Callable[..., Any]:
+def _retrying(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def retried(self: RDBStorage, *arguments: Any, **named: Any) -> Any:
         if getattr(_local, "call", None) is not None:
@@ -146,7 +148,7 @@ def _waiting(method: Callable[..., Any]) -> Callable[..., Any]:
     return retried
 
 
-def _until_back(database: str, made: Call, call: Callable[[], Result], forget: Callable[[], None]) -> Result:
+def _repeat(database: str, made: Call, call: Callable[[], Result], forget: Callable[[], None]) -> Result:
     outage, failed, pause = _outage(database), None, FIRST_PAUSE_SECONDS
     while True:
         made.attempts += 1
@@ -154,7 +156,7 @@ def _until_back(database: str, made: Call, call: Callable[[], Result], forget: C
             with watched(made, outage, RETRY_SECONDS):
                 result = call()
         except (StorageInternalError, exc.SQLAlchemyError, OSError) as error:
-            forget()  # this thread's connection may be the broken one
+            forget()  # this thread's connection may be broken
             if not is_away(error):
                 if is_refusal(error):
                     raise StorageRefusedError(f"the study database refused: {reason_of(error)}") from error
@@ -162,22 +164,23 @@ def _until_back(database: str, made: Call, call: Callable[[], Result], forget: C
             now = time.monotonic()
             failed = failed or now
             outage.begin(failed)
-            lasts = now - min(failed, outage.since or now)
-            hurried = getattr(_local, "hurried", 0) and not (is_conflict(error) and made.attempts < TRIES_IN_A_HURRY)
-            if lasts >= RETRY_SECONDS or hurried:
-                raise StorageAwayError(_gone(database, lasts, reason_of(error))) from error
+            away_seconds = now - min(failed, outage.since or now)
+            again = is_conflict(error) and made.attempts < ATTEMPTS_AT_CONFLICTS
+            not_waiting = getattr(_local, "not_waiting", 0) and not again
+            if away_seconds >= RETRY_SECONDS or not_waiting:
+                raise StorageAwayError(_away_message(database, away_seconds, reason_of(error))) from error
             if made.attempts > 2 or not is_conflict(error):
                 reason = reason_of(error)
                 outage.tell(f"the study database is away, waiting up to {RETRY_SECONDS:.0f} s: {reason}")
-            _pause(pause * random.uniform(0.5, 1.0))  # of many processes not all come back at one moment
-            pause = min(2 * pause, MOST_SECONDS_BETWEEN)
+            _pause(pause * random.uniform(0.5, 1.0))  # so that many processes do not come back at once
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         else:
             outage.end()
             return result
 
 
 def _pause(seconds: float) -> None:
-    """Sleeps, but for a signal that asks this process to end."""
+    """Sleeps. Raises at once if a signal asks this process to end."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         interruption.check()
@@ -185,7 +188,7 @@ def _pause(seconds: float) -> None:
     interruption.check()
 
 
-def _gone(database: str, seconds: float, reason: str) -> str:
+def _away_message(database: str, seconds: float, reason: str) -> str:
     return (
         f"the study database {masked(database)} has been away for {seconds:.0f} s: {reason}; nothing that was recorded "
         "is lost: when it is back, type the same command again"

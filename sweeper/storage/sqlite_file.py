@@ -1,4 +1,4 @@
-"""The file of a SQLite database: found, created whole, read where it may not be written, settled when all is done."""
+"""The file of a SQLite study database: finds and creates it, reads it without write permission, tidies it at exit."""
 
 from __future__ import annotations
 
@@ -22,24 +22,23 @@ from mdaf.sweeper.storage.same_file import SameFile
 
 LOG_SUFFIXES = ("-wal", "-journal")  # what was written and is not in the file itself yet
 
-# Recent writes lie in FILE-wal until they are moved into the file. The file of a sweep should not lag far behind, and
-# what lies beside it stay small.
+# Recent writes are in FILE-wal until SQLite moves them to the file. These limits keep FILE-wal small.
 WAL_PAGES = 250
 WAL_BYTES = 4 * 1024 * 1024
 ON_CONNECT = (
-    # In WAL mode this loses nothing when a process is killed, and at most the last commits when the power fails:
-    # then a trial is RUNNING again, and reaped. A commit costs a tenth of what it does with a sync of its own.
+    # In WAL mode nothing is lost if a process is killed. If the power fails, the last commits may be lost: a trial is
+    # then RUNNING again, and is given up later. A commit takes a tenth of the time of one with a sync.
     "PRAGMA synchronous=NORMAL",
     f"PRAGMA wal_autocheckpoint={WAL_PAGES}",
     f"PRAGMA journal_size_limit={WAL_BYTES}",
 )
 ON_CONNECT_TO_READ = ("PRAGMA query_only=ON",)
-_PROGRAMS = sa.text(  # what is named as a table of Optuna's and computes its rows; what is done at each change of one
+_PROGRAMS = sa.text(  # views and virtual tables with the name of a table of Optuna, and triggers on such a table
     "SELECT type, name FROM sqlite_master WHERE (type = 'trigger' AND tbl_name IN :tables) "
     "OR (name IN :tables AND (type = 'view' OR sql LIKE 'CREATE VIRTUAL%')) ORDER BY type, name"
 ).bindparams(sa.bindparam("tables", TABLE_NAMES, expanding=True))
 
-_opened: weakref.WeakSet[RDBStorage] = weakref.WeakSet()  # to be settled when the process ends
+_opened: weakref.WeakSet[RDBStorage] = weakref.WeakSet()  # ``settle`` is called for these when the process ends
 
 
 def file_of(parsed: sa.URL) -> Path | None:
@@ -53,26 +52,26 @@ def file_of(parsed: sa.URL) -> Path | None:
 
 
 def program_in(connection: sa.Connection) -> str | None:
-    """A view or a trigger that stands in the way of a study's tables, as ``the view trials``; None if none does.
+    """A view or a trigger on the tables of studies, such as ``the view trials``; None if there is none.
 
-    Optuna makes none. SQLite would run it at each question or change: it may compute without end, which no signal
-    ends, or take back what was written.
+    Optuna creates none. SQLite would run it at each query or change. It might compute for ever, which no signal could
+    end, or undo what is written.
     """
     found = connection.execute(_PROGRAMS).first()
     return None if found is None else f"the {'view' if found.type == 'table' else found.type} {found.name}"
 
 
 def is_writable(file: Path) -> bool:
-    """Whether SQLite can write the file, and those that it makes beside it to do so."""
+    """Whether SQLite can write the file, and the files -wal and -shm next to it."""
     logs = [path for suffix in ("-wal", "-shm") if (path := file.with_name(file.name + suffix)).exists()]
     return all(os.access(path, os.W_OK) for path in (file, file.parent, *logs))
 
 
 def create(parsed: sa.URL, file: Path) -> None:
-    """Makes the database under a temporary name, then links it into place.
+    """Creates the database under a temporary name, then gives it its name by a hard link.
 
-    So processes that race to create it, or ask it meanwhile, see either nothing or all of it. Where the file system
-    has no hard links nothing is left, and the schema is created in place.
+    So other processes, which may create or read it at the same time, see either no file or a complete one. On a file
+    system without hard links nothing is created here; the caller then creates the tables in place.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}")
@@ -82,17 +81,17 @@ def create(parsed: sa.URL, file: Path) -> None:
             connection.execute(sa.text("PRAGMA journal_mode=WAL"))
         storage.remove_session()
         storage.engine.dispose()
-        with suppress(OSError):  # it is there already, or can't be linked
+        with suppress(OSError):  # the file exists, or hard links are not possible
             os.link(draft, file)
     finally:
         for suffix in ("", "-wal", "-shm", "-journal"):
             draft.with_name(draft.name + suffix).unlink(missing_ok=True)
 
 
-def stay(engine: sa.Engine) -> None:
-    """Has the engine of a database that is there use no other file than the one that is there now.
+def check_same_file(engine: sa.Engine) -> None:
+    """Lets the engine of an existing database use only the file that is there now.
 
-    FileGoneError, whenever it is to be used, if that is not at its place; SQLite would make an empty one there.
+    Any later use raises FileGoneError if the file is no longer at its path. SQLite would create an empty one there.
     """
     if (file := file_of(engine.url)) is None:
         return
@@ -102,16 +101,16 @@ def stay(engine: sa.Engine) -> None:
 
 
 def literal(url: str) -> str:
-    """Optuna takes a URL for a format string; braces in a password or a path are meant as they stand."""
+    """``url`` with its braces doubled, because Optuna formats it. A password or a path may contain braces."""
     return url.replace("{", "{{").replace("}", "}}")
 
 
 def readable(parsed: sa.URL) -> sa.URL:
-    """The URL by which a file can be read that may not be written, or whose folder may not.
+    """A URL for reading a file if the file or its folder cannot be written.
 
-    A file with nothing beside it is read as one that does not change. Where somebody writes it at this moment SQLite
-    shares their lock. What a writer left beside it can be read by writing only: then a copy of all is read, which goes
-    when this process ends.
+    Without files -wal and -journal next to it, the file is read as one that does not change. If another process is
+    writing at this moment, SQLite can share its lock. Otherwise a writer has left such files behind, and reading them
+    requires writing. Then a temporary copy is read, which is deleted when this process ends.
     """
     file = file_of(parsed)
     if file is None or is_writable(file) or (parsed.database or "").startswith("file:"):
@@ -135,7 +134,7 @@ def _as_uri(parsed: sa.URL, file: Path, **query: str) -> sa.URL:
 
 
 def _is_shared(file: Path) -> bool:
-    """Whether the file can be read together with what lies beside it, by way of a writer's lock."""
+    """Whether SQLite can read the file and its file -wal, because a process that writes them shares its lock."""
     try:
         connection = sqlite3.connect(f"file:{quote(str(file.absolute()))}?mode=ro", uri=True)
         try:
@@ -147,18 +146,18 @@ def _is_shared(file: Path) -> bool:
     return True
 
 
-# ---- the end
+# ---- at the end of the process
 
 
 def settle_at_exit(storage: RDBStorage) -> None:
-    """Has the file hold everything once this process is over."""
+    """Calls ``settle`` for the storage when this process ends."""
     _opened.add(storage)
 
 
 def settle(storage: BaseStorage) -> None:
-    """Moves what lies beside the file into it and lets go of it, so that a plain copy of the file is whole.
+    """Moves the contents of FILE-wal to the file and closes it, so that a plain copy of the file is complete.
 
-    Where other processes use the file, as much is moved as they allow; the last one moves the rest.
+    While other processes use the file, part of it may stay in FILE-wal. The last process moves the rest.
     """
     storage = without_cache(storage)
     if not isinstance(storage, RDBStorage) or storage not in _opened:
@@ -173,5 +172,5 @@ def settle(storage: BaseStorage) -> None:
 @atexit.register
 def _settle_all() -> None:
     for storage in list(_opened):
-        with suppress(Exception):  # the process ends, whatever becomes of it
+        with suppress(Exception):  # nothing can be done about an error at the end of the process
             settle(storage)

@@ -79,7 +79,7 @@ def test_every_method_of_a_storage_waits_public_or_private(kind: type[RDBStorage
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> optuna.Study:
-    monkeypatch.setattr(retrying, "MOST_SECONDS_BETWEEN", 0.01)
+    monkeypatch.setattr(retrying, "LONGEST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(retrying, "FIRST_PAUSE_SECONDS", 0.01)
     return optuna.create_study(storage=open_storage(f"sqlite:///{tmp_path}/s.db", create=True), study_name="s")
 

@@ -17,7 +17,7 @@ from mdaf.sweeper.storage.retrying import StorageAwayError
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> optuna.Study:
     monkeypatch.setattr(retrying, "FIRST_PAUSE_SECONDS", 0.005)
-    monkeypatch.setattr(retrying, "MOST_SECONDS_BETWEEN", 0.01)
+    monkeypatch.setattr(retrying, "LONGEST_PAUSE_SECONDS", 0.01)
     return optuna.create_study(storage=open_storage(f"journal:///{tmp_path}/studies.log", create=True), study_name="s")
 
 

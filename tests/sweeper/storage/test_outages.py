@@ -60,7 +60,7 @@ def test_a_studys_work_goes_on_when_the_server_is_back(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(retrying, "MOST_SECONDS_BETWEEN", 0.3)
+    monkeypatch.setattr(retrying, "LONGEST_PAUSE_SECONDS", 0.3)
     monkeypatch.setattr(call_watch, "SAY_SECONDS", 0.5)
     monkeypatch.setattr(call_watch, "HANG_UP_SECONDS", 1.0)
     monkeypatch.setattr(call_watch, "LOOK_SECONDS", 0.1)
@@ -93,7 +93,7 @@ def test_a_studys_work_goes_on_when_the_server_is_back(
 def test_a_server_that_is_not_there_is_waited_for_when_a_study_is_opened(
     server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(retrying, "MOST_SECONDS_BETWEEN", 0.3)
+    monkeypatch.setattr(retrying, "LONGEST_PAUSE_SECONDS", 0.3)
     server.stop("immediate")
     threading.Timer(0.5, server.start).start()
     open_storage(server.url, create=False)

@@ -53,7 +53,7 @@ def take_away(study: optuna.Study, times: int, says: str = "server closed the co
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pauses between two tries are short, and nothing is known of other tests' databases."""
     monkeypatch.setattr(retrying, "FIRST_PAUSE_SECONDS", 0.005)
-    monkeypatch.setattr(retrying, "MOST_SECONDS_BETWEEN", 0.01)
+    monkeypatch.setattr(retrying, "LONGEST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(retrying, "SLICE_SECONDS", 0.01)
     monkeypatch.setattr(retrying, "_outages", {})
 
