@@ -1,7 +1,7 @@
-"""Every private name of Hydra that this project uses, behind plain names.
+"""All uses of private names of Hydra in this project, under public names. To support another version, start here.
 
 The private names of hydra-optuna-sweeper are in ``mdaf.sweeper.hydra_ext.optuna_sweeper_internals``, which imports
-Optuna; this module does not. ``tests/mdaf/test_hydra_internals.py`` has a test for each name in the installed version.
+Optuna; this module does not. ``tests/mdaf/test_hydra_internals.py`` tests each name with the installed version.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def list_options_alone(is_option: Callable[[str], bool]) -> None:
 
 
 def command_line_parser() -> argparse.ArgumentParser:
-    """Hydra's parser of its flags and of overrides."""
+    """Hydra's parser of command lines."""
     return get_args_parser()
 
 
@@ -50,17 +50,17 @@ def jobs_of_grid(overrides: list[Override]) -> list[list[str]]:
 
 
 def value_and_text(element: Any) -> tuple[Any, str]:
-    """An element of a sweep as a value, and as the text that Hydra's own sweeper passes on."""
+    """An element of a sweep as a value, and as the text that Hydra's own sweeper passes to a job."""
     return Override._convert_value(element), Override._get_value_element_as_str(element)
 
 
 def returned(result: JobReturn) -> Any:
-    """What a job returned, without raising what it raised."""
+    """A job's return value. Does not raise the job's exception."""
     return result._return_value
 
 
 def start_ray(settings: Any) -> None:
-    """Joins or starts Ray's cluster, as the launcher for Ray does. ImportError where that is not installed."""
+    """Joins or starts Ray's cluster, as the launcher for Ray does. Raises ImportError if that is not installed."""
     from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray as start
 
     start(settings)

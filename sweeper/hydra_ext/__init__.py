@@ -1,1 +1,1 @@
-"""What this program adds to Hydra: override texts, config sources, run folders, callbacks."""
+"""This program's additions to Hydra: override texts, config sources, run folders, callbacks, checks of a config."""

@@ -1,4 +1,7 @@
-"""Hydra callbacks: a config that cannot be run leaves nothing behind, and no password is printed."""
+"""Hydra callbacks: they refuse a bad config before any folder is created, and hide passwords.
+
+``conf/hydra/callbacks`` and ``conf/config.yaml`` name them.
+"""
 
 from __future__ import annotations
 
@@ -25,53 +28,54 @@ from mdaf.sweeper.runs.reader import check_unfinished
 
 
 class Refusal(Callback):
-    """Says in one line what a config lacks, and ends the process; each run checks its own again.
+    """Checks the config of a command. If it cannot be run, prints one line and ends the process.
 
-    Hydra turns what a callback raises into a warning, but not the end of the process.
+    It ends the process, because Hydra turns an exception of a callback into a warning. Each run checks its config
+    again.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         job = OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])
         with reported_in_one_line():
             check_keys(config)
-            with suppress(OmegaConfBaseException):  # within the run more can be resolved
+            with suppress(OmegaConfBaseException):  # an interpolation that can be resolved only within the run
                 validate(job)
-                if config.resume == "never" and not _is_made(config.hydra.run, "dir"):
+                if config.resume == "never" and not _names_new_folder(config.hydra.run, "dir"):
                     check_free(Path(str(config.hydra.run.dir)))
                     check_unfinished(Path(str(config.hydra.run.dir)))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with reported_in_one_line():
-            swept = [override for override in _typed(config) if override.is_sweep_override()]
+            swept = [override for override in _typed_overrides(config) if override.is_sweep_override()]
             groups = {o.key_or_group for o in swept if o.key_or_group in config.hydra.runtime.choices}
             keys = [o.key_or_group for o in swept if o.is_add() or o.is_force_add()]
-            check_keys(config, swept=keys, without=groups)  # Hydra composed it without what is swept
+            check_keys(config, swept=keys, without=groups)  # this config lacks the swept options
             with suppress(OmegaConfBaseException):
-                if config.resume == "never" and not _is_made(config.hydra.sweep, "dir"):
+                if config.resume == "never" and not _names_new_folder(config.hydra.sweep, "dir"):
                     for folder in _folders(config):
                         check_free(folder)
                         check_unfinished(folder)
 
 
 class MaskedOverrides(Callback):
-    """Hides the passwords in a job's overrides, which Hydra prints when the job has failed."""
+    """Hides passwords in a job's overrides, because Hydra prints the overrides of a failed job."""
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         job_return.overrides = [masked_value(override) for override in job_return.overrides or ()]
 
 
-def _typed(config: DictConfig) -> list[Override]:
-    overrides: Any = OmegaConf.to_container(config.hydra.overrides)  # as typed, with what is interpolated
+def _typed_overrides(config: DictConfig) -> list[Override]:
+    overrides: Any = OmegaConf.to_container(config.hydra.overrides)  # as typed: interpolations are not resolved
     return [parsed(text) for text in (*overrides["hydra"], *overrides["task"])]
 
 
-def _is_made(node: DictConfig, name: str) -> bool:
-    """Whether a folder's name is that of a new one, which only asking for it makes."""
+def _names_new_folder(node: DictConfig, name: str) -> bool:
+    """Whether a folder's name is ``${newest:...}``. Resolving it would create a new folder."""
     return "${newest:" in str(OmegaConf.to_container(node, resolve=False)[name])  # type: ignore[index,call-overload]
 
 
 def _folders(config: DictConfig) -> Iterator[Path]:
-    """The folders of a grid's jobs; those are left out whose names only composing the job would tell."""
+    """The folders of a grid's jobs. A folder is left out if its name is known only once the job is composed."""
     if config.hydra.sweeper._target_ != BASIC_SWEEPER:
         return
     typed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
@@ -81,6 +85,6 @@ def _folders(config: DictConfig) -> Iterator[Path]:
             job.hydra.job.num, job.hydra.job.id = number, str(number)
             for override in map(parsed, overrides):
                 chosen = OmegaConf.select(job, override.key_or_group)
-                if not (override.is_delete() or OmegaConf.is_config(chosen)):  # a group's option names no folder
+                if not (override.is_delete() or OmegaConf.is_config(chosen)):  # a group names no folder
                     OmegaConf.update(job, override.key_or_group, override.value())
             yield Path(str(job.hydra.sweep.dir)) / str(job.hydra.sweep.subdir)

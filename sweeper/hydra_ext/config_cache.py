@@ -1,7 +1,7 @@
-"""Jobs' configs for less: from that of a job before it where values alone differ, and once where Hydra asks twice.
+"""Composes the configs of jobs faster: from an earlier job's config if only values differ, and never twice.
 
-Hydra finds, reads and merges some thirty files for each job, 70 ms, and what a grid or a sweep changes is in none of
-them.
+To compose a config, Hydra finds, reads and merges about thirty files, which takes 70 ms. The values that a grid or a
+sweep changes are in none of these files. ``mdaf.sweeper.search`` and ``mdaf.multirun.launching`` use both classes.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mdaf.sweeper.hydra_ext.overrides import parsed
 
-#: Of a process one thread at a time composes: the tables of Hydra's parser are shared.
+#: Only one thread of a process may compose at a time, because all threads share the tables of Hydra's parser.
 _COMPOSING = threading.Lock()
-#: Configs that are kept to compose others from; a grid over groups has one for each of their combinations.
+#: The most configs that are kept for later jobs. A grid over groups has one for each combination of options.
 KEPT = 16
 
 
 class ComposedAlike:
-    """A config loader that composes a job's config from an earlier one's, where they differ in plain values alone.
+    """A config loader that copies an earlier job's config and changes its values, if only plain values differ.
 
-    Whatever files a job names, Hydra sets what it overrides besides at the end, one value after the other
-    (``ConfigLoaderImpl._apply_overrides_to_config``): on a copy of the earlier config that comes to the same.
+    The result is the same. Hydra first composes the files, and then sets the overridden values one after the other
+    (``ConfigLoaderImpl._apply_overrides_to_config``). This class only does the second step.
     """
 
     def __init__(self, loader: ConfigLoader) -> None:
@@ -36,33 +36,33 @@ class ComposedAlike:
         self._kept: dict[tuple[str, ...], DictConfig] = {}
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        """A job's config, as Hydra's loader composes it; for one thread after the other. Hydra's errors."""
+        """A job's config, equal to what Hydra's loader composes. Raises Hydra's errors. Threads wait for each other."""
         with _COMPOSING:
             return self._composed(master_config, sweep_overrides)
 
     def _composed(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         overrides = [parsed(line) for line in sweep_overrides]
-        plain = _plain(overrides, set(master_config.hydra.runtime.choices))
-        typed = OmegaConf.to_container(master_config.hydra.overrides.hydra)  # as typed, with what is interpolated
+        plain = _plain_overrides(overrides, set(master_config.hydra.runtime.choices))
+        typed = OmegaConf.to_container(master_config.hydra.overrides.hydra)  # as typed: interpolations are not resolved
         assert isinstance(typed, list)
-        kind = tuple(o.key_or_group if o in plain else str(o.input_line) for o in overrides)
-        kind += ("for", str(master_config.hydra.job.config_name), *typed)
-        if kind in self._kept and (derived := _derived(self._kept[kind], overrides, plain)) is not None:
+        fixed_part = tuple(o.key_or_group if o in plain else str(o.input_line) for o in overrides)
+        fixed_part += ("for", str(master_config.hydra.job.config_name), *typed)
+        if fixed_part in self._kept and (derived := _derived(self._kept[fixed_part], overrides, plain)) is not None:
             OmegaConf.copy_cache(from_config=master_config, to_config=derived)
             return derived
         composed = self._loader.load_sweep_config(master_config, sweep_overrides)
-        if plain and not composed.hydra.job.env_copy:  # what that copies may change from job to job
-            self._kept[kind] = copy.deepcopy(composed)
+        if plain and not composed.hydra.job.env_copy:  # a copied environment variable may differ
+            self._kept[fixed_part] = copy.deepcopy(composed)
             if len(self._kept) > KEPT:
                 del self._kept[next(iter(self._kept))]
         return composed
 
     @classmethod
     def over(cls, loader: ConfigLoader) -> ComposedAlike:
-        """One with ``loader``, or ``loader`` itself if it is one."""
+        """``loader`` itself if it is such a loader, else a new one that uses it."""
         return loader if isinstance(loader, cls) else cls(loader)
 
-    def __reduce__(self) -> tuple[Any, ...]:  # a job that is sent elsewhere is composed there, once
+    def __reduce__(self) -> tuple[Any, ...]:  # pickled without the configs: another process composes its job itself
         return ComposedAlike, (self._loader,)
 
     def __getattr__(self, name: str) -> Any:
@@ -70,10 +70,9 @@ class ComposedAlike:
 
 
 class ComposedOnce:
-    """A config loader that keeps what it composes for jobs until a launcher takes it.
+    """A config loader that keeps the composed configs of jobs until a launcher takes them.
 
-    Hydra's own sweeper composes every job to see whether that can be done, drops what it got, and lets the launcher
-    compose it again.
+    Hydra's own sweeper composes every job's config to check it, discards it, and lets the launcher compose it again.
     """
 
     def __init__(self, loader: ConfigLoader) -> None:
@@ -81,25 +80,28 @@ class ComposedOnce:
         self._composed: dict[tuple[str, ...], list[DictConfig]] = {}
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        """A job's config, as Hydra's loader composes it."""
+        """A job's config, composed by Hydra's loader, and kept for ``take``."""
         composed = self._loader.load_sweep_config(master_config, sweep_overrides)
         self._composed.setdefault(tuple(sweep_overrides), []).append(composed)
         return composed
 
     def take(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
-        """A job's config for the one who runs it: the one that was composed before, if nobody has it."""
+        """A job's config for the launcher: the composed one if it was not taken yet, else a new one."""
         if not (kept := self._composed.get(tuple(sweep_overrides))):
             return self._loader.load_sweep_config(master_config, list(sweep_overrides))
         composed = kept.pop()
-        OmegaConf.copy_cache(from_config=master_config, to_config=composed)  # as if it were composed now
+        OmegaConf.copy_cache(from_config=master_config, to_config=composed)  # as composing it now would do
         return composed
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
 
 
-def _plain(overrides: Sequence[Override], groups: set[str]) -> list[Override]:
-    """Those that set one plain value of the config's own, which no other override sets or holds."""
+def _plain_overrides(overrides: Sequence[Override], groups: set[str]) -> list[Override]:
+    """The overrides that change one existing value to a number, a boolean or a string.
+
+    An override is left out if another one sets the same key, or a mapping that contains it.
+    """
     keys = [o.key_or_group for o in overrides if not (o.key_or_group in groups and isinstance(o.value(), str))]
 
     def is_plain(override: Override) -> bool:
@@ -118,7 +120,10 @@ def _plain(overrides: Sequence[Override], groups: set[str]) -> list[Override]:
 
 
 def _derived(kept: DictConfig, overrides: Sequence[Override], plain: Sequence[Override]) -> DictConfig | None:
-    """A copy of ``kept`` with other values; None if it does not take one of them, which Hydra can say better."""
+    """A copy of ``kept`` with the values of ``plain``; None if one of them is not valid.
+
+    Hydra's error then says why.
+    """
     derived = copy.deepcopy(kept)
     try:
         for override in plain:

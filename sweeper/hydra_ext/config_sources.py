@@ -1,7 +1,7 @@
-"""Where configs come from besides a program's own: --config-dir, --config-name, hydra.searchpath, as typed.
+"""The sources of configs as they were typed: --config-dir, --config-name and hydra.searchpath.
 
-A sweep writes it on its study, so that it can be shown: with it a trial can be run again, by somebody who types it.
-Nothing is composed from what a study says.
+A sweep records them in its study, so that ``mdaf-study`` can show the command that runs a trial again. A person has to
+type that command: no config is ever composed from what a study contains.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from mdaf.sweeper.hydra_ext.run_config import is_our_schema
 ORIGIN = "typed_with"  # the user attribute of a study
 SEARCH_PATH = "hydra.searchpath="
 MAIN = "config"
-OURS = ("python -m sweeper", "mdaf", "python -m mdaf.sweeper")  # the module, the console script, the installed module
+OURS = ("python -m sweeper", "mdaf", "python -m mdaf.sweeper")  # ways to start this program
 
 
 @dataclass(frozen=True)
 class Configs:
-    """Folders and names of configs, as they were typed.
+    """The sources of configs of a command, as they were typed; None for what was not typed.
 
-    ``folder``  of --config-dir
-    ``name``    of --config-name: the config that a job's is composed from
-    ``search``  the override of hydra.searchpath
+    ``folder``  the value of --config-dir.
+    ``name``    the value of --config-name: the primary config.
+    ``search``  the override of hydra.searchpath.
     """
 
     folder: str | None = None
@@ -43,7 +43,7 @@ class Configs:
 
     @classmethod
     def taken_from(cls, arguments: Sequence[str]) -> tuple[Configs, list[str]]:
-        """Those among the arguments of a command, and the other arguments."""
+        """The sources that a command's arguments name, and the remaining arguments."""
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         parser.add_argument("--config-dir", "-cd")
         parser.add_argument("--config-name", "-cn")
@@ -54,7 +54,7 @@ class Configs:
 
     @classmethod
     def said_by(cls, attribute: Any) -> Configs:
-        """Those that a study says; what is of another form than a sweep writes is left out."""
+        """The sources that a study's attribute records. Anything that a sweep would not write is ignored."""
         said = attribute if isinstance(attribute, Mapping) else {}
         texts = {key: said.get(key) for key in ("folder", "name", "search")}
         kept = {key: text for key, text in texts.items() if isinstance(text, str) and not text.startswith("-")}
@@ -63,13 +63,13 @@ class Configs:
         return cls(**kept)
 
     def words(self) -> list[str]:
-        """As they are typed after a program."""
+        """The sources as arguments of a command."""
         folder = [] if self.folder is None else ["--config-dir", self.folder]
         name = [] if self.name is None else ["--config-name", self.name]
         return [*folder, *name, *([] if self.search is None else [self.search])]
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """The config of a job of this program. UserError where the folder is not there."""
+        """Composes the config of a job of this program. Raises UserError if the folder does not exist."""
         if self.folder is not None and not Path(self.folder).is_dir():
             raise UserError(f"--config-dir {self.folder}: there is no such folder")
         folders = [] if self.folder is None else [f"file://{Path(self.folder).absolute()}"]
@@ -79,7 +79,10 @@ class Configs:
 
 
 def program(ours: bool) -> str:
-    """This program as it is typed: its module, its file or its console script."""
+    """The start of a command that runs this program: its module, its file or its console script.
+
+    ``ours``  whether the program is this project's own, not another one that uses its sweeper.
+    """
     script = Path(sys.argv[0])
     if ours and script.name == OURS[1]:
         return OURS[1]
@@ -93,7 +96,7 @@ def program(ours: bool) -> str:
 
 
 def write_origin(study: Study, config: DictConfig) -> None:
-    """Writes on a study which program sweeps it, and what was typed of where its configs come from."""
+    """Records in a study which program sweeps it, and the sources of its configs."""
     configs, _ = Configs.taken_from(sys.argv[1:])
     origin = {"program": program(is_our_schema(config)), **asdict(configs)}
     if study.user_attrs.get(ORIGIN) != origin:
@@ -101,12 +104,15 @@ def write_origin(study: Study, config: DictConfig) -> None:
 
 
 def is_ours(attribute: Any) -> bool:
-    """Whether a study says that this program swept it; one that says nothing is taken for such a study."""
+    """Whether a study was swept by this program. A study that does not say so counts as one."""
     return not isinstance(attribute, Mapping) or attribute.get("program") in (None, *OURS)
 
 
 def rerun_command(attribute: Any, overrides: Sequence[str]) -> str:
-    """The line to type that runs a trial alone. Another program than ours is named only if its file is here."""
+    """The command that runs a trial by itself.
+
+    Another program is named only if it is a Python file that exists here; else the command begins with PROGRAM.
+    """
     said = attribute.get("program") if isinstance(attribute, Mapping) else None
     name = said if said in OURS else OURS[0]
     if not is_ours(attribute):

@@ -1,4 +1,4 @@
-"""Every private name of hydra-optuna-sweeper, upstream's plugin, that this project uses."""
+"""All uses of private names of hydra-optuna-sweeper, under public names. "Upstream" means that plugin."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from optuna.distributions import BaseDistribution
 
 
 def distribution_of(override: Override) -> BaseDistribution:
-    """The distribution that a sweep override means to upstream. ValueError, NotImplementedError or AssertionError."""
+    """The distribution that upstream makes of a sweep override.
+
+    Raises ValueError, NotImplementedError or AssertionError if it cannot.
+    """
     return create_optuna_distribution_from_override(override)
 
 
 def grid_values(distribution: BaseDistribution) -> Sequence[Any]:
-    """The values that a grid takes from a distribution. ValueError for a continuous one."""
+    """The values that a grid takes from a distribution. Raises ValueError if it is continuous."""
     return OptunaSweeperImpl._to_grid_sampler_choices(distribution)

@@ -1,10 +1,10 @@
-"""Override texts: the one place that writes and reads them, types and all.
+"""Reads and writes the texts of overrides, such as ``training.epochs=3``, with their types. No other file does so.
 
-A value goes from the command line to a job's config, to the study, and back to a command line. Its text is always
-Hydra's own grammar, so Hydra's parser is the judge of what a text means.
+A value goes from the command line to a job's config, to the study, and back to a command line. Its text always follows
+Hydra's grammar, and Hydra's parser decides what a text means.
 
-A study's choices can only be numbers, booleans and strings. A choice of another type (a list, a mapping, null, a quoted
-string) is recorded as its text, as hydra-optuna-sweeper does; ``meant`` gives back the value.
+A study can record only numbers, booleans and strings as choices. Any other choice (a list, a mapping, null, a quoted
+string) is recorded as its text, as hydra-optuna-sweeper does. ``meant`` returns the value of such a text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 
 from mdaf.hydra_internals import value_and_text
 
-SIGNS = "+~"  # Hydra's marks before a key: add it, delete it
+SIGNS = "+~"  # before a key, + adds it and ~ deletes it
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/.:-]*")
 _RESERVED = ("true", "false", "null", "nan", "inf")
 _ESCAPED = re.compile(r"[\\()\[\]{}:=, \t]")
@@ -34,9 +34,9 @@ _SAME_IN_A_SHELL = re.compile(r"[\w@%+=:,./\[\]-]+", re.ASCII)
 
 
 def hydra_value(value: Any) -> str:
-    """The text of a value, which Hydra reads back with the same types; spaces stand only within strings.
+    """The text of a value, from which Hydra reads the same value with the same types. Only strings contain spaces.
 
-    ValueError for a value that the grammar has no text for, such as a mapping with an empty key.
+    Raises ValueError if the grammar has no text for the value, such as a mapping with an empty key.
     """
     if OmegaConf.is_config(value):
         value = OmegaConf.to_container(value)
@@ -56,7 +56,7 @@ def hydra_value(value: Any) -> str:
 
 
 def _string(value: str) -> str:
-    """A string's text, quoted where it would read as something else."""
+    """The text of a string, in quotes if Hydra would otherwise read another type."""
     if _PLAIN.fullmatch(value) and value.lower() not in _RESERVED:
         return value
     escaped = re.sub(r"(\\*)('|\Z)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
@@ -64,29 +64,29 @@ def _string(value: str) -> str:
 
 
 def _mapping_key(key: Any) -> str:
-    """The text of a mapping's key, which the grammar does not let be quoted."""
+    """The text of a mapping's key. The grammar does not allow quotes there, so characters are escaped."""
     text = _ESCAPED.sub(r"\\\g<0>", key) if isinstance(key, str) else hydra_value(key)
     try:
-        read: Any = parsed(f"key={{{text}:0}}").value()
+        mapping: Any = parsed(f"key={{{text}:0}}").value()
     except HydraException:
-        read = {}
-    if not (isinstance(read, dict) and len(read) == 1 and same(next(iter(read)), key)):
+        mapping = {}
+    if not (isinstance(mapping, dict) and len(mapping) == 1 and same(next(iter(mapping)), key)):
         raise ValueError(f"an override cannot hold a mapping with the key {key!r}: Hydra's grammar has no text for it")
     return text
 
 
 def choice_of(element: Any) -> Any:
-    """A parsed element of a sweep, as a study records it: a number, a boolean or a string that ``meant`` reads."""
+    """An element of a parsed sweep as a study records it: a number, a boolean, or a string that ``meant`` can read."""
     if isinstance(element, bool | int | float):
         return element
-    if isinstance(element, str):  # typed without quotes; perhaps with backslashes, as \[UNK\]
+    if isinstance(element, str):  # typed without quotes, possibly with backslashes, such as \[UNK\]
         return _string(element) if _is_text(element) else element
     value, text = value_and_text(element)
     return text if same(meant(text), value) else hydra_value(value)
 
 
 def override_text(key: str, recorded: Any) -> str:
-    """The override that sets ``key``, its signs included, to a value as a study records it."""
+    """The override that sets ``key``, which includes its signs, to a value that a study recorded."""
     return f"{key}={recorded if _is_text(recorded) else hydra_value(recorded)}"
 
 
@@ -95,13 +95,16 @@ def override_text(key: str, recorded: Any) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def parsed(text: str) -> Override:
-    """An override as Hydra reads it; for reading alone, since all who ask share it. Hydra's error where it cannot."""
+    """An override parsed by Hydra.
+
+    Do not change it, since the object is cached. Raises HydraException if it is invalid.
+    """
     return OverridesParser.create().parse_override(text)
 
 
 @functools.lru_cache(maxsize=4096)
 def key_of(text: str) -> str:
-    """The key that an override sets, without signs. Of what Hydra does not read: what stands before the first ``=``."""
+    """The key that an override sets, without signs. If Hydra cannot parse the text: what precedes the first ``=``."""
     try:
         return parsed(text).get_key_element().lstrip(SIGNS)
     except HydraException:
@@ -109,12 +112,12 @@ def key_of(text: str) -> str:
 
 
 def meant(recorded: Any) -> Any:
-    """The value that a job's config holds where a study records ``recorded``."""
+    """The value in a job's config for a value that a study recorded."""
     return parsed(f"key={recorded}").value() if _is_text(recorded) else recorded
 
 
 def _is_text(recorded: Any) -> bool:
-    """Whether a recorded string is a text that Hydra is yet to read: a list, a mapping, null, a quoted string."""
+    """Whether a recorded value is the text of a list, a mapping, null or a quoted string, which Hydra must parse."""
     if not isinstance(recorded, str) or not (recorded == "null" or recorded[:1] in tuple("[{'\"")):
         return False
     try:
@@ -124,7 +127,7 @@ def _is_text(recorded: Any) -> bool:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two values are one: 1 is 1.0, but neither is true; nan is nan."""
+    """Whether two values are equal. 1 equals 1.0, but neither equals true; nan equals nan."""
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b
     if isinstance(a, int | float) and isinstance(b, int | float):
@@ -136,36 +139,37 @@ def same(a: Any, b: Any) -> bool:
     return type(a) is type(b) and bool(a == b)
 
 
-# ---- a line of shell
+# ---- command lines of a shell
 
 
 def compact(text: str) -> str:
-    """An override in its shortest writing, without spaces between the parts of a list or a mapping."""
+    """An override in its shortest form, without spaces between the elements of a list or a mapping."""
     try:
-        read = parsed(text)
-        if read.value_type is None or read.is_sweep_override() or read.is_list_extend():
+        override = parsed(text)
+        if override.value_type is None or override.is_sweep_override() or override.is_list_extend():
             return text
-        return f"{read.get_key_element()}={hydra_value(read.value())}"
+        return f"{override.get_key_element()}={hydra_value(override.value())}"
     except (HydraException, ValueError):
         return text
 
 
 def words(overrides: Iterable[str]) -> str:
-    """Overrides as words of a shell line.
+    """Overrides as words of a shell's command line.
 
-    A word that a shell leaves as it is stands bare, others are quoted. So ``eval`` reads the line rightly whatever it
-    holds, and ``$(...)``, where a shell splits at spaces and leaves quotes alone, wherever no word is quoted; a command
-    of this project takes the quotes off itself (``unquoted``).
+    Words with characters that are special in a shell are quoted. So ``eval`` always reads the line correctly. In
+    ``$(...)`` a shell splits the line at spaces and keeps the quotes as characters. The commands of this project
+    therefore remove such quotes themselves (``unquoted``).
     """
     return " ".join(word if _SAME_IN_A_SHELL.fullmatch(word) else shlex.quote(word) for word in map(compact, overrides))
 
 
 def unquoted(arguments: Sequence[str]) -> list[str]:
-    """Arguments without quotes that no shell took off, as in ``$(mdaf-study best --format overrides)``.
+    """Arguments without the quotes that a shell has not removed, as in ``$(mdaf-study best --format overrides)``.
 
-    No override begins with a quote, so one that does came that way; a word with spaces came in parts.
+    No override begins with a quote, so an argument that does is such a case. A quoted word with spaces arrives as
+    several arguments, which are joined again.
     """
-    found: list[str] = []
+    result: list[str] = []
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
@@ -173,12 +177,12 @@ def unquoted(arguments: Sequence[str]) -> list[str]:
         while word.startswith("'"):
             try:
                 [word] = shlex.split(word)
-            except ValueError:  # no closing quotation: the next part belongs to it
+            except ValueError:  # the closing quote is missing: the next argument belongs to this word
                 if taken == len(rest):
                     break
                 word, taken = f"{word} {rest[taken]}", taken + 1
             else:
                 del rest[:taken]
                 break
-        found.append(word)
-    return found
+        result.append(word)
+    return result

@@ -1,7 +1,7 @@
-"""What Hydra saved of a job, kept that job's own.
+"""Restores the files that Hydra saves of a job, in case another job has overwritten them.
 
-Hydra writes a job's config into its folder before the job can ask whether another process works there. One that is
-refused then has left its own over that of the run.
+Hydra writes a job's config to the run folder before the job can check whether another process is using that folder. A
+job that is refused then has already overwritten the config of the run that is using it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mdaf.sweeper.runs.reader import CONFIG, OVERRIDES
 
 
 class OwnConfig:
-    """The config and the overrides of the job that begins, whose folder is locked."""
+    """The config and the overrides of a job. Create it when the job has locked its folder."""
 
     def __init__(self, cfg: DictConfig, folder: Path) -> None:
         self._files = {
@@ -25,7 +25,7 @@ class OwnConfig:
         }
 
     def restore(self) -> None:
-        """Writes again what is not this job's any more; nothing where Hydra was told to save nothing."""
+        """Writes each file again that another job has overwritten. Files that Hydra did not save are not written."""
         for file, content in self._files.items():
             if file.is_file() and file.read_bytes() != content:
                 write_atomically(file, lambda opened, content=content: opened.write(content))  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Checks a composed config as a whole, before any work starts."""
+"""Checks a composed config before any work starts, and computes its hash, which identifies what a run computes."""
 
 from __future__ import annotations
 
@@ -15,43 +15,44 @@ from mdaf.former_names import current, lasting
 
 OUR_SCHEMA = "mdaf.conf.schema"
 
-# Keys, and groups of keys, that are no part of what a run is, each with the reason why it changes no result. All other
-# keys are hashed; a test holds every key of the schema to be one or the other.
+# Keys and groups of keys that are not hashed, each with the reason why it does not change the result of a run. All
+# other keys are hashed. A test checks that every key of the schema is one or the other.
 NOT_HASHED = {
-    "sweep": "the place of a job in its study, and when the sweep ends",
-    "experiment": "the name of an overlay, whose values are hashed themselves",
-    "resume": "how a run goes on: to the same result",
-    "device.name": "the kind of device is recorded with the result: another one rounds otherwise",
-    "device.threads": "who adds up what: rounding",
-    "device.micro_batch": "a step's gradient is that of the whole batch, added up in parts: rounding",
+    "sweep": "the study and the trial of a job, and when the sweep ends",
+    "experiment": "the name of an overlay; the values that it sets are hashed themselves",
+    "resume": "a resumed run has the same result",
+    "device.name": "another kind of device only rounds differently; the result records the device",
+    "device.threads": "only the rounding depends on it",
+    "device.micro_batch": "only the rounding depends on it: the gradient is that of the whole batch",
     "device.gpus_per_trial": "what a cluster is asked for",
-    "device.graphs": "the same kernels, begun otherwise",
-    "device.memory_fraction": "where a store lies while batches are gathered from it",
-    "device.guard": "what is done about a slow device; where that is another device, the result's parts name it",
-    "data.root": "where stores lie",
-    "data.path": "where a log lies; its content is hashed with the data",
-    "data.samples_path": "the same",
-    "data.memory_gb": "what preparing may cost",
-    "training.checkpoint_seconds": "how often a state is saved",
+    "device.graphs": "the same kernels are launched in another way",
+    "device.memory_fraction": "where the store is kept during training",
+    "device.guard": "the reaction to a slow device; if it changes the device, the result's parts say so",
+    "data.root": "the folder of stores",
+    "data.path": "the path of a log; its content is hashed with the data",
+    "data.samples_path": "the path of a file; its content is hashed with the data",
+    "data.memory_gb": "the memory for preparing the data",
+    "training.checkpoint_seconds": "how often a checkpoint is saved",
 }
 GROUPS = {key.partition(".")[0] for key in NOT_HASHED if "." in key}
-# Keys that were not hashed once, with the value that every run had then: a run that has it keeps the hash that it had.
+# Keys that were once not hashed, with the value that all runs had then. With this value they are still not hashed, so
+# that the hashes of those runs stay valid.
 HASHED_UNLESS = {"training.steps_per_epoch": None, "device.precision": "fp32", "data.held_out_users": 0.0}
 
 
 def is_hashed(key: str) -> bool:
-    """Whether a dotted key, or one of a group that holds it, is a part of what a run is."""
+    """Whether a dotted key is hashed: neither the key nor a group that contains it is in ``NOT_HASHED``."""
     parts = key.split(".")
     return not any(".".join(parts[:count]) in NOT_HASHED for count in range(1, len(parts) + 1))
 
 
 def is_our_schema(config: DictConfig | None) -> bool:
-    """Whether a config has the schema of this program's own jobs. Another program's sweep imports no such schema."""
+    """Whether a config has the schema of this program's own jobs. The configs of other programs have another one."""
     return config is not None and getattr(OmegaConf.get_type(config), "__module__", None) == OUR_SCHEMA
 
 
 def validate(cfg: DictConfig) -> None:
-    """Raises UserError at the first missing, ill-typed or out-of-bounds value."""
+    """Raises UserError for the first missing or out-of-bounds value, and for a model or data of another package."""
     missing = OmegaConf.missing_keys(cfg)
     if missing:
         raise UserError(f"{sorted(missing)[0]}: no value; set it on the command line with {sorted(missing)[0]}=...")
@@ -63,7 +64,7 @@ def validate(cfg: DictConfig) -> None:
 
 
 def check_bounds(cfg: DictConfig) -> None:
-    """Raises UserError at the first number of a typed config that lies out of its bounds."""
+    """Raises UserError for the first number that is out of the bounds in the config's schema."""
     for key, value, bounds in _bounded_values(cfg, ""):
         if value not in bounds:
             raise UserError(f"{key}: found {value}, expected {bounds}; set it with {key}=...")
@@ -82,7 +83,7 @@ def _bounded_values(node: DictConfig, prefix: str) -> Iterator[tuple[str, float,
 
 
 def _numbers(value: Any) -> list[float]:
-    """The numbers of a value: itself, those of a list or of a mapping, none of null."""
+    """The numbers of a value: the value itself, or the elements of a list or a mapping; none for null."""
     if isinstance(value, DictConfig):
         return list(value.values())
     if isinstance(value, ListConfig):
@@ -91,14 +92,14 @@ def _numbers(value: Any) -> list[float]:
 
 
 def config_hash(cfg: DictConfig) -> str:
-    """12 hex digits of what is computed: the resolved config without its place in a study or on a machine."""
+    """12 hex digits that identify what a run computes: a hash of the resolved config without ``NOT_HASHED``."""
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     return hash_of(plain)
 
 
 def is_hash_of(cfg: DictConfig, found: str) -> bool:
-    """Whether a hash is this config's, also as it was before the device's keys were hashed."""
+    """Whether a hash is this config's. The hash of a time when no key of the device was hashed counts too."""
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     return found in (hash_of(plain), hash_of({name: value for name, value in plain.items() if name != "device"}))
@@ -111,7 +112,7 @@ def hash_of(plain: dict[Any, Any]) -> str:
 
 
 def _hashed(node: dict[Any, Any], prefix: str = "") -> dict[Any, Any]:
-    """The part of a config, or of the group below ``prefix``, that is hashed."""
+    """The hashed part of a config, or of the group whose keys begin with ``prefix``."""
     kept = {}
     for name, value in node.items():
         key = f"{prefix}{name}"
@@ -119,7 +120,7 @@ def _hashed(node: dict[Any, Any], prefix: str = "") -> dict[Any, Any]:
             continue
         if isinstance(value, dict) and key in GROUPS:
             value = _hashed(value, f"{key}.")
-            if key == "device" and not value:  # it was not hashed at all once
+            if key == "device" and not value:  # so the hash equals that of a time when no key of the device was hashed
                 continue
         kept[name] = value
     return kept

@@ -1,9 +1,10 @@
-"""Which folder a command's run gets: a new one, or with ``resume=auto`` that of the newest run of the same command.
+"""Chooses the run folder of a command: a new one, or with ``resume=auto`` that of the latest run of the same command.
 
-``${newest:RESUME,KIND,FOLDER,OVERRIDES,MODE}`` in a config is FOLDER, such as ``runs/single/2026-11-23/10-30-00``, or a
-sibling of it with the same two last levels whose run was typed with the same OVERRIDES. A new one is this command's
-alone: it is made at once, as ``10-30-00-2`` if another command began in the same second. MODE is Hydra's, and null
-where the config is shown and nothing runs; then nothing is made.
+A config asks for it with ``${newest:RESUME,KIND,FOLDER,OVERRIDES,MODE}``. FOLDER is the name of a new folder, such as
+``runs/single/2026-11-23/10-30-00``. With ``resume=auto`` the folders ``runs/single/*/*`` are searched for the latest
+run with the same OVERRIDES. A new folder is created at once, so that no other command gets it. If another command began
+in the same second, it is called ``10-30-00-2``. MODE is Hydra's mode; it is null if the config is only shown, and then
+no folder is created.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from omegaconf import OmegaConf
 from mdaf.plain_files import plain_text
 from mdaf.secrets import masked_value
 
-# Where Hydra writes what was typed, and below which keys.
+# The file in which Hydra records the typed overrides of a run or of a sweep, and the keys that lead to them.
 TYPED_IN: dict[str, tuple[Path, tuple[str, ...]]] = {
     "run": (Path(".hydra/overrides.yaml"), ()),
     "multirun": (Path("multirun.yaml"), ("hydra", "overrides", "task")),
@@ -26,27 +27,27 @@ TYPED_IN: dict[str, tuple[Path, tuple[str, ...]]] = {
 
 
 def register() -> None:
-    """Makes ``newest`` known to OmegaConf. Idempotent."""
+    """Makes ``${newest:...}`` known to OmegaConf. Calling it again changes nothing."""
     OmegaConf.register_resolver("newest", run_folder_for, use_cache=True, replace=True, annotation_validation="off")
 
 
 def run_folder_for(resume: str, kind: str, folder: str, overrides: Iterable[str], mode: object) -> str:
-    """A new folder, or with ``resume`` auto the newest sibling of ``folder`` that is a run of the same command."""
+    """The run folder of a command: the latest one of the same command if ``resume`` is auto, else a new one."""
     if resume == "auto":
-        wanted = _what_matters(overrides)
-        for run in sorted(Path(folder).parent.parent.glob("*/*"), key=_age, reverse=True):
-            if (typed := _typed(run, kind)) is not None and _what_matters(typed) == wanted:
+        wanted = _identifying(overrides)
+        for run in sorted(Path(folder).parent.parent.glob("*/*"), key=_start_of, reverse=True):
+            if (typed := _overrides_of(run, kind)) is not None and _identifying(typed) == wanted:
                 return str(run)
-    return folder if mode is None else _made(folder)
+    return folder if mode is None else _create(folder)
 
 
-def _made(folder: str) -> str:
-    """``folder`` or the first of ``folder-2``, ``folder-3``, ... that was not there, made by this very call."""
+def _create(folder: str) -> str:
+    """Creates ``folder``, or the first of ``folder-2``, ``folder-3``, ... that does not exist, and returns its name."""
     name, number = folder, 1
     while True:
         try:
             Path(name).mkdir(parents=True)
-        except OSError:  # where nobody can make it, the run says so when it tries to write
+        except OSError:  # if it cannot be created, the run raises an error when it writes
             if Path(name).is_dir():
                 number += 1
                 name = f"{folder}-{number}"
@@ -54,27 +55,27 @@ def _made(folder: str) -> str:
         return name
 
 
-def _age(run: Path) -> list[list[str | int]]:
-    """What orders run folders by when they began: the numbers in their names count as numbers."""
+def _start_of(run: Path) -> list[list[str | int]]:
+    """A sort key of run folders, by their start: the last two levels of the path, with numbers compared as numbers."""
     levels = (re.split(r"(\d+)", name) for name in run.parts[-2:])
     return [[int(part) if part.isdecimal() else part for part in level] for level in levels]
 
 
-def _what_matters(overrides: Iterable[str]) -> list[str]:
-    """Overrides without those that say how a run goes on; the last of each key counts, so their order is kept."""
+def _identifying(overrides: Iterable[str]) -> list[str]:
+    """The overrides without ``resume=``, in their order, since the last one of a key is the one that counts."""
     return [masked_value(str(override)) for override in overrides if not str(override).startswith("resume=")]
 
 
-def _typed(run: Path, kind: str) -> list[str] | None:
-    """The overrides of a run in a folder; None if it is none, or what is there cannot be read."""
+def _overrides_of(run: Path, kind: str) -> list[str] | None:
+    """The typed overrides of the run in a folder; None if there is no run, or its file cannot be read."""
     file, keys = TYPED_IN[kind]
     try:
         content: Any = OmegaConf.to_container(OmegaConf.load(plain_text(run / file)))
         for key in keys:
             content = content[key]
-    except Exception:  # whatever a file that somebody damaged makes the reader raise
+    except Exception:  # a damaged file can raise anything
         return None
     return [str(override) for override in content] if isinstance(content, list) else None
 
 
-register()  # at import too: a process that a launcher starts reads its config before it runs anything of ours
+register()  # at import too, because a process that a launcher starts reads its config first

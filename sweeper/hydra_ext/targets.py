@@ -1,7 +1,7 @@
-"""What a config may name in ``_target_``: classes, one by one. A package would name every function in it.
+"""The names that a config may have in ``_target_``. Each is listed by itself: a package would allow all its functions.
 
-Models and sources of logs are told by what they are instead: ``mdaf.sweeper.training.model_factory``,
-``mdaf.data.preparing.source``. Launchers and sweepers are Hydra's plugins, which it looks up among its own.
+Models and data sources are not listed but checked by their class (``mdaf.sweeper.training.model_factory``,
+``mdaf.data.preparing.source``). Launchers and sweepers are plugins, which Hydra looks up itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ CALLBACKS = (
 )
 
 _UPSTREAM = "hydra_plugins.hydra_optuna_sweeper"
-# BruteForceSampler is left out: it stops the study itself, which Optuna allows in Study.optimize alone. Use a grid.
+# BruteForceSampler is left out: it stops the study, which Optuna allows only in Study.optimize. Use a grid instead.
 SAMPLERS = (
     *(
         f"optuna.samplers.{name}Sampler"
@@ -26,7 +26,7 @@ SAMPLERS = (
             *("VSBXCrossover", "PolynomialMutation"),
         )
     ),
-    # Upstream's own makers of two samplers, and the one that says that a third is gone.
+    # Upstream's functions that create two samplers, and the one that reports that a third was removed.
     f"{_UPSTREAM}._impl.create_nsgaii_sampler",
     f"{_UPSTREAM}._impl.create_nsgaiii_sampler",
     f"{_UPSTREAM}.config.raise_motpe_removed",

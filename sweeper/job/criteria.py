@@ -1,7 +1,7 @@
-"""The research's success criteria, and its decision rule: what to do next.
+"""The success criteria of the research, and its decision rule: what to do next.
 
-They judge one run in its summary.txt, and the mean curve of a configuration in a report, by the same rule and in the
-same words.
+A run's summary.txt and a report use them alike. The summary judges one run, the report the mean curve of a
+configuration over several seeds.
 """
 
 from __future__ import annotations
@@ -38,15 +38,19 @@ class Decision:
 
 
 def decision_text(next_step: str, reason: str) -> str:
-    """A decision as people read it, in a run's summary and in a report alike."""
+    """A decision as a sentence, for a run's summary and for a report."""
     return f"{next_step}. {reason}"
 
 
 def judge(history: Sequence[Mapping[str, Any]], planned: int, criteria: Criteria) -> list[Judgement]:
-    """Every criterion judged on the epochs that were run, of ``planned``; PENDING where those it needs are missing."""
+    """The verdict on each criterion.
+
+    ``history``  the metrics of the epochs that were run.
+    ``planned``  the number of epochs of the whole run. A criterion that needs an epoch not yet run is PENDING.
+    """
     best = best_epoch(history)
     done = len(history)
-    last = next((row for row in history if row["epoch"] == criteria.epoch), None)
+    at_epoch = next((row for row in history if row["epoch"] == criteria.epoch), None)
 
     def verdict(passed: bool) -> Verdict:
         return "PASS" if passed else "FAIL"
@@ -61,11 +65,11 @@ def judge(history: Sequence[Mapping[str, Any]], planned: int, criteria: Criteria
         )
     ]
     in_range = criteria.first_best_epoch <= best["epoch"] <= criteria.last_best_epoch
-    settled = done >= min(planned, criteria.epoch) and done > criteria.first_best_epoch
+    is_final = done >= min(planned, criteria.epoch) and done > criteria.first_best_epoch
     judged.append(
         Judgement(
             f"best epoch in [{criteria.first_best_epoch}, {criteria.last_best_epoch}]",
-            verdict(in_range) if settled else "PENDING",
+            verdict(in_range) if is_final else "PENDING",
             f"epoch {best['epoch']} of {done}",
         )
     )
@@ -76,15 +80,17 @@ def judge(history: Sequence[Mapping[str, Any]], planned: int, criteria: Criteria
         judged.append(
             Judgement(
                 f"{name} < {limit:g} at epoch {criteria.epoch}",
-                verdict(last[column] < limit) if last is not None and last[column] is not None else "PENDING",
-                _four_digits(last[column]) if last is not None else f"epoch {criteria.epoch} was not run",
+                verdict(at_epoch[column] < limit)
+                if at_epoch is not None and at_epoch[column] is not None
+                else "PENDING",
+                _four_digits(at_epoch[column]) if at_epoch is not None else f"epoch {criteria.epoch} was not run",
             )
         )
     return judged
 
 
 def decide(judgements: Sequence[Judgement]) -> Decision:
-    """The research's decision rule; ``judgements`` in the order of ``judge``."""
+    """The decision rule of the research, for ``judgements`` in the order in which ``judge`` returns them."""
     auc, epoch, *overfitting = (judgement.verdict for judgement in judgements)
     if "FAIL" in overfitting:
         return Decision("regularize more", "It overfits: the gap or the training AUC is over its limit.")

@@ -1,4 +1,7 @@
-"""Groups of jobs that train in lock-step: they start, resume and fall back to the CPU as one group."""
+"""Groups of jobs that train in lock-step: they start, resume and fall back to the CPU together.
+
+``run`` trains a group of one job; ``mdaf.multirun.launching`` trains several.
+"""
 
 from __future__ import annotations
 
@@ -41,21 +44,21 @@ def train_jobs(jobs: Sequence[Job]) -> None:
     cfg, device, store = jobs[0].cfg, jobs[0].device, jobs[0].store
     gathered = jobs[0].gathered
     del jobs[0].gathered  # freed with this group: the next group needs the device's memory
-    chosen = settings(cfg, device)
+    training_settings = settings(cfg, device)
     if not model_factory.by_gradient(cfg.model):
         [job] = jobs
         estimator = model_factory.builder(cfg.model, store.schema)()
         assert isinstance(estimator, Estimator)
-        if Ready(job, job.states()).is_over(chosen):
+        if Ready(job, job.states()).is_over(training_settings):
             return
         announce("no parameters to train", job)
         job.recorder.restart()
         job.recorder.folder.clear()  # a fitted model cannot be resumed
-        fit(estimator, gathered, chosen, hyperparameters(cfg), job.recorder)
+        fit(estimator, gathered, training_settings, hyperparameters(cfg), job.recorder)
         return
     ready = [Ready(job, job.states()) for job in jobs]
-    for position, group in lock_step_groups([r for r in ready if not r.is_over(chosen)], lambda r: r.states):
-        _train_group(group, position, gathered, chosen)
+    for position, group in lock_step_groups([r for r in ready if not r.is_over(training_settings)], lambda r: r.states):
+        _train_group(group, position, gathered, training_settings)
 
 
 @dataclass
@@ -82,7 +85,7 @@ def _train_group(
     ready: Sequence[Ready],
     position: Position,
     gathered: DeviceStore,
-    chosen: LoopSettings,
+    training_settings: LoopSettings,
     on_fallback: Guard | None = None,
 ) -> None:
     """Trains jobs in lock-step from ``position``. ``on_fallback`` is the guard of jobs that fell back to the CPU."""
@@ -99,23 +102,23 @@ def _train_group(
     states = [r.states[position] for r in ready if r.states]
     if states:
         start = _go_on(jobs, states, replicas, fell_back=on_fallback is not None)
-    stopping = [EarlyStopping.after(job.recorder.history, chosen.training.patience) for job in jobs]
+    stopping = [EarlyStopping.after(job.recorder.history, training_settings.training.patience) for job in jobs]
     for r in ready:
-        r.states.clear()  # they take as much memory as the replicas
+        r.states.clear()  # the checkpoints take as much memory as the replicas
     del states
     guard = Guard(**cfg.device.guard) if on_fallback is None else on_fallback
     with Interruption() as interruption, HangWatch(guard.hang, jobs[0].recorder.folder.path) as hang:
         watchdog = Watchdog(interruption, guard, hang, device, lambda record: _keep(record, jobs))
         callbacks = [_LoggedRecorder(job, len(jobs)) for job in jobs]
         try:
-            train(replicas, gathered, chosen, callbacks, start=start, stopping=stopping, watch=watchdog)
+            train(replicas, gathered, training_settings, callbacks, start=start, stopping=stopping, watch=watchdog)
             return
         except FallBack:
             left = [jobs[number] for number in replicas.numbers]
         finally:
             for job in jobs:
-                job.recorder.progress.close()  # restores the terminal, whatever ended the loop
-    del replicas  # the device's memory with it
+                job.recorder.progress.close()  # restores the terminal, however the loop ended
+    del replicas  # frees the device's memory
     _on_cpu(left, replace(guard, action="warn"))
 
 
@@ -161,10 +164,10 @@ class _LoggedRecorder:
     def epoch(self, row: EpochMetrics, replicas: Trained, k: int) -> bool:
         with self.job.log.active():
             stops = self.job.recorder.epoch(row, replicas, k)
-            if whole := after_first_epoch(
+            if estimate := after_first_epoch(
                 row["epoch_seconds"], row["epoch"], self.job.cfg.training.epochs, self.in_lock_step
             ):
-                log.info(whole)
+                log.info(estimate)
             return stops
 
     def save(self, position: Position, partial_epoch: PartialEpoch, replicas: Replicas, k: int) -> None:

@@ -1,4 +1,7 @@
-"""The identity of a run: what it records before training, so that runs can be found and compared."""
+"""The identity of a run: hashes, seed, versions, device and more, recorded before training starts.
+
+Reports and queries use it to find runs and to compare them.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +54,11 @@ def identify(cfg: DictConfig, store: EventStore, device: torch.device) -> dict[s
 def record_start(
     trial: TrialLink, cfg: DictConfig, identity: dict[str, Any], folder: RunFolder, device: torch.device
 ) -> None:
-    """Checks that the config has the trial's parameters and the study's data, then writes the user attributes."""
-    from mdaf.sweeper.trials.compatibility import agree_on_data  # Optuna, which only a job of a study needs
+    """Checks that the config has the trial's parameters and the study's data, then writes the trial's attributes.
+
+    Raises UserError if it has other parameters or other data.
+    """
+    from mdaf.sweeper.trials.compatibility import agree_on_data  # imports Optuna, which only a job of a study needs
 
     choices = HydraConfig.get().runtime.choices
     effective = trial.check_parameters(cfg, choices)

@@ -1,4 +1,4 @@
-"""A job: one run from its config to its artifacts and its objective."""
+"""A job: one run from its config to its artifacts and its objective. ``run`` and ``multirun`` create jobs."""
 
 from __future__ import annotations
 
@@ -41,9 +41,10 @@ log = logging.getLogger(__name__)
 
 
 class Job:
-    """One run. It is set up here, then trained alone or in lock-step with others, then finished.
+    """One run: set up here, then trained by ``group.train_jobs``, alone or in lock-step with others, then finished.
 
-    Create it inside its Hydra job and use it in ``with``: its link to the trial records an exception that ends it.
+    Create it inside its Hydra job, and use it in a ``with`` statement: an exception is then recorded on its trial.
+    Raises UserError if the config cannot be run.
     """
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -126,7 +127,7 @@ class Job:
 
 
 def attached(cfg: DictConfig) -> TrialLink | None:
-    """The job's link to its trial; None without a study, and then no database driver is imported."""
+    """The job's link to its trial; None without a study. In that case no database driver is imported."""
     if cfg.sweep.trial is None:
         return None
     from mdaf.sweeper.trials.link import attach

@@ -16,14 +16,14 @@ _open: list[JobLog] = []
 
 
 class JobLog:
-    """The log handlers that Hydra made for a job, from its set-up until ``close``.
+    """The log handlers that Hydra created for a job, from the job's set-up until ``close``.
 
-    Messages outside of ``active`` go to the sweep's handlers; without a sweep they go to the latest job's.
+    Messages outside of ``active`` go to the handlers of the sweep. Without a sweep they go to those of the latest job.
     """
 
     def __init__(self) -> None:
-        before = _of_all_jobs()
-        self.handlers: list[logging.Handler] = [h for h in logging.getLogger().handlers if h not in before]
+        others = _of_all_jobs()
+        self.handlers: list[logging.Handler] = [h for h in logging.getLogger().handlers if h not in others]
         for handler in self.handlers:
             handler.removeFilter(_is_of_no_job)
             handler.addFilter(self._is_its_own)
@@ -32,7 +32,7 @@ class JobLog:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """While it lasts, messages of this thread go to this job's log."""
+        """A context in which the messages of this thread go to this job's log."""
         _attach_all()
         token = _active.set(self)
         try:
@@ -41,11 +41,11 @@ class JobLog:
             _active.reset(token)
 
     def close(self) -> None:
-        """Detaches the job's handlers. Those that Hydra installed last stay, as Hydra expects."""
-        latest = self is _open[-1] and not _of_the_sweep()
+        """Detaches the job's handlers. The handlers that Hydra installed last stay attached, as Hydra expects."""
+        is_latest = self is _open[-1] and not _of_the_sweep()
         for handler in self.handlers:
             handler.removeFilter(self._is_its_own)
-            if not latest:
+            if not is_latest:
                 logging.getLogger().removeHandler(handler)
         _open.remove(self)
 

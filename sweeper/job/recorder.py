@@ -1,4 +1,7 @@
-"""Follows one replica through training and leaves its artifacts: metrics, checkpoints, result, summary."""
+"""Records one replica's training: writes metrics, checkpoints, result and summary, and reports to its trial.
+
+The training loop calls it through ``group``.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +34,13 @@ log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """The ``training.Callback`` of one run.
+    """The callback of one run: the training loop calls it after steps and epochs.
 
-    ``identity`` is what the result says besides its numbers: hashes, commit, versions, device, seed, study and trial.
-    ``objectives`` are columns of metrics.csv; the first one is what the trial is told epoch by epoch.
+    ``identity``    from ``identity.identify``: hashes, commit, versions, device, seed, study, trial. The result repeats
+                    it.
+    ``epochs``      the number of epochs of the whole run.
+    ``trial``       the link to the run's trial; None without a study.
+    ``objectives``  columns of metrics.csv. The first one is reported to the trial after each epoch.
     """
 
     def __init__(
@@ -55,18 +61,18 @@ class Recorder:
         self.trial = trial
         self.objectives = tuple(objectives)
         self.history: list[EpochMetrics] = []
-        self._so_far = EarlyStopping()  # the loop decides when to stop; here it says which epoch is the best
+        self._best_so_far = EarlyStopping()  # only to know the best epoch: the loop decides when to stop
         self.pruned = False
         self.error: Exception | None = None
         self.slow_downs: list[dict[str, Any]] = []
         self.parts: list[Part] = [part_from(identity, 1, 0)]
         self.resident_mb: list[float] = []  # at the end of each epoch of this process
-        self._told = 0  # epochs of which the trial knows
+        self._reported_epochs = 0  # the last epoch that the trial was told of
 
     @property
     def best(self) -> EpochMetrics | None:
-        """The metrics of the best epoch so far."""
-        return self._so_far.best
+        """The metrics of the epoch with the best validation AUC so far; None before the first one."""
+        return self._best_so_far.best
 
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         self.progress.step(epoch, step, steps, loss)
@@ -74,7 +80,7 @@ class Recorder:
     def epoch(self, row: EpochMetrics, replicas: Trained, k: int) -> bool:
         self.progress.close()
         self.history.append(row)
-        improved = self._so_far.add(row)
+        improved = self._best_so_far.add(row)
         state = self._state(Position(row["epoch"] + 1, 0), None, replicas, k)
         self.folder.save(state, is_best=improved)
         self.resident_mb.append(resident_mb())
@@ -87,18 +93,24 @@ class Recorder:
         self.folder.wait()
 
     def go_on(self, state: Saved) -> None:
-        """Takes up what an earlier process had recorded, and tells the trial of it; ``pruned`` if it stops there."""
+        """Continues from a checkpoint: takes its history over and reports it to the trial.
+
+        Sets ``pruned`` if the pruner stops the run there.
+        """
         self.restart()
         self.history = list(state.history)
         self.parts = state.parts or [UNKNOWN]
         for row in self.history:
-            self._so_far.add(row)
+            self._best_so_far.add(row)
             self._report(row)
         if self.history:
             self.folder.write_metrics(self.history)
 
     def begin_part(self, position: Position, *, fell_back: bool = False) -> None:
-        """Notes that this process trains from here on; says what is not as it was in the part before."""
+        """Records that this process trains from ``position`` on, and warns if commit, device or precision changed.
+
+        ``fell_back``: the device was changed on purpose, because it was too slow.
+        """
         part = part_from(self.identity, position.epoch, position.step)
         different = changes(self.parts[-1], part)
         if different and not fell_back:
@@ -112,19 +124,20 @@ class Recorder:
         self.error = error
 
     def restart(self) -> None:
-        """Forgets what was recorded, since the run begins again."""
+        """Discards what was recorded, because the run starts again from the beginning."""
         self.history, self.pruned, self.error = [], False, None
-        self._so_far = EarlyStopping()
+        self._best_so_far = EarlyStopping()
         self.parts = [part_from(self.identity, 1, 0)]
 
     def finish(self) -> float | tuple[float, ...]:
-        """Writes result and summary and returns the objective: the best epoch's validation AUC.
+        """Writes result and summary, and returns the objective.
 
-        With other ``objectives`` it is these metrics of the epoch with the best validation AUC, a tuple if several.
-        Raises what made the replica fail, or ``optuna.TrialPruned`` if its study stopped it.
+        The objective is the validation AUC of the best epoch. With other ``objectives`` it is these metrics of that
+        epoch, as a tuple if there are several. Raises the exception that ended the replica, or ``optuna.TrialPruned``
+        if the pruner stopped it.
         """
         if self.error is not None:
-            with suppress(StoppedError):  # what failed first is what ended it
+            with suppress(StoppedError):  # the first error is the one to raise
                 self.folder.wait()
             raise self.error
         self.folder.wait()
@@ -133,8 +146,8 @@ class Recorder:
         values = tuple(self._objective(best, name) for name in self.objectives)
         objective = values[0] if len(values) == 1 else values
         state = "pruned" if self.pruned else "complete"
-        if not self._is_told(state):
-            self._tell({"state": state, "objective": objective})
+        if not self._has_result(state):
+            self._write_result({"state": state, "objective": objective})
         if self.trial is not None:
             self.trial.record({"best_epoch": best["epoch"], **{name: best[name] for name in RECORDED}})
             self.trial.constrain(self.history[-1])
@@ -147,14 +160,14 @@ class Recorder:
             raise optuna.TrialPruned(f"stopped by the pruner after epoch {len(self.history)}")
         return objective
 
-    def _is_told(self, state: str) -> bool:
-        """Whether the folder has the result of this very run already: one that is not repeated leaves it as it was."""
+    def _has_result(self, state: str) -> bool:
+        """Whether the folder has the result of this run already. If so, it is not written again."""
         found = read_result(self.folder.path, needs=()) or {}
         names = ("config_hash", "data_hash", "study", "trial")
         return found.get("state") == state and all(found.get(name) == self.identity.get(name) for name in names)
 
-    def _tell(self, outcome: Mapping[str, Any]) -> None:
-        """Writes summary and result, the result last: where it is, the run is finished."""
+    def _write_result(self, outcome: Mapping[str, Any]) -> None:
+        """Writes the summary, then the result. A folder with a result belongs to a finished run."""
         assert self.best is not None
         steadiness = judge_steadiness(self.history, self.slow_downs, self.resident_mb)
         identity = self.identity | {name: joined(self.parts, name) for name in ("commit", "device", "precision")}
@@ -176,15 +189,15 @@ class Recorder:
             log.info("the machine: %s", steadiness)
 
     def _report(self, row: EpochMetrics) -> None:
-        """Tells the trial of an epoch, once; ``pruned`` if it asks to stop."""
-        if self.trial is not None and row["epoch"] > self._told:
-            self._told = row["epoch"]
-            last = row["epoch"] == self.epochs  # stopping would save nothing and lose the value
+        """Reports an epoch to the trial, unless that was done. Sets ``pruned`` if the pruner stops the run."""
+        if self.trial is not None and row["epoch"] > self._reported_epochs:
+            self._reported_epochs = row["epoch"]
+            last = row["epoch"] == self.epochs  # stopping now would save no time and lose the result
             value = self._objective(row, self.objectives[0])
             self.pruned = self.trial.report(row["epoch"], value, last=last)
 
     def _objective(self, row: EpochMetrics, name: str) -> float:
-        """A metric that is an objective. UserError where this run has no such figure."""
+        """The value of an objective. Raises UserError if the run has no such metric."""
         value = row[name]
         if value is None:
             raise UserError(f"sweep.objectives: {name} does not exist in this run; choose another column")
@@ -205,11 +218,11 @@ class Recorder:
 
 
 def describe_epoch(row: EpochMetrics, epochs: int) -> str:
-    """An epoch in one line."""
+    """The metrics of an epoch in one line, for the log."""
     gate = "" if row["gate_mean"] is None else f"  gate {row['gate_mean']:.3f}"
-    said = {name: shown(name, value) for name, value in row.items() if name in BY_NAME}
+    texts = {name: shown(name, value) for name, value in row.items() if name in BY_NAME}
     return (
-        f"epoch {row['epoch']}/{epochs}  train loss {said['train_loss']} AUC {said['train_auc']}  "
-        f"val loss {said['val_loss']} AUC {said['val_auc']} gAUC {said['val_gauc']}  "
-        f"gap {said['train_val_gap']}{gate}  Epoch time: {said['epoch_seconds']} s"
+        f"epoch {row['epoch']}/{epochs}  train loss {texts['train_loss']} AUC {texts['train_auc']}  "
+        f"val loss {texts['val_loss']} AUC {texts['val_auc']} gAUC {texts['val_gauc']}  "
+        f"gap {texts['train_val_gap']}{gate}  Epoch time: {texts['epoch_seconds']} s"
     )

@@ -1,4 +1,4 @@
-"""Goes on where an earlier process stopped: which state that is, and how the loop gets it back."""
+"""Resumes a run that an earlier process began: finds the checkpoint, and restores replicas and the epoch from it."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ T = TypeVar("T")
 
 
 class OtherRunError(UserError):
-    """The folder holds the state of another run."""
+    """The run folder contains checkpoints of another run."""
 
 
 def states_of(recorder: Recorder) -> dict[Position, Saved]:
-    """The states that the run's folder holds, by where they go on. OtherRunError if they are another run's.
+    """The checkpoints in the run's folder, by position. Raises OtherRunError if they belong to another run.
 
-    They are whole, and so is the run: the weights of the best epoch so far are in best.pt.
+    Damaged checkpoints are left out. So are checkpoints whose best epoch's weights are not in best.pt.
     """
     found = {}
     for state in recorder.folder.saved():
-        for what, theirs in (("config_hash", state.config_hash), ("data_hash", state.data_hash)):
-            if theirs != recorder.identity[what]:
+        for name, found_hash in (("config_hash", state.config_hash), ("data_hash", state.data_hash)):
+            if found_hash != recorder.identity[name]:
                 raise OtherRunError(
-                    f"{recorder.folder.path}: holds the state of a run with {what} {theirs}, and this one's is "
-                    f"{recorder.identity[what]}; hydra.run.dir=... chooses another folder, resume=never starts anew if "
+                    f"{recorder.folder.path}: holds the state of a run with {name} {found_hash}, and this one's is "
+                    f"{recorder.identity[name]}; hydra.run.dir=... chooses another folder, resume=never starts anew if "
                     "that run was not finished"
                 )
         if _has_best(recorder.folder, state):
@@ -54,7 +54,10 @@ def states_of(recorder: Recorder) -> dict[Position, Saved]:
 
 
 def _has_best(folder: RunFolder, state: Saved) -> bool:
-    """Whether best.pt is that of a state's history; it is written again where the state itself is the best."""
+    """Whether best.pt has the weights of the best epoch in a state's history.
+
+    If it has not, but the state itself is the best epoch's, best.pt is written again.
+    """
     best_row = EarlyStopping.after(state.history).best
     if best_row is None:
         return True
@@ -72,9 +75,9 @@ def _has_best(folder: RunFolder, state: Saved) -> bool:
 
 
 def adopt(folder: RunFolder, others: Sequence[Path], config_hash: str, data_hash: str) -> None:
-    """Copies the newest state of the same run and its best weights into a folder that has no state.
+    """Copies the latest checkpoint of the same run, and best.pt, into a folder without checkpoints.
 
-    They come from the first of the ``others`` that has one.
+    ``others``  folders of earlier attempts at the same trial. The first one with such a checkpoint is taken.
     """
     if not others or folder.saved():
         return
@@ -96,23 +99,24 @@ def _copy(folder: RunFolder, other: Path, state: Saved) -> None:
 def lock_step_groups(
     runs: Sequence[T], positions: Callable[[T], Mapping[Position, Saved]]
 ) -> list[tuple[Position, list[T]]]:
-    """Runs that can go on in lock-step, and where: all of them at the last position that they share.
+    """Groups of runs that can resume in lock-step, each with the position from which it resumes.
 
-    A process that dies while the states of a group are written leaves some of them a state ahead of the others, and
-    each still has the one before. Only where one run has left the group do they share none: then each goes on from its
-    own, with those that are there too.
+    Usually all runs resume from the last position that they have in common. If a process died while it wrote the
+    checkpoints of a group, some runs are one checkpoint ahead, but they still have the one before. Runs have no
+    position in common only if one of them has left the group. Then each run resumes from its own last position,
+    together with the runs that have the same one.
     """
-    at = [set(positions(run)) or {START} for run in runs]
-    if runs and (shared := set.intersection(*at)):
+    all_positions = [set(positions(run)) or {START} for run in runs]
+    if runs and (shared := set.intersection(*all_positions)):
         return [(max(shared), list(runs))]
     groups: dict[Position, list[T]] = {}
-    for run, own in zip(runs, at, strict=True):
+    for run, own in zip(runs, all_positions, strict=True):
         groups.setdefault(max(own), []).append(run)
     return list(groups.items())
 
 
 def restore(replicas: Replicas, states: Sequence[Saved]) -> None:
-    """Gives each replica its weights and its optimizers' state. UserError if they do not fit."""
+    """Loads each replica's weights and optimizer state. Raises UserError if they do not fit the model."""
     for k, state in enumerate(states):
         try:
             load_replica(replicas.model, k, state.weights)
@@ -122,13 +126,13 @@ def restore(replicas: Replicas, states: Sequence[Saved]) -> None:
 
 
 def epoch_of(states: Sequence[Saved], replicas: Replicas) -> EpochState:
-    """The epoch under way at the position that all of the states have."""
+    """The state of the current epoch, at the position that all ``states`` have in common."""
     partial_epoch = [state.partial_epoch for state in states if state.partial_epoch is not None]
     return EpochState.at(states[0].position, partial_epoch, replicas.device)
 
 
 def is_over(state: Saved, recorder: Recorder, settings: LoopSettings) -> bool:
-    """Whether the loop would take no more step: every epoch is done, or early stopping or the pruner ended it."""
+    """Whether no step is left to train: all epochs are done, or early stopping or the pruner ended the run."""
     stopping = EarlyStopping.after(state.history, settings.training.patience)
     return (
         len(state.history) >= settings.training.epochs

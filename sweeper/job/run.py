@@ -1,4 +1,4 @@
-"""One job inside Hydra, from its config to its objective."""
+"""Runs one job inside Hydra. ``python -m mdaf.sweeper`` calls it for every job that runs by itself."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from mdaf.sweeper.job.job import Job
 
 
 def run(cfg: DictConfig) -> float | tuple[float, ...]:
-    """Runs one job inside Hydra and returns its objective, the best epoch's validation AUC.
+    """Runs one job inside Hydra and returns its objective: by default the best epoch's validation AUC.
 
-    Raises UserError before any work if the config cannot be run, ``optuna.TrialPruned`` if its study stopped it.
+    Raises UserError before any work if the config cannot be run, and ``optuna.TrialPruned`` if the pruner stopped it.
     """
     with Job(cfg) as job:
         train_jobs([job])

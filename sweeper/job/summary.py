@@ -1,4 +1,4 @@
-"""A run in plain words, and whether it meets the research's success criteria."""
+"""Writes the text of a run's summary.txt: its configuration, its metrics, and whether it meets the success criteria."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from mdaf.sweeper.runs.metric_columns import BY_NAME, TRAJECTORY, shown
 def summarize(
     identity: Mapping[str, Any], history: Sequence[Mapping[str, Any]], planned: int, criteria: Criteria
 ) -> str:
-    """summary.txt: configuration, trajectory, criteria and what follows from them."""
+    """The text of summary.txt.
+
+    ``history``: the metrics of each epoch. ``planned``: the number of epochs of the whole run.
+    """
     judged = judge(history, planned, criteria)
     lines = ["Configuration"]
     lines += [f"  {name:<16} {value}" for name, value in identity.items() if not isinstance(value, dict | list)]
