@@ -1,1 +1,1 @@
-"""The Optuna sweeper: the Hydra plugin, its settings, the sweep and the processes that its jobs run in."""
+"""The Optuna sweeper: the Hydra plugin, the checks of its settings, the sweep itself, and the processes of its jobs."""

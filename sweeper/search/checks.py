@@ -1,4 +1,4 @@
-"""Checks the settings and the search space of a sweep before any work: each mistake is one line that names the key."""
+"""Checks the settings and the search space of a sweep before any work. Each error is one line that names the key."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from mdaf.sweeper.runs.metric_columns import OBJECTIVES
 from mdaf.sweeper.search.settings import SweepSettings
 from mdaf.sweeper.trials.space import Space, Wanted, overwritten
 
-MOST_PROBES = 24  # of a space with more choices than these the rest are checked when they come
+MOST_PROBES = 24  # choices of a parameter that are checked beforehand; any others are checked by their own job
 DIRECTIONS = ("maximize", "minimize")
 
 
 def check_settings(settings: SweepSettings, config: DictConfig) -> None:
-    """Raises UserError at the first setting of a sweep that makes no sense."""
+    """Raises UserError for the first setting of a sweep that is not valid."""
     if settings.study_name is not None and (complaint := complaint_about(str(settings.study_name))):
         raise UserError(f"hydra.sweeper.study_name: {complaint}")
     for name in ("n_trials", "n_jobs", "workers"):
@@ -50,9 +50,9 @@ def check_settings(settings: SweepSettings, config: DictConfig) -> None:
 
 
 def check_space(asked: Wanted, config: DictConfig, hydra_context: HydraContext) -> None:
-    """Composes a job's config at the corners of the space and for each choice, as a job would, and checks it.
+    """Composes jobs' configs at both ends of each interval and for each choice, as a job would, and checks them.
 
-    Raises UserError or Hydra's own error where a key is unknown, or a value of the space is none that a job can have.
+    Raises UserError or Hydra's own error if a key is unknown, or if the space contains a value that a job cannot have.
     """
     if is_our_schema(config) and "seed" in asked.space:
         raise UserError(
@@ -73,7 +73,7 @@ def check_space(asked: Wanted, config: DictConfig, hydra_context: HydraContext) 
 
 
 def _probes(space: Space) -> list[dict[str, Any]]:
-    """Points that show every limit of a space: both ends of each interval, and each choice."""
+    """Points that together contain both ends of each interval, and each choice."""
     most = max((len(d.choices) for d in space.values() if isinstance(d, CategoricalDistribution)), default=0)
     return [
         {name: _limit(distribution, probe) for name, distribution in space.items()}
@@ -115,7 +115,7 @@ def _check_metric(config: DictConfig, key: str, name: str) -> None:
 
 
 def _task(config: DictConfig) -> DictConfig:
-    """A config as its job sees it, without Hydra's node."""
+    """A config without Hydra's node, as its job sees it."""
     return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
@@ -130,7 +130,7 @@ def _check(
 
 
 def _check_bound(key: str, value: Any, least: int, other: str = "") -> None:
-    """A whole number, infinity, or what ``other`` says."""
+    """Checks that a value is a whole number from ``least``, infinity, or what ``other`` says."""
     whole = not isinstance(value, float) or value == math.inf
     _check(key, value if whole else str(value), least, f"a whole number from {least}, inf{other}")
 

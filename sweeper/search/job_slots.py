@@ -1,7 +1,8 @@
-"""Jobs in processes of their own, each launched by itself: none waits for another, and a lost one takes none along.
+"""Runs several jobs at the same time, each launched by itself, so that no job waits for another or fails with it.
 
-A launcher's ``launch`` returns when its jobs are over, so each is called in a thread. Everything else of a sweep stays
-in the thread that asks: sampler, study, and what is said.
+A launcher's method ``launch`` returns when its jobs have ended, so each call has its own thread. Everything else (the
+sampler, the study, messages) stays in the thread of the sweep. ``trial_loop`` uses it for launchers whose jobs run in
+processes of their own.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ from mdaf.sweeper.storage.optuna_internals import trial_id_of
 
 
 class InterruptedJobError(StoppedError):
-    """A launcher passed on that a job's process was asked to leave."""
+    """A job's process was asked to end, as its launcher reported."""
 
     exit_code = EXIT_RESUMABLE
 
 
 @dataclasses.dataclass(frozen=True)
 class JobEnd:
-    """A job that is over: what it returned, or what its launcher raised."""
+    """A job that has ended: its trial, and its return value or the exception of its launcher."""
 
     trial: Trial
     result: JobReturn | Exception
 
 
 class JobSlots:
-    """So many jobs at a time of one launcher, a plugin's."""
+    """Slots for ``count`` jobs at the same time, all launched by one launcher."""
 
     def __init__(self, launcher: Any, count: int) -> None:
         self._launcher = launcher
@@ -49,20 +50,20 @@ class JobSlots:
 
     @property
     def free(self) -> int:
-        """How many jobs may be started."""
+        """How many more jobs can be started now."""
         return self.count - len(self.running)
 
     def start(self, trial: Trial, job: Sequence[str]) -> None:
-        """Launches a job for a trial; with a single slot it is waited for, in this thread."""
+        """Launches a trial's job, given as overrides. With a single slot, the call returns when the job has ended."""
         self.running[trial_id_of(trial)] = trial
         if self.count == 1:
             self._launch(trial, job)
         else:
-            # A daemon: a sweep that is interrupted does not wait for the nodes.
+            # A daemon thread, so that an interrupted sweep does not wait for the nodes.
             threading.Thread(target=self._launch, args=(trial, job), name=f"trial {trial.number}", daemon=True).start()
 
     def wait(self, seconds: float) -> list[JobEnd]:
-        """The jobs that ended since the last call; waits for one, if none did."""
+        """The jobs that ended since the last call. If none did, waits for one, for at most ``seconds``."""
         found: list[JobEnd] = []
         with suppress(queue.Empty):
             found.append(self._ended.get(timeout=seconds) if seconds > 0 else self._ended.get_nowait())
@@ -80,6 +81,6 @@ class JobSlots:
             result = error
         except KeyboardInterrupt as error:
             if threading.current_thread() is threading.main_thread():
-                raise  # this process's own
+                raise  # this process itself was interrupted
             result = InterruptedJobError(str(error) or "its job was interrupted")  # a signal to the job's process
         self._ended.put(JobEnd(trial, result))

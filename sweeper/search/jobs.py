@@ -1,4 +1,4 @@
-"""The jobs of a sweep: a trial's point as overrides, launched under the trial's number."""
+"""Turns trials into jobs: a trial's parameters become overrides, and its number becomes the job's number."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from mdaf.sweeper.trials.user_attrs import ADDED, OVERRIDES, RETRY_OVERRIDES
 
 
 class Jobs:
-    """What the jobs of a sweep have in common, and the launcher that runs them.
+    """What all jobs of a sweep have in common, and the launcher that runs them.
 
-    ``folder``        of the sweep; each job's own lies in it, under its trial's number
-    ``extend_space``  the user's function that suggests further parameters, called with the config and a trial
+    ``search``        the search space and the fixed overrides.
+    ``folder``        the folder of the sweep. A job's folder is in it and has its trial's number as its name.
+    ``storage``       the URL of the study database; None for a study in memory.
+    ``extend_space``  the user's function that suggests further parameters. It is called with the config and a trial.
     """
 
     def __init__(
@@ -46,19 +48,19 @@ class Jobs:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """What a rerun of a trial needs besides its parameters, as user attributes."""
+        """The user attributes that a trial needs to be run again, besides its parameters."""
         added = {name: sign for name, sign in self.search.signs.items() if sign}
         return {OVERRIDES: self.search.fixed} | ({ADDED: added} if added else {})
 
     @property
     def micro_batch(self) -> int | None:
-        """The config's micro-batch, which a retry may halve; None where the program has no such key."""
+        """The config's micro-batch, which a retry may halve; None if the program has no such key."""
         if OmegaConf.select(self.config, "device") is None or "micro_batch" not in self.config.device:
             return None
         return self.config.device.micro_batch or OmegaConf.select(self.config, "training.batch_size")
 
     def suggest(self, trial: Trial) -> None:
-        """Asks the sampler for the point of a trial. UserError for an enqueued value that is none of the space."""
+        """Asks the sampler for a trial's parameters. Raises UserError if an enqueued value is not in the space."""
         for name, distribution in self.search.space.items():
             try:
                 suggest(trial, name, distribution)
@@ -70,11 +72,11 @@ class Jobs:
             self.extend_space(self.config, trial)
 
     def launch(self, trials: Sequence[Trial]) -> list[JobReturn]:
-        """Launches one job a trial; each job's number and folder are its trial's number."""
+        """Launches one job for each trial. A job's number and its folder's name are its trial's number."""
         jobs = [self.overrides_of(trial) for trial in trials]
         if [trial.number for trial in trials] == list(range(trials[0].number, trials[0].number + len(trials))):
             return list(self.launcher.launch(jobs, initial_job_idx=trials[0].number))
-        # A launcher counts jobs from the first one's number, so trials with a gap between them are launched alone.
+        # A launcher numbers its jobs consecutively, so trials without consecutive numbers are launched one by one.
         return [
             result
             for trial, job in zip(trials, jobs, strict=True)
@@ -82,21 +84,21 @@ class Jobs:
         ]
 
     def overrides_of(self, trial: Trial) -> list[str]:
-        """The overrides of a trial's job: its point, what every job gets, and where it belongs."""
+        """The overrides of a trial's job: its parameters, the fixed overrides, its folder, its study and its number."""
         retry = memory_overrides(trial.user_attrs.get(RETRY_OVERRIDES))
         changed = {key_of(override) for override in retry}
         fixed = [override for override in self.search.fixed if key_of(override) not in changed]
         trial_and_folder = [f"hydra.sweep.dir={hydra_value(self.folder)}"]
-        if "sweep" in self.config and self.storage is not None:  # a program with this node wants to know
+        if "sweep" in self.config and self.storage is not None:  # this node tells a job its study and trial
             trial_and_folder += [f"sweep.study={hydra_value(self.study_name)}", f"sweep.trial={trial.number}"]
             if self.storage != OmegaConf.select(self.config, "sweep.storage"):
                 trial_and_folder.append(f"sweep.storage={hydra_value(self.storage)}")
         return [*fixed, *retry, *self.search.overrides_of(self._point(trial)), *self.search.own, *trial_and_folder]
 
     def _point(self, trial: Trial) -> dict[str, Any]:
-        """The trial's parameters that this sweep searches; whoever put it in line may have named others.
+        """The trial's parameters that this sweep searches. An enqueued trial may have other parameters too.
 
-        UserError for one that a custom search space suggested and no study may set.
+        Raises UserError for a parameter of a custom search space that a study must not set.
         """
         params, space = trial.params, self.search.space
         point = {name: checked_value(name, params[name], space[name]) for name in space if name in params}

@@ -1,4 +1,7 @@
-"""Known points: what ``enqueue`` names, in the values that the study records."""
+"""Known points: the points under the key ``enqueue``, converted to the values that the study records.
+
+``sweep`` plans them before anything is sampled.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,18 @@ log = logging.getLogger(__name__)
 
 
 class OutsideError(ValueError):
-    """A value that a distribution does not hold."""
+    """A distribution does not contain a value."""
 
 
 def known_points(
     enqueue: Mapping[str, Any], space: Space, config: DictConfig, *, extended: bool, tell: bool
 ) -> list[tuple[str, dict[str, Any]]]:
-    """The points that lie in the space; what is left out is said where ``tell``. UserError for a key there is not.
+    """The names and the parameters of all points that are inside the search space.
 
-    ``extended``  the space has more parameters than ``space``, which the sweep's own function suggests.
+    ``extended``  whether the sweep's own function suggests further parameters, which are not in ``space``.
+    ``tell``      whether to log which points and keys are left out.
+
+    Raises UserError for a key that does not exist.
     """
     known = [*keys_of(config), *space]
     planned = []
@@ -57,9 +63,9 @@ def known_points(
 
 
 def recorded(distribution: BaseDistribution, value: Any) -> Any:
-    """A value as the study records it: a choice's own form, a number of the interval's type.
+    """A value as the study records it: the text of a choice, or a number of the interval's type.
 
-    A choice may also be given as the study shows it, as text. OutsideError if the distribution does not hold it.
+    A choice may also be given as that text. Raises OutsideError if the distribution does not contain the value.
     """
     if isinstance(distribution, CategoricalDistribution):
         for choice in distribution.choices:
@@ -79,7 +85,7 @@ def recorded(distribution: BaseDistribution, value: Any) -> Any:
 
 
 def _flat(point: Mapping[str, Any], space: Space, prefix: str = "") -> dict[str, Any]:
-    """A point with dotted keys without signs; a mapping is a value only where its key is searched."""
+    """A point with dotted keys, without signs. A mapping is taken as a value only if its key is searched."""
     found: dict[str, Any] = {}
     for name, value in point.items():
         key = f"{prefix}{str(name).lstrip(SIGNS)}"

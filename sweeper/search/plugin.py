@@ -1,4 +1,7 @@
-"""The Optuna sweeper as Hydra sees it: a thin entry, so that finding the plugin imports neither Optuna nor torch."""
+"""The Hydra plugin of the Optuna sweeper.
+
+It is small, so Hydra's search for plugins imports neither Optuna nor torch.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 from mdaf.sweeper.hydra_ext.targets import PRUNERS, SAMPLERS
 from mdaf.sweeper.search import settings
 
-# `hydra/sweeper=study` in any program: upstream's keys and ours, nothing searched yet.
+# `hydra/sweeper=study` for any program: upstream's keys and ours, with an empty search space.
 ConfigStore.instance().store(
     group="hydra/sweeper",
     name="study",
     provider="mdaf-sweep",
-    replace=True,  # a launcher's process finds it in the state that it was given, too
+    replace=True,  # in a launcher's process it is stored already
     node={
         "defaults": [{"sampler": "tpe"}],
         "_target_": "mdaf.sweeper.search.plugin.RegularizationSweeper",
@@ -30,10 +33,10 @@ ConfigStore.instance().store(
 
 
 class RegularizationSweeper(Sweeper):
-    """hydra-optuna-sweeper's sweeper, with the same config names, whose jobs know their trial.
+    """The sweeper of hydra-optuna-sweeper with the same keys, and with jobs that can attach to their trial.
 
-    ``n_trials`` counts the study's trials in total, and a trial's number is its job's number and its folder's name.
-    ``mdaf.sweeper.search.settings`` lists the keys; what the sweeper does is in ``mdaf.sweeper.search.sweep``.
+    A trial's number is its job's number and its folder's name. ``mdaf.sweeper.search.settings`` describes the keys;
+    ``mdaf.sweeper.search.sweep`` is the implementation.
     """
 
     def __init__(self, **keys: Any) -> None:
@@ -44,8 +47,8 @@ class RegularizationSweeper(Sweeper):
         with self._reported():
             given = settings.SweepSettings.of(keys)
             seed = given.sampler.get("seed") if isinstance(given.sampler, DictConfig) else None
-            sampler = _made("sampler", given.sampler, SAMPLERS)
-            pruner = _made("pruner", given.pruner, PRUNERS)
+            sampler = _instantiated("sampler", given.sampler, SAMPLERS)
+            pruner = _instantiated("pruner", given.pruner, PRUNERS)
             self.sweeper = Search(replace(given, sampler=sampler, pruner=pruner), sampler_seed=seed)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -57,7 +60,7 @@ class RegularizationSweeper(Sweeper):
             self.sweeper.sweep(arguments)
 
 
-# Packages that Optuna imports only once one of these is asked, and what to install: an extra, or the package itself.
+# Packages that Optuna imports only when one of these classes is used, and what to install: an extra or the package.
 NEEDS = {
     "GPSampler": (("torch", "scipy"), "gp"),
     "QMCSampler": (("scipy",), "scipy"),
@@ -66,7 +69,7 @@ NEEDS = {
 
 
 def _check_needs(name: str, node: Any) -> None:
-    """UserError where a package is not installed that a sampler or pruner of this config needs, wrapped ones too."""
+    """Raises UserError if a sampler or a pruner in this node, or in one inside it, needs a package that is missing."""
     from mdaf.errors import UserError
     from mdaf.extras import install
 
@@ -85,8 +88,8 @@ def _check_needs(name: str, node: Any) -> None:
         _check_needs(name, inner)
 
 
-def _made(name: str, node: Any, may_be_named: tuple[str, ...]) -> Any:
-    """The sampler or the pruner that a config node describes. UserError where it refuses its arguments."""
+def _instantiated(name: str, node: Any, may_be_named: tuple[str, ...]) -> Any:
+    """The sampler or the pruner that a config node describes. Raises UserError if its arguments are not valid."""
     from mdaf.errors import UserError
     from mdaf.reporting import is_user_error
 

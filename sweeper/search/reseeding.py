@@ -1,8 +1,8 @@
-"""Samplers whose random draws are a function of the seed and the trial's number alone.
+"""Seeds a sampler again for every trial, so that its draws depend only on the seed and on the trial's number.
 
-Optuna seeds a sampler once, when it is made. Then a sweep that goes on repeats the draws of its beginning, and two
-processes that start together propose the same points. Here the sampler is seeded again for every trial, so that
-neither happens, and a sweep that was killed proposes what it would have proposed.
+Optuna seeds a sampler once, when it is created. So a resumed sweep would repeat the draws of its beginning, and two
+processes that start at the same time would propose the same points. With a seed for each trial neither happens. A sweep
+that was killed and resumed proposes the points that it would have proposed otherwise.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mdaf.sweeper.storage.optuna_internals import (
     samplers_within,
 )
 
-# What the state that CMA-ES pickles into the study is made of.
+# The classes and functions in the state of CMA-ES, which Optuna pickles into the study.
 OF_CMAES = frozenset(
     {("cmaes._cma", "CMA"), ("cmaes._sepcma", "SepCMA"), ("cmaes._cmawm", "CMAwM"), ("builtins", "slice")}
     | {(f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")}
@@ -33,7 +33,7 @@ OF_CMAES = frozenset(
 
 
 class _Unpickler(pickle.Unpickler):
-    """Makes nothing but the parts of a CMA-ES optimizer: whoever writes in a study could name any code else."""
+    """Unpickles only parts of a CMA-ES optimizer. Otherwise a study could name any code, which would then run."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in OF_CMAES:
@@ -49,19 +49,20 @@ def _unpickled(state: bytes) -> Any:
         return _Unpickler(io.BytesIO(state)).load()
     except UserError:
         raise
-    except Exception as error:  # whatever bytes that somebody else wrote make of the reader
+    except Exception as error:  # damaged bytes can raise anything
         raise UserError(f"hydra/sweeper/sampler: the state of CMA-ES in the study is damaged: {error}") from None
 
 
-# Optuna unpickles that state from the attributes of the study's trials.
+# From now on Optuna reads the state of CMA-ES in the attributes of trials with ``_unpickled``.
 read_state_of_cmaes_by(_unpickled)
 
 
 def reseed(sampler: BaseSampler, seed: int | None, trial_number: int) -> None:
-    """Seeds the generators of a sampler, and of the samplers inside it, for one trial; not without a seed.
+    """Seeds the generators of a sampler, and of the samplers inside it, for one trial. Without a seed it does not.
 
-    A quasi-random sampler gets the point of its sequence that has the trial's number: Optuna counts the points in the
-    study by reading and then writing, so that processes which ask at the same time get the same one.
+    A quasi-random sampler gets the point of its sequence whose index is the trial's number, also without a seed. Optuna
+    counts the points in the study by a read and a later write, so processes that ask at the same time would get the
+    same point.
     """
     if isinstance(sampler, QMCSampler):
         choose_point_of_sequence(sampler, trial_number)

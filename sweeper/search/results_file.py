@@ -1,4 +1,4 @@
-"""What a sweep leaves in its folder when it ends: optimization_results.yaml, upstream's file and more."""
+"""Writes optimization_results.yaml to the sweep's folder at the end of a sweep, with upstream's keys and more."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ log = logging.getLogger(__name__)
 
 
 def write_results(study: optuna.Study, folder: Path, storage: str | None, stopped: str | None) -> None:
-    """Upstream's keys, with what is needed to find the winner again; the Pareto front of several objectives.
+    """Writes the best trial, or with several objectives the Pareto front, and logs it.
 
-    Raises UserError if no trial completed.
+    The keys are upstream's, and further ones by which the winner can be found and run again. ``stopped`` is the reason
+    why the sweep ended early, if it did. Raises UserError if no trial completed.
     """
     if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         raise UserError(

@@ -1,6 +1,6 @@
-"""The settings of a sweep: the keys of ``hydra.sweeper``, listed once, each with its meaning and its default.
+"""The settings of a sweep: the keys of ``hydra.sweeper``, each with its meaning and its default.
 
-This module imports no Optuna, since Hydra reads the defaults when it looks for plugins.
+This module imports no Optuna, because Hydra reads the defaults when it searches for plugins.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAPPINGS = ("params", "enqueue", "constraints", "plateau")
 
 @dataclass(frozen=True)
 class Plateau:
-    """``trials`` without an improvement of the best value by more than ``epsilon`` end the sweep; None: never."""
+    """Ends the sweep after ``trials`` trials that improve the best value by at most ``epsilon``; None: never."""
 
     trials: int | None = None
     epsilon: float = 0.0
@@ -27,34 +27,34 @@ class Plateau:
 
 @dataclass(frozen=True)
 class SweepSettings:
-    """The keys of ``hydra.sweeper``. A config may hold anything, so ``checks.check_settings`` checks each value.
+    """The keys of ``hydra.sweeper``. A config may contain any value, so ``checks.check_settings`` checks each.
 
-    The keys of hydra-optuna-sweeper, upstream's plugin, where ``n_trials`` counts the study's trials in total:
+    The keys of hydra-optuna-sweeper ("upstream"):
 
-    ``sampler``              an ``optuna.samplers`` class with its arguments; None: Optuna's default
+    ``sampler``              a class of ``optuna.samplers`` with its arguments; None: Optuna's default
     ``direction``            ``maximize`` or ``minimize``; with several objectives, one for each
-    ``storage``              URL of the study database; None: the study is in memory
-    ``study_name``           None: Optuna makes a name
-    ``n_trials``             of the study in total, so the same command goes on where it stopped
-    ``n_jobs``               trials handed to the launcher at a time
-    ``max_failure_rate``     of the jobs of a launch; more failures end the sweep
+    ``storage``              the URL of the study database; None: the study is in memory
+    ``study_name``           the name of the study; None: Optuna makes one up
+    ``n_trials``             the total number of the study's trials, so that the same command resumes a sweep
+    ``n_jobs``               the number of trials that the launcher gets at a time
+    ``max_failure_rate``     the greatest allowed fraction of failures among the jobs of a launch; more end the sweep
     ``custom_search_space``  ``package.module.function(config, trial)`` that suggests further parameters
-    ``params``               the search space, and fixed values, as overrides
+    ``params``               the search space and fixed values, as overrides
 
-    Our own, each with upstream's behaviour as its default:
+    Keys that upstream does not have, each with upstream's behaviour as its default:
 
-    ``enqueue``       name -> point; tried before anything is sampled
-    ``pruner``        an ``optuna.pruners`` class with its arguments; jobs that attach to their trial ask it
-    ``objectives``    names of what the job returns
-    ``constraints``   metric -> greatest allowed value, of the job's last epoch
-    ``workers``       processes that this one starts, each asking for its next trial when it is free
-    ``max_failures``  so many failures in a row end the sweep; None: twice ``n_trials`` in all; infinity: none do
-    ``max_deaths``    after so many deaths of its process a point is not tried again
-    ``max_retries``   so often a known point, or a grid's, that failed is tried again by sweeps that go on
-    ``timeout``       seconds after which no trial is begun
-    ``target``        a value that ends the sweep
-    ``plateau``       so many trials without a greater improvement end the sweep
-    ``force``         goes on although the study's trials have another objective, space, config or data
+    ``enqueue``       a mapping of names to points, which are tried before anything is sampled
+    ``pruner``        a class of ``optuna.pruners`` with its arguments; jobs that attach to their trial ask it
+    ``objectives``    the names of the values that the job returns
+    ``constraints``   a mapping of metrics to their greatest allowed values in the job's last epoch
+    ``workers``       the number of processes that this one starts; each asks for its next trial when it is free
+    ``max_failures``  the failures in a row that end the sweep; None: twice ``n_trials`` in all; infinity: no limit
+    ``max_deaths``    the deaths of its process after which a point is not tried again
+    ``max_retries``   how often a resumed sweep tries a failed known point, or a failed point of a grid, again
+    ``timeout``       seconds after which no trial is started
+    ``target``        a value of the objective that ends the sweep
+    ``plateau``       ends the sweep after many trials without an improvement
+    ``force``         whether to resume a study whose trials have another objective, space, config or data
     """
 
     sampler: Any = None
@@ -81,7 +81,7 @@ class SweepSettings:
 
     @staticmethod
     def of(node: Mapping[str, Any]) -> SweepSettings:
-        """From the keys of a config. UserError for a key that there is not."""
+        """The settings from the keys of a config. Raises UserError for a key that does not exist."""
         given = _known(node, SweepSettings, "hydra.sweeper")
         for key in MAPPINGS:
             if not isinstance(given.get(key), Mapping | None):
@@ -95,18 +95,16 @@ class SweepSettings:
     def directions(self) -> list[str]:
         """The direction of each objective."""
         several = self.direction if isinstance(self.direction, list | tuple) else [self.direction]
-        return [
-            str(getattr(one, "name", one)) for one in several
-        ]  # upstream's schema makes them members of an enumeration
+        return [str(getattr(one, "name", one)) for one in several]  # in upstream's schema they are an enumeration
 
 
 def defaults() -> dict[str, Any]:
-    """The keys of ``hydra.sweeper`` with their defaults. The sampler is left to its config group."""
+    """The keys of ``hydra.sweeper`` with their defaults, without the sampler, which its config group sets."""
     return {name: value for name, value in asdict(SweepSettings()).items() if name != "sampler"}
 
 
 def _known(node: Mapping[str, Any], kind: Any, where: str) -> dict[str, Any]:
-    """The keys of a config node that are fields of a dataclass, as plain values but for what names a class."""
+    """The values of a config node, in plain types except those that name a class. Raises UserError for unknown keys."""
     known = [field.name for field in fields(kind)]
     for key in node:
         if key not in known:

@@ -1,4 +1,4 @@
-"""When a sweep ends before its trials are used up."""
+"""Decides when a sweep ends before all its trials are run: timeout, target, plateau, too many failures."""
 
 from __future__ import annotations
 
@@ -16,28 +16,31 @@ from mdaf.sweeper.search.settings import SweepSettings
 from mdaf.sweeper.study.queries import is_feasible
 from mdaf.sweeper.trials.user_attrs import DIED, ERROR, WITHDRAWN
 
-FAILURES_A_TRIAL = 2  # without max_failures: so many failures in all for each trial that the study is to have
+FAILURES_A_TRIAL = 2  # without max_failures, this times ``n_trials`` is the limit of all failures
 GO_ON = "mended, the same command goes on and tries the known points again, mdaf-study retry any other"
-MOST_SHOWN = 5  # failures that the last line names
+MOST_SHOWN = 5  # failures that the error message names
 
 
 class TooManyFailuresError(UserError):
-    """``max_failures`` trials failed one after the other, or far more than the sweep has trials."""
+    """``max_failures`` trials failed in a row, or ``FAILURES_A_TRIAL`` times as many as the study has trials."""
 
 
 @dataclass(frozen=True)
 class Stopping:
-    """The criteria of ``settings``, for a sweep that began at ``began`` (unix seconds).
+    """The criteria of ``settings`` that end a sweep, which began at ``began`` (unix seconds).
 
-    ``max_failures`` counts from then on. Without it ``FAILURES_A_TRIAL`` failures in all for each of ``n_trials`` end
-    the sweep, so that a sweep always has an end.
+    ``max_failures`` counts failures since then. If it is None, ``FAILURES_A_TRIAL`` times ``n_trials`` failures in all
+    end the sweep, so that every sweep ends.
     """
 
     began: float
     settings: SweepSettings
 
     def reason(self, study: optuna.Study, seen: Sequence[FrozenTrial]) -> str | None:
-        """Why no trial is to be begun after those ``seen``, in words. Raises TooManyFailuresError."""
+        """Why no further trial must be started, as a sentence; None if one may be.
+
+        ``seen``: the study's trials. Raises TooManyFailuresError.
+        """
         trials = sorted(
             (trial for trial in seen if trial.datetime_complete is not None),
             key=lambda trial: (trial.datetime_complete or datetime.min, trial.number),
@@ -59,10 +62,10 @@ class Stopping:
         if self.settings.plateau.trials is not None and len(ended) > self.settings.plateau.trials:
             before = _best(ended[: -self.settings.plateau.trials], sign)
             if before is not None and best - before <= self.settings.plateau.epsilon:
-                gained = (
+                improvement = (
                     f"the last {self.settings.plateau.trials} trials improved the best value by {best - before:.3g}"
                 )
-                return f"{gained}, not by more than {self.settings.plateau.epsilon:g}"
+                return f"{improvement}, not by more than {self.settings.plateau.epsilon:g}"
         return None
 
     def _count_failures(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
@@ -81,22 +84,22 @@ class Stopping:
             limit = f"{len(failed)} trials failed and {to_have}"
         else:
             return
-        each = "; ".join(f"trial {t.number}: {t.user_attrs.get(ERROR, 'no reason')}" for t in failed[-MOST_SHOWN:])
+        reasons = "; ".join(f"trial {t.number}: {t.user_attrs.get(ERROR, 'no reason')}" for t in failed[-MOST_SHOWN:])
         show = f"python -m sweeper.study show {failed[-1].number} --study {study.study_name}"
-        raise TooManyFailuresError(f"{limit}, so the sweep ends: {each}; a traceback: {show}; {GO_ON}")
+        raise TooManyFailuresError(f"{limit}, so the sweep ends: {reasons}; a traceback: {show}; {GO_ON}")
 
     def _of_this_sweep(self, trials: Sequence[FrozenTrial]) -> Iterator[FrozenTrial]:
-        """Those that ended since it began, in that order, and of their own."""
+        """The trials that ended since the sweep began, without those whose process was killed, in their order."""
         since = datetime.fromtimestamp(self.began)
         for trial in trials:
             if trial.datetime_complete is None or trial.datetime_complete < since:
                 continue
             if DIED not in trial.user_attrs and WITHDRAWN not in trial.user_attrs:
-                yield trial  # that a process was killed says nothing of the next one
+                yield trial  # a killed process does not show that the next trial would fail
 
 
 def _best(trials: Sequence[FrozenTrial], sign: int) -> float | None:
-    """The best value of complete trials that meet the constraints, times ``sign``: greater is better."""
+    """The best value of complete trials that meet the constraints, times ``sign``, so that greater is better."""
     values = [
         sign * trial.values[0]
         for trial in trials

@@ -48,13 +48,14 @@ from mdaf.sweeper.trials.space import Space, Wanted, grid_points, wanted
 from mdaf.sweeper.trials.trials import Trials
 
 log = logging.getLogger(__name__)
-optuna.logging.set_verbosity(optuna.logging.WARNING)  # the sweep says what happens in its own words
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # the sweep logs its own messages
 
 
 class Search:
-    """The sweep that upstream's plugin hands over to, with a loop of its own. ``settings`` are checked first.
+    """The sweep that the plugin runs.
 
-    ``settings.sampler`` and ``settings.pruner`` are objects here. ``sampler_seed`` seeds the sampler for each trial.
+    ``settings``      from the config; its ``sampler`` and ``pruner`` are objects here.
+    ``sampler_seed``  the seed from which the sampler is seeded again for each trial.
     """
 
     config: DictConfig
@@ -69,7 +70,7 @@ class Search:
         self.stopping = Stopping(fleet.began(), settings)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra. The study's folder is one for all its sweeps, so that a later one goes on in it."""
+        """Called by Hydra. All sweeps of a study use the same folder, so that a later one can resume there."""
         storage, study_name = self.settings.storage, self.settings.study_name
         folder = str(OmegaConf.to_container(config.hydra.sweep, resolve=False)["dir"])  # type: ignore[index,call-overload]
         if storage is not None and study_name is not None and "${now:" in folder:
@@ -84,7 +85,7 @@ class Search:
         self.sweep_dir = config.hydra.sweep.dir
 
     def sweep(self, arguments: list[str]) -> None:
-        """Runs trials until the study holds ``n_trials`` finished ones, or a criterion ends the sweep."""
+        """Runs trials until the study has ``n_trials`` finished ones, or a criterion ends the sweep. Hydra calls it."""
         with signals.listening():
             self._sweep(arguments)
 
@@ -122,10 +123,10 @@ class Search:
         try:
             fleet.run_workers(min(self.settings.workers, max(1, self.settings.n_trials - trials.finished())))
         except BaseException:
-            # A worker that was slow to leave was killed in the end.
+            # A worker that did not end in time was killed, and its trial may still be running.
             trials.at_the_end(lambda: trials.reap(interrupted=True))
             raise
-        trials.reap()  # a worker that was ended between two lines may have left its trial running
+        trials.reap()  # a worker that was ended abruptly may have left its trial running
 
     def _loop(self, trials: Trials, search: Wanted) -> TrialLoop:
         jobs = Jobs(
@@ -140,7 +141,7 @@ class Search:
         return TrialLoop(trials, jobs, self.stopping, self.settings.n_jobs, self.settings.max_failure_rate)
 
     def _stopped(self, trials: Trials) -> str | None:
-        """Why the sweep ended before its trials were used up."""
+        """Why the sweep ended before all its trials were run; None if they were."""
         if trials.finished() >= self.settings.n_trials:
             return None
         return self.stopping.reason(trials.study, trials.seen())
@@ -148,7 +149,7 @@ class Search:
     # ---- the study
 
     def _trials(self, search: Wanted) -> Trials:
-        """The trials of the study, with what is planned for them."""
+        """The trials of the study, and the points that are planned for them."""
         settings = self.settings
         study = self._study(search)
         trials = Trials(
@@ -165,7 +166,7 @@ class Search:
         return trials
 
     def _study(self, search: Wanted) -> optuna.Study:
-        """The study, new or the one that this sweep goes on with. It is written to only when the sweep is accepted."""
+        """The study: a new one, or an existing one if it fits this sweep. It is written to only after all checks."""
         settings = self.settings
         storage = open_storage(settings.storage, create=True) if settings.storage is not None else None
         directions = settings.directions
@@ -193,17 +194,20 @@ class Search:
         return study
 
     def _new_attributes(self, study: optuna.Study, search: Wanted) -> dict[str, str]:
-        """What this sweep adds to what the study says of all its trials. UserError where the two do not agree."""
+        """The attributes of the study that this sweep adds. Raises UserError if the sweep contradicts existing ones."""
         settings = self.settings
         constraints = dict(settings.constraints or {})
         return agree(study, settings.objectives, constraints, search.space, self.config, force=settings.force)
 
     def _is_grid(self) -> bool:
-        """Whether a grid is searched; its points are planned, since of Optuna's sampler two processes get the same."""
+        """Whether a grid is searched.
+
+        Its points are planned: with Optuna's sampler two processes may get the same one.
+        """
         return getattr(self.settings.sampler, "func", type(self.settings.sampler)) is GridSampler
 
     def _planned(self, space: Space, *, tell: bool = False) -> Planned:
-        """The known points that lie in the space, then those of a grid."""
+        """The known points that are inside the space, then the points of the grid if there is one."""
         extended = self.extend_space is not None
         planned = known_points(self.settings.enqueue or {}, space, self.config, extended=extended, tell=tell)
         if self._is_grid():
@@ -211,12 +215,13 @@ class Search:
         return planned
 
     def _check_folder(self, study: optuna.Study | None) -> None:
-        """UserError if the study's folder holds runs that are not the study's: they would be overwritten."""
+        """Raises UserError if the study's folder contains runs of another study, which would be overwritten."""
         settings = self.settings
         folder = Path(self.sweep_dir)
         if settings.storage is None or not folder.is_dir():
             return
-        runs = {int(path.name) for path in folder.iterdir() if path.name.isdigit()}  # before the trials are listed
+        # Runs are listed before trials, since other processes create a trial first and then its run.
+        runs = {int(path.name) for path in folder.iterdir() if path.name.isdigit()}
         numbers = set() if study is None else {trial.number for trial in study.get_trials(deepcopy=False)}
         strange = sorted(runs - numbers)
         for number in strange:

@@ -1,4 +1,4 @@
-"""The loop of a sweep: claim a trial, hand its job to the launcher, tell the study what came of it."""
+"""The loop of a sweep: claims a trial, hands its job to the launcher, and writes the outcome to the study."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from mdaf.sweeper.trials.trials import Trials
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.5  # between two looks at a study that other processes finish
-LOST_IN_A_ROW = 5  # times n_jobs: so many jobs that were lost say that none will come back
+POLL_SECONDS = 0.5  # between two reads of a study whose last trials run in other processes
+LOST_IN_A_ROW = 5  # times n_jobs: if more jobs in a row are lost, the sweep ends
 
 
 class TrialLoop:
-    """Runs trials until the study holds enough finished ones, or a criterion ends the sweep.
+    """Runs trials until the study has enough finished ones, or a criterion ends the sweep.
 
-    ``n_jobs``            jobs of one launch, or of one moment where a launcher runs each in a process of its own
-    ``max_failure_rate``  of the jobs of a launch; more failures end the sweep
+    ``n_jobs``            how many jobs are launched at once; if each has a process of its own, how many run at a time.
+    ``max_failure_rate``  the greatest allowed fraction of failures among the jobs of a launch; more end the sweep.
     """
 
     def __init__(self, trials: Trials, jobs: Jobs, stopping: Stopping, n_jobs: int, max_failure_rate: float) -> None:
@@ -39,20 +39,20 @@ class TrialLoop:
         self.max_failure_rate = max_failure_rate
 
     def run(self) -> None:
-        """The loop; whatever ends it, no trial of this process is left RUNNING."""
+        """Runs the loop. However it ends, no trial of this process stays RUNNING."""
         with self.trials:
             if runs_elsewhere(self.jobs.launcher):
                 self._keep_running()
             else:
                 self._launch_in_turn()
 
-    # ---- jobs that a launcher runs in this process, or waits for all at once
+    # ---- launchers that run jobs in this process, or that wait for all jobs of a launch
 
     def _launch_in_turn(self) -> None:
-        """Launches ``n_jobs`` trials, waits for all, and so on."""
+        """Launches ``n_jobs`` trials, waits for all of them, and repeats this."""
         idle = False
         while not self.trials.is_over(seen := self.trials.seen()):
-            Interruption().check()  # what was raised at that moment may have been swallowed
+            Interruption().check()  # a launcher may have suppressed the exception of a signal
             if self.trials.reap_when_due(at_once=idle):
                 seen = self.trials.seen()
             if reason := self._reason_to_stop(seen):
@@ -74,12 +74,12 @@ class TrialLoop:
         return claimed
 
     def _launch(self, claimed: Sequence[Trial]) -> None:
-        """Runs a job for each trial and tells the study what came of it."""
+        """Runs a job for each trial, and writes the outcomes to the study."""
         try:
             for trial in claimed:
                 self.jobs.suggest(trial)
             results = self.jobs.launch(claimed)
-        except Exception as error:  # of the space, the launcher or the composition of a job: not the job's own
+        except Exception as error:  # from the space, the launcher or the composition of a config, not from a job
             for trial in claimed:
                 self.trials.fail(trial, error)
             raise
@@ -87,13 +87,13 @@ class TrialLoop:
         failures = [self.trials.finish(trial, one, micro_batch) for trial, one in zip(claimed, results, strict=True)]
         self._stop_if_failing([failure for failure in failures if failure is not None], len(claimed))
 
-    # ---- jobs that a launcher runs in processes of their own
+    # ---- launchers that run each job in a process of its own
 
     def _keep_running(self) -> None:
-        """Keeps ``n_jobs`` jobs running elsewhere, each begun when another ends; a lost one's point is tried again."""
+        """Keeps ``n_jobs`` jobs running: when one ends, the next one starts. The point of a lost job is tried again."""
         slots, ending, lost = JobSlots(self.jobs.launcher, self.n_jobs), False, 0
         while True:
-            Interruption().check()  # what was raised at that moment may have been swallowed
+            Interruption().check()  # a launcher may have suppressed the exception of a signal
             seen, begun = self.trials.seen(), False
             if self.trials.reap_when_due(at_once=not slots.running):
                 seen = self.trials.seen()
@@ -116,13 +116,13 @@ class TrialLoop:
         try:
             self.jobs.suggest(trial)
             job = self.jobs.overrides_of(trial)
-        except Exception as error:  # of the space: not the job's own
+        except Exception as error:  # from the space, not from a job
             self.trials.fail(trial, error)
             raise
         slots.start(trial, job)
 
     def _end(self, ended: JobEnd) -> bool:
-        """Tells the study what came of a job; whether it was lost."""
+        """Writes a job's outcome to the study. Returns whether the job was lost."""
         trial, result = ended.trial, ended.result
         if isinstance(result, Exception) and is_lost(result):
             self.trials.lost(trial, result)
@@ -131,18 +131,18 @@ class TrialLoop:
             failure = self.trials.fail(trial, result, self.jobs.micro_batch)
         else:
             failure = self.trials.finish(trial, result, self.jobs.micro_batch)
-        if failure is not None and failure.interrupted:  # of one job among many: the others go on
+        if failure is not None and failure.interrupted:  # only this job was interrupted: the others go on
             return True
         self._stop_if_failing([failure] if failure is not None else [], 1)
         return False
 
-    # ---- the end
+    # ---- the end of the sweep
 
     def _reason_to_stop(self, seen: Sequence[FrozenTrial]) -> str | None:
         return self.stopping.reason(self.trials.study, seen)
 
     def _stop_if_failing(self, failures: Sequence[Failure], launched: int) -> None:
-        """Ends the sweep when too many of a launch failed, or when every trial would fail the same way."""
+        """Raises a failure's error if too many jobs of a launch failed, or if all trials would fail in the same way."""
         for failure in failures:
             if failure.interrupted or is_user_error(failure.error):
                 raise failure.error

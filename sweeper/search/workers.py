@@ -1,7 +1,8 @@
-"""Several worker processes of one sweep on this machine: each is the same command, and asks when it is free.
+"""Runs a sweep in several worker processes on this machine. Each worker runs the same command as this process.
 
-Workers are told apart by an environment variable. Their output reaches the terminal line by line behind their number.
-They end with this process: at its end, at Ctrl-C, and when it is killed (``mdaf.children``).
+An environment variable gives each worker its number. A worker asks the study for a trial whenever it is free. Its
+output appears on the terminal line by line, with its number in front. Workers end when this process ends, at Ctrl-C,
+and when this process is killed (``mdaf.children``).
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ from mdaf.interruption import EXIT_HUNG, EXIT_RESUMABLE, Interrupted, Interrupti
 log = logging.getLogger(__name__)
 
 WORKER_VARIABLE = "MDAF_SWEEP_WORKER"  # a worker's number
-BEGAN_VARIABLE = "MDAF_SWEEP_BEGAN"  # unix seconds when the sweep began
+BEGAN_VARIABLE = "MDAF_SWEEP_BEGAN"  # when the sweep began, in seconds since 1970
 
 POLL_SECONDS = 0.1
-GRACE_SECONDS = 20.0  # from Ctrl-C to SIGKILL: time to save and to tell the study
-RESTARTS = 3  # of workers that were killed, in one sweep
+GRACE_SECONDS = 20.0  # from Ctrl-C to SIGKILL, for a worker to save a checkpoint and to write to the study
+RESTARTS = 3  # how many killed workers a sweep replaces
 
 
 class WorkerError(UserError):
-    """A worker ended for a reason that it has said itself."""
+    """A worker ended with an error, which it has printed."""
 
 
 class WorkerStoppedError(StoppedError):
-    """A worker left in the midst of things, by no mistake of the user's: the same command goes on."""
+    """A worker stopped in the middle of a trial, without a mistake of the user. The same command resumes the sweep."""
 
     exit_code = EXIT_RESUMABLE
 
@@ -47,27 +48,28 @@ def is_worker() -> bool:
 
 
 def is_first() -> bool:
-    """Whether this process speaks for all: the first worker, or the only process."""
+    """Whether this process logs for the whole sweep: it is the first worker, or the only process."""
     return os.environ.get(WORKER_VARIABLE, "0") == "0"
 
 
 def began() -> float:
-    """When the sweep began, in unix seconds: now, or when the process that started this worker did."""
+    """When the sweep began, in seconds since 1970: in a worker, when the process that started it began; else now."""
     return float(os.environ.get(BEGAN_VARIABLE, time.time()))
 
 
 def run_workers(count: int) -> None:
-    """Runs this process's own command ``count`` times at once, to the end.
+    """Runs this process's own command in ``count`` workers at the same time, and waits for their end.
 
-    A worker that was killed is replaced, ``RESTARTS`` times; its trial is tried again by whoever looks first.
-    Raises WorkerError if one ends with an error, after ending the others.
+    A worker that was killed is replaced, at most ``RESTARTS`` times in all. The next process that reads the study tries
+    its trial again. If a worker ends with an error, ends the others and raises WorkerError, or WorkerStoppedError if
+    the same command can resume.
     """
     workers: list[Worker] = []
-    with Interruption() as interruption:  # raised while a process starts, a signal would leave it behind
+    with Interruption() as interruption:  # defers signals: one during the start of a process would leave it behind
         try:
             _run(workers, count, interruption)
         finally:
-            _end(workers)
+            _end_all(workers)
 
 
 def _run(workers: list[Worker], count: int, interruption: Interruption) -> None:
@@ -89,53 +91,56 @@ def _run(workers: list[Worker], count: int, interruption: Interruption) -> None:
                 raise kind(workers[number].complaint or ended)
             restarts += 1
             if restarts > RESTARTS:
-                raise WorkerError(f"workers were lost {restarts} times, the last one {_end_of(code)}")
-            log.warning("worker %d %s and is replaced", number, _end_of(code))
+                raise WorkerError(f"workers were lost {restarts} times, the last one {_how_lost(code)}")
+            log.warning("worker %d %s and is replaced", number, _how_lost(code))
             workers[number].close()
             workers[number] = _start(number, count, since)
         time.sleep(POLL_SECONDS)
 
 
 class Worker:
-    """One worker process, and the thread that passes on what it says."""
+    """One worker process, and the thread that prints its output.
+
+    ``complaint`` is the error that the worker printed, if any.
+    """
 
     def __init__(self, number: int, environment: Mapping[str, str]) -> None:
         self.number = number
         self.complaint: str | None = None
-        self.ending = False  # was asked to: what it says of that is of no interest
+        self.ending = False  # the worker was asked to end: its output is no longer printed
         self.process = Child(
             [sys.executable, *sys.orig_argv[1:]],
             environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # so that Ctrl-C reaches this process alone, which asks each worker
+            start_new_session=True,  # Ctrl-C reaches only this process, which then asks each worker to end
         )
         assert self.process.stdout is not None
         self._thread = threading.Thread(target=self._pass_on, args=(self.process.stdout,), daemon=True)
         self._thread.start()
 
     def poll(self) -> int | None:
-        """The exit code, negative for a signal; None while it runs."""
+        """The worker's exit code, negative if a signal ended it; None while it runs."""
         return self.process.poll()
 
     def ask_to_end(self) -> None:
-        """It saves where it stands, tells the study, and leaves."""
+        """Asks the worker to save a checkpoint, to write to the study, and to end."""
         self.ending = True
         self.process.let_go()
 
     def close(self) -> None:
-        """Lets go of a process that is over."""
+        """Prints the rest of the output of a worker that has ended, and releases its resources."""
         self.say_the_rest()
         self.process.let_go()
 
     def say_the_rest(self) -> None:
-        """Waits until everything that the process said is passed on."""
+        """Waits until all output of the worker is printed."""
         self._thread.join(GRACE_SECONDS)
 
     def _pass_on(self, lines: IO[bytes]) -> None:
         for line in lines:
             text = line.decode(errors="replace").rstrip("\r\n")
-            if text.startswith("error: "):  # said once, by this process
+            if text.startswith("error: "):  # printed once, by this process
                 self.complaint = text.removeprefix("error: ")
             elif not self.ending:
                 sys.stderr.write(f"{self.number}| {text}\n")
@@ -154,7 +159,7 @@ def _start(number: int, count: int, since: float) -> Worker:
 
 
 def _gpus() -> list[str]:
-    """Names of the CUDA devices that this process may use, found without starting CUDA."""
+    """The names of the CUDA devices that this process may use, found without initializing CUDA."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return [name for name in chosen.split(",") if name]
@@ -162,8 +167,8 @@ def _gpus() -> list[str]:
     return [str(number) for number in range(len(list(folder.iterdir())))] if folder.is_dir() else []
 
 
-def _end(workers: list[Worker]) -> None:
-    """Asks every worker that runs to end, waits, and kills what is left; no process and no zombie remains."""
+def _end_all(workers: list[Worker]) -> None:
+    """Asks all running workers to end, waits for them, and kills those that have not ended. No process remains."""
     deadline = time.monotonic() + GRACE_SECONDS
     for worker in workers:
         if worker.poll() is None:
@@ -177,8 +182,8 @@ def _end(workers: list[Worker]) -> None:
         worker.close()
 
 
-def _end_of(code: int) -> str:
-    """How a worker was lost, in words."""
+def _how_lost(code: int) -> str:
+    """How a worker was lost, as a phrase."""
     if code == EXIT_HUNG:
         return "hung"
     try:

@@ -118,7 +118,7 @@ def test_a_sampler_or_pruner_that_would_fail_at_its_first_trial_is_refused_befor
 ) -> None:
     without(monkeypatch, "torch", "scipy")
     with pytest.raises(UserError, match=said):
-        plugin._made(name, OmegaConf.create(node), (*SAMPLERS, *PRUNERS))
+        plugin._instantiated(name, OmegaConf.create(node), (*SAMPLERS, *PRUNERS))
 
 
 def test_what_is_no_extra_is_named_itself(monkeypatch: pytest.MonkeyPatch) -> None:
