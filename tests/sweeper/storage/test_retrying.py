@@ -259,7 +259,7 @@ def test_a_signal_that_asks_a_run_to_leave_ends_a_call_that_is_not_answered(monk
     asked = threading.Event()
 
     def ask() -> None:
-        call_watch._uses(ours)
+        call_watch._on_connection(ours)
         asked.set()
         assert ours.recv(1) == b""  # until it is shut down
         raise sa.exc.OperationalError("", {}, Exception("server closed the connection unexpectedly"))
@@ -283,7 +283,7 @@ def test_a_call_that_is_not_answered_is_told_and_its_connection_ended_and_it_is_
     def ask() -> int:
         ours, theirs = socket.socketpair()
         connections.append((ours, theirs))
-        call_watch._uses(ours)
+        call_watch._on_connection(ours)
         if len(connections) == 3:
             return 3
         assert ours.recv(1) == b""  # until it is shut down
