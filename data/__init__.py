@@ -1,1 +1,1 @@
-"""Raw logs -> a prepared event store -> batches already on the device. Knows no model."""
+"""From raw logs to a prepared event store, and from there to batches on the training device. It imports no model."""

@@ -1,4 +1,4 @@
-"""``python -m data prepare|inspect|generate``: raw logs to a prepared store; what is in it; made-up logs."""
+"""``python -m data prepare|inspect|generate``: prepares a store, prints what is in it, writes a synthetic log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mdaf.reporting import one_line
 from mdaf.terminal import output
 from mdaf.terminal.printable import in_a_line
 
-if TYPE_CHECKING:  # what reads logs takes seconds to import; --help does without
+if TYPE_CHECKING:  # the modules that read logs take seconds to import, and --help does not need them
     from rich.console import Console
 
     from mdaf.data.synthetic import ClickLog, Synthetic
@@ -46,9 +46,10 @@ and data.KEY=VALUE for its settings; all settings of one, with their values:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; 0, or 2 after one line on stderr where something that the user gave cannot be used.
+    """Runs a command and returns its exit code.
 
-    75 where a signal ended it: nothing is left half done.
+    The code is 0; 2, after one line on stderr, for a mistake of the user; 75 if a signal ended the command, which then
+    leaves nothing half written.
     """
     output.make_safe()
     try:
@@ -95,7 +96,7 @@ def _run(options: argparse.Namespace, node: DictConfig) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose mistakes are one line."""
+    """A parser that reports an error in one line."""
 
     def error(self, message: str) -> NoReturn:
         misspelt = re.search(r"invalid choice: '(\S*)'", message)
@@ -107,7 +108,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    epilog = _EPILOG.format(names=", ".join(_names()))
+    epilog = _EPILOG.format(names=", ".join(_sources()))
     parser = _Parser(prog="python -m data", epilog=epilog, formatter_class=raw)
     commands = parser.add_subparsers(dest="command", required=True, metavar="prepare|inspect|generate")
     for name, task in _TASKS.items():
@@ -123,15 +124,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _names() -> list[str]:
-    """What ``data=`` may be."""
+def _sources() -> list[str]:
+    """The names of the data sources, which ``data=`` accepts."""
     from mdaf.conf import options
 
     return options.options_of("data")
 
 
 def _compose(overrides: Sequence[str], config_dir: str | None = None, config_name: str | None = None) -> DictConfig:
-    """The config's ``data`` node."""
+    """Composes the config and returns its ``data`` node. Raises DataError if ``config_dir`` does not exist."""
     from mdaf import conf
 
     conf.register()
@@ -163,8 +164,11 @@ def _generate(node: DictConfig, folder: Path, console: Console) -> None:
 
 
 def _write_log(parts: Iterable[ClickLog], source: Synthetic, folder: Path) -> tuple[int, int]:
-    """Events in the format of UserBehavior.csv, so that ``data=user_behavior`` prepares them; impressions with a
-    header, their split and their true click probability. Returns how many there are of each."""
+    """Writes events and impressions to two files, and returns the number of each.
+
+    Events have the format of UserBehavior.csv, so that ``data=user_behavior`` can prepare them. Impressions have a
+    header, and columns for the split and for the true click probability. Raises DataError if a file exists already.
+    """
     import polars as pl
 
     from mdaf.data.preparing.scratch import scratch
@@ -175,15 +179,15 @@ def _write_log(parts: Iterable[ClickLog], source: Synthetic, folder: Path) -> tu
         if (folder / name).exists():
             raise DataError(f"--to {folder}: {name} is there already; give another folder, or delete it")
     events = impressions = 0
-    with scratch(folder, "generated") as aside:
-        with (aside / EVENTS).open("wb") as event_file, (aside / IMPRESSIONS).open("wb") as sample_file:
+    with scratch(folder, "generated") as draft_folder:
+        with (draft_folder / EVENTS).open("wb") as event_file, (draft_folder / IMPRESSIONS).open("wb") as sample_file:
             for part in parts:
                 part.events.write_csv(event_file, include_header=False)
                 named = part.impressions.with_columns(split=split.replace_strict(dict(enumerate(SPLITS))))
                 named.write_csv(sample_file, include_header=not impressions)
                 events, impressions = events + len(part.events), impressions + len(part.impressions)
         for name in (EVENTS, IMPRESSIONS):
-            (aside / name).replace(folder / name)
+            (draft_folder / name).replace(folder / name)
     return events, impressions
 
 

@@ -1,8 +1,8 @@
-"""Anyone's own log, CSV or Parquet, its columns named in the config: a new data set needs no code.
+"""The source ``event_log``: any log in CSV or Parquet. The config names its columns, so a new data set needs no code.
 
-With a label column each row is an impression, and the task is to predict its click. Without one, each row is something
-that a user did, and the task is to tell the next item from negatives. With a second file of samples, exactly its rows
-are trained on and scored, each with the history of the user's events strictly before it.
+With a label column each row is an impression, and the task is to predict the click. Without one, each row is an action
+of a user, and the task is to tell the next item from negatives. With a second file of samples, exactly its rows are
+samples; the history of each is the user's events strictly before it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _READING = 2  # changes with what is read from the same file: a store of another
 
 @dataclass(frozen=True)
 class EventLogFile:
-    """The files and the protocol by which they become samples; see ``conf/data/event_log.yaml`` for each setting."""
+    """The source and its settings. ``conf/data/event_log.yaml`` describes each setting."""
 
     path: str | None
     samples_path: str | None
@@ -159,13 +159,13 @@ class EventLogFile:
         return required_file(self.samples_path, "data.samples_path", "a file of samples, CSV or Parquet")
 
     def fingerprint(self, hashes: FileHashes) -> dict[str, Any]:
-        """Settings that change the store, and the files' hashes."""
+        """The settings that change the store, and the hashes of the files."""
         files = [self._file, *([self._sample_file] if self._sample_file else [])]
         drawn = {} if self._has("label") or self._sample_file else {"protocol": PROTOCOL}
         return {"settings": settings_of(self), "inputs": hashes.of(files), "reading": _READING, **drawn}
 
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
-        """Reads the files and writes their store; DataError if they are not such files or too much of one is bad."""
+        """Reads the files and writes their store. Raises DataError for another format and for too many bad rows."""
         with writer.workspace() as folder:
             rows, lost, defects, hint = SpilledFrames(folder / "rows"), LostLabels(), Defects(), ""
             for frame, found, bad, share in self._rows():
@@ -275,7 +275,7 @@ class EventLogFile:
                 f"validation and test from {begins}; expected training to end before"
             )
         periods = Periods(begins, first[2] if last[1] < first[2] else begins, self.utc_offset_hours)
-        # What the file of samples says about its rows stands; the rest is told by the events.
+        # Fields in the file of samples are taken from there, all other fields from the events.
         said = [name for name in self._of_item if name == "category" and self.sample_columns.get(name) is not None]
         told = [name for name in self._of_item if name not in said]
         own = [OwnFields(o, fields) for o, fields in (("user", self._of_user), ("item", told)) if fields]
@@ -346,7 +346,7 @@ class EventLogFile:
             yield usable, defects, bad, lines.share
 
     def _time(self, file: TextFile | ParquetFile, column: str) -> pl.Expr:
-        """Unix seconds of the column time, null where it is none."""
+        """Unix seconds of the column time; null if it is not a time."""
         kind = file.kind_of(column) if isinstance(file, ParquetFile) else pl.String()
         if isinstance(kind, pl.Float32):
             raise DataError(
@@ -359,7 +359,7 @@ class EventLogFile:
         return unix_times("time", "seconds", 0) - ahead
 
     def _periods(self, rows: SpilledFrames) -> Periods:
-        """The dates of the config, or else the hours at which the wanted shares of the rows begin."""
+        """The periods: by the config's dates, or else by the hours at which the config's shares of the rows begin."""
         if self.validation_start is not None and self.test_start is not None:
             validation, test = split_times(self, "validation_start", "test_start")
             return Periods(validation, test, self.utc_offset_hours)
@@ -382,7 +382,7 @@ class EventLogFile:
 
 
 def _file(path: Path, columns: Sequence[str], separator: str, key: str) -> TextFile | ParquetFile:
-    """A log that is told by its ending, and read as text unless that is Parquet's."""
+    """A file as Parquet if the ending of its name says so, else as text."""
     expected = f"the columns {', '.join(columns)} ({key})"
     if path.suffix.lower() in (".parquet", ".pq"):
         return ParquetFile(path, columns, expected)

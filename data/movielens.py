@@ -1,7 +1,7 @@
-"""MovieLens in atomic files: ratings, items with genres, users with age, gender and occupation.
+"""The source ``movielens``: MovieLens in atomic files of ratings, items and users.
 
-A rating is an impression, clicked if it is high enough; the history holds all earlier ratings of the user, with their
-values. The whole list of an item's genres is its category.
+A rating is an impression; it counts as clicked if it is high enough. The history contains all earlier ratings of the
+user, with their values. An item's whole list of genres is its category. Users have an age, a gender and an occupation.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from mdaf.data.store.writer import StoreWriter
 from mdaf.errors import DataError
 from mdaf.terminal.progress import Progress, between
 
-_YEARS = 10  # of an age bucket
+_YEARS = 10  # the width of an age bucket
 _RATINGS = {"user_id:token": "user", "item_id:token": "item", "rating:float": "rating", "timestamp:float": "time"}
 _ITEMS = {"item_id:token": "item", "class:token_seq": "category"}
 _USERS = {"user_id:token": "user", "age:token": "age", "gender:token": "gender", "occupation:token": "occupation"}
@@ -41,7 +41,7 @@ _STATIC = ("user", "item", "category", "age", "gender", "occupation", "hour", "w
 
 @dataclass(frozen=True)
 class MovieLens:
-    """The files and the protocol by which they become samples; see ``conf/data/movielens.yaml`` for each setting."""
+    """The source and its settings. ``conf/data/movielens.yaml`` describes each setting."""
 
     path: str | None
     length: int
@@ -69,7 +69,7 @@ class MovieLens:
 
     @cached_property
     def _files(self) -> tuple[TextFile, TextFile, TextFile]:
-        """Ratings, items and users; the other two lie beside the ratings and end in .item and .user."""
+        """The files of ratings, items and users. The last two are next to the first and end in .item and .user."""
         ratings = required_file(self.path, "data.path", "the ratings in an atomic file, such as ml-100k.inter")
         others = (ratings.with_suffix(".item"), ratings.with_suffix(".user"))
         for other in others:
@@ -79,11 +79,11 @@ class MovieLens:
         return tuple(_atomic(path, columns) for path, columns in paths)  # type: ignore[return-value]
 
     def fingerprint(self, hashes: FileHashes) -> dict[str, Any]:
-        """Settings that change the store, and the three files' hashes."""
+        """The settings that change the store, and the hashes of the three files."""
         return {"settings": settings_of(self), "inputs": hashes.of([text.path for text in self._files])}
 
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
-        """Reads the files and writes their store; DataError if they are not such files or too much of one is bad."""
+        """Reads the files and writes their store. Raises DataError for another format and for too many bad rows."""
         ratings, *_ = self._files
         for text in self._files:
             text.check()
@@ -128,7 +128,7 @@ class MovieLens:
             yield *rows.usable(lines), lines.share
 
     def _properties(self) -> tuple[pl.DataFrame, pl.DataFrame, Defects]:
-        """Items with their category, users with age bucket, gender and occupation, and what is wrong with the lines."""
+        """Items with their category, users with age bucket, gender and occupation, and the defects of both files."""
         _, item_file, user_file = self._files
         age = number("age") // _YEARS * _YEARS
         items, bad_items = self._described(item_file, _ITEMS, "item", {"category": word("category")})

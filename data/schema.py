@@ -1,4 +1,4 @@
-"""What a sample looks like: the only part of ``data`` that a model may know.
+"""The structure of samples and batches. Models may import only this module of ``data``.
 
 A *sample* is one candidate shown to one user at one time. It has static fields (of the candidate, the user and the
 moment) and a history: the user's last events strictly before it. All fields are categorical ids into named embedding
@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-PADDING = 0  # fills a history past its length; means nothing else, in any table
-UNKNOWN = 1  # an id that training has not seen, a missing value, or a property that does not apply
-FIRST_ID = 2  # the first id that names something
+PADDING = 0  # fills a history after its last event, and has no other meaning in any table
+UNKNOWN = 1  # an id that does not occur in training, a missing value, or a field that does not apply
+FIRST_ID = 2  # the first id of a value
 
-MATCH_DIFFERS = 2  # an event's field is not the target's
+MATCH_DIFFERS = 2  # an event's field differs from the target's
 MATCH_EQUALS = 3  # an event's field equals the target's
 MATCH_ROWS = 4  # rows of a table of match ids: padding, unknown, differs, equals
 
@@ -35,13 +35,13 @@ class Field:
 class Schema:
     """The fields of a sample.
 
-    ``tables``    rows of each embedding table, the two reserved ids included.
-    ``static``    fields of the sample itself.
-    ``sequence``  fields of an event of the history.
-    ``matches``   fields of an event that say whether it equals the target (``MATCH_DIFFERS`` or ``MATCH_EQUALS``,
-                  compared before ids are reduced to a vocabulary, so two unknown items still differ).
-    ``target``    sequence field -> static field that holds the same thing of the candidate.
-    ``length``    the longest history, in events.
+    ``tables``    the rows of each embedding table, including the two reserved ids.
+    ``static``    the fields of the sample itself.
+    ``sequence``  the fields of an event in the history.
+    ``matches``   the match fields of an event: each says whether a field of the event equals the candidate's
+                  (``MATCH_DIFFERS`` or ``MATCH_EQUALS``). They compare raw values, so two unknown items still differ.
+    ``target``    sequence field -> the static field with the same property of the candidate.
+    ``length``    the length of the longest history, in events.
     """
 
     tables: Mapping[str, int]
@@ -52,7 +52,7 @@ class Schema:
     length: int
 
     def __post_init__(self) -> None:
-        """Refuses a schema whose parts do not fit together, with ValueError."""
+        """Raises ValueError if a field has no table, or if ``target`` names a field that does not exist."""
         for field in (*self.static, *self.sequence, *self.matches):
             if field.table not in self.tables:
                 raise ValueError(f"field {field.name!r} reads table {field.table!r}; tables are {sorted(self.tables)}")
@@ -63,7 +63,10 @@ class Schema:
                 raise ValueError(f"target maps {event_field!r} to {static_field!r}; one of them is not a field")
 
     def without(self, names: Collection[str]) -> Schema:
-        """This schema less the fields of these names, be they static, of events or matches; ValueError names others."""
+        """This schema without the fields of these names: static, sequence and match fields.
+
+        Raises ValueError for names that are not fields.
+        """
         fields = {field.name for field in (*self.static, *self.sequence, *self.matches)}
         if unknown := sorted(set(names) - fields):
             raise ValueError(f"{', '.join(unknown)} is no field of the data, which has {', '.join(sorted(fields))}")
@@ -77,7 +80,7 @@ class Schema:
         )
 
     def to_json(self) -> dict[str, object]:
-        """This schema in plain types."""
+        """This schema in types that JSON has."""
         return {
             "tables": dict(self.tables),
             "static": [[f.name, f.table] for f in self.static],
@@ -88,19 +91,19 @@ class Schema:
         }
 
     @classmethod
-    def from_json(cls, plain: Mapping) -> Schema:
-        """The schema that ``to_json`` wrote."""
+    def from_json(cls, data: Mapping) -> Schema:
+        """The schema from what ``to_json`` returned."""
 
         def fields(name: str) -> tuple[Field, ...]:
-            return tuple(Field(*pair) for pair in plain[name])
+            return tuple(Field(*pair) for pair in data[name])
 
         return cls(
-            tables=dict(plain["tables"]),
+            tables=dict(data["tables"]),
             static=fields("static"),
             sequence=fields("sequence"),
             matches=fields("matches"),
-            target=dict(plain["target"]),
-            length=int(plain["length"]),
+            target=dict(data["target"]),
+            length=int(data["length"]),
         )
 
 
@@ -109,9 +112,9 @@ class Batch:
     """Samples gathered on one device.
 
     ``static``    field -> ids, (replica, batch) integer.
-    ``sequence``  field -> ids, (replica, batch, length) integer, oldest event first, ``PADDING`` on the right;
-                  match fields are among them. ``length`` is at most ``Schema.length``.
-    ``lengths``   events of each history, (replica, batch) int64; 0 is allowed.
+    ``sequence``  field -> ids, (replica, batch, length) integer, including match fields. The oldest event is first, and
+                  ``PADDING`` follows the last event. ``length`` is at most ``Schema.length``.
+    ``lengths``   the number of events of each history, (replica, batch) int64, may be 0.
     ``labels``    (replica, batch) float32, 0 or 1.
     """
 

@@ -1,15 +1,16 @@
-"""A made-up world of users who browse, are shown items and click with a probability that is known.
+"""Simulates users who browse, are shown items, and click with a known probability. ``mdaf.data.synthetic`` uses it.
 
-A user browses within a *focus*, a category that drifts: to the focus's successor, or to another of the user's own
-interests. What an impression's click depends on:
+Each user has a *focus*: the category in which the user browses. The focus moves to its successor, or to another one of
+the user's interests. The click probability of an impression depends on:
 
-- order: how recently the candidate's category was seen, and whether it succeeds the category seen last;
+- the order of events: how recently the candidate's category was seen, and whether it is the successor of the last one;
 - the user: interest in the category, a general inclination to click, taste for the item (a product of factors);
-- the item: its quality; weariness if it was seen among the last few;
+- the item: its quality, and weariness if it is among the last few seen;
 - the hour.
 
-So counting what a user saw tells something, reading it in order tells more, and no model can know more than the
-probability itself. All users take their first action together, then their second, and so on: no loop over rows.
+So a model that counts a user's events learns something, a model that reads them in order learns more, and no model can
+learn more than the probability itself. All users take their first action at once, then their second, and so on. So
+there is no loop over rows.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ import numpy as np
 
 from mdaf.streams import stream_seed
 
-_INTERESTS = 4  # categories of a user's own
-_FACTORS = 4  # dimensions of taste
-_MEMORY = 5  # events that a click may depend on
-_FADING = 0.55 ** np.arange(_MEMORY)  # weight of the last event, the one before it, ...
+_INTERESTS = 4  # the categories in which a user is interested
+_FACTORS = 4  # the dimensions of taste
+_MEMORY = 5  # the last events on which a click may depend
+_FADING = 0.55 ** np.arange(_MEMORY)  # the weight of the last event, of the one before it, ...
 
-_RECENT = 1.8  # weights of the parts of the log-odds
+_RECENT = 1.8  # this and the next: the weights of the parts of the log-odds
 _SUCCEEDS = 2.2
 _INTEREST = 0.8
 _WEARY = -1.0
@@ -34,19 +35,22 @@ _QUALITY = 0.4
 _TASTE = 0.4
 _HOUR = 0.2
 
-_STAYS, _SUCCESSOR = 0.75, 0.15  # of the focus, at each browsing step; else it turns to an interest of the user's
-_FROM_POPULAR, _FROM_RECENT, _FROM_SUCCESSOR = 0.30, 0.30, 0.15  # of candidates; else from the user's interests
+_STAYS, _SUCCESSOR = 0.75, 0.15  # probabilities of the focus's next step; else it moves to an interest of the user
+_FROM_POPULAR, _FROM_RECENT, _FROM_SUCCESSOR = 0.30, 0.30, 0.15  # shares of candidates; the rest are interests
 
 
 def zipf_rank(uniform: np.ndarray, count: np.ndarray | int) -> np.ndarray:
-    """Ranks in [0, count), rank r with probability about proportional to 1 / (r + 1), from uniform numbers."""
+    """Converts uniform numbers in [0, 1) to ranks in [0, count). Rank r has a probability of about 1 / (r + 1)."""
     ranks = np.floor(np.exp(uniform * np.log(np.asarray(count) + 1.0))).astype(np.int64) - 1
     return np.clip(ranks, 0, np.asarray(count) - 1)
 
 
 @dataclass(frozen=True)
 class World:
-    """What does not change. Items of category c are ``category_starts[c]`` to ``category_starts[c + 1]``."""
+    """The properties of users and items, which never change.
+
+    The items of category c are ``category_starts[c]`` to ``category_starts[c + 1]``.
+    """
 
     category_starts: np.ndarray  # (categories + 1,)
     successor: np.ndarray  # (categories,)
@@ -58,7 +62,7 @@ class World:
 
     @classmethod
     def make(cls, seed: int, users: int, items: int, categories: int) -> World:
-        """A world of the given size; ``items`` is at least ``categories``."""
+        """Draws a world of the given size. ``items`` is at least ``categories``."""
         generator = np.random.default_rng(stream_seed(seed, "world"))
         shares = 1 / np.sqrt(np.arange(1, categories + 1))
         extra = np.floor((items - categories) * np.cumsum(shares) / shares.sum()).astype(np.int64)
@@ -66,7 +70,7 @@ class World:
         sizes_before[-1] = items
         cycle = generator.permutation(categories)
         successor = np.empty(categories, dtype=np.int64)
-        successor[cycle] = np.roll(cycle, -1)  # one cycle through all: no category succeeds itself
+        successor[cycle] = np.roll(cycle, -1)  # one cycle through all categories: none is its own successor
         return cls(
             category_starts=sizes_before,
             successor=successor,
@@ -78,7 +82,7 @@ class World:
         )
 
     def of_users(self, first: int, last: int) -> World:
-        """The same world with the users ``first`` to ``last`` alone."""
+        """The same world with only the users ``first`` to ``last``."""
         return replace(
             self,
             interests=self.interests[first:last],
@@ -87,14 +91,17 @@ class World:
         )
 
     def item(self, category: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-        """An item of each category, by Zipf popularity within it."""
+        """An item of each category, drawn by Zipf popularity."""
         start = self.category_starts[category]
         return start + zipf_rank(uniform, self.category_starts[category + 1] - start)
 
 
 @dataclass(frozen=True)
 class Actions:
-    """What happens when, sorted by (user, time): a browsing step or an impression, (actions,) each."""
+    """Browsing steps and impressions, sorted by (user, time), (actions,) each.
+
+    ``time`` is in unix seconds, ``hour`` is local. ``impression`` says which of the two an action is.
+    """
 
     user: np.ndarray
     time: np.ndarray
@@ -104,7 +111,7 @@ class Actions:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of each action, (actions,) each; ``log_odds`` are those of a click, without the common offset."""
+    """The results of actions, (actions,) each. ``log_odds`` are the log-odds of a click without the common offset."""
 
     category: np.ndarray
     item: np.ndarray
@@ -113,7 +120,7 @@ class Outcome:
 
 
 class _State:
-    """What users have in mind: their focus, and the last events, latest first; -1 where there is none."""
+    """The focus of each user, and the last events, the latest first; -1 for missing events."""
 
     def __init__(self, world: World) -> None:
         users = len(world.user_bias)
@@ -122,14 +129,14 @@ class _State:
         self.items = np.full((users, _MEMORY), -1, dtype=np.int64)
 
     def see(self, user: np.ndarray, category: np.ndarray, item: np.ndarray) -> None:
-        """Each user (all different) sees an item."""
+        """Records that each of these users, all different, has seen an item."""
         for memory, latest in ((self.categories, category), (self.items, item)):
             memory[user, 1:] = memory[user, :-1]
             memory[user, 0] = latest
 
 
 def simulate(world: World, actions: Actions, offset: float, seed: int) -> Outcome:
-    """Lets the users act; ``offset`` is the log-odds of a click to which all else adds."""
+    """Simulates all actions. ``offset`` is added to the log-odds of every click."""
     generator = np.random.default_rng(stream_seed(seed, "actions"))
     count = len(actions.user)
     choice, which, item_draw, click_draw = generator.random((4, count))
@@ -160,7 +167,7 @@ def simulate(world: World, actions: Actions, offset: float, seed: int) -> Outcom
 
 
 def _turns(user: np.ndarray) -> list[np.ndarray]:
-    """Positions of every user's first action, of every user's second, ..."""
+    """The positions of all users' first actions, then of all users' second actions, and so on."""
     if not len(user):
         return []
     starts = np.flatnonzero(np.diff(user, prepend=-1))
@@ -172,7 +179,7 @@ def _turns(user: np.ndarray) -> list[np.ndarray]:
 def _browse(
     world: World, state: _State, user: np.ndarray, choice: np.ndarray, own: np.ndarray, shown: np.ndarray
 ) -> np.ndarray:
-    """The category of each user's next view; the focus of those who browse moves there."""
+    """The category of each user's next view. The focus moves there, unless the action is an impression (``shown``)."""
     focus = state.focus[user]
     moved = np.where(choice < _STAYS, focus, np.where(choice < _STAYS + _SUCCESSOR, world.successor[focus], own))
     state.focus[user[~shown]] = moved[~shown]
@@ -182,7 +189,7 @@ def _browse(
 def _candidates(
     world: World, state: _State, user: np.ndarray, choice: np.ndarray, which: np.ndarray, own: np.ndarray
 ) -> np.ndarray:
-    """The category of each impression's candidate: popular, lately seen, the successor of the last, or an interest."""
+    """The category of each candidate: popular, recently seen, the successor of the last, or one of the interests."""
     categories = len(world.successor)
     popular = zipf_rank(which, categories)
     recent = state.categories[user, (which * _MEMORY).astype(np.int64)]
@@ -197,7 +204,7 @@ def _candidates(
 def _log_odds(
     world: World, state: _State, user: np.ndarray, category: np.ndarray, item: np.ndarray, hour: np.ndarray
 ) -> np.ndarray:
-    """Log-odds of a click on each candidate, without the common offset."""
+    """The log-odds of a click on each candidate, without the common offset."""
     last = state.categories[user, 0]
     return (
         _RECENT * ((state.categories[user] == category[:, None]) @ _FADING)
@@ -212,7 +219,7 @@ def _log_odds(
 
 
 def offset_for(log_odds: np.ndarray, click_rate: float) -> float:
-    """The common offset that makes the mean click probability ``click_rate``, by bisection."""
+    """The common offset with which the mean click probability is ``click_rate``, found by bisection."""
     low, high = -30.0, 30.0
     for _ in range(60):
         middle = (low + high) / 2

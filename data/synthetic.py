@@ -1,4 +1,7 @@
-"""A synthetic click log whose true click probabilities are known, and so the AUC that no model can pass."""
+"""The source ``synthetic``: a simulated click log. Its true click probabilities are known, so the best possible AUC is.
+
+``simulation`` decides what users do; this module decides when, and how large the log is.
+"""
 
 from __future__ import annotations
 
@@ -24,24 +27,26 @@ from mdaf.errors import DataError
 from mdaf.streams import stream_seed
 from mdaf.terminal.progress import Progress, between, silent
 
-_FOLLOW_UPS = {"cart": 0.06, "fav": 0.03, "buy": 0.02}  # what may come of a view, one second later
-_SECONDS_BETWEEN = 3  # seconds between a user's actions, at least
-_SESSIONS = 2  # a day
+_FOLLOW_UPS = {"cart": 0.06, "fav": 0.03, "buy": 0.02}  # probabilities of an action one second after a view
+_SECONDS_BETWEEN = 3  # the least time between two actions of a user
+_SESSIONS = 2  # for each user and day
 _USERS_AT_ONCE = 1 << 16
-_DAWN, _DUSK = 7, 22  # local hours between which sessions begin
+_DAWN, _DUSK = 7, 22  # the local hours between which sessions begin
 
 
 @dataclass(frozen=True)
 class ClickLog:
-    """A raw log: columns user, item, category, behaviour, time; and impressions with label and probability."""
+    """A raw log: events with the columns user, item, category, behaviour, time; impressions with label, probability."""
 
     events: pl.DataFrame
     impressions: pl.DataFrame
 
 
 class _Plan(NamedTuple):
-    """Users who act together: the first of them, how active each is, and how many impressions of each split and how
-    many views they have."""
+    """The plan of a block of users: the first user, how active each is, and the block's numbers of actions.
+
+    ``counts``  the impressions of each split, then the views.
+    """
 
     first_user: int
     activity: np.ndarray
@@ -50,7 +55,7 @@ class _Plan(NamedTuple):
 
 @dataclass(frozen=True)
 class Synthetic:
-    """Size and shape of the log; see ``conf/data/synthetic.yaml`` for each setting."""
+    """The source and its settings. ``conf/data/synthetic.yaml`` describes each setting."""
 
     length: int
     users: int
@@ -87,12 +92,12 @@ class Synthetic:
 
     @cached_property
     def periods(self) -> Periods:
-        """Training lasts ``train_days`` from ``start``, validation and test a day each."""
+        """Training lasts ``train_days`` from ``start``; validation and test last a day each."""
         validation = unix_seconds(self.start, "start", self.utc_offset_hours) + self.train_days * DAY
         return Periods(validation, validation + DAY, self.utc_offset_hours)
 
     def fingerprint(self, hashes: FileHashes) -> dict[str, Any]:
-        """All settings that change the store: nothing else decides what is generated."""
+        """The settings that change the store. The log depends on nothing else."""
         return {"settings": settings_of(self), "inputs": []}
 
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
@@ -115,12 +120,12 @@ class Synthetic:
             )
 
     def generate(self, progress: Progress = silent) -> ClickLog:
-        """The raw log as a whole, the same for the same settings."""
+        """The whole raw log. The same settings always give the same log."""
         parts = list(self.parts(progress))
         return ClickLog(pl.concat(part.events for part in parts), pl.concat(part.impressions for part in parts))
 
     def parts(self, progress: Progress = silent) -> Iterator[ClickLog]:
-        """The raw log, some users at a time. Ids are numbers from 1; they say nothing about popularity."""
+        """The raw log, one block of users at a time. Ids are numbers from 1, in an order unrelated to popularity."""
         progress("planning actions", 0.0)
         world = World.make(self.seed, self.users, self.items, self.categories)
         names = np.random.default_rng(stream_seed(self.seed, "names"))
@@ -129,13 +134,15 @@ class Synthetic:
         offset = None
         for number, plan in enumerate(plans):
             progress("simulating users", number / len(plans))
-            some = world.of_users(plan.first_user, plan.first_user + len(plan.activity))
+            part_world = world.of_users(plan.first_user, plan.first_user + len(plan.activity))
             actions = self._actions(plan)
             seed = stream_seed(self.seed, "block", number)
-            if offset is None:  # a first pass finds the offset that gives the wanted click rate
+            if offset is None:  # simulate the first block to find the offset that gives the click rate
                 offset = float(np.log(self.click_rate / (1 - self.click_rate)))
-                offset = offset_for(simulate(some, actions, offset, seed).log_odds[actions.impression], self.click_rate)
-            outcome = simulate(some, actions, offset, seed)
+                offset = offset_for(
+                    simulate(part_world, actions, offset, seed).log_odds[actions.impression], self.click_rate
+                )
+            outcome = simulate(part_world, actions, offset, seed)
             rows = pl.DataFrame(
                 {
                     "user": plan.first_user + actions.user + 1,
@@ -152,7 +159,7 @@ class Synthetic:
             yield ClickLog(self._events(rows.filter(~actions.impression | outcome.clicked), seed), impressions)
 
     def _plans(self) -> list[_Plan]:
-        """How many actions of each kind the users of each block take."""
+        """Draws the number of actions of each kind for each block of users."""
         generator = np.random.default_rng(stream_seed(self.seed, "plans"))
         activity = generator.lognormal(0.0, 0.7, self.users)
         blocks = np.array_split(activity, -(-self.users // _USERS_AT_ONCE))
@@ -165,7 +172,7 @@ class Synthetic:
         ]
 
     def _actions(self, plan: _Plan) -> Actions:
-        """Browsing steps over the whole period and the planned number of impressions in each split."""
+        """Draws the times of a block's browsing steps, over the whole period, and of its impressions in each split."""
         generator = np.random.default_rng(stream_seed(self.seed, "actions", plan.first_user))
         users = len(plan.activity)
         *shown, views = plan.counts
@@ -181,7 +188,7 @@ class Synthetic:
         total = len(user)
         day = np.concatenate([first + generator.integers(span, size=count) for count, first, span, _ in periods])
         impression = np.concatenate([np.full(count, kind) for count, *_, kind in periods])
-        begins = generator.uniform(_DAWN, _DUSK, (users, _SESSIONS)) * 3600  # each user has habits
+        begins = generator.uniform(_DAWN, _DUSK, (users, _SESSIONS)) * 3600  # the same every day
         session = begins[user, generator.integers(_SESSIONS, size=total)]
         second = np.minimum(session + generator.exponential(900, total), DAY - 1).astype(np.int64)
         since_start = day * DAY + second
@@ -196,7 +203,7 @@ class Synthetic:
         return self.train_rows, self.validation_rows, self.test_rows
 
     def _events(self, seen: pl.DataFrame, seed: int) -> pl.DataFrame:
-        """Page views and what came of some of them, one second later."""
+        """Page views, and one second later the carts, favourites and purchases that follow some of them."""
         generator = np.random.default_rng(stream_seed(seed, "follow-ups"))
         draw = generator.random(len(seen))
         views = seen.select("user", "item", "category", pl.lit("pv").alias("behaviour"), "time")
@@ -209,7 +216,10 @@ class Synthetic:
 
 
 def _spread(user: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """Moves actions of a user that are too close to each other, later; both sorted by (user, time)."""
+    """Times at which a user's actions are at least ``_SECONDS_BETWEEN`` apart: actions that are too close are delayed.
+
+    Both arguments are sorted by (user, time).
+    """
     rank = np.arange(len(user)) * _SECONDS_BETWEEN
-    far = np.int64(time.max(initial=0)) + rank[-1] + 1 if len(rank) else np.int64(0)  # keeps users from meeting
+    far = np.int64(time.max(initial=0)) + rank[-1] + 1 if len(rank) else np.int64(0)  # separates the users
     return np.maximum.accumulate(user * far + time - rank) - user * far + rank

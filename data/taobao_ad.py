@@ -1,8 +1,8 @@
-"""Ali Display Ad Click from its raw files: impressions with their clicks, ads, user profiles, behaviours.
+"""The source ``taobao_ad``: Ali Display Ad Click from its raw files of impressions, ads, users and behaviours.
 
-Days 1 to 7 train; day 8 is split into validation and test by a hash of the user, so that the day that is tested on is
-not the one that is tuned on. (The public benchmark TaobaoAd_x1 tests on all of day 8 and stops early on it.) A history
-comes from the behaviour log, or, where that file is absent, from the user's earlier clicks on ads.
+Days 1 to 7 are for training. Day 8 is split into validation and test by a hash of the user, so that hyperparameters are
+not tuned on the users of the test. (The public benchmark TaobaoAd_x1 uses all of day 8 both for early stopping and as
+the test.) A history comes from the behaviour log. Without that file it comes from the user's earlier clicks on ads.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ OPTIONAL = "behavior_log.csv"
 
 
 def price_bucket(price: pl.Expr) -> pl.Expr:
-    """Buckets of a price, two an octave, fixed beforehand: no price of a later day moves an edge."""
+    """The bucket of a price, two for each doubling. The edges are fixed, so they do not depend on later days."""
     return (price.clip(0.01).log(2) * 2).floor().cast(pl.Int64)
 
 
 @dataclass(frozen=True)
 class TaobaoAd:
-    """The files and the protocol by which they become samples; see ``conf/data/taobao_ad.yaml`` for each setting."""
+    """The source and its settings. ``conf/data/taobao_ad.yaml`` describes each setting."""
 
     path: str | None
     length: int
@@ -115,11 +115,11 @@ class TaobaoAd:
         }
 
     def fingerprint(self, hashes: FileHashes) -> dict[str, Any]:
-        """Settings that change the store, and the hashes of the files that are there."""
+        """The settings that change the store, and the hashes of the files that exist."""
         return {"settings": settings_of(self), "inputs": hashes.of([text.path for text in self._files.values()])}
 
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
-        """Reads the files and writes their store; DataError if they are not such files or too much of one is bad."""
+        """Reads the files and writes their store. Raises DataError for another format and for too many bad rows."""
         for text in self._files.values():
             text.check()
         behaviours = self._files.get(OPTIONAL)
@@ -161,7 +161,7 @@ class TaobaoAd:
         return defects + bad_ads + bad_users
 
     def _split(self, rows: pl.DataFrame, periods: Periods) -> pl.Series:
-        """0 for training; of the last day, 1 for the users that validation has, 2 for the others."""
+        """The split of each row: 0 for training; on the last day 1 for users of validation, and 2 for all others."""
         hashed = draws(stream_seed(self.seed, "split"), rows["user"].to_numpy().astype(np.uint64))
         validates = hashed / np.float64(2**64) < self.validation_share
         late = (rows["time"] >= periods.test).to_numpy()
@@ -188,7 +188,7 @@ class TaobaoAd:
 
 
 def _impressions(text: TextFile, period: tuple[int, int], size: int) -> Iterator[tuple[pl.DataFrame, Defects, float]]:
-    """Usable impressions, what was wrong with the others, and the share of the file that is read."""
+    """Usable impressions in blocks, each with its defects and the share of the file that is read so far."""
     fields = tuple(_IMPRESSIONS.values())
     numbers = ("user", "time", "item", "skipped", "label")
     either = (pl.col("label") + pl.col("skipped") == 1) & pl.col("label").is_in([0, 1])
@@ -206,9 +206,10 @@ def _impressions(text: TextFile, period: tuple[int, int], size: int) -> Iterator
 
 
 def _behaviours(text: TextFile, period: tuple[int, int], size: int) -> Iterator[tuple[pl.DataFrame, Defects, float]]:
-    """Usable behaviours, what was wrong with the others, and the share of the file that is read.
+    """Usable behaviours in blocks, each with its defects and the share of the file that is read so far.
 
-    A row that repeats another is kept: it names no item, so it may be another item of the same category and brand.
+    A row that equals another one is kept. Rows name no item, so it may concern another item of the same category and
+    brand.
     """
     known = pl.when(pl.col("behaviour").is_in(BEHAVIOURS)).then(pl.col("behaviour"))
     numbers = {name: number(name) for name in ("user", "time", "category", "brand")}

@@ -1,7 +1,7 @@
-"""Ali Display Ad Click, already joined: each impression with its ad, its user's profile and a history of its own.
+"""The source ``taobao_ad_joined``: Ali Display Ad Click as one file. A row has an ad, a user's profile and a history.
 
-The file has no times, so nothing of it can be split by time: all rows of a user go to one split, by a hash, and no row
-informs another one of its user. A history's events carry their order, but no gap to the sample.
+The file has no times, so it cannot be split by time. All rows of a user go to the same split, by a hash of the user.
+Each row has its own history, so no row affects another one. Events have an order, but no gap to the sample.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ COLUMNS = (
 _EXPECTED = f"{len(COLUMNS)} columns without a header: clk, buy, pid, adgroup_id, cate_id, ..., price"
 _NUMBERS = ("label", "item", "category", "campaign", "customer", "user")
 _LISTS = ("categories", "brands")
-_FAR = 1_000_000  # events: longer than any list; the splits lie this far apart
+_FAR = 1_000_000  # the distance of the splits on a made-up time axis; longer than any list of events
 
 
 @dataclass(frozen=True)
 class TaobaoAdJoined:
-    """The file and how it is split; see ``conf/data/taobao_ad_joined.yaml`` for each setting."""
+    """The source and its settings. ``conf/data/taobao_ad_joined.yaml`` describes each setting."""
 
     path: str | None
     length: int
@@ -66,11 +66,11 @@ class TaobaoAdJoined:
         return required_file(self.path, "data.path", f"the joined file ({_EXPECTED})")
 
     def fingerprint(self, hashes: FileHashes) -> dict[str, Any]:
-        """Settings that change the store, and the file's hash."""
+        """The settings that change the store, and the file's hash."""
         return {"settings": settings_of(self), "inputs": hashes.of([self._file])}
 
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
-        """Reads the file and writes its store; DataError if it is not such a file or too much of it is bad."""
+        """Reads the file and writes its store. Raises DataError for another format and for too many bad rows."""
         text = TextFile(self._file, COLUMNS, _EXPECTED)
         text.check()
         periods = Periods(_FAR, 2 * _FAR, 0)
@@ -98,7 +98,7 @@ class TaobaoAdJoined:
             )
 
     def _samples(self, read: Rows, lines: Lines, before: int) -> tuple[pl.DataFrame, Defects]:
-        """Usable rows with row number, split, a time that stands for it, and their lists."""
+        """Usable rows with row number, split, a made-up time in that split and their lists; and the defects."""
         rows, defects = read.usable(lines)
         rows = rows.with_columns(row=before + pl.int_range(pl.len()))
         hashed = draws(stream_seed(self.seed, "split"), rows["user"].to_numpy().astype(np.uint64)) / np.float64(2**64)
@@ -129,7 +129,7 @@ def _rows(text: TextFile) -> Rows:
 
 
 def _events(samples: pl.DataFrame) -> pl.DataFrame:
-    """The events of the rows' lists, oldest first, each a moment before the next."""
+    """The events in the rows' lists, oldest first, each one second before the next."""
     listed = samples.filter(pl.col("categories").list.len() > 0)
     return (
         listed.select("row", "time", *_LISTS, rank=pl.int_ranges(-pl.col("categories").list.len().cast(pl.Int64), 0))

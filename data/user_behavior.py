@@ -1,4 +1,7 @@
-"""Taobao's UserBehavior.csv: user, item, category, behaviour, unix seconds; no header, no impressions."""
+"""The source ``user_behavior``: Taobao's UserBehavior.csv with user, item, category, behaviour and unix seconds.
+
+The file has no header and no impressions. Samples are made by ``mdaf.data.preparing.next_click``.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ _EXPECTED = "lines of user,item,category,behaviour,unix seconds, without a heade
 
 @dataclass(frozen=True)
 class UserBehavior:
-    """The log and the protocol by which it becomes samples; see ``conf/data/user_behavior.yaml`` for each setting."""
+    """The source and its settings. ``conf/data/user_behavior.yaml`` describes each setting."""
 
     path: str | None
     task: str
@@ -72,12 +75,12 @@ class UserBehavior:
         return required_file(self.path, "data.path", f"Taobao's UserBehavior.csv ({_EXPECTED})")
 
     def fingerprint(self, hashes: FileHashes) -> dict[str, Any]:
-        """Settings that change the store, and the file's hash; where the file lies is not among them."""
+        """The settings that change the store, and the file's hash. The path of the file is not among them."""
         drawn = {"protocol": PROTOCOL} if self.task == "next_click" else {}
         return {"settings": settings_of(self), "inputs": hashes.of([self._file]), **drawn}
 
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
-        """Reads, cleans and samples the log; DataError if it is not such a file or too much of it is bad."""
+        """Reads the log and writes its store. Raises DataError for another format and for too many bad rows."""
         text = TextFile(self._file, COLUMNS, _EXPECTED)
         text.check()
         start, validation, test, stop = split_times(self, *_TIMES)
@@ -109,10 +112,10 @@ class UserBehavior:
 
 
 def read_log(text: TextFile, period: tuple[int, int], size: int) -> Iterator[tuple[pl.DataFrame, Defects, float]]:
-    """Block by block: the usable rows, columns ``COLUMNS``, in the file's order, what was wrong with the others, and
-    the share of the file that is read.
+    """The usable rows in blocks, in the file's order, each with its defects and the share of the file that is read.
 
-    ``period``  unix seconds: the first that counts and the first that no longer does.
+    ``period``  unix seconds: rows from the first to before the second are usable.
+    ``size``    the bytes of a block.
     """
     known = pl.when(pl.col("behaviour").is_in(BEHAVIOURS)).then(pl.col("behaviour"))
     outside = ~pl.col("time").is_between(*period, closed="left")

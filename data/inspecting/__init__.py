@@ -1,1 +1,1 @@
-"""What is in a prepared store: figures, plots, trivial baselines."""
+"""``python -m data inspect``: facts about a prepared store, plots of it, and the AUC of trivial rules."""

@@ -1,4 +1,4 @@
-"""Trivial rules: what a model must beat before it has learned anything."""
+"""The AUC of trivial rules, such as popularity. A model that does not beat them has learned nothing."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.event_store import MATCH_PREFIX, EventStore, count_codes
 
 COUNT, RECENCY, POPULARITY = "category count", "category recency", "popularity"
-_CHUNK = 16_384  # samples gathered together
+_BATCH = 16_384  # samples
 
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Area under the ROC curve; NaN if the labels are all the same."""
+    """The area under the ROC curve; NaN if all labels are the same."""
     return float(roc_auc_score(labels, scores)) if len(np.unique(labels)) == 2 else float("nan")
 
 
 def rule_scores(store: EventStore, split: str, gathered: DeviceStore | None = None) -> dict[str, np.ndarray]:
-    """Each rule's score of each sample of a split, (samples,).
+    """The scores of each rule for the samples of a split, (samples,) each.
 
     ``COUNT``       events of the history that are of the candidate's category.
     ``RECENCY``     how few events ago that category occurred last; the lowest score if it did not.
     ``POPULARITY``  events of training that are of the candidate item.
     """
-    return {**_category_scores(gathered or _in_its_files(store), split), **_popularity(store, split)}
+    return {**_category_scores(gathered or _from_files(store), split), **_popularity(store, split)}
 
 
 def rule_aucs(store: EventStore, splits: tuple[str, ...] = ("validation", "test")) -> dict[str, dict[str, float]]:
-    """Rule -> split -> AUC."""
-    gathered = _in_its_files(store)
+    """The AUC of each rule on each split: rule -> split -> AUC."""
+    gathered = _from_files(store)
     by_split = {split: rule_scores(store, split, gathered) for split in splits}
     rules = next(iter(by_split.values()))
     return {rule: {split: auc(store.samples[split].label, by_split[split][rule]) for split in splits} for rule in rules}
 
 
-def _in_its_files(store: EventStore) -> DeviceStore:
-    """A store for which no memory is needed: each sample is looked at once."""
+def _from_files(store: EventStore) -> DeviceStore:
+    """The store without a copy in memory. Each sample is read only once, so a copy would not pay."""
     return DeviceStore(store, "cpu", memory_fraction=0)
 
 
 def oracle_auc(store: EventStore, split: str) -> float | None:
-    """AUC of the true click probabilities, the limit for any model; None where they are not known."""
+    """The AUC of the true click probabilities, which no model can exceed; None if they are unknown."""
     samples = store.samples[split]
     return None if samples.probability is None else auc(samples.label, samples.probability)
 
@@ -55,7 +55,7 @@ def _category_scores(gathered: DeviceStore, split: str) -> Mapping[str, np.ndarr
     if all(match.name != field for match in gathered.schema.matches):
         return {}
     counts, recencies = [], []
-    for rows in gathered.rows(split).split(_CHUNK):
+    for rows in gathered.rows(split).split(_BATCH):
         batch = gathered.gather(split, rows[None])
         equal = (batch.sequence[field][0] == MATCH_EQUALS).numpy()
         lengths = batch.lengths[0].numpy()

@@ -1,4 +1,4 @@
-"""What is in a prepared store, in numbers and in tables."""
+"""Facts about a prepared store, and the tables in which ``python -m data inspect`` prints them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,17 @@ QUANTILES = {"min": 0.0, "p10": 0.1, "median": 0.5, "p90": 0.9, "max": 1.0}
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """Facts about a split; shares are of its samples.
+    """Facts about a split. All shares are fractions of its samples.
 
-    ``unseen``      static field -> shares of (positives, negatives) whose value never occurs in training: where they
-                    differ, a model scores by noticing just that.
-    ``rowless``     static field -> share whose value has no row of its own and reads the unknown one.
-    ``missing``     static field -> share without a value, which reads the unknown one too.
+    ``rows``             the number of samples.
+    ``lengths``          quantiles of the history lengths, in events.
+    ``empty_histories``  the share of samples without history.
+    ``new_users``        the share of samples whose user does not occur in training.
+    ``unseen``           static field -> the shares of positives and of negatives whose value never occurs in training.
+                         If the two differ, a model can score just by noticing that a value is new.
+    ``rowless``          static field -> the share whose value has no row of its own and reads the unknown row.
+    ``missing``          static field -> the share without a value, which reads the unknown row too.
+    ``oracle``           the AUC of the true click probabilities; None if they are unknown.
     """
 
     rows: int
@@ -41,14 +46,14 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class Inspection:
-    """Facts about a store: ``splits`` by split, and ``rules``, the AUC of each trivial rule by split."""
+    """Facts about a store: ``splits`` by split, and ``rules``, the AUC of each trivial rule on each split."""
 
     splits: Mapping[str, SplitFacts]
     rules: Mapping[str, Mapping[str, float]]
 
 
 def inspect(store: EventStore) -> Inspection:
-    """All facts about a store; its arrays are read in parts, so that it need not fit in memory."""
+    """All facts about a store. Its arrays are read in parts, so the store need not fit in memory."""
     users, seen = _users_in_training(store), _seen_in_training(store)
     return Inspection({split: _split_facts(store, split, users, seen) for split in SPLITS}, rule_aucs(store))
 
@@ -79,14 +84,14 @@ def _split_facts(store: EventStore, split: str, users: np.ndarray, seen: Mapping
     )
 
 
-def _share(what: np.ndarray) -> float:
-    return float(np.mean(what)) if len(what) else float("nan")
+def _share(flags: np.ndarray) -> float:
+    return float(np.mean(flags)) if len(flags) else float("nan")
 
 
-def _share_of_each(what: np.ndarray, label: np.ndarray) -> tuple[float, float]:
-    """Shares of positives and of negatives."""
+def _share_of_each(flags: np.ndarray, label: np.ndarray) -> tuple[float, float]:
+    """The shares of ``flags`` among the positives and among the negatives."""
     clicked = np.asarray(label, dtype=bool)
-    return _share(what[clicked]), _share(what[~clicked])
+    return _share(flags[clicked]), _share(flags[~clicked])
 
 
 def _users_in_training(store: EventStore) -> np.ndarray:
@@ -103,7 +108,7 @@ def _users_in_training(store: EventStore) -> np.ndarray:
 
 
 def _seen_in_training(store: EventStore) -> dict[str, np.ndarray]:
-    """Table -> whether each code occurs in an event or a sample of training."""
+    """For each table, whether each of its codes occurs in an event or a sample of training."""
     static, sequence = store.schema.static, [f for f in store.schema.sequence if f.name in store.events]
     seen: dict[str, np.ndarray] = {}
     for table in {field.table for field in static}:
@@ -126,7 +131,7 @@ def _seen_in_training(store: EventStore) -> dict[str, np.ndarray]:
 
 
 def show(store: EventStore, found: Inspection, console: Console) -> None:
-    """Prints the facts about every split, what was wrong with the raw file, and what trivial rules reach."""
+    """Prints the facts about every split, the defects of the raw file, and the AUC of trivial rules."""
     counts = store.manifest["counts"]
     console.print(f"{printable(store.folder)}  data hash {store.data_hash}", soft_wrap=True)
     users = len(np.unique(store.users_of))
@@ -143,7 +148,7 @@ def show(store: EventStore, found: Inspection, console: Console) -> None:
 
 
 def _print(console: Console, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table whose first column is text and whose others are numbers."""
+    """Prints a table whose first column is text and whose other columns are numbers."""
     columns = [
         Column(heading, [row[number] for row in rows], right=number > 0, rank=number)
         for number, heading in enumerate(header)
@@ -169,12 +174,12 @@ def _split_rows(facts: Mapping[str, SplitFacts]) -> list[list[str]]:
                 values = (f"{fact.unseen[field][number]:.2%}" for fact in every)
                 rows.append([f"{field} unseen in training, {kind}", *values])
     for field in every[0].rowless:
-        for said, shares in {
+        for text, shares in {
             "without a row of its own": [fact.rowless[field] for fact in every],
             "missing": [fact.missing[field] for fact in every],
         }.items():
             if any(shares):
-                rows.append([f"{field} {said}", *(f"{share:.2%}" for share in shares)])
+                rows.append([f"{field} {text}", *(f"{share:.2%}" for share in shares)])
     return rows
 
 

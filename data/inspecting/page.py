@@ -1,4 +1,4 @@
-"""What is in a prepared store, as plots in one HTML file that needs no network."""
+"""Plots of a prepared store in one HTML file, which needs no network: ``python -m data inspect --html FILE``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mdaf.data.store.arrays import read_parts
 from mdaf.data.store.event_store import GAP_FIELD, SPLITS, EventStore, count_codes
 from mdaf.errors import DataError
 
-_BARS = 60  # of a histogram over time, at most
+_BARS = 60  # the most bars of a histogram over time
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -35,10 +35,10 @@ _PAGE = """<!DOCTYPE html>
 
 
 def write_page(store: EventStore, found: Inspection, path: Path) -> None:
-    """Writes the page of a store; DataError if it cannot be written."""
+    """Writes the page of a store. Raises DataError if the file cannot be written."""
     from plotly.offline import get_plotlyjs
 
-    timed = any(field.name == GAP_FIELD for field in store.schema.sequence)  # else times only stand for an order
+    timed = any(field.name == GAP_FIELD for field in store.schema.sequence)  # without gaps, times only give the order
     figures = [
         *([_samples_over_time(store)] if timed else []),
         _click_rates(found),
@@ -59,10 +59,10 @@ def write_page(store: EventStore, found: Inspection, path: Path) -> None:
         plots="\n".join(plots),
     )
     try:
-        with scratch(path.parent, path.name) as aside:
-            whole = aside / path.name
-            whole.write_text(page, encoding="utf-8")
-            whole.replace(path)
+        with scratch(path.parent, path.name) as folder:
+            draft = folder / path.name
+            draft.write_text(page, encoding="utf-8")
+            draft.replace(path)
     except OSError as error:
         raise DataError(f"--html {path}: cannot be written: {error.strerror}") from None
 

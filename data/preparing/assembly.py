@@ -1,4 +1,4 @@
-"""Sorts a raw log's events by user and time, in ranges of users that fit in memory, and writes the store."""
+"""Sorts a raw log's events by user and time, one range of users in memory at a time, and writes them to the store."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ LABEL, SPLIT, PROBABILITY = "#label", "#split", "#probability"  # additional fie
 
 @dataclass(frozen=True)
 class SortedEvents:
-    """All events of a range of users, sorted by (user, time); events of the same time keep the log's order.
+    """All events of a range of users, sorted by (user, time). Events of the same time keep the log's order.
 
-    ``user``, ``time``, ``codes``  (events,); a user's index is its code minus ``FIRST_ID``.
-    ``first_user``                 the range's first user.
-    ``offsets``                    (users + 1,), positions in the store at which each user's events begin.
+    ``user``, ``time``, ``codes``  (events,) each. A user's index is the user's code minus ``FIRST_ID``.
+    ``first_user``                 the index of the range's first user.
+    ``offsets``                    (users + 1,): the position in the store of each user's first event, and the end.
     """
 
     user: np.ndarray
@@ -47,13 +47,13 @@ class SortedEvents:
         low = int(min(self.time.min(), time.min(initial=self.time.min())))
         span = int(max(self.time.max(), time.max(initial=low))) - low + 1
         own = (self.user - self.first_user) * np.int64(span) + (self.time - low)
-        asked = (user - self.first_user) * np.int64(span) + (time - low)
-        return self.offsets[0] + np.searchsorted(own, asked, side="left")
+        sought = (user - self.first_user) * np.int64(span) + (time - low)
+        return self.offsets[0] + np.searchsorted(own, sought, side="left")
 
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples of a range of users, sorted by (user, time), (samples,) each; ``split`` is a number of ``SPLITS``."""
+    """The samples of a range of users, sorted by (user, time), (samples,) each. ``split`` is an index of ``SPLITS``."""
 
     user: np.ndarray
     time: np.ndarray
@@ -63,7 +63,7 @@ class Samples:
     probability: np.ndarray | None = None
 
     def write(self, writer: StoreWriter, end: np.ndarray) -> None:
-        """Writes the samples to their splits; ``end`` as in ``StoreWriter.samples``."""
+        """Writes the samples to their splits. ``end``: as in ``StoreWriter.samples``."""
         for number, name in enumerate(SPLITS):
             mine = self.split == number
             if mine.any():
@@ -81,8 +81,9 @@ class Samples:
 class Assembly:
     """Sorts a raw log, one range of users after the other.
 
-    ``folder``  for temporary files.
-    ``unique``  whether a row that equals another one in all fields is dropped; ``repeated`` counts dropped rows.
+    ``folder``    for temporary files.
+    ``unique``    whether to drop a row that equals an earlier one in all fields.
+    ``repeated``  how many rows were dropped so far.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class Assembly:
         self._cuts = cuts_of(owners.occurrences, rows_at_once(memory_gb))
 
     def write_events(self, writer: StoreWriter, progress: Progress) -> Iterator[tuple[SortedEvents, Samples]]:
-        """Writes events and offsets range by range, and yields each range with its samples."""
+        """Writes events and offsets, one range of users at a time, and yields each range and its samples."""
         events = self._routed_events(progress)
         samples = self._routed_samples(progress)
         bounds = [0, *self._cuts.tolist(), self._users]
@@ -134,8 +135,8 @@ class Assembly:
                 frame = frame.with_columns(split=self._periods.split_of(pl.col("time")))
             if "probability" not in frame.columns:
                 frame = frame.with_columns(probability=pl.lit(float("nan"), pl.Float32))
-            told = {LABEL: "label", SPLIT: "split", PROBABILITY: "probability"}
-            columns = {name: frame[raw].to_numpy() for name, raw in told.items()}
+            columns_of = {LABEL: "label", SPLIT: "split", PROBABILITY: "probability"}
+            columns = {name: frame[raw].to_numpy() for name, raw in columns_of.items()}
             ranges.append(records_of(dtype, {**columns, **self._columns(frame, fields)}))
         return ranges
 
@@ -184,7 +185,7 @@ def _by_user_and_time(records: np.ndarray) -> np.ndarray:
 
 
 def _first_of_equals(records: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """``order`` without the rows that repeat an earlier one in every field."""
+    """``order`` without rows that equal an earlier one in every field."""
     user, time = records[OWNER][order], records[TIME][order]
     same = (np.diff(user) == 0) & (np.diff(time) == 0)
     tied = np.flatnonzero(np.append(same, False) | np.append(False, same))

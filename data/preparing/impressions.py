@@ -1,4 +1,4 @@
-"""Makes samples from a log with impressions: what was shown, and what was clicked."""
+"""Writes the store of a log with impressions. Each impression is a sample; its label says whether it was clicked."""
 
 from __future__ import annotations
 
@@ -31,11 +31,13 @@ def write_impressions(
     progress: Progress,
     unique: bool = False,
 ) -> Contents:
-    """Writes the store of a clean log with its own samples; a history has its user's events before the sample.
+    """Writes the store of a clean log that has samples. A history contains its user's events before the sample.
 
     ``folder``     for temporary files.
-    ``min_count``  table -> how many events and samples in training an id needs to have a row; default 1.
-    ``unique``     whether events that equal another one in all fields are dropped and counted.
+    ``min_count``  table -> how often an id must occur in training to have a row; default 1.
+    ``unique``     whether to drop, and to count, events that equal an earlier one in all fields.
+
+    Raises DataError if no sample is before the validation period.
     """
     progress("building vocabularies", 0.0)
     if not log.trained_rows:

@@ -1,4 +1,4 @@
-"""The fields of a log, the embedding tables that they read, and the store's schema."""
+"""The fields of a log, their embedding tables, the store's schema, and the periods of training, validation and test."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ def click_layout(length: int) -> Layout:
 
 @dataclass(frozen=True)
 class Periods:
-    """Unix seconds at which validation and test begin, and the log's local time.
+    """When validation and test begin, in unix seconds, and the log's offset to UTC in hours.
 
-    Where both begin at once, something else than time tells validation from test.
+    If both begin at the same time, something other than time decides between validation and test.
     """
 
     validation: int
@@ -89,9 +89,9 @@ class Periods:
         return hour.cast(pl.Int8).alias("hour"), weekday.cast(pl.Int8).alias("weekday")
 
     def splits_of(self, time: np.ndarray) -> np.ndarray:
-        """The number in ``SPLITS`` that each time belongs to, int64."""
+        """The index in ``SPLITS`` of the split to which each time belongs, int64."""
         return np.searchsorted([self.validation, self.test], time, side="right")
 
     def split_of(self, time: pl.Expr) -> pl.Expr:
-        """The number in ``SPLITS`` that a time belongs to."""
+        """The index in ``SPLITS`` of the split to which a time belongs."""
         return (time >= self.validation).cast(pl.Int8) + (time >= self.test).cast(pl.Int8)

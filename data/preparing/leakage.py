@@ -1,4 +1,4 @@
-"""Checks a prepared store for leakage: no sample may contain information from a later time."""
+"""Checks a new store for leakage: no sample may contain information from a later time. ``prepare`` calls it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mdaf.errors import LeakageError
 
 
 def leakage_check(store: EventStore) -> None:
-    """LeakageError unless the store is free of leakage.
+    """Raises LeakageError if the store has leakage.
 
-    Splits must follow each other in time, histories must end before their samples, users who are held out must be those
-    of the test, and every row of an embedding table must occur in training.
+    Splits must follow each other in time. Histories must end before their samples. The users of the test must be the
+    held-out users, if there are any. Every row of an embedding table must occur in training.
     """
     for split, samples in store.samples.items():
         for part in parts_of(len(samples)):
@@ -74,7 +74,7 @@ def _check_held_out(store: EventStore) -> None:
 
 
 def _check_order(store: EventStore) -> None:
-    """Every user's events must be in the order of time, so that a history's last event is its latest."""
+    """Raises LeakageError if a user's events are not sorted by time: a history's last event would not be its latest."""
     begins = np.asarray(store.user_offsets)
     for part in parts_of(len(store.time)):
         time = read_part(store.time, slice(max(0, part.start - 1), part.stop))
@@ -84,7 +84,7 @@ def _check_order(store: EventStore) -> None:
 
 
 def _check_vocabularies(store: EventStore) -> None:
-    """Every code with a row must occur in training: in a sample, or in an event that training may know."""
+    """Raises LeakageError if a code with a row does not occur in training, in a sample or in an event."""
     seen = {table: np.zeros(rows, dtype=bool) for table, rows in store.schema.tables.items()}
 
     def mark(table: str, codes: np.ndarray) -> None:

@@ -1,10 +1,10 @@
-"""Draws negatives by popularity. The positive itself is excluded and nothing else.
+"""Draws negatives by popularity. Only the positive item itself is excluded.
 
-What a user did before or does afterwards excludes nothing: were every item that a user ever touched excluded, then an
-item of the history could only be a positive, and a model would score by noticing just that.
+Other items of the same user are not excluded. If they were, an item of the history could only be a positive, and a
+model could score well by recognizing that alone.
 
-Each draw is a function of the stream, the positive's number, the column and the attempt, so it does not depend on
-which positives share a call.
+Each draw is a function of the stream, the positive's number, the column and the attempt. So it does not depend on which
+positives are in the same call.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import numpy as np
 
 from mdaf.streams import draws
 
-NO_ITEM = -1  # the pool holds nothing but the positive
-_ROUNDS = 32  # of redrawing rejected items; the rest is then drawn from an exact list
+NO_ITEM = -1  # the pool contains no other item than the positive
+_ROUNDS = 32  # how often a rejected item is drawn again; any left are then drawn from a list without the positive
 
 
 def draw_negatives(stream: int, pool: np.ndarray, item: np.ndarray, positive: np.ndarray, count: int) -> np.ndarray:
-    """``count`` items for each positive, each drawn from ``pool`` among those that are not its own, (positives, count).
+    """``count`` negatives for each positive: items of ``pool`` other than the positive's, (positives, count).
 
-    ``stream``    the seed of the stream to draw from.
-    ``pool``      holds an item once for each of its views, so drawing an element draws by popularity.
+    ``stream``    the seed of the random stream.
+    ``pool``      contains an item once for each of its views, so that popular items are drawn more often.
     ``item``      the item of each positive, (positives,).
-    ``positive``  the number of each positive, (positives,), unique.
+    ``positive``  the number of each positive, (positives,). Numbers are unique.
 
-    Draws are independent. If the pool holds no other item than the positive's, the items are ``NO_ITEM``.
+    Draws are independent. If the pool contains no other item than the positive's, the negatives are ``NO_ITEM``.
     """
     number = positive.astype(np.uint64)[:, None] * np.uint64(count) + np.arange(count, dtype=np.uint64)
     drawn = pool[_indices(stream, number, 0, len(pool))]
@@ -36,7 +36,7 @@ def draw_negatives(stream: int, pool: np.ndarray, item: np.ndarray, positive: np
         drawn[row, column] = pool[_indices(stream, number[row, column], attempt, len(pool))]
         rejected = drawn[row, column] == item[row]
         row, column = row[rejected], column[rejected]
-    for own in np.unique(item[row]):  # the few items that are nearly all of the pool
+    for own in np.unique(item[row]):  # items that make up nearly the whole pool
         mine = item[row] == own
         left = pool[pool != own]
         if len(left):

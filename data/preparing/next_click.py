@@ -1,4 +1,4 @@
-"""Makes samples from a log without impressions.
+"""Makes samples from a log without impressions, for one of two tasks. Sources with such logs call ``write_next_click``.
 
 ``next_click``  Every view with an earlier event is a positive. Negatives are items drawn by their popularity on the
                 day of the sample and in its split, the positive alone excluded. If they were drawn by popularity in
@@ -34,7 +34,7 @@ from mdaf.streams import stream_seed
 from mdaf.terminal.progress import Progress, between
 
 TASKS = ("next_click", "buy")
-PROTOCOL = 2  # part of a store's identity; 1 drew no negative among the items that a user touched at any time
+PROTOCOL = 2  # part of a store's identity; protocol 1 excluded all items of the user from the negatives
 _CHUNK = 1 << 18  # views whose samples are made at once; it bounds the memory and does not affect the result
 
 
@@ -66,9 +66,11 @@ def write_next_click(
     defects: Defects,
     progress: Progress,
 ) -> Contents:
-    """Writes the store of a clean log without samples. Static fields but the moment belong to items or users.
+    """Writes the store of a clean log without samples, and makes its samples by the protocol.
 
-    ``folder``  for temporary files. Rows that equal another one in all fields are dropped and counted.
+    All static fields but hour and weekday must belong to items or users. Rows that equal an earlier one in all fields
+    are dropped and counted. ``folder`` is for temporary files. Raises DataError if no event is before the validation
+    period.
     """
     progress("building vocabularies", 0.0)
     if not log.trained_rows:
@@ -76,11 +78,11 @@ def write_next_click(
     encoding = log.encode(protocol.min_count)
     assembly = Assembly(log, encoding, protocol.periods, folder, memory_gb, unique=True)
     pools = _Pools(folder / "pools", protocol.periods)
-    held = held_out(encoding.vocabularies[USER_TABLE].values, log.held_out_users)
+    held_users = held_out(encoding.vocabularies[USER_TABLE].values, log.held_out_users)
     bounds = [0]
     for events, _ in assembly.write_events(writer, between(progress, 0.0, 0.6)):
         time, item = events.time, events.codes["item"]
-        viewed = _shown(events, encoding, protocol, held)
+        viewed = _candidates(events, encoding, protocol, held_users)
         pools.add(time[viewed], item[viewed])
         position = np.flatnonzero(viewed & (events.ends(events.user, time) > events.starts(events.user)))
         trained = time[position] < protocol.periods.validation
@@ -92,7 +94,7 @@ def write_next_click(
     for table in log.layout.tables:
         writer.vocabulary(table, encoding.vocabularies[table])
 
-    sampler = _Sampler(log.layout.static, encoding, protocol, pools, held)
+    sampler = _Sampler(log.layout.static, encoding, protocol, pools, held_users)
     for number, (start, stop) in enumerate(pairwise(bounds)):
         progress("making samples", 0.6 + 0.4 * number / (len(bounds) - 1))
         sampler.write(_written_events(writer, log.layout.events, start, stop), writer)
@@ -103,7 +105,7 @@ def write_next_click(
 
 
 class _Pools:
-    """The items viewed on each local day and in each split, once for each view, in files."""
+    """The items from which negatives are drawn: a file for each local day and split, with an entry for each view."""
 
     def __init__(self, folder: Path, periods: Periods) -> None:
         folder.mkdir()
@@ -111,7 +113,7 @@ class _Pools:
         self._periods = periods
 
     def numbers(self, time: np.ndarray) -> np.ndarray:
-        """The number of the pool that each time belongs to, int64: a day that two splits share has two."""
+        """The number of the pool for each time, int64. A day that two splits share has two pools."""
         days = local_days(time, self._periods.utc_offset_hours)
         return days * len(SPLITS) + self._periods.splits_of(time)
 
@@ -125,14 +127,15 @@ class _Pools:
         return np.memmap(self._folder / str(number), dtype=np.int32, mode="r")
 
 
-def _shown(events: SortedEvents, encoding: Encoding, protocol: Protocol, held: np.ndarray) -> np.ndarray:
-    """Which events show a candidate, bool (events,). Users who are held out see theirs in the test, the others before.
+def _candidates(events: SortedEvents, encoding: Encoding, protocol: Protocol, held_users: np.ndarray) -> np.ndarray:
+    """Which events show a candidate, bool (events,).
 
-    ``held``  which users are held out, (users,).
+    ``held_users``  which users are held out, bool (users,). If any are, these have candidates only in the test, and all
+                    others only before it.
     """
     viewed = _behaviour(encoding, protocol.view, events.codes)
-    if held.any():
-        viewed = viewed & (held[events.user] == (protocol.periods.splits_of(events.time) == SPLITS.index("test")))
+    if held_users.any():
+        viewed = viewed & (held_users[events.user] == (protocol.periods.splits_of(events.time) == SPLITS.index("test")))
     return viewed
 
 
@@ -145,7 +148,7 @@ def _behaviour(encoding: Encoding, behaviour: str | None, codes: Mapping[str, np
 
 
 def _written_events(writer: StoreWriter, fields: Sequence[str], start: int, stop: int) -> SortedEvents:
-    """The events of the users who have positions ``start`` to ``stop`` of the store that is being written."""
+    """The events at the positions ``start`` to ``stop`` of the store that is being written: those of whole users."""
     offsets = writer.read("user_offsets")
     first, last = np.searchsorted(offsets, [start, stop], side="left")
     own = offsets[first : last + 1]
@@ -159,30 +162,30 @@ def _written_events(writer: StoreWriter, fields: Sequence[str], start: int, stop
 
 
 class _Sampler:
-    """Makes the samples of a range of users, in the order of its events."""
+    """Makes the samples of a range of users, in the order of their events."""
 
     def __init__(
-        self, static: Sequence[str], encoding: Encoding, protocol: Protocol, pools: _Pools, held: np.ndarray
+        self, static: Sequence[str], encoding: Encoding, protocol: Protocol, pools: _Pools, held_users: np.ndarray
     ) -> None:
         self._static = static
         self._encoding = encoding
         self._protocol = protocol
         self._pools = pools
-        self._held = held
+        self._held = held_users
         self._items = FIRST_ID + len(encoding.vocabularies["item"].values)
 
     def write(self, events: SortedEvents, writer: StoreWriter) -> None:
         """Appends the samples of these events."""
         ends = events.ends(events.user, events.time)
-        viewed = _shown(events, self._encoding, self._protocol, self._held)
+        viewed = _candidates(events, self._encoding, self._protocol, self._held)
         rows = np.flatnonzero(viewed & (ends > events.starts(events.user)))
         if self._protocol.task == "buy":
             bought = self._bought_later(events)
-            for part in _chunks(rows):
+            for part in _in_chunks(rows):
                 every = np.arange(len(part))
                 self._samples(events, part, every, events.codes["item"][part], bought[part]).write(writer, ends[part])
             return
-        for part in _chunks(rows):
+        for part in _in_chunks(rows):
             items = np.column_stack([events.codes["item"][part], self._negatives(events, part)]).reshape(-1)
             kept = items != NO_ITEM
             label = (np.arange(len(items)) % (1 + self._protocol.negatives) == 0)[kept]
@@ -190,7 +193,7 @@ class _Sampler:
             self._samples(events, part, which, items[kept], label).write(writer, ends[part][which])
 
     def _negatives(self, events: SortedEvents, rows: np.ndarray) -> np.ndarray:
-        """Items for the positives at ``rows``, (rows, negatives)."""
+        """The negative items for the positives at ``rows``, (rows, negatives)."""
         pools = self._pools.numbers(events.time[rows])
         drawn = np.empty((len(rows), self._protocol.negatives), dtype=np.int32)
         for pool in np.unique(pools).tolist():
@@ -201,7 +204,7 @@ class _Sampler:
         return drawn
 
     def _bought_later(self, events: SortedEvents) -> np.ndarray:
-        """Whether the user of each event buys its item at that time or later, on the same day and in the same split."""
+        """Whether each event's user buys its item at the same time or later, on the same day and in the same split."""
         periods, time = self._protocol.periods, events.time
         days = local_days(time, periods.utc_offset_hours)
         days = days - days.min(initial=0)
@@ -219,9 +222,9 @@ class _Sampler:
     def _samples(
         self, events: SortedEvents, rows: np.ndarray, which: np.ndarray, item: np.ndarray, label: np.ndarray
     ) -> Samples:
-        """Samples of the candidates ``item`` (samples,).
+        """The samples with the candidates ``item`` (samples,).
 
-        The user and the time of a sample are those of an event in ``rows``; ``which`` (samples,) is its index there.
+        A sample has the user and the time of the event ``rows[which]``.
         """
         user, time = events.user[rows], events.time[rows]
         frame = pl.DataFrame({"time": time}).select(
@@ -239,5 +242,5 @@ class _Sampler:
         return Samples(user=user[which], time=time[which], label=label, split=split, static=static)
 
 
-def _chunks(rows: np.ndarray) -> Iterator[np.ndarray]:
+def _in_chunks(rows: np.ndarray) -> Iterator[np.ndarray]:
     return (rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK))

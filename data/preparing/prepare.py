@@ -1,4 +1,4 @@
-"""Prepares a store from a raw log. It is written to a temporary folder and renamed once it is complete."""
+"""Prepares a store from a raw log. The store is written to a temporary folder, which is renamed when it is complete."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def prepare(source: Source, root: str | Path, progress: Progress = silent, deep:
     sweep(root)
     store = None
     try:
-        store = _whole_store(folder, data_hash, deep)
+        store = _existing_store(folder, data_hash, deep)
     except DamagedStoreError as error:
         log.warning("%s; preparing it again", error.found)
     store = store or _build(source, hashes, folder, identity, progress)
@@ -65,9 +65,11 @@ def prepare(source: Source, root: str | Path, progress: Progress = silent, deep:
     return store
 
 
-def _whole_store(folder: Path, data_hash: str, deep: bool = False) -> EventStore | None:
-    """The store in ``folder``, None if there is none; DamagedStoreError if it is proved to be damaged or another one,
-    DataError if that cannot be told now."""
+def _existing_store(folder: Path, data_hash: str, deep: bool = False) -> EventStore | None:
+    """The store in ``folder``; None if there is no folder.
+
+    Raises DamagedStoreError if the store is certainly damaged or another one, DataError if that is unknown.
+    """
     if not os.path.lexists(folder):
         return None
     store = EventStore.open(folder, deep)
@@ -81,20 +83,20 @@ def _build(
 ) -> EventStore:
     with ExitStack() as stack:
         try:
-            aside = stack.enter_context(scratch(folder.parent, folder.name))
+            draft = stack.enter_context(scratch(folder.parent, folder.name))
         except OSError as error:
             raise DataError(f"data.root={folder.parent}: cannot be written to: {error.strerror}") from None
         try:
-            with hashes.watched(), StoreWriter(aside) as writer:
+            with hashes.watched(), StoreWriter(draft) as writer:
                 contents = source.build(writer, between(progress, 0.0, 0.9))
                 _refuse_empty_splits(source, writer.lengths)
             progress("checking for leakage", 0.95)
-            _write_manifest(aside, identity, contents, writer.lengths)
-            built = EventStore.open(aside)
+            _write_manifest(draft, identity, contents, writer.lengths)
+            built = EventStore.open(draft)
             leakage_check(built)
             check_ranges(built)
             del built  # releases the folder's lock
-            _publish(aside, folder, identity["data_hash"])
+            _publish(draft, folder, identity["data_hash"])
         except (OSError, pl.exceptions.PolarsError) as error:
             raise _unwritable(folder, error) from None
     progress("done", 1.0)
@@ -102,7 +104,7 @@ def _build(
 
 
 def _unwritable(folder: Path, error: Exception) -> DataError:
-    """The error of a store that cannot be written, with the free space: numpy and polars do not say if it ran out."""
+    """The error to raise if a store cannot be written. It names the free space: numpy and polars do not report that."""
     reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
     with contextlib.suppress(OSError):
         reason += f"; {shutil.disk_usage(folder.parent).free / GIGABYTE:.1f} GB are free there, and preparing needs"
@@ -141,20 +143,20 @@ def _write_manifest(folder: Path, identity: Mapping[str, Any], contents: Content
         write_manifest(folder, manifest)
 
 
-def _publish(aside: Path, folder: Path, data_hash: str) -> None:
+def _publish(draft: Path, folder: Path, data_hash: str) -> None:
     """Renames the complete store to its final name, unless another process was first.
 
     A damaged store of that name is renamed, not deleted, because other processes may be reading it.
     """
-    os.chmod(aside, 0o755)  # temporary folders are private, a store may be shared
+    os.chmod(draft, 0o755)  # temporary folders are private, a store may be shared
     try:
-        aside.rename(folder)
+        draft.rename(folder)
     except OSError:
         if not os.path.lexists(folder):
             raise
         try:
-            _whole_store(folder, data_hash)
+            _existing_store(folder, data_hash)
         except DamagedStoreError:
-            exchange(aside, folder)
-            set_aside(aside, folder.name)
+            exchange(draft, folder)
+            set_aside(draft, folder.name)
     fsync_folder(folder.parent)

@@ -1,4 +1,4 @@
-"""A clean log while it is read: its rows are spilled to disk, its values are counted for the vocabularies."""
+"""Collects the clean rows of a log while it is read: writes them to disk, and counts values for the vocabularies."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _COMPACT_AT = 1 << 22
 
 
 class OwnFields:
-    """Fields that belong to an item or a user itself, such as an item's category: one value each for the whole log.
+    """Fields that belong to an item or to a user, such as an item's category. They have one value for the whole log.
 
-    If rows disagree, the value of the earliest row is taken (the smallest of several at the same time). So no row that
-    is later than a sample affects its candidate.
+    If rows disagree, the value of the earliest row is taken, and the smallest of several at the same time. So no row
+    that is later than a sample affects its candidate.
     """
 
     def __init__(self, owner: str, fields: Sequence[str]) -> None:
@@ -74,10 +74,11 @@ def plural(name: str) -> str:
 
 @dataclass(frozen=True)
 class Encoding:
-    """Codes of raw values.
+    """Converts raw values to codes.
 
-    ``own``      field -> (owner, the field's code by the owner's code).
-    ``changed``  how many rows disagree about an item's or a user's field, by kind.
+    ``vocabularies``  table -> its vocabulary.
+    ``own``           field -> (owner, the field's code for each code of the owner).
+    ``changed``       by kind, how many rows disagree with the value of an item's or a user's field.
     """
 
     vocabularies: Mapping[str, Vocabulary]
@@ -85,7 +86,7 @@ class Encoding:
     changed: Mapping[str, int]
 
     def codes(self, frame: pl.DataFrame, fields: Sequence[str]) -> dict[str, np.ndarray]:
-        """Codes of some fields of raw rows, (rows,) int32 each; fields of an owner come from ``own``."""
+        """The codes of some fields of raw rows, (rows,) int32 each. The fields of an owner come from ``own``."""
         found: dict[str, np.ndarray] = {}
         for name in fields:
             if name not in self.own:
@@ -93,18 +94,18 @@ class Encoding:
         for name in fields:
             if name in self.own:
                 owner, codes = self.own[name]
-                of = found[owner] if owner in found else self.vocabularies[owner].encode(frame[owner])
-                found[name] = codes[of]
+                owner_codes = found[owner] if owner in found else self.vocabularies[owner].encode(frame[owner])
+                found[name] = codes[owner_codes]
         return {name: found[name] for name in fields}
 
 
 class RawLog:
-    """The events of a log, and its samples if the log has impressions, spilled below ``folder``.
+    """The events of a log, and its samples if it has impressions, in files below ``folder``.
 
     ``periods``         rows before the validation period count as training for the vocabularies.
     ``own``             fields that belong to an item or a user; events and samples need not have them.
-    ``held_out_users``  the share of users whose samples are the test: theirs in the test period are kept, and those of
-                        the others before it. No vocabulary knows them.
+    ``held_out_users``  the share of users whose samples are the test. Their samples in the test period are kept, and
+                        the other users' samples before it. Vocabularies do not count held-out users.
     """
 
     def __init__(
@@ -127,7 +128,7 @@ class RawLog:
         self._settled = {name for own_fields in own for name in (own_fields.owner, *own_fields.fields)}
 
     def add_events(self, frame: pl.DataFrame) -> None:
-        """Adds events: columns owner, time and the layout's event fields, in any order of time."""
+        """Adds events with the columns owner, time and the layout's event fields. They need not be sorted by time."""
         if not len(frame):
             return
         trained = (frame["time"] < self._periods.validation) & ~self._held(frame)
@@ -138,9 +139,9 @@ class RawLog:
         self.events.append(frame)
 
     def add_samples(self, frame: pl.DataFrame, trained: pl.Series | None = None) -> None:
-        """Adds samples: columns time, label, the layout's static fields, and split and probability if known.
+        """Adds samples with the columns time, label, the layout's static fields, and split and probability if known.
 
-        ``trained``  which rows are in the training split; default: by time.
+        ``trained``  which rows are in the training split; by default this depends on their time.
         """
         if self.held_out_users:
             frame = frame.filter(self._held(frame) == (frame["time"] >= self._periods.test))
@@ -161,13 +162,13 @@ class RawLog:
         return {name: self._counts[name].build(min_count.get(name, 1)) for name in MOMENTS}
 
     def encode(self, min_count: Mapping[str, int]) -> Encoding:
-        """Makes codes for all values that were counted; ``min_count`` by table, default 1."""
+        """Builds the codes of all counted values. ``min_count``: by table, default 1."""
         settled: dict[str, pl.DataFrame] = {}
         changed: dict[str, int] = {}
         for own in self._own:
-            frame, said_otherwise = own.settle()
+            frame, disagreeing = own.settle()
             settled[own.owner] = frame
-            changed |= {f"{own.owner} in two {plural(field)}": rows for field, rows in said_otherwise.items() if rows}
+            changed |= {f"{own.owner} in two {plural(field)}": rows for field, rows in disagreeing.items() if rows}
             for name in (own.owner, *own.fields):
                 if name in self._counts:
                     counts = frame.select(pl.col(name).alias("value"), "trained", "total").drop_nulls("value")
@@ -184,7 +185,7 @@ class RawLog:
         return Encoding(vocabularies, own_codes, changed)
 
     def _held(self, frame: pl.DataFrame) -> pl.Series:
-        """Which rows are of users who are held out."""
+        """Which rows belong to held-out users."""
         return pl.Series(held_out(frame[self.layout.owner], self.held_out_users))
 
     def _count(self, frame: pl.DataFrame, trained: pl.Series, columns: set[str]) -> None:

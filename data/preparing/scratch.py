@@ -1,4 +1,4 @@
-"""Temporary folders for stores in preparation. The next preparation removes those of processes that were killed."""
+"""Temporary folders for stores in preparation. The next preparation removes folders of processes that were killed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mdaf.data.store.folder_locks import Hold, alone_in, hold, is_local, machine
 
 log = logging.getLogger(__name__)
 
-ABANDONED_SECONDS = 86_400  # a folder of another machine is abandoned if nothing in it changed for so long
+ABANDONED_SECONDS = 86_400  # a folder of another machine without a change for this time is abandoned
 STORES = r"[a-z_]+-[0-9a-f]{12}"  # names of stores
 _UNFINISHED = r"\.(?:{of})-(?:(?P<machine>[0-9a-f]{{8}})-)?[a-z0-9_]{{8}}"
 _REPLACED = r"\.(?:{of})-(?:replaced|damaged)-[a-z0-9_]{{8}}"  # an earlier version wrote damaged
@@ -25,28 +25,28 @@ _REPLACED = r"\.(?:{of})-(?:replaced|damaged)-[a-z0-9_]{{8}}"  # an earlier vers
 
 @contextmanager
 def scratch(parent: Path, name: str) -> Iterator[Path]:
-    """A private folder in ``parent`` in which ``name`` is made; OSError if the folder cannot be created.
+    """A private folder in ``parent`` in which ``name`` is created. Raises OSError if the folder cannot be created.
 
     It is removed at the end, unless it was renamed. If another folder has its name by then, that folder is removed only
     if nobody uses it.
     """
     parent.mkdir(parents=True, exist_ok=True)
     sweep(parent, re.escape(name))
-    folder, lock = _made(parent, name)
-    made = os.stat(folder)
+    folder, lock = _create_locked(parent, name)
+    created = os.stat(folder)
     try:
         yield folder
     finally:
         if lock is not None:
             lock.release()
         with contextlib.suppress(OSError):  # it was renamed or removed
-            if os.path.samestat(os.stat(folder), made):
+            if os.path.samestat(os.stat(folder), created):
                 shutil.rmtree(folder, ignore_errors=True)
             else:
                 _remove_unused(folder, sure=is_local(folder))
 
 
-def _made(parent: Path, name: str) -> tuple[Path, Hold | None]:
+def _create_locked(parent: Path, name: str) -> tuple[Path, Hold | None]:
     """Creates a folder and locks it."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f".{name}-{machine()}-", dir=parent))

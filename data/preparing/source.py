@@ -1,4 +1,4 @@
-"""Data sources: the protocol of a source, and how a config names one."""
+"""The protocol that every data source follows, the source of a config, and checks of settings that sources share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mdaf.former_names import current
 from mdaf.reporting import one_line
 from mdaf.terminal.progress import Progress
 
-# Settings that did not exist once, with the value that leaves a store what it was.
+# Settings that older stores do not have, with the value that gives the same store.
 ADDED_LATER = {"held_out_users": 0.0}
 NOT_OF_THE_SOURCE = ("root", "bucketing", "history_order")  # keys that do not affect the content of the store
 
@@ -49,17 +49,20 @@ class Source(Protocol):
         """The first part of the name of the store's folder."""
 
     def fingerprint(self, hashes: FileHashes) -> dict[str, Any]:
-        """The settings that affect the store, and the hashes of the input files, in plain types.
+        """The settings that affect the store, and the hashes of the input files, in types that JSON has.
 
-        DataError if an input file is missing or cannot be read.
+        Raises DataError if an input file is missing or cannot be read.
         """
 
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
-        """Writes events, samples and vocabularies; DataError if the log cannot be used."""
+        """Writes events, samples and vocabularies. Raises DataError if the log cannot be used."""
 
 
 def source_from(node: DictConfig | Mapping[str, Any]) -> Source:
-    """The source that ``_target_`` of a config's ``data`` node names; it must be in this package."""
+    """The source that ``_target_`` of a config's ``data`` node names.
+
+    Raises DataError if it is not in ``mdaf.data``.
+    """
     plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
     assert isinstance(plain, dict)
     settings = {key: value for key, value in plain.items() if key not in NOT_OF_THE_SOURCE}
@@ -74,7 +77,7 @@ def source_from(node: DictConfig | Mapping[str, Any]) -> Source:
 
 
 def _class_of(target: str) -> str:
-    """``target`` itself; DataError unless it names a source of logs of this package. Nothing else is even imported."""
+    """``target``, the name of a source of this package. Raises DataError for any other name, without importing it."""
     target = current(target)
     if not target.startswith("mdaf.data."):
         raise DataError(f"data._target_={target} is not a source of logs: expected a class of the package mdaf.data")
@@ -88,7 +91,7 @@ def _class_of(target: str) -> str:
 
 
 def refuse_below(settings: object, **lowest: float) -> None:
-    """DataError if a setting, an attribute of ``settings``, lies below its lowest value."""
+    """Raises DataError if a setting, an attribute of ``settings``, is below its lowest allowed value."""
     for key, low in lowest.items():
         if getattr(settings, key) < low:
             raise DataError(f"data.{key} is {getattr(settings, key)}; expected at least {low}")
@@ -104,19 +107,19 @@ def check_shares(validation: float, test: float) -> None:
 
 
 def refuse_others(key: str, value: str, known: Sequence[str]) -> None:
-    """DataError if the setting ``key`` is none of the values that it may have."""
+    """Raises DataError if the setting ``key`` has another value than the ``known`` ones."""
     if value not in known:
         raise DataError(f"data.{key}={value}: expected one of {', '.join(known)}")
 
 
 def check_held_out(share: float) -> None:
-    """DataError unless ``held_out_users`` is a share that leaves users to train on."""
+    """Raises DataError if ``held_out_users`` is not a share that leaves users for training."""
     if not 0 <= share < 1:
         raise DataError(f"data.held_out_users={share}: expected a share from 0 to below 1")
 
 
 def split_times(settings: Any, *names: str) -> list[int]:
-    """Unix seconds of a source's dates, which must follow each other; DataError names the first that does not."""
+    """The unix seconds of a source's dates. Raises DataError for the first date that is not after the one before."""
     times = [unix_seconds(getattr(settings, name), name, settings.utc_offset_hours) for name in names]
     for (earlier, before), (later, after) in pairwise(zip(names, times, strict=True)):
         if before >= after:
@@ -127,14 +130,14 @@ def split_times(settings: Any, *names: str) -> list[int]:
 
 
 def settings_of(source: Any, *without: str) -> dict[str, Any]:
-    """A source's settings that change its store: not where files lie, nor what is allowed or spent in reading them."""
-    left_out = ("path", "samples_path", "max_bad_fraction", "memory_gb", *without)
-    kept = {key: value for key, value in asdict(source).items() if key not in left_out}
+    """The settings of a source that change its store. Paths, limits for bad rows and memory do not."""
+    irrelevant = ("path", "samples_path", "max_bad_fraction", "memory_gb", *without)
+    kept = {key: value for key, value in asdict(source).items() if key not in irrelevant}
     return {key: value for key, value in kept.items() if key not in ADDED_LATER or value != ADDED_LATER[key]}
 
 
 def expanded(path: str | Path, key: str) -> Path:
-    """The path that the config's ``key`` names, with the home folder for ``~``; DataError if there is no such home."""
+    """The path of the config's ``key``, with ``~`` expanded. Raises DataError if the home folder is unknown."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -142,7 +145,7 @@ def expanded(path: str | Path, key: str) -> Path:
 
 
 def required_file(path: str | None, key: str, expected: str) -> Path:
-    """The file that the config's ``key`` names; DataError if it names none or none is there."""
+    """The file of the config's ``key``. Raises DataError if the key is not set, or if there is no such file."""
     if path is None:
         raise DataError(f"{key} is not set: expected the path of {expected}; give it as {key}=FILE")
     file = expanded(path, key)

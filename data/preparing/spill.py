@@ -1,4 +1,4 @@
-"""Rows that are spilled to disk between reading the raw file and writing the store, so that they fit in memory."""
+"""Keeps rows in temporary files between reading the raw file and writing the store, so that memory stays bounded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TEXT_SHARE = 100  # parsing a block of text takes this many times its size in m
 
 
 def rows_at_once(memory_gb: float) -> int:
-    """How many events may be sorted at once; half the memory is left for vocabularies and everything else."""
+    """How many events may be sorted at once. Half of the memory is left for vocabularies and everything else."""
     return max(1, int(memory_gb * GIGABYTE / 2 / _BYTES_WHILE_SORTED))
 
 

@@ -1,1 +1,1 @@
-"""Raw files: delimited text and Parquet in slices, their defects, their hashes."""
+"""Reads raw files: delimited text and Parquet in blocks. Counts their bad rows, and hashes them."""

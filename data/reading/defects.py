@@ -1,4 +1,4 @@
-"""Bad rows of a raw file, counted by kind: none is dropped or changed silently."""
+"""Counts the bad rows of a raw file by kind, so that no row is dropped or changed silently. All sources use it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Defects:
     examples: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __add__(self, other: Defects) -> Defects:
-        """Both reports in one, without the kinds that did not occur."""
+        """The sum of both, without kinds that did not occur."""
 
         def summed(one: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
             kinds = dict.fromkeys((*one, *more))
@@ -41,7 +41,7 @@ class Defects:
 
     @property
     def bad(self) -> int:
-        """Rows with any defect."""
+        """The number of rows that were dropped or corrected."""
         return sum(self.dropped.values()) + sum(self.corrected.values())
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ class Defects:
         return f" ({self.examples[kind]})" if kind in self.examples else ""
 
     def refuse_if_too_many(self, name: str, max_bad_fraction: float, hint: str = "") -> None:
-        """DataError if no row of ``name`` is usable or more than ``max_bad_fraction`` of them are bad."""
+        """Raises DataError if no row of ``name`` is usable, or if more than ``max_bad_fraction`` of them are bad."""
         if self.rows - sum(self.dropped.values()) == 0:
             raise DataError(f"{name}: no usable row ({self}){hint}")
         share = self.bad / self.rows
@@ -69,7 +69,7 @@ class Defects:
             )
 
     def to_json(self) -> dict[str, object]:
-        """This report in plain types."""
+        """The numbers in types that JSON has."""
         return {
             "rows": self.rows,
             "dropped": dict(self.dropped),
@@ -80,6 +80,6 @@ class Defects:
 
     @classmethod
     def from_json(cls, plain: Mapping) -> Defects:
-        """The report that ``to_json`` wrote."""
+        """The numbers from what ``to_json`` returned."""
         dropped, corrected, incomplete = (dict(plain[name]) for name in ("dropped", "corrected", "incomplete"))
         return cls(int(plain["rows"]), dropped, corrected, incomplete, dict(plain.get("examples", {})))

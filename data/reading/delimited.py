@@ -1,4 +1,7 @@
-"""Delimited text in blocks that fit in memory, every line a row: what is wrong with a line is for the reader to say."""
+"""Reads delimited text in blocks that fit in memory. Every line becomes a row, also a bad one.
+
+The sources decide what to do with bad lines (``line_defect``, ``mdaf.data.reading.defects``).
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,11 @@ import polars as pl
 from mdaf.data.reading.file_hashes import as_hashed, unreadable
 from mdaf.errors import DataError, did_you_mean
 
-MORE = "<more>"  # a column of what lies behind the last expected field; null in a good line
-NOT_UTF8 = "not UTF-8"  # is in that column where bytes of another encoding stand in an expected one
-BAD_QUOTES = "bad quotes"  # where a line's quotes do not come in pairs around fields; its other columns are null then
-REPLACEMENT = "\ufffd"  # stands for bytes that are not UTF-8
-_HEAD = 1 << 16  # bytes that tell what kind of file it is
+MORE = "<more>"  # a column with what follows the last expected field of a line; null for a good line
+NOT_UTF8 = "not UTF-8"  # its value if an expected field has another encoding
+BAD_QUOTES = "bad quotes"  # its value if quotes do not come in pairs around fields; all other columns are null then
+REPLACEMENT = "\ufffd"  # replaces bytes that are not UTF-8
+_HEAD = 1 << 16  # bytes at the beginning of a file that show its kind
 _UNIT = b"\x1f"  # stands for a separator of several bytes while a block is parsed
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SPELLED = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", " ": "space"}
@@ -70,7 +73,7 @@ class TextFile:
     row = "line"  # what errors call a row
 
     def check(self) -> None:
-        """DataError for what cannot be such a file, told by its beginning."""
+        """Raises DataError if the beginning of the file shows that it has another format."""
         head = beginning(self.path)
         if not head.strip():
             raise DataError(f"{self.path} is empty; expected {self.expected}")
@@ -170,13 +173,13 @@ class TextFile:
         try:
             try:
                 frame, lossy = self._read(names, block, "utf8", quoted), False
-            except pl.exceptions.ComputeError:  # slower: replaces what cannot be read
+            except pl.exceptions.ComputeError:  # try again, slower, and replace what cannot be read
                 block = _without_misplaced_quotes(block, between, bad_quotes) if quoted else block
                 frame, lossy = self._read(names, block, "utf8-lossy", quoted), True
         except pl.exceptions.PolarsError as error:
             reason = str(error).splitlines()[0]
             raise DataError(f"{self.path} cannot be read: {reason}; expected {self.expected}") from None
-        # By place: a name that is not asked for may stand over several columns.
+        # Columns are picked by number, since several other columns may have the same name.
         chosen = [pl.col(str(names.index(name))).alias(name) for name in self.columns]
         frame = frame.select(*chosen, pl.col(str(len(names))).alias(MORE))
         if quoted and between == _UNIT:
@@ -188,7 +191,7 @@ class TextFile:
         return frame.select(*columns, MORE)
 
     def _read(self, names: list[str], block: bytes, encoding: str, quoted: bool) -> pl.DataFrame:
-        # Numbered names in a header of our own: so the width does not hang on the block's first line.
+        # A header with numbered names, so that the number of columns does not depend on the block's first line.
         header = self._between.join(str(number).encode() for number in range(len(names) + 1))
         return pl.read_csv(
             io.BytesIO(header + b"\n" + block),
@@ -216,7 +219,7 @@ def _shown(line: bytes) -> str:
 
 
 def beginning(path: Path) -> bytes:
-    """A file's first bytes, enough to tell its kind; DataError if it cannot be read."""
+    """The first bytes of a file, enough to recognize its kind. Raises DataError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(_HEAD)
@@ -225,7 +228,7 @@ def beginning(path: Path) -> bytes:
 
 
 def known_kind(head: bytes) -> str | None:
-    """What a file is that begins so, where that cannot be plain text, and what to do about it."""
+    """What kind of file begins with ``head``, and what to do about it; None if it may be plain text."""
     return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
 
 
@@ -250,8 +253,10 @@ def _blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
 
 
 def _without_open_quotes(block: bytes, instead: bytes) -> bytes:
-    """``block`` with another line for each whose quotes do not come in pairs: one of these would swallow its line's end
-    and all that follows, up to the next quote."""
+    """``block`` in which the line ``instead`` replaces each line with an odd number of quotes.
+
+    Otherwise the field of the last quote would continue over the end of its line, up to the next quote.
+    """
     content = np.frombuffer(block, dtype=np.uint8)
     before = np.searchsorted(np.flatnonzero(content == ord('"')), np.flatnonzero(content == ord("\n")))
     lines = block.split(b"\n")
@@ -262,7 +267,7 @@ def _without_open_quotes(block: bytes, instead: bytes) -> bytes:
 
 
 def _without_misplaced_quotes(block: bytes, separator: bytes, instead: bytes) -> bytes:
-    """``block`` with another line for each in which something stands between a field's quotes and its end."""
+    """``block`` in which the line ``instead`` replaces each line with text between a quote and the end of its field."""
     between = re.escape(separator)
     quoted, plain = rb'"(?:[^"]|"")*"', rb"(?!\")[^" + between + rb"]*"
     sound = re.compile(rb"(?:%s|%s)(?:%s(?:%s|%s))*" % (quoted, plain, between, quoted, plain))

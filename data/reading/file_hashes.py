@@ -1,7 +1,8 @@
-"""Hashes of the files that a store is made of: remembered beside the stores, and compared with what is read later.
+"""Hashes the raw files of a store, remembers the hashes, and checks that the same bytes are read later.
 
-A log of gigabytes takes minutes to read, and its content decides at every start which store belongs to it. A store is
-named after the hash and made of rows that are read afterwards, so the two must come from the same bytes.
+At every start the content of a log decides which store belongs to it. Reading a log of gigabytes takes minutes, so
+hashes are remembered in a file next to the stores. A store is named after the hash, and built from rows that are read
+after hashing. So this module also checks that the file has not changed in between.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from mdaf.errors import DataError
 from mdaf.terminal.progress import Progress, between, silent
 
 NAME = ".hashes.json"
-REMEMBERED_BYTES = 1 << 28  # of a smaller file the hash is computed again in a moment
+REMEMBERED_BYTES = 1 << 28  # hashes of smaller files are not remembered, since computing them is fast
 BLOCK = 1 << 22
-_SETTLED_SECONDS = 5.0  # since a file's last change; one that comes sooner might bear the same time
-_TICK_SECONDS = 0.02  # within which the system may write down the same time for two changes
-_COARSE_TICK_SECONDS = 2.0  # where a file system keeps whole seconds
+_SETTLED_SECONDS = 5.0  # after a file's last change; a second change within this time might have the same time stamp
+_TICK_SECONDS = 0.02  # two changes within this time may have the same time stamp
+_COARSE_TICK_SECONDS = 2.0  # the same on a file system with time stamps of whole seconds
 _HASH = re.compile(r"[0-9a-f]{32}")
 
 _known: dict[str, str] = {}  # of this process
@@ -36,10 +37,12 @@ _watching: ContextVar[FileHashes | None] = ContextVar("_watching", default=None)
 
 @dataclass
 class _Hashed:
-    """A file as it was when it was hashed.
+    """A file at the time when it was hashed.
 
-    ``certain``   whether any later change shows in its state.
-    ``compared``  whether a pass over the file read these very bytes.
+    ``state``       from ``_state``: its size, times and number.
+    ``certain``     whether any later change of the file changes its state.
+    ``remembered``  whether the hash was remembered, not computed.
+    ``compared``    whether the file was read completely after that, with the same hash.
     """
 
     state: str
@@ -50,7 +53,10 @@ class _Hashed:
 
 
 class FileHashes:
-    """Hashes files for a fingerprint; ``root`` is where the stores lie, None remembers nothing beyond this process."""
+    """Hashes files for the fingerprint of a source.
+
+    ``root``  the folder of stores, in which hashes are remembered; None: they are remembered only in this process.
+    """
 
     def __init__(self, root: Path | None = None, progress: Progress = silent) -> None:
         self._root = root
@@ -58,8 +64,10 @@ class FileHashes:
         self._hashed: dict[Path, _Hashed] = {}
 
     def of(self, files: Sequence[Path]) -> list[dict[str, Any]]:
-        """What identifies each file's content, wherever it lies: its bytes and their BLAKE2b. DataError if one cannot
-        be read, or changes meanwhile."""
+        """The size in bytes and the BLAKE2b hash of each file, which identify its content in any folder.
+
+        Raises DataError if a file cannot be read, or changes while it is hashed.
+        """
         found, done = [], 0
         total = sum(_stat(file).st_size for file in files) or 1
         for file in files:
@@ -72,12 +80,14 @@ class FileHashes:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Within it the hashed files are read; DataError, also in place of another error, if one of them is no longer
-        the file that was hashed."""
+        """A context in which the hashed files are read.
+
+        Raises DataError at its end if a file is no longer the one that was hashed. This replaces any other error.
+        """
         token = _watching.set(self)
         try:
             yield
-        except Exception:  # half of one file and half of another look damaged: that it changed says more
+        except Exception:  # a file that changes while it is read looks damaged, so its change is the better message
             self._refuse_changed()
             raise
         finally:
@@ -85,7 +95,7 @@ class FileHashes:
         self._refuse_changed()
 
     def compare(self, file: Path, found: str) -> None:
-        """DataError unless ``found``, the hash of the bytes that a pass over the file gave, is the file's."""
+        """Raises DataError if ``found``, the hash of the bytes that were read, is not the file's hash."""
         hashed = self._hashed[file]
         if found != hashed.hash:
             raise self._changed(file, hashed)
@@ -100,12 +110,12 @@ class FileHashes:
             same = _state(file, _stat(file)) == hashed.state
             if same and (hashed.certain or hashed.compared):
                 continue
-            # Another file may have been in its place meanwhile, which only a pass that was compared rules out.
+            # The file may have been replaced for a time, unless it was read completely and compared.
             if not (same or hashed.compared) or _read(file, lambda read: None) != hashed.hash:
                 raise self._changed(file, hashed)
 
     def _changed(self, file: Path, hashed: _Hashed) -> DataError:
-        """The error to raise; what is remembered of the file is forgotten."""
+        """Forgets the file's hash, and returns the error to raise."""
         self._forget(hashed.state)
         if hashed.remembered and _state(file, _stat(file)) == hashed.state:
             kept = f" in {self._root / NAME}" if self._root else ""
@@ -119,7 +129,7 @@ class FileHashes:
         )
 
     def _hash(self, file: Path, stat: os.stat_result, progress: Progress) -> _Hashed:
-        """The hash of a file, read unless it is as it was when it was last read."""
+        """The hash of a file. The file is not read if its state is the same as when it was last hashed."""
         state = _state(file, stat)
         if (known := _known.get(state) or self._remembered().get(state)) is not None:
             _known[state] = known
@@ -153,14 +163,14 @@ class FileHashes:
             self._write(others)
 
     def _remember(self, found: dict[str, str]) -> None:
-        """Adds to what is remembered. Of two processes that do so at once one may be forgotten, and reads again."""
+        """Adds to the remembered hashes. If two processes do so at the same time, one may have to hash again later."""
         self._write({**self._remembered(), **found})
 
     def _write(self, remembered: dict[str, str]) -> None:
         if self._root is None:
             return
         draft = self._root / f"{NAME}.{os.getpid()}"
-        with contextlib.suppress(OSError):  # where nothing can be written, building the store says so
+        with contextlib.suppress(OSError):  # if the folder cannot be written to, building the store raises an error
             self._root.mkdir(parents=True, exist_ok=True)
             try:
                 draft.write_text(json.dumps(remembered, indent=1), encoding="utf-8")
@@ -170,8 +180,11 @@ class FileHashes:
 
 
 def as_hashed(file: Path, blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """The blocks of a whole file, as they come. While a store is prepared they must be the bytes that the store's name
-    comes from: DataError behind the last block if they are not."""
+    """The blocks of a whole file, unchanged.
+
+    Within ``FileHashes.watched`` they must be the bytes that were hashed. If they are not, raises DataError after the
+    last block.
+    """
     hashes = _watching.get()
     if hashes is None or not hashes.knows(file):
         yield from blocks
@@ -197,19 +210,19 @@ def _read(file: Path, tell: Callable[[int], None]) -> str:
 
 
 def _state(file: Path, stat: os.stat_result) -> str:
-    """What changes when a file does: also the time of its change that no program can set."""
+    """A text that changes when the file does. It contains the time of its last change that programs cannot set."""
     return f"{file.absolute()}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"
 
 
 def _is_certain(stat: os.stat_result) -> bool:
-    """Whether any change from now on shows in a file's state."""
+    """Whether any later change of a file changes its state."""
     return time.time() - stat.st_mtime > _SETTLED_SECONDS and any_change_shows(stat)
 
 
 def any_change_shows(stat: os.stat_result) -> bool:
-    """Whether a file's last change, of which no program can set the time, is so old that the next one bears another.
+    """Whether the file's last change is so old that the next change gets another time stamp.
 
-    Waits for the clock's next tick where that is all that is missing.
+    That time stamp is the one that programs cannot set. If only the clock's next tick is missing, waits for it.
     """
     age = time.time() - stat.st_ctime
     if stat.st_ctime_ns % 1_000_000_000 == 0:
@@ -220,7 +233,7 @@ def any_change_shows(stat: os.stat_result) -> bool:
 
 
 def _stat(file: Path) -> os.stat_result:
-    """What the system says of a file now: opening it makes a network file system ask its server."""
+    """A file's size and times now. The file is opened first, so that a network file system asks its server."""
     try:
         with file.open("rb") as content:
             return os.fstat(content.fileno())
@@ -229,5 +242,5 @@ def _stat(file: Path) -> os.stat_result:
 
 
 def unreadable(file: Path, error: OSError) -> DataError:
-    """The error of a file that the system does not let us read."""
+    """The error to raise if the system cannot read a file."""
     return DataError(f"{file} cannot be read: {error.strerror}")

@@ -1,4 +1,4 @@
-"""Local time: the hour and the day that a user lived in, from unix seconds and a fixed offset."""
+"""Local hours, days and weekdays from unix seconds (seconds since 1970 in UTC) and a fixed offset to UTC."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ DAY = 86_400
 
 Time = TypeVar("Time", np.ndarray, pl.Expr)
 
-FARTHEST = 1 << 33  # seconds from 1970 that a log may reach, to either side: 272 years; sorting counts on it
+FARTHEST = 1 << 33  # seconds before or after 1970 that a log may contain, 272 years; sorting relies on it
 _THURSDAY = 3  # the weekday of 1970-01-01, Monday being 0
 
 
 def unix_seconds(text: str, key: str, utc_offset_hours: float) -> int:
-    """Unix seconds of a local date or time in ISO form; DataError names the config's ``key``."""
+    """Unix seconds of a local date or time in ISO format. Raises DataError, which names the config's ``key``."""
     try:
         local = datetime.fromisoformat(str(text))
     except ValueError:
@@ -30,7 +30,10 @@ def unix_seconds(text: str, key: str, utc_offset_hours: float) -> int:
 
 
 def too_far(time: pl.Expr) -> pl.Expr:
-    """Whether a time lies beyond ``FARTHEST``; null where it is null. Not by its absolute value: the least has none."""
+    """Whether a time is beyond ``FARTHEST``; null if the time is null.
+
+    It does not use the absolute value, since the least int64 has none.
+    """
     return ~time.is_between(-FARTHEST, FARTHEST)
 
 

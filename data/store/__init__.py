@@ -1,1 +1,4 @@
-"""The event store: its files, their checks, and batches on the device."""
+"""The event store: reads, writes and checks its files, and gathers batches from it on the training device.
+
+``EventStore`` is a prepared store, ``DeviceStore`` gathers its batches, ``StoreWriter`` writes a new one.
+"""

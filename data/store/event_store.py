@@ -1,8 +1,8 @@
-"""The event store: a folder of flat arrays and a manifest. No padded history is ever stored.
+"""The event store: a folder of flat arrays and a manifest. No padded history is stored.
 
-Events of all users lie sorted by (user, time). A sample knows its user and ``end``, the position of the user's first
-event that is not strictly before it; so its history is ``events[max(user_offsets[user], end - length):end]``. All
-fields hold codes (see ``mdaf.data.store.vocabulary``).
+The events of all users are sorted by (user, time). A sample has its user and ``end``, the position of the user's first
+event that is not strictly before the sample. So its history is ``events[max(user_offsets[user], end - length):end]``.
+All fields hold codes (see ``mdaf.data.store.vocabulary``).
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 GAP_FIELD = "gap"  # sequence field that is computed from times while gathering, never stored
-USER_TABLE = "user"  # a user's index (see users_of) is its code in this table less FIRST_ID
+USER_TABLE = "user"  # a user's index (see users_of) is the user's code in this table minus FIRST_ID
 MATCH_PREFIX = "match_"  # a match field is named after the sequence field that it compares
-_SMALL = 4096  # bytes: an array in a smaller file is read, since an empty one cannot be mapped
+_SMALL = 4096  # bytes: a smaller file is read, not mapped, since an empty array cannot be mapped
 
 
 def count_codes(parts: Iterable[np.ndarray], least: int = 0) -> np.ndarray:
-    """How often each code occurs, (codes,) int64, at least ``least`` of them."""
+    """How often each code occurs, (codes,) int64. The result has at least ``least`` elements."""
     counts = np.zeros(least, dtype=np.int64)
     for codes in parts:
         more = np.bincount(codes, minlength=len(counts))
@@ -77,14 +77,14 @@ class Samples:
 class EventStore:
     """A prepared store, opened for reading.
 
-    ``schema``        fields and tables of its samples.
-    ``manifest``      what ``store.json`` says: source, settings, inputs, counts, defects, file sizes.
-    ``data_hash``     of format, source, settings and content of the inputs.
-    ``users``         number of histories to tell apart: one a user, unless ``users_of`` says otherwise.
-    ``user_offsets``  (users + 1,) int64, positions in the event arrays.
-    ``users_of``      (users,) int, the index of the user whose history it is.
+    ``schema``        the fields and tables of its samples.
+    ``manifest``      the content of ``store.json``: source, settings, inputs, counts, defects, file sizes.
+    ``data_hash``     the hash of format, source, settings and content of the inputs.
+    ``users``         the number of separate histories: one for each user, unless ``users_of`` says otherwise.
+    ``user_offsets``  (users + 1,) int64: where each history begins in the event arrays, and the number of events.
+    ``users_of``      (users,) int: the index of the user of each history.
     ``time``          (events,) int64, unix seconds.
-    ``events``        sequence field -> (events,) int32 codes, of the fields that are stored.
+    ``events``        sequence field -> (events,) int32 codes, for the fields that are stored.
     ``samples``       split -> ``Samples``.
     ``held_out``      the share of users whose samples are the test.
     """
@@ -106,12 +106,12 @@ class EventStore:
 
     @classmethod
     def open(cls, folder: str | Path, deep: bool = False) -> EventStore:
-        """The store in ``folder``, whose files hold what was written; it stays there for as long as the store is used.
+        """Opens the store in ``folder``. The folder is locked, so that nobody removes it while the store is used.
 
-        DamagedStoreError if it is proved not to be one, or to be damaged; DataError if it was written in another
-        format, or if the system does not let us read it.
+        ``deep``  whether to verify all its content, not only files that changed since they were last verified.
 
-        ``deep``  whether all its content is verified, and not only what has changed since it was verified last.
+        Raises DamagedStoreError if the folder is certainly not a store, or a damaged one. Raises DataError if the store
+        has another format, or if the system cannot read it.
         """
         folder = Path(folder)
         lock = hold(folder)
@@ -157,7 +157,7 @@ class EventStore:
         return store
 
     def _check_lengths(self) -> None:
-        """DamagedStoreError unless arrays that describe the same things are of the same length."""
+        """Raises DamagedStoreError if arrays that must have the same length have not."""
         for split, samples in self.samples.items():
             arrays = [samples.user, samples.end, samples.time, *samples.static.values(), samples.probability]
             if any(array is not None and len(array) != len(samples) for array in arrays):
@@ -167,12 +167,12 @@ class EventStore:
 
     @cached_property
     def defects(self) -> Defects:
-        """Bad rows that were met while preparing."""
+        """The bad rows of the raw files, counted when the store was prepared."""
         return Defects.from_json(self.manifest["defects"])
 
     @property
     def boundaries(self) -> tuple[int, int]:
-        """Unix seconds at which validation and test begin."""
+        """The times at which validation and test begin, in unix seconds."""
         return self.manifest["boundaries"]["validation"], self.manifest["boundaries"]["test"]
 
     @cached_property
@@ -191,12 +191,12 @@ class EventStore:
         return early
 
     def vocabulary(self, table: str) -> np.ndarray:
-        """Raw values of a table's codes: element i is that of code ``FIRST_ID + i``."""
+        """The raw values of a table's codes: element i is the value of code ``FIRST_ID + i``."""
         with _said_of(self.folder):
             return self._load(f"vocabulary.{table}")
 
     def history_lengths(self, split: str) -> np.ndarray:
-        """Events of each sample's history, at most ``schema.length``, (samples,) int32."""
+        """The number of events of each sample's history, at most ``schema.length``: (samples,) int32."""
         samples = self.samples[split]
         lengths = np.empty(len(samples), dtype=np.int32)
         for part in parts_of(len(samples)):
@@ -210,10 +210,10 @@ class EventStore:
         try:
             array = np.load(path, mmap_mode=None if small else "r", allow_pickle=False)
         except OSError as error:
-            if error.errno is not None:  # the system's own
+            if error.errno is not None:  # an error of the operating system
                 raise
             raise ValueError(f"{path.name}: {error}") from None
-        except Exception as error:  # whatever a damaged header makes numpy raise
+        except Exception as error:  # a damaged header can make numpy raise anything
             raise ValueError(f"{path.name}: {error}") from None
         if not isinstance(array, np.ndarray) or array.ndim != 1 or dtype not in (None, array.dtype):
             raise ValueError(f"{path.name} holds no row of {np.dtype(dtype)}")
@@ -236,7 +236,7 @@ class EventStore:
 
 @contextmanager
 def _said_of(folder: Path) -> Iterator[None]:
-    """Says in one line why the system does not let us read a store: nothing is wrong with it for all we know."""
+    """Raises DataError, in one line, if the system cannot read a store, which may be undamaged."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""``store.json``: what a store's folder says about itself, checked before any of it is believed."""
+"""Reads and writes ``store.json``, the manifest of a store. All its entries are checked before they are used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMAT_VERSION = 2
 MANIFEST = "store.json"
 SPLITS = ("train", "validation", "test")
 REMEDY = "delete the folder and prepare it again"
-CHECKSUM, CRC32 = "checksum", "crc32"  # of the manifest itself, of each file; stores of earlier versions have none
+CHECKSUM, CRC32 = "checksum", "crc32"  # of the manifest and of each file; old stores have none
 _ARRAY = re.compile(r"[^./\\\0][^/\\\0]*\.npy")
 _HASH = re.compile(r"[0-9a-f]{32}")
 _MOST = 1 << 62  # bytes, seconds, rows
@@ -37,8 +37,8 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of the store in ``folder``.
 
-    DamagedStoreError if it is not there, or is none; DataError if it is of another format; OSError where the system
-    does not let us read it.
+    Raises DamagedStoreError if it is missing or not valid, DataError if it has another format, and OSError if the
+    system cannot read it.
     """
     path = folder / MANIFEST
     try:
@@ -54,7 +54,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         version, _ = manifest["format"], manifest["files"]
         if version == FORMAT_VERSION:
             _check(manifest)
-    except Exception as error:  # whatever a checker of types is made to raise by content of any kind
+    except Exception as error:  # content of a wrong type can raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise DamagedStoreError(f"{path} cannot be read as a manifest ({reason})", REMEDY) from None
     if version != FORMAT_VERSION:
@@ -63,13 +63,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _checksum(manifest: Mapping[str, Any]) -> str:
-    """Of all that a manifest says, but for the checksum."""
+    """The checksum of all entries of a manifest, without the checksum itself."""
     rest = {key: value for key, value in manifest.items() if key != CHECKSUM}
     return hashlib.blake2b(json.dumps(rest, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _check(manifest: Mapping[str, Any]) -> None:
-    """Raises anything unless every entry has the type that its readers expect."""
+    """Raises an exception of any class if an entry has not the type that its readers expect."""
     if CHECKSUM in manifest and manifest[CHECKSUM] != _checksum(manifest):
         raise ValueError("its checksum is not that of its content")
     files = manifest["files"]
@@ -98,10 +98,10 @@ def _check(manifest: Mapping[str, Any]) -> None:
         raise ValueError(f"data_hash is {manifest['data_hash']!r}")
 
 
-def _check_numbers(what: str, numbers: Mapping[str, Any], keys: Any, lowest: int = 0) -> None:
+def _check_numbers(group: str, numbers: Mapping[str, Any], keys: Any, lowest: int = 0) -> None:
     if not isinstance(numbers, dict):
-        raise ValueError(f"{what} is {numbers!r}, expected names and numbers")
+        raise ValueError(f"{group} is {numbers!r}, expected names and numbers")
     for key in keys:
         value = numbers[key]
         if type(value) is not int or not lowest <= value <= _MOST:
-            raise ValueError(f"{what}.{key} is {value!r}, expected a whole number")
+            raise ValueError(f"{group}.{key} is {value!r}, expected a whole number")

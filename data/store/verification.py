@@ -1,8 +1,8 @@
-"""Whether a store's files still hold what was written: their sizes at every opening, their content where it may differ.
+"""Verifies that a store's files hold what was written: sizes at every opening, content if it may have changed.
 
-A file's content is known by its CRC-32 in the manifest. It is computed when a store is opened for the first time where
-it lies now, and whenever a file has changed since: what was verified stands in ``verified.json`` beside the manifest,
-with the state of each file (number, size, times), which no program can set back.
+The manifest contains the CRC-32 of each file. The content is verified when a store is opened for the first time in its
+folder, and whenever a file has changed since. ``verified.json``, next to the manifest, records which files were
+verified, and the state of each (number, size, times). Programs cannot set these times back.
 """
 
 from __future__ import annotations
@@ -27,30 +27,33 @@ STAMP = "verified.json"
 _BLOCK = 1 << 22
 _THREADS = 8
 
-_verified: set[tuple[str, str]] = set()  # files and their states, of this process: where no stamp can be written
+_verified: set[tuple[str, str]] = set()  # files and states verified by this process, if no stamp can be written
 
 
 def states_of(folder: Path, files: Mapping[str, int]) -> dict[str, str]:
-    """The state of each file. DamagedStoreError for one that is missing or has another size than ``files`` says;
-    OSError where the system does not let us look."""
+    """The state of each file.
+
+    Raises DamagedStoreError if a file is missing or has not the size in ``files``, and OSError if the system cannot
+    access it.
+    """
     return {name: _state(folder / name, size) for name, size in files.items()}
 
 
 def checksums_of(folder: Path, names: Iterable[str]) -> dict[str, int]:
-    """The CRC-32 of each file; several are read at once."""
+    """The CRC-32 of each file. Several files are read at the same time."""
     names = list(names)
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
         return dict(zip(names, pool.map(lambda name: _crc32(folder / name), names), strict=True))
 
 
 def unverified(folder: Path, states: Mapping[str, str]) -> list[str]:
-    """The files that are not in the state in which they were verified last."""
+    """The files whose state has changed since they were last verified, or that never were."""
     stamp = _stamp(folder)
     return [name for name, state in states.items() if not _is_known(folder, name, state, stamp)]
 
 
 def compare_checksums(folder: Path, expected: Mapping[str, int], names: Iterable[str]) -> None:
-    """DamagedStoreError names the first of the files whose content is not that of the expected checksum."""
+    """Raises DamagedStoreError for the first file whose checksum is not the expected one."""
     for name, found in checksums_of(folder, names).items():
         if found != expected[name]:
             raise DamagedStoreError(
@@ -62,7 +65,7 @@ def compare_checksums(folder: Path, expected: Mapping[str, int], names: Iterable
 
 @contextmanager
 def stamped(folder: Path, states: Mapping[str, str]) -> Iterator[None]:
-    """Within it the files are verified; afterwards it is noted that they were, in these states."""
+    """A context in which the files are verified. At its end it records that they were, with their states."""
     certain = all(any_change_shows(os.stat(folder / name)) for name in states)
     yield
     if certain:
@@ -71,7 +74,7 @@ def stamped(folder: Path, states: Mapping[str, str]) -> Iterator[None]:
 
 
 def _write_stamp(folder: Path, states: Mapping[str, str]) -> None:
-    with contextlib.suppress(OSError):  # a store that cannot be written to is verified by each process
+    with contextlib.suppress(OSError):  # if the store cannot be written to, each process verifies it
         descriptor, draft = tempfile.mkstemp(prefix=f".{STAMP}-", dir=folder)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -99,7 +102,7 @@ def _state(path: Path, size: int) -> str:
     try:
         found = os.stat(path)
     except FileNotFoundError:
-        if path.is_symlink():  # to a place that is not there at the moment
+        if path.is_symlink():  # its target is not available at the moment
             raise
         raise DamagedStoreError(
             f"{path} is missing, its manifest says {size:,} bytes: the store is damaged", REMEDY

@@ -1,4 +1,4 @@
-"""Writes a store's arrays piece by piece, so that what is prepared need never fit in memory."""
+"""Writes the arrays of a store part by part, so that a log need not fit in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mdaf.data.store.vocabulary import Vocabulary
 
 
 class _GrowingArray:
-    """A one-dimensional .npy file that grows; its header says how long it is once it is closed."""
+    """A one-dimensional .npy file to which values are appended. Closing it writes its length to the header."""
 
     def __init__(self, path: Path, dtype: np.dtype) -> None:
         self.dtype = dtype
@@ -29,7 +29,7 @@ class _GrowingArray:
         self._header_bytes = self._file.tell()
 
     def _write_header(self) -> None:
-        # numpy pads the header for the digits of a growing first axis: its size is the same for every length.
+        # numpy pads the header so that it has the same size for every length.
         header = {"descr": npy.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.length,)}
         npy.write_array_header_1_0(self._file, header)
 
@@ -53,10 +53,10 @@ class _GrowingArray:
 
 
 class StoreWriter:
-    """The arrays of a store that is being written to ``folder``; a context manager.
+    """Writes the arrays of a store to ``folder``. Use it in a ``with`` statement, whose end closes the files.
 
-    Every method appends, so a source can hand over its log in as many pieces as it likes; the pieces of the arrays of
-    one kind must be given in the same order.
+    Every method appends, so a source can pass its log in any number of parts. The parts of arrays that belong together
+    must be passed in the same order.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -85,11 +85,11 @@ class StoreWriter:
             self._append(f"events.{name}", values, np.int32)
 
     def user_offsets(self, offsets: np.ndarray) -> None:
-        """Where each user's events begin, and the number of all events at the end, (users + 1,)."""
+        """The position of each user's first event, and at the end the number of all events: (users + 1,)."""
         self._append("user_offsets", offsets, np.int64)
 
     def users_of(self, users: np.ndarray) -> None:
-        """The user whose events each range of ``user_offsets`` holds, (ranges,); the range's number, unless given."""
+        """The index of the user of each range of ``user_offsets``: (ranges,). By default it is the range's index."""
         self._append("users_of", users, np.int32)
 
     def samples(
@@ -109,7 +109,7 @@ class StoreWriter:
         ``end``          position of the user's first event that is not strictly before the sample.
         ``time``         unix seconds.
         ``static``       codes of each static field.
-        ``probability``  the true click probability, where the log is made up and it is known.
+        ``probability``  the true click probability, which is known only for a synthetic log.
         """
         self._append(f"{split}.user", user, np.int32)
         self._append(f"{split}.end", end, np.int64)
@@ -121,22 +121,22 @@ class StoreWriter:
             self._append(f"{split}.probability", probability, np.float32)
 
     def vocabulary(self, table: str, vocabulary: Vocabulary) -> None:
-        """The raw value of each code of a table, so that results can be read back."""
+        """The raw value of each code of a table, by which results can be translated back."""
         values = vocabulary.to_numpy()
         self._append(f"vocabulary.{table}", values, values.dtype)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """A part of what an array holds so far, read from its file."""
+        """The elements from ``start`` to ``stop`` of an array as written so far, read from its file."""
         array = self._arrays[name]
         return array.read(start, array.length if stop is None else min(stop, array.length))
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
-        """A folder for what must wait on disk while the store is written, gone afterwards."""
+        """A folder for temporary files while the store is written. It is removed at the end of the context."""
         with tempfile.TemporaryDirectory(prefix="workspace-", dir=self.folder) as folder:
             yield Path(folder)
 
     @property
     def lengths(self) -> dict[str, int]:
-        """Elements of each array so far."""
+        """The number of elements of each array so far."""
         return {name: array.length for name, array in self._arrays.items()}
