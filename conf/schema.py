@@ -224,8 +224,12 @@ class Phase4:
     tiers: Tiers = field(default_factory=Tiers)
 
 
+#: The schema that is stored last: where it is, all the others are.
+LAST = "schema_phase4"
+
+
 def register() -> None:
     """Puts the schemas of the primary configs into Hydra's config store. Idempotent."""
     store = ConfigStore.instance().store
     store(name="schema", node=Config, replace=True)
-    store(name="schema_phase4", node=Phase4, replace=True)
+    store(name=LAST, node=Phase4, replace=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from optuna.trial import TrialState
 
 from mdaf import conf
 from mdaf.errors import StoppedError, UserError
+from mdaf.sweeper.hydra_ext.config_cache import ComposedAlike
 from mdaf.sweeper.runs.folder import FolderError
 from mdaf.sweeper.search.settings import SweepSettings
 from mdaf.sweeper.search.sweep import Search
@@ -57,6 +59,11 @@ def smooth(job: dict[str, str]) -> float:
     return 0.6 - (float(job[DROPOUT]) - 0.25) ** 2 - (float(job[SMOOTHING]) - 0.05) ** 2
 
 
+@functools.cache
+def composed(given: tuple[str, ...]) -> DictConfig:
+    return compose("config", overrides=["hydra/sweeper=regularization", *given], return_hydra_config=True)
+
+
 class Sweep:
     """Sweeps into one database; ``settings`` are those of hydra/sweeper=regularization."""
 
@@ -68,8 +75,7 @@ class Sweep:
         conf.register()
         launcher = Launcher(outcome)
         with initialize_config_module("mdaf.conf"):
-            given = [argument for argument in arguments if "(" not in argument]
-            cfg = compose("config", overrides=["hydra/sweeper=regularization", *given], return_hydra_config=True)
+            cfg = copy.deepcopy(composed(tuple(argument for argument in arguments if "(" not in argument)))
             search = self.search(cfg, settings)
             search.launcher = launcher  # type: ignore[assignment]
             search.sweep(list(arguments))
@@ -85,7 +91,8 @@ class Sweep:
         search = Search(SweepSettings.of(node), sampler_seed=seed)
         search.config = cfg
         search.sweep_dir = str(self.folder / "runs")
-        search.hydra_context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks())
+        loader: Any = ComposedAlike.over(GlobalHydra.instance().config_loader())  # as its setup does
+        search.hydra_context = HydraContext(loader, Callbacks())
         return search
 
     @property
