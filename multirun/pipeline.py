@@ -23,11 +23,10 @@ from mdaf.multirun.analysis.versions import of_other_code
 from mdaf.multirun.phase4 import plan
 from mdaf.multirun.phase4.overrides import check_origin, overrides_of
 from mdaf.multirun.phase4.plan import Series, Winner
-from mdaf.multirun.phase4.points import Point, checked, composed, configs, known_point, known_values, with_epochs
+from mdaf.multirun.phase4.points import Point, composed, configs, known_point, known_values, point_hash, with_epochs
 from mdaf.multirun.report.inputs import Stages, phase4_inputs
 from mdaf.multirun.report.writer import write_beside_others
 from mdaf.names import folder_of
-from mdaf.sweeper.hydra_ext.run_config import config_hash
 from mdaf.sweeper.runs.lock import locked
 from mdaf.sweeper.runs.provenance import commit
 from mdaf.sweeper.runs.reader import IDENTITY, read_finished_run, read_run
@@ -100,11 +99,11 @@ def find_candidates(study: Study, cfg: DictConfig, home: Path) -> list[Candidate
     trials = plan.best_trials(study, max(1, cfg.confirm.top))
     points = [_trial_point(trial, cfg, home) for trial in trials]
     balanced = known_point(BALANCED, points[0], home)
-    same = config_hash(checked(balanced))
+    same = point_hash(balanced)
     reference = known_values(BALANCED)
     candidates = []
     for trial, point in zip(trials, points, strict=True):
-        if config_hash(checked(point)) == same:
+        if point_hash(point) == same:
             point = replace(balanced, trial=trial.number)
         found = find_trial(study, trial.number)
         candidates.append(Candidate(point, trial.value, distance(found.params, reference, found.distributions)))
@@ -131,10 +130,10 @@ def _trial_point(trial: Winner, cfg: DictConfig, home: Path) -> Point:
 def points_of(names: Sequence[str], winner: Point, home: Path) -> list[Point]:
     """Phase 4's points by name; a known point that is the winner's own configuration goes by the known name alone."""
     found: dict[str, Point] = {}
-    own = config_hash(checked(winner))
+    own = point_hash(winner)
     for name in names:
         point = _point_of(name, winner, home)
-        key = config_hash(checked(point))
+        key = point_hash(point)
         if not (name == WINNER and key in found):
             found[key] = replace(point, trial=winner.trial) if key == own else point
     return list(found.values())

@@ -1,5 +1,6 @@
 """Imported before any test imports torch."""
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -49,3 +50,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if INTERPRETED and "triton" in item.name and any(part in item.name for part in LONG_WHEN_INTERPRETED):
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the garbage collector need not look at a million objects again in every test."""
+    gc.collect()
+    gc.freeze()

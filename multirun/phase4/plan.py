@@ -21,7 +21,7 @@ from mdaf.children import Child
 from mdaf.conf.schema import Pace
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.pace import slow_epochs
-from mdaf.multirun.phase4.points import Finished, Point, checked, composed, configs
+from mdaf.multirun.phase4.points import Finished, Point, composed, configs
 from mdaf.multirun.phase4.unfinished import make_way
 from mdaf.signals import EXIT_AT_ONCE, EXIT_RESUMABLE, Interrupted
 from mdaf.sweeper.hydra_ext.overrides import hydra_value, key_of, meant, same
@@ -158,10 +158,9 @@ def plan(points: Sequence[Point], seeds: Sequence[int], roots: Sequence[Path]) -
     finished = Finished(*roots)
     series = []
     for point in points:
-        config = checked(point)
         one = Series(point)
         for seed in seeds:
-            folder = finished.find(config, seed)
+            folder = finished.find(point, seed)
             if folder is None:
                 one.missing.append(seed)
             else:

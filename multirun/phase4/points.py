@@ -127,11 +127,11 @@ class Finished:
                 key = (run.result["config_hash"], run.result["data_hash"])
                 self._runs.setdefault(key, []).append(file.parent)
 
-    def find(self, config: DictConfig, seed: int) -> Path | None:
-        """The folder of a complete run of exactly this config with this seed on exactly its data."""
-        for folder in self._runs.get(hashes(config, seed), []):
+    def find(self, point: Point, seed: int) -> Path | None:
+        """The folder of a complete run of exactly this point with this seed on exactly its data."""
+        for folder in self._runs.get(hashes(point, seed), []):
             result = read_run(folder).result
-            precision = config.device.precision
+            precision = _checked(_configs, point.overrides).device.precision
             # Precision was not a part of the hash once. A run that fell back to a CPU has two, and is not repeated so.
             if result.get("precision", precision) != precision:
                 continue
@@ -144,11 +144,17 @@ class Finished:
         return None
 
 
-def hashes(config: DictConfig, seed: int) -> tuple[str, str]:
-    """The config hash and the data hash of a run of this config with this seed; prepares its data."""
-    config = config.copy()
+def hashes(point: Point, seed: int) -> tuple[str, str]:
+    """The config hash and the data hash of a run of this point with this seed; prepares its data."""
+    config = _checked(_configs, point.overrides)
+    return _seed_hash(_configs, point.overrides, seed), _data_hash(OmegaConf.to_yaml(config.data), os.getcwd())
+
+
+@functools.lru_cache(maxsize=1024)
+def _seed_hash(configs: Configs, overrides: tuple[str, ...], seed: int) -> str:
+    config = _checked(configs, overrides).copy()
     config.seed = seed
-    return config_hash(config), _data_hash(OmegaConf.to_yaml(config.data), os.getcwd())
+    return config_hash(config)
 
 
 @functools.lru_cache(maxsize=8)
@@ -159,8 +165,19 @@ def _data_hash(data: str, working_directory: str) -> str:
     return prepare_config(config).data_hash
 
 
+def point_hash(point: Point) -> str:
+    """The config hash of a point as it was composed, whatever seed it is run with: the same for the same point."""
+    return config_hash(_checked(_configs, point.overrides))
+
+
 def checked(point: Point) -> DictConfig:
-    """The composed config of a point, validated as a job would."""
-    config = composed(point.overrides)
+    """The composed config of a point, validated as a job would; the caller may change it."""
+    return _checked(_configs, point.overrides).copy()
+
+
+@functools.lru_cache(maxsize=64)
+def _checked(configs: Configs, overrides: tuple[str, ...]) -> DictConfig:
+    """The same, once a command; nobody changes it."""
+    config = _composed(configs, overrides)
     validate(config)
     return config

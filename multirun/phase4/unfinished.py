@@ -10,10 +10,8 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from mdaf.errors import UserError
-from mdaf.multirun.phase4.points import Point, checked, hashes
+from mdaf.multirun.phase4.points import Point, hashes
 from mdaf.sweeper.runs.checkpoint import saved_in
 from mdaf.sweeper.runs.folder import RunFolder
 from mdaf.sweeper.runs.lock import locked
@@ -28,13 +26,12 @@ def make_way(point: Point, seeds: Sequence[int]) -> Path:
     It is the point's own, or the first of ``NAME-2``, ``NAME-3``, ... that holds no finished run of another plan.
     Whatever unfinished could not be gone on with is taken away. UserError if another process works in one of them.
     """
-    config = checked(point)
-    folder = next(folder for folder in numbered(point.folder) if not _is_taken(folder, config, seeds))
+    folder = next(folder for folder in numbered(point.folder) if not _is_taken(folder, point, seeds))
     if folder != point.folder:
         log.warning("%s: holds finished runs of another plan, which stay; new ones go to %s", point.folder, folder)
     for seed in seeds:
         run = folder / f"seed-{seed}"
-        if run.is_dir() and not _goes_on(run, hashes(config, seed)):
+        if run.is_dir() and not _goes_on(run, hashes(point, seed)):
             log.warning("%s: what was begun there is of another configuration or damaged, and is taken away", run)
             with locked(run):
                 RunFolder(run).clear()
@@ -47,7 +44,7 @@ def numbered(folder: Path) -> Iterator[Path]:
     yield from (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
 
 
-def _is_taken(folder: Path, config: DictConfig, missing: Sequence[int]) -> bool:
+def _is_taken(folder: Path, point: Point, missing: Sequence[int]) -> bool:
     """Whether a run was finished in the folder that is none of this plan, or where one of the ``missing`` is to go."""
     for run in (run for run in folder.glob("seed-*") if is_finished(run)):
         if run.name in {f"seed-{seed}" for seed in missing}:
@@ -56,7 +53,7 @@ def _is_taken(folder: Path, config: DictConfig, missing: Sequence[int]) -> bool:
             result = read_run(run, IDENTITY).result
         except UserError:
             return True
-        if (result["config_hash"], result["data_hash"]) != hashes(config, result["seed"]):
+        if (result["config_hash"], result["data_hash"]) != hashes(point, result["seed"]):
             return True
     return False
 

@@ -30,8 +30,7 @@ from mdaf.multirun.analysis.content import (
 from mdaf.multirun.analysis.json_form import from_json
 from mdaf.multirun.analysis.sources import Source, check_agreement
 from mdaf.multirun.phase4.plan import Series, search_seeds
-from mdaf.multirun.phase4.points import SEARCHED, Point, checked, differences
-from mdaf.sweeper.hydra_ext.run_config import config_hash
+from mdaf.multirun.phase4.points import SEARCHED, Point, checked, differences, point_hash
 from mdaf.sweeper.runs.reader import own_checkpoint, read_finished_run, read_run
 from mdaf.sweeper.study.queries import is_feasible, trials_of
 from mdaf.sweeper.trials.admitted import run_folder
@@ -55,8 +54,8 @@ def phase4_inputs(cfg: DictConfig, stages: Stages, winner: Point, report: Path) 
     study, points = stages.study, [one.point for one in stages.repeated]
     configs = {point.name: checked(point) for point in points}
     changes = differences(configs)
-    own = config_hash(checked(winner))
-    named = next((name for name, config in configs.items() if config_hash(config) == own), points[0].name)
+    own = point_hash(winner)
+    named = next((point.name for point in points if point_hash(point) == own), points[0].name)
     trials, searched = _search(study, report, [Path(cfg.reuse)])
     runs = [*searched, *_sources(stages, report)]
     first = next(iter(configs.values()))
