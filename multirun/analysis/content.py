@@ -121,6 +121,8 @@ class RunFigures:
     metrics_sha256: str
     test_auc: float | None
     history: list[EpochMetrics]
+    test_loss: float | None = None
+    test_ece: float | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from mdaf.multirun.analysis.comparisons import RunOfPoint, compare_pairs
 from mdaf.multirun.analysis.confirmation import confirm
@@ -38,8 +39,9 @@ from mdaf.multirun.analysis.sources import Source, check_same_data
 from mdaf.multirun.analysis.statistics import Spread, spread
 from mdaf.multirun.analysis.validity import Evidence, analyses, share_of_plan, sufficiency
 from mdaf.streams import stream_seed
-from mdaf.sweeper.runs.metric_columns import CURVES, OVER_SEEDS
+from mdaf.sweeper.runs.metric_columns import CURVES, ON_TEST, OVER_SEEDS
 from mdaf.sweeper.runs.reader import RecordedRun, read_finished_run
+from mdaf.sweeper.training.metrics import calibration_error, log_loss
 
 Runs = Mapping[str, RecordedRun]  # by the id of their source
 Repeated = Mapping[str, Mapping[int, str]]  # configuration of Phase 4 -> seed -> id of the run
@@ -59,9 +61,9 @@ def compute(inputs: Inputs, base: Path) -> Figures:
     values = {
         point: {seed: runs[one].best["val_auc"] for seed, one in seeds.items()} for point, seeds in phase4.items()
     }
-    on_test = {source.id: _test_auc(runs[source.id]) for source in sources if source.stage == PHASE_4}
+    on_test = {source.id: _on_test(runs[source.id]) for source in sources if source.stage == PHASE_4}
     test = {
-        point: {seed: found for seed, one in seeds.items() if (found := on_test[one]) is not None}
+        point: {seed: on_test[one]["test_auc"] for seed, one in seeds.items() if on_test[one]}
         for point, seeds in phase4.items()
     }
     repeated = {
@@ -71,9 +73,9 @@ def compute(inputs: Inputs, base: Path) -> Figures:
     pairs = [(a, b) for a, b in inputs.comparisons if a in phase4 and b in phase4]
     return Figures(
         search=_search(inputs, runs),
-        runs={source.id: _run_figures(runs[source.id], on_test.get(source.id)) for source in sources},
+        runs={source.id: _run_figures(runs[source.id], on_test.get(source.id, {})) for source in sources},
         confirmation=_confirmation(inputs, runs),
-        configurations={point: _configuration(point, seeds, runs, test[point]) for point, seeds in phase4.items()},
+        configurations={point: _configuration(point, seeds, runs, on_test) for point, seeds in phase4.items()},
         comparisons=compare_pairs(pairs, values, test, repeated, inputs.alpha, inputs.resamples),
         **_deltas_and_ranking(pairs, phase4, runs),
         criteria={point: _criteria(inputs, list(seeds.values()), runs) for point, seeds in phase4.items()},
@@ -119,19 +121,24 @@ def _ids(phase4: Repeated, *points: str) -> list[str]:
     return [one for point in points for one in phase4[point].values()]
 
 
-def _test_auc(run: RecordedRun) -> float | None:
+def _on_test(run: RecordedRun) -> dict[str, float]:
+    """The metrics of a run's scores on the test split, by name; none where it has not been scored."""
     scores = read_scores(run.folder, "test")
-    return None if scores is None else roc_auc(scores.logits, scores.labels)
+    if scores is None:
+        return {}
+    logits, labels = torch.from_numpy(scores.logits), torch.from_numpy(scores.labels).float()
+    values = (roc_auc(scores.logits, scores.labels), log_loss(logits, labels), calibration_error(logits, labels))
+    return dict(zip(ON_TEST, values, strict=True))
 
 
-def _run_figures(run: RecordedRun, test_auc: float | None) -> RunFigures:
+def _run_figures(run: RecordedRun, on_test: Mapping[str, float]) -> RunFigures:
     return RunFigures(
         best_epoch=run.best["epoch"],
         epochs=len(run.history),
         best=run.best,
         metrics_sha256=hashlib.sha256((run.folder / "metrics.csv").read_bytes()).hexdigest()[:16],
-        test_auc=test_auc,
         history=run.history,
+        **{name: on_test.get(name) for name in ON_TEST},
     )
 
 
@@ -145,7 +152,9 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _configuration(point: str, seeds: Mapping[int, str], runs: Runs, test: Mapping[int, float]) -> ConfigurationFigures:
+def _configuration(
+    point: str, seeds: Mapping[int, str], runs: Runs, on_test: Mapping[str, Mapping[str, float]]
+) -> ConfigurationFigures:
     """Spread over the seeds of every metric at the best epoch, and the mean curve."""
 
     def over_seeds(name: str, values: Sequence[float]) -> Spread:
@@ -157,8 +166,8 @@ def _configuration(point: str, seeds: Mapping[int, str], runs: Runs, test: Mappi
         for name in OVER_SEEDS
         if all(best[name] is not None for best in bests)
     }
-    if test:
-        figures["test_auc"] = over_seeds("test_auc", list(test.values()))
+    tested = [on_test[one] for one in seeds.values() if on_test[one]]
+    figures |= {name: over_seeds(name, [one[name] for one in tested]) for name in ON_TEST if tested}
     return ConfigurationFigures(
         seeds=list(seeds),
         best_epochs=[best["epoch"] for best in bests],

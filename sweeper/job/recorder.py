@@ -20,7 +20,7 @@ from mdaf.sweeper.machine.steadiness import judge_steadiness
 from mdaf.sweeper.machine.telemetry import resident_mb
 from mdaf.sweeper.runs.checkpoint import PartialEpoch, Position, Saved
 from mdaf.sweeper.runs.folder import RunFolder
-from mdaf.sweeper.runs.metric_columns import BY_NAME, RECORDED, EpochMetrics, shown
+from mdaf.sweeper.runs.metric_columns import BY_NAME, COLUMNS, RECORDED, EpochMetrics, shown
 from mdaf.sweeper.runs.parts import UNKNOWN, Part, changes, joined, part_from
 from mdaf.sweeper.runs.reader import checkpoint_digest, read_result
 from mdaf.sweeper.training.early_stopping import EarlyStopping
@@ -98,7 +98,7 @@ class Recorder:
         Sets ``pruned`` if the pruner stops the run there.
         """
         self.restart()
-        self.history = list(state.history)
+        self.history = [dict.fromkeys(COLUMNS) | row for row in state.history]  # an older version had fewer columns
         self.parts = state.parts or [UNKNOWN]
         for row in self.history:
             self._best_so_far.add(row)
@@ -223,6 +223,6 @@ def describe_epoch(row: EpochMetrics, epochs: int) -> str:
     texts = {name: shown(name, value) for name, value in row.items() if name in BY_NAME}
     return (
         f"epoch {row['epoch']}/{epochs}  train loss {texts['train_loss']} AUC {texts['train_auc']}  "
-        f"val loss {texts['val_loss']} AUC {texts['val_auc']} gAUC {texts['val_gauc']}  "
+        f"val loss {texts['val_loss']} AUC {texts['val_auc']} gAUC {texts['val_gauc']} ECE {texts['val_ece']}  "
         f"gap {texts['train_val_gap']}{gate}  Epoch time: {texts['epoch_seconds']} s"
     )

@@ -25,7 +25,7 @@ def summarize(
     widths = [max(len(column.heading), len(format(0, column.format))) for column in columns]
     lines.append("".join(f"  {column.heading:>{width}}" for column, width in zip(columns, widths, strict=True)))
     for row in history:
-        cells = (shown(column.name, row[column.name]) for column in columns)
+        cells = (shown(column.name, row.get(column.name)) for column in columns)
         lines.append("".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
     lines += [
         "",

@@ -33,6 +33,7 @@ TABLE = (
     MetricColumn("val_loss", "val loss", higher_is_better=False),
     MetricColumn("val_auc", "val AUC", higher_is_better=True),
     MetricColumn("val_gauc", "val gAUC", higher_is_better=True),
+    MetricColumn("val_ece", "val ECE", higher_is_better=False),
     MetricColumn("train_val_gap", "gap", "+.4f", higher_is_better=False),
     MetricColumn("gate_mean", "gate"),
     MetricColumn("gate_std", "gate sd"),
@@ -53,15 +54,21 @@ WHOLE_NUMBERS = ("epoch",)
 
 # Selections, each in the order in which people and files have it.
 TRAJECTORY = (*COLUMNS[: COLUMNS.index("gate_mean") + 1], "epoch_seconds")  # of summary.txt
-RECORDED = ("train_auc", "train_val_gap", "gate_mean", "epoch_seconds")  # at the best epoch, as a trial's attributes
-OVER_SEEDS = ("val_auc", "val_gauc", "val_loss", "train_auc", "train_loss", "train_val_gap", "gate_mean")
+RECORDED = (  # at the best epoch, as a trial's attributes
+    *("train_auc", "train_val_gap", "val_loss", "val_ece", "gate_mean", "epoch_seconds"),
+)
+OVER_SEEDS = ("val_auc", "val_gauc", "val_loss", "val_ece", "train_auc", "train_loss", "train_val_gap", "gate_mean")
 CURVES = ("val_auc", "train_auc", "gate_mean", "gate_std", "gate_min", "gate_max", "train_val_gap", "epoch_seconds")
 COMPARED = (
-    *("val_auc", "val_gauc", "train_auc", "train_val_gap", "train_loss", "val_loss"),
+    *("val_auc", "val_gauc", "train_auc", "train_val_gap", "train_loss", "val_loss", "val_ece"),
     *("gate_mean", "gate_std", "gate_median", "gate_min", "gate_max", "epoch_seconds", "learning_rate"),
 )
-IN_A_REPORT = ("val_auc", "val_gauc", "test_auc", "val_loss", "train_auc", "train_val_gap", "gate_mean")
-OF_A_MULTIRUN = tuple(name for name in IN_A_REPORT if name in BY_NAME)  # test_auc is no column: a report measures it
+ON_TEST = ("test_auc", "test_loss", "test_ece")  # no columns: a report measures them
+IN_A_REPORT = (
+    *("val_auc", "val_gauc", "test_auc", "val_loss", "test_loss", "val_ece", "test_ece"),
+    *("train_auc", "train_val_gap", "gate_mean"),
+)
+OF_A_MULTIRUN = tuple(name for name in IN_A_REPORT if name in BY_NAME)
 NEEDED = ("val_auc", "epoch_seconds")  # in every epoch of a finished run
 
 

@@ -54,6 +54,7 @@ def evaluate(
                 "val_loss": metrics.log_loss(logits, labels),
                 "val_auc": metrics.auc(logits, labels),
                 "val_gauc": metrics.grouped_auc(logits, labels, users),
+                "val_ece": metrics.calibration_error(logits, labels),
             }
             row["train_val_gap"] = train_auc - row["val_auc"]
             rows.append(row | gate_statistics(predicted.gate[k] if predicted.gate is not None else None))

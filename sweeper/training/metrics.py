@@ -1,4 +1,4 @@
-"""Metrics of scores: AUC, grouped AUC (gAUC) and log loss, computed on the device of the scores.
+"""Metrics of scores, computed on their device: AUC, grouped AUC (gAUC), log loss and calibration error (ECE).
 
 Scores that are not finite have no rank and no loss: every metric raises ``NotFiniteError`` for them.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+_FIXED_POINT = 2**32  # parts of one: whole numbers have the same sum in whatever order a device adds them
 
 
 class NotFiniteError(ValueError):
@@ -97,6 +99,6 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
     if not len(logits):
         return float("nan")
     bin_of = ((_midranks(logits) - 0.5) * bins / len(logits)).long()
-    excess = torch.zeros(bins, dtype=torch.float64, device=logits.device)
-    excess.index_add_(0, bin_of, logits.double().sigmoid() - (labels > 0.5).double())
-    return float(excess.abs().sum() / len(logits))
+    excess = ((logits.double().sigmoid() - (labels > 0.5).double()) * _FIXED_POINT).round().long()
+    sums = torch.zeros(bins, dtype=torch.int64, device=logits.device).index_add_(0, bin_of, excess)
+    return float(sums.abs().sum()) / _FIXED_POINT / len(logits)

@@ -70,6 +70,8 @@ USER_ATTRIBUTES = (
     UserAttribute("best_epoch", (int,), "job", "the epoch with the best validation AUC"),
     UserAttribute("train_auc", NUMBER, "job", "the AUC on training rows at the best epoch"),
     UserAttribute("train_val_gap", NUMBER, "job", "training AUC minus validation AUC at the best epoch"),
+    UserAttribute("val_loss", NUMBER, "job", "the log loss on validation rows at the best epoch"),
+    UserAttribute("val_ece", NUMBER, "job", "the calibration error on validation rows at the best epoch"),
     UserAttribute("gate_mean", NUMBER, "job", "the mean of the fusion gate at the best epoch"),
     UserAttribute("epoch_seconds", NUMBER, "job", "seconds of the best epoch"),
     UserAttribute(
