@@ -175,7 +175,9 @@ class EventLogFile:
                 defects += found
                 hint = hint or unit_hint(bad, self.time_format)
             defects.refuse_if_too_many(str(self.path), self.max_bad_fraction, hint)
-            self._warn_of_odd_times(rows)
+            reach, otherwise = self._span(rows)
+            if otherwise:
+                log.warning("%s: its times reach %s%s", self.path, reach, otherwise)
             later, write = between(progress, 0.3, 0.5), between(progress, 0.5, 1.0)
             if self._sample_file is not None:
                 return self._build_given(writer, folder, rows, defects, later, write)
@@ -185,17 +187,16 @@ class EventLogFile:
                 return self._build_labelled(writer, folder, rows, periods, defects, later, write)
             return self._build_next_click(writer, folder, rows, periods, defects, later, write)
 
-    def _warn_of_odd_times(self, rows: SpilledFrames) -> None:
-        """Warns where the times would be of our days in another unit."""
+    def _span(self, rows: SpilledFrames) -> tuple[str, str]:
+        """From when to when the rows reach, and what to type where another unit would make that a time of our days."""
         ends = [(int(frame["time"].min()), int(frame["time"].max())) for frame in rows]  # type: ignore[arg-type]
         first, last = min(low for low, _ in ends), max(high for _, high in ends)
-        parts = UNITS.get(self.time_format, 1)
+        parts, offset = UNITS.get(self.time_format, 1), self.utc_offset_hours
+        hint = ""
         if unit := likelier_unit(last * parts, self.time_format):
-            others = (time * parts // UNITS[unit] for time in (first, last))
-            log.warning(
-                "%s: its times reach %s; in data.time_format=%s they would reach %s",
-                self.path, span(first, last), unit, span(*others),
-            )  # fmt: skip
+            low, high = (time * parts // UNITS[unit] for time in (first, last))
+            hint = f"; in data.time_format={unit} they would reach {span(low, high, offset)}"
+        return span(first, last, offset), hint
 
     def _build_next_click(
         self,
@@ -374,8 +375,8 @@ class EventLogFile:
         boundaries = [min(int(np.searchsorted(begun, share)) + 1, len(hours) - 1) for share in late]
         if not 0 < boundaries[0] < boundaries[1]:
             raise DataError(
-                f"{self.path}: its {len(hours)} hours cannot be split into shares by time; set data.validation_start "
-                "and data.test_start"
+                f"{self.path}: its {len(hours)} hours, {''.join(self._span(rows))}, cannot be split into shares by "
+                "time; set data.validation_start and data.test_start"
             )
         validation, test = (int(hours["hour"][index]) * _HOUR for index in boundaries)
         return Periods(validation, test, self.utc_offset_hours)

@@ -104,11 +104,7 @@ class UserBehavior:
                 min_count=self.min_count,
                 seed=self.seed,
             )
-            contents = write_next_click(
-                writer, log, folder, protocol, self.memory_gb, defects, between(progress, 0.5, 1.0)
-            )
-        contents.defects.refuse_if_too_many(str(self.path), self.max_bad_fraction)
-        return contents
+            return write_next_click(writer, log, folder, protocol, self.memory_gb, defects, between(progress, 0.5, 1.0))
 
 
 def read_log(text: TextFile, period: tuple[int, int], size: int) -> Iterator[tuple[pl.DataFrame, Defects, float]]:

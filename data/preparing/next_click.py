@@ -31,6 +31,7 @@ from mdaf.data.store.held_out import held_out
 from mdaf.data.store.writer import StoreWriter
 from mdaf.errors import DataError
 from mdaf.streams import stream_seed
+from mdaf.terminal.printable import in_a_line
 from mdaf.terminal.progress import Progress, between
 
 TASKS = ("next_click", "buy")
@@ -98,7 +99,8 @@ def write_next_click(
     for number, (start, stop) in enumerate(pairwise(bounds)):
         progress("making samples", 0.6 + 0.4 * number / (len(bounds) - 1))
         sampler.write(_written_events(writer, log.layout.events, start, stop), writer)
-    defects += Defects(dropped={"repeated row": assembly.repeated}, corrected=encoding.changed)
+    lacking = {"negatives that could not be drawn": sampler.undrawn}
+    defects += Defects(dropped={"repeated row": assembly.repeated}, corrected=encoding.changed, incomplete=lacking)
     assert log.first_time is not None
     schema = log.layout.schema(encoding.vocabularies, protocol.periods.validation - log.first_time)
     return Contents(schema, protocol.periods.validation, protocol.periods.test, defects)
@@ -143,8 +145,12 @@ def _behaviour(encoding: Encoding, behaviour: str | None, codes: Mapping[str, np
     """Which events have a behaviour, bool (events,); all if it is None."""
     if behaviour is None:
         return np.ones(len(codes["item"]), dtype=bool)
-    code = encoding.vocabularies["behaviour"].encode(pl.Series([behaviour]))[0]
-    return (codes["behaviour"] == code) & (code != UNKNOWN)
+    known = encoding.vocabularies["behaviour"]
+    code = known.encode(pl.Series([behaviour]))[0]
+    if code == UNKNOWN:
+        others = ", ".join(in_a_line(name) for name in known.values[:9].to_list())
+        raise DataError(f"no event of the log has the behaviour {behaviour!r}; behaviours are {others or 'none'}")
+    return codes["behaviour"] == code
 
 
 def _written_events(writer: StoreWriter, fields: Sequence[str], start: int, stop: int) -> SortedEvents:
@@ -173,6 +179,7 @@ class _Sampler:
         self._pools = pools
         self._held = held_users
         self._items = FIRST_ID + len(encoding.vocabularies["item"].values)
+        self.undrawn = 0  # negatives of positives that were the only item of their day
 
     def write(self, events: SortedEvents, writer: StoreWriter) -> None:
         """Appends the samples of these events."""
@@ -188,6 +195,7 @@ class _Sampler:
         for part in _in_chunks(rows):
             items = np.column_stack([events.codes["item"][part], self._negatives(events, part)]).reshape(-1)
             kept = items != NO_ITEM
+            self.undrawn += int((~kept).sum())
             label = (np.arange(len(items)) % (1 + self._protocol.negatives) == 0)[kept]
             which = np.repeat(np.arange(len(part)), 1 + self._protocol.negatives)[kept]
             self._samples(events, part, which, items[kept], label).write(writer, ends[part][which])

@@ -58,6 +58,10 @@ def prepare(source: Source, root: str | Path, progress: Progress = silent, deep:
         store = _existing_store(folder, data_hash, deep)
     except DamagedStoreError as error:
         log.warning("%s; preparing it again", error.found)
+    if store is not None:
+        _refuse_one_sided_splits(
+            source, {split: (len(store.samples[split]), store.positives(split)) for split in SPLITS}
+        )
     store = store or _build(source, hashes, folder, identity, progress)
     if store.defects.rows:
         level = logging.WARNING if store.defects.bad else logging.INFO
@@ -90,8 +94,12 @@ def _build(
             with hashes.watched(), StoreWriter(draft) as writer:
                 contents = source.build(writer, between(progress, 0.0, 0.9))
                 _refuse_empty_splits(source, writer.lengths)
+            rows = {split: writer.lengths[f"{split}.label"] for split in SPLITS}
+            _refuse_one_sided_splits(source, {split: (rows[split], writer.positives[split]) for split in SPLITS})
+            if contents.defects.rows:
+                contents.defects.refuse_if_too_many(source.name, getattr(source, "max_bad_fraction", 1.0))
             progress("checking for leakage", 0.95)
-            _write_manifest(draft, identity, contents, writer.lengths)
+            _write_manifest(draft, identity, contents, writer)
             built = EventStore.open(draft)
             leakage_check(built)
             check_ranges(built)
@@ -123,7 +131,24 @@ def _refuse_empty_splits(source: Source, lengths: Mapping[str, int]) -> None:
             )
 
 
-def _write_manifest(folder: Path, identity: Mapping[str, Any], contents: Contents, lengths: Mapping[str, int]) -> None:
+def _refuse_one_sided_splits(source: Source, counts: Mapping[str, tuple[int, int]]) -> None:
+    """DataError if the samples of a split are all clicked or all not: nothing is learned from them, and no AUC known.
+
+    ``counts``  split -> samples and positives.
+    """
+    keys = ("positive_from", "click_rating", "purchase", "validation_start", "test_start", "samples_path")
+    decide = ", ".join(f"data.{key}" for key in keys if getattr(source, key, None) is not None)
+    for split, (rows, positives) in counts.items():
+        if positives in (0, rows):
+            which = "every one" if positives else "none"
+            raise DataError(
+                f"{source.name}: {which} of the {rows:,} samples of split {split} is a positive; expected some of both "
+                f"in every split{f' ({decide})' if decide else ''}"
+            )
+
+
+def _write_manifest(folder: Path, identity: Mapping[str, Any], contents: Contents, writer: StoreWriter) -> None:
+    lengths = writer.lengths
     files = {f"{name}.npy": (folder / f"{name}.npy").stat().st_size for name in lengths}
     states = states_of(folder, files)
     with stamped(folder, states):
@@ -135,6 +160,7 @@ def _write_manifest(folder: Path, identity: Mapping[str, Any], contents: Content
                 "events": lengths["events.time"],
                 "users": lengths["user_offsets"] - 1,
                 "samples": {split: lengths[f"{split}.label"] for split in SPLITS},
+                "positives": writer.positives,
             },
             "defects": contents.defects.to_json(),
             "files": files,

@@ -52,7 +52,8 @@ def _create_locked(parent: Path, name: str) -> tuple[Path, Hold | None]:
         folder = Path(tempfile.mkdtemp(prefix=f".{name}-{machine()}-", dir=parent))
         lock = hold(folder)
         with contextlib.suppress(FileNotFoundError):  # another process's sweep removed it before it was locked
-            if lock is None or os.path.samestat(os.fstat(lock.descriptor), os.stat(folder)):
+            found = os.stat(folder)
+            if lock is None or os.path.samestat(os.fstat(lock.descriptor), found):
                 return folder, lock
         if lock is not None:
             lock.release()

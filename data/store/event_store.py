@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,16 @@ from mdaf.data.schema import Schema
 from mdaf.data.store.arrays import parts_of, read_part, read_parts
 from mdaf.data.store.folder_locks import hold
 from mdaf.data.store.held_out import held_out
-from mdaf.data.store.manifest import CRC32, FORMAT_VERSION, MANIFEST, REMEDY, SPLITS, read_manifest
+from mdaf.data.store.manifest import (
+    CRC32,
+    FORMAT_VERSION,
+    MANIFEST,
+    REMEDY,
+    SPLITS,
+    VOCABULARY,
+    WORD_ENDS,
+    read_manifest,
+)
 from mdaf.data.store.ranges import check_ranges
 from mdaf.data.store.verification import compare_checksums, stamped, states_of, unverified
 from mdaf.errors import DamagedStoreError, DataError
@@ -191,9 +201,27 @@ class EventStore:
         return early
 
     def vocabulary(self, table: str) -> np.ndarray:
-        """The raw values of a table's codes: element i is the value of code ``FIRST_ID + i``."""
+        """The raw values of a table's codes, numbers or words: element i is the value of code ``FIRST_ID + i``."""
         with _said_of(self.folder):
-            return self._load(f"vocabulary.{table}")
+            values = self._load(f"{VOCABULARY}.{table}")
+            if f"{WORD_ENDS}.{table}.npy" not in self.manifest["files"]:  # numbers, or words as version 0.1 wrote them
+                return values
+            content, ends = values.tobytes(), self._load(f"{WORD_ENDS}.{table}", np.int64).tolist()
+        words = (content[start:end].decode("utf-8", "replace") for start, end in pairwise((0, *ends)))
+        return np.fromiter(words, dtype=object, count=len(ends))
+
+    def vocabulary_size(self, table: str) -> int:
+        """How many raw values a table has codes for."""
+        words = f"{WORD_ENDS}.{table}.npy" in self.manifest["files"]
+        with _said_of(self.folder):
+            return len(self._load(f"{WORD_ENDS if words else VOCABULARY}.{table}"))
+
+    def positives(self, split: str) -> int:
+        """How many samples of a split are clicked."""
+        known = self.manifest["counts"].get("positives")
+        if known is not None:
+            return known[split]
+        return sum(int(np.count_nonzero(label)) for label in read_parts(self.samples[split].label))
 
     def history_lengths(self, split: str) -> np.ndarray:
         """The number of events of each sample's history, at most ``schema.length``: (samples,) int32."""

@@ -18,6 +18,7 @@ from mdaf.errors import DamagedStoreError, DataError
 FORMAT_VERSION = 2
 MANIFEST = "store.json"
 SPLITS = ("train", "validation", "test")
+VOCABULARY, WORD_ENDS = "vocabulary", "word_ends"  # begin the names of a table's raw values, and of where words end
 REMEDY = "delete the folder and prepare it again"
 CHECKSUM, CRC32 = "checksum", "crc32"  # of the manifest and of each file; old stores have none
 _ARRAY = re.compile(r"[^./\\\0][^/\\\0]*\.npy")
@@ -90,10 +91,13 @@ def _check(manifest: Mapping[str, Any]) -> None:
     _check_numbers("boundaries", manifest["boundaries"], ("validation", "test"), lowest=-_MOST)
     _check_numbers("counts", manifest["counts"], ("events", "users"))
     _check_numbers("counts.samples", manifest["counts"]["samples"], SPLITS)
+    _check_numbers("counts.positives", manifest["counts"].get("positives", {}), manifest["counts"].get("positives", ()))
     _check_numbers("defects", manifest["defects"], ("rows",))
     defects = Defects.from_json(manifest["defects"])
     for kinds in (defects.dropped, defects.corrected, defects.incomplete):
         _check_numbers("defects", kinds, kinds)
+    if not all(isinstance(text, str) for text in defects.examples.values()):
+        raise ValueError("defects has examples that are no text")
     if not _HASH.fullmatch(manifest["data_hash"]):
         raise ValueError(f"data_hash is {manifest['data_hash']!r}")
 

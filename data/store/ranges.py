@@ -42,7 +42,7 @@ def _check_offsets(store: EventStore) -> None:
 
 
 def _check_codes(store: EventStore, name: str, codes: np.ndarray, table: str) -> None:
-    _check_span(store, name, codes, UNKNOWN, FIRST_ID + len(store.vocabulary(table)) - 1)
+    _check_span(store, name, codes, UNKNOWN, FIRST_ID + store.vocabulary_size(table) - 1)
 
 
 def _check_positions(store: EventStore, split: str) -> None:

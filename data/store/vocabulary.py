@@ -56,12 +56,6 @@ class Vocabulary:
         table[raw - low] = np.arange(FIRST_ID, FIRST_ID + len(raw), dtype=np.int32)
         return low, table
 
-    def to_numpy(self) -> np.ndarray:
-        """The raw values as an array that loads without pickle."""
-        if self.values.dtype.is_integer():
-            return self.values.to_numpy()
-        return np.asarray(self.values.cast(pl.String).to_list(), dtype=np.str_)
-
 
 class ValueCounts:
     """Counts how often each raw value of a table occurs, one part of the log after the other."""

@@ -11,9 +11,11 @@ from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
+import polars as pl
 from numpy.lib import format as npy
 
 from mdaf.atomic import fsync_folder
+from mdaf.data.store.manifest import VOCABULARY, WORD_ENDS
 from mdaf.data.store.vocabulary import Vocabulary
 
 
@@ -55,12 +57,15 @@ class _GrowingArray:
 class StoreWriter:
     """Writes the arrays of a store to ``folder``. Use it in a ``with`` statement, whose end closes the files.
 
+    ``positives``  how many samples of each split are clicked, so far.
+
     Every method appends, so a source can pass its log in any number of parts. The parts of arrays that belong together
     must be passed in the same order.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.positives: dict[str, int] = {}
         self._arrays: dict[str, _GrowingArray] = {}
 
     def __enter__(self) -> StoreWriter:
@@ -111,6 +116,7 @@ class StoreWriter:
         ``static``       codes of each static field.
         ``probability``  the true click probability, which is known only for a synthetic log.
         """
+        self.positives[split] = self.positives.get(split, 0) + int(np.count_nonzero(label))
         self._append(f"{split}.user", user, np.int32)
         self._append(f"{split}.end", end, np.int64)
         self._append(f"{split}.time", time, np.int64)
@@ -121,9 +127,18 @@ class StoreWriter:
             self._append(f"{split}.probability", probability, np.float32)
 
     def vocabulary(self, table: str, vocabulary: Vocabulary) -> None:
-        """The raw value of each code of a table, by which results can be translated back."""
-        values = vocabulary.to_numpy()
-        self._append(f"vocabulary.{table}", values, values.dtype)
+        """The raw value of each code of a table, by which results can be translated back.
+
+        Words lie one behind the other, and where each ends in an array of its own: a long one makes none of the others
+        longer.
+        """
+        if vocabulary.values.dtype.is_integer():
+            numbers = vocabulary.values.to_numpy()
+            self._append(f"{VOCABULARY}.{table}", numbers, numbers.dtype)
+            return
+        words = vocabulary.values.cast(pl.String)
+        self._append(f"{VOCABULARY}.{table}", np.frombuffer("".join(words).encode(), dtype=np.uint8), np.uint8)
+        self._append(f"{WORD_ENDS}.{table}", words.str.len_bytes().cum_sum().to_numpy(), np.int64)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """The elements from ``start`` to ``stop`` of an array as written so far, read from its file."""

@@ -207,9 +207,13 @@ def test_given_samples_without_a_split_are_refused(tmp_path: Path, root: Path) -
 
 def test_a_purchase_the_same_day_makes_a_view_a_positive(tmp_path: Path, root: Path) -> None:
     columns = {**COLUMNS, "behaviour": "did"}
-    store = prepare(event_log(write(tmp_path), columns=columns, task="buy", view="view", purchase="buy"), root)
-    rows = list(ROWS.select("who", "what", "did", "when").iter_rows())
-    first = dict(ROWS.group_by("who").agg(pl.col("when").min()).iter_rows())
+    every = ROWS.with_columns(
+        who=pl.format("u{}", pl.int_range(240) // 3 % 5), what=pl.format("i{}", pl.int_range(240) // 2 % 7)
+    )
+    path = write(tmp_path, every)
+    store = prepare(event_log(path, columns=columns, task="buy", view="view", purchase="buy"), root)
+    rows = list(every.select("who", "what", "did", "when").iter_rows())
+    first = dict(every.group_by("who").agg(pl.col("when").min()).iter_rows())
     borders = [0, *store.boundaries, 1 << 40]
 
     def split(time: int) -> int:
@@ -255,7 +259,7 @@ impressions = st.lists(
     st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(0, 1), st.integers(0, 9), st.integers(0, 2)),
     max_size=30,
 ).map(lambda rows: [(f"u{u}", f"i{i}", label, START + day * DAY + second) for u, i, label, day, second in rows])
-ENDS = [("u0", "i0", 1, START + day * DAY) for day in (0, 5, 9)]  # something in every split
+ENDS = [("u0", "i0", label, START + day * DAY) for day in (0, 5, 9) for label in (0, 1)]  # some of both in every split
 
 
 @settings(max_examples=30, deadline=None)
@@ -371,7 +375,7 @@ def test_a_line_whose_quotes_are_damaged_is_one_bad_row_and_swallows_no_other(
         lines[n] = lines[n].replace('"acme, inc."', spoiled)
     path.write_text("\n".join(lines))
     store = prepare(event_log(path, item_fields=["maker"]), root)
-    assert store.defects == Defects(len(ROWS), {"bad quotes": len(damaged)})
+    assert (store.defects.rows, store.defects.dropped) == (len(ROWS), {"bad quotes": len(damaged)})
 
 
 @pytest.mark.parametrize("kind", ["list", "struct"])
@@ -397,6 +401,31 @@ def test_a_parquet_file_without_a_column_names_those_that_it_has(tmp_path: Path,
         prepare(event_log(path), root)
 
 
+def test_times_in_a_unit_that_nobody_lived_in_are_told_with_the_likelier_one(
+    tmp_path: Path, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    years = ROWS.with_columns(when=START + (pl.col("when") - START) * 300)
+    prepare(event_log(write(tmp_path, years), time_format="milliseconds"), root)
+    assert "its times reach from 1970-01-19 06:17 to 1970-01-25 05:41; in data.time_format=seconds" in caplog.text
+    with pytest.raises(DataError, match=r"1 hours, from 1970.* in data.time_format=seconds they would reach from 20"):
+        prepare(event_log(write(tmp_path), time_format="milliseconds"), root)
+    late = write(tmp_path, ROWS.with_columns(pl.col("when") * 1000), "late.csv")
+    with pytest.raises(DataError, match=r"time out of range \(late.csv, line 2, .*is it data.time_format=milliseconds"):
+        prepare(event_log(late), root)
+
+
+def test_one_long_id_makes_no_other_longer(tmp_path: Path, root: Path) -> None:
+    long = pl.when(pl.col("what") == "i0").then(pl.lit("ü" * 20_000)).otherwise("what").alias("what")
+    store = prepare(event_log(write(tmp_path, ROWS.with_columns(long)), min_count={"item": 2}), root)
+    assert set(store.vocabulary("item").tolist()) == {*ROWS["what"].unique(), "ü" * 20_000} - {"i0"}
+    assert sum(path.stat().st_size for path in store.folder.glob("*item.npy")) < 60_000
+
+
+def test_what_a_behaviour_is_called_is_told_where_none_is_called_so(tmp_path: Path, root: Path) -> None:
+    with pytest.raises(DataError, match=r"no event of the log has the behaviour 'click'; behaviours are .*view"):
+        prepare(event_log(write(tmp_path), columns={**COLUMNS, "behaviour": "did"}, view="click"), root)
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -405,6 +434,13 @@ def test_a_parquet_file_without_a_column_names_those_that_it_has(tmp_path: Path,
         ({"task": "buy"}, r"data\.task=buy needs"),
         ({"task": "sell"}, r"data\.task=sell: expected one of"),
         ({"history": "none"}, r"data\.history=none"),
+        ({"columns": {**COLUMNS, "label": "clicked"}, "item_fields": ["clicked"]}, "which is to be predicted"),
+        ({"columns": {**COLUMNS, "label": "clicked", "behaviour": "clicked"}}, r"columns\.behaviour=clicked is .* too"),
+        ({"sample_columns": {**SAMPLE_COLUMNS, "category": "label"}}, r"sample_columns\.category=label is .* too"),
+        ({"validation_share": 0.9, "test_share": 0.2}, "less than 1 together"),
+        ({"test_share": 0}, "more than 0 each"),
+        ({"time_format": "%H:%M"}, r"data\.time_format=%H:%M says no year"),
+        ({"separator": ""}, r"data\.separator=''"),
         ({"item_fields": ["what"]}, r"data\.item_fields: 'what' is data\.columns\.item already"),
         ({"item_fields": ["age"], "user_fields": ["age"]}, r"data\.item_fields: 'age' is listed twice"),
         ({"item_fields": ["a/b", "a_b"]}, r"'a_b' and 'a/b' would both be called 'a_b'"),

@@ -21,7 +21,7 @@ needs_real = pytest.mark.skipif(not REAL.is_file(), reason=f"MovieLens is not at
 
 NEW_YEAR = 883_634_400  # 1998-01-01 00:00 at UTC-6
 RATINGS = [
-    (user, item, 1 + (user + item) % 5, NEW_YEAR + day * DAY + item)
+    (user, item, 1 + (2 * user + item // 10) % 5, NEW_YEAR + day * DAY + item)
     for day in (0, 1, 2)
     for user in (1, 2)
     for item in (10 + day, 20 + day)

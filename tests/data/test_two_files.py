@@ -99,3 +99,13 @@ def test_moments_of_a_parquet_file_are_local_times_unless_they_name_a_zone(tmp_p
     store = prepare(source(tmp_path, log, samples, "parquet parquet", **times), tmp_path / "stores")
     assert sorted(store.time.tolist()) == LOG["time"].to_list()
     assert sorted(store.samples["test"].time.tolist()) == SAMPLES.filter(pl.col("split") == "test")["time"].to_list()
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_split_whose_samples_are_all_alike_is_refused_by_its_name(tmp_path: Path, split: str, label: int) -> None:
+    alike = pl.when(pl.col("split") == split).then(label).otherwise("label").alias("label")
+    name = "validation" if split == "val" else split
+    with pytest.raises(DataError, match=rf"(none|every one) of the \d+ samples of split {name} is a positive"):
+        prepare(source(tmp_path, LOG, SAMPLES.with_columns(alike)), tmp_path / "stores")
+    assert not list((tmp_path / "stores").glob("event_log*"))

@@ -98,7 +98,9 @@ def test_an_item_in_two_categories_takes_that_of_its_earliest_row_and_is_counted
 
 @pytest.mark.parametrize("task", TASKS)
 def test_memory_changes_how_the_log_is_prepared_but_no_byte_of_the_store(tmp_path: Path, task: str) -> None:
-    rows = [(n * 7 % 23, n % 31, n % 31 % 5, BEHAVIOURS[n % 3 % 2 * 3], START + n * 3671) for n in range(200)]
+    rows = [
+        (n // 6 % 7, n // 2 % 31, n // 2 % 31 % 5, BEHAVIOURS[(n % 4 == 1) * 3], START + n * 3671) for n in range(200)
+    ]
     path = write_rows(tmp_path / "log.csv", [*ANCHOR, *OTHER, *rows])
     stores = [
         prepare(user_behavior(path, task=task, memory_gb=memory_gb), tmp_path / str(memory_gb))

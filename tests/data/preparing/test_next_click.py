@@ -98,19 +98,19 @@ def test_a_day_that_two_splits_share_has_a_pool_for_each() -> None:
     noon = "2017-12-02T12:00:00"
     morning: list[Row] = [(1, 10 + n % 5, 1, "pv", VALIDATION + n) for n in range(50)]
     evening: list[Row] = [(1, 20 + n % 5, 1, "pv", VALIDATION + DAY // 2 + n) for n in range(50)]
-    log = [*ANCHOR, *morning, *evening]
+    log = [*ANCHOR, *OTHER, *morning, *evening]
     with tempfile.TemporaryDirectory() as folder:
         path = write_rows(Path(folder) / "log.csv", log)
         store = prepare(user_behavior(path, validation_start=noon), Path(folder) / "stores")
         late = {split: set(raw(store, "item", samples.static["item"])) for split, samples in store.samples.items()}
-    assert set(range(10, 15)) <= late["train"] <= {*range(10, 15), 90, 91, 92}
+    assert set(range(10, 15)) <= late["train"] <= {*range(10, 15), 90, 91, 92, 95}
     assert late["validation"] == set(range(20, 25))
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_users_who_are_held_out_are_the_test_and_nothing_else(tmp_path: Path, task: str) -> None:
     visits: list[Row] = [
-        (user, 100 * user + n % 7, user % 5, "buy" if n % 9 == 8 else "pv", START + n * 9000 + user)
+        (user, 100 * user + n % 5, user % 5, "buy" if n % 4 == 3 else "pv", START + n * 9000 + user)
         for user in range(1, 31)
         for n in range(85)
     ]

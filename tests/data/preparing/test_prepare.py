@@ -146,7 +146,10 @@ def test_bad_rows_are_told_each_time_the_store_is_used(
     for _ in range(2):
         caplog.clear()
         prepare(source, root)
-        assert "8 rows read; dropped: 1 cut line; corrected: none" in caplog.text
+        assert (
+            "8 rows read; dropped: 1 cut line (log.csv, line 8, column 'category': empty); corrected: none"
+            in caplog.text
+        )
 
 
 def test_a_moved_store_still_opens(root: Path, tmp_path: Path) -> None:

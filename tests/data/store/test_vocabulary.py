@@ -40,7 +40,7 @@ def test_a_missing_value_is_unknown() -> None:
 
 def test_values_read_back_from_codes() -> None:
     vocabulary = build(["pv", "buy", "pv"], [True] * 3)
-    assert vocabulary.to_numpy()[vocabulary.encode(pl.Series(["buy"])) - FIRST_ID].tolist() == ["buy"]
+    assert vocabulary.values[vocabulary.encode(pl.Series(["buy"])) - FIRST_ID].to_list() == ["buy"]
 
 
 @pytest.mark.parametrize("far", [1, 2, 10**12])
