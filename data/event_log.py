@@ -188,7 +188,7 @@ class EventLogFile:
             return self._build_next_click(writer, folder, rows, periods, defects, later, write)
 
     def _span(self, rows: SpilledFrames) -> tuple[str, str]:
-        """From when to when the rows reach, and what to type where another unit would make that a time of our days."""
+        """The first and last time of the rows as text, and a hint if another unit of time is more likely."""
         ends = [(int(frame["time"].min()), int(frame["time"].max())) for frame in rows]  # type: ignore[arg-type]
         first, last = min(low for low, _ in ends), max(high for _, high in ends)
         parts, offset = UNITS.get(self.time_format, 1), self.utc_offset_hours
@@ -306,7 +306,7 @@ class EventLogFile:
         )
 
     def _rows(self) -> Iterator[tuple[pl.DataFrame, Defects, pl.DataFrame, float]]:
-        """Usable rows of the log, what was wrong with the others, those, and the share of the file that is read."""
+        """The log in blocks: usable rows, their defects, the bad rows, and the share of the file that is read."""
         roles = {role: column for role in ROLES if (column := self.columns.get(role)) is not None}
         if self._sample_file is not None:
             roles.pop("label", None)
@@ -325,7 +325,10 @@ class EventLogFile:
     def _typed(
         self, path: Path, columns: Mapping[str, str], key: str
     ) -> Iterator[tuple[pl.DataFrame, Defects, pl.DataFrame, float]]:
-        """Rows of a file, its ``columns`` (field -> column of the file) read as what they are."""
+        """The rows of a file, as in ``_rows``.
+
+        ``columns``: field -> the column of the file. ``key``: the config's key.
+        """
         names = tuple(dict.fromkeys(columns.values()))
         file = _file(path, names, spelled_out(self.separator), key)
         file.check()
@@ -355,7 +358,7 @@ class EventLogFile:
             )
         if not kind.is_temporal():
             return unix_times("time", self.time_format, self.utc_offset_hours)
-        local = getattr(kind, "time_zone", None) is None  # else an instant
+        local = getattr(kind, "time_zone", None) is None  # with a time zone, the time is in UTC
         ahead = int(self.utc_offset_hours * _HOUR) if local else 0
         return unix_times("time", "seconds", 0) - ahead
 

@@ -143,8 +143,7 @@ class MovieLens:
         typed: Mapping[str, pl.Expr],
         optional: Sequence[str] = (),
     ) -> tuple[pl.DataFrame, Defects]:
-        """All rows of a small file, the first of each key. Its lines are not among those that the defects count, but
-        too many bad ones are refused."""
+        """The rows of a small file, only the first of each key, and its defects; see ``rows.described``."""
         rows = Rows(
             text,
             columns={field: column for column, field in columns.items()},

@@ -178,7 +178,7 @@ class TaobaoAd:
         return defects
 
     def _properties(self, name: str, key: str) -> tuple[pl.DataFrame, Defects]:
-        """The rows of a smaller file, all numbers, one for each key, null where one is missing; what is wrong there."""
+        """The rows of a smaller file as numbers, null if missing, only the first of each key; and its defects."""
         text = self._files[name]
         fields = {FILES[name][column]: column for column in text.columns}
         typed = {field: number(field) for field in fields} | {"price": price_bucket(decimal("price"))}

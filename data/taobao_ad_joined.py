@@ -109,7 +109,7 @@ class TaobaoAdJoined:
 
 
 def _rows(text: TextFile) -> Rows:
-    """How lines are read."""
+    """How the lines of the file become rows."""
     optional = ("campaign", "customer", "brand", *PROFILE)
     typed = {name: number(name) for name in (*_NUMBERS, *optional)}
     lists = [pl.col(name).list.len().fill_null(0) for name in _LISTS]

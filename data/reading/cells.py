@@ -1,7 +1,7 @@
-"""What stands in a column of text: whole numbers, decimals, ids and words, times since 1970.
+"""Converts columns of text to whole numbers, decimals, ids and words. All sources use it.
 
-The same id may be written in several ways, since programs write whole numbers as 1000.0 where a column also has missing
-values. What is read here is the id, so that two files mean the same one.
+The same id may be written in several ways: programs write whole numbers as 1000.0 if a column also has missing values.
+Here both 1000 and 1000.0 become the same id, so that two files agree.
 """
 
 from __future__ import annotations
@@ -10,53 +10,55 @@ import re
 
 import polars as pl
 
-MISSING = ("nan", "NaN", "<NA>", "NULL", "null", "None", "\\N")  # what programs write where there is nothing
+MISSING = ("nan", "NaN", "<NA>", "NULL", "null", "None", "\\N")  # what programs write for a missing value
 _WHOLE = r"^([+-]?[0-9]+)\.0*$"  # a whole number that was written as a decimal
-_ROUNDED = r"^[+-]?[0-9]+(?:\.[0-9]*)?[eE]\+[0-9]+$"  # as programs write large decimals; hashes have no plus
-_EXACT = 1 << 53  # below it a decimal (float64) holds every whole number
+_ROUNDED = r"^[+-]?[0-9]+(?:\.[0-9]*)?[eE]\+[0-9]+$"  # a large decimal as programs write it; hashes contain no plus
+_EXACT = 1 << 53  # float64 represents all whole numbers below this exactly
 
 
 def number(name: str) -> pl.Expr:
-    """A column of text as whole numbers, null where it is none."""
+    """A column of text as whole numbers; null if a text is not one."""
     return pl.col(name).map_batches(_whole, return_dtype=pl.Int64, is_elementwise=True)
 
 
 def decimal(name: str) -> pl.Expr:
-    """A column of text as numbers, null where it is none."""
+    """A column of text as finite numbers; null if a text is not one."""
     return pl.col(name).map_batches(_decimal, return_dtype=pl.Float64, is_elementwise=True)
 
 
 def flag(name: str) -> pl.Expr:
-    """A column of text as numbers, true and false among them."""
+    """As ``decimal``; the words true and false are 1 and 0."""
     named = pl.col(name).str.strip_chars().str.to_lowercase().replace({"true": "1", "false": "0"})
     return named.map_batches(_decimal, return_dtype=pl.Float64, is_elementwise=True)
 
 
 def word(name: str) -> pl.Expr:
-    """A column of text as ids or words: without spaces around them, 1000.0 as 1000, null for ``MISSING``."""
+    """A column of text as ids or words: stripped of spaces, with 1000 for 1000.0, and null for ``MISSING``."""
     return pl.col(name).map_batches(_word, return_dtype=pl.String, is_elementwise=True)
 
 
 def rounded(name: str) -> pl.Expr:
-    """Whether a text is a whole number that was kept as a decimal and is too large for that: other numbers are written
-    in the same way."""
+    """Whether a text is a whole number that was stored as a decimal and is too large for that.
+
+    Such a number was rounded, so different numbers may have the same text.
+    """
     return pl.col(name).map_batches(_rounded, return_dtype=pl.Boolean, is_elementwise=True)
 
 
 def numbers(name: str) -> pl.Expr:
-    """A column of lists of whole numbers, such as ``3|17|4``; null where one is missing."""
+    """A column of lists of whole numbers, such as ``3|17|4``, with null for missing elements."""
     plain = pl.col(name).str.replace_all(r"\.0*(\||$)", "$1")
     return plain.str.split("|").list.eval(pl.element().str.strip_chars().cast(pl.Int64, strict=False))
 
 
 def no_numbers(name: str) -> pl.Expr:
-    """Whether something in a list is neither missing nor a whole number."""
+    """Whether a list contains an element that is neither missing nor a whole number."""
     absent = "|".join(re.escape(word) for word in ("", *MISSING))
     return ~pl.col(name).str.contains(rf"^(?:\s*(?:[+-]?[0-9]+(?:\.0*)?|{absent})\s*(?:\||$))*$")
 
 
 def said(name: str) -> pl.Expr:
-    """Whether a column of text says anything, be it right or wrong."""
+    """Whether a column of text has a value, valid or not."""
     return pl.col(name).is_not_null() & ~pl.col(name).str.strip_chars().is_in(["", *MISSING])
 
 

@@ -11,10 +11,13 @@ from mdaf.terminal.printable import in_a_line
 
 @dataclass(frozen=True)
 class Defects:
-    """``rows`` lines were read; ``dropped`` were left out and ``corrected`` kept with a change, by kind.
+    """The numbers of bad rows of a raw file.
 
-    ``incomplete``  what was kept, or could not be made, though something about it is not known: not counted as bad.
-    ``examples``    where a kind was found first, and what stands there; of kinds for which that is known.
+    ``rows``        rows that were read.
+    ``dropped``     by kind, rows that were left out.
+    ``corrected``   by kind, rows that were kept with a change.
+    ``incomplete``  by kind, rows or samples that lack something unknown. They do not count as bad.
+    ``examples``    by kind, the place and the content of its first row, if known.
     """
 
     rows: int = 0

@@ -41,11 +41,11 @@ _MAGIC = {
 
 
 class Lines(NamedTuple):
-    """Some lines of a file.
+    """A block of lines of a file.
 
-    ``frame``  the columns as text, null where they are empty, and ``MORE``.
-    ``share``  of the file that is read with them.
-    ``first``  the number of the first of them in the file, from 1.
+    ``frame``  the columns as text, with null for an empty field, and ``MORE``.
+    ``share``  the share of the file that is read, up to the end of this block.
+    ``first``  the number in the file of the block's first line, from 1.
     """
 
     frame: pl.DataFrame
@@ -57,10 +57,10 @@ class Lines(NamedTuple):
 class TextFile:
     """A delimited file.
 
-    ``columns``    what its lines hold; with ``header`` the first line must name these, and may name others.
-    ``expected``   the format in words, for errors.
-    ``separator``  one character or more.
-    ``quotes``     whether a field may stand in double quotes; a quoted field may not hold a line break.
+    ``columns``    the columns to read. With ``header`` the first line must contain them and may contain others.
+    ``expected``   a description of the format, for error messages.
+    ``separator``  the characters between two fields.
+    ``quotes``     whether fields may be in double quotes. A quoted field must not contain a line break.
     """
 
     path: Path
@@ -79,7 +79,7 @@ class TextFile:
             raise DataError(f"{self.path} is empty; expected {self.expected}")
         if kind := known_kind(head):
             raise DataError(f"{self.path} is {kind}; expected plain text, {self.expected}")
-        written = head.rstrip(b"\0")  # a tail of NULs is a bad line: writing was cut short
+        written = head.rstrip(b"\0")  # NULs at the end are a bad line: writing was interrupted
         if written.count(0) > len(head) // 100:
             raise DataError(
                 f"{self.path} is binary or in another encoding than UTF-8; expected plain text, {self.expected}"
@@ -97,7 +97,7 @@ class TextFile:
             )
 
     def _check_names(self, line: bytes) -> None:
-        """DataError unless the header names every column, and once."""
+        """Raises DataError unless the header contains every column exactly once."""
         names = self._names(line)
         absent = [name for name in self.columns if name not in names]
         if absent:
@@ -117,8 +117,10 @@ class TextFile:
         return _SPELLED.get(self.separator, repr(self.separator))
 
     def frames(self, block_bytes: int) -> Iterator[Lines]:
-        """The file's lines in blocks of about so many bytes. A blank line is a row of nulls; ``MORE`` is ``NOT_UTF8``
-        or ``BAD_QUOTES`` where that is wrong. DataError for a line that is longer than a block."""
+        """The file's lines in blocks of about ``block_bytes``. A blank line is a row of nulls.
+
+        Raises DataError if the file cannot be read, and for a line that is longer than a block.
+        """
         size, done, number = max(1, self._size()), 0, 1
         names: list[str] = [] if self.header else list(self.columns)
         for block in as_hashed(self.path, _blocks(self.path, block_bytes)):
@@ -159,7 +161,7 @@ class TextFile:
 
     @property
     def _between(self) -> bytes:
-        """The one byte that stands between fields while a block is parsed."""
+        """The byte that separates fields while a block is parsed: the parser takes only one."""
         separator = self.separator.encode()
         return separator if len(separator) == 1 else _UNIT
 
@@ -204,7 +206,10 @@ class TextFile:
 
 
 def spelled_out(separator: str) -> str:
-    """A separator as it stands in a file, from how it is typed: a tab as a tab or as ``\\t``; DataError for none."""
+    """A typed separator as the characters in the file; a tab may be typed as ``\\t``.
+
+    Raises DataError if it is not valid.
+    """
     typed = separator
     if re.fullmatch(r"(?:\\(?:t|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|[|;,:\\]))+", separator):
         separator = re.sub(r"\\([|;,:])", r"\1", separator).encode().decode("unicode_escape")
@@ -233,7 +238,10 @@ def known_kind(head: bytes) -> str | None:
 
 
 def _blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
-    """A file's bytes in blocks that end where a line ends; DataError for a line that is longer than a block."""
+    """A file's bytes in blocks that end at the end of a line.
+
+    Raises DataError for a line that is longer than a block.
+    """
     number, longest = 1, max(block_bytes, _HEAD)
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Columns of a Parquet file in slices that fit in memory, in the shape in which ``TextFile`` gives lines."""
+"""Reads columns of a Parquet file in slices that fit in memory, and returns them as ``TextFile`` returns lines."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from mdaf.errors import DataError, did_you_mean
 T = TypeVar("T")
 
 _BYTES_OF_A_ROW = 64  # as text
-_OTHERS = (pl.Duration, pl.Time)  # kinds that are neither a number, nor a word, nor a moment
-_MARK = b"PAR1"  # begins and ends a Parquet file
+_OTHERS = (pl.Duration, pl.Time)  # types that are neither numbers, nor words, nor times
+_MARK = b"PAR1"  # the first and the last bytes of a Parquet file
 
 
 @dataclass(frozen=True)
 class ParquetFile:
-    """A Parquet file that must have some columns and may have others."""
+    """A Parquet file. It must have the ``columns`` and may have others.
+
+    ``expected``  a description of the format, for error messages.
+    """
 
     path: Path
     columns: Sequence[str]
@@ -31,7 +34,7 @@ class ParquetFile:
     row = "row"  # what errors call one
 
     def check(self) -> None:
-        """DataError for what is no Parquet file, or lacks a column."""
+        """Raises DataError if the file is not a Parquet file, or lacks a column."""
         self._check_ends()
         names = self._tried(lambda: pl.read_parquet_schema(self.path))
         for name in self.columns:
@@ -59,11 +62,11 @@ class ParquetFile:
                 )
 
     def kind_of(self, column: str) -> pl.DataType:
-        """What a column holds."""
+        """The type of a column."""
         return self._tried(lambda: pl.read_parquet_schema(self.path))[column]
 
     def frames(self, block_bytes: int) -> Iterator[Lines]:
-        """The file's rows in slices; see ``TextFile.frames``. A moment is text too, of its unix seconds."""
+        """The file's rows in slices, as in ``TextFile.frames``. Times become the text of their unix seconds."""
         rows = max(1, block_bytes // _BYTES_OF_A_ROW)
         file = pl.scan_parquet(self.path).select(self.columns)
         total = self._tried(file.select(pl.len()).collect).item()
@@ -84,7 +87,7 @@ class ParquetFile:
 
 
 def _as_text(column: pl.Series) -> pl.Series:
-    """Text of a column; a moment becomes unix seconds."""
+    """A column as text. A time becomes its unix seconds."""
     if column.dtype == pl.Date:
         column = column.cast(pl.Datetime)
     if isinstance(column.dtype, pl.Datetime):
@@ -96,16 +99,16 @@ def _as_text(column: pl.Series) -> pl.Series:
     if column.dtype == pl.Binary:
         try:
             return column.cast(pl.String)
-        except pl.exceptions.ComputeError:  # slower: replaces what is not UTF-8
+        except pl.exceptions.ComputeError:  # try again, slower, and replace what is not UTF-8
             words = [None if value is None else value.decode("utf-8", "replace") for value in column]
             return pl.Series(column.name, words, dtype=pl.String)
     return column.cast(pl.String, strict=False)
 
 
 def _whole_as_such(column: pl.Series) -> pl.Series:
-    """Text of decimals, whole ones as programs write whole numbers: they became decimals because others are missing.
+    """Decimals as text. Whole ones are written as whole numbers: a column becomes decimal if it has missing values.
 
-    Whole numbers that are too large to be kept as decimals get an exponent; see ``cells.rounded``.
+    Whole numbers that are too large to be exact get an exponent; see ``cells.rounded``.
     """
     exact = 1 << (24 if column.dtype == pl.Float32 else 53)
     value = pl.col("value")

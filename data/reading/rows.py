@@ -1,4 +1,4 @@
-"""The usable rows of a file: every line is read, and what is wrong with one is counted, with the first of each kind."""
+"""Converts the lines of a file to typed rows, and counts bad rows by kind, with the first row of each kind."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.delimited import BAD_QUOTES, MORE, NOT_UTF8, REPLACEMENT, Lines, TextFile
 from mdaf.data.reading.parquet import ParquetFile
 
-KIND = "<kind>"  # a column that says what is wrong with a row, null in a good one
-RAW = "<raw> "  # begins the name of a column as the file has it
-_LONGEST = 40  # characters of a value that are shown
+KIND = "<kind>"  # a column with the kind of a row's defect; null for a good row
+RAW = "<raw> "  # a column with this prefix has the text of the file
+_LONGEST = 40  # the most characters of a value in a message
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Rows:
     """How the lines of a file become rows.
 
     ``columns``   field -> the file's column.
-    ``typed``     field -> how it is read, from a column of text of the same name; a field without one stays text.
-    ``needed``    fields that may not be empty.
-    ``numbers``   needed fields that are read as numbers: a row in which that fails is dropped.
-    ``kinds``     what else makes a row bad -> an expression of typed columns; the first column that it names is shown.
-    ``optional``  fields that are missing where they cannot be read: such rows are kept, and counted as corrected.
+    ``typed``     field -> an expression that converts the column of text of that name; other fields stay text.
+    ``needed``    fields that must not be empty.
+    ``numbers``   needed fields that are numbers. A row is dropped if one of them is not.
+    ``kinds``     further kinds of defects -> an expression of typed columns. Messages show the first column in it.
+    ``optional``  fields that become missing if they cannot be converted. Such rows are kept, and counted as corrected.
     """
 
     file: TextFile | ParquetFile
@@ -38,11 +38,11 @@ class Rows:
     optional: Sequence[str] = ()
 
     def usable(self, lines: Lines) -> tuple[pl.DataFrame, Defects]:
-        """The rows without a defect, and a report of the others."""
+        """The rows without a defect, and the numbers of the others."""
         return self.told_apart(lines)[:2]
 
     def told_apart(self, lines: Lines) -> tuple[pl.DataFrame, Defects, pl.DataFrame]:
-        """The same, and the other rows, with the column ``KIND``."""
+        """As ``usable``, and also the bad rows, with the column ``KIND``."""
         named = lines.frame.select(*(pl.col(column).alias(name) for name, column in self.columns.items()), MORE)
         rows = named.select(*(self.typed.get(name, pl.col(name)) for name in self.columns))
         raw = named.select(MORE, pl.exclude(MORE).name.prefix(RAW))
@@ -65,7 +65,7 @@ class Rows:
         )
 
     def _line_defect(self) -> pl.Expr:
-        """The first thing that is wrong with a line, or null."""
+        """The kind of a line's first defect; null for a good line."""
         empty = [pl.col(f"{RAW}{name}").is_null() for name in self.needed]
         first = pl.col(f"{RAW}{self.needed[0]}").fill_null("").str.strip_chars() == ""
         more = pl.col(MORE)
@@ -93,7 +93,7 @@ class Rows:
         return corrected, examples
 
     def _example(self, row: Mapping[str, object], first: int) -> str:
-        """Where a bad row stands, and what is wrong there."""
+        """The place of a bad row, and the value that makes it bad."""
         where = f"{self.file.path.name}, {self.file.row} {first + row['<row>']:,}"  # type: ignore[operator]
         name = self._culprit(row)
         if name is None:
@@ -102,7 +102,7 @@ class Rows:
         return f"{where}, column {self.columns[name]!r}: {'empty' if value is None else _shown(value)}"
 
     def _culprit(self, row: Mapping[str, object]) -> str | None:
-        """The field that makes a row bad, if it is one."""
+        """The field that makes a row bad; None if it is not a single field."""
         kind = row[KIND]
         if kind == "cut line":
             return next(name for name in self.needed if row[f"{RAW}{name}"] is None)
@@ -115,9 +115,10 @@ class Rows:
 
 
 def described(rows: Rows, key: str, max_bad_fraction: float, size: int) -> tuple[pl.DataFrame, Defects]:
-    """All rows of a small file that describes items or users, the first of each key, and what is wrong with others.
+    """The rows of a small file that describes items or users, only the first of each key, and its defects.
 
-    DataError if too many are bad. The defects count no rows: theirs are those of the log that the file belongs to.
+    Raises DataError if too many rows are bad. The defects do not count the rows read, since these are not rows of a
+    log.
     """
     frames, defects = [], Defects()
     for lines in rows.file.frames(size):

@@ -1,7 +1,7 @@
-"""Times in a log: numbers of some unit since 1970, or text in a pattern, read as Python's ``strptime`` reads it.
+"""Reads times of a log: numbers since 1970 in some unit, or text in a pattern, as Python's ``strptime`` reads it.
 
-polars reads other patterns than Python does: it refuses an hour without minutes, takes %f for nanoseconds, and knows
-offsets of one spelling. So a pattern becomes a regular expression here, and its parts are added up.
+polars reads patterns in another way: it refuses an hour without minutes, reads %f as nanoseconds, and knows only one
+form of offsets. So this module converts a pattern to a regular expression, and adds up the parts that it finds.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ _PARTS = {
 }
 _SAME = {"B": "%b", "A": "%a", "e": "%d", "D": "%m/%d/%y", "x": "%m/%d/%y", "F": "%Y-%m-%d", "T": "%H:%M:%S",
          "X": "%H:%M:%S", "R": "%H:%M", "c": "%a %b %d %H:%M:%S %Y"}  # fmt: skip
-_PLAIN = {"Y", "m", "d", "H", "M", "S"}  # what polars reads as Python does, and faster
+_PLAIN = {"Y", "m", "d", "H", "M", "S"}  # for these, polars agrees with Python and is faster
 _PLAUSIBLE = (datetime(1980, 1, 1, tzinfo=UTC).timestamp(), datetime(2100, 1, 1, tzinfo=UTC).timestamp())
 
 
 def check_time_format(time_format: str) -> None:
-    """DataError unless it is a unit, or a pattern that says on which day something was."""
+    """Raises DataError unless the format is a unit, or a pattern that contains a full date."""
     if time_format not in UNITS:
         _directives(time_format)
 
 
 def unix_times(name: str, time_format: str, utc_offset_hours: float) -> pl.Expr:
-    """A column of text as unix seconds, null where it is no time.
+    """A column of text as unix seconds; null if a text is not a time.
 
-    Text without an offset of its own is local time; one that has an offset means that instant.
+    A text without an offset to UTC is local time, at ``utc_offset_hours``.
     """
     if time_format in UNITS:
         return (decimal(name) / UNITS[time_format]).floor().cast(pl.Int64, strict=False).alias(name)
@@ -64,7 +64,7 @@ def unix_times(name: str, time_format: str, utc_offset_hours: float) -> pl.Expr:
 
 
 def span(first: int, last: int, utc_offset_hours: float = 0) -> str:
-    """``from ... to ...`` of unix seconds, in local time."""
+    """Two times in unix seconds as the text ``from ... to ...``, in local time."""
 
     def shown(time: int) -> str:
         try:
@@ -77,7 +77,7 @@ def span(first: int, last: int, utc_offset_hours: float = 0) -> str:
 
 
 def likelier_unit(value: float, time_format: str) -> str | None:
-    """The unit in which a number is a time of our days, if it is none in the unit that was given."""
+    """The unit in which a number is a time between 1980 and 2100; None if it is one in the given unit."""
     low, high = _PLAUSIBLE
     if time_format not in UNITS or low <= value / UNITS[time_format] < high:
         return None
@@ -85,12 +85,12 @@ def likelier_unit(value: float, time_format: str) -> str | None:
 
 
 def out_of_range(name: str) -> pl.Expr:
-    """Whether a time that was read lies farther from 1970 than a log may reach."""
+    """Whether a time, in unix seconds, is farther from 1970 than a log may contain."""
     return too_far(pl.col(name))
 
 
 def _directives(time_format: str) -> list[str]:
-    """A pattern in pieces: text that stands as it is, and directives of ``_PARTS``."""
+    """Splits a pattern into literal text and directives of ``_PARTS``. Raises DataError if it is not valid."""
     pattern = re.sub("%(.)", lambda found: _SAME.get(found[1], found[0]), time_format.strip(), flags=re.DOTALL)
     pieces = re.findall(r"%.|[^%]+|%", pattern, flags=re.DOTALL)
     found = [piece[1:] for piece in pieces if piece[0] == "%" and piece != "%%"]
@@ -111,9 +111,9 @@ def _directives(time_format: str) -> list[str]:
 
 
 def _read(text: pl.Series, time_format: str, ahead: int) -> pl.Series:
-    """Unix seconds of texts in a pattern; ``ahead`` is the local time's offset, in seconds."""
+    """The unix seconds of texts in a pattern. ``ahead`` is the offset of local time to UTC in seconds."""
     pieces = _directives(time_format)
-    text = text.str.strip_chars().str.replace(r"^([0-9]+)\.0*$", "$1")  # a number that was kept as a decimal
+    text = text.str.strip_chars().str.replace(r"^([0-9]+)\.0*$", "$1")  # a number that was stored as a decimal
     letters = [piece[1:] for piece in pieces if piece[0] == "%" and piece != "%%"]
     if set(letters) == _PLAIN:
         return text.str.to_datetime(time_format, strict=False, time_unit="us").dt.epoch("s") - ahead
@@ -122,7 +122,7 @@ def _read(text: pl.Series, time_format: str, ahead: int) -> pl.Series:
 
 
 def _expression(pieces: list[str]) -> str:
-    """The regular expression of a pattern, with a group for each part that counts."""
+    """The regular expression of a pattern, with a group for each directive that affects the time."""
     written = ""
     for piece in pieces:
         if piece == "%%" or piece[0] != "%":
@@ -135,7 +135,7 @@ def _expression(pieces: list[str]) -> str:
 
 
 def _seconds(letters: set[str], ahead: int) -> pl.Expr:
-    """Unix seconds from a column for each part."""
+    """Unix seconds, from columns with the text of each directive."""
 
     def part(letter: str, absent: int = 0) -> pl.Expr:
         return pl.col(letter).str.strip_chars().cast(pl.Int64, strict=False) if letter in letters else pl.lit(absent)
@@ -147,7 +147,7 @@ def _seconds(letters: set[str], ahead: int) -> pl.Expr:
         month = pl.col("b").str.to_lowercase().str.head(3).replace_strict(numbers, default=None, return_dtype=pl.Int64)
     day = pl.lit(1) if "j" in letters else part("d", 1)
     month = pl.lit(1) if "j" in letters else month
-    # Through text, so that a day that no month has is null.
+    # The date is converted from text, so that an impossible day, such as February 30, becomes null.
     written = [year.cast(pl.String).str.zfill(4), *(n.cast(pl.String).str.zfill(2) for n in (month, day))]
     date = pl.concat_str(written, separator="-").str.to_date("%Y-%m-%d", strict=False)
     days = date.cast(pl.Int32).cast(pl.Int64)
@@ -166,7 +166,7 @@ def _seconds(letters: set[str], ahead: int) -> pl.Expr:
 
 
 def _offset(text: pl.Expr) -> pl.Expr:
-    """Seconds by which a place is ahead of UTC, from Z, +08, +0800, +08:00 or +08:00:30."""
+    """The offset to UTC in seconds, from a text such as Z, +08, +0800, +08:00 or +08:00:30."""
     digits = text.str.replace_all(":", "", literal=True).str.replace(r"\..*", "")
     two = [digits.str.slice(start, 2).cast(pl.Int64, strict=False).fill_null(0) for start in (1, 3, 5)]
     size = two[0] * 3600 + two[1] * 60 + two[2]

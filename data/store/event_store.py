@@ -191,8 +191,10 @@ class EventStore:
         return held_out(self.vocabulary(USER_TABLE), self.held_out)
 
     def of_training(self, part: slice) -> np.ndarray:
-        """Which events of a part of the event arrays training may know: those before validation, but for the events of
-        users who are held out."""
+        """Which events of a part of the event arrays belong to training, bool (events of the part,).
+
+        These are the events before validation, without those of held-out users.
+        """
         early = read_part(self.time, part) < self.boundaries[0]
         if self.held_out:
             places = np.arange(*part.indices(len(self.time)))

@@ -1,4 +1,4 @@
-"""Users who are held out: they are told by a hash of their id, the same ones in every log that has them."""
+"""Chooses the users who are held out for the test by a hash of their id, so that all logs hold out the same users."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ _SALT = b"held-out users"
 
 
 def held_out(users: pl.Series | np.ndarray, share: float) -> np.ndarray:
-    """Which of some rows belong to users who are held out, bool (rows,), from the users' raw ids.
+    """Which rows belong to held-out users, bool (rows,).
 
+    ``users``  the raw id of each row's user.
     ``share``  the share of all possible ids that are held out.
 
-    An id counts as its text, so a log that is read as numbers and one that is read as words agree.
+    The hash is that of the id's text, so numbers and words with the same text agree.
     """
     rows = users if isinstance(users, pl.Series) else pl.Series(users)
     if share <= 0:
@@ -26,6 +27,6 @@ def held_out(users: pl.Series | np.ndarray, share: float) -> np.ndarray:
 
 
 def _place(user: str) -> float:
-    """A number in [0, 1) that the id decides."""
+    """A number in [0, 1) that depends only on the id."""
     digest = hashlib.blake2b(user.encode(), digest_size=7, salt=b"", person=b"", key=_SALT).digest()
     return int.from_bytes(digest, "little") / (1 << 56)

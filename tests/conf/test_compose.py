@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_module
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from mdaf import conf
+from mdaf import conf, names
 from mdaf.sweeper.hydra_ext.run_config import validate
 from mdaf.sweeper.search.known_points import known_points
 from mdaf.sweeper.search.plugin import PRUNERS, SAMPLERS
@@ -27,8 +27,9 @@ READ_A_FILE = ("user_behavior", "movielens", "taobao_ad", "taobao_ad_joined", "e
 
 
 @pytest.fixture(autouse=True)
-def schemas() -> None:
+def registered() -> None:
     conf.register()
+    names.register()
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: value)
