@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mdaf.data.schema import Batch, Schema
 from mdaf.model.ctr import Estimator, Output
 from mdaf.model.layers.features import Features, count_ids
+from mdaf.model.layers.fields import attribute
 
 
 class Trees(nn.Module):
@@ -108,7 +109,7 @@ class Boosted(Estimator):
         self.features = Features(schema)
         self.popularity = nn.ParameterDict(
             {
-                field.name: nn.Parameter(torch.zeros(1, schema.tables[field.table]), requires_grad=False)
+                attribute(field.name): nn.Parameter(torch.zeros(1, schema.tables[field.table]), requires_grad=False)
                 for field in self.features.counted
             }
         )
@@ -125,16 +126,19 @@ class Boosted(Estimator):
         self._classifier: HistGradientBoostingClassifier | None = None
 
     def forward(self, batch: Batch) -> Output:
-        return Output(self.trees(self.features(batch, dict(self.popularity))))
+        return Output(self.trees(self.features(batch, self._popularity())))
+
+    def _popularity(self) -> dict[str, Tensor]:
+        return {field.name: self.popularity[attribute(field.name)] for field in self.features.counted}
 
     def count(self, batch: Batch) -> None:
         """Counts ids, for their popularity."""
-        for name, counts in self.popularity.items():
+        for name, counts in self._popularity().items():
             count_ids(counts[0], batch.static[name][0])
 
     def training_features(self, batch: Batch) -> Tensor:
         """Features in which an id's popularity is that among the other samples."""
-        others = {name: (counts - 1).clamp(min=0) for name, counts in self.popularity.items()}
+        others = {name: (counts - 1).clamp(min=0) for name, counts in self._popularity().items()}
         return self.features(batch, others)
 
     def fit(self, x: Tensor, labels: Tensor, share: float, seed: int) -> Tensor:

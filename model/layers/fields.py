@@ -16,6 +16,15 @@ from mdaf.model.layers.basic import Embedding, factor_type, mean_position
 from mdaf.model.ops.embedding import side_by_side
 
 
+def attribute(name: str) -> str:
+    """The name under which a module keeps what belongs to a field or a table: the same name, unless torch has one.
+
+    Fields have the names of a log's columns, and torch takes ``type`` and ``items`` for its own, a dot for a path.
+    """
+    fit = name.replace("%", "%25").replace(".", "%2E")
+    return f"{fit}%" if not fit or fit == "widths" or hasattr(nn.ModuleDict(), fit) else fit
+
+
 class Tables(nn.ModuleDict):
     """The embedding tables of ``fields``. Fields of the same table share its vectors.
 
@@ -31,7 +40,7 @@ class Tables(nn.ModuleDict):
             return embedding if isinstance(embedding, int) else embedding.get(table, embedding["other"])
 
         widths = {table: width(table) for table in sorted({field.table for field in fields})}
-        super().__init__({table: Embedding(schema.tables[table], dim) for table, dim in widths.items()})
+        super().__init__({attribute(table): Embedding(schema.tables[table], dim) for table, dim in widths.items()})
         self.widths = widths
 
     def width(self, fields: Sequence[Field]) -> int:
@@ -40,7 +49,7 @@ class Tables(nn.ModuleDict):
 
     def each(self, fields: Sequence[Field], ids: Mapping[str, Tensor]) -> list[Tensor]:
         """The vector of each field: ids (replica, ...) -> (replica, ..., width)."""
-        return [self[field.table](ids[field.name]) for field in fields]
+        return [self[attribute(field.table)](ids[field.name]) for field in fields]
 
     def side_by_side(self, fields: Sequence[Field], ids: Mapping[str, Tensor]) -> Tensor:
         """The concatenated vectors of all ``fields``: ids (replica, ...) -> (replica, ..., sum of widths)."""
@@ -48,7 +57,7 @@ class Tables(nn.ModuleDict):
 
     def factors(self, fields: Sequence[Field], ids: Mapping[str, Tensor]) -> Tensor:
         """As ``side_by_side``, in the type that autocast gives the factors of a matrix product."""
-        tables = [cast(Embedding, self[field.table]) for field in fields]
+        tables = [cast(Embedding, self[attribute(field.table)]) for field in fields]
         parts = [table.rows(ids[field.name]) for table, field in zip(tables, fields, strict=True)]
         return side_by_side(parts, factor_type(parts[0].weight))
 

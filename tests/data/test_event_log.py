@@ -414,6 +414,34 @@ def test_times_in_a_unit_that_nobody_lived_in_are_told_with_the_likelier_one(
         prepare(event_log(late), root)
 
 
+def test_columns_may_be_called_as_the_program_calls_other_things(tmp_path: Path, root: Path) -> None:
+    odd = (
+        "type",
+        "label",
+        "split",
+        "first",
+        "total",
+        "kind",
+        "gap",
+        "match_item",
+        "a/b",
+        "a.b",
+        "length of it",
+        "#label",
+    )
+    frame = ROWS.with_columns(pl.col("maker").alias(name) for name in odd if name != "kind")
+    columns = {**COLUMNS, "label": "clicked", "category": "age"}
+    store = prepare(event_log(write(tmp_path, frame), columns=columns, item_fields=list(odd)), root)
+    names = [field.name for field in store.schema.static]
+    assert names[3:-2] == [
+        "type", "item_label", "item_split", "item_first", "item_total", "kind", "item_gap", "item_match_item", "a_b",
+        "a.b", "length of it", "_label",
+    ]  # fmt: skip
+    expected = sorted(zip(*(ROWS["maker"] for _ in odd[:5]), ROWS["kind"], ROWS["when"], strict=True))
+    found = static(store, *names[3:9])
+    assert sorted(row[:-1] for row in found) == expected
+
+
 def test_one_long_id_makes_no_other_longer(tmp_path: Path, root: Path) -> None:
     long = pl.when(pl.col("what") == "i0").then(pl.lit("ü" * 20_000)).otherwise("what").alias("what")
     store = prepare(event_log(write(tmp_path, ROWS.with_columns(long)), min_count={"item": 2}), root)

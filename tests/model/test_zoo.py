@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mdaf.data.schema import UNKNOWN
+from mdaf.data.schema import FIRST_ID, UNKNOWN, Field
 from mdaf.model.layers.attention import Attention
 from mdaf.model.layers.basic import dropout_keys, set_dropout
 from mdaf.model.layers.encoder import ENCODERS
@@ -234,3 +234,23 @@ def test_what_is_left_out_is_not_read() -> None:
 def test_a_model_of_candidate_against_history_needs_a_field_of_both(name: str) -> None:
     with pytest.raises(ValueError, match="candidate"):
         zoo_model(name, schema=replace(SCHEMA, target={}))
+
+
+ODD = ("type", "items", "training", "widths", "a.b", "a%2Eb", "length of it", "keys", "größe", "")
+
+
+@pytest.mark.parametrize("name", ["boosted", "deepfm", "din"])
+def test_a_field_may_be_called_as_torch_calls_other_things(name: str) -> None:
+    more = tuple(Field(field, field) for field in ODD)
+    schema = replace(SCHEMA, tables={**SCHEMA.tables, **dict.fromkeys(ODD, 80)}, static=(*SCHEMA.static, *more))
+    model = zoo_model(name, schema=schema)
+    plain = batch([[3, 0, 4]])
+    ids = torch.randint(FIRST_ID, 80, plain.lengths.shape)
+    samples = replace(plain, static={**plain.static, **dict.fromkeys(ODD, ids)})
+    logits = model(samples).logits
+    assert torch.isfinite(logits).all()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    model.load_state_dict(zoo_model(name, schema=schema).state_dict())
+    assert torch.equal(model(samples).logits, logits)
