@@ -88,9 +88,7 @@ class Bench:
         self.new_items: dict[str, torch.Tensor] = {}
         self.ends = time.monotonic() + 60 * options.minutes
         self.file: Path = self.folder / "results.json"
-        budget = {
-            name: getattr(options, name) for name in ("tuning_epochs", "epochs", "points", "tuning_seed", "seeds")
-        }
+        budget = {name: getattr(options, name) for name in BUDGET}
         self.results: dict[str, Any] = {"budget": budget, "tuning": {}, "contenders": {}}
         if self.file.is_file():
             self.results = json.loads(self.file.read_text())

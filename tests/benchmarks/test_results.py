@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
+import pytest
 from omegaconf import OmegaConf
 
 from benchmarks.contenders import CONTENDERS, POINTS, REFERENCE
+from benchmarks.results import main
 from benchmarks.results_tables import FIGURES, tables
 from mdaf.sweeper.search.known_points import known_points
 from mdaf.sweeper.trials.space import wanted
@@ -42,3 +47,21 @@ def test_the_tables_rank_by_test_auc_and_give_paired_differences_their_interval_
     assert difference.startswith("| din | -0.0100 [-0.0120, -0.0080] | 0.000 |")  # 2.776 * 0.00158 / sqrt(5)
     assert any(line.startswith(f"| {REFERENCE}, without the user's id | +0.0100 [+0.0100") for line in lines)
     assert lines[-1] == "| din | b=1, c=x.y | 0.5000 | 0.4500 | 0.4000 |"
+
+
+def test_what_is_finished_is_not_repeated_and_must_have_had_the_same_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    budget = {"epochs": 4, "points": 12, "tuning_seed": 7, "seeds": [42, 123, 456, 789, 2024]}
+    held = {"budget": budget, "tuning": {}, "contenders": {"din": found(0.69)}}
+    (tmp_path / "results.json").write_text(json.dumps(held))
+    monkeypatch.setattr("sys.argv", ["results", "--folder", str(tmp_path), "--minutes", "0", "--only", "din"])
+    main()
+    assert "| din | 0.6900 ± 0.0000 |" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", [*sys.argv, "bst"])
+    with pytest.raises(SystemExit, match="not finished: bst"):
+        main()
+    assert "not begun" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", [*sys.argv, "--epochs", "5"])
+    with pytest.raises(SystemExit, match="another --folder"):
+        main()
