@@ -139,12 +139,23 @@ def test_scores_that_are_cut_are_computed_again_and_infinite_ones_refused(work: 
 # ---- runs of two logs
 
 
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
+    """Two runs of one configuration on two seeds, and their report."""
+    folder = tmp_path_factory.mktemp("reported")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(trained)  # the store is there
+        for seed in (1, 2):
+            write_run(folder / f"seed-{seed}", composed(f"seed={seed}"), history(0.7))
+        summary([folder], folder / "report")
+    return folder
+
+
 @pytest.fixture
-def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Path) -> Path:
-    """Two runs of one configuration on two seeds; where they were evaluated is in their result."""
-    monkeypatch.chdir(trained)  # the store is there
-    for seed in (1, 2):
-        write_run(tmp_path / f"seed-{seed}", composed(f"seed={seed}"), history(0.7))
+def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Path, reported: Path) -> Path:
+    """A copy of them to be spoilt; where the runs were evaluated is in their result."""
+    monkeypatch.chdir(trained)
+    shutil.copytree(reported, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
@@ -155,7 +166,6 @@ def on_other_data(folder: Path) -> None:
 
 def test_runs_of_two_logs_are_not_compared(fakes: Path) -> None:
     one, two = fakes / "seed-1", fakes / "seed-2"
-    summary([fakes], fakes / "report")
     assert compare(run_from_folder(one), run_from_folder(two))
     assert len({row["configuration"] for row in collect([one, two])}) == 1
     on_other_data(two)
@@ -204,7 +214,6 @@ DAMAGES = {
 @pytest.mark.parametrize("name", ["result.json", "metrics.csv", ".hydra/config.yaml", "report/report.json"])
 def test_a_damaged_file_is_one_line_that_names_it(fakes: Path, name: str, damage: str) -> None:
     folder, report = fakes / "seed-1", fakes / "report/report.json"
-    summary([fakes], report.parent)
     file = report if name.startswith("report/") else folder / name
     file.write_bytes(DAMAGES[damage](file.read_bytes()))
     read: Callable[[], Any] = (lambda: verify(report)) if file == report else (lambda: summary([fakes], None))
