@@ -83,6 +83,12 @@ POINTS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def stacked(store: EventStore) -> list[Notebook]:
+    """What the three points leave that are trained in lock-step."""
+    return trained(store, points=POINTS)
+
+
 def test_the_same_seed_gives_the_same_rows_and_weights_and_another_seed_gives_others(store: EventStore) -> None:
     first, second, other = (trained(store, f"seed={seed}")[0] for seed in (7, 7, 8))
     assert first.rows == second.rows
@@ -90,20 +96,18 @@ def test_the_same_seed_gives_the_same_rows_and_weights_and_another_seed_gives_ot
     assert first.rows != other.rows
 
 
-def test_each_replica_of_a_stack_learns_what_its_solo_run_learns(store: EventStore) -> None:
-    stacked = trained(store, points=POINTS)
+def test_each_replica_of_a_stack_learns_what_its_solo_run_learns(store: EventStore, stacked: list[Notebook]) -> None:
     for k, point in enumerate(POINTS):
         [alone] = trained(store, points=[point])
         for stacked_row, row in zip(stacked[k].rows, alone.rows, strict=True):
             assert stacked_row == pytest.approx(row, rel=1e-3, abs=1e-4)
 
 
-def test_a_replica_that_stops_leaves_the_others_results_unchanged(store: EventStore) -> None:
-    everyone = trained(store, points=POINTS)
+def test_a_replica_that_stops_leaves_the_others_results_unchanged(store: EventStore, stacked: list[Notebook]) -> None:
     without = trained(store, points=POINTS, until=[99, 1, 99])
     assert [len(book.rows) for book in without] == [2, 1, 2]
     for k in (0, 2):
-        assert without[k].rows[1] == pytest.approx(everyone[k].rows[1], rel=1e-3, abs=1e-4)
+        assert without[k].rows[1] == pytest.approx(stacked[k].rows[1], rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.parametrize("overrides", [(), ("regularization.reinit_embeddings=true",), ("training.decay=decoupled",)])
@@ -114,6 +118,7 @@ def test_putting_off_steps_of_tables_changes_rounding_alone(
     points = [
         replace(point, reinit_embeddings="regularization.reinit_embeddings=true" in overrides) for point in POINTS
     ]
+    overrides += ("training.train_sample=600",)
     at_once = trained(store, *overrides, points=points, until=until, micro_batch=100)
     monkeypatch.setattr("mdaf.sweeper.training.optim.replica_optimizers.DEFERRED_ROWS", 1)
     put_off = trained(store, *overrides, points=points, until=until, micro_batch=100)
@@ -132,8 +137,10 @@ def test_a_replica_whose_loss_is_no_number_fails_alone(store: EventStore) -> Non
 
 
 def test_cutting_a_batch_into_micro_batches_changes_rounding_alone(store: EventStore) -> None:
-    [whole] = trained(store, points=[POINT], micro_batch=10_000)
-    for pieces in (trained(store, points=[POINT], micro_batch=50), trained(store, points=[POINT], positions=200)):
+    some = "training.train_sample=600"
+    [whole] = trained(store, some, points=[POINT], micro_batch=10_000)
+    cut = [trained(store, some, points=[POINT], **size) for size in ({"micro_batch": 50}, {"positions": 200})]
+    for pieces in cut:
         for row, other in zip(whole.rows, pieces[0].rows, strict=True):
             assert row == pytest.approx(other, rel=1e-3, abs=1e-3)
 
@@ -149,7 +156,7 @@ def test_training_learns_and_measures_its_auc_with_dropout_off(store: EventStore
 
 def test_label_smoothing_raises_the_floor_of_the_training_loss(store: EventStore) -> None:
     sharp, smooth = trained(
-        store, "training.epochs=6", points=[replace(POINT, label_smoothing=s, learning_rate=2e-2) for s in (0.0, 0.4)]
+        store, "training.epochs=3", points=[replace(POINT, label_smoothing=s, learning_rate=2e-2) for s in (0.0, 0.4)]
     )
     assert smooth.rows[-1]["train_loss"] > sharp.rows[-1]["train_loss"] + 0.05
 
