@@ -20,6 +20,7 @@ class Common:
     memory_gb: float = positive()
     bucketing: int = bounded(0)
     history_order: Literal["time", "shuffled"] = MISSING
+    decided_labels: Literal["refuse", "warn"] = MISSING
     seed: int = bounded(0)
     length: int = bounded(1)
 

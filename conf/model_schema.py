@@ -68,7 +68,7 @@ class Model:
     """What every model has."""
 
     _target_: str = MISSING
-    without: list[str] = MISSING
+    without: list[str] | None = MISSING
 
 
 @dataclass

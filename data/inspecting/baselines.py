@@ -10,9 +10,12 @@ from sklearn.metrics import roc_auc_score
 from mdaf.data.schema import MATCH_EQUALS
 from mdaf.data.store.arrays import parts_of, read_part
 from mdaf.data.store.device_store import DeviceStore
-from mdaf.data.store.event_store import MATCH_PREFIX, EventStore, count_codes
+from mdaf.data.store.event_store import MATCH_PREFIX, SPLITS, EventStore, count_codes
+from mdaf.data.store.histories import item_in_history
 
 COUNT, RECENCY, POPULARITY = "category count", "category recency", "popularity"
+IN_HISTORY = "item in history"
+Aucs = dict[str, dict[str, float]]  # rule -> split -> AUC
 _BATCH = 16_384  # samples
 
 
@@ -24,19 +27,37 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
 def rule_scores(store: EventStore, split: str, gathered: DeviceStore | None = None) -> dict[str, np.ndarray]:
     """The scores of each rule for the samples of a split, (samples,) each.
 
+    ``IN_HISTORY``  whether the candidate item is in the history.
     ``COUNT``       events of the history that are of the candidate's category.
     ``RECENCY``     how few events ago that category occurred last; the lowest score if it did not.
-    ``POPULARITY``  events of training that are of the candidate item.
+    ``POPULARITY``  events of training that are of the candidate item; not in training, where a sample's own counts.
     """
-    return {**_category_scores(gathered or _from_files(store), split), **_popularity(store, split)}
+    held = item_in_history(store, split)
+    return {
+        **({} if held is None else {IN_HISTORY: held}),
+        **_category_scores(gathered or _from_files(store), split),
+        **({} if split == "train" else _popularity(store, split)),
+    }
 
 
-def rule_aucs(store: EventStore, splits: tuple[str, ...] = ("validation", "test")) -> dict[str, dict[str, float]]:
-    """The AUC of each rule on each split: rule -> split -> AUC."""
+def rule_aucs(store: EventStore, splits: tuple[str, ...] = ("validation", "test")) -> Aucs:
+    """Rule -> split -> AUC."""
+    return rule_aucs_of_both(store, splits)[0]
+
+
+def rule_aucs_of_both(store: EventStore, splits: tuple[str, ...] = SPLITS) -> tuple[Aucs, Aucs]:
+    """AUCs of the rules on all samples, and on those whose item is new to the user; NaN where there is none."""
     gathered = _from_files(store)
-    by_split = {split: rule_scores(store, split, gathered) for split in splits}
-    rules = next(iter(by_split.values()))
-    return {rule: {split: auc(store.samples[split].label, by_split[split][rule]) for split in splits} for rule in rules}
+    on_all: Aucs = {}
+    on_new: Aucs = {}
+    for split in splits:
+        labels, scores = np.asarray(store.samples[split].label), rule_scores(store, split, gathered)
+        new = ~scores[IN_HISTORY] if IN_HISTORY in scores else None
+        for rule, values in scores.items():
+            on_all.setdefault(rule, {})[split] = auc(labels, values)
+            if new is not None and rule != IN_HISTORY:
+                on_new.setdefault(rule, {})[split] = auc(labels[new], values[new])
+    return on_all, on_new
 
 
 def _from_files(store: EventStore) -> DeviceStore:

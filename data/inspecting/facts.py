@@ -8,10 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from rich.console import Console
 
-from mdaf.data.inspecting.baselines import oracle_auc, rule_aucs
+from mdaf.data.inspecting.baselines import oracle_auc, rule_aucs_of_both
+from mdaf.data.preparing.deciding import DecidingFact, deciding_facts
+from mdaf.data.reading.local_time import local_text
 from mdaf.data.schema import FIRST_ID, UNKNOWN
-from mdaf.data.store.arrays import parts_of, read_part, read_parts
-from mdaf.data.store.event_store import SPLITS, USER_TABLE, EventStore
+from mdaf.data.store.arrays import read_parts
+from mdaf.data.store.event_store import GAP_FIELD, SPLITS, USER_TABLE, EventStore
+from mdaf.data.store.histories import ITEM, item_in_history
+from mdaf.data.store.seen import MOST, seen_in_training, unknown_users
 from mdaf.terminal.printable import printable
 from mdaf.terminal.tables import Column, fitted, left_out
 
@@ -26,11 +30,16 @@ class SplitFacts:
     ``lengths``          quantiles of the history lengths, in events.
     ``empty_histories``  the share of samples without history.
     ``new_users``        the share of samples whose user does not occur in training.
+    ``unknown_users``    the share of the split's users who do not occur in training.
     ``unseen``           static field -> the shares of positives and of negatives whose value never occurs in training.
                          If the two differ, a model can score just by noticing that a value is new.
     ``rowless``          static field -> the share whose value has no row of its own and reads the unknown row.
     ``missing``          static field -> the share without a value, which reads the unknown row too.
     ``oracle``           the AUC of the true click probabilities; None if they are unknown.
+    ``new_items``        the share whose item never occurs in training; None if candidates have no items.
+    ``in_history``       the number of samples whose item is in their history, and P(positive) among them; None if
+                         events have no items.
+    ``span``             the unix seconds of the first and of the last sample.
     """
 
     rows: int
@@ -38,37 +47,54 @@ class SplitFacts:
     lengths: Mapping[str, float]
     empty_histories: float
     new_users: float
+    unknown_users: float
     unseen: Mapping[str, tuple[float, float]]
     rowless: Mapping[str, float]
     missing: Mapping[str, float]
     oracle: float | None
+    new_items: float | None
+    in_history: tuple[int, float] | None
+    span: tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """Facts about a store: ``splits`` by split, and ``rules``, the AUC of each trivial rule on each split."""
+    """Facts about a store.
+
+    ``splits``      by split.
+    ``rules``       rule -> split -> AUC.
+    ``new_rules``   the same on the samples whose item is new to the user; empty if events have no items.
+    ``deciding``    trivial facts that decide the label, or nearly do.
+    """
 
     splits: Mapping[str, SplitFacts]
     rules: Mapping[str, Mapping[str, float]]
+    new_rules: Mapping[str, Mapping[str, float]]
+    deciding: Sequence[DecidingFact]
 
 
 def inspect(store: EventStore) -> Inspection:
     """All facts about a store. Its arrays are read in parts, so the store need not fit in memory."""
-    users, seen = _users_in_training(store), _seen_in_training(store)
-    return Inspection({split: _split_facts(store, split, users, seen) for split in SPLITS}, rule_aucs(store))
+    seen = seen_in_training(store)
+    splits = {split: _split_facts(store, split, seen) for split in SPLITS}
+    return Inspection(splits, *rule_aucs_of_both(store), deciding_facts(store))
 
 
-def _split_facts(store: EventStore, split: str, users: np.ndarray, seen: Mapping[str, np.ndarray]) -> SplitFacts:
+def _split_facts(store: EventStore, split: str, seen: Mapping[str, np.ndarray]) -> SplitFacts:
     samples = store.samples[split]
     lengths = store.history_lengths(split)
-    new_user = [~users[store.users_of[user]] for user in read_parts(samples.user)]
+    known = seen[USER_TABLE][FIRST_ID:]
+    new_user = [~known[store.users_of[user]] for user in read_parts(samples.user)]
     unseen, rowless, missing = {}, {}, {}
+    new_items = None
     for field in store.schema.static:
         new, without_row, without_value = [], 0, 0
         for codes in read_parts(samples.static[field.name]):
             new.append(~seen[field.table][codes])
             without_row += int((codes >= store.schema.tables[field.table]).sum())
             without_value += int((codes == UNKNOWN).sum())
+        if field.name == ITEM:
+            new_items = _share(np.concatenate(new))
         unseen[field.name] = _share_of_each(np.concatenate(new), samples.label)
         rowless[field.name], missing[field.name] = without_row / len(samples), without_value / len(samples)
     return SplitFacts(
@@ -77,11 +103,20 @@ def _split_facts(store: EventStore, split: str, users: np.ndarray, seen: Mapping
         lengths={name: float(np.quantile(lengths, q)) for name, q in QUANTILES.items()},
         empty_histories=_share(lengths == 0),
         new_users=_share(np.concatenate(new_user)),
+        unknown_users=unknown_users(store, split),
         unseen=unseen,
         rowless=rowless,
         missing=missing,
         oracle=oracle_auc(store, split),
+        new_items=new_items,
+        in_history=_in_history(store, split),
+        span=(min(int(t.min()) for t in read_parts(samples.time)), max(int(t.max()) for t in read_parts(samples.time))),
     )
+
+
+def _in_history(store: EventStore, split: str) -> tuple[int, float] | None:
+    held = item_in_history(store, split)
+    return None if held is None else (int(held.sum()), _share(np.asarray(store.samples[split].label)[held]))
 
 
 def _share(flags: np.ndarray) -> float:
@@ -94,57 +129,44 @@ def _share_of_each(flags: np.ndarray, label: np.ndarray) -> tuple[float, float]:
     return _share(flags[clicked]), _share(flags[~clicked])
 
 
-def _users_in_training(store: EventStore) -> np.ndarray:
-    """Whether each user has an event or a sample in training, (users,)."""
-    known = np.zeros(int(store.users_of.max(initial=-1)) + 1, dtype=bool)
-    first, last = store.user_offsets[:-1], store.user_offsets[1:]
-    active = np.flatnonzero(first < last)
-    known[store.users_of[active[store.time[first[active]] < store.boundaries[0]]]] = True
-    if store.held_out:
-        known &= ~store.held_out_users[: len(known)]
-    for user in read_parts(store.samples["train"].user):
-        known[store.users_of[user]] = True
-    return known
-
-
-def _seen_in_training(store: EventStore) -> dict[str, np.ndarray]:
-    """For each table, whether each of its codes occurs in an event or a sample of training."""
-    static, sequence = store.schema.static, [f for f in store.schema.sequence if f.name in store.events]
-    seen: dict[str, np.ndarray] = {}
-    for table in {field.table for field in static}:
-        own = [samples.static[f.name] for samples in store.samples.values() for f in static if f.table == table]
-        events = [store.events[field.name] for field in sequence if field.table == table]
-        known = np.zeros(1 + max(int(codes.max()) for array in (*own, *events) for codes in read_parts(array)), bool)
-        for field in static:
-            if field.table == table:
-                for codes in read_parts(store.samples["train"].static[field.name]):
-                    known[codes] = True
-        for array in events:
-            for part in parts_of(len(array)):
-                known[read_part(array, part)[store.of_training(part)]] = True
-        seen[table] = known
-    if USER_TABLE in seen:
-        users = np.flatnonzero(_users_in_training(store)) + FIRST_ID
-        seen[USER_TABLE] = np.pad(seen[USER_TABLE], (0, max(0, int(users.max(initial=0)) + 1 - len(seen[USER_TABLE]))))
-        seen[USER_TABLE][users] = True
-    return seen
-
-
 def show(store: EventStore, found: Inspection, console: Console) -> None:
     """Prints the facts about every split, the defects of the raw file, and the AUC of trivial rules."""
     counts = store.manifest["counts"]
     console.print(f"{printable(store.folder)}  data hash {store.data_hash}", soft_wrap=True)
     users = len(np.unique(store.users_of))
     console.print(f"{counts['events']:,} events of {users:,} users; histories of up to {store.schema.length}")
-    _print(console, "Samples", ["", *found.splits], _split_rows(found.splits))
+    _print(console, "Samples", ["", *found.splits], [*_span_rows(store, found.splits), *_split_rows(found.splits)])
+    if (unknown := found.splits["validation"].unknown_users) > MOST:
+        console.print(
+            f"Training has not seen {unknown:.0%} of the users in validation, so models do without the user's id: "
+            "model.without=[user] is the default for this log."
+        )
     _print_defects(console, store)
     sizes = [[name, f"{rows:,}"] for name, rows in store.schema.tables.items()]
     _print(console, "Embedding tables", ["table", "rows, padding and unknown included"], sizes)
-    splits = ("validation", "test")
-    rules = [[rule, *(f"{by_split[split]:.4f}" for split in splits)] for rule, by_split in found.rules.items()]
-    if found.splits["validation"].oracle is not None:
-        rules.append(["oracle: no model can pass", *(f"{found.splits[split].oracle:.4f}" for split in splits)])
-    _print(console, "AUC of trivial rules", ["rule", *splits], rules)
+    oracle = {"oracle: no model can pass": {split: fact.oracle for split, fact in found.splits.items()}}
+    rules = {**found.rules, **(oracle if found.splits["validation"].oracle is not None else {})}
+    _print(console, "AUC of trivial rules", ["rule", *SPLITS], _rule_rows(rules))
+    if found.new_rules:
+        _print(console, "AUC where the item is new to the user", ["rule", *SPLITS], _rule_rows(found.new_rules))
+    for fact in found.deciding:
+        console.print(f"{fact}: {'decides' if fact.decides else 'nearly decides'} the label alone.")
+
+
+def _rule_rows(rules: Mapping[str, Mapping[str, float | None]]) -> list[list[str]]:
+    def shown(value: float | None) -> str:
+        return "-" if value is None or np.isnan(value) else f"{value:.4f}"
+
+    return [[rule, *(shown(by_split.get(split)) for split in SPLITS)] for rule, by_split in rules.items()]
+
+
+def _span_rows(store: EventStore, facts: Mapping[str, SplitFacts]) -> list[list[str]]:
+    """First and last sample in the log's local time; none where times only stand for an order."""
+    if all(field.name != GAP_FIELD for field in store.schema.sequence):
+        return []
+    offset = float(store.manifest["settings"].get("utc_offset_hours", 0))
+    ends = (("first sample", 0), ("last sample", 1))
+    return [[name, *(local_text(fact.span[end], offset) for fact in facts.values())] for name, end in ends]
 
 
 def _print(console: Console, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -166,8 +188,14 @@ def _split_rows(facts: Mapping[str, SplitFacts]) -> list[list[str]]:
         ["click rate", *(f"{fact.click_rate:.4f}" for fact in every)],
         *([f"history length, {name}", *(f"{fact.lengths[name]:g}" for fact in every)] for name in QUANTILES),
         ["empty history", *(f"{fact.empty_histories:.2%}" for fact in every)],
-        ["user new since training", *(f"{fact.new_users:.2%}" for fact in every)],
+        ["user unknown to training", *(f"{fact.new_users:.2%}" for fact in every)],
     ]
+    if all(fact.new_items is not None for fact in every):
+        rows.append(["item unknown to training", *(f"{fact.new_items:.2%}" for fact in every)])
+    held = [fact.in_history for fact in every if fact.in_history is not None]
+    if len(held) == len(every):
+        rows.append(["item in history, samples", *(f"{count:,}" for count, _ in held)])
+        rows.append(["P(positive | item in history)", *(f"{share:.4f}" if count else "-" for count, share in held)])
     for field in ("item", "category"):
         if field in every[0].unseen:
             for number, kind in enumerate(("positives", "negatives")):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from mdaf.data.schema import FIRST_ID
-from mdaf.data.store.arrays import parts_of, read_part, read_parts
-from mdaf.data.store.event_store import USER_TABLE, EventStore
+from mdaf.data.store.arrays import parts_of, read_at, read_part, read_parts
+from mdaf.data.store.event_store import EventStore
+from mdaf.data.store.seen import seen_in_training
 from mdaf.errors import LeakageError
 
 
@@ -44,25 +45,11 @@ def _check_histories(store: EventStore, split: str, time: np.ndarray, user: np.n
     if np.any(end < first) or np.any(end > last):
         raise LeakageError(f"{store.folder}: a {split} history holds another user's events")
     some = end > first
-    if np.any(_event_times(store, end[some] - 1) >= time[some]):
+    if np.any(read_at(store.time, end[some] - 1) >= time[some]):
         raise LeakageError(f"{store.folder}: a {split} history holds an event that is not strictly before its sample")
     more = end < last
-    if np.any(_event_times(store, end[more]) < time[more]):
+    if np.any(read_at(store.time, end[more]) < time[more]):
         raise LeakageError(f"{store.folder}: a {split} history lacks an event that is strictly before its sample")
-
-
-def _event_times(store: EventStore, position: np.ndarray) -> np.ndarray:
-    """The times of the events at some positions, (positions,).
-
-    Samples are in the order of their events, so a part of the samples needs few parts of the events.
-    """
-    time = np.empty(len(position), dtype=np.int64)
-    low, high = int(position.min(initial=len(store.time))), int(position.max(initial=-1))
-    for part in parts_of(high + 1 - low):
-        start, stop = low + part.start, low + part.stop
-        here = (position >= start) & (position < stop)
-        time[here] = read_part(store.time, slice(start, stop))[position[here] - start]
-    return time
 
 
 def _check_held_out(store: EventStore) -> None:
@@ -85,27 +72,8 @@ def _check_order(store: EventStore) -> None:
 
 def _check_vocabularies(store: EventStore) -> None:
     """Raises LeakageError if a code with a row does not occur in training, in a sample or in an event."""
-    seen = {table: np.zeros(rows, dtype=bool) for table, rows in store.schema.tables.items()}
-
-    def mark(table: str, codes: np.ndarray) -> None:
-        seen[table][codes[codes < len(seen[table])]] = True
-
-    for part in parts_of(len(store.time)):
-        training = store.of_training(part)
-        for field in store.schema.sequence:
-            if field.name in store.events:
-                mark(field.table, read_part(store.events[field.name], part)[training])
-    for field in store.schema.static:
-        for codes in read_parts(store.samples["train"].static[field.name]):
-            mark(field.table, codes)
-    if USER_TABLE in seen:
-        first, last = store.user_offsets[:-1], store.user_offsets[1:]
-        active = np.flatnonzero(first < last)
-        early = store.users_of[active[_event_times(store, first[active]) < store.boundaries[0]]]
-        mark(USER_TABLE, (early[~store.held_out_users[early]] if store.held_out else early) + FIRST_ID)
-    computed = {field.table for field in store.schema.sequence if field.name not in store.events}
-    computed |= {field.table for field in store.schema.matches}
-    for table, rows in seen.items():
-        if table not in computed and not rows[FIRST_ID:].all():
-            unseen = int((~rows[FIRST_ID:]).sum())
+    for table, seen in seen_in_training(store).items():
+        rows = seen[FIRST_ID : store.schema.tables[table]]
+        if not rows.all():
+            unseen = int((~rows).sum())
             raise LeakageError(f"{store.folder}: {unseen} rows of table {table!r} name things that training lacks")

@@ -17,6 +17,7 @@ import polars as pl
 from omegaconf import DictConfig
 
 from mdaf.atomic import exchange, fsync_folder
+from mdaf.data.preparing.deciding import REFUSE, check_deciding
 from mdaf.data.preparing.leakage import leakage_check
 from mdaf.data.preparing.scratch import scratch, set_aside, sweep
 from mdaf.data.preparing.source import Contents, Source, expanded, source_from
@@ -35,13 +36,16 @@ log = logging.getLogger(__name__)
 
 def prepare_config(node: DictConfig | Mapping[str, Any], progress: Progress = silent, deep: bool = False) -> EventStore:
     """``prepare`` for a config's ``data`` node, whose key ``root`` is the folder of the stores."""
-    return prepare(source_from(node), node["root"], progress, deep)
+    return prepare(source_from(node), node["root"], progress, deep, node.get("decided_labels", REFUSE))
 
 
-def prepare(source: Source, root: str | Path, progress: Progress = silent, deep: bool = False) -> EventStore:
+def prepare(
+    source: Source, root: str | Path, progress: Progress = silent, deep: bool = False, decided: str = REFUSE
+) -> EventStore:
     """Opens the store of ``source`` below ``root``, or builds it if there is none or if it is damaged.
 
-    ``deep``  whether an existing store is verified completely; see ``EventStore.open``.
+    ``deep``     whether an existing store is verified completely; see ``EventStore.open``.
+    ``decided``  what is done about a label that a trivial fact decides; see ``check_deciding``.
 
     Two processes may build the same store at the same time: the first to finish wins, the other opens its store.
     Raises DataError if the log cannot be used and LeakageError if the store leaks; neither leaves files behind.
@@ -62,7 +66,7 @@ def prepare(source: Source, root: str | Path, progress: Progress = silent, deep:
         _refuse_one_sided_splits(
             source, {split: (len(store.samples[split]), store.positives(split)) for split in SPLITS}
         )
-    store = store or _build(source, hashes, folder, identity, progress)
+    store = store or _build(source, hashes, folder, identity, progress, decided)
     if store.defects.rows:
         level = logging.WARNING if store.defects.bad else logging.INFO
         log.log(level, "%s: %s", folder.name, store.defects)
@@ -83,7 +87,7 @@ def _existing_store(folder: Path, data_hash: str, deep: bool = False) -> EventSt
 
 
 def _build(
-    source: Source, hashes: FileHashes, folder: Path, identity: Mapping[str, Any], progress: Progress
+    source: Source, hashes: FileHashes, folder: Path, identity: Mapping[str, Any], progress: Progress, decided: str
 ) -> EventStore:
     with ExitStack() as stack:
         try:
@@ -103,6 +107,7 @@ def _build(
             built = EventStore.open(draft)
             leakage_check(built)
             check_ranges(built)
+            check_deciding(built, folder.name, decided)
             del built  # releases the folder's lock
             _publish(draft, folder, identity["data_hash"])
         except (OSError, pl.exceptions.PolarsError) as error:

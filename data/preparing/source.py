@@ -25,7 +25,12 @@ from mdaf.terminal.progress import Progress
 
 # Settings that older stores do not have, with the value that gives the same store.
 ADDED_LATER = {"held_out_users": 0.0}
-NOT_OF_THE_SOURCE = ("root", "bucketing", "history_order")  # keys that do not affect the content of the store
+NOT_OF_THE_SOURCE = (
+    "root",
+    "bucketing",
+    "history_order",
+    "decided_labels",
+)  # keys that do not affect the content of the store
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,12 @@ def unix_seconds(text: str, key: str, utc_offset_hours: float) -> int:
     return int((local.replace(tzinfo=UTC) - timedelta(hours=utc_offset_hours)).timestamp())
 
 
+def local_text(time: int, utc_offset_hours: float) -> str:
+    """Unix seconds as a local date and time for people; not by the system, which does not bear every time."""
+    local = datetime(1970, 1, 1) + timedelta(seconds=time + int(utc_offset_hours * 3600))
+    return local.isoformat(sep=" ")
+
+
 def too_far(time: pl.Expr) -> pl.Expr:
     """Whether a time is beyond ``FARTHEST``; null if the time is null.
 

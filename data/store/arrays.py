@@ -35,6 +35,22 @@ def read_parts(array: np.ndarray) -> Iterator[np.ndarray]:
     return (read_part(array, part) for part in parts_of(len(array)))
 
 
+def read_at(array: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """The values at some positions of one of a store's arrays, (positions,).
+
+    Only the parts between the lowest and the highest position are read: positions that lie together cost little.
+    """
+    low, high = int(positions.min(initial=len(array))), int(positions.max(initial=-1))
+    if high - low < _PART:
+        return read_part(array, slice(low, high + 1))[positions - low]
+    values = np.empty(len(positions), dtype=array.dtype)
+    for part in parts_of(high + 1 - low):
+        start, stop = low + part.start, low + part.stop
+        here = (positions >= start) & (positions < stop)
+        values[here] = read_part(array, slice(start, stop))[positions[here] - start]
+    return values
+
+
 def parts_of(length: int) -> Iterator[slice]:
     """Slices that cut an array of ``length`` elements into parts of bounded size."""
     return (slice(start, min(start + _PART, length)) for start in range(0, length, _PART))

@@ -12,6 +12,7 @@ from mdaf.data.schema import FIRST_ID, MATCH_DIFFERS, MATCH_EQUALS, UNKNOWN, Bat
 from mdaf.data.store.arrays import parts_of, read_part, read_parts
 from mdaf.data.store.columns import Column, Mapped, Resident, device_bytes
 from mdaf.data.store.event_store import GAP_FIELD, MATCH_PREFIX, EventStore
+from mdaf.data.store.histories import item_in_history
 from mdaf.data.store.time_gaps import gap_bucket
 from mdaf.errors import DataError
 from mdaf.streams import stream_seed
@@ -116,6 +117,7 @@ class DeviceStore:
         self._splits: dict[str, _Split] = {}  # each is loaded when it is first needed
         self._labels: dict[str, torch.Tensor] = {}
         self._lengths: dict[str, torch.Tensor] = {}
+        self._held: dict[str, torch.Tensor | None] = {}
 
     def rows(self, split: str) -> torch.Tensor:
         """The row numbers of a split, (samples,) int64."""
@@ -137,6 +139,13 @@ class DeviceStore:
         if split not in self._lengths:
             self._lengths[split] = self._samples(split).length.to(self.device)
         return self._lengths[split]
+
+    def item_in_history(self, split: str) -> torch.Tensor | None:
+        """Whether the item of each of a split's samples is in its history, bool (samples,); None without items."""
+        if split not in self._held:
+            held = item_in_history(self._store, split)
+            self._held[split] = None if held is None else torch.from_numpy(held).to(self.device)
+        return self._held[split]
 
     def gather(self, split: str, rows: torch.Tensor, longest: int | None = None) -> Batch:
         """The batch of the samples ``rows`` of a split; rows (replica, batch) int64 on the store's device.

@@ -13,11 +13,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mdaf.data.preparing.prepare import prepare_config
+from mdaf.data.store.event_store import EventStore
 from mdaf.errors import UserError
 from mdaf.sweeper.hydra_ext.config_sources import Configs
 from mdaf.sweeper.hydra_ext.overrides import hydra_value, key_of
 from mdaf.sweeper.hydra_ext.run_config import config_hash, validate
 from mdaf.sweeper.runs.reader import BEST, IDENTITY, RESULT, own_checkpoint, read_run
+from mdaf.sweeper.training.model_factory import decide_fields
 from mdaf.sweeper.trials.admitted import came_from_elsewhere
 
 log = logging.getLogger(__name__)
@@ -131,7 +133,7 @@ class Finished:
         """The folder of a complete run of exactly this point with this seed on exactly its data."""
         for folder in self._runs.get(hashes(point, seed), []):
             result = read_run(folder).result
-            precision = _checked(_configs, point.overrides).device.precision
+            precision = _config(point).device.precision
             # Precision was not a part of the hash once. A run that fell back to a CPU has two, and is not repeated so.
             if result.get("precision", precision) != precision:
                 continue
@@ -146,38 +148,49 @@ class Finished:
 
 def hashes(point: Point, seed: int) -> tuple[str, str]:
     """The config hash and the data hash of a run of this point with this seed; prepares its data."""
-    config = _checked(_configs, point.overrides)
-    return _seed_hash(_configs, point.overrides, seed), _data_hash(OmegaConf.to_yaml(config.data), os.getcwd())
+    return _seed_hash(_configs, point.overrides, os.getcwd(), seed), _store(_config(point)).data_hash
 
 
 @functools.lru_cache(maxsize=1024)
-def _seed_hash(configs: Configs, overrides: tuple[str, ...], seed: int) -> str:
-    config = _checked(configs, overrides).copy()
+def _seed_hash(configs: Configs, overrides: tuple[str, ...], working_directory: str, seed: int) -> str:
+    config = _checked(configs, overrides, working_directory).copy()
     config.seed = seed
     return config_hash(config)
 
 
+def _store(config: DictConfig) -> EventStore:
+    return _prepared(OmegaConf.to_yaml(config.data), os.getcwd())
+
+
 @functools.lru_cache(maxsize=8)
-def _data_hash(data: str, working_directory: str) -> str:
-    """The hash of the data that a ``data`` node names, prepared once a command: paths in it may be relative."""
+def _prepared(data: str, working_directory: str) -> EventStore:
+    """The store of what a ``data`` node names, prepared once a command: paths in it may be relative."""
     config = OmegaConf.create(data)
     assert isinstance(config, DictConfig)
-    return prepare_config(config).data_hash
+    return prepare_config(config)
 
 
 def point_hash(point: Point) -> str:
     """The config hash of a point as it was composed, whatever seed it is run with: the same for the same point."""
-    return config_hash(_checked(_configs, point.overrides))
+    return config_hash(_config(point))
 
 
 def checked(point: Point) -> DictConfig:
-    """The composed config of a point, validated as a job would; the caller may change it."""
-    return _checked(_configs, point.overrides).copy()
+    """The composed config of a point, validated as a job would, with the fields that a job would decide on.
+
+    The caller may change it.
+    """
+    return _config(point).copy()
+
+
+def _config(point: Point) -> DictConfig:
+    """The same, once a command; nobody changes it."""
+    return _checked(_configs, point.overrides, os.getcwd())
 
 
 @functools.lru_cache(maxsize=64)
-def _checked(configs: Configs, overrides: tuple[str, ...]) -> DictConfig:
-    """The same, once a command; nobody changes it."""
-    config = _composed(configs, overrides)
+def _checked(configs: Configs, overrides: tuple[str, ...], working_directory: str) -> DictConfig:
+    config = _composed(configs, overrides).copy()
     validate(config)
+    decide_fields(config, _store(config))
     return config

@@ -32,6 +32,7 @@ NOT_HASHED = {
     "data.path": "the path of a log; its content is hashed with the data",
     "data.samples_path": "the path of a file; its content is hashed with the data",
     "data.memory_gb": "the memory for preparing the data",
+    "data.decided_labels": "whether a log is refused; what is prepared from it is the same",
     "training.checkpoint_seconds": "how often a checkpoint is saved",
 }
 GROUPS = {key.partition(".")[0] for key in NOT_HASHED if "." in key}

@@ -52,18 +52,28 @@ def identify(cfg: DictConfig, store: EventStore, device: torch.device) -> dict[s
 
 
 def record_start(
-    trial: TrialLink, cfg: DictConfig, identity: dict[str, Any], folder: RunFolder, device: torch.device
+    trial: TrialLink,
+    cfg: DictConfig,
+    identity: dict[str, Any],
+    folder: RunFolder,
+    device: torch.device,
+    decided_fields: bool,
 ) -> None:
     """Checks that the config has the trial's parameters and the study's data, then writes the trial's attributes.
 
     Raises UserError if it has other parameters or other data.
+
+    ``decided_fields``  whether the job has decided itself which fields its model leaves out.
     """
-    from mdaf.sweeper.trials.compatibility import agree_on_data  # imports Optuna, which only a job of a study needs
+    # They import Optuna, which only a job of a study needs.
+    from mdaf.sweeper.trials.compatibility import agree_on_data, agree_on_fields
 
     choices = HydraConfig.get().runtime.choices
     effective = trial.check_parameters(cfg, choices)
     if not any(name == "data" or name.startswith("data.") for name in effective):
         agree_on_data(trial.study, identity["data_hash"], force=cfg.sweep.force)
+        if decided_fields:
+            agree_on_fields(trial.study, cfg.model.without, force=cfg.sweep.force)
     trial.record(
         {
             "run_dir": shown(folder.path),

@@ -57,6 +57,7 @@ class Job:
             self.device = set_up(cfg.device) if model_factory.by_gradient(cfg.model) else torch.device("cpu")
             with shown_progress() as progress:
                 self.store = prepare_config(cfg.data, progress)
+            self.decided_fields = self._decide_fields()
             self.recorder = self._recorder(stack)
             self.log = JobLog()
             stack.callback(self.log.close)
@@ -99,6 +100,18 @@ class Job:
             folder.clear()
         return found
 
+    def _decide_fields(self) -> bool:
+        """Decides which fields the model leaves out, if the config leaves that open; whether it did."""
+        unknown = model_factory.decide_fields(self.cfg, self.store)
+        if unknown is not None and self.cfg.model.without:
+            log.info(
+                "training has not seen %.0f %% of the users in validation, so the model does without the user's id: "
+                "model.without=[%s]; model.without=[] keeps it",
+                100 * unknown,
+                ",".join(self.cfg.model.without),
+            )
+        return unknown is not None
+
     def _recorder(self, stack: ExitStack) -> Recorder:
         cfg = self.cfg
         folder = RunFolder(HydraConfig.get().runtime.output_dir)
@@ -109,7 +122,7 @@ class Job:
             check_unfinished(folder.path)
         identity = identify(cfg, self.store, self.device)
         if self.trial is not None:
-            record_start(self.trial, cfg, identity, folder, self.device)
+            record_start(self.trial, cfg, identity, folder, self.device, self.decided_fields)
             if cfg.sweep.artifacts:
                 url = artifacts.url_of(cfg.sweep.artifacts, self.trial.study_name, self.trial.number)
                 artifacts.check(url)

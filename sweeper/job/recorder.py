@@ -149,7 +149,7 @@ class Recorder:
         if not self._has_result(state):
             self._write_result({"state": state, "objective": objective})
         if self.trial is not None:
-            self.trial.record({"best_epoch": best["epoch"], **{name: best[name] for name in RECORDED}})
+            self.trial.record({"best_epoch": best["epoch"], **{name: best.get(name) for name in RECORDED}})
             self.trial.constrain(self.history[-1])
             if not self.pruned:
                 self.trial.conclude(values)

@@ -45,6 +45,9 @@ TABLE = (
     MetricColumn("batch_ms_p99", "batch ms p99", ".1f", higher_is_better=False),
     MetricColumn("learning_rate", "learning rate", ".2e"),
     MetricColumn("running_train_auc", "running train AUC", higher_is_better=True),
+    # On the rows whose item is in the user's history, and on those whose item is new to the user.
+    MetricColumn("val_auc_in_history", "val AUC, in history", higher_is_better=True),
+    MetricColumn("val_auc_new_items", "val AUC, new items", higher_is_better=True),
 )
 BY_NAME = {column.name: column for column in TABLE}
 
@@ -54,13 +57,14 @@ WHOLE_NUMBERS = ("epoch",)
 
 # Selections, each in the order in which people and files have it.
 TRAJECTORY = (*COLUMNS[: COLUMNS.index("gate_mean") + 1], "epoch_seconds")  # of summary.txt
+KINDS = ("val_auc_in_history", "val_auc_new_items")  # of validation rows
 RECORDED = (  # at the best epoch, as a trial's attributes
-    *("train_auc", "train_val_gap", "val_loss", "val_ece", "gate_mean", "epoch_seconds"),
+    *("train_auc", "train_val_gap", "val_loss", "val_ece", "gate_mean", "epoch_seconds", *KINDS),
 )
 OVER_SEEDS = ("val_auc", "val_gauc", "val_loss", "val_ece", "train_auc", "train_loss", "train_val_gap", "gate_mean")
 CURVES = ("val_auc", "train_auc", "gate_mean", "gate_std", "gate_min", "gate_max", "train_val_gap", "epoch_seconds")
 COMPARED = (
-    *("val_auc", "val_gauc", "train_auc", "train_val_gap", "train_loss", "val_loss", "val_ece"),
+    *("val_auc", "val_gauc", *KINDS, "train_auc", "train_val_gap", "train_loss", "val_loss", "val_ece"),
     *("gate_mean", "gate_std", "gate_median", "gate_min", "gate_max", "epoch_seconds", "learning_rate"),
 )
 ON_TEST = ("test_auc", "test_loss", "test_ece")  # no columns: a report measures them

@@ -13,7 +13,7 @@ from mdaf.data.store.device_store import DeviceStore
 from mdaf.model.layers.basic import set_dropout
 from mdaf.streams import stream_seed
 from mdaf.sweeper.machine.device import computing_in
-from mdaf.sweeper.runs.metric_columns import EpochMetrics
+from mdaf.sweeper.runs.metric_columns import KINDS, EpochMetrics
 from mdaf.sweeper.training import metrics
 from mdaf.sweeper.training.microbatches import default_positions, forward_pass_sizes
 from mdaf.sweeper.training.replicas import Trained
@@ -43,13 +43,14 @@ def evaluate(
     predicted = predict(replicas, store, "validation", validation, size, precision, beat)
     on_train = predict(replicas, store, "train", sample, size, precision, beat)
     labels, users = store.labels("validation"), store.users("validation")
+    held = store.item_in_history("validation")
     train_labels = store.labels("train")
     rows: list[EpochMetrics | metrics.NotFiniteError] = []
     for k in range(len(replicas)):
         try:
             logits = predicted.logits[k]
             train_auc = metrics.auc(on_train.logits[k], train_labels[sample[k]])
-            row = {
+            row: EpochMetrics = {
                 "train_auc": train_auc,
                 "val_loss": metrics.log_loss(logits, labels),
                 "val_auc": metrics.auc(logits, labels),
@@ -57,10 +58,18 @@ def evaluate(
                 "val_ece": metrics.calibration_error(logits, labels),
             }
             row["train_val_gap"] = train_auc - row["val_auc"]
+            row |= auc_of_kinds(logits, labels, held)
             rows.append(row | gate_statistics(predicted.gate[k] if predicted.gate is not None else None))
         except metrics.NotFiniteError as error:
             rows.append(error)
     return rows
+
+
+def auc_of_kinds(logits: Tensor, labels: Tensor, held: Tensor | None) -> EpochMetrics:
+    """The AUC on the rows whose item is in the user's history, ``held`` (row,), and on those whose item is not."""
+    if held is None:
+        return dict.fromkeys(KINDS)
+    return {name: metrics.auc(logits[kind], labels[kind]) for name, kind in zip(KINDS, (held, ~held), strict=True)}
 
 
 def train_sample(rows: Tensor, size: int, seed: int) -> Tensor:

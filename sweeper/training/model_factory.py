@@ -10,6 +10,8 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 
 from mdaf.data.schema import Schema
+from mdaf.data.store.event_store import USER_TABLE, EventStore
+from mdaf.data.store.seen import MOST, unknown_users
 from mdaf.errors import UserError, did_you_mean
 from mdaf.former_names import current
 from mdaf.model.ctr import CTRModel
@@ -33,6 +35,19 @@ def by_gradient(node: DictConfig) -> bool:
     return named.by_gradient
 
 
+def decide_fields(cfg: DictConfig, store: EventStore) -> float | None:
+    """Decides ``model.without`` where the config leaves it open: the user's id, if most validation users are new.
+
+    It is decided before the config is hashed and recorded, so that a run says which fields it had. Returns the share of
+    users in validation whom training has not seen; None if it was not open.
+    """
+    if "without" not in cfg.model or cfg.model.without is not None:
+        return None
+    share = unknown_users(store, "validation")
+    cfg.model.without = [USER_TABLE] if share > MOST else []
+    return share
+
+
 def builder(node: DictConfig, schema: Schema) -> Callable[[], CTRModel]:
     """A function that builds the model that ``node`` names, without the fields that its key ``without`` names.
 
@@ -42,7 +57,7 @@ def builder(node: DictConfig, schema: Schema) -> Callable[[], CTRModel]:
     target = current(node._target_)
     arguments = {**{name: value for name, value in node.items() if name != "without"}, "_target_": target}
     try:
-        kept = schema.without(node.get("without", ()))
+        kept = schema.without(node.get("without") or ())
     except ValueError as error:
         raise UserError(f"model.without: {error}") from None
     _check_widths(arguments, schema, "model")

@@ -24,6 +24,7 @@ from mdaf.sweeper.trials.user_attrs import CONFIG, DATA_HASH, MEANINGS, OBJECTIV
 
 WAY_OUT = "give it another name (hydra.sweeper.study_name=...), or mix the two with sweep.force=true"
 NOT_COMPARED = ("hydra", "seed", "criteria", *NOT_HASHED)
+WITHOUT = "model.without"  # null is what a job decides when it knows the data: see agree_on_fields
 
 
 def agree(
@@ -45,6 +46,8 @@ def agree(
     objective = {"names": names, "directions": found, "constraints": dict(constraints)}
     common = dict(_flat(lasting(OmegaConf.to_container(config, resolve=False))))
     outside = {key: value for key, value in common.items() if not _searched(key, space)}
+    if outside.get(WITHOUT, ...) is None:
+        del outside[WITHOUT]
     joined = {
         OBJECTIVE: _joined(study, OBJECTIVE, objective, "the objective's ", force),
         MEANINGS: {**_mapping(study, MEANINGS), **{name: meaning(d) for name, d in space.items()}},
@@ -96,6 +99,14 @@ def agree_on_data(study: optuna.Study, data_hash: str, *, force: bool) -> None:
         )
     if before != data_hash:
         study.set_user_attr(DATA_HASH, data_hash)
+
+
+def agree_on_fields(study: optuna.Study, without: Sequence[str], *, force: bool) -> None:
+    """The same for the fields that a job has decided to leave out of its model."""
+    ours = {WITHOUT: list(without)}
+    joined = _joined(study, CONFIG, ours, "", force)
+    if joined != _mapping(study, CONFIG):
+        study.set_user_attr(CONFIG, json.dumps(joined, sort_keys=True))
 
 
 def _joined(

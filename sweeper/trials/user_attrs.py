@@ -73,6 +73,8 @@ USER_ATTRIBUTES = (
     UserAttribute("val_loss", NUMBER, "job", "the log loss on validation rows at the best epoch"),
     UserAttribute("val_ece", NUMBER, "job", "the calibration error on validation rows at the best epoch"),
     UserAttribute("gate_mean", NUMBER, "job", "the mean of the fusion gate at the best epoch"),
+    UserAttribute("val_auc_in_history", NUMBER, "job", "there, the AUC on rows whose item is in the user's history"),
+    UserAttribute("val_auc_new_items", NUMBER, "job", "and the AUC on rows whose item is new to the user"),
     UserAttribute("epoch_seconds", NUMBER, "job", "seconds of the best epoch"),
     UserAttribute(
         OUTCOME, (dict,), "job", "state and values, for the case that the sweep's process is gone when the job ends"

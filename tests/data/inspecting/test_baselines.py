@@ -5,7 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mdaf.data.inspecting.baselines import COUNT, POPULARITY, RECENCY, auc, oracle_auc, rule_aucs, rule_scores
+from mdaf.data.inspecting.baselines import (
+    COUNT,
+    IN_HISTORY,
+    POPULARITY,
+    RECENCY,
+    auc,
+    oracle_auc,
+    rule_aucs,
+    rule_scores,
+)
 from mdaf.data.preparing.prepare import prepare
 from mdaf.data.schema import FIRST_ID
 from mdaf.data.store.event_store import EventStore
@@ -22,7 +31,12 @@ def test_rules_score_what_they_say(tmp_path: Path) -> None:
     row = np.flatnonzero((samples.time == VALIDATION + 9) & (samples.label == 1))[0]
     assert store.vocabulary("item")[samples.static["item"][row] - FIRST_ID] == 95
     scores = {rule: values[row] for rule, values in rule_scores(store, "validation").items()}
-    assert scores == {COUNT: 2, RECENCY: -2, POPULARITY: 1}  # seen two events ago; viewed once in training
+    assert scores == {
+        IN_HISTORY: False,
+        COUNT: 2,
+        RECENCY: -2,
+        POPULARITY: 1,
+    }  # seen two events ago; viewed once in training
 
 
 def test_an_auc_of_one_kind_of_label_is_not_a_number() -> None:

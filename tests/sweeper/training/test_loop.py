@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from mdaf.data.preparing.prepare import prepare_config
+from mdaf.data.schema import MATCH_EQUALS
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.event_store import EventStore
 from mdaf.sweeper.runs.metric_columns import EpochMetrics
-from mdaf.sweeper.training.evaluation import predict
+from mdaf.sweeper.training.evaluation import auc_of_kinds, predict
 from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
-from mdaf.sweeper.training.loop import DivergedError, train
+from mdaf.sweeper.training.loop import DivergedError, row_of, train
 from mdaf.sweeper.training.optim.schedule import learning_rate_factor
 from mdaf.sweeper.training.replicas import Hyperparameters, Replicas
 from tests.sweeper.tiny import composed
@@ -219,3 +221,28 @@ def test_the_learning_rate_warms_up_and_then_stays_or_falls_to_zero() -> None:
     assert cosine[:3] == [0.5, 1.0, 1.0]
     assert all(a > b for a, b in pairwise(cosine[2:]))
     assert cosine[-1] == pytest.approx(0.0)
+
+
+def test_each_replica_tells_its_auc_on_items_of_the_history_and_on_new_ones(store: EventStore) -> None:
+    gathered = DeviceStore(store, CPU)
+    held, labels = gathered.item_in_history("validation"), gathered.labels("validation")
+    assert held is not None
+    for row in range(len(held)):
+        batch = gathered.gather("validation", torch.tensor([[row]]))
+        assert bool(held[row]) == bool((batch.sequence["match_item"] == MATCH_EQUALS).any())
+    logits = torch.linspace(-1, 1, len(labels)).roll(7)
+    found = auc_of_kinds(logits, labels, held)
+    for name, kind in (("val_auc_in_history", held), ("val_auc_new_items", ~held)):
+        assert found[name] == pytest.approx(roc_auc_score(labels[kind], logits[kind]))
+    rows = [kept.rows[-1] for kept in trained(store, "training.epochs=1", points=POINTS[:2])]
+    assert all(0 < row[name] < 1 for row in rows for name in found)
+    assert rows[0]["val_auc_new_items"] != rows[1]["val_auc_new_items"]
+
+
+def test_an_auc_of_rows_that_are_not_there_has_no_value(store: EventStore) -> None:
+    logits, labels = torch.tensor([0.1, 0.2]), torch.tensor([0.0, 1.0])
+    none = auc_of_kinds(logits, labels, torch.tensor([False, False]))
+    row = row_of({"val_auc": 1.0, **none}, {"epoch": 1}, logits, labels)
+    assert isinstance(row, dict)
+    assert (row["val_auc_in_history"], row["val_auc_new_items"]) == (None, 1.0)
+    assert set(auc_of_kinds(logits, labels, None).values()) == {None}
