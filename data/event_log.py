@@ -34,7 +34,7 @@ from mdaf.data.preparing.source import (
     settings_of,
     split_times,
 )
-from mdaf.data.preparing.spill import SpilledFrames, block_bytes
+from mdaf.data.preparing.spill import GIGABYTE, SpilledFrames, block_bytes
 from mdaf.data.reading.cells import flag, rounded, said, word
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.delimited import TextFile, spelled_out
@@ -330,7 +330,7 @@ class EventLogFile:
         ``columns``: field -> the column of the file. ``key``: the config's key.
         """
         names = tuple(dict.fromkeys(columns.values()))
-        file = _file(path, names, spelled_out(self.separator), key)
+        file = _file(path, names, spelled_out(self.separator), key, self.memory_gb)
         file.check()
         typed = {name: word(name) for name in columns} | {"time": self._time(file, columns["time"])}
         ids = [name for name in ("user", "item", "category") if name in columns]
@@ -385,9 +385,9 @@ class EventLogFile:
         return Periods(validation, test, self.utc_offset_hours)
 
 
-def _file(path: Path, columns: Sequence[str], separator: str, key: str) -> TextFile | ParquetFile:
-    """A file as Parquet if the ending of its name says so, else as text."""
+def _file(path: Path, columns: Sequence[str], separator: str, key: str, memory_gb: float) -> TextFile | ParquetFile:
+    """A log that is told by its ending, and read as text unless that is Parquet's."""
     expected = f"the columns {', '.join(columns)} ({key})"
     if path.suffix.lower() in (".parquet", ".pq"):
-        return ParquetFile(path, columns, expected)
+        return ParquetFile(path, columns, expected, most=max(int(memory_gb * GIGABYTE / 2), 1 << 24))
     return TextFile(path, columns, f"{expected}, named in the first line", separator, header=True, quotes=True)

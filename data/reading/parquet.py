@@ -11,6 +11,7 @@ from typing import TypeVar
 import polars as pl
 
 from mdaf.data.reading.delimited import MORE, NOT_UTF8, REPLACEMENT, Lines, beginning, known_kind
+from mdaf.data.reading.parquet_footer import largest_row_group
 from mdaf.errors import DataError, did_you_mean
 
 T = TypeVar("T")
@@ -67,6 +68,12 @@ class ParquetFile:
 
     def frames(self, block_bytes: int) -> Iterator[Lines]:
         """The file's rows in slices, as in ``TextFile.frames``. Times become the text of their unix seconds."""
+        if (found := largest_row_group(self.path, self.columns)) > self.most:
+            raise DataError(
+                f"{self.path} has a row group of {found:,} bytes, and at most {self.most:,} may be read at once; write "
+                "it in smaller ones (polars.scan_parquet(...).sink_parquet(..., row_group_size=1000000)), or give more "
+                "memory (data.memory_gb)"
+            )
         rows = max(1, block_bytes // _BYTES_OF_A_ROW)
         file = pl.scan_parquet(self.path).select(self.columns)
         total = self._tried(file.select(pl.len()).collect).item()

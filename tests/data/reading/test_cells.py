@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from mdaf.data.reading.cells import decimal, flag, no_numbers, number, numbers, rounded, word
 from mdaf.data.reading.delimited import TextFile
 from mdaf.data.reading.parquet import ParquetFile
+from mdaf.data.reading.parquet_footer import largest_row_group
+from mdaf.errors import DataError
 
 IDS = [0, 7, 1000, 16_777_215, -3]
 TYPES = {
@@ -28,7 +31,7 @@ def written(folder: Path, column: pl.Series) -> list[tuple[str, pl.DataFrame]]:
     """The column as it is read from the files that may hold it."""
     frame = pl.DataFrame({"id": column, "other": "x"})
     frame.write_parquet(folder / "log.parquet")
-    every = [("parquet", ParquetFile(folder / "log.parquet", ["id"], ""))]
+    every = [("parquet", ParquetFile(folder / "log.parquet", ["id"], "", 1 << 30))]
     if column.dtype != pl.Binary:
         frame.write_csv(folder / "log.csv")
         every.append(("csv", TextFile(folder / "log.csv", ["id"], "", header=True)))
@@ -73,3 +76,16 @@ def test_lists_hold_whole_numbers_however_they_are_written() -> None:
     found = text.select(numbers=numbers("x"), wrong=no_numbers("x"))
     assert found["numbers"].to_list() == [[3, 17]] * 3 + [[3, None, None], [3, None], [3, None], [4], None]
     assert found["wrong"].to_list() == [False] * 4 + [True, True, False, None]
+
+
+def test_a_row_group_larger_than_the_memory_is_refused_and_smaller_ones_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    ids = pl.Series("id", np.random.default_rng(0).integers(0, 2**62, 1 << 20))
+    frame = pl.DataFrame([ids, ids.rename("unread"), ids.rename("other")])
+    frame.write_parquet(path, row_group_size=1 << 20)
+    assert 16 << 20 <= largest_row_group(path, ["id", "other"]) < 17 << 20
+    with pytest.raises(DataError, match=r"a row group of 16,\d+,\d+ bytes, .* 16,777,216 .* row_group_size"):
+        next(ParquetFile(path, ["id", "other"], "", 1 << 24).frames(1 << 16))
+    assert len(next(ParquetFile(path, ["id"], "", 1 << 24).frames(1 << 16)).frame) == 1024
+    frame.write_parquet(path, row_group_size=1 << 18)
+    assert len(next(ParquetFile(path, ["id", "other"], "", 1 << 24).frames(1 << 16)).frame) == 1024
