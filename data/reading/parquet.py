@@ -26,11 +26,13 @@ class ParquetFile:
     """A Parquet file. It must have the ``columns`` and may have others.
 
     ``expected``  a description of the format, for error messages.
+    ``most``      the bytes that these columns may take in a row group, which is read as a whole.
     """
 
     path: Path
     columns: Sequence[str]
     expected: str
+    most: int
 
     row = "row"  # what errors call one
 
