@@ -335,7 +335,7 @@ class EventLogFile:
         typed = {name: word(name) for name in columns} | {"time": self._time(file, columns["time"])}
         ids = [name for name in ("user", "item", "category") if name in columns]
         kinds = {f"no {name}": pl.col(name).is_null() for name in ("user", "item")}
-        kinds |= {f"{name} rounded": rounded(f"{RAW}{name}") for name in ids}
+        kinds |= {f"{name} too large for a decimal": rounded(f"{RAW}{name}") for name in ids}
         kinds |= {"not a time": pl.col("time").is_null(), "time out of range": out_of_range("time")}
         if "split" in columns:
             known = word("split").str.to_lowercase().replace_strict(_SPLITS, default=None, return_dtype=pl.Int8)

@@ -101,7 +101,8 @@ def _build(
             rows = {split: writer.lengths[f"{split}.label"] for split in SPLITS}
             _refuse_one_sided_splits(source, {split: (rows[split], writer.positives[split]) for split in SPLITS})
             if contents.defects.rows:
-                contents.defects.refuse_if_too_many(source.name, getattr(source, "max_bad_fraction", 1.0))
+                name = str(getattr(source, "path", source.name))
+                contents.defects.refuse_if_too_many(name, getattr(source, "max_bad_fraction", 1.0))
             progress("checking for leakage", 0.95)
             _write_manifest(draft, identity, contents, writer)
             built = EventStore.open(draft)

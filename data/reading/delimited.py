@@ -80,6 +80,8 @@ class TextFile:
         if kind := known_kind(head):
             raise DataError(f"{self.path} is {kind}; expected plain text, {self.expected}")
         written = head.rstrip(b"\0")  # NULs at the end are a bad line: writing was interrupted
+        if not written.strip():
+            raise DataError(f"{self.path} holds NUL bytes alone; expected {self.expected}")
         if written.count(0) > len(head) // 100:
             raise DataError(
                 f"{self.path} is binary or in another encoding than UTF-8; expected plain text, {self.expected}"

@@ -62,8 +62,14 @@ def test_a_log_of_decimals_gives_the_histories_that_one_of_whole_numbers_gives(t
             "writes 7 users otherwise than data.path: '0000100' is '100' there",
         ),
         (pl.format("u{}", pl.col("user")).alias("user"), "none of its 7 users is in data.path"),
-        ((pl.col("user") + 2**60).cast(pl.Float64), r"user rounded .*samples.csv, line 2, column 'user': '1.1529"),
-        ((pl.col("item") - 1).cast(pl.Float32), r"item rounded .*samples.parquet, row 1, column 'item'"),
+        (
+            (pl.col("user") + 2**60).cast(pl.Float64),
+            r"user too large for a decimal .*samples.csv, line 2, column 'user': '1.1529",
+        ),
+        (
+            (pl.col("item") - 1).cast(pl.Float32),
+            r"item too large for a decimal .*samples.parquet, row 1, column 'item'",
+        ),
     ],
 )
 def test_ids_that_cannot_be_the_same_are_refused(tmp_path: Path, spelling: pl.Expr, said: str) -> None:

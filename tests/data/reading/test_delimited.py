@@ -44,6 +44,7 @@ def test_what_separates_nothing_is_refused(separator: str) -> None:
         (b"a\tb\n1\t2\n", "it is tab-separated, and was read as comma-separated"),
         (b"A,B\n1,2\n", "no column 'a'.*did you mean A?"),
         (b"a,b,b\n1,2,3\n", "several columns 'b'"),
+        (bytes(100), "NUL bytes alone"),
         (b"a,b\r1,2\r", "carriage returns alone"),
         (b"a,b\n1,2\n" + b"x" * 200_000, "line 3 is longer than 65,536 bytes"),
         (b"a,b\n1,2\n" + bytes(200_000), "line 3 is longer than 65,536 bytes, NUL bytes among them"),
