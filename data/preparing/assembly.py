@@ -137,11 +137,11 @@ class Assembly:
                 frame = frame.with_columns(probability=pl.lit(float("nan"), pl.Float32))
             columns_of = {LABEL: "label", SPLIT: "split", PROBABILITY: "probability"}
             columns = {name: frame[raw].to_numpy() for name, raw in columns_of.items()}
-            ranges.append(records_of(dtype, {**columns, **self._columns(frame, fields)}))
+            ranges.append(records_of(dtype, {**columns, **self._columns(frame, fields, before=True)}))
         return ranges
 
-    def _columns(self, frame: pl.DataFrame, fields: Sequence[str]) -> dict[str, np.ndarray]:
-        codes = self._encoding.codes(frame, tuple(dict.fromkeys((self._owner, *fields))))
+    def _columns(self, frame: pl.DataFrame, fields: Sequence[str], before: bool = False) -> dict[str, np.ndarray]:
+        codes = self._encoding.codes(frame, tuple(dict.fromkeys((self._owner, *fields))), before)
         columns = {OWNER: codes[self._owner] - FIRST_ID, TIME: frame["time"].to_numpy()}
         return columns | {name: codes[name] for name in fields}
 

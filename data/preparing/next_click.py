@@ -21,7 +21,7 @@ import polars as pl
 from mdaf.data.preparing.assembly import Assembly, Samples, SortedEvents
 from mdaf.data.preparing.layout import MOMENTS, Periods
 from mdaf.data.preparing.negatives import NO_ITEM, draw_negatives
-from mdaf.data.preparing.raw_log import Encoding, RawLog
+from mdaf.data.preparing.raw_log import Encoding, OwnCodes, RawLog
 from mdaf.data.preparing.source import Contents
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.local_time import local_days
@@ -243,11 +243,22 @@ class _Sampler:
             if name in MOMENTS:
                 codes[name] = self._encoding.vocabularies[name].encode(frame[name])[which]
             elif name not in codes:
-                owner, by_owner = self._encoding.own[name]
-                codes[name] = by_owner[codes[owner]]
+                codes[name] = self._own_codes(self._encoding.own[name], codes, time[which])
         static = {name: codes[name] for name in self._static}
         split = frame["split"].to_numpy()[which]
         return Samples(user=user[which], time=time[which], label=label, split=split, static=static)
+
+    def _own_codes(self, own: OwnCodes, codes: Mapping[str, np.ndarray], time: np.ndarray) -> np.ndarray:
+        """The codes of an item's or a user's field at some times.
+
+        Of drawn items everything is known that is known at the end of the day, as of the positive beside them: if what
+        is known were that of the very second, negatives that nobody has viewed yet would lack it, and positives not.
+        """
+        owners = codes[own.owner]
+        if own.since is None or own.owner == USER_TABLE or self._protocol.task == "buy":
+            return own.of(owners, time)
+        known = self._pools.numbers(own.since[owners]) <= self._pools.numbers(time)
+        return np.where(known, own.codes[owners], np.int32(UNKNOWN))
 
 
 def _in_chunks(rows: np.ndarray) -> Iterator[np.ndarray]:

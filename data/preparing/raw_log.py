@@ -11,6 +11,7 @@ import polars as pl
 
 from mdaf.data.preparing.layout import MOMENTS, Layout, Periods
 from mdaf.data.preparing.spill import SpilledFrames
+from mdaf.data.reading.local_time import FARTHEST
 from mdaf.data.schema import FIRST_ID, UNKNOWN
 from mdaf.data.store.held_out import held_out
 from mdaf.data.store.vocabulary import ValueCounts, Vocabulary
@@ -21,8 +22,8 @@ _COMPACT_AT = 1 << 22
 class OwnFields:
     """Fields that belong to an item or to a user, such as an item's category. They have one value for the whole log.
 
-    If rows disagree, the value of the earliest row is taken, and the smallest of several at the same time. So no row
-    that is later than a sample affects its candidate.
+    If rows disagree, the value of the earliest row that has one is taken, and the smallest of several at the same time.
+    It counts as known from that row on and not before, so that no later row tells anything about a sample.
     """
 
     def __init__(self, owner: str, fields: Sequence[str]) -> None:
@@ -45,13 +46,21 @@ class OwnFields:
     def settle(self) -> tuple[pl.DataFrame, dict[str, int]]:
         """The value of each field for each owner, and for each field how many rows disagree with it.
 
-        The frame has the columns owner, the fields, trained and total rows, and one row for each owner.
+        The frame has one row for each owner, and the columns owner, the fields, first (the time of its first row),
+        trained and total rows; and for each field, from when on its value is known, and in how many trained rows it is.
         """
         keys = (self.owner, *self.fields)
         every = _summed(pl.concat(self._parts), keys).sort(self.owner, "first", *self.fields, nulls_last=True)
         # Missing values are ignored: the value comes from the earliest row that has one.
         chosen = every.group_by(self.owner, maintain_order=True).agg(
-            *(pl.col(field).drop_nulls().first() for field in self.fields), pl.col("trained", "total").sum()
+            *(pl.col(field).drop_nulls().first() for field in self.fields),
+            *(
+                pl.col("first").filter(pl.col(field).is_not_null()).first().alias(_since(field))
+                for field in self.fields
+            ),
+            *(pl.col("trained").filter(pl.col(field).is_not_null()).sum().alias(_in(field)) for field in self.fields),
+            pl.col("first").first(),
+            pl.col("trained", "total").sum(),
         )
         others = every.select(*keys, "total").join(
             chosen.select(self.owner, *(pl.col(field).alias(f"own {field}") for field in self.fields)), on=self.owner
@@ -60,6 +69,14 @@ class OwnFields:
             field: int(others.filter(pl.col(field) != pl.col(f"own {field}"))["total"].sum()) for field in self.fields
         }
         return chosen, changed
+
+
+def _since(field: str) -> str:
+    return f"own {field}, since"
+
+
+def _in(field: str) -> str:
+    return f"own {field}, trained"
 
 
 def _summed(frame: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
@@ -73,29 +90,57 @@ def plural(name: str) -> str:
 
 
 @dataclass(frozen=True)
+class OwnCodes:
+    """The codes of a field that belongs to an owner, by the owner's code.
+
+    ``since``  unix seconds from which on the value is known; None if each is known as long as its owner.
+    """
+
+    owner: str
+    codes: np.ndarray
+    since: np.ndarray | None
+
+    def of(self, owners: np.ndarray, time: np.ndarray, before: bool = False) -> np.ndarray:
+        """The codes for some owners at some times; what is not known yet is missing.
+
+        ``before``  whether a value that becomes known at that very time is missing too.
+        """
+        codes = self.codes[owners]
+        if self.since is None:
+            return codes
+        since = self.since[owners]
+        return np.where(since < time if before else since <= time, codes, np.int32(UNKNOWN))
+
+
+@dataclass(frozen=True)
 class Encoding:
     """Converts raw values to codes.
 
     ``vocabularies``  table -> its vocabulary.
-    ``own``           field -> (owner, the field's code for each code of the owner).
+    ``own``           field of an owner -> its codes.
     ``changed``       by kind, how many rows disagree with the value of an item's or a user's field.
     """
 
     vocabularies: Mapping[str, Vocabulary]
-    own: Mapping[str, tuple[str, np.ndarray]]
+    own: Mapping[str, OwnCodes]
     changed: Mapping[str, int]
 
-    def codes(self, frame: pl.DataFrame, fields: Sequence[str]) -> dict[str, np.ndarray]:
-        """The codes of some fields of raw rows, (rows,) int32 each. The fields of an owner come from ``own``."""
+    def codes(self, frame: pl.DataFrame, fields: Sequence[str], before: bool = False) -> dict[str, np.ndarray]:
+        """The codes of some fields of raw rows, (rows,) int32 each. The fields of an owner come from ``own``.
+
+        ``before``  as in ``OwnCodes.of``: for rows that are to be predicted.
+        """
         found: dict[str, np.ndarray] = {}
         for name in fields:
             if name not in self.own:
                 found[name] = self.vocabularies[name].encode(frame[name])
         for name in fields:
             if name in self.own:
-                owner, codes = self.own[name]
-                owner_codes = found[owner] if owner in found else self.vocabularies[owner].encode(frame[owner])
-                found[name] = codes[owner_codes]
+                own = self.own[name]
+                owners = (
+                    found[own.owner] if own.owner in found else self.vocabularies[own.owner].encode(frame[own.owner])
+                )
+                found[name] = own.of(owners, frame["time"].to_numpy(), before)
         return {name: found[name] for name in fields}
 
 
@@ -171,18 +216,29 @@ class RawLog:
             changed |= {f"{own.owner} in two {plural(field)}": rows for field, rows in disagreeing.items() if rows}
             for name in (own.owner, *own.fields):
                 if name in self._counts:
-                    counts = frame.select(pl.col(name).alias("value"), "trained", "total").drop_nulls("value")
+                    trained = pl.col("trained" if name == own.owner else _in(name)).alias("trained")
+                    counts = frame.select(pl.col(name).alias("value"), trained, "total").drop_nulls("value")
                     self._counts[name].add_counts(counts.group_by("value").agg(pl.col("trained", "total").sum()))
         vocabularies = {table: counts.build(min_count.get(table, 1)) for table, counts in self._counts.items()}
-        own_codes = {}
+        own_codes: dict[str, OwnCodes] = {}
         for owner, frame in settled.items():
             owners = vocabularies[owner].encode(frame[owner])
             for name in frame.columns:
                 if name in self._counts and name != owner:
                     codes = np.full(FIRST_ID + len(vocabularies[owner].values), UNKNOWN, dtype=np.int32)
                     codes[owners] = vocabularies[name].encode(frame[name])
-                    own_codes[name] = (owner, codes)
+                    own_codes[name] = OwnCodes(owner, codes, self._since(frame, name, owners, len(codes)))
         return Encoding(vocabularies, own_codes, changed)
+
+    def _since(self, frame: pl.DataFrame, name: str, owners: np.ndarray, size: int) -> np.ndarray | None:
+        """From when on each owner's value of a field is known, by the owner's code; None if from its first row on."""
+        since = frame[_since(name)]
+        late = bool((since > frame["first"]).any())
+        if not late and not self.samples.rows:  # samples of the log's own may be earlier than all of its events
+            return None
+        by_owner = np.full(size, FARTHEST, dtype=np.int64)
+        by_owner[owners] = since.fill_null(FARTHEST).to_numpy()
+        return by_owner
 
     def _held(self, frame: pl.DataFrame) -> pl.Series:
         """Which rows belong to held-out users."""

@@ -479,3 +479,51 @@ def test_what_a_behaviour_is_called_is_told_where_none_is_called_so(tmp_path: Pa
 def test_a_setting_that_makes_no_sense_is_refused_by_its_key(wrong: dict, said: str) -> None:
     with pytest.raises(DataError, match=said):
         event_log("log.csv", **wrong)
+
+
+def known_at(store: EventStore, field: str, of: str, name: str) -> dict[int, set]:
+    """The values of a field in the samples of one item or user, by their time."""
+    found: dict[int, set] = {}
+    for owner, value, time, _ in static(store, of, field):
+        if owner == name:
+            found.setdefault(time, set()).add(value)
+    return found
+
+
+@pytest.mark.parametrize(("of", "name", "column"), [("user", "u3", "who"), ("item", "i4", "what")])
+def test_what_a_later_row_says_of_a_user_or_an_item_is_not_known_before(
+    tmp_path: Path, root: Path, of: str, name: str, column: str
+) -> None:
+    told = START + 8 * DAY + DAY // 2
+    late = ROWS.with_columns(age=pl.when((pl.col("when") >= told) | (pl.col(column) != name)).then(pl.lit("x")))
+    store = prepare(event_log(write(tmp_path, late), **{f"{of}_fields": ["age"]}), root)
+    since = late.filter((pl.col(column) == name) & pl.col("age").is_not_null())["when"].min()
+    assert isinstance(since, int)
+    if of == "item":  # of candidates everything is known that is known at the end of the day
+        since = since // DAY * DAY
+    found = known_at(store, "age", of, name)
+    assert {time: values for time, values in found.items() if time < since and values != {None}} == {}
+    assert {time: values for time, values in found.items() if time >= since and values != {"x"}} == {}
+    assert min(found) < since <= max(found)
+
+
+def test_of_a_sample_of_a_second_file_no_more_is_known_than_the_events_before_it_say(
+    tmp_path: Path, root: Path
+) -> None:
+    given = ROWS.select(
+        user="who",
+        item="what",
+        time="when",
+        label="clicked",
+        split=pl.when(pl.int_range(240) < 160)
+        .then(pl.lit("train"))
+        .when(pl.int_range(240) < 200)
+        .then(pl.lit("val"))
+        .otherwise(pl.lit("test")),
+    )
+    given.write_csv(tmp_path / "samples.csv")
+    source = event_log(write(tmp_path), samples_path=str(tmp_path / "samples.csv"), item_fields=["maker"])
+    first = dict(ROWS.group_by("what").agg(pl.col("when").min()).iter_rows())
+    maker = dict(ROWS.select("what", "maker").iter_rows())
+    for item, value, time, _ in static(prepare(source, root), "item", "maker"):
+        assert value == (maker[item] if first[item] < time else None)
