@@ -17,11 +17,13 @@ from optuna.distributions import FloatDistribution
 
 from mdaf import conf
 from mdaf.data.preparing.prepare import prepare_config
+from mdaf.data.store.event_store import EventStore
 from mdaf.multirun.phase4.points import composed
 from mdaf.sweeper.hydra_ext.config_sources import ORIGIN
 from mdaf.sweeper.hydra_ext.run_config import config_hash
 from mdaf.sweeper.runs.metric_columns import COLUMNS
 from mdaf.sweeper.runs.reader import checkpoint_digest
+from mdaf.sweeper.training.model_factory import decide_fields
 from tests.sweeper.tiny import TINY
 
 STUDY = "made-up"
@@ -37,15 +39,15 @@ WIDE = SPACE | {
 POINTS = ((0.20, 1e-5, 0.0), (0.25, 3e-5, 0.05), (0.30, 5e-5, 0.10), (0.22, 2e-5, 0.02))
 VALUES = (0.70, 0.71, 0.69, 0.74)
 GATES = {"gate_mean": 0.3, "gate_std": 0.1, "gate_median": 0.3, "gate_min": 0.1, "gate_max": 0.6}
-_DATA: dict[str, str] = {}
+_STORES: dict[str, EventStore] = {}
 
 
-def data_hash(config: DictConfig) -> str:
-    """The hash of a config's data, prepared once."""
+def store_of(config: DictConfig) -> EventStore:
+    """A config's data, prepared once."""
     node = str(config.data)
-    if node not in _DATA:
-        _DATA[node] = prepare_config(config.data).data_hash
-    return _DATA[node]
+    if node not in _STORES:
+        _STORES[node] = prepare_config(config.data)
+    return _STORES[node]
 
 
 def history(val_auc: float, epochs: int = 2, seconds: Sequence[float] = (1.0, 1.0)) -> list[dict[str, Any]]:
@@ -61,6 +63,7 @@ def history(val_auc: float, epochs: int = 2, seconds: Sequence[float] = (1.0, 1.
 
 def write_run(folder: Path, config: DictConfig, rows: Sequence[dict[str, Any]], trial: int | None = None) -> Path:
     """A finished run's folder: config, metrics, result, a checkpoint that is empty, and scores of a few rows."""
+    decide_fields(config, store_of(config))  # as a job would
     (folder / ".hydra").mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / ".hydra/config.yaml")
     (folder / ".hydra/overrides.yaml").write_text("[]")
@@ -81,7 +84,7 @@ def write_run(folder: Path, config: DictConfig, rows: Sequence[dict[str, Any]], 
         "best_epoch": best["epoch"],
         "best": best,
         "config_hash": config_hash(config),
-        "data_hash": data_hash(config),
+        "data_hash": store_of(config).data_hash,
         "commit": "c" * 40,
         "seed": config.seed,
         "device": "cpu",
