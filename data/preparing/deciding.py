@@ -1,9 +1,10 @@
-"""Looks for trivial facts that decide the label: such as "the item is in the history", or one value of a field.
+"""Finds trivial facts that decide the label, such as "the item is in the history", or one value of a field.
 
-A model would learn such a fact and nothing else. It is mostly an accident of how samples were made or labels were
-recorded. A fact may also be right by chance, or because few users or items have it, so it counts only where more rows
-of the other label were to be expected: by the click rate, each user or item counting once if the fact belongs to users
-or items; for what is in a history, by how often another user's history holds the same candidates.
+A model would learn such a fact and nothing else. Mostly it is an accident of how samples were made or labels were
+recorded. But a fact may also decide the label by chance, or because few users or items have it. So a fact counts only
+if rows of the other label were to be expected. The expected number follows from the click rate. For a fact about users
+or items, each user or item counts once. For a fact about histories, it follows from how often another user's history
+contains the same candidates. ``prepare`` calls ``check_deciding``.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ from mdaf.terminal.printable import printable
 log = logging.getLogger(__name__)
 
 REFUSE, WARN = "refuse", "warn"
-ROWS = 100  # a fact of fewer rows decides nothing
-NEARLY = 0.99  # from this share of one label on a fact is worth a warning
-_EXPECTED = 14  # rows of the other label: none by chance has a probability below 1e-6
-_FEWER = 5  # a nearly deciding fact has so many times fewer rows of the other label than expected
-_VALUES = 30  # a field with more values is not looked at value by value
-_BLOCKS = 16  # of a split, evenly spaced; a fact that decides their labels is looked for in all
+ROWS = 100  # a fact with fewer rows is ignored
+NEARLY = 0.99  # a fact with at least this share of one label gets a warning
+_EXPECTED = 14  # the least expected rows of the other label; to find none by chance has a probability below 1e-6
+_FEWER = 5  # a nearly deciding fact has this many times fewer rows of the other label than expected
+_VALUES = 30  # the single values of a field with more values are not checked
+_BLOCKS = 16  # evenly spaced blocks of a split that are read first; a fact that decides them is checked in all blocks
 
 
 @dataclass(frozen=True)
 class DecidingFact:
     """A fact that (nearly) decides the label of the samples of a split.
 
-    ``rows``      samples that were looked at and have it.
-    ``positive``  P(positive | fact) among them.
+    ``rows``      the checked samples for which the fact is true.
+    ``positive``  the share of positives among them.
     """
 
     split: str
@@ -49,7 +50,7 @@ class DecidingFact:
 
     @property
     def decides(self) -> bool:
-        """Whether it decides the label of all its samples."""
+        """Whether all samples for which the fact is true have the same label."""
         return self.positive in (0, 1)
 
     def __str__(self) -> str:
@@ -58,12 +59,12 @@ class DecidingFact:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Some samples, (samples,) each.
+    """The properties of some samples, (samples,) each.
 
     ``static``          field -> codes.
-    ``held``            field of events -> whether the history holds the candidate's value.
-    ``held_of_others``  field of events -> whether another user's history holds it.
-    ``length``          events of the history.
+    ``held``            field of events -> whether the history contains the candidate's value.
+    ``held_of_others``  field of events -> whether another user's history contains it.
+    ``length``          the number of events in the history.
     """
 
     label: np.ndarray
@@ -74,14 +75,14 @@ class _Rows:
     length: np.ndarray
 
 
-_Fact = Callable[[_Rows], np.ndarray]  # which samples have it
+_Fact = Callable[[_Rows], np.ndarray]  # for which samples the fact is true
 
 
 def check_deciding(store: EventStore, name: str, decided: str = REFUSE) -> None:
-    """LeakageError if a trivial fact decides the label; a warning for one that nearly does.
+    """Raises LeakageError if a trivial fact decides the label, and logs a warning if one nearly does.
 
-    ``name``     what to call the log.
-    ``decided``  ``WARN``: a fact that decides is no more than a warning.
+    ``name``     the name of the log in messages.
+    ``decided``  ``WARN``: only log a warning in both cases.
     """
     for fact in deciding_facts(store):
         if fact.decides and decided == REFUSE:
@@ -93,7 +94,7 @@ def check_deciding(store: EventStore, name: str, decided: str = REFUSE) -> None:
 
 
 def deciding_facts(store: EventStore) -> list[DecidingFact]:
-    """The facts that decide, or nearly decide, the label of the samples of a split; those that decide come first."""
+    """The facts that decide, or nearly decide, the label in a split. Those that decide it come first."""
     seen = seen_in_training(store)
     found = [fact for split in SPLITS for fact in _of_split(store, split, _facts(store, split, seen))]
     return sorted(found, key=lambda fact: not fact.decides)
@@ -117,7 +118,7 @@ def _of_split(store: EventStore, split: str, facts: Mapping[str, _Fact]) -> Iter
 
 
 def _confirmed(store: EventStore, split: str, unread: list[slice], fact: _Fact, found: DecidingFact) -> DecidingFact:
-    """A fact that decides the labels of some blocks, looked for in the others up to the first exception."""
+    """Checks a fact that decides the labels of some blocks in the other blocks, up to the first exception."""
     if not found.decides:
         return found
     count = found.rows
@@ -132,7 +133,7 @@ def _confirmed(store: EventStore, split: str, unread: list[slice], fact: _Fact, 
 
 
 def _expected(rows: _Rows, name: str, has: np.ndarray, other: np.ndarray) -> float:
-    """How many samples of the other label were to be expected among those that have a fact."""
+    """The expected number of samples with the other label among those for which a fact is true."""
     for field, held_of_others in rows.held_of_others.items():
         if name == _held(field):
             return float((held_of_others & other).sum())
@@ -150,7 +151,7 @@ def _held(field: str) -> str:
 
 
 def _facts(store: EventStore, split: str, seen: Mapping[str, np.ndarray]) -> dict[str, _Fact]:
-    """Every fact that is looked at, by what it says."""
+    """All facts that are checked, by their texts."""
     facts: dict[str, _Fact] = {}
 
     def add(fact: _Fact, name: str, otherwise: str) -> None:
@@ -159,7 +160,7 @@ def _facts(store: EventStore, split: str, seen: Mapping[str, np.ndarray]) -> dic
 
     add(_is_empty, "history empty", "history not empty")
     for name in store.schema.target:
-        if is_compared(store, name):  # not the opposite: people may well view nothing but what they know
+        if is_compared(store, name):  # the opposite is no accident: users may view only items that they know
             facts[_held(name)] = _is_held(name)
     for field in store.schema.static:
         name = field.name

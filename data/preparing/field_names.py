@@ -1,4 +1,4 @@
-"""Names of a log's own fields: which column may be one, and what it is called within the program."""
+"""The names of further fields of users and items in a log: which columns may be fields, and what they are called."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mdaf.errors import DataError
 
 ROLES = ("user", "item", "time", "category", "behaviour", "label")
 _TAKEN = {*ROLES, *MOMENTS, GAP_FIELD, "match", "split", "probability", "first", "trained", "total", "value"}
-_UNFIT = re.compile(r"[/\\\x00-\x1f\x7f]|^\.|^[#<]|^own ")  # of files' names, and of columns that the program adds
-_LONGEST = 100  # characters: files of a store bear these names
+_UNFIT = re.compile(r"[/\\\x00-\x1f\x7f]|^\.|^[#<]|^own ")  # not possible in file names, or used for other columns
+_LONGEST = 100  # characters, since files of a store have these names
 
 
 def field_name(owner: str, column: str) -> str:
-    """What a column that says something about a user or an item is called.
+    """The name of the field for a column of users or items.
 
-    Its own name, unless that means something else here: then the owner stands before it.
+    It is the column's name, with the owner in front if that name has another meaning here.
     """
     name = _UNFIT.sub("_", column)[:_LONGEST]
     taken = name in _TAKEN or name.startswith(MATCH_PREFIX) or name == "other"
@@ -28,7 +28,7 @@ def field_name(owner: str, column: str) -> str:
 def field_names(
     columns: Mapping[str, str | None], user_fields: Sequence[str], item_fields: Sequence[str]
 ) -> dict[str, str]:
-    """Field -> column, of users and items; DataError for a column that cannot be a field."""
+    """Field -> column, for users and items. Raises DataError for a column that cannot be a field."""
     roles = {column: role for role, column in columns.items() if column is not None}
     fields: dict[str, str] = {}
     for owner, listed in (("user", user_fields), ("item", item_fields)):
@@ -48,7 +48,7 @@ def field_names(
 
 
 def refuse_label_elsewhere(key: str, columns: Mapping[str, str | None]) -> None:
-    """DataError if the label's column is another role's too: it would be known before it is predicted."""
+    """Raises DataError if the label's column has another role too: a model would know it before it predicts it."""
     label = columns.get("label")
     for role, column in columns.items():
         if role != "label" and column is not None and column == label:

@@ -1,4 +1,4 @@
-"""Rows of a log that are lost because nobody can tell their label, or their time."""
+"""Counts the rows of a log that are lost because their label is missing, and finds times in another unit."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ _HOUR = 3600
 
 
 class LostLabels:
-    """Counts the rows whose label is absent, by hour and split: few of a file may be most of one split, since the
-    labels of the latest rows are often not known yet."""
+    """Counts the rows without a label, by hour and split.
+
+    A small share of a file may be a large share of one split, since the labels of the latest rows are often not known.
+    """
 
     def __init__(self) -> None:
         self._counts: list[pl.DataFrame] = []
 
     def add(self, bad: pl.DataFrame) -> None:
-        """Adds the bad rows of some lines."""
+        """Adds the bad rows of a block of lines."""
         lost = bad.filter(pl.col(KIND).is_in([NO_LABEL, NO_NUMBER]) & pl.col("time").is_not_null())
         lost = lost.filter(~out_of_range("time"))
         if len(lost):
@@ -35,9 +37,9 @@ class LostLabels:
     def refuse_a_split_without(
         self, path: str, kept: SpilledFrames, periods: Periods | None, most: float, defects: Defects
     ) -> None:
-        """DataError if more than the share ``most`` of a split's rows are lost.
+        """Raises DataError if more than the share ``most`` of a split's rows are lost.
 
-        ``periods``  tell the split of a row by its time; None: a column does.
+        ``periods``  give the split of a row by its time; None: the rows have a column for it.
         """
         if not self._counts:
             return
@@ -54,7 +56,7 @@ class LostLabels:
 
 
 def unit_hint(bad: pl.DataFrame, time_format: str) -> str:
-    """What to type if times are out of range because they are of another unit."""
+    """A hint for the error message if times are out of range because they have another unit; empty if they have not."""
     far = bad.filter(pl.col(KIND) == "time out of range")
     if not len(far) or time_format not in UNITS:
         return ""

@@ -1,4 +1,7 @@
-"""Whether two files mean the same users, items and categories: an id that is written otherwise is another one."""
+"""Checks that two files write the ids of users, items and categories in the same way.
+
+Otherwise they would not match.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,11 @@ from mdaf.errors import DataError
 def refuse_other_spellings(
     log: Iterable[pl.DataFrame], samples: Iterable[pl.DataFrame], names: Sequence[str], path: str
 ) -> None:
-    """DataError if the samples of the file ``path`` write an id otherwise than the log does, as 0017 for 17, or if no
-    user of theirs is in the log: their histories would be empty without a word."""
+    """Raises DataError if the samples write an id in another way than the log, such as 0017 for 17.
+
+    Also raises it if no user of the samples is in the log: all histories would be empty. ``path`` is the file of the
+    samples.
+    """
     known, given = _ids(log, names), _ids(samples, names)
     for name in names:
         strangers = given[name].filter(~given[name].is_in(known[name].implode()))
@@ -35,7 +41,7 @@ def refuse_other_spellings(
 
 
 def _ids(frames: Iterable[pl.DataFrame], names: Sequence[str]) -> dict[str, pl.Series]:
-    """The ids that occur, by name."""
+    """The distinct ids of each column."""
     found = {name: pl.Series([], dtype=pl.String) for name in names}
     for frame in frames:
         for name, ids in found.items():
@@ -44,5 +50,5 @@ def _ids(frames: Iterable[pl.DataFrame], names: Sequence[str]) -> dict[str, pl.S
 
 
 def _plain(ids: pl.Series) -> pl.Series:
-    """Ids without what programs add to numbers or lose from them."""
+    """Ids without what programs add to numbers or remove from them, such as leading zeros."""
     return ids.str.replace(r"^[+]?0*([0-9]+)$", "$1")

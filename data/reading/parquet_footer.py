@@ -1,6 +1,6 @@
-"""How large the row groups of a Parquet file are: its last bytes say so, and polars does not pass it on.
+"""Reads the sizes of a Parquet file's row groups from its footer, since polars does not offer them.
 
-A reader has a whole row group of the columns that it wants at hand, however few rows are asked for.
+A reader of Parquet keeps a whole row group of its columns in memory, however few rows are asked for.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _ROW_GROUPS, _COLUMNS, _META, _PATH, _BYTES = 4, 1, 3, 3, 6  # numbers of fields
 
 
 def largest_row_group(path: Path, columns: Collection[str]) -> int:
-    """The bytes, uncompressed, of some columns in the row group in which these are largest; 0 if that is not known."""
+    """The uncompressed bytes of some columns in the row group in which they are largest; 0 if that is unknown."""
     with path.open("rb") as file:
         file.seek(-8, os.SEEK_END)
         (length,) = struct.unpack("<I", file.read(4))
@@ -28,7 +28,7 @@ def largest_row_group(path: Path, columns: Collection[str]) -> int:
     try:
         groups = _Compact(footer).record()[_ROW_GROUPS]
         return max((sum(_bytes_of(chunk, columns) for chunk in group[_COLUMNS]) for group in groups), default=0)
-    except (IndexError, KeyError, TypeError, ValueError, RecursionError):  # polars says what is wrong with it
+    except (IndexError, KeyError, TypeError, ValueError, RecursionError):  # polars reports what is wrong
         return 0
 
 
@@ -37,14 +37,14 @@ def _bytes_of(chunk: dict[int, Any], columns: Collection[str]) -> int:
 
 
 class _Compact:
-    """Reads Thrift's compact protocol: structs as dictionaries by the numbers of their fields."""
+    """Reads Thrift's compact protocol. A struct becomes a dictionary from the numbers of its fields to their values."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
         self._at = 0
 
     def record(self) -> dict[int, Any]:
-        """A struct."""
+        """Reads a struct."""
         found: dict[int, Any] = {}
         number = 0
         while head := self._byte():

@@ -1,4 +1,4 @@
-"""What histories hold: whether a candidate occurs in its user's history, read from the files part by part."""
+"""Finds out whether candidates occur in their users' histories. The files are read part by part."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
     from mdaf.data.store.event_store import EventStore
 
 ITEM = "item"
-_BLOCK = 8192  # samples whose histories are read together
+_BLOCK = 8192  # samples whose histories are read at once
 
 
 def blocks_of(samples: int) -> Iterator[slice]:
-    """Slices that cut the samples of a split into blocks of which the histories fit in memory."""
+    """Slices that cut the samples of a split into blocks whose histories fit in memory."""
     return (slice(start, min(start + _BLOCK, samples)) for start in range(0, samples, _BLOCK))
 
 
 def is_compared(store: EventStore, name: str) -> bool:
-    """Whether both the events and the candidates have a field, so that one can be looked for among the others."""
+    """Whether both events and candidates have a field, so that they can be compared."""
     return name in store.schema.target and name in store.events
 
 
 def in_history(
     store: EventStore, split: str, name: str, part: slice, candidates: np.ndarray | None = None
 ) -> np.ndarray:
-    """Whether each history of some samples holds the candidate's value of a field, bool (samples,).
+    """Whether each sample's history contains the candidate's value of a field, bool (samples,).
 
     A missing value occurs in no history.
 
-    ``candidates``  other codes to look for in these histories; default: those of the samples.
+    ``candidates``  other codes to search for in these histories; by default the samples' own.
     """
     samples = store.samples[split]
     end = read_part(samples.end, part)
@@ -42,7 +42,7 @@ def in_history(
         candidates = read_part(samples.static[store.schema.target[name]], part)
     length = np.minimum(end - store.user_offsets[read_part(samples.user, part)], store.schema.length)
     owner = np.repeat(np.arange(len(end)), length)
-    first = np.repeat(end - np.cumsum(length), length)  # of each history, less the events of the histories before it
+    first = np.repeat(end - np.cumsum(length), length)  # minus the events of earlier histories
     held = read_at(store.events[name], first + np.arange(len(owner)))
     found = np.zeros(len(end), dtype=bool)
     found[owner[(held == candidates[owner]) & (held != UNKNOWN)]] = True

@@ -1,4 +1,4 @@
-"""What training has seen: the codes of each table that occur there."""
+"""Finds the codes of each table that occur in training."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from mdaf.data.schema import FIRST_ID
 from mdaf.data.store.arrays import parts_of, read_at, read_part, read_parts
 from mdaf.data.store.event_store import USER_TABLE, EventStore
 
-MOST = 0.5  # a model does without the user's id by default if training has not seen more of the users in validation
+MOST = 0.5  # if a larger share of validation's users does not occur in training, models leave the user's id out
 
 
 def seen_in_training(store: EventStore) -> dict[str, np.ndarray]:
-    """Table -> whether each of its codes occurs in training: in a sample, or in an event that training may know.
+    """Table -> whether each of its codes occurs in training, in a sample or in an event.
 
-    Tables without a vocabulary, whose values are computed, are left out.
+    Tables of computed values, which have no vocabulary, are left out.
     """
     schema = store.schema
     stored = [field for field in schema.sequence if field.name in store.events]
@@ -22,7 +22,7 @@ def seen_in_training(store: EventStore) -> dict[str, np.ndarray]:
     seen = {table: np.zeros(FIRST_ID + len(store.vocabulary(table)), dtype=bool) for table in tables}
 
     def mark(table: str, codes: np.ndarray) -> None:
-        seen[table][codes[codes < len(seen[table])]] = True  # codes that name nothing are for others to find
+        seen[table][codes[codes < len(seen[table])]] = True  # ``check_ranges`` finds invalid codes
 
     for part in parts_of(len(store.time)):
         training = store.of_training(part)
@@ -37,7 +37,7 @@ def seen_in_training(store: EventStore) -> dict[str, np.ndarray]:
 
 
 def unknown_users(store: EventStore, split: str) -> float:
-    """The share of a split's users whom training has not seen, neither in an event nor in a sample."""
+    """The share of a split's users who do not occur in training, neither in an event nor in a sample."""
     known = _known_by_events(store)
     users = np.unique(np.concatenate([np.unique(store.users_of[u]) for u in read_parts(store.samples[split].user)]))
     if known[users].all():
@@ -48,7 +48,7 @@ def unknown_users(store: EventStore, split: str) -> float:
 
 
 def _known_by_events(store: EventStore) -> np.ndarray:
-    """Whether each user has an event that training may know, bool by the user's index (see ``users_of``)."""
+    """Whether each user has an event that belongs to training, bool by the user's index (see ``users_of``)."""
     known = np.zeros(int(store.users_of.max(initial=-1)) + 1, dtype=bool)
     first, last = store.user_offsets[:-1], store.user_offsets[1:]
     active = np.flatnonzero(first < last)
