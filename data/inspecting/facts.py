@@ -203,7 +203,7 @@ def _split_rows(facts: Mapping[str, SplitFacts]) -> list[list[str]]:
                 rows.append([f"{field} unseen in training, {kind}", *values])
     for field in every[0].rowless:
         for text, shares in {
-            "without a row of its own": [fact.rowless[field] for fact in every],
+            "without an embedding of its own": [fact.rowless[field] for fact in every],
             "missing": [fact.missing[field] for fact in every],
         }.items():
             if any(shares):

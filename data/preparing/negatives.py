@@ -1,5 +1,7 @@
 """Draws negatives by popularity. Only the positive item itself is excluded.
 
+The pool is the caller's: ``mdaf.data.preparing.next_click`` has one for each local day and split.
+
 Other items of the same user are not excluded. If they were, an item of the history could only be a positive, and a
 model could score well by recognizing that alone.
 

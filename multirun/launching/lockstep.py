@@ -55,7 +55,10 @@ def launch(
 
 
 def groups(jobs: Sequence[Job], max_replicas: int | None) -> list[list[Job]]:
-    """Jobs that may train in lock-step, in the order of each group's first; ``max_replicas`` of them at most."""
+    """The groups of jobs that train in lock-step, each of ``max_replicas`` jobs at most; None: of any size.
+
+    Groups are in the order of their first jobs. A job whose model is not trained by gradients has a group of its own.
+    """
     alike: dict[str, list[Job]] = {}
     for index, job in enumerate(jobs):
         key = shape_of(job.cfg) if model_factory.by_gradient(job.cfg.model) else f"alone {index}"
@@ -123,7 +126,7 @@ def train_group(group: list[Job], capacity: Capacity) -> None:
 
 
 def _try(group: list[Job]) -> bool:
-    """Trains a group; False if memory ran out and fewer may fit. Another error is that of every job in it."""
+    """Trains a group; False if memory ran out and fewer jobs may fit. Each job keeps any other error."""
     try:
         train_jobs(group)
     except Exception as error:
@@ -136,7 +139,7 @@ def _try(group: list[Job]) -> bool:
 
 
 def footprint_of(job: Job) -> Footprint:
-    """What one replica of a group takes, by its first job."""
+    """The memory that one replica of the job's group needs."""
     cfg, device = job.cfg, job.device
     replica = build_replicas(cfg, job.store, [hyperparameters(cfg)], device, drawn=False)
     chosen = settings(cfg, device)

@@ -1,4 +1,7 @@
-"""The loss of a batch: cross-entropy with label smoothing, and the auxiliary loss of a model's branches (Tri-BCE)."""
+"""The loss of a batch: cross-entropy with label smoothing, and the auxiliary loss of a model's branches (Tri-BCE).
+
+A loss has one value for each replica, (replica,). ``mdaf.sweeper.training.step`` calls these functions and sums them.
+"""
 
 from __future__ import annotations
 

@@ -33,10 +33,11 @@ _KEY = re.compile(r"\w[\w-]*(\.\w[\w-]*)*")
 
 
 def refusal(override: str, *, own: bool = True, typed: bool = False) -> str | None:
-    """Why a study may not say this; None if it may. Paths are not looked at: see ``path_in``.
+    """Why a study may not say this override; None if it may. Paths are not looked at: see ``path_in``.
 
-    Not ``own`` are the keys of another program, of which only what Hydra itself would follow is refused. What was
-    ``typed`` here may interpolate.
+    ``own``    whether the override is for this program. For another program any key is accepted that Hydra itself does
+               not follow.
+    ``typed``  whether the override was typed here. Then it may contain interpolations.
     """
     try:
         parsed = OverridesParser.create().parse_override(override)

@@ -1,7 +1,7 @@
 """Retries: trials that wait with the point of one that was interrupted, died, or ran out of memory.
 
-A trial that is to be tried again says so *before* it fails (``RETRY``). So there is no moment at which a failed trial
-is neither over nor expected again, and a process that dies in between is made good by the next one that looks.
+The process that ends such a trial first marks it for a retry (``RETRY``), then sets its state to FAIL, then enqueues
+its point. If it dies before the last step, the next process that looks at the study enqueues the point.
 
 A trial that failed otherwise is tried again where its point is a known one or a grid's and another sweep goes on, or
 where a user asks for it (``mdaf-study retry``).
@@ -72,9 +72,10 @@ def owed_retries(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 @dataclass(frozen=True)
 class FailedPoint:
-    """A point that every trial of it failed at, and that is not in line: its last trial, its failures but for mistakes.
+    """A point of which every trial failed and none waits to be tried again.
 
-    A mistake in what was typed is not the point's, and ends its sweep at once; neither is the death of a process.
+    ``last``      the last trial of the point.
+    ``failures``  how many of its trials failed. A mistake in the config and the death of a process do not count.
     """
 
     last: FrozenTrial
@@ -91,9 +92,9 @@ class FailedPoint:
 
 
 def failed_points(trials: Sequence[FrozenTrial], names: Sequence[str] | None = None) -> dict[PointKey, FailedPoint]:
-    """The points that were tried and are not settled: nobody finished them, has them or is to have them.
+    """The points of which every trial failed and none waits to be tried again, by ``key_of_point``.
 
-    With ``names`` of parameters points that are alike in these are one. By ``key_of_point``.
+    With ``names``, points that have the same values of these parameters count as one point.
     """
     owed = {trial.number for trial in owed_retries(trials)}
     at: dict[PointKey, list[FrozenTrial]] = {}
