@@ -46,7 +46,7 @@ def after_first_epoch(seconds: float, epoch: int, epochs: int, in_lock_step: int
     rounds = math.ceil(plan.runs / (max(1, in_lock_step) * plan.at_once))
     seconds_left = (rounds * epochs - epoch) * seconds
     end = datetime.datetime.fromtimestamp(time.time() + seconds_left)
-    runs = f"{plan.runs} runs of {epochs} epochs"
+    runs = f"{plan.runs} runs of {epochs} {'epoch' if epochs == 1 else 'epochs'}"
     if epoch > 1:
         return f"estimate of what is left of {runs}: about {in_words(seconds_left)}, until {end:%Y-%m-%d %H:%M}"
     return f"estimate of the whole: {runs} take about {in_words(seconds_left + seconds)}, until {end:%Y-%m-%d %H:%M}"

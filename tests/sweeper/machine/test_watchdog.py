@@ -281,4 +281,4 @@ def test_a_grid_of_runs_says_after_its_first_epoch_how_long_the_whole_takes(
     typed = ["-m", *TYPED, "training.epochs=1", "training.steps_per_epoch=1", "seed=1,2", "hydra.sweep.dir=grid"]
     assert run(work, *typed) == 0
     said = capsys.readouterr().err
-    assert said.count("estimate of the whole: 2 runs of 1 epochs take about") == 1
+    assert said.count("estimate of the whole: 2 runs of 1 epoch take about") == 1
