@@ -51,7 +51,7 @@ class Rows:
             found = pl.when(pl.col(KIND).is_null() & applies).then(pl.lit(kind)).otherwise(pl.col(KIND))
             both = both.with_columns(found.alias(KIND))
         good = both[KIND].is_null()
-        corrected, examples = self._corrected(both.filter(good) if self.optional else both, lines.first)
+        corrected, examples = self._corrected(both, good, lines.first)
         if good.all():
             return rows, Defects(len(rows), corrected=corrected, examples=examples), both.clear()
         bad = both.with_row_index("<row>").filter(~good)
@@ -82,15 +82,19 @@ class Rows:
             .then(pl.lit("not a number"))
         )
 
-    def _corrected(self, good: pl.DataFrame, first: int) -> tuple[dict[str, int], dict[str, str]]:
+    def _corrected(self, both: pl.DataFrame, good: pl.Series, first: int) -> tuple[dict[str, int], dict[str, str]]:
+        """How many good rows lack an optional field although something stands there, and where the first one is."""
         corrected, examples = {}, {}
         for name in self.optional:
-            wrong = good.filter(pl.col(name).is_null() & said(f"{RAW}{name}"))
-            if len(wrong):
+            wrong = good & both.select(pl.col(name).is_null() & said(f"{RAW}{name}")).to_series()
+            if (place := wrong.arg_max()) is not None and wrong[place]:
                 kind = f"{name} not a number"
-                corrected[kind] = len(wrong)
-                examples[kind] = f"column {self.columns[name]!r}: {_shown(wrong[f'{RAW}{name}'][0])}"
+                corrected[kind] = int(wrong.sum())
+                examples[kind] = f"{self._place(first + place, name)}: {_shown(both[f'{RAW}{name}'][place])}"
         return corrected, examples
+
+    def _place(self, number: int, name: str) -> str:
+        return f"{self.file.path.name}, {self.file.row} {number:,}, column {self.columns[name]!r}"
 
     def _example(self, row: Mapping[str, object], first: int) -> str:
         """The place of a bad row, and the value that makes it bad."""
@@ -99,7 +103,7 @@ class Rows:
         if name is None:
             return where if row[MORE] in (None, BAD_QUOTES) else f"{where}: {_shown(row[MORE])} behind its last field"
         value = row[f"{RAW}{name}"]
-        return f"{where}, column {self.columns[name]!r}: {'empty' if value is None else _shown(value)}"
+        return f"{self._place(first + row['<row>'], name)}: {'empty' if value is None else _shown(value)}"  # type: ignore[operator]
 
     def _culprit(self, row: Mapping[str, object]) -> str | None:
         """The field that makes a row bad; None if it is not a single field."""

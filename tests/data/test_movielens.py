@@ -105,6 +105,21 @@ def test_what_is_wrong_with_the_files_is_counted(tmp_path: Path, root: Path) -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "rows", "said"),
+    [
+        ("item", [*ITEMS, *["x\ty\t1\tz"] * 3], r"ml.item: 13.0% .*3 not a number \(ml.item, line 22, column 'item_id"),
+        ("user", [USERS[0], (2, "old", "F", "lawyer", "1")], r"1 age not a number \(ml.user, line 3, .* 'old'"),
+        ("item", [*ITEMS, *ITEMS[:3]], r"3 item described twice"),
+    ],
+)
+def test_files_beside_the_ratings_are_held_to_the_bound_too(
+    tmp_path: Path, root: Path, kind: str, rows: list, said: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        prepare(movielens(write(tmp_path, **{kind: rows})), root)
+
+
 def test_a_time_that_nobody_lived_at_is_counted_however_large(tmp_path: Path, root: Path) -> None:
     times = [2**34, -(2**34), 2**63 - 1, -(2**63), -9223372036854775300, 2**64, 10**40, "1e30", "-1e300"]
     ratings = [*RATINGS, *((1, 10, 5, time) for time in times)]
