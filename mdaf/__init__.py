@@ -31,7 +31,8 @@ def _refuse_two_clones() -> None:
             continue
         found = f"its mdaf.{room} is {there}"
         line = f"{here} is one clone, and this Python belongs to another: {found}; {_what_to_type(here)}"
-        if getattr(sys.modules["__main__"], "__spec__", None) is None:
+        # While Python looks for the module of ``-m``, the program's name is that option.
+        if getattr(sys.modules["__main__"], "__spec__", None) is None and sys.argv[:1] != ["-m"]:
             raise ImportError(line)
         print(f"error: {line}", file=sys.stderr)
         raise SystemExit(2)

@@ -79,7 +79,8 @@ def write_next_click(
     encoding = log.encode(protocol.min_count)
     assembly = Assembly(log, encoding, protocol.periods, folder, memory_gb, unique=True)
     pools = _Pools(folder / "pools", protocol.periods)
-    held_users = held_out(encoding.vocabularies[USER_TABLE].values, log.held_out_users)
+    users = encoding.vocabularies[USER_TABLE].values
+    held_users = held_out(users, log.held_out_users) if log.held_out_users else None
     bounds = [0]
     for events, _ in assembly.write_events(writer, between(progress, 0.0, 0.6)):
         time, item = events.time, events.codes["item"]
@@ -129,14 +130,16 @@ class _Pools:
         return np.memmap(self._folder / str(number), dtype=np.int32, mode="r")
 
 
-def _candidates(events: SortedEvents, encoding: Encoding, protocol: Protocol, held_users: np.ndarray) -> np.ndarray:
+def _candidates(
+    events: SortedEvents, encoding: Encoding, protocol: Protocol, held_users: np.ndarray | None
+) -> np.ndarray:
     """Which events show a candidate, bool (events,).
 
-    ``held_users``  which users are held out, bool (users,). If any are, these have candidates only in the test, and all
-                    others only before it.
+    ``held_users``  which users are held out, bool (users,): these have candidates only in the test, and all others only
+                    before it. None: a user has candidates in every split.
     """
     viewed = _behaviour(encoding, protocol.view, events.codes)
-    if held_users.any():
+    if held_users is not None:
         viewed = viewed & (held_users[events.user] == (protocol.periods.splits_of(events.time) == SPLITS.index("test")))
     return viewed
 
@@ -171,7 +174,12 @@ class _Sampler:
     """Makes the samples of a range of users, in the order of their events."""
 
     def __init__(
-        self, static: Sequence[str], encoding: Encoding, protocol: Protocol, pools: _Pools, held_users: np.ndarray
+        self,
+        static: Sequence[str],
+        encoding: Encoding,
+        protocol: Protocol,
+        pools: _Pools,
+        held_users: np.ndarray | None,
     ) -> None:
         self._static = static
         self._encoding = encoding

@@ -90,6 +90,8 @@ def _limit(distribution: BaseDistribution, probe: int) -> Any:
 
 def _check_objectives(settings: SweepSettings, config: DictConfig) -> None:
     directions = settings.directions
+    if not directions:
+        raise UserError("hydra.sweeper.direction: found [], expected one direction for each objective")
     for direction in directions:
         if direction not in DIRECTIONS:
             raise UserError(f"hydra.sweeper.direction: found {direction}, expected {' or '.join(DIRECTIONS)}")
@@ -99,6 +101,8 @@ def _check_objectives(settings: SweepSettings, config: DictConfig) -> None:
             found = f"{_shown(settings.objectives)} for hydra.sweeper.direction={_shown(directions)}"
             raise UserError(f"sweep.objectives: found {found}, expected as many metrics as directions")
         for name in settings.objectives:
+            if not isinstance(name, str):
+                raise UserError(f"sweep.objectives: found {name} in it, expected names of metrics")
             _check_metric(config, "sweep.objectives", name)
     if several and not isinstance(settings.pruner, NopPruner | None):
         raise UserError(
@@ -136,4 +140,4 @@ def _check_bound(key: str, value: Any, least: int, other: str = "") -> None:
 
 
 def _shown(values: Sequence[str]) -> str:
-    return f"[{','.join(values)}]"
+    return f"[{','.join(map(str, values))}]"

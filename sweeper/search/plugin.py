@@ -5,6 +5,7 @@ It is small, so Hydra's search for plugins imports neither Optuna nor torch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -93,6 +94,10 @@ def _instantiated(name: str, node: Any, may_be_named: tuple[str, ...]) -> Any:
     from mdaf.errors import UserError
     from mdaf.reporting import is_user_error
 
+    if node is None:
+        return None
+    if not isinstance(node, Mapping | DictConfig) or not node.get("_target_"):
+        raise UserError(f"hydra/sweeper/{name}: found {node}, expected one of its options, or a mapping with _target_")
     _check_needs(name, node)
     try:
         return instantiate(node, _execution_whitelist_=may_be_named)

@@ -15,6 +15,7 @@ from mdaf.errors import UserError, did_you_mean
 from mdaf.sweeper.trials.user_attrs import DEFAULT_MAX_DEATHS
 
 MAPPINGS = ("params", "enqueue", "constraints", "plateau")
+TEXTS = ("storage", "study_name", "custom_search_space")
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,16 @@ class SweepSettings:
 
     @staticmethod
     def of(node: Mapping[str, Any]) -> SweepSettings:
-        """The settings from the keys of a config. Raises UserError for a key that does not exist."""
+        """The settings from the keys of a config. UserError for an unknown key and a wrong type."""
         given = _known(node, SweepSettings, "hydra.sweeper")
+        if isinstance(name := given.get("study_name"), int | float):
+            given["study_name"] = str(name)  # what was typed without quotes, as for upstream's schema
         for key in MAPPINGS:
-            if not isinstance(given.get(key), Mapping | None):
-                raise UserError(
-                    f"hydra.sweeper.{key}: found {given[key]}, expected a mapping of keys to values, or null"
-                )
+            _check_type(given, key, Mapping | None, "a mapping of keys to values, or null")
+        for key in TEXTS:
+            _check_type(given, key, str | None, "a text, or null")
+        _check_type(given, "objectives", list | tuple | None, "a list of names, or null")
+        _check_type(given, "force", bool, "true or false")
         plateau = Plateau(**_known(given.get("plateau") or {}, Plateau, "hydra.sweeper.plateau"))
         return SweepSettings(**given | {"plateau": plateau})
 
@@ -113,4 +117,9 @@ def _known(node: Mapping[str, Any], kind: Any, where: str) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _check_type(given: Mapping[str, Any], key: str, kind: Any, expected: str) -> None:
+    if key in given and not isinstance(given[key], kind):
+        raise UserError(f"hydra.sweeper.{key}: found {given[key]}, expected {expected}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,7 +93,10 @@ def _distribution(text: str, read: Override) -> BaseDistribution:
             return CategoricalDistribution([choice_of(element) for element in swept.list])
         if isinstance(swept, RangeSweep) and swept.shuffle:
             return CategoricalDistribution([choice_of(element) for element in swept])
-        return distribution_of(read)
+        found = distribution_of(read)
+        if isinstance(found, FloatDistribution) and not math.isfinite(found.high - found.low):
+            raise ValueError("expected finite bounds")
+        return found
     except (ValueError, NotImplementedError, AssertionError) as error:
         reason = str(error) or "expected choice(...), range(...) or interval(...)"
         raise UserError(f"{text}: {reason}") from None

@@ -13,9 +13,13 @@ import pytest
 from tests.processes import ROOT
 
 
-@pytest.mark.parametrize("own_environment", [True, False], ids=["with-environment", "without"])
+@pytest.mark.parametrize(
+    ("own_environment", "program"),
+    [(True, "sweeper"), (False, "mdaf.sweeper")],
+    ids=["with-environment", "without"],
+)
 def test_a_clone_with_another_clones_environment_is_refused_in_one_line_with_what_to_type(
-    tmp_path: Path, own_environment: bool
+    tmp_path: Path, own_environment: bool, program: str
 ) -> None:
     clone = tmp_path / "second clone"
     for folder in ("mdaf", "sweeper"):
@@ -25,7 +29,7 @@ def test_a_clone_with_another_clones_environment_is_refused_in_one_line_with_wha
         (clone / ".venv/bin/python").touch()
     found = {name: value for name, value in os.environ.items() if name not in ("PYTHONSAFEPATH", "PYTHONPATH")}
     run = subprocess.run(
-        [sys.executable, "-m", "sweeper", "seed=1"], cwd=clone, env=found, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", program, "seed=1"], cwd=clone, env=found, capture_output=True, text=True, timeout=60
     )
     to_type = (
         "type .venv/bin/python -m sweeper seed=1"

@@ -14,6 +14,7 @@ from mdaf.data.preparing.prepare import prepare
 from mdaf.data.schema import FIRST_ID
 from mdaf.data.store.event_store import SPLITS, EventStore
 from mdaf.data.store.held_out import held_out
+from mdaf.errors import DataError
 from tests.data.logs import ANCHOR, DAY, OTHER, START, TEST, VALIDATION, Row, user_behavior, write_rows
 
 # Few users, items and seconds, so that ties and repeated items are common.
@@ -129,6 +130,8 @@ def test_users_who_are_held_out_are_the_test_and_nothing_else(tmp_path: Path, ta
     assert min(lengths.values()) == 50, "their events before the test are their histories"
     everybody = prepare(user_behavior(path, task=task), tmp_path / "stores")
     assert everybody.data_hash != store.data_hash
+    with pytest.raises(DataError, match="have users of both kinds"):
+        prepare(user_behavior(path, task=task, held_out_users=1e-9), tmp_path / "stores")
 
 
 @settings(max_examples=10, deadline=None)

@@ -64,6 +64,14 @@ def test_params_of_the_config_are_searched(tmp_path: Path, sweeper: str) -> None
         assert trial.value == sphere(swept.jobs[number])
 
 
+def test_what_lies_inside_params_and_known_points_may_refer_to_other_keys(tmp_path: Path, sweeper: str) -> None:
+    typed = ["y=0.25", "hydra.sweeper.params={x: 'interval(0,${y})'}", "hydra.sweeper.n_trials=1"]
+    known = ["hydra.sweeper.enqueue={known: {x: '${y}'}}"] if sweeper == "study" else []
+    trial = sweep(tmp_path, *typed, *known, sweeper=sweeper).study.trials[0]
+    assert trial.distributions["x"] == FloatDistribution(0, 0.25)
+    assert trial.params["x"] == 0.25 or not known
+
+
 def test_overrides_of_the_command_line_win_over_params_of_the_config(tmp_path: Path, sweeper: str) -> None:
     swept = sweep(tmp_path, "x=choice(0,1,2)", "y=0", "~z", "hydra.sweeper.n_trials=3", config=PARAMS, sweeper=sweeper)
     for job in swept.jobs.values():
@@ -248,6 +256,13 @@ def test_a_job_that_returns_no_number_fails(tmp_path: Path, sweeper: str, return
         ("hydra.sweeper.n_trials=0", "hydra.sweeper.n_trials: found 0, expected a whole number from 1"),
         ("hydra.sweeper.storage=nowhere", "nowhere"),
         ("hydra.sweeper.params={nothing: 'interval(0,1)'}", "nothing"),
+        ("hydra.sweeper.params={y: 'interval(0,inf)'}", "y=interval(0,inf): expected finite bounds"),
+        ("hydra.sweeper.storage=true", "hydra.sweeper.storage: found True, expected a text, or null"),
+        ("hydra.sweeper.study_name=[s]", "hydra.sweeper.study_name: found ['s'], expected a text, or null"),
+        ("hydra.sweeper.force=maybe", "hydra.sweeper.force: found maybe, expected true or false"),
+        ("hydra.sweeper.objectives=3", "hydra.sweeper.objectives: found 3, expected a list of names, or null"),
+        ("hydra.sweeper.direction=[]", "hydra.sweeper.direction: found [], expected one direction"),
+        ("hydra.sweeper.pruner={kind: median}", "hydra/sweeper/pruner: found {'kind': 'median'}, expected one of"),
     ],
 )
 def test_what_our_sweeper_refuses_is_one_line_in_another_program_too(
