@@ -3,9 +3,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
-# Many tests wait for processes that they started, so three test processes keep two cores busy.
+# Many tests wait for processes that they started, so four test processes keep two cores busy.
 # They import this project some hundred times, so its bytecode is kept, whatever the environment says.
-TESTERS = $(shell $(BIN)/python -c "import os; print(min(4, (os.cpu_count() or 1) * 3 // 2))")
+TESTERS = $(shell $(BIN)/python -c "import os; print(min(4, (os.cpu_count() or 1) * 2))")
 
 # As much of the confirmation and of Phase 4 as fits the minutes that two cores have.
 SMALL := confirm.top=1 confirm.seeds=[1001,1002] points=[winner,balanced]

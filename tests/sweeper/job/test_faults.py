@@ -187,7 +187,7 @@ def test_a_run_over_whose_config_another_process_wrote_ends_with_its_own(
 
     monkeypatch.setattr("mdaf.sweeper.job.job.locked", meanwhile)
     monkeypatch.setattr(Job, "finish", written)
-    assert run(work, *TYPED, "hydra.run.dir=own") == 0
+    assert run(work, *TYPED, "model.without=[]", "hydra.run.dir=own") == 0  # typed, so that nothing is decided
     for moment, name in saved:
         assert (work / "own/.hydra" / name).read_bytes() == saved["before it has the lock", name], moment
 
