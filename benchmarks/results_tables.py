@@ -54,7 +54,7 @@ def _differences(found: Mapping[str, Any], names: list[str]) -> Iterator[str]:
         for figure in COMPARED
     }
     adjusted = {figure: holm([pair.t_p for pair in pairs[figure]]) for figure in COMPARED}
-    yield f"| less {REFERENCE}, on test | {' | '.join(f'{figure}, 95 % of it | p' for figure in COMPARED)} |"
+    yield f"| less {REFERENCE}, on test | {' | '.join(f'{figure} [95 % interval] | p' for figure in COMPARED)} |"
     yield "|---|" + "---:|" * (2 * len(COMPARED))
     for place, name in enumerate(others):
         cells = []

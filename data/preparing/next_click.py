@@ -75,7 +75,8 @@ def write_next_click(
     """
     progress("building vocabularies", 0.0)
     if not log.trained_rows:
-        raise DataError("no event lies before the validation period: nothing to train on (data.validation_start)")
+        keys = "data.validation_start, data.held_out_users" if log.held_out_users else "data.validation_start"
+        raise DataError(f"no event lies before the validation period: nothing to train on ({keys})")
     encoding = log.encode(protocol.min_count)
     assembly = Assembly(log, encoding, protocol.periods, folder, memory_gb, unique=True)
     pools = _Pools(folder / "pools", protocol.periods)

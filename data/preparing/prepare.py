@@ -142,7 +142,7 @@ def _refuse_one_sided_splits(source: Source, counts: Mapping[str, tuple[int, int
 
     ``counts``  split -> samples and positives.
     """
-    keys = ("positive_from", "click_rating", "purchase", "validation_start", "test_start", "samples_path")
+    keys = ("positive_from", "negatives", "click_rating", "purchase", "validation_start", "test_start", "samples_path")
     decide = ", ".join(f"data.{key}" for key in keys if getattr(source, key, None) is not None)
     for split, (rows, positives) in counts.items():
         if positives in (0, rows):

@@ -1,8 +1,8 @@
 """What all trials of a study have in common, and the refusal of a sweep that would mix in others.
 
-The first sweep writes it as user attributes of the study; every later one is compared. Intervals may change, as people
-zoom in; what a parameter *is*, what is maximized, the rest of the config and the data may not. The seed, the machine
-and where files lie are no part of it.
+The first sweep writes it as user attributes of the study, and every later sweep is compared with them. A later sweep may
+change the interval of a parameter. It may not change the kind of a parameter, what is maximized, the rest of the config
+or the data. The seed, the machine and the places of files are not compared.
 """
 
 from __future__ import annotations
