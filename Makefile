@@ -10,7 +10,7 @@ TESTERS = $(shell $(BIN)/python -c "import os; print(min(4, (os.cpu_count() or 1
 # As much of the confirmation and of Phase 4 as fits the minutes that two cores have.
 SMALL := confirm.top=1 confirm.seeds=[1001,1002] points=[winner,balanced]
 
-.PHONY: sweep test check clean picture .imports
+.PHONY: sweep test types suite clean picture .imports
 
 # Each of these goes on where it stopped and repeats nothing that is there.
 sweep: $(READY)
@@ -23,8 +23,15 @@ test: export PYTHONDONTWRITEBYTECODE =
 test: $(READY) .imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(MAKE) --no-print-directory --jobs 2 types suite
+
+# While test processes start and wait, types are checked.
+types:
 	$(BIN)/mypy
 	cd .imports && ../$(BIN)/lint-imports --no-cache --config ../pyproject.toml
+
+suite: export PYTHONDONTWRITEBYTECODE =
+suite:
 	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist worksteal
 
 # The packages below mdaf as links, for mypy, pyright and the linter of imports; nothing that runs uses them.

@@ -26,7 +26,22 @@ LONG_WHEN_INTERPRETED = (
     "_share_a_program_give_what_rows_alone_give[triton-1",
     "[shape1-relu-",
     "[shape1-leaky_relu-",
+    "[shape1-gelu-",
     "[True-triton",
+)
+
+FIRST = (
+    "tests/multirun/launching/test_launcher.py",
+    "tests/multirun/phase4/test_plan.py",
+    "tests/test_terminals.py",
+    "tests/test_packaging.py",
+    "tests/test_made_by_0_1.py",
+    "tests/examples/",
+    "tests/sweeper/test_main.py",
+    "tests/sweeper/job/test_zoo.py",
+    "tests/sweeper/search/test_killed_sweep.py",
+    "tests/sweeper/search/test_other_program.py",
+    "tests/sweeper/search/test_hydra_suites.py",
 )
 
 # So that an assertion of its that fails shows what differed.
@@ -46,7 +61,11 @@ def _where_modules_come_from() -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long in Triton's interpreter is run by name there, with ``-m slow``."""
+    """Puts first what waits for other processes, so that no test process waits at the end.
+
+    What takes long in Triton's interpreter is run by name there, with ``-m slow``.
+    """
+    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
     for item in items:
         if INTERPRETED and "triton" in item.name and any(part in item.name for part in LONG_WHEN_INTERPRETED):
             item.add_marker(pytest.mark.slow)

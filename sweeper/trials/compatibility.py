@@ -1,8 +1,8 @@
 """What all trials of a study have in common, and the refusal of a sweep that would mix in others.
 
-The first sweep writes it as user attributes of the study, and every later sweep is compared with them. A later sweep may
-change the interval of a parameter. It may not change the kind of a parameter, what is maximized, the rest of the config
-or the data. The seed, the machine and the places of files are not compared.
+The first sweep writes it as user attributes of the study, and every later sweep is compared with them. A later sweep
+may change the interval of a parameter. It may not change the kind of a parameter, what is maximized, the rest of the
+config or the data. The seed, the machine and the places of files are not compared.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from optuna.samplers import RandomSampler
 from mdaf.errors import UserError
 from mdaf.process import this_process
 from mdaf.reporting import is_interruption
+from mdaf.sweeper.hydra_ext.directories import from_anywhere
 from mdaf.sweeper.hydra_ext.targets import PRUNERS
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.storage.optuna_internals import storage_of, trial_id_of, trial_of
@@ -56,7 +57,7 @@ class TrialLink:
         pruner: BasePruner | None = None,
         constraints: Mapping[str, float] | None = None,
     ) -> None:
-        self.study = _shared_study(storage_url, study_name, os.getpid())
+        self.study = _shared_study(from_anywhere(storage_url), study_name, os.getpid())
         self.study.pruner = pruner or NopPruner()
         self.study_name = study_name
         self.number = number

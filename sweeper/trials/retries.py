@@ -6,8 +6,9 @@ its point. If it dies before the last step, the next process that looks at the s
 A trial that failed otherwise is tried again where its point is a known one or a grid's and another sweep goes on, or
 where a user asks for it (``mdaf-study retry``).
 
-Optuna knows waiting trials, but any number of processes may enqueue the same point at once. So each such trial carries a
-key. Of the trials with one key, the one with the lowest number is kept; any process that sees another one withdraws it.
+Optuna knows waiting trials, but any number of processes may enqueue the same point at once. So each such trial carries
+a key. Of the trials with one key, the one with the lowest number is kept; any process that sees another one
+withdraws it.
 """
 
 from __future__ import annotations

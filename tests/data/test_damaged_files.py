@@ -83,7 +83,7 @@ def attempt(source: Source, root: Path) -> tuple[EventStore | None, str]:
 
 
 @pytest.mark.parametrize("name", SOURCES)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(share=st.floats(0, 1), junk=st.binary(max_size=12), cut=st.booleans())
 def test_damage_is_counted_or_told_in_one_line(name: str, share: float, junk: bytes, cut: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -415,7 +415,7 @@ OF_ANOTHER_TYPE: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("said", OF_ANOTHER_TYPE, ids=str)
-@pytest.mark.parametrize("command", ["reap", "retry"])
+@pytest.mark.parametrize("command", ["reap", pytest.param("retry", marks=pytest.mark.slow)])
 def test_a_study_whose_attributes_have_other_types_is_not_changed_by_a_query(
     tmp_path: Path, said: dict[str, Any], command: str
 ) -> None:

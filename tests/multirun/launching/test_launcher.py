@@ -67,7 +67,7 @@ def result(run: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "overrides"),
     [
-        ("two", ["seed=42,123"]),
+        pytest.param("two", ["seed=42,123"], marks=pytest.mark.slow),  # as the mixed launch below, on more rows
         pytest.param("five", ["seed=42,123,456,789,2024"], marks=pytest.mark.slow),
         pytest.param("eight", POINTS, marks=pytest.mark.slow),
     ],

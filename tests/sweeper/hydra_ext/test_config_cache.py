@@ -96,7 +96,11 @@ def assert_same(ours: DictConfig, theirs: DictConfig) -> None:
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        *((f"{key}=1", f"{key}=0") for key in REPLICA_KEYS.values() if key != "regularization.reinit_embeddings"),
+        *(
+            pytest.param(f"{key}=1", f"{key}=0", marks=[] if key == "seed" else pytest.mark.slow)
+            for key in REPLICA_KEYS.values()
+            if key != "regularization.reinit_embeddings"
+        ),
         ("regularization.reinit_embeddings=true", "regularization.reinit_embeddings=false"),
         ("training.schedule=cosine", "training.schedule=constant"),
         ("device.precision=bf16", "device.precision='fp32'"),

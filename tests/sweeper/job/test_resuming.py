@@ -55,7 +55,10 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, moments: Sequence[tuple[int, int]])
     monkeypatch.setattr(Watchdog, "step", step)
 
 
-@pytest.mark.parametrize("saved_every_step", [True, False], ids=["saved every step", "saved each epoch"])
+@pytest.mark.parametrize(
+    "saved_every_step",
+    [pytest.param(True, id="saved every step"), pytest.param(False, id="saved each epoch", marks=pytest.mark.slow)],
+)
 def test_a_run_killed_within_epochs_ends_as_if_it_had_not_been(
     work: Path, monkeypatch: pytest.MonkeyPatch, saved_every_step: bool
 ) -> None:
@@ -76,9 +79,13 @@ def test_a_run_killed_within_epochs_ends_as_if_it_had_not_been(
     ("config", "overrides"),
     [
         ("lazy", ["training.embedding_optimizer=lazy"]),
-        ("decoupled", ["training.decay=decoupled", "training.schedule=cosine", "training.warmup_fraction=0.2"]),
+        pytest.param(
+            "decoupled",
+            ["training.decay=decoupled", "training.schedule=cosine", "training.warmup_fraction=0.2"],
+            marks=pytest.mark.slow,
+        ),
         ("meda", ["regularization.reinit_embeddings=true", "data.bucketing=4", "device.micro_batch=50"]),
-        ("patience", ["training.patience=1", "training.learning_rate=1e-12"]),
+        pytest.param("patience", ["training.patience=1", "training.learning_rate=1e-12"], marks=pytest.mark.slow),
         ("deferred", []),
     ],
 )

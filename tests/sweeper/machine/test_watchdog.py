@@ -175,6 +175,7 @@ def test_falling_back_to_the_cpu_goes_on_in_the_same_run_with_the_same_result(wo
     assert [slow_down["action"] for slow_down in result["slow_downs"]] == ["fallback_cpu"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("slow")
 def test_a_group_falls_back_together(work: Path) -> None:
     typed = ["-m", *TYPED, "seed=1,2", "hydra/launcher=replicas"]

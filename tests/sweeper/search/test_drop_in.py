@@ -16,6 +16,8 @@ from optuna.trial import TrialState
 
 from tests.sweeper.sphere import PARAMS, dependent, sphere, sweep, two_objectives
 
+LESS_OFTEN = ("cmaes", "nsgaii", "nsgaiii", "gp", "qmc")  # samplers
+
 
 @pytest.fixture(params=[pytest.param("optuna", marks=pytest.mark.slow), "study"])
 def sweeper(request: pytest.FixtureRequest) -> str:
@@ -159,7 +161,9 @@ def test_jobs_run_in_the_sweeps_folder_under_their_numbers(tmp_path: Path, sweep
 # ---- samplers
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "nsgaii", "nsgaiii", "gp", "qmc", "grid"])
+@pytest.mark.parametrize(
+    "sampler", ["tpe", "random", "grid", *(pytest.param(name, marks=pytest.mark.slow) for name in LESS_OFTEN)]
+)
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_every_sampler_of_upstream_is_chosen_by_its_name(tmp_path: Path, sweeper: str, sampler: str) -> None:
     settings = [f"hydra/sweeper/sampler={sampler}", "hydra.sweeper.sampler.seed=7", "hydra.sweeper.n_trials=2"]

@@ -48,6 +48,7 @@ class TestJobsOfASweep:
     test_sweep_1_job_strict_and_bad_key = LauncherTestSuite.test_sweep_1_job_strict_and_bad_key
 
 
+@pytest.mark.slow  # a process for each program; another program's sweeps are tried in test_other_program every time
 @pytest.mark.parametrize(("task_launcher_cfg", "extra_flags"), [({}, ["-m", "hydra/launcher=basic", *ONE_TRIAL])])
 class TestProgramsThatSweep(IntegrationTestSuite):
     """Programs in files of their own; their jobs return nothing, so that a number is added: an optimizer needs one."""

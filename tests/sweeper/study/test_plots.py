@@ -187,6 +187,7 @@ def large(trials: int, parameters: int = 3) -> Study:
     return study
 
 
+@pytest.mark.slow
 def test_of_a_large_study_a_part_is_drawn_under_its_own_numbers_and_the_page_says_which(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -112,7 +112,14 @@ def test_a_replica_that_stops_leaves_the_others_results_unchanged(store: EventSt
         assert without[k].rows[1] == pytest.approx(stacked[k].rows[1], rel=1e-3, abs=1e-4)
 
 
-@pytest.mark.parametrize("overrides", [(), ("regularization.reinit_embeddings=true",), ("training.decay=decoupled",)])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        pytest.param(("regularization.reinit_embeddings=true",), marks=pytest.mark.slow),
+        pytest.param(("training.decay=decoupled",), marks=pytest.mark.slow),
+    ],
+)
 def test_putting_off_steps_of_tables_changes_rounding_alone(
     store: EventStore, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...]
 ) -> None:
