@@ -53,6 +53,8 @@ def prepare(
     root = expanded(root, "data.root")
     hashes = FileHashes(root, progress)
     fingerprint = {"format": FORMAT_VERSION, "source": source.name, **source.fingerprint(hashes)}
+    if decided != REFUSE:  # a store of its own: what was let pass once is refused to whoever did not ask for that
+        fingerprint["decided_labels"] = decided
     data_hash = hashlib.blake2b(json.dumps(fingerprint, sort_keys=True).encode(), digest_size=16).hexdigest()
     folder = root / f"{source.name}-{data_hash[:12]}"
     identity = {**fingerprint, "data_hash": data_hash}

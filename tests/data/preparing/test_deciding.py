@@ -65,6 +65,8 @@ def test_such_a_log_is_prepared_with_a_warning_where_that_was_typed(
     with caplog.at_level(logging.WARNING):
         prepared(tmp_path, impressions().with_columns(slot=LEAKS["slot=won"]()), WARN)
     assert "P(positive | slot=won) = 1 over" in caplog.text
+    with pytest.raises(LeakageError):  # where it was not typed, the store that is there is none
+        prepared(tmp_path, impressions().with_columns(slot=LEAKS["slot=won"]()))
 
 
 def test_a_log_in_which_a_field_nearly_tells_the_label_is_prepared_with_a_warning(
