@@ -262,7 +262,7 @@ impressions = st.lists(
 ENDS = [("u0", "i0", label, START + day * DAY) for day in (0, 5, 9) for label in (0, 1)]  # some of both in every split
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(impressions, st.sampled_from(HISTORIES))
 def test_no_row_is_lost_and_a_history_holds_what_is_strictly_earlier(rows: list[tuple], history: str) -> None:
     frame = pl.DataFrame([*ENDS, *rows], schema=["who", "what", "clicked", "when"], orient="row")

@@ -12,6 +12,7 @@ import torch
 
 from mdaf.sweeper.runs.folder import COLUMNS
 from mdaf.sweeper.storage.opening import open_storage
+from tests.sweeper import inside
 from tests.sweeper.tiny import TINY, typed
 
 SHORT = (*TINY, "data.train_rows=500", "data.validation_rows=200")
@@ -128,12 +129,21 @@ def test_a_sweep_fills_the_study_and_each_trial_says_what_it_effectively_trained
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
-def test_a_mistake_is_one_line_and_exit_code_2(here: Path, arguments: list[str], said: str) -> None:
-    run = typed("sweeper", *TINY, *arguments, cwd=here)
-    assert run.returncode == 2
-    assert said in run.stderr
-    complaint = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
+def test_a_mistake_is_one_line_and_exit_code_2(
+    here: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert inside.run(here, *arguments, tiny=TINY) == 2
+    text = capsys.readouterr().err
+    assert said in text
+    complaint = [line for line in text.splitlines() if line.startswith("error: ")]
     assert len(complaint) == 1
+    assert "Traceback" not in text
+
+
+def test_a_mistake_that_is_typed_is_one_line_and_exit_code_2_too(here: Path) -> None:
+    run = typed("sweeper", *TINY, "typo=1", cwd=here)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert [line.startswith("error: ") for line in run.stderr.splitlines()].count(True) == 1
     assert "Traceback" not in run.stderr
 
 

@@ -97,6 +97,7 @@ def test_a_mixed_launch_is_trained_in_groups_and_returns_in_the_order_of_its_job
     assert_same(runs, launched(here, f"{name}-alone", *jobs, "training.epochs=1", launcher="basic"))
 
 
+@pytest.mark.slow
 def test_max_replicas_bounds_a_group(here: Path) -> None:
     jobs = ["seed=1,2,3", "training.epochs=1", "hydra.launcher.max_replicas=2"]
     logs = [(run / "train.log").read_text() for run in launched(here, "bounded", *jobs, launcher="replicas")]
@@ -122,6 +123,7 @@ def test_a_job_that_fails_takes_none_of_its_group_along(here: Path) -> None:
     assert not (here / "failing/1/result.json").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_that_asks_in_batches_trains_them_in_lock_step(here: Path) -> None:
     sweep = ["hydra/sweeper=regularization", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2"]
     end = typed("sweeper", "-m", *TINY, "training.epochs=1", *sweep, "hydra/launcher=replicas", cwd=here)

@@ -74,6 +74,7 @@ def test_a_run_that_was_interrupted_goes_on_where_it_stopped(work: Path, monkeyp
     assert_same_run(work / "again/seed-42", work / "whole/seed-42")
 
 
+@pytest.mark.slow
 def test_what_another_configuration_left_in_the_folder_is_not_gone_on_with(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,12 +138,12 @@ def test_jobs_that_differ_in_several_values_and_in_groups_have_the_configs_that_
     ("first", "second"),
     [
         (["seed=1", "regularization=weak"], ["seed=1", "regularization=strong"]),
-        (["model.head=[8]"], ["model.head=[16]"]),
+        pytest.param(["model.head=[8]"], ["model.head=[16]"], marks=pytest.mark.slow),
         (["model=din", "model.head[0]=16", "model.head=[8]"], ["model=din", "model.head[0]=32", "model.head=[8]"]),
         (["regularization.dropout=0.1", "regularization={dropout: 0.2}"], None),
         (["regularization.dropout=0.1", "regularization.dropout=0.2"], None),
-        (["+sweep.note=1"], ["+sweep.note=2"]),
-        (["training.patience=null"], ["training.patience=2"]),
+        pytest.param(["+sweep.note=1"], ["+sweep.note=2"], marks=pytest.mark.slow),
+        pytest.param(["training.patience=null"], ["training.patience=2"], marks=pytest.mark.slow),
     ],
 )
 def test_what_is_more_than_a_value_is_composed_by_hydra(

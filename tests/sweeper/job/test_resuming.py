@@ -84,7 +84,11 @@ def test_a_run_killed_within_epochs_ends_as_if_it_had_not_been(
             ["training.decay=decoupled", "training.schedule=cosine", "training.warmup_fraction=0.2"],
             marks=pytest.mark.slow,
         ),
-        ("meda", ["regularization.reinit_embeddings=true", "data.bucketing=4", "device.micro_batch=50"]),
+        pytest.param(
+            "meda",
+            ["regularization.reinit_embeddings=true", "data.bucketing=4", "device.micro_batch=50"],
+            marks=pytest.mark.slow,
+        ),
         pytest.param("patience", ["training.patience=1", "training.learning_rate=1e-12"], marks=pytest.mark.slow),
         ("deferred", []),
     ],
@@ -249,6 +253,7 @@ def test_a_trial_that_is_tried_again_goes_on_where_the_one_before_it_died(
     assert_same_run(work / "sweep/1", work / "sweep-whole/0")
 
 
+@pytest.mark.slow
 def test_a_trial_that_is_interrupted_again_and_again_goes_on_under_its_name_each_time(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,6 +135,7 @@ def test_ctrl_c_ends_all_processes_at_once_and_leaves_nothing_running(tmp_path: 
     assert waiting == {trial.number for trial in retries.values()} - set(interrupted)
 
 
+@pytest.mark.slow
 def test_a_worker_whose_job_swallows_ctrl_c_ends_after_that_job(tmp_path: Path) -> None:
     sweep = Running(
         "tests.sweeper.program",

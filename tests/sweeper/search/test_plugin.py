@@ -499,7 +499,11 @@ def test_a_misspelt_known_point_is_refused_before_the_study_is_made(sweep: Sweep
         _ = sweep.study
 
 
-@pytest.mark.parametrize("other", ["choice(0.1,0.3)", "tag(log,interval(0.1,0.3))"], ids=["choice", "log"])
+@pytest.mark.parametrize(
+    "other",
+    ["choice(0.1,0.3)", pytest.param("tag(log,interval(0.1,0.3))", marks=pytest.mark.slow)],
+    ids=["choice", "log"],
+)
 def test_a_sweep_that_optuna_cannot_mix_into_a_study_changes_nothing_even_if_forced(sweep: Sweep, other: str) -> None:
     sweep(n_trials=2)
     before = (dict(sweep.study.user_attrs), len(sweep.study.trials))

@@ -55,6 +55,7 @@ def test_a_lazy_update_leaves_untouched_rows_where_momentum_and_decay_would_move
     assert not torch.equal(table[0], after_first[0])
 
 
+@pytest.mark.slow
 def test_the_sweep_can_train_lazily_and_gets_another_model(store: EventStore) -> None:
     [full], [lazy] = (trained(store, f"training.embedding_optimizer={o}", points=[QUIET]) for o in ("full", "lazy"))
     assert not torch.equal(tables(full.weights), tables(lazy.weights))
