@@ -107,16 +107,21 @@ def paired(
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     found = spread(list(differences), rng)
     n, sd = found.n, found.sd
-    varies = sd is not None and sd > 0
+    spreads = varies(differences)
     return Paired(
         spread=found,
-        effect=found.mean / sd if varies and sd else None,
-        t_p=float(stats.ttest_1samp(differences, 0.0).pvalue) if varies else None,
+        effect=found.mean / sd if spreads and sd else None,
+        t_p=float(stats.ttest_1samp(differences, 0.0).pvalue) if spreads else None,
         permutation_p=sign_flip_p(differences),
         permutation_floor=sign_flip_floor(n),
-        detectable=detectable_difference(sd, n, alpha / tests) if varies and sd else None,
-        seeds_needed=seeds_needed(found.mean, sd, alpha / tests) if varies and sd else None,
+        detectable=detectable_difference(sd, n, alpha / tests) if spreads and sd else None,
+        seeds_needed=seeds_needed(found.mean, sd, alpha / tests) if spreads and sd else None,
     )
+
+
+def varies(sample: np.ndarray) -> bool:
+    """Whether the values differ by more than the rounding of numbers of their size."""
+    return len(sample) > 1 and bool(np.ptp(sample) > 1e-12 * np.abs(sample).max())
 
 
 def sign_flip_p(differences: np.ndarray) -> float:
