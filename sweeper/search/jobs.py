@@ -12,8 +12,9 @@ from optuna.trial import Trial
 
 from mdaf.errors import UserError
 from mdaf.sweeper.hydra_ext.overrides import hydra_value, key_of
-from mdaf.sweeper.storage.optuna_internals import suggest
+from mdaf.sweeper.storage.optuna_internals import stored_trial, suggest
 from mdaf.sweeper.trials.admitted import memory_overrides, refusal
+from mdaf.sweeper.trials.retries import point_of
 from mdaf.sweeper.trials.space import Wanted, checked_value
 from mdaf.sweeper.trials.user_attrs import ADDED, OVERRIDES, RETRY_OVERRIDES
 
@@ -25,6 +26,7 @@ class Jobs:
     ``folder``        the folder of the sweep. A job's folder is in it and has its trial's number as its name.
     ``storage``       the URL of the study database; None for a study in memory.
     ``extend_space``  the user's function that suggests further parameters. It is called with the config and a trial.
+    ``only_enqueued`` whether a trial has the parameters that it was enqueued with and no others.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Jobs:
         storage: str | None,
         study_name: str,
         extend_space: Callable[[DictConfig, Trial], None] | None = None,
+        only_enqueued: bool = False,
     ) -> None:
         self.config = config
         self.launcher = launcher
@@ -45,6 +48,7 @@ class Jobs:
         self.storage = storage
         self.study_name = study_name
         self.extend_space = extend_space
+        self.only_enqueued = only_enqueued
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -61,7 +65,11 @@ class Jobs:
 
     def suggest(self, trial: Trial) -> None:
         """Asks the sampler for a trial's parameters. Raises UserError if an enqueued value is not in the space."""
-        for name, distribution in self.search.space.items():
+        space = self.search.space
+        if self.only_enqueued:
+            enqueued = point_of(stored_trial(trial.study, trial))
+            space = {name: distribution for name, distribution in space.items() if name in enqueued}
+        for name, distribution in space.items():
             try:
                 suggest(trial, name, distribution)
             except ValueError as error:  # enqueued by another program

@@ -45,6 +45,7 @@ class SweepSettings:
     Keys that upstream does not have, each with upstream's behaviour as its default:
 
     ``enqueue``       a mapping of names to points, which are tried before anything is sampled
+    ``only_enqueued`` whether only these points are tried, each with its own parameters and no sampled ones
     ``pruner``        a class of ``optuna.pruners`` with its arguments; jobs that attach to their trial ask it
     ``objectives``    the names of the values that the job returns
     ``constraints``   a mapping of metrics to their greatest allowed values in the job's last epoch
@@ -68,6 +69,7 @@ class SweepSettings:
     custom_search_space: str | None = None
     params: Mapping[str, Any] | None = None
     enqueue: Mapping[str, Any] | None = None
+    only_enqueued: bool = False
     pruner: Any = None
     objectives: Sequence[str] | None = None
     constraints: Mapping[str, float] | None = None
@@ -91,7 +93,8 @@ class SweepSettings:
         for key in TEXTS:
             _check_type(given, key, str | None, "a text, or null")
         _check_type(given, "objectives", list | tuple | None, "a list of names, or null")
-        _check_type(given, "force", bool, "true or false")
+        for key in ("force", "only_enqueued"):
+            _check_type(given, key, bool, "true or false")
         plateau = Plateau(**_known(given.get("plateau") or {}, Plateau, "hydra.sweeper.plateau"))
         return SweepSettings(**given | {"plateau": plateau})
 

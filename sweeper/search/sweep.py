@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from optuna.study import StudyDirection
 from optuna.trial import Trial
 
 from mdaf import signals
-from mdaf.children import follow_parent
+from mdaf.children import PIPE_VARIABLE, follow_parent
 from mdaf.errors import UserError
 from mdaf.names import folder_of
 from mdaf.sweeper.hydra_ext import eta
@@ -90,7 +91,7 @@ class Search:
             self._sweep(arguments)
 
     def _sweep(self, arguments: list[str]) -> None:
-        if fleet.is_worker():
+        if fleet.is_worker() or PIPE_VARIABLE in os.environ:
             follow_parent()
         settings = self.settings
         self.stopping = Stopping(fleet.began(), settings)
@@ -137,6 +138,7 @@ class Search:
             storage=self.settings.storage,
             study_name=trials.study.study_name,
             extend_space=self.extend_space,
+            only_enqueued=self.settings.only_enqueued,
         )
         return TrialLoop(trials, jobs, self.stopping, self.settings.n_jobs, self.settings.max_failure_rate)
 
@@ -156,7 +158,7 @@ class Search:
             study,
             settings.n_trials,
             planned=self._planned(search.space),
-            only_planned=self._is_grid(),
+            only_planned=self._is_grid() or settings.only_enqueued,
             prepare=functools.partial(reseed, study.sampler, self.sampler_seed),
         )
         if not fleet.is_worker():
@@ -181,7 +183,7 @@ class Search:
         study = optuna.create_study(
             study_name=settings.study_name,
             storage=storage,
-            sampler=RandomSampler() if self._is_grid() else settings.sampler,
+            sampler=RandomSampler() if self._is_grid() or settings.only_enqueued else settings.sampler,
             pruner=settings.pruner or NopPruner(),
             directions=[StudyDirection[name.upper()] for name in directions],
             load_if_exists=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from omegaconf import OmegaConf
 from mdaf.errors import UserError
 from mdaf.sweeper.search.known_points import known_points
 from mdaf.sweeper.trials.space import wanted
+from tests.sweeper.sphere import sweep
 
 CONFIG = OmegaConf.create({"model": {"head": [8], "embedding": {"item": 4}}, "training": {"learning_rate": 1, "x": 1}})
 
@@ -87,3 +89,17 @@ def test_a_point_may_be_written_in_nodes_and_a_key_that_is_not_searched_is_said(
 
 def test_a_parameter_that_the_sweeps_own_function_suggests_is_kept() -> None:
     assert points({"x": 1, "w": 0.5}, "x=choice(1,2)", extended=True) == [("known", {"x": 1, "w": 0.5})]
+
+
+def test_only_the_enqueued_points_are_run_each_with_its_own_parameters_and_no_others(tmp_path: Path) -> None:
+    points = "hydra.sweeper.enqueue={both: {x: 0.5, seed: 3}, one: {y: 2, seed: 4}, failing: {x: 0.25, error: true}}"
+    space = ("x=interval(0.0,1.0)", "y=interval(0.0,5.0)", "seed=int(interval(0,9))", "error=choice(true,false)")
+    settings = ("hydra.sweeper.only_enqueued=true", "hydra.sweeper.n_trials=9", "hydra.sweeper.max_failure_rate=1")
+    swept = sweep(tmp_path, points, *settings, *space)
+    ran = [(trial.state.name, trial.params) for trial in swept.study.trials]
+    assert ran == [
+        ("COMPLETE", {"x": 0.5, "seed": 3}),
+        ("COMPLETE", {"y": 2.0, "seed": 4}),
+        ("FAIL", {"x": 0.25, "error": True}),
+    ]
+    assert [(swept.jobs[number].x, swept.jobs[number].y) for number in range(2)] == [(0.5, 1), (1, 2.0)]
