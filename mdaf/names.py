@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 from omegaconf import OmegaConf
 
@@ -37,6 +40,12 @@ def folder_of(name: str) -> str:
     digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:10]
     left = re.sub(r"[^A-Za-z0-9.=@-]+", "_", name).strip("._-=@")[:_LONGEST_READABLE_PART]
     return f"{left or 'study'}+{digest}"
+
+
+def numbered(folder: Path) -> Iterator[Path]:
+    """A folder, then ``NAME-2``, ``NAME-3``, ... beside it, without end."""
+    yield folder
+    yield from (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
 
 
 def complaint_about(name: str) -> str | None:

@@ -21,7 +21,8 @@ def verify(
     deep: Annotated[bool, typer.Option("--deep", help="Score the rows again with each run's best.pt.")] = False,
 ) -> None:
     """Compute every figure of a report again from its runs and name those that differ; exit code 1 if any does."""
-    from mdaf.multirun.report.verify import count, read_report
+    from mdaf.multirun.report.differences import count
+    from mdaf.multirun.report.verify import read_report
     from mdaf.multirun.report.verify import verify as verified
 
     found = verified(report, deep)

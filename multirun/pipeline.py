@@ -5,7 +5,6 @@ Every stage asks the disk what is there already, so a command that was interrupt
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from mdaf.multirun.analysis.confirmation import check_disjoint, confirm, distanc
 from mdaf.multirun.analysis.content import CandidateInput
 from mdaf.multirun.analysis.scores import reads_of_test, score_runs
 from mdaf.multirun.analysis.versions import of_other_code
+from mdaf.multirun.asking import ask_to_start
 from mdaf.multirun.phase4 import plan
 from mdaf.multirun.phase4.overrides import check_origin, overrides_of
 from mdaf.multirun.phase4.plan import Series, Winner
@@ -170,15 +170,7 @@ def agree(cfg: DictConfig, study: Study, stages: Mapping[str, Sequence[Series]],
         print(f"reused are {others}")
     if not cfg.ask or not (any(one.missing for one in every) or len(set(reused.values())) > 1):
         return
-    if not sys.stdin.isatty():
-        raise UserError("nobody can be asked whether to start, since there is no terminal; start with --yes")
-    try:
-        answer = input("Start? [y/N] ")
-    except EOFError:  # Ctrl-D
-        answer = ""
-    if answer.strip().lower() not in ("y", "yes"):
-        print("nothing was started")
-        raise SystemExit(1)
+    ask_to_start()
 
 
 def named_winner(candidates: Sequence[Candidate], confirmation: Sequence[Series]) -> Candidate:

@@ -5,13 +5,13 @@ What was finished is never touched: a plan whose folder holds finished runs of a
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mdaf.errors import UserError
 from mdaf.multirun.phase4.points import Point, hashes
+from mdaf.names import numbered
 from mdaf.sweeper.runs.checkpoint import saved_in
 from mdaf.sweeper.runs.folder import RunFolder
 from mdaf.sweeper.runs.lock import locked
@@ -36,12 +36,6 @@ def make_way(point: Point, seeds: Sequence[int]) -> Path:
             with locked(run):
                 RunFolder(run).clear()
     return folder
-
-
-def numbered(folder: Path) -> Iterator[Path]:
-    """A folder, then ``NAME-2``, ``NAME-3``, ... beside it, without end."""
-    yield folder
-    yield from (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
 
 
 def _is_taken(folder: Path, point: Point, missing: Sequence[int]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from typing import Any
@@ -11,12 +10,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mdaf.multirun.analysis.content import CONFIRMATION, PHASE_4, SEARCH, ConfigurationFigures, Report, SearchTrial
+from mdaf.multirun.report.drawing import COLOURS, OTHER, differences, laid_out
 
-COLOURS = ("#c2255c", "#1c7ed6", "#2f9e44", "#7048e8", "#e8590c", "#0c8599", "#a9660b", "#495057")
 #: Of the points with a name; a configuration that has none is the winner, or one of a summary's.
 KNOWN = {"winner": COLOURS[0], "balanced": COLOURS[1], "weak": COLOURS[2], "strong": COLOURS[3]}
-OTHER = "#868e96"
-ROW = 230  # pixels of a row of a chart with several
 
 
 def curves(report: Report) -> go.Figure | None:
@@ -29,7 +26,7 @@ def curves(report: Report) -> go.Figure | None:
     for row, (_, title) in enumerate(columns, start=1):
         figure.update_yaxes(title=title, row=row, col=1)
     figure.update_xaxes(title="epoch", dtick=1, row=2, col=1)
-    return _laid_out(figure, rows=2)
+    return laid_out(figure, rows=2)
 
 
 def gates(report: Report) -> go.Figure | None:
@@ -68,7 +65,7 @@ def gates(report: Report) -> go.Figure | None:
         return None
     figure.update_xaxes(title="epoch", dtick=1)
     figure.update_yaxes(title="share of the static branch", range=[0, 1])
-    return _laid_out(figure, rows=1.6)
+    return laid_out(figure, rows=1.6)
 
 
 def landscape(report: Report) -> go.Figure | None:
@@ -112,45 +109,12 @@ def landscape(report: Report) -> go.Figure | None:
             figure.update_xaxes(dtick="D2", row=row, col=1)  # 1, 2 and 5: more would overlap on a phone
         figure.update_yaxes(title="validation AUC", row=row, col=1)
     figure.update_xaxes(exponentformat="e")
-    return _laid_out(figure, rows=len(numeric))
+    return laid_out(figure, rows=len(numeric))
 
 
 def pairs(report: Report) -> go.Figure | None:
     """Paired differences: a dot a seed, the mean and its t interval."""
-    rows = report.figures.comparisons
-    if not rows:
-        return None
-    figure = go.Figure()
-    for index, row in enumerate(reversed(rows)):
-        colour = {"better": COLOURS[2], "worse": COLOURS[4]}.get(row.verdict, OTHER)
-        figure.add_scatter(
-            x=list(row.by_seed.values()),
-            y=[index] * len(row.by_seed),
-            customdata=list(row.by_seed),
-            mode="markers",
-            marker={"color": colour, "size": 8, "opacity": 0.55},
-            hovertemplate="seed %{customdata}: %{x:+.5f}<extra></extra>",
-            showlegend=False,
-        )
-        ends = row.t_interval or [row.mean, row.mean]
-        figure.add_scatter(
-            x=[row.mean],
-            y=[index + 0.22],
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": [ends[1] - row.mean],
-                "arrayminus": [row.mean - ends[0]],
-            },
-            mode="markers",
-            marker={"color": colour, "size": 10, "symbol": "diamond"},
-            hovertemplate=f"mean %{{x:+.5f}}, {row.verdict}<extra></extra>",
-            showlegend=False,
-        )
-    labels = [f"{row.a}<br>- {row.b}" for row in reversed(rows)]
-    figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=labels)
-    figure.update_xaxes(title="difference in validation AUC", zeroline=True, zerolinewidth=2, zerolinecolor="#212529")
-    return _laid_out(figure, rows=0.6 + 0.32 * len(rows))
+    return differences(report.figures.comparisons, "difference in validation AUC")
 
 
 def times(report: Report) -> go.Figure | None:
@@ -180,7 +144,7 @@ def times(report: Report) -> go.Figure | None:
             )
     figure.update_xaxes(title="epoch, over all runs")
     figure.update_yaxes(title="seconds", rangemode="tozero")
-    return _laid_out(figure, rows=1.3)
+    return laid_out(figure, rows=1.3)
 
 
 CHARTS: dict[str, Callable[[Report], go.Figure | None]] = {
@@ -250,16 +214,3 @@ def _filled(
         row=row,
         col=1,
     )
-
-
-def _laid_out(figure: go.Figure, rows: float) -> go.Figure:
-    figure.update_layout(
-        template="plotly_white",
-        height=math.ceil(110 + ROW * rows),
-        margin={"t": 15, "l": 60, "r": 15, "b": 50},
-        legend={"orientation": "h", "yanchor": "top", "y": -0.28 / max(rows, 1), "x": 0},
-        font={"size": 12},
-        dragmode=False,
-    )
-    figure.update_xaxes(automargin=True)
-    return figure.update_yaxes(automargin=True)

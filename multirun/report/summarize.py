@@ -17,15 +17,13 @@ from mdaf.multirun.analysis.scores import reads_of_test
 from mdaf.multirun.analysis.sources import check_same_data, config_of, configuration_of
 from mdaf.multirun.analysis.wording import number
 from mdaf.multirun.phase4.points import SEARCHED
-from mdaf.multirun.report.blocks import Items, Section, Table, Text
 from mdaf.multirun.report.inputs import criteria_of, pairs, rules, source_of
+from mdaf.multirun.report.printing import print_sections
 from mdaf.multirun.report.sections import criteria, results
 from mdaf.multirun.report.summary_section import executive_summary
 from mdaf.multirun.report.writer import write_beside_others
 from mdaf.sweeper.hydra_ext.run_config import is_hashed
 from mdaf.sweeper.runs.reader import IDENTITY, read_run
-from mdaf.terminal import tables
-from mdaf.terminal.printable import printable
 
 LONGEST_NAME = 80  # characters; a configuration that would need more goes by its hash
 
@@ -152,25 +150,4 @@ def _names(configs: Mapping[str, DictConfig], changes: Sequence[Change]) -> dict
 
 def show(report: Report, console: Console | None = None) -> None:
     """Prints a report's summary, results and criteria."""
-    console = console or tables.console()
-    for section in (executive_summary(report), results(report), criteria(report)):
-        _print(section, console)
-
-
-def _print(section: Section, console: Console) -> None:
-    console.print(f"\n{printable(section.title)}", style="bold")
-    for block in section.blocks:
-        if isinstance(block, Text):
-            console.print(printable(block.text))
-        elif isinstance(block, Items):
-            for item in block.items:
-                console.print(f"- {printable(item)}")
-        elif isinstance(block, Table):
-            columns = [
-                tables.Column(heading, [row[number] for row in block.rows], rank=number)
-                for number, heading in enumerate(block.header)
-            ]
-            table, dropped = tables.fitted(columns, console.width, framed=True, title=block.caption or None)
-            console.print(table)
-            if dropped:
-                console.print(tables.left_out(dropped, "the report has all"))
+    print_sections([executive_summary(report), results(report), criteria(report)], console)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +14,10 @@ from mdaf.multirun.analysis.json_form import from_json
 from mdaf.multirun.analysis.roc import roc_auc
 from mdaf.multirun.analysis.scores import Scorer, log_read, read_scores
 from mdaf.multirun.analysis.sources import Source
-from mdaf.sweeper.runs.metric_columns import ON_TEST
+from mdaf.multirun.report.differences import Difference, as_read, differences
 from mdaf.sweeper.runs.reader import checkpoint_digest, read_finished_run, read_json
 
-RELATIVE = 1e-9  # of what is computed: the rounding of another processor. What is read must be the same exactly
-NOT_IN_0_1 = ("test_loss", "test_ece")  # figures that a report of that version does not have
 DEEP = 1e-5  # an AUC from a checkpoint, on this device, against the one that was written while training
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A figure that is not what the runs give."""
-
-    figure: str
-    reported: Any
-    found: Any
-
-    def __str__(self) -> str:
-        return f"{self.figure}: the report says {shown(self.reported)}, the run folders give {shown(self.found)}"
-
-
-def shown(value: Any) -> str:
-    """A value in one short line."""
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def read_report(file: Path) -> dict[str, Any]:
@@ -95,40 +72,6 @@ def _verified(report: Mapping[str, Any], base: Path, deep: bool) -> list[Differe
     if deep:
         found += list(_deep(report["figures"]["runs"], inputs.runs, base))
     return found
-
-
-def as_read(content: Any) -> Any:
-    """Plain values as a reader of their JSON finds them: a figure that does not exist is null, as JSON has no NaN."""
-    return json.loads(json.dumps(content), parse_constant=lambda _: None)
-
-
-def count(figures: Any) -> int:
-    """How many numbers there are."""
-    if isinstance(figures, Mapping):
-        return sum(count(value) for name, value in figures.items() if name != "from")
-    if isinstance(figures, list):
-        return sum(map(count, figures))
-    return int(isinstance(figures, int | float) and not isinstance(figures, bool))
-
-
-def differences(reported: Any, found: Any, name: str) -> Iterator[Difference]:
-    """Every leaf that differs, by its dotted name."""
-    if isinstance(reported, Mapping) and isinstance(found, Mapping):
-        for key in {**reported, **found}:
-            if key in reported or key not in NOT_IN_0_1:
-                yield from differences(reported.get(key), found.get(key), f"{name}.{key}")
-    elif isinstance(reported, list) and isinstance(found, list) and len(reported) == len(found):
-        for index, (a, b) in enumerate(zip(reported, found, strict=True)):
-            yield from differences(a, b, f"{name}[{index}]")
-    elif not _same(reported, found, exactly=name.startswith("runs.") and name.rpartition(".")[2] not in ON_TEST):
-        yield Difference(name, reported, found)
-
-
-def _same(a: Any, b: Any, exactly: bool) -> bool:
-    if exactly:
-        return bool(a == b)
-    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (a, b))
-    return math.isclose(a, b, rel_tol=RELATIVE, abs_tol=1e-15) if numbers else bool(a == b)
 
 
 def _identity(source: Source, base: Path) -> Iterator[Difference]:

@@ -9,22 +9,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
 from mdaf.atomic import write_atomically
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.content import Inputs, Report
 from mdaf.multirun.analysis.figures import compute
-from mdaf.multirun.phase4.unfinished import numbered
+from mdaf.multirun.report import pages
 from mdaf.multirun.report.charts import CHARTS
+from mdaf.multirun.report.differences import as_read
 from mdaf.multirun.report.inputs import RULES
 from mdaf.multirun.report.sections import sections
-from mdaf.multirun.report.verify import as_read, read_report
+from mdaf.multirun.report.verify import read_report
+from mdaf.names import numbered
 from mdaf.sweeper.runs.lock import locked
 from mdaf.sweeper.runs.provenance import commit, versions
-from mdaf.terminal.printable import in_markdown, printable
 
 log = logging.getLogger(__name__)
 
@@ -93,44 +90,12 @@ def plan_of(inputs: Mapping[str, Any]) -> list[Any]:
 
 def markdown(report: Report) -> str:
     """report.md: everything but the charts."""
-    return _templates(autoescape=False).get_template("report.md.j2").render(report=report, sections=sections(report))
+    return pages.markdown(report, sections(report))
 
 
 def page(report: Report) -> str:
     """report.html: one file that needs no network."""
-    return (
-        _templates(autoescape=True)
-        .get_template("report.html.j2")
-        .render(report=report, sections=sections(report), plotly=Markup(get_plotlyjs()), charts=_charts(report))
-    )
-
-
-def _charts(report: Report) -> dict[str, Markup]:
-    """Each chart as HTML without plotly.js; a chart that has nothing to show is absent."""
-    settings = {"displaylogo": False, "responsive": True, "displayModeBar": False}
-    drawn = {}
-    for name, draw in CHARTS.items():
-        if (figure := draw(report)) is not None:
-            html = figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"chart-{name}", config=settings)
-            drawn[name] = Markup(html)
-    return drawn
-
-
-def _templates(autoescape: bool) -> Environment:
-    finalize = _as_it_is_shown if autoescape else in_markdown
-    environment = Environment(
-        loader=PackageLoader("mdaf.multirun.report"),
-        autoescape=autoescape,
-        finalize=finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
-    return environment
-
-
-def _as_it_is_shown(value: Any) -> Any:
-    return value if isinstance(value, Markup) else printable(value)
+    return pages.page(report, sections(report), {name: draw(report) for name, draw in CHARTS.items()})
 
 
 def _write(file: Path, text: str) -> None:

@@ -61,7 +61,7 @@ def test_a_report_that_does_not_hold_ends_with_code_one_and_the_names(runs: Path
     file.write_text(json.dumps(report))
     found = CliRunner().invoke(app, ["verify", str(file)])
     assert found.exit_code == 1
-    assert "ranking[0].val_auc: the report says 0.9, the run folders give 0.71" in found.output
+    assert "ranking[0].val_auc: the report says 0.9, the runs give 0.71" in found.output
 
 
 def test_a_mistake_is_one_line_and_code_two(
