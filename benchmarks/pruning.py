@@ -19,7 +19,6 @@ import hydra
 import numpy as np
 import optuna
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 from optuna.distributions import BaseDistribution
 from optuna.trial import Trial, TrialState
@@ -28,10 +27,10 @@ from torch import Tensor
 from mdaf import conf
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.device_store import DeviceStore
+from mdaf.sweeper.hydra_ext.instantiation import created
 from mdaf.sweeper.machine.device import set_up
 from mdaf.sweeper.runs.checkpoint import PartialEpoch, Position
 from mdaf.sweeper.runs.metric_columns import EpochMetrics
-from mdaf.sweeper.search.plugin import PRUNERS, SAMPLERS
 from mdaf.sweeper.search.reseeding import reseed
 from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
 from mdaf.sweeper.training.loop import train
@@ -123,8 +122,8 @@ def sweep(curves: Curves, sweeper: DictConfig, seed: int, n_trials: int) -> Swep
     space: dict[str, BaseDistribution] = wanted(sweeper.params, []).space
     study = optuna.create_study(
         direction=sweeper.direction,
-        sampler=instantiate(sweeper.sampler, _execution_whitelist_=SAMPLERS),
-        pruner=instantiate(sweeper.pruner, _execution_whitelist_=PRUNERS),
+        sampler=created("sampler", sweeper.sampler),
+        pruner=created("pruner", sweeper.pruner),
     )
     for point in sweeper.enqueue.values():
         study.enqueue_trial(dict(point))

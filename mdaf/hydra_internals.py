@@ -13,10 +13,12 @@ from typing import Any
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher as BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.execution_policy import _get_active_execution_whitelist
 from hydra._internal.utils import get_args_parser
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
+from hydra.utils import UNSAFE_DISABLE_EXECUTION_CHECKS
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # the ``_target_`` of a grid's sweeper
 
@@ -57,6 +59,12 @@ def value_and_text(element: Any) -> tuple[Any, str]:
 def returned(result: JobReturn) -> Any:
     """A job's return value. Does not raise the job's exception."""
     return result._return_value
+
+
+def allowed_by_the_program() -> tuple[str, ...]:
+    """What the running program's own code allows configs to name: ``hydra.main(execution_whitelist=...)``; * is all."""
+    active: Any = _get_active_execution_whitelist()
+    return ("*",) if active is UNSAFE_DISABLE_EXECUTION_CHECKS else tuple(active or ())
 
 
 def start_ray(settings: Any) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import hydra
+from hydra.utils import execution_whitelist
 from omegaconf import DictConfig
 
 from mdaf import conf, logs
@@ -19,6 +20,7 @@ from mdaf.secrets import masked
 from mdaf.sweeper import command_line
 from mdaf.sweeper.hydra_ext.config_sources import Configs
 from mdaf.sweeper.hydra_ext.overrides import unquoted
+from mdaf.sweeper.hydra_ext.targets import allowed, explained
 from mdaf.terminal import output
 
 COMMANDS = ("verify", "summarize")  # first words that train nothing: mdaf.multirun.commands
@@ -82,7 +84,8 @@ def main() -> None:
         points.use(configs)
         sys.argv[1:] = split(["ask=false" if argument == "--yes" else argument for argument in arguments])
         command_line.check(sys.argv[1:], schema.Phase4, sweeps=False, commands=COMMANDS)
-        job()
+        with explained(), execution_whitelist(allowed()):
+            job()
 
 
 if __name__ == "__main__":

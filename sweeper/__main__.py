@@ -8,6 +8,7 @@ from contextlib import nullcontext
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from hydra.utils import execution_whitelist
 from omegaconf import DictConfig
 
 from mdaf import conf, logs, names
@@ -19,7 +20,7 @@ from mdaf.sweeper import command_line
 from mdaf.sweeper.hydra_ext import run_dirs
 from mdaf.sweeper.hydra_ext.imports import imported_to_stay
 from mdaf.sweeper.hydra_ext.overrides import unquoted
-from mdaf.sweeper.hydra_ext.targets import CALLBACKS
+from mdaf.sweeper.hydra_ext.targets import CALLBACKS, allowed, explained
 from mdaf.sweeper.search import cluster
 from mdaf.terminal import output
 
@@ -56,7 +57,8 @@ def main() -> None:
     with reported_in_one_line():
         require("ctr", command_line.program())
         command_line.check(sys.argv[1:], schema.Config)
-        job()
+        with explained(), execution_whitelist(allowed()):
+            job()
 
 
 if __name__ == "__main__":

@@ -13,10 +13,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from mdaf.sweeper.hydra_ext.targets import PRUNERS, SAMPLERS
 from mdaf.sweeper.search import settings
 
 # `hydra/sweeper=study` for any program: upstream's keys and ours, with an empty search space.
@@ -48,8 +46,8 @@ class RegularizationSweeper(Sweeper):
         with self._reported():
             given = settings.SweepSettings.of(keys)
             seed = given.sampler.get("seed") if isinstance(given.sampler, DictConfig) else None
-            sampler = _instantiated("sampler", given.sampler, SAMPLERS)
-            pruner = _instantiated("pruner", given.pruner, PRUNERS)
+            sampler = _created("sampler", given.sampler)
+            pruner = _created("pruner", given.pruner)
             self.sweeper = Search(replace(given, sampler=sampler, pruner=pruner), sampler_seed=seed)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -89,19 +87,14 @@ def _check_needs(name: str, node: Any) -> None:
         _check_needs(name, inner)
 
 
-def _instantiated(name: str, node: Any, may_be_named: tuple[str, ...]) -> Any:
-    """The sampler or the pruner that a config node describes. Raises UserError if its arguments are not valid."""
+def _created(name: str, node: Any) -> Any:
+    """The sampler or the pruner that a config node describes. Raises UserError if it may not, or cannot, be created."""
     from mdaf.errors import UserError
-    from mdaf.reporting import is_user_error
+    from mdaf.sweeper.hydra_ext.instantiation import created
 
     if node is None:
         return None
     if not isinstance(node, Mapping | DictConfig) or not node.get("_target_"):
         raise UserError(f"hydra/sweeper/{name}: found {node}, expected one of its options, or a mapping with _target_")
     _check_needs(name, node)
-    try:
-        return instantiate(node, _execution_whitelist_=may_be_named)
-    except Exception as error:
-        if is_user_error(error):
-            raise
-        raise UserError(f"hydra/sweeper/{name}: {error}") from error
+    return created(name, node)

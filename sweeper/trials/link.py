@@ -13,7 +13,6 @@ from typing import Any
 
 import optuna
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import BasePruner, NopPruner
@@ -23,7 +22,7 @@ from mdaf.errors import UserError
 from mdaf.process import this_process
 from mdaf.reporting import is_interruption
 from mdaf.sweeper.hydra_ext.directories import from_anywhere
-from mdaf.sweeper.hydra_ext.targets import PRUNERS
+from mdaf.sweeper.hydra_ext.instantiation import created
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.storage.optuna_internals import storage_of, trial_id_of, trial_of
 from mdaf.sweeper.storage.retrying import without_waiting
@@ -171,7 +170,7 @@ def attach(cfg: DictConfig) -> TrialLink | None:
         cfg.sweep.storage,
         cfg.sweep.study,
         cfg.sweep.trial,
-        instantiate(pruner, _execution_whitelist_=PRUNERS) if pruner else None,
+        created("pruner", pruner) if pruner else None,
         {str(name): float(greatest) for name, greatest in (constraints or {}).items()},
     )
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import optuna
 import pytest
 from hydra import compose, initialize_config_module
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from mdaf import conf, names
+from mdaf.sweeper.hydra_ext.instantiation import created
 from mdaf.sweeper.hydra_ext.run_config import validate
+from mdaf.sweeper.hydra_ext.targets import SAMPLERS
 from mdaf.sweeper.search.known_points import known_points
-from mdaf.sweeper.search.plugin import PRUNERS, SAMPLERS
 from mdaf.sweeper.trials.space import wanted
 
 FOLDER = Path(conf.__file__).parent
@@ -53,7 +54,7 @@ def test_every_sampler_and_pruner_that_can_be_chosen_can_be_made(part: str, opti
     overrides = ["hydra/sweeper=regularization", f"hydra/sweeper/{part}={option}"]
     with initialize_config_module("mdaf.conf"):
         cfg = compose("config", overrides=overrides, return_hydra_config=True)
-    made = instantiate(cfg.hydra.sweeper[part], _execution_whitelist_=SAMPLERS if part == "sampler" else PRUNERS)
+    made = created(part, cfg.hydra.sweeper[part])
     assert isinstance(made, optuna.samplers.BaseSampler if part == "sampler" else optuna.pruners.BasePruner)
     if part == "sampler":
         assert cfg.hydra.sweeper.sampler.seed == cfg.seed
@@ -70,7 +71,7 @@ def test_no_sampler_that_a_config_may_name_stops_its_study_itself() -> None:
 def test_the_default_sampler_is_optunas_own_and_not_upstreams() -> None:
     with initialize_config_module("mdaf.conf"):
         cfg = compose("config", overrides=["hydra/sweeper=regularization"], return_hydra_config=True)
-    chosen = instantiate(cfg.hydra.sweeper.sampler, _execution_whitelist_=SAMPLERS)
+    chosen = created("sampler", cfg.hydra.sweeper.sampler)
     own = optuna.samplers.TPESampler(seed=cfg.seed)
     for name in ("_multivariate", "_constant_liar", "_group", "_n_startup_trials", "_n_ei_candidates"):
         assert getattr(chosen, name) == getattr(own, name)

@@ -21,7 +21,6 @@ from mdaf.errors import UserError
 from mdaf.extras import imported, install, require
 from mdaf.multirun import __main__ as multirun_program
 from mdaf.sweeper import __main__ as sweeper_program
-from mdaf.sweeper.hydra_ext.targets import PRUNERS, SAMPLERS
 from mdaf.sweeper.search import plugin
 from mdaf.sweeper.study.output import parquet_bytes
 from tests.processes import ROOT
@@ -118,7 +117,7 @@ def test_a_sampler_or_pruner_that_would_fail_at_its_first_trial_is_refused_befor
 ) -> None:
     without(monkeypatch, "torch", "scipy")
     with pytest.raises(UserError, match=said):
-        plugin._instantiated(name, OmegaConf.create(node), (*SAMPLERS, *PRUNERS))
+        plugin._created(name, OmegaConf.create(node))
 
 
 def test_what_is_no_extra_is_named_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
+from hydra.utils import UNSAFE_DISABLE_EXECUTION_CHECKS, execution_whitelist
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from mdaf import hydra_internals
@@ -81,3 +82,11 @@ def test_upstreams_grid_counts_what_can_be_counted() -> None:
     assert list(grid_values(CategoricalDistribution(["a", "b"]))) == ["a", "b"]
     with pytest.raises(ValueError, match="discrete"):
         grid_values(FloatDistribution(0, 1))
+
+
+def test_what_the_programs_own_code_allows_is_known_while_it_runs() -> None:
+    assert hydra_internals.allowed_by_the_program() == ()
+    with execution_whitelist(["mine.*"]):
+        assert hydra_internals.allowed_by_the_program() == ("mine.*",)
+    with execution_whitelist(UNSAFE_DISABLE_EXECUTION_CHECKS):
+        assert hydra_internals.allowed_by_the_program() == ("*",)
