@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from mdaf.errors import DataError, UserError
 from mdaf.names import complaint_about
 from mdaf.sweeper.hydra_ext.run_config import is_our_schema, validate
 from mdaf.sweeper.runs.metric_columns import OBJECTIVES
+from mdaf.sweeper.search.advice import key_for
 from mdaf.sweeper.search.settings import SweepSettings
 from mdaf.sweeper.trials.space import Space, Wanted, overwritten
 
@@ -30,13 +32,14 @@ def check_settings(settings: SweepSettings, config: DictConfig) -> None:
     for name in ("n_trials", "n_jobs", "workers"):
         _check(f"hydra.sweeper.{name}", getattr(settings, name), 1, "a whole number from 1", whole=True)
     _check("hydra.sweeper.max_failure_rate", settings.max_failure_rate, 0, "a number in [0, 1]", greatest=1)
-    _check_bound("sweep.max_failures", settings.max_failures, 1, ", or null")
-    _check_bound("sweep.max_deaths", settings.max_deaths, 1)
-    _check_bound("sweep.max_retries", settings.max_retries, 0)
-    _check("sweep.timeout", settings.timeout, 0, "seconds from 0, or null")
-    _check("sweep.target", settings.target, -math.inf, "a number, or null")
-    _check("sweep.plateau.trials", settings.plateau.trials, 1, "a whole number from 1, or null", whole=True)
-    _check("sweep.plateau.epsilon", settings.plateau.epsilon, 0, "a number from 0")
+    key = functools.partial(key_for, config=config)
+    _check_bound(key("max_failures"), settings.max_failures, 1, ", or null")
+    _check_bound(key("max_deaths"), settings.max_deaths, 1)
+    _check_bound(key("max_retries"), settings.max_retries, 0)
+    _check(key("timeout"), settings.timeout, 0, "seconds from 0, or null")
+    _check(key("target"), settings.target, -math.inf, "a number, or null")
+    _check(key("plateau.trials"), settings.plateau.trials, 1, "a whole number from 1, or null", whole=True)
+    _check(key("plateau.epsilon"), settings.plateau.epsilon, 0, "a number from 0")
     _check_objectives(settings, config)
     if settings.storage is None and settings.workers > 1:
         raise UserError("hydra.sweeper.storage: found null, but several workers share a database; expected its URL")
@@ -89,7 +92,7 @@ def _limit(distribution: BaseDistribution, probe: int) -> Any:
 
 
 def _check_objectives(settings: SweepSettings, config: DictConfig) -> None:
-    directions = settings.directions
+    directions, key = settings.directions, key_for("objectives", config)
     if not directions:
         raise UserError("hydra.sweeper.direction: found [], expected one direction for each objective")
     for direction in directions:
@@ -99,18 +102,19 @@ def _check_objectives(settings: SweepSettings, config: DictConfig) -> None:
     if settings.objectives is not None:
         if len(settings.objectives) != len(directions):
             found = f"{_shown(settings.objectives)} for hydra.sweeper.direction={_shown(directions)}"
-            raise UserError(f"sweep.objectives: found {found}, expected as many metrics as directions")
+            raise UserError(f"{key}: found {found}, expected as many metrics as directions")
         for name in settings.objectives:
             if not isinstance(name, str):
-                raise UserError(f"sweep.objectives: found {name} in it, expected names of metrics")
-            _check_metric(config, "sweep.objectives", name)
+                raise UserError(f"{key}: found {name} in it, expected names of metrics")
+            _check_metric(config, key, name)
     if several and not isinstance(settings.pruner, NopPruner | None):
         raise UserError(
             "hydra/sweeper/pruner: Optuna prunes by one objective, and there are "
             f"{len(directions)}; expected hydra/sweeper/pruner=none"
         )
     if several and (settings.target is not None or settings.plateau.trials is not None):
-        raise UserError("sweep.target and sweep.plateau.trials: expected null where there are several objectives")
+        keys = f"{key_for('target', config)} and {key_for('plateau.trials', config)}"
+        raise UserError(f"{keys}: expected null where there are several objectives")
 
 
 def _check_metric(config: DictConfig, key: str, name: str) -> None:

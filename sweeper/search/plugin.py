@@ -7,28 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
+from inspect import Parameter, signature
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from mdaf.sweeper.search import settings
+from mdaf.sweeper.search import presets, settings
 
-# `hydra/sweeper=study` for any program: upstream's keys and ours, with an empty search space.
-ConfigStore.instance().store(
-    group="hydra/sweeper",
-    name="study",
-    provider="mdaf-sweep",
-    replace=True,  # in a launcher's process it is stored already
-    node={
-        "defaults": [{"sampler": "tpe"}],
-        "_target_": "mdaf.sweeper.search.plugin.RegularizationSweeper",
-        **settings.defaults(),
-    },
-)
+presets.store()
 
 
 class RegularizationSweeper(Sweeper):
@@ -67,6 +57,9 @@ NEEDS = {
 }
 
 
+OF_HYDRA = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")  # keys that are no arguments
+
+
 def _check_needs(name: str, node: Any) -> None:
     """Raises UserError if a sampler or a pruner in this node, or in one inside it, needs a package that is missing."""
     from mdaf.errors import UserError
@@ -87,6 +80,26 @@ def _check_needs(name: str, node: Any) -> None:
         _check_needs(name, inner)
 
 
+def _check_arguments(name: str, node: Any) -> None:
+    """Raises UserError for an argument that one of Optuna's own classes does not have."""
+    from mdaf.errors import UserError, did_you_mean
+    from mdaf.sweeper.hydra_ext.instantiation import LISTS
+
+    target = str(node.get("_target_"))
+    if target not in LISTS[name]:
+        return
+    module, _, kind = target.rpartition(".")
+    accepted = signature(getattr(import_module(module), kind)).parameters
+    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in accepted.values()):
+        return
+    for key in map(str, node):
+        if key not in accepted and key not in OF_HYDRA:
+            another = f"choose another {name} with hydra/sweeper/{name}=..., or a class with {name}._target_"
+            close = did_you_mean(key, accepted) or f"; expected one of {', '.join(accepted)}"
+            said = f"no such argument{close}" if accepted else f"no arguments; {another}"
+            raise UserError(f"hydra.sweeper.{name}.{key}: {kind} has {said}")
+
+
 def _created(name: str, node: Any) -> Any:
     """The sampler or the pruner that a config node describes. Raises UserError if it may not, or cannot, be created."""
     from mdaf.errors import UserError
@@ -97,4 +110,5 @@ def _created(name: str, node: Any) -> Any:
     if not isinstance(node, Mapping | DictConfig) or not node.get("_target_"):
         raise UserError(f"hydra/sweeper/{name}: found {node}, expected one of its options, or a mapping with _target_")
     _check_needs(name, node)
+    _check_arguments(name, node)
     return created(name, node)

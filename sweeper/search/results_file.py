@@ -12,9 +12,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.atomic import write_atomically
 from mdaf.errors import UserError
+from mdaf.sweeper.search.advice import study_command
 from mdaf.sweeper.storage.opening import masked
 from mdaf.sweeper.study.queries import ranked
 from mdaf.sweeper.trials.outcome import shown
+from mdaf.sweeper.trials.user_attrs import DIED, ERROR, WITHDRAWN
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +28,7 @@ def write_results(study: optuna.Study, folder: Path, storage: str | None, stoppe
     why the sweep ended early, if it did. Raises UserError if no trial completed.
     """
     if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        raise UserError(
-            f"study {study.study_name}: no trial completed, so there is no best one; what became of them: "
-            f"mdaf-study trials --study {study.study_name}"
-        )
+        raise UserError(_no_result(study, storage))
     results: dict[str, Any] = {
         "name": "optuna",
         "study": study.study_name,
@@ -40,6 +39,19 @@ def write_results(study: optuna.Study, folder: Path, storage: str | None, stoppe
     folder.mkdir(parents=True, exist_ok=True)
     text = OmegaConf.to_yaml(OmegaConf.create(results))
     write_atomically(folder / "optimization_results.yaml", lambda file: file.write(text.encode()))
+
+
+def _no_result(study: optuna.Study, storage: str | None) -> str:
+    """Why a study without a complete trial has no best one."""
+    trials = [trial for trial in study.get_trials(deepcopy=False) if WITHDRAWN not in trial.user_attrs]
+    failed = [trial for trial in trials if trial.state is TrialState.FAIL]
+    said = f"study {study.study_name}: no trial completed, so there is no best one"
+    if failed:
+        last = failed[-1]
+        why = last.user_attrs.get(ERROR) or last.user_attrs.get(DIED) or "no reason is recorded"
+        said += f"; {len(failed)} of {len(trials)} failed, the last one, trial {last.number}, by {why}"
+    command = study_command("trials", study.study_name, storage)
+    return said if command is None else f"{said}; what became of them: {command}"
 
 
 def _best(study: optuna.Study) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from mdaf.errors import UserError, did_you_mean
+from mdaf.sweeper.search.former_keys import instead_of
 from mdaf.sweeper.trials.user_attrs import DEFAULT_MAX_DEATHS
 
 MAPPINGS = ("params", "enqueue", "constraints", "plateau")
@@ -56,6 +57,8 @@ class SweepSettings:
     ``timeout``       seconds after which no trial is started
     ``target``        a value of the objective that ends the sweep
     ``plateau``       ends the sweep after many trials without an improvement
+    ``replace_failed``  whether another trial runs in place of a failed one; if not, a failed trial counts as one of
+                      ``n_trials``, as upstream counts it, unless it is retried
     ``force``         whether to resume a study whose trials have another objective, space, config or data
     """
 
@@ -80,6 +83,7 @@ class SweepSettings:
     timeout: float | None = None
     target: float | None = None
     plateau: Plateau = Plateau()
+    replace_failed: bool = False
     force: bool = False
 
     @staticmethod
@@ -93,7 +97,7 @@ class SweepSettings:
         for key in TEXTS:
             _check_type(given, key, str | None, "a text, or null")
         _check_type(given, "objectives", list | tuple | None, "a list of names, or null")
-        for key in ("force", "only_enqueued"):
+        for key in ("force", "only_enqueued", "replace_failed"):
             _check_type(given, key, bool, "true or false")
         plateau = Plateau(**_known(given.get("plateau") or {}, Plateau, "hydra.sweeper.plateau"))
         return SweepSettings(**given | {"plateau": plateau})
@@ -106,8 +110,8 @@ class SweepSettings:
 
 
 def defaults() -> dict[str, Any]:
-    """The keys of ``hydra.sweeper`` with their defaults, without the sampler, which its config group sets."""
-    return {name: value for name, value in asdict(SweepSettings()).items() if name != "sampler"}
+    """The keys of ``hydra.sweeper`` with their defaults, without those that have a config group of their own."""
+    return {name: value for name, value in asdict(SweepSettings()).items() if name not in ("sampler", "pruner")}
 
 
 def _known(node: Mapping[str, Any], kind: Any, where: str) -> dict[str, Any]:
@@ -115,7 +119,9 @@ def _known(node: Mapping[str, Any], kind: Any, where: str) -> dict[str, Any]:
     known = [field.name for field in fields(kind)]
     for key in node:
         if key not in known:
-            raise UserError(f"{where}.{key}: there is no such key{did_you_mean(str(key), known)}")
+            close = did_you_mean(str(key), known) or f"; expected one of {', '.join(known)}"
+            instead = instead_of(str(key), _plain(node[key])) if kind is SweepSettings else None
+            raise UserError(f"{where}.{key}: {instead or f'there is no such key{close}'}")
     return {key: value if key in ("sampler", "pruner") else _plain(value) for key, value in node.items()}
 
 

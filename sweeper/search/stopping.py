@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import optuna
+from omegaconf import DictConfig
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.errors import UserError
+from mdaf.sweeper.search.advice import key_for, study_command
 from mdaf.sweeper.search.settings import SweepSettings
 from mdaf.sweeper.study.queries import is_feasible
 from mdaf.sweeper.trials.user_attrs import DIED, ERROR, WITHDRAWN
 
 FAILURES_A_TRIAL = 2  # without max_failures, this times ``n_trials`` is the limit of all failures
-GO_ON = "mended, the same command goes on and tries the known points again, mdaf-study retry any other"
+GO_ON = "mended, the same command goes on"
 MOST_SHOWN = 5  # failures that the error message names
 
 
@@ -35,6 +37,7 @@ class Stopping:
 
     began: float
     settings: SweepSettings
+    config: DictConfig | None = None  # of the program, whose messages name its own keys
 
     def reason(self, study: optuna.Study, seen: Sequence[FrozenTrial]) -> str | None:
         """Why no further trial must be started, as a sentence; None if one may be.
@@ -77,16 +80,23 @@ class Stopping:
                 failed.append(trial)
             else:
                 row = []
+        key = key_for("max_failures", self.config)
         if self.settings.max_failures is not None and len(row) >= self.settings.max_failures:
-            limit = f"{len(row)} trials in a row failed and sweep.max_failures={self.settings.max_failures:g}"
+            limit = f"{len(row)} trials in a row failed and {key}={self.settings.max_failures:g}"
         elif self.settings.max_failures is None and len(failed) >= FAILURES_A_TRIAL * self.settings.n_trials:
-            to_have = f"the study is to have {self.settings.n_trials} (sweep.max_failures=null)"
+            to_have = f"the study is to have {self.settings.n_trials} ({key}=null)"
             limit = f"{len(failed)} trials failed and {to_have}"
         else:
             return
         reasons = "; ".join(f"trial {t.number}: {t.user_attrs.get(ERROR, 'no reason')}" for t in failed[-MOST_SHOWN:])
-        show = f"python -m sweeper.study show {failed[-1].number} --study {study.study_name}"
-        raise TooManyFailuresError(f"{limit}, so the sweep ends: {reasons}; a traceback: {show}; {GO_ON}")
+        raise TooManyFailuresError(f"{limit}, so the sweep ends: {reasons}{self._how_to_go_on(study, failed[-1])}")
+
+    def _how_to_go_on(self, study: optuna.Study, last: FrozenTrial) -> str:
+        name, storage = study.study_name, self.settings.storage
+        show, retry = (study_command(words, name, storage) for words in (f"show {last.number}", "retry"))
+        if show is None:
+            return ""
+        return f"; a traceback: {show}; {GO_ON} and tries the known points again, {retry} any other"
 
     def _of_this_sweep(self, trials: Sequence[FrozenTrial]) -> Iterator[FrozenTrial]:
         """The trials that ended since the sweep began, without those whose process was killed, in their order."""

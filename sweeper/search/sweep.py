@@ -94,7 +94,7 @@ class Search:
         if fleet.is_worker() or PIPE_VARIABLE in os.environ:
             follow_parent()
         settings = self.settings
-        self.stopping = Stopping(fleet.began(), settings)
+        self.stopping = Stopping(fleet.began(), settings, self.config)
         check_settings(settings, self.config)
         if settings.custom_search_space:
             self.extend_space = instantiate(
@@ -117,7 +117,8 @@ class Search:
             try:
                 write_results(trials.study, Path(self.sweep_dir), settings.storage, self._stopped(trials))
             finally:
-                trials.report_missing(must_be_whole=self._is_grid() and settings.storage is not None)
+                whole = self._is_grid() and settings.replace_failed and settings.storage is not None
+                trials.report_missing(must_be_whole=whole)
         settle(storage_of(trials.study))
 
     def _run_workers(self, trials: Trials) -> None:
@@ -159,6 +160,7 @@ class Search:
             settings.n_trials,
             planned=self._planned(search.space),
             only_planned=self._is_grid() or settings.only_enqueued,
+            replace_failed=settings.replace_failed,
             prepare=functools.partial(reseed, study.sampler, self.sampler_seed),
         )
         if not fleet.is_worker():

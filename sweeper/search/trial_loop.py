@@ -8,14 +8,15 @@ from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, Trial
 
-from mdaf.errors import UserError
+from mdaf.errors import DataError, UserError
 from mdaf.interruption import Interruption
 from mdaf.reporting import is_user_error, one_line
+from mdaf.sweeper.hydra_ext.run_config import is_our_schema
 from mdaf.sweeper.search.cluster import is_lost, runs_elsewhere
 from mdaf.sweeper.search.job_slots import JobEnd, JobSlots
 from mdaf.sweeper.search.jobs import Jobs
 from mdaf.sweeper.search.stopping import Stopping
-from mdaf.sweeper.trials.outcome import Failure
+from mdaf.sweeper.trials.outcome import Failure, UnusableResultError
 from mdaf.sweeper.trials.trials import Trials
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,8 @@ class TrialLoop:
     """Runs trials until the study has enough finished ones, or a criterion ends the sweep.
 
     ``n_jobs``            how many jobs are launched at once; if each has a process of its own, how many run at a time.
-    ``max_failure_rate``  the greatest allowed fraction of failures among the jobs of a launch; more end the sweep.
+    ``max_failure_rate``  the greatest allowed fraction of failures among the jobs of a launch; more end the sweep. A
+                          job that returned no usable value is none of them.
     """
 
     def __init__(self, trials: Trials, jobs: Jobs, stopping: Stopping, n_jobs: int, max_failure_rate: float) -> None:
@@ -144,8 +146,16 @@ class TrialLoop:
     def _stop_if_failing(self, failures: Sequence[Failure], launched: int) -> None:
         """Raises a failure's error if too many jobs of a launch failed, or if all trials would fail in the same way."""
         for failure in failures:
-            if failure.interrupted or is_user_error(failure.error):
+            if failure.interrupted or self._is_mistake(failure.error):
                 raise failure.error
-        lasting = [failure for failure in failures if not failure.retried]
+        # As upstream does, a job that came to its end but returned no usable value is no reason to end the sweep.
+        lasting = [f for f in failures if not (f.retried or isinstance(f.error, UnusableResultError))]
         if lasting and len(lasting) / launched > self.max_failure_rate:
             raise lasting[0].error
+
+    def _is_mistake(self, error: Exception) -> bool:
+        """Whether every trial would fail in this way, since what was typed is wrong.
+
+        An error of Hydra or OmegaConf says so of our own jobs. In the job of another program it is one of its errors.
+        """
+        return is_user_error(error) if is_our_schema(self.jobs.config) else isinstance(error, UserError | DataError)

@@ -1,8 +1,10 @@
 """Allocation: exactly ``n_trials`` trials finish, whatever number of processes ask, fail or are killed.
 
 The trials that count (finished, running or waiting) are ordered by number. A trial may run if fewer than ``n_trials``
-count before it. The database gives out numbers one after the other, and a trial that failed never counts again. So
-every process that looks comes to the same answer, and none needs a lock.
+count before it. The database gives out numbers one after the other, and a trial that ceased to count never counts
+again. So every process that looks comes to the same answer, and none needs a lock.
+
+A failed trial ceases to count where another one replaces it: its retry, or any trial if the sweep replaces failed ones.
 
 Planned points (known ones, a grid) are given to new trials before the sampler is asked, each to one.
 """
@@ -30,7 +32,16 @@ from mdaf.sweeper.trials.retries import (
     owed_retries,
     point_of,
 )
-from mdaf.sweeper.trials.user_attrs import LEASE_EXPIRES, POINT, WITHDRAWN, WORKER
+from mdaf.sweeper.trials.user_attrs import (
+    DIED,
+    INTERRUPTED,
+    LEASE_EXPIRES,
+    POINT,
+    RETRY,
+    RETRY_OF,
+    WITHDRAWN,
+    WORKER,
+)
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 MOST_NAMED = 5  # points in one line of the log
@@ -38,8 +49,11 @@ MOST_NAMED = 5  # points in one line of the log
 Planned = Sequence[tuple[str, dict[str, Any]]]  # name and point
 
 
-def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that count towards ``n_trials``, by number: finished, waiting, or running with a lease."""
+def counted(trials: Sequence[FrozenTrial], *, replace_failed: bool = True) -> list[FrozenTrial]:
+    """The trials that count towards ``n_trials``, by number: finished, waiting, or running with a lease.
+
+    Failed ones count too where no other trial replaces them.
+    """
     duplicate = {trial.number for trial in duplicates(trials)}
     found = [
         trial
@@ -50,7 +64,27 @@ def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
             or (trial.state is TrialState.RUNNING and LEASE_EXPIRES in trial.user_attrs)
         )
     ]
+    if not replace_failed:
+        found += failed_for_good(trials)
     return sorted(found, key=lambda trial: trial.number)
+
+
+def ended(trials: Sequence[FrozenTrial], *, replace_failed: bool = True) -> int:
+    """How many of the trials that count have ended."""
+    return sum(trial.state.is_finished() for trial in counted(trials, replace_failed=replace_failed))
+
+
+def failed_for_good(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The failed trials that no other one tries again, without those that never began or were interrupted."""
+    retried = {trial.user_attrs.get(RETRY_OF) for trial in trials if WITHDRAWN not in trial.user_attrs}
+
+    def is_final(trial: FrozenTrial) -> bool:
+        said = trial.user_attrs
+        if WITHDRAWN in said or RETRY in said or said.get(INTERRUPTED) or trial.number in retried:
+            return False
+        return DIED not in said or bool(point_of(trial))
+
+    return [trial for trial in trials if trial.state is TrialState.FAIL and is_final(trial)]
 
 
 def still_planned(planned: Planned, trials: Sequence[FrozenTrial]) -> list[tuple[str, dict[str, Any]]]:
@@ -89,8 +123,9 @@ def listed(what: Sequence[str]) -> str:
 class Allocation:
     """Hands out trials, each held by this process from its first moment.
 
-    ``prepare``       called with a trial's number before the sampler hears of it
-    ``only_planned``  no other points are tried, as in a grid
+    ``prepare``         called with a trial's number before the sampler hears of it
+    ``only_planned``    no other points are tried, as in a grid
+    ``replace_failed``  another trial runs in place of a failed one
     """
 
     def __init__(
@@ -102,12 +137,14 @@ class Allocation:
         *,
         planned: Planned = (),
         only_planned: bool = False,
+        replace_failed: bool = True,
         prepare: Callable[[int], None] = lambda number: None,
     ) -> None:
         self.study = study
         self.n_trials = n_trials
         self.planned = planned
         self.only_planned = only_planned
+        self.replace_failed = replace_failed
         self._leases = leases
         self._retries = retries
         self._prepare = prepare
@@ -121,7 +158,7 @@ class Allocation:
         if owed and self._retries.enqueue_owed():
             trials = self.study.get_trials(deepcopy=False)
             owed = len(owed_retries(trials))
-        stand = counted(trials)
+        stand = self._counted(trials)
         for before, trial in enumerate(stand):
             if trial.state is TrialState.WAITING and before + owed < self.n_trials and self._begin(trial, attributes):
                 cache_trials(self.study, None)
@@ -135,11 +172,14 @@ class Allocation:
 
     def is_over(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether nothing is left to do, here or in any other process."""
-        if sum(trial.state in FINISHED for trial in trials) >= self.n_trials:
+        if ended(trials, replace_failed=self.replace_failed) >= self.n_trials:
             return True
         if not self.only_planned or any(not trial.state.is_finished() for trial in counted(trials)):
             return False
         return not owed_retries(trials) and not still_planned(self.planned, trials)
+
+    def _counted(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        return counted(trials, replace_failed=self.replace_failed)
 
     def _begin(self, trial: FrozenTrial, attributes: Mapping[str, Any]) -> bool:
         """Takes a waiting trial; False if another process did."""
@@ -163,7 +203,7 @@ class Allocation:
         trial_id = add_trial(self.study, template)
         trials = self.study.get_trials(deepcopy=False)
         [mine] = [trial for trial in trials if trial_id_of(trial) == trial_id]
-        before = sum(trial.number < mine.number for trial in counted(trials))
+        before = sum(trial.number < mine.number for trial in self._counted(trials))
         if before + len(owed_retries(trials)) >= self.n_trials:
             self._retries.withdraw(trial_id, "another process took the last place first")
             return None

@@ -8,6 +8,7 @@ import logging
 import math
 import sys
 import traceback
+from collections.abc import Iterable, Mapping
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from mdaf.sweeper.trials.user_attrs import ERROR, FAILED_BY, MICRO_BATCH, RETRY_
 log = logging.getLogger(__name__)
 
 TRACEBACK_CHARACTERS = 12_000  # of the end, which says the most
+MOST_SHOWN = 100  # characters of what a job returned
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,11 @@ class Failure:
     interrupted: bool = False
 
 
-class NotANumberError(ValueError):
+class UnusableResultError(ValueError):
+    """A job came to its end, but what it returned is no value of the objective."""
+
+
+class NotANumberError(UnusableResultError):
     """The objective came to no number."""
 
     of_its_point = True
@@ -56,19 +62,35 @@ def describe(error: BaseException) -> dict[str, str]:
 
 
 def values_of(result: JobReturn, objectives: int) -> list[float]:
-    """What the job returned, a number for each objective. Raises what the job raised, ValueError for anything else."""
+    """What the job returned, a number for each objective.
+
+    Raises what the job raised, and UnusableResultError for anything else than finite numbers.
+    """
     with redirect_stderr(io.StringIO()):  # Hydra announces an error even where the pruner ended the job
         returned = result.return_value
+    expected = "a number" if objectives == 1 else f"{objectives} numbers, one for each objective"
+    if objectives == 1:
+        listed = [returned]
+    elif isinstance(returned, str | Mapping) or not isinstance(returned, Iterable):
+        raise UnusableResultError(f"the job returned {_brief(returned)}, expected {expected}")
+    else:
+        listed = list(returned)
     try:
-        values = [float(value) for value in (returned if objectives > 1 else [returned])]
+        values = [float(value) for value in listed]
     except (TypeError, ValueError):
-        expected = "a number" if objectives == 1 else f"{objectives} numbers"
-        raise ValueError(f"the objective is {returned!r}, expected {expected}") from None
+        forgotten = "; does the function return its result?" if returned is None else ""
+        raise UnusableResultError(f"the job returned {_brief(returned)}, expected {expected}{forgotten}") from None
     if len(values) != objectives:
-        raise ValueError(f"the job returned {len(values)} values for {objectives} objectives")
+        raise UnusableResultError(f"the job returned {_brief(returned)}, expected {expected}")
     if not all(map(math.isfinite, values)):
-        raise NotANumberError(f"the objective is {returned}")
+        raise NotANumberError(f"the objective is {_brief(returned)}, expected finite numbers")
     return values
+
+
+def _brief(value: object) -> str:
+    """A value in a line of bounded length."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def with_less_memory(trial: FrozenTrial, micro_batch: int | None) -> list[str] | None:

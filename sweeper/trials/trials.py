@@ -25,7 +25,7 @@ from mdaf.reporting import is_interruption, is_out_of_memory, one_line
 from mdaf.secrets import masked_text
 from mdaf.sweeper.storage.optuna_internals import storage_of, stored_trial, trial_id_of
 from mdaf.sweeper.storage.retrying import StorageAwayError, at_the_end
-from mdaf.sweeper.trials.allocation import FINISHED, Allocation, Planned, counted, failed_of, listed
+from mdaf.sweeper.trials.allocation import Allocation, Planned, counted, ended, failed_of, listed
 from mdaf.sweeper.trials.leases import NEVER_BEGAN, Leases, LeaseWatch, holders, why_dead
 from mdaf.sweeper.trials.outcome import Failure, describe, release_memory, shown, values_of, with_less_memory
 from mdaf.sweeper.trials.retries import Retries, owed_retries, point_of
@@ -66,6 +66,7 @@ class Trials:
     ``n_trials``      so many are to finish
     ``planned``       points that new trials get before the sampler is asked
     ``only_planned``  no other points are tried, as in a grid
+    ``replace_failed``  another trial runs in place of a failed one; if not, failed ones count among ``n_trials``
     ``prepare``       called with a trial's number before the sampler hears of it
     ``leases``        of this process, where several studies share them
     """
@@ -77,16 +78,25 @@ class Trials:
         *,
         planned: Planned = (),
         only_planned: bool = False,
+        replace_failed: bool = True,
         prepare: Callable[[int], None] = lambda number: None,
         leases: Leases | None = None,
     ) -> None:
         self.study = study
         self.n_trials = n_trials
         self.planned = planned
+        self.replace_failed = replace_failed
         self.leases = leases if leases is not None else Leases(storage_of(study))
         self.retries = Retries(study)
         self._allocation = Allocation(
-            study, n_trials, self.leases, self.retries, planned=planned, only_planned=only_planned, prepare=prepare
+            study,
+            n_trials,
+            self.leases,
+            self.retries,
+            planned=planned,
+            only_planned=only_planned,
+            replace_failed=replace_failed,
+            prepare=prepare,
         )
         self._lease_watch, self._reaped = LeaseWatch(), -math.inf
 
@@ -107,8 +117,8 @@ class Trials:
         return self.study.get_trials(deepcopy=False, states=states or None)
 
     def finished(self) -> int:
-        """How many trials have finished."""
-        return len(self.seen(*FINISHED))
+        """How many of the trials that count have ended."""
+        return ended(self.seen(), replace_failed=self.replace_failed)
 
     # ---- taking one
 
@@ -318,11 +328,12 @@ class Trials:
         or took their processes with them, are left out.
         """
         trials = self.seen()
-        room = self.n_trials - len(counted(trials)) - len(owed_retries(trials))
+        # A retry takes the place of the failed trial where that one counts, so it needs no room.
+        room = self.n_trials - len(counted(trials)) - len(owed_retries(trials)) if self.replace_failed else math.inf
         again, never = [], []
         for name, failed in failed_of(self.planned, trials):
-            ended = failed.last.datetime_complete
-            if room <= 0 or ended is None or ended.timestamp() >= began:
+            failed_at = failed.last.datetime_complete
+            if room <= 0 or failed_at is None or failed_at.timestamp() >= began:
                 continue
             what = f"{name} (trial {failed.last.number})"
             why = failed.why_never_again
@@ -346,7 +357,7 @@ class Trials:
         if not missing:
             return
         named = listed([f"{name} (trial {failed.last.number})" for name, failed in missing])
-        room = self.n_trials - sum(trial.state in FINISHED for trial in trials)
+        room = self.n_trials - ended(trials) if self.replace_failed else len(missing)
         greater = "" if room > 0 else f" with hydra.sweeper.n_trials={self.n_trials + len(missing)}"
         line = (
             f"failed, and not among the results: {named}; the same command{greater} tries them again, and "

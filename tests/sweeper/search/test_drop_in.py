@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from omegaconf.errors import ConfigAttributeError
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
+from mdaf.errors import UserError
+from mdaf.sweeper.search import presets
 from tests.sweeper.sphere import PARAMS, dependent, sphere, sweep, two_objectives
 
 LESS_OFTEN = ("cmaes", "nsgaii", "nsgaiii", "gp", "qmc")  # samplers
@@ -23,6 +26,80 @@ LESS_OFTEN = ("cmaes", "nsgaii", "nsgaiii", "gp", "qmc")  # samplers
 def sweeper(request: pytest.FixtureRequest) -> str:
     """The name of upstream's sweeper, whose version is pinned and which is asked by name, then of this one."""
     return str(request.param)
+
+
+# ---- configs that were written for upstream
+
+# As hyperparameter searches of public templates write it: in a file of its own, with the class of upstream's sweeper.
+WRITTEN_FOR_UPSTREAM = """
+defaults:
+  - _self_
+  - override hydra/sweeper: {group}
+
+hydra:
+  mode: MULTIRUN
+  sweeper:
+    _target_: hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper
+    storage: null
+    study_name: null
+    n_jobs: 1
+    direction: maximize
+    n_trials: 3
+    sampler:
+      _target_: optuna.samplers.TPESampler
+      seed: 1234
+      n_startup_trials: 10
+    params:
+      x: interval(0.0001, 0.1)
+      y: choice(32, 64, 128, 256)
+"""
+
+
+@pytest.mark.parametrize("typed", [(), ("hydra.sweeper._target_=" + presets.UPSTREAM,)])
+def test_a_config_with_upstreams_class_works_once_the_group_is_switched(
+    tmp_path: Path, sweeper: str, typed: tuple[str, ...]
+) -> None:
+    swept = sweep(tmp_path, *typed, config=WRITTEN_FOR_UPSTREAM.format(group=sweeper), sweeper=sweeper, stored=False)
+    assert sorted(swept.jobs) == [0, 1, 2]
+    assert swept.results.best_value == max(sphere(job) for job in swept.jobs.values())
+    assert ("best_trial" in swept.results) == (sweeper == "study")  # ours says more, so the class was ours
+
+
+def test_upstreams_group_keeps_upstreams_class_beside_this_package(tmp_path: Path) -> None:
+    swept = sweep(tmp_path, *FEW, sweeper="optuna", stored=False)
+    assert "best_trial" not in swept.results
+
+
+def test_another_class_is_not_taken_for_upstreams(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"Unknown plugin class : 'mine\.Sweeper'"):
+        sweep(tmp_path, *FEW, "hydra.sweeper._target_=mine.Sweeper", stored=False)
+
+
+@pytest.mark.parametrize(
+    ("described", "written"),
+    [
+        ("{type: float, low: -5.5, high: 5.5, step: 0.5}", "range(-5.5,6.0,step=0.5)"),
+        ("{type: float, low: 1, high: 5}", "interval(1,5)"),
+        ("{type: float, low: 1, high: 5, log: true}", "tag(log,interval(1,5))"),
+        ("{type: int, low: 1, high: 5}", "range(1,6)"),
+        ("{type: int, low: 1, high: 5, step: 2}", "range(1,7,step=2)"),
+        ("{type: int, low: 1, high: 5, log: true}", "tag(log,int(interval(1,5)))"),
+        ("{type: categorical, choices: [-5, 0, five]}", "choice(-5,0,five)"),
+    ],
+)
+def test_the_old_search_space_is_refused_with_the_params_to_write(tmp_path: Path, described: str, written: str) -> None:
+    with pytest.raises(UserError, match=r"write hydra\.sweeper\.params=") as refused:
+        sweep(tmp_path, f"+hydra.sweeper.search_space={{x: {described}}}", stored=False)
+    assert str(refused.value).endswith(f"={{x: '{written}'}}")
+    sweep(tmp_path, f"x={written}", "hydra.sweeper.n_trials=1", stored=False)  # and that is a space
+
+
+@pytest.mark.parametrize("described", ["3", "{x: {type: discrete_uniform, q: 1}}", "{x: 1}", "null"])
+def test_an_old_search_space_that_cannot_be_read_is_refused_with_how_one_is_written(
+    tmp_path: Path, described: str
+) -> None:
+    with pytest.raises(UserError, match=r"write hydra.sweeper.params=\{KEY: 'interval\(LOW, HIGH\)'\}"):
+        sweep(tmp_path, f"+hydra.sweeper.search_space={described}", stored=False)
 
 
 # ---- the space
@@ -67,7 +144,7 @@ def test_params_of_the_config_are_searched(tmp_path: Path, sweeper: str) -> None
 
 
 def test_what_lies_inside_params_and_known_points_may_refer_to_other_keys(tmp_path: Path, sweeper: str) -> None:
-    typed = ["y=0.25", "hydra.sweeper.params={x: 'interval(0,${y})'}", "hydra.sweeper.n_trials=1"]
+    typed = ["y=0.25", "+hydra.sweeper.params={x: 'interval(0,${y})'}", "hydra.sweeper.n_trials=1"]
     known = ["hydra.sweeper.enqueue={known: {x: '${y}'}}"] if sweeper == "study" else []
     trial = sweep(tmp_path, *typed, *known, sweeper=sweeper).study.trials[0]
     assert trial.distributions["x"] == FloatDistribution(0, 0.25)
@@ -204,6 +281,20 @@ def test_the_same_seed_gives_the_same_points(tmp_path: Path, sweeper: str) -> No
     assert len({params["x"] for params in runs[0]}) == 2
 
 
+# ---- pruners
+
+
+@pytest.mark.parametrize("pruner", ["none", "median", "hyperband", "wilcoxon"])
+def test_every_pruner_is_chosen_by_its_name_in_any_program(tmp_path: Path, pruner: str) -> None:
+    swept = sweep(tmp_path, *FEW, f"hydra/sweeper/pruner={pruner}", stored=False)
+    assert len(swept.jobs) == 3
+
+
+def test_a_pruner_may_be_typed_as_a_mapping(tmp_path: Path) -> None:
+    typed = "hydra.sweeper.pruner={_target_: optuna.pruners.MedianPruner, n_startup_trials: 2}"
+    assert len(sweep(tmp_path, *FEW, typed, stored=False).jobs) == 3
+
+
 # ---- failures
 
 
@@ -242,15 +333,100 @@ def test_a_tolerated_share_of_failures_does_not_end_the_sweep(tmp_path: Path, sw
     assert "best_value" in swept.results
 
 
-@pytest.mark.parametrize("returned", [None, "high", [1.0, 2.0]])
-def test_a_job_that_returns_no_number_fails(tmp_path: Path, sweeper: str, returned: Any) -> None:
-    def task(cfg: Any) -> Any:
-        return returned
+def first(value: Any, then: Any) -> Any:
+    """A task whose first job returns a value, and whose others return another one."""
+    values = iter((value,))
 
-    with pytest.raises((ValueError, TypeError)):
-        sweep(tmp_path, "x=interval(-1.0,1.0)", "hydra.sweeper.n_trials=1", task=task, sweeper=sweeper)
-    trials = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path}/s.db").trials
-    assert [trial.state for trial in trials] == [TrialState.FAIL]
+    def task(cfg: Any) -> Any:
+        return next(values, then)
+
+    return task
+
+
+ONE, TWO = "hydra.sweeper.direction=minimize", "hydra.sweeper.direction=[minimize,minimize]"
+FEW = ("x=interval(-1.0,1.0)", "hydra.sweeper.n_trials=3")
+
+
+@pytest.mark.parametrize(
+    ("direction", "returned", "then"),
+    [
+        *((ONE, value, 1.0) for value in (math.nan, None, "high", [1.0, 2.0])),
+        *((TWO, value, [1.0, 1.0]) for value in ([1.0], [1.0, math.nan], 1.0, None, [1.0, 2.0, 3.0])),
+    ],
+)
+def test_a_job_that_returns_no_usable_value_fails_its_trial_and_the_sweep_goes_on(
+    tmp_path: Path, sweeper: str, direction: str, returned: Any, then: Any
+) -> None:
+    swept = sweep(tmp_path, *FEW, direction, task=first(returned, then), sweeper=sweeper)
+    assert [trial.state.name for trial in swept.study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+    if sweeper == "study":
+        reason = swept.study.trials[0].user_attrs["error"]
+        assert f"returned {returned!r}, expected" in reason or "the objective is" in reason
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_an_infinite_value_fails_its_trial_and_the_sweep_goes_on(tmp_path: Path, value: float) -> None:
+    swept = sweep(tmp_path, *FEW, task=first(value, 1.0))  # upstream records it as a result, and as the best one
+    assert [trial.state.name for trial in swept.study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert f"the objective is {value}" in swept.study.trials[0].user_attrs["error"]
+    assert swept.results.best_value == 1.0
+
+
+def test_an_objective_that_always_fails_ends_after_n_trials_where_all_failures_are_tolerated(
+    tmp_path: Path, sweeper: str
+) -> None:
+    tolerant = ("x=interval(-1.0,1.0)", "hydra.sweeper.n_trials=20", "hydra.sweeper.max_failure_rate=1.0")
+    with pytest.raises(ValueError, match=r"no trial completed|Record does not exist"):  # upstream asks for the best
+        sweep(tmp_path, *tolerant, task=failing_at(*range(1000)), sweeper=sweeper)
+    storage = f"sqlite:///{tmp_path}/s.db"
+    trials = optuna.load_study(study_name="s", storage=storage).trials
+    assert [trial.state for trial in trials] == [TrialState.FAIL] * 20
+
+
+def test_a_failed_trial_counts_as_one_of_n_trials(tmp_path: Path, sweeper: str) -> None:
+    tolerant = ("x=interval(-1.0,1.0)", "hydra.sweeper.n_trials=4", "hydra.sweeper.max_failure_rate=1.0")
+    swept = sweep(tmp_path, *tolerant, task=failing_at(0, 2), sweeper=sweeper)
+    assert [trial.state.name for trial in swept.study.trials] == ["FAIL", "COMPLETE", "FAIL", "COMPLETE"]
+
+
+def test_another_trial_runs_in_place_of_a_failed_one_where_that_is_asked_for(tmp_path: Path) -> None:
+    tolerant = ("x=interval(-1.0,1.0)", "hydra.sweeper.n_trials=2", "hydra.sweeper.max_failure_rate=1.0")
+    swept = sweep(tmp_path, *tolerant, "hydra.sweeper.replace_failed=true", task=failing_at(0, 2))
+    assert [trial.state.name for trial in swept.study.trials] == ["FAIL", "COMPLETE", "FAIL", "COMPLETE"]
+
+
+def test_a_retry_of_a_failed_known_point_takes_its_place_among_n_trials(tmp_path: Path) -> None:
+    known = "hydra.sweeper.enqueue={known: {x: 0.5}}"
+    tolerant = ("x=interval(-1.0,1.0)", "hydra.sweeper.n_trials=3", "hydra.sweeper.max_failure_rate=1.0", known)
+    sweep(tmp_path, *tolerant, task=failing_at(0))
+    swept = sweep(tmp_path, *tolerant)  # the same command: what made it fail has been mended
+    assert [trial.state.name for trial in swept.study.trials] == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+    assert swept.study.trials[3].params == swept.study.trials[0].params == {"x": 0.5}
+
+
+def test_an_error_of_omegaconf_in_another_programs_job_is_a_failure_like_any_other(
+    tmp_path: Path, sweeper: str
+) -> None:
+    def job(cfg: DictConfig) -> float:
+        return float(cfg.no_such_key if "x" in cfg and cfg.x > 0 else cfg.x)
+
+    tolerant = ("x=choice(-1,1)", "hydra/sweeper/sampler=grid", "hydra.sweeper.max_failure_rate=1.0")
+    swept = sweep(tmp_path, *tolerant, task=job, sweeper=sweeper)
+    assert sorted(trial.state.name for trial in swept.study.trials[:2]) == ["COMPLETE", "FAIL"]
+
+
+def test_two_directions_with_a_job_that_returns_one_number_end_with_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_and_report(lambda: sweep(tmp_path, *FEW, TWO, stored=False, raises=False))
+    printed = capsys.readouterr().err
+    assert ended.value.code == 2
+    said = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1
+    assert "no trial completed" in said[0]
+    assert "expected 2 numbers, one for each objective" in said[0]
+    assert "Traceback" not in printed
 
 
 @pytest.mark.parametrize(
@@ -266,7 +442,15 @@ def test_a_job_that_returns_no_number_fails(tmp_path: Path, sweeper: str, return
         ("hydra.sweeper.force=maybe", "hydra.sweeper.force: found maybe, expected true or false"),
         ("hydra.sweeper.objectives=3", "hydra.sweeper.objectives: found 3, expected a list of names, or null"),
         ("hydra.sweeper.direction=[]", "hydra.sweeper.direction: found [], expected one direction"),
-        ("hydra.sweeper.pruner={kind: median}", "hydra/sweeper/pruner: found {'kind': 'median'}, expected one of"),
+        (
+            "hydra.sweeper.pruner={kind: median}",
+            "hydra.sweeper.pruner.kind: NopPruner has no arguments; choose another",
+        ),
+        ("hydra.sweeper.pruner=median", "hydra/sweeper/pruner: found median, expected one of"),
+        ("+hydra.sweeper.pruner.patience=3", "hydra.sweeper.pruner.patience: NopPruner has no arguments"),
+        ("+hydra.sweeper.sampler.n_startup=3", "TPESampler has no such argument; did you mean n_startup_trials?"),
+        ("+hydra.sweeper.seed=3", "hydra.sweeper.seed: there is no such key; write hydra.sweeper.sampler.seed=3"),
+        ("+hydra.sweeper.budget=3", "hydra.sweeper.budget: there is no such key; expected one of sampler, direction"),
     ],
 )
 def test_what_our_sweeper_refuses_is_one_line_in_another_program_too(

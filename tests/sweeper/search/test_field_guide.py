@@ -194,7 +194,7 @@ def test_a_failed_trial_keeps_its_error_and_where_it_came_from_1513(tmp_path: Pa
             raise RuntimeError("the disk is gone: postgresql://me:hunter2@host/db")
         return sphere(cfg)
 
-    swept = sweep(tmp_path, X, trials(1), "hydra.sweeper.max_failure_rate=1.0", task=task)
+    swept = sweep(tmp_path, X, trials(2), "hydra.sweeper.max_failure_rate=1.0", task=task)
     failed = swept.study.trials[0]
     assert failed.state is TrialState.FAIL
     assert "in task" in failed.user_attrs[TRACEBACK]
@@ -206,12 +206,12 @@ def test_a_value_that_is_not_a_number_is_a_failure_and_not_a_result_1462_2237(tm
     def task(cfg: DictConfig) -> float:
         return math.nan if HydraConfig.get().job.num == 0 else sphere(cfg)
 
-    swept = sweep(tmp_path, X, trials(1), "hydra.sweeper.max_failure_rate=1.0", task=task)
+    swept = sweep(tmp_path, X, trials(2), task=task)
     assert states(swept.study) == ["FAIL", "COMPLETE"]
 
 
 def test_a_study_in_which_every_trial_failed_ends_in_one_line(tmp_path: Path) -> None:
-    settings = X, trials(2), "error=true", "hydra.sweeper.max_failure_rate=1.0", "hydra.sweeper.max_failures=2"
+    settings = X, trials(3), "error=true", "hydra.sweeper.max_failure_rate=1.0", "hydra.sweeper.max_failures=2"
     with pytest.raises(UserError, match="2 trials in a row failed") as error:
         sweep(tmp_path, *settings)
     assert "\n" not in str(error.value)

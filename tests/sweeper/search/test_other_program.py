@@ -16,6 +16,8 @@ from tests.sweeper.tiny import typed
 
 MEDIAN = "hydra.sweeper.pruner={_target_: optuna.pruners.MedianPruner, n_startup_trials: 2, n_warmup_steps: 1}"
 
+TOLERANT = ("hydra.sweeper.max_failure_rate=1", "hydra.sweeper.replace_failed=true")
+
 
 def sweep(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return typed("tests.sweeper.program", "-m", *arguments, cwd=folder)
@@ -27,7 +29,7 @@ def trials_in(folder: Path) -> list[FrozenTrial]:
 
 
 def test_pruned_failed_and_retried_trials_are_told_by_the_jobs_themselves(tmp_path: Path) -> None:
-    run = sweep(tmp_path, "hydra.sweeper.n_trials=8", "hydra.sweeper.max_failure_rate=1", MEDIAN, "broken=above")
+    run = sweep(tmp_path, "hydra.sweeper.n_trials=8", *TOLERANT, MEDIAN, "broken=above")
     assert run.returncode == 0, run.stderr
     assert "hunter2" not in run.stderr
     trials = trials_in(tmp_path)

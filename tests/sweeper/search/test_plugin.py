@@ -167,20 +167,17 @@ def test_a_pruned_trial_is_pruned_and_the_sweep_goes_on(sweep: Sweep) -> None:
     assert len(sweep.study.trials) == 4
 
 
-@pytest.mark.parametrize("broken", [RuntimeError("the disk is gone"), math.nan])
-def test_a_failure_is_recorded_and_ends_the_sweep_unless_it_is_tolerated(sweep: Sweep, broken: Any) -> None:
+def test_a_failure_is_recorded_and_ends_the_sweep_unless_it_is_tolerated(sweep: Sweep) -> None:
     def outcome(job: dict[str, str]) -> float:
-        if job["sweep.trial"] != "1":
-            return smooth(job)
-        if isinstance(broken, Exception):
-            raise broken
-        return broken
+        if job["sweep.trial"] == "1":
+            raise RuntimeError("the disk is gone")
+        return smooth(job)
 
-    with pytest.raises((RuntimeError, ValueError)):
+    with pytest.raises(RuntimeError, match="the disk is gone"):
         sweep(n_trials=4, max_failure_rate=0.0, outcome=outcome)
     assert [t.state.name for t in sweep.study.trials] == ["COMPLETE", "FAIL"]
     assert sweep.study.trials[1].user_attrs["error"]
-    assert "Traceback" in sweep.study.trials[1].user_attrs["traceback"] or math.isnan(broken)
+    assert "Traceback" in sweep.study.trials[1].user_attrs["traceback"]
     sweep(n_trials=4, outcome=outcome)
     assert len(sweep.study.get_trials(states=[TrialState.COMPLETE])) == 4
 

@@ -34,7 +34,8 @@ def study_of(*outcomes: float | str, direction: str = "maximize") -> optuna.Stud
 
 
 def reason(study: optuna.Study, began: float | None = None, **criteria: Any) -> str | None:
-    stopping = Stopping(time.time() - 200 if began is None else began, SweepSettings(**criteria))
+    settings = SweepSettings(storage="sqlite:///s.db", **criteria)
+    stopping = Stopping(time.time() - 200 if began is None else began, settings)
     return stopping.reason(study, study.trials)
 
 
@@ -83,7 +84,8 @@ def test_so_many_failures_in_a_row_end_the_sweep_with_what_they_were() -> None:
     assert reason(study_of("FAIL", "FAIL", 0.5, "FAIL", "FAIL"), max_failures=3) is None
     with pytest.raises(TooManyFailuresError) as error:
         reason(study_of(0.5, "FAIL", "FAIL", "FAIL"), max_failures=3)
-    for part in ("3 trials in a row", "trial 1: RuntimeError: the disk is gone", "trial 3", "show 3 --study s"):
+    named = ("3 trials in a row", "hydra.sweeper.max_failures=3", "trial 1: RuntimeError: the disk is gone")
+    for part in (*named, "mdaf-study show 3 --study s"):
         assert part in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -57,7 +57,7 @@ def test_several_objectives_take_several_numbers() -> None:
     assert study.trials[0].values == [0.5, 0.1]
     failure = Trials(study).finish(asked(study), returned((0.5,)), None)
     assert isinstance(failure, Failure)
-    assert "1 values for 2 objectives" in study.trials[1].user_attrs[ERROR]
+    assert "the job returned (0.5,), expected 2 numbers, one for each objective" in study.trials[1].user_attrs[ERROR]
 
 
 def test_a_pruned_trial_keeps_its_last_value_and_nothing_is_said_of_an_error(
@@ -77,7 +77,13 @@ def test_anything_else_fails_it_with_the_reason(study: optuna.Study, value: Any)
     assert not failure.retried
     [trial] = study.trials
     assert trial.state is TrialState.FAIL
-    assert (str(value) if isinstance(value, Exception) else "the objective is") in trial.user_attrs[ERROR]
+    said = trial.user_attrs[ERROR]
+    if isinstance(value, Exception):
+        assert str(value) in said
+    elif value is math.nan:
+        assert "the objective is nan, expected finite numbers" in said
+    else:
+        assert f"the job returned {value!r}, expected a number" in said
     assert TRACEBACK in trial.user_attrs
 
 
