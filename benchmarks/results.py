@@ -32,16 +32,14 @@ from benchmarks.results_tables import FIGURES, tables
 from mdaf.atomic import write_atomically
 from mdaf.data.inspecting.baselines import rule_aucs
 from mdaf.data.preparing.prepare import prepare_config
-from mdaf.data.schema import MATCH_EQUALS
-from mdaf.data.store.device_store import DeviceStore
-from mdaf.data.store.event_store import MATCH_PREFIX, EventStore
+from mdaf.data.store.event_store import EventStore
+from mdaf.data.store.histories import item_in_history
 from mdaf.multirun.analysis.scores import Scorer, log_read, read_scores
 from mdaf.sweeper.runs.reader import read_config, read_run
 from mdaf.sweeper.training.metrics import auc, calibration_error, grouped_auc, log_loss
 
 SPLITS = ("validation", "test")
 BUDGET = ("epochs", "points", "tuning_seed", "seeds")  # what is finished must have been trained with
-_CHUNK = 16_384  # samples gathered together
 
 
 def main() -> None:
@@ -209,13 +207,8 @@ def figures_of(logits: torch.Tensor, labels: torch.Tensor, users: torch.Tensor, 
 
 def new_items(store: EventStore, split: str) -> torch.Tensor:
     """Whether no event of a sample's history has the candidate's item, (samples,) bool; all true without items."""
-    gathered = DeviceStore(store, "cpu", memory_fraction=0)
-    field = f"{MATCH_PREFIX}item"
-    rows = gathered.rows(split)
-    if all(match.name != field for match in store.schema.matches):
-        return torch.ones(len(rows), dtype=torch.bool)
-    parts = (gathered.gather(split, part[None]).sequence[field][0] for part in rows.split(_CHUNK))
-    return torch.cat([~(part == MATCH_EQUALS).any(dim=1) for part in parts])
+    held = item_in_history(store, split)
+    return torch.ones(len(store.samples[split]), dtype=torch.bool) if held is None else torch.from_numpy(~held)
 
 
 def _oracle(store: EventStore, split: str) -> dict[str, float] | None:

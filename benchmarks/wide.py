@@ -26,20 +26,27 @@ from statistics import fmean, stdev
 from scipy.stats import t
 
 SWEEPS = ("regularization", "regularization_wide")
-KEYS = ("dropout", "weight_decay", "label_smoothing", "embedding_l2", "learning_rate")
+KEYS = (
+    "regularization.dropout",
+    "regularization.weight_decay",
+    "regularization.label_smoothing",
+    "regularization.embedding_l2",
+    "training.learning_rate",
+)
 
 
 @dataclass(frozen=True)
 class Winner:
     """The winner of one sweep over the seeds of Phase 4.
 
+    ``point``       each of ``KEYS``, None if the sweep did not set it.
     ``found``       the highest value of the sweep, of one seed.
     ``validation``  seed -> AUC at the best epoch; ``test`` likewise.
     """
 
     name: str
     found: float
-    point: dict[str, float]
+    point: dict[str, float | None]
     validation: dict[int, float]
     test: dict[int, float]
 
@@ -112,10 +119,11 @@ def read_winner(folder: Path) -> Winner:
         if source["stage"] == "phase 4" and source["point"] == inputs["winner"]
     }
     point = next(point for point in inputs["points"] if point["name"] == inputs["winner"])
+    values = dict(override.split("=", 1) for override in point["overrides"]) | point["values"]
     return Winner(
         name=inputs["winner"],
         found=max(found["value"] for found in figures["search"]),
-        point=point["values"],
+        point={key: float(values[key]) if key in values else None for key in KEYS},
         validation={seed: run["best"]["val_auc"] for seed, run in of_runs.items()},
         test={seed: run["test_auc"] for seed, run in of_runs.items()},
     )
@@ -123,13 +131,13 @@ def read_winner(folder: Path) -> Winner:
 
 def tables(winners: dict[tuple[str, int], Winner], searches: list[int]) -> Iterator[str]:
     """One table of the winners, and one of the differences between the two of a search seed."""
-    yield f"| search seed | sweep | best value found | winner ({', '.join(KEYS)}) | validation AUC | test AUC |"
+    names = ", ".join(key.rpartition(".")[2] for key in KEYS)
+    yield f"| search seed | sweep | best value found | winner ({names}) | validation AUC | test AUC |"
     yield "|---:|---|---:|---|---:|---:|"
     for search in searches:
         for sweep in SWEEPS:
             one = winners[sweep, search]
-            values = {key.rpartition(".")[2]: value for key, value in one.point.items()}
-            point = ", ".join(f"{values[key]:.3g}" if key in values else "-" for key in KEYS)
+            point = ", ".join("-" if value is None else f"{value:.2g}" for value in one.point.values())
             yield (
                 f"| {search} | `{sweep}` | {one.found:.4f} | {one.name}: {point} | {spread(one.validation)} "
                 f"| {spread(one.test)} |"
