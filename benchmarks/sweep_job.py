@@ -20,7 +20,7 @@ from omegaconf import MISSING, DictConfig
 from mdaf.sweeper.hydra_ext.run_config import config_hash
 from mdaf.sweeper.runs import provenance
 from mdaf.sweeper.search.plugin import RegularizationSweeper
-from mdaf.sweeper.trials.link import TrialLink, attach
+from mdaf.sweeper.trials.link import TrialLink, sweeps_settings
 from mdaf.sweeper.trials.outcome import MICRO_BATCH
 
 EPOCHS = 2
@@ -38,11 +38,9 @@ class Job:
 
 @dataclass
 class Place:
-    """What the sweeper tells a job that wants to know its trial."""
+    """Where the job's study is."""
 
     storage: str = MISSING
-    study: str | None = None
-    trial: int | None = None
 
 
 @dataclass
@@ -68,9 +66,10 @@ def job(cfg: DictConfig) -> float:
     """The task that Hydra runs."""
     note_time(cfg.times)
     value = objective(cfg.dropout, cfg.weight_decay, cfg.label_smoothing)
-    trial = attach(cfg) if "sweep" in cfg else None
-    if trial is not None:
-        with trial:
+    if "sweep" in cfg:
+        hydra_node = HydraConfig.get()
+        study, number = hydra_node.sweeper.study_name, hydra_node.job.num
+        with TrialLink(cfg.sweep.storage, study, number, **sweeps_settings()) as trial:
             _record(trial, cfg, value)
     return value
 

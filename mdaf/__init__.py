@@ -1,4 +1,7 @@
-"""mdaf-sweep: finds, confirms and reports hyperparameters. The rooms are ``mdaf.sweeper``, ``mdaf.data`` and others."""
+"""mdaf-sweep: finds, confirms and reports hyperparameters. The rooms are ``mdaf.sweeper``, ``mdaf.data`` and others.
+
+``mdaf.attach()`` is for jobs of any Hydra program. Importing this package imports neither Optuna nor torch.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,10 @@ import shlex
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mdaf.sweeper.trials.attached import AttachedTrial
 
 # Read once, when torch loads OpenMP, so it stands here. A thread that waits for another must sleep, not spin: beside
 # any other busy process (a second worker, a browser) spinning threads keep from its core the very thread that they
@@ -14,6 +21,16 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOMS = ("conf", "data", "model", "sweeper", "multirun")
+
+
+def attach() -> AttachedTrial:
+    """The trial that a sweep gave to this job, to report to. Outside a sweep its methods do nothing.
+
+    It works in whatever process a launcher runs the job, and in processes that the job starts.
+    """
+    from mdaf.sweeper.trials.attached import attach as attach_here
+
+    return attach_here()
 
 
 def _refuse_two_clones() -> None:

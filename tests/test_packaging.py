@@ -49,22 +49,17 @@ def test_pyproject_lists_the_packages_of_the_tree() -> None:
 
 # A program of somebody else, with packages of its own by the names of ours.
 PROGRAM = """
-from contextlib import nullcontext
-import hydra, optuna
+import hydra, mdaf
 from data.scale import SCALE
 from model.sphere import sphere
 from src.data.name import NAME
-from mdaf.sweeper.trials.link import attach
 
 @hydra.main(config_path="conf", config_name="config", version_base=None)
 def main(cfg):
     assert (SCALE, NAME) == (2.0, "theirs")
-    with attach(cfg) or nullcontext() as trial:
-        value = SCALE * sphere(cfg.x)
-        if trial is not None:
-            trial.report(1, value, last=True)
-            trial.conclude([value])
-        return value
+    value = SCALE * sphere(cfg.x)
+    mdaf.attach().report(1, value, last=True)
+    return value
 
 main()
 """

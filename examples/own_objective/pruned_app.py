@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 
 import hydra
-import optuna
 from app import losses
 from omegaconf import DictConfig
 
-from mdaf.sweeper.trials.link import attach
+import mdaf
 
 
 @hydra.main(config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> float:
-    """``attach`` finds the job's trial by the node ``sweep`` of its config; outside a sweep it returns None."""
-    loss = math.nan
-    with attach(cfg) or nullcontext() as trial:
-        for epoch, loss in enumerate(losses(cfg), start=1):
-            if trial is not None and trial.report(epoch, loss, last=epoch == cfg.epochs):
-                raise optuna.TrialPruned
+    """``report`` ends the job where the pruner stops its trial. Outside a sweep it does nothing."""
+    trial, loss = mdaf.attach(), math.nan
+    for epoch, loss in enumerate(losses(cfg), start=1):
+        trial.report(epoch, loss, last=epoch == cfg.epochs)
     print(f"degree {cfg.degree}: validation loss {loss:.4f}")
     return loss
 

@@ -140,9 +140,12 @@ class Job:
 
 
 def attached(cfg: DictConfig) -> TrialLink | None:
-    """The job's link to its trial; None without a study. In that case no database driver is imported."""
+    """The job's link to its trial; None without a study. In that case no database driver is imported.
+
+    The config names the trial, because jobs that train in lock-step share a process and its environment.
+    """
     if cfg.sweep.trial is None:
         return None
-    from mdaf.sweeper.trials.link import attach
+    from mdaf.sweeper.trials.link import TrialLink, sweeps_settings
 
-    return attach(cfg)
+    return TrialLink(cfg.sweep.storage, cfg.sweep.study, cfg.sweep.trial, **sweeps_settings())

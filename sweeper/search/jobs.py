@@ -12,6 +12,7 @@ from optuna.trial import Trial
 
 from mdaf.errors import UserError
 from mdaf.sweeper.hydra_ext.overrides import hydra_value, key_of
+from mdaf.sweeper.hydra_ext.run_config import is_our_schema
 from mdaf.sweeper.storage.optuna_internals import stored_trial, suggest
 from mdaf.sweeper.trials.admitted import memory_overrides, refusal
 from mdaf.sweeper.trials.retries import point_of
@@ -59,9 +60,10 @@ class Jobs:
     @property
     def micro_batch(self) -> int | None:
         """The config's micro-batch, which a retry may halve; None if the program has no such key."""
-        if OmegaConf.select(self.config, "device") is None or "micro_batch" not in self.config.device:
+        device = OmegaConf.select(self.config, "device")
+        if not OmegaConf.is_dict(device) or "micro_batch" not in device:
             return None
-        return self.config.device.micro_batch or OmegaConf.select(self.config, "training.batch_size")
+        return device.micro_batch or OmegaConf.select(self.config, "training.batch_size")
 
     def suggest(self, trial: Trial) -> None:
         """Asks the sampler for a trial's parameters. Raises UserError if an enqueued value is not in the space."""
@@ -92,12 +94,15 @@ class Jobs:
         ]
 
     def overrides_of(self, trial: Trial) -> list[str]:
-        """The overrides of a trial's job: its parameters, the fixed overrides, its folder, its study and its number."""
+        """The overrides of a trial's job: its parameters, the fixed overrides and its folder.
+
+        A job of this program also gets its study and its trial's number. Other programs' jobs find them by ``attach``.
+        """
         retry = memory_overrides(trial.user_attrs.get(RETRY_OVERRIDES))
         changed = {key_of(override) for override in retry}
         fixed = [override for override in self.search.fixed if key_of(override) not in changed]
         trial_and_folder = [f"hydra.sweep.dir={hydra_value(self.folder)}"]
-        if "sweep" in self.config and self.storage is not None:  # this node tells a job its study and trial
+        if is_our_schema(self.config) and self.storage is not None:
             trial_and_folder += [f"sweep.study={hydra_value(self.study_name)}", f"sweep.trial={trial.number}"]
             if self.storage != OmegaConf.select(self.config, "sweep.storage"):
                 trial_and_folder.append(f"sweep.storage={hydra_value(self.storage)}")

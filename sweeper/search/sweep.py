@@ -29,6 +29,7 @@ from mdaf.sweeper.hydra_ext import eta
 from mdaf.sweeper.hydra_ext.config_cache import ComposedAlike
 from mdaf.sweeper.hydra_ext.config_sources import write_origin
 from mdaf.sweeper.hydra_ext.directories import from_anywhere
+from mdaf.sweeper.hydra_ext.run_config import is_our_schema
 from mdaf.sweeper.runs.reader import check_unfinished
 from mdaf.sweeper.search import workers as fleet
 from mdaf.sweeper.search.checks import check_settings, check_space
@@ -44,7 +45,9 @@ from mdaf.sweeper.storage.optuna_internals import storage_of
 from mdaf.sweeper.storage.sqlite_file import settle
 from mdaf.sweeper.trials.admitted import STUDIES
 from mdaf.sweeper.trials.allocation import Planned
+from mdaf.sweeper.trials.attached import TrialTask
 from mdaf.sweeper.trials.compatibility import agree, agree_on_directions
+from mdaf.sweeper.trials.link import TrialLink
 from mdaf.sweeper.trials.space import Space, Wanted, grid_points, wanted
 from mdaf.sweeper.trials.trials import Trials
 
@@ -69,6 +72,7 @@ class Search:
         self.sampler_seed = sampler_seed
         self.extend_space: Callable[[DictConfig, Trial], None] | None = None  # imported when the sweep begins
         self.stopping = Stopping(fleet.began(), settings)
+        self.task: TrialTask | None = None  # another program's task, which is told its trial
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra. All sweeps of a study use the same folder, so that a later one can resume there."""
@@ -82,6 +86,8 @@ class Search:
         loader: Any = ComposedAlike.over(hydra_context.config_loader)
         self.hydra_context = replace(hydra_context, config_loader=loader)
         self.config = config
+        if not is_our_schema(config):  # this program's own jobs have keys for it
+            task_function = self.task = TrialTask(task_function, self.settings.storage)
         self.launcher = Plugins.instance().instantiate_launcher(self.hydra_context, task_function, config)
         self.sweep_dir = config.hydra.sweep.dir
 
@@ -101,7 +107,7 @@ class Search:
                 {"_target_": settings.custom_search_space, "_partial_": True},
                 _execution_whitelist_=(settings.custom_search_space,),
             )
-        search = wanted(settings.params or {}, arguments)
+        search = wanted(settings.params or {}, arguments, ours=is_our_schema(self.config))
         if not fleet.is_worker():
             check_space(search, self.config, self.hydra_context)
         trials = self._trials(search)
@@ -190,6 +196,10 @@ class Search:
             directions=[StudyDirection[name.upper()] for name in directions],
             load_if_exists=True,
         )
+        if self.task is not None:
+            self.task.study_name = study.study_name
+        if storage is None:
+            TrialLink.keep_in_memory(study)
         agree_on_directions(study, directions)
         for attribute, value in self._new_attributes(study, search).items():
             study.set_user_attr(attribute, value)

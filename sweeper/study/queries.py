@@ -303,7 +303,9 @@ def best_records(study: Study, top: int) -> list[dict[str, Any]]:
         raise QueryError(f"study {study.study_name!r} has no best trial: {reason}")
     records, origin = [], study.user_attrs.get(ORIGIN)
     for trial in best:
-        overrides, left_out = sorted_out(rerun_overrides(trial), study.study_name, own=is_ours(origin))
+        overrides, left_out = sorted_out(
+            rerun_overrides(trial, ours=is_ours(origin)), study.study_name, own=is_ours(origin)
+        )
         records.append(
             {
                 "number": trial.number,
@@ -343,21 +345,25 @@ def edges(trial: FrozenTrial) -> dict[str, str]:
     return found
 
 
-def rerun_overrides(trial: FrozenTrial) -> list[str]:
+def rerun_overrides(trial: FrozenTrial, *, ours: bool = True) -> list[str]:
     """Hydra overrides that run the trial's point again, alone: its fixed ones, then its parameters.
 
-    What ties a job to its study (``sweep.*``) is left out, and so is a fixed override of a searched key.
+    What ties a job of this program to its study (``sweep.*``) is left out, and so is a fixed override of a searched
+    key. ``ours``: whether the study is of this program, not of another one with keys of its own below ``sweep``.
     """
     from mdaf.sweeper.hydra_ext.overrides import (  # and with them Hydra's parser, which no other question needs
         key_of,
         override_text,
     )
 
+    def is_about_study(key: str) -> bool:
+        return ours and key.startswith("sweep.")
+
     said, added = trial.user_attrs.get("overrides"), trial.user_attrs.get(ADDED)
     fixed = [
         override
         for override in (said if isinstance(said, list) else [])
-        if isinstance(override, str) and not (key := key_of(override)).startswith("sweep.") and key not in trial.params
+        if isinstance(override, str) and not is_about_study(key := key_of(override)) and key not in trial.params
     ]
     signs = {name: sign for name, sign in added.items() if sign in ("+", "++")} if isinstance(added, dict) else {}
     searched = [override_text(f"{signs.get(name, '')}{name}", value) for name, value in trial.params.items()]

@@ -9,14 +9,16 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakValueDictionary
 
 import optuna
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.pruners import BasePruner, NopPruner
+from optuna.pruners import NopPruner
 from optuna.samplers import RandomSampler
+from optuna.storages import BaseStorage
 
 from mdaf.errors import UserError
 from mdaf.process import this_process
@@ -45,24 +47,41 @@ class TrialLink:
     As a context manager it also holds the trial's lease while the job runs in a process of its own, and writes on the
     trial what made the job fail, traceback included.
 
-    ``constraints``: name of a metric -> the greatest value with which the trial meets the constraint.
+    ``storage_url``  None: the study is in this process's memory, see ``keep_in_memory``.
+    ``pruner``       the node of a config that describes the pruner; None: none.
+    ``constraints``  name of a metric -> the greatest value with which the trial meets the constraint.
     """
+
+    _in_memory: ClassVar[WeakValueDictionary[str, BaseStorage]] = WeakValueDictionary()
 
     def __init__(
         self,
-        storage_url: str,
+        storage_url: str | None,
         study_name: str,
         number: int,
-        pruner: BasePruner | None = None,
+        pruner: Mapping[str, Any] | DictConfig | None = None,
         constraints: Mapping[str, float] | None = None,
     ) -> None:
-        self.study = _shared_study(from_anywhere(storage_url), study_name, os.getpid())
-        self.study.pruner = pruner or NopPruner()
+        if storage_url is None:
+            self.study = _loaded(self._in_memory[study_name], study_name)
+        else:
+            self.study = _shared_study(from_anywhere(storage_url), study_name, os.getpid())
+        self.study.pruner = created("pruner", pruner) if pruner else NopPruner()
         self.study_name = study_name
         self.number = number
         self.constraints = dict(constraints or {})
         self._trial = trial_of(self.study, number)
         self._leases: Leases | None = None
+
+    @classmethod
+    def keep_in_memory(cls, study: optuna.Study) -> None:
+        """Lets jobs in this process find a study that has no database, as long as the study exists."""
+        cls._in_memory[study.study_name] = storage_of(study)
+
+    @classmethod
+    def is_in_memory(cls, study_name: str) -> bool:
+        """Whether a study without a database can be found in this process."""
+        return study_name in cls._in_memory
 
     def __enter__(self) -> TrialLink:
         attributes = self._trial.user_attrs
@@ -147,9 +166,14 @@ class TrialLink:
         except UpdateFinishedTrialError:
             raise self._given_up() from None
 
-    def constrain(self, row: Mapping[str, Any]) -> None:
-        """Records how far the metrics of ``row`` are above their greatest allowed values; one without a value is."""
+    def constrain(self, row: Mapping[str, Any], *, only_given: bool = False) -> None:
+        """Records how far the metrics of ``row`` are above their greatest allowed values; one without a value is.
+
+        ``only_given``  whether a metric that ``row`` does not have is left alone.
+        """
         for name, greatest in self.constraints.items():
+            if only_given and name not in row:
+                continue
             excess = math.nan if row[name] is None else row[name] - greatest
             self._trial.set_constraint(name, math.inf if math.isnan(excess) else excess)
 
@@ -157,28 +181,22 @@ class TrialLink:
         return GivenUpError(f"trial {self.number} of study {self.study_name} is over: another process gave it up")
 
 
-def attach(cfg: DictConfig) -> TrialLink | None:
-    """The trial that a sweep gave to this Hydra job, if it runs for one, with the sweep's pruner and constraints.
-
-    A program whose config has the keys ``sweep.storage``, ``sweep.study`` and ``sweep.trial`` is told them.
-    """
-    if OmegaConf.select(cfg, "sweep.trial") is None:
-        return None
-    settings = HydraConfig.get().sweeper
-    pruner, constraints = settings.get("pruner"), settings.get("constraints")
-    return TrialLink(
-        cfg.sweep.storage,
-        cfg.sweep.study,
-        cfg.sweep.trial,
-        created("pruner", pruner) if pruner else None,
-        {str(name): float(greatest) for name, greatest in (constraints or {}).items()},
-    )
+def sweeps_settings() -> dict[str, Any]:
+    """What this Hydra job must know of its sweep's settings, in plain types: the pruner's node and the constraints."""
+    sweeper = HydraConfig.get().sweeper
+    pruner, constraints = sweeper.get("pruner"), sweeper.get("constraints")
+    return {
+        "pruner": OmegaConf.to_container(pruner, resolve=True) if pruner else None,
+        "constraints": {str(name): float(greatest) for name, greatest in (constraints or {}).items()},
+    }
 
 
 @functools.lru_cache(maxsize=4)
 def _shared_study(url: str, name: str, process: int) -> optuna.Study:
-    """One connection for all the jobs of a process; a forked one opens its own.
+    """One connection for all the jobs of a process; a forked one opens its own."""
+    return _loaded(open_storage(url, create=False), name)
 
-    The sampler proposed the points already; a cheap one here keeps Trial() from sampling again.
-    """
-    return optuna.load_study(study_name=name, storage=open_storage(url, create=False), sampler=RandomSampler())
+
+def _loaded(storage: BaseStorage, name: str) -> optuna.Study:
+    """A study for reports: the sampler has proposed the points already, and a cheap one keeps Trial() from sampling."""
+    return optuna.load_study(study_name=name, storage=storage, sampler=RandomSampler())

@@ -23,7 +23,7 @@ from mdaf.sweeper.hydra_ext.optuna_sweeper_internals import distribution_of, gri
 from mdaf.sweeper.hydra_ext.overrides import SIGNS, choice_of, hydra_value, key_of, meant, override_text, parsed, same
 
 Space = dict[str, BaseDistribution]
-# What a job must know of its sweep.
+# What a job of this program must know of its sweep.
 ABOUT_JOBS = ("sweep.storage", "sweep.objectives", "sweep.artifacts", "sweep.force", "resume")
 
 
@@ -47,8 +47,10 @@ class Wanted:
         return [override_text(f"{self.signs.get(name, '')}{name}", value) for name, value in point.items()]
 
 
-def wanted(params: Mapping[Any, Any], typed: Sequence[str]) -> Wanted:
+def wanted(params: Mapping[Any, Any], typed: Sequence[str], *, ours: bool = False) -> Wanted:
     """What the sweeper's own ``params`` and the overrides ``typed`` on the command line ask for.
+
+    ``ours``  whether this program is swept, whose keys below ``sweep`` are about the sweep itself.
 
     What is typed wins: a value fixes a parameter, an interval narrows it or joins it to the space. UserError where a
     key is both searched and set, since then the study would record one value and the job train another.
@@ -68,6 +70,8 @@ def wanted(params: Mapping[Any, Any], typed: Sequence[str]) -> Wanted:
     for text in fixed.values():
         if (name := key_of(text)) in space:
             raise UserError(f"{name}: is searched and also set by {text}; take one of the two away")
+    if not ours:
+        return Wanted(space, signs, list(fixed.values()), [])
     task = [text for text in fixed.values() if not key_of(text).startswith("sweep.") and key_of(text) != "resume"]
     return Wanted(space, signs, task, [text for text in fixed.values() if key_of(text) in ABOUT_JOBS])
 

@@ -6,21 +6,14 @@ The file is looked for in the current directory; every job leaves a file named a
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
-
-@dataclass
-class Place:
-    """What the sweeper tells a job that wants to know its trial."""
-
-    storage: str = "sqlite:///studies.db"
-    study: str | None = None
-    trial: int | None = None
+import mdaf
 
 
 @dataclass
@@ -29,13 +22,13 @@ class Patient:
 
     x: float = 0.5
     wait_for: str = "nothing"
-    sweep: Place = field(default_factory=Place)
 
 
 @hydra.main(config_path=None, config_name="patient", execution_whitelist=("sweeper.*", "optuna.*"))
 def job(cfg: DictConfig) -> float:
-    Path(f"begun-{cfg.sweep.trial}").touch()
-    while cfg.sweep.trial == 0 and not Path(cfg.wait_for).exists():
+    trial = mdaf.attach()
+    Path(f"begun-{trial.number}").touch()
+    while trial.number == 0 and not Path(cfg.wait_for).exists():
         time.sleep(0.05)
     return float(cfg.x)
 

@@ -39,7 +39,6 @@ hydra:
       x: range(-5.5, 5.5, step=0.5)
       y: choice(-5, 0, 5)
 """
-TOLD = "sweep: {storage: null, study: null, trial: null}\n"  # a program whose jobs want to know their trial
 
 Task = Callable[[DictConfig], Any]
 
@@ -115,8 +114,6 @@ def sweep(
         if not (folder / "s.db").exists():
             (folder / "s.db").write_bytes(_empty_database())
         typed += [f"hydra.sweeper.storage={swept.url}", "hydra.sweeper.study_name=s", "hydra.sweeper.n_jobs=1"]
-    if stored and "sweep:" in config:
-        typed.append(f"sweep.storage={swept.url}")
     with _hydra(folder) as hydra, environment({"HYDRA_FULL_ERROR": "1" if raises else "0"}):
         swept.returned = hydra.multirun(
             config_name="config", task_function=job, overrides=typed, with_log_configuration=False

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 import hydra
-import optuna
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from mdaf.sweeper.trials.link import TrialLink, attach
+import mdaf
 
 
 @hydra.main(config_path=".", config_name="config", execution_whitelist=("sweeper.*", "optuna.*", "tests.*"))
 def job(cfg: DictConfig) -> float | tuple[float, float]:
-    with attach(cfg) or nullcontext() as trial:
-        return work(cfg, trial)
-
-
-def work(cfg: DictConfig, trial: TrialLink | None) -> float | tuple[float, float]:
+    trial = mdaf.attach()
     folder = Path(HydraConfig.get().runtime.output_dir)
     with (folder / "begun").open("x"):  # fails where another job was in this folder before
         pass
@@ -29,11 +23,8 @@ def work(cfg: DictConfig, trial: TrialLink | None) -> float | tuple[float, float
     value = 1 - (cfg.x - 0.3) ** 2 - (cfg.y - 0.6) ** 2
     for epoch in range(1, cfg.epochs + 1):
         sleep(cfg.seconds / cfg.epochs, deaf=cfg.broken == "deaf")
-        if trial is not None and trial.report(epoch, value * epoch / cfg.epochs, last=epoch == cfg.epochs):
-            raise optuna.TrialPruned
+        trial.report(epoch, value * epoch / cfg.epochs, last=epoch == cfg.epochs)
     both = len(HydraConfig.get().sweeper.get("direction", "one")) == 2
-    if trial is not None:
-        trial.conclude([value, cfg.x] if both else [value])
     return (value, cfg.x) if both else value
 
 

@@ -47,7 +47,11 @@ def trials_of(url: str, study: str) -> list[FrozenTrial]:
 def sweep(folder: Path, url: str, study: str, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """The test program's sweep, in a process of its own; what it says goes to a file."""
     command = [sys.executable, "-m", "tests.sweeper.program", "-m", "hydra.searchpath=[pkg://mdaf.conf]"]
-    command += [f"hydra.sweeper.study_name={study}", f"sweep.storage='{url}'", f"hydra.sweeper.n_trials={TRIALS}"]
+    command += [
+        f"hydra.sweeper.study_name={study}",
+        f"hydra.sweeper.storage='{url}'",
+        f"hydra.sweeper.n_trials={TRIALS}",
+    ]
     variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment
     with (folder / "said.txt").open("wb") as said:
         process = subprocess.Popen([*command, *arguments], cwd=folder, env=variables, stdout=said, stderr=said)

@@ -17,13 +17,14 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
+import mdaf
 from mdaf import conf
 from mdaf.errors import UserError
 from mdaf.sweeper.storage.opening import open_storage
-from mdaf.sweeper.trials.link import attach
+from mdaf.sweeper.trials.link import TrialLink
 from mdaf.sweeper.trials.user_attrs import RETRY_OF, TRACEBACK, WITHDRAWN
 from tests.processes import Running
-from tests.sweeper.sphere import TOLD, sphere, sweep
+from tests.sweeper.sphere import sphere, sweep
 from tests.sweeper.tiny import typed
 
 X = "x=interval(-1.0,1.0)"
@@ -78,15 +79,15 @@ def test_a_job_that_reports_its_epochs_is_told_by_the_sweeps_pruner_when_to_stop
     epochs: dict[int, int] = {}
 
     def task(cfg: DictConfig) -> float:
-        value = [0.1, 0.9, 0.2][cfg.sweep.trial]
-        with attach(cfg) as trial:  # type: ignore[union-attr]
-            for epoch in range(1, 4):
-                epochs[cfg.sweep.trial] = epoch
-                if trial.report(epoch, value):
-                    raise optuna.TrialPruned
+        trial = mdaf.attach()
+        assert trial.number is not None
+        value = [0.1, 0.9, 0.2][trial.number]
+        for epoch in range(1, 4):
+            epochs[trial.number] = epoch
+            trial.report(epoch, value)
         return value
 
-    swept = sweep(tmp_path, X, trials(3), PRUNER, task=task, config=TOLD)
+    swept = sweep(tmp_path, X, trials(3), PRUNER, task=task)
     assert states(swept.study) == ["COMPLETE", "PRUNED", "COMPLETE"]
     assert epochs == {0: 3, 1: 1, 2: 3}
     assert swept.study.trials[1].intermediate_values == {1: 0.9}
@@ -130,9 +131,8 @@ def test_a_trials_number_is_its_jobs_number_and_its_folders_name_and_no_folder_i
 ) -> None:
     marks = []
     for total in (2, 4):
-        swept = sweep(tmp_path, X, trials(total), config=TOLD)
+        swept = sweep(tmp_path, X, trials(total))
         for number, job in swept.jobs.items():
-            assert job.sweep.trial == number
             mark = swept.folder / str(number) / "written-by-its-job"
             assert not mark.exists()
             mark.write_text(str(job.x))
@@ -269,12 +269,11 @@ def test_a_key_that_is_searched_and_set_is_refused_before_anything_runs(tmp_path
 def test_a_job_whose_config_is_not_what_the_study_recorded_fails_and_says_so(tmp_path: Path) -> None:
     def task(cfg: DictConfig) -> float:
         cfg.x = 0.123
-        with attach(cfg) as trial:  # type: ignore[union-attr]
-            trial.check_parameters(cfg, {})
+        TrialLink(f"sqlite:///{tmp_path}/s.db", "s", HydraConfig.get().job.num).check_parameters(cfg, {})
         return sphere(cfg)
 
     with pytest.raises(UserError, match=r"the study suggested .* but the job's config holds 0\.123"):
-        sweep(tmp_path, X, trials(1), task=task, config=TOLD)
+        sweep(tmp_path, X, trials(1), task=task)
     assert states(stored(tmp_path)) == ["FAIL"]
 
 
@@ -292,12 +291,12 @@ def test_seeds_are_no_parameter_that_a_sampler_proposes(tmp_path: Path, seeds: s
 
 def test_a_point_that_violates_a_constraint_is_not_the_best(tmp_path: Path) -> None:
     def task(cfg: DictConfig) -> float:
-        with attach(cfg) as trial:  # type: ignore[union-attr]
-            trial.constrain({"gap": [0.3, 0.1, 0.1][cfg.sweep.trial]})
-        return [0.0, 0.5, 0.7][cfg.sweep.trial]
+        number = HydraConfig.get().job.num
+        mdaf.attach().record({"gap": [0.3, 0.1, 0.1][number]})
+        return [0.0, 0.5, 0.7][number]
 
     limit = "hydra.sweeper.constraints={gap: 0.2}"
-    swept = sweep(tmp_path, X, trials(3), limit, task=task, config=TOLD)
+    swept = sweep(tmp_path, X, trials(3), limit, task=task)
     assert (swept.results.best_trial, swept.results.best_value) == (1, 0.5)
     assert [trial.constraints["gap"] > 0 for trial in swept.study.trials] == [True, False, False]
 
@@ -325,11 +324,10 @@ def test_a_storage_that_cannot_be_opened_is_one_line_without_its_password_2562_2
 
 def test_the_results_file_says_which_trial_won_where_it_lies_and_how_it_was_run_2828(tmp_path: Path) -> None:
     def task(cfg: DictConfig) -> float:
-        with attach(cfg) as trial:  # type: ignore[union-attr]
-            trial.record({"run_dir": HydraConfig.get().runtime.output_dir, "seed": cfg.seed})
+        mdaf.attach().record({"run_dir": HydraConfig.get().runtime.output_dir, "seed": cfg.seed})
         return sphere(cfg)
 
-    swept = sweep(tmp_path, X, "y=0.5", "seed=7", trials(3), task=task, config=TOLD)
+    swept = sweep(tmp_path, X, "y=0.5", "seed=7", trials(3), task=task)
     best, results = swept.study.best_trial, swept.results
     assert (results.best_trial, results.best_value) == (best.number, best.value)
     assert Path(results.run_dir) == swept.folder / str(best.number)
@@ -339,12 +337,13 @@ def test_the_results_file_says_which_trial_won_where_it_lies_and_how_it_was_run_
 
 def test_a_job_has_its_trial_at_hand_and_may_write_on_it_2293_2515(tmp_path: Path) -> None:
     def task(cfg: DictConfig) -> float:
-        with attach(cfg) as trial:  # type: ignore[union-attr]
-            trial.record({"learned": {"gate": 0.3}})
-            assert trial.number == HydraConfig.get().job.num
+        trial = mdaf.attach()
+        trial.record({"learned": {"gate": 0.3}})
+        assert trial
+        assert (trial.number, trial.study_name) == (HydraConfig.get().job.num, "s")
         return sphere(cfg)
 
-    swept = sweep(tmp_path, X, trials(1), task=task, config=TOLD)
+    swept = sweep(tmp_path, X, trials(1), task=task)
     assert swept.study.trials[0].user_attrs["learned"] == {"gate": 0.3}
 
 

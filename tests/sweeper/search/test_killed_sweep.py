@@ -170,7 +170,7 @@ def test_ctrl_c_while_the_workers_start_ends_them_as_soon_as_they_listen(tmp_pat
 def test_a_worker_that_hangs_is_replaced_and_its_trial_goes_on_where_it_hung(tmp_path: Path) -> None:
     studies, hang = f"sqlite:///{tmp_path}/studies.db", ("device.guard.hang=5", "training.checkpoint_seconds=0")
     typed = ("-m", *TINIER, "training.epochs=3", "hydra/sweeper=regularization", "hydra.sweeper.n_trials=3", *hang)
-    place = (f"sweep.storage={studies}", "hydra.sweeper.study_name=test", "hydra.sweep.dir=runs/studies/test")
+    place = (f"hydra.sweeper.storage={studies}", "hydra.sweeper.study_name=test", "hydra.sweep.dir=runs/studies/test")
     sweep = Running("tests.sweeper.hanging", *typed, *place, "sweep.workers=2", "resume=auto", cwd=tmp_path).wait()
     assert sweep.returncode == 0, sweep.stderr
     assert "hung and is replaced" in sweep.stderr

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.sweeper.storage.opening import open_storage
+from tests.processes import ROOT
 from tests.sweeper.tiny import typed
 
 MEDIAN = "hydra.sweeper.pruner={_target_: optuna.pruners.MedianPruner, n_startup_trials: 2, n_warmup_steps: 1}"
@@ -77,7 +80,11 @@ def test_out_of_memory_is_survived_with_a_smaller_micro_batch(tmp_path: Path) ->
 @pytest.mark.skipif(find_spec("hydra_plugins.hydra_joblib_launcher") is None, reason="hydra-joblib-launcher is absent")
 def test_pruning_reaches_jobs_that_a_launcher_runs_in_processes_of_its_own(tmp_path: Path) -> None:
     launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_jobs=2")
-    run = sweep(tmp_path, *launcher, MEDIAN, "hydra.sweeper.n_trials=8", "seconds=0.3")
+    words = ("-m", "tests.sweeper.program", "-m", *launcher, MEDIAN, "hydra.sweeper.n_trials=8", "seconds=0.3")
+    command = [sys.executable, *words]  # joblib ends its processes when Python exits, as a forked process does not
+    run = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stderr
     trials = trials_in(tmp_path)
     assert {trial.state for trial in trials} == {TrialState.COMPLETE, TrialState.PRUNED}

@@ -33,7 +33,7 @@ def storage(kind: str, folder: Path) -> Iterator[str]:
 
 
 def command(url: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "tests.sweeper.program", "-m", f"sweep.storage='{url}'", *arguments]
+    return [sys.executable, "-m", "tests.sweeper.program", "-m", f"hydra.sweeper.storage='{url}'", *arguments]
 
 
 def trials_of(url: str) -> list[FrozenTrial]:

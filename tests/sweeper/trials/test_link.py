@@ -30,8 +30,8 @@ def url(tmp_path: Path) -> str:
     return url
 
 
-def link(url: str, pruner: optuna.pruners.BasePruner | None = None) -> TrialLink:
-    return TrialLink(url, "s", 0, pruner or optuna.pruners.NopPruner())
+def link(url: str, pruner: dict[str, Any] | None = None) -> TrialLink:
+    return TrialLink(url, "s", 0, pruner)
 
 
 def test_the_effective_values_are_those_of_the_config_and_of_the_chosen_groups(url: str) -> None:
@@ -94,11 +94,11 @@ def test_reports_and_attributes_reach_the_study_from_the_job(url: str) -> None:
 
 
 def test_the_pruners_answer_reaches_the_job(url: str) -> None:
-    hopeless = optuna.pruners.ThresholdPruner(lower=0.5)
+    hopeless = {"_target_": "optuna.pruners.ThresholdPruner", "lower": 0.5}
     assert link(url, hopeless).report(1, 0.6) is False
     assert link(url, hopeless).report(2, 0.4) is True
 
 
 def test_a_trial_that_has_trained_its_last_epoch_is_not_pruned(url: str) -> None:
-    hopeless = optuna.pruners.ThresholdPruner(lower=0.5)
+    hopeless = {"_target_": "optuna.pruners.ThresholdPruner", "lower": 0.5}
     assert link(url, hopeless).report(1, 0.4, last=True) is False

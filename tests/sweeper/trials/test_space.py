@@ -57,7 +57,8 @@ def test_a_space_that_makes_no_sense_is_one_line_that_names_it(override: str) ->
 
 
 def test_what_the_sweep_is_about_is_no_part_of_a_trial() -> None:
-    search = wanted({}, ["x=interval(0.0,1.0)", "sweep.workers=4", "sweep.force=true", "sweep.storage=journal:///s"])
+    typed = ["x=interval(0.0,1.0)", "sweep.workers=4", "sweep.force=true", "sweep.storage=journal:///s"]
+    search = wanted({}, typed, ours=True)
     assert search.fixed == []
     assert search.own == ["sweep.force=true", "sweep.storage=journal:///s"]
 
