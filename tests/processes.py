@@ -99,7 +99,7 @@ class Terminal:
 
 
 class Running:
-    """A module that runs; ``module`` and ``arguments`` as they follow ``python -m``, or a script such as ``app.py``.
+    """A module that runs; ``module`` and ``arguments`` follow ``python -m``, or ``module`` is a script, as ``app.py``.
 
     ``terminal``     the columns of a pseudo-terminal; None: input is empty, and output goes to files.
     ``environment``  beyond this process's own.
@@ -199,12 +199,17 @@ def _become(module: str, arguments: tuple[str, ...], cwd: str, environment: dict
     os.environ.update(environment)
     sys.argv = [module, *arguments]
     sys.orig_argv = list(_command(module, arguments))  # which a sweep starts its workers with
-    if module.endswith(".py"):
-        sys.path.insert(0, cwd)
+    sys.path[:0] = [folder for folder in environment["PYTHONPATH"].split(os.pathsep) if folder not in sys.path]
+    if _is_script(module):
+        sys.path.insert(0, str(Path(module).resolve().parent))
         runpy.run_path(module, run_name="__main__")
     else:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def _command(module: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
-    return (sys.executable, *(() if module.endswith(".py") else ("-m",)), module, *arguments)
+    return (sys.executable, *(() if _is_script(module) else ("-m",)), module, *arguments)
+
+
+def _is_script(module: str) -> bool:
+    return module.endswith(".py") or "/" in module

@@ -1,4 +1,4 @@
-"""The sources of configs as they were typed: --config-dir, --config-name and hydra.searchpath.
+"""The sources of configs as they were typed: --config-path, --config-dir, --config-name and hydra.searchpath.
 
 A sweep records them in its study, so that ``mdaf-study`` can show the command that runs a trial again. A person has to
 type that command: no config is ever composed from what a study contains.
@@ -7,10 +7,13 @@ type that command: no config is ever composed from what a study contains.
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +22,13 @@ from omegaconf import DictConfig
 from optuna.study import Study
 
 from mdaf.errors import UserError
-from mdaf.sweeper.hydra_ext.overrides import compact
+from mdaf.sweeper.hydra_ext.overrides import words
 from mdaf.sweeper.hydra_ext.run_config import is_our_schema
 
 ORIGIN = "typed_with"  # the user attribute of a study
 SEARCH_PATH = "hydra.searchpath="
 MAIN = "config"
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 OURS = ("python -m sweeper", "mdaf", "python -m mdaf.sweeper")  # ways to start this program
 
 
@@ -35,11 +39,13 @@ class Configs:
     ``folder``  the value of --config-dir.
     ``name``    the value of --config-name: the primary config.
     ``search``  the override of hydra.searchpath.
+    ``path``    the value of --config-path, which this project's own commands do not have.
     """
 
     folder: str | None = None
     name: str | None = None
     search: str | None = None
+    path: str | None = None
 
     @classmethod
     def taken_from(cls, arguments: Sequence[str]) -> tuple[Configs, list[str]]:
@@ -47,16 +53,17 @@ class Configs:
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         parser.add_argument("--config-dir", "-cd")
         parser.add_argument("--config-name", "-cn")
+        parser.add_argument("--config-path", "-cp")
         options, rest = parser.parse_known_args(list(arguments))
         search = [argument for argument in rest if argument.startswith(SEARCH_PATH)]
         others = [argument for argument in rest if not argument.startswith(SEARCH_PATH)]
-        return cls(options.config_dir, options.config_name, search[-1] if search else None), others
+        return cls(options.config_dir, options.config_name, search[-1] if search else None, options.config_path), others
 
     @classmethod
     def said_by(cls, attribute: Any) -> Configs:
         """The sources that a study's attribute records. Anything that a sweep would not write is ignored."""
         said = attribute if isinstance(attribute, Mapping) else {}
-        texts = {key: said.get(key) for key in ("folder", "name", "search")}
+        texts = {key: said.get(key) for key in ("folder", "name", "search", "path")}
         kept = {key: text for key, text in texts.items() if isinstance(text, str) and not text.startswith("-")}
         if not kept.get("search", SEARCH_PATH).startswith(SEARCH_PATH) or "${" in kept.get("search", ""):
             del kept["search"]
@@ -66,10 +73,15 @@ class Configs:
         """The sources as arguments of a command."""
         folder = [] if self.folder is None else ["--config-dir", self.folder]
         name = [] if self.name is None else ["--config-name", self.name]
-        return [*folder, *name, *([] if self.search is None else [self.search])]
+        path = [] if self.path is None else ["--config-path", self.path]
+        return [*path, *folder, *name, *([] if self.search is None else [self.search])]
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """Composes the config of a job of this program. Raises UserError if the folder does not exist."""
+        if self.path is not None:
+            raise UserError(
+                f"--config-path {self.path}: expected --config-dir {self.path}, which adds to the configs here"
+            )
         if self.folder is not None and not Path(self.folder).is_dir():
             raise UserError(f"--config-dir {self.folder}: there is no such folder")
         folders = [] if self.folder is None else [f"file://{Path(self.folder).absolute()}"]
@@ -92,7 +104,7 @@ def program(ours: bool) -> str:
         return module if module in OURS else OURS[0]
     if module:
         return module
-    return f"python {sys.argv[0]}" if script.suffix == ".py" else script.name
+    return f"python {shlex.quote(sys.argv[0])}" if script.suffix == ".py" else script.name
 
 
 def write_origin(study: Study, config: DictConfig) -> None:
@@ -109,15 +121,35 @@ def is_ours(attribute: Any) -> bool:
 
 
 def rerun_command(attribute: Any, overrides: Sequence[str]) -> str:
-    """The command that runs a trial by itself.
+    """The command that runs a trial by itself, as text: nobody but a person types it.
 
-    Another program is named only if it is a Python file that exists here; else the command begins with PROGRAM.
+    It begins with PROGRAM where the study names anything but a module, a console script that is installed here, or the
+    Python file of this user.
     """
     said = attribute.get("program") if isinstance(attribute, Mapping) else None
-    name = said if said in OURS else OURS[0]
+    program = said if said in OURS else OURS[0]
     if not is_ours(attribute):
-        words = shlex.split(str(said)) if isinstance(said, str) and said.count("'") == said.count('"') == 0 else []
-        file = Path(words[-1]) if len(words) == 2 and words[0] == "python" else None
-        local = file is not None and file.suffix == ".py" and not file.is_absolute() and ".." not in file.parts
-        name = f"python {shlex.quote(str(file))}" if local and file is not None and file.is_file() else "PROGRAM"
-    return " ".join([name, shlex.join([*Configs.said_by(attribute).words(), *map(compact, overrides)])]).rstrip()
+        program = _command_of(str(said)) or "PROGRAM"
+    return " ".join([program, *map(shlex.quote, Configs.said_by(attribute).words()), words(overrides)]).rstrip()
+
+
+def _command_of(said: str) -> str | None:
+    """The start of another program's command; None if that is no module, no console script and no file of this user."""
+    try:
+        parts = shlex.split(said)
+    except ValueError:
+        return None
+    if parts[:2] == ["python", "-m"] and len(parts) == 3 and _MODULE.fullmatch(parts[2]):
+        return said
+    if parts[:1] == ["python"] and len(parts) == 2 and _is_of_this_user(Path(parts[1])):
+        return f"python {shlex.quote(parts[1])}"
+    installed = len(parts) == 1 and entry_points(group="console_scripts", name=parts[0])
+    return shlex.quote(parts[0]) if installed else None
+
+
+def _is_of_this_user(file: Path) -> bool:
+    """Whether it is a Python file that nobody else has put there."""
+    try:
+        return file.suffix == ".py" and file.is_file() and str(file).isprintable() and file.stat().st_uid == os.getuid()
+    except (OSError, ValueError):
+        return False

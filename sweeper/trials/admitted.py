@@ -29,7 +29,7 @@ FETCHED = ".fetched"  # in a run folder that came from a store: what it says was
 ANOTHERS_MICRO_BATCH = re.compile(r"device\.micro_batch=\d{1,9}")
 
 _OPTION = re.compile(r"\w[\w-]*")
-_KEY = re.compile(r"\w[\w-]*(\.\w[\w-]*)*")
+_KEY = re.compile(r"\w[\w-]*([./]\w[\w-]*)*")
 
 
 def refusal(override: str, *, own: bool = True, typed: bool = False) -> str | None:
@@ -56,7 +56,7 @@ def refusal(override: str, *, own: bool = True, typed: bool = False) -> str | No
         return "an interpolation may read what is no part of the study"
     if own and key.partition(".")[0] not in SETTABLE:
         return "it is no key of a run's own config"
-    if key in GROUPS and not all(_OPTION.fullmatch(option) for option in _options(value)):
+    if (key in GROUPS or "/" in key) and not all(_OPTION.fullmatch(option) for option in _options(value)):
         return "it is no name of an option"
     return None
 

@@ -18,11 +18,12 @@ from optuna.distributions import BaseDistribution
 from mdaf.errors import UserError
 from mdaf.former_names import lasting
 from mdaf.sweeper.hydra_ext.overrides import key_of
-from mdaf.sweeper.hydra_ext.run_config import NOT_HASHED
+from mdaf.sweeper.hydra_ext.run_config import NOT_HASHED, is_our_schema
 from mdaf.sweeper.trials.space import Space, meaning
 from mdaf.sweeper.trials.user_attrs import CONFIG, DATA_HASH, MEANINGS, OBJECTIVE, complaint
 
-WAY_OUT = "give it another name (hydra.sweeper.study_name=...), or mix the two with sweep.force=true"
+WAY_OUT = "give it another name (hydra.sweeper.study_name=...), or mix the two with "
+FORCE, ANOTHERS_FORCE = "sweep.force=true", "hydra.sweeper.force=true"  # of this program, and of others
 NOT_COMPARED = ("hydra", "seed", "criteria", *NOT_HASHED)
 WITHOUT = "model.without"  # null is what a job decides when it knows the data: see agree_on_fields
 
@@ -48,10 +49,11 @@ def agree(
     outside = {key: value for key, value in common.items() if not _searched(key, space)}
     if outside.get(WITHOUT, ...) is None:
         del outside[WITHOUT]
+    way_out = WAY_OUT + (FORCE if is_our_schema(config) else ANOTHERS_FORCE)
     joined = {
-        OBJECTIVE: _joined(study, OBJECTIVE, objective, "the objective's ", force),
+        OBJECTIVE: _joined(study, OBJECTIVE, objective, "the objective's ", force, way_out=way_out),
         MEANINGS: {**_mapping(study, MEANINGS), **{name: meaning(d) for name, d in space.items()}},
-        CONFIG: _joined(study, CONFIG, outside, "", force, searched=space),
+        CONFIG: _joined(study, CONFIG, outside, "", force, searched=space, way_out=way_out),
     }
     return {
         attribute: json.dumps(ours, sort_keys=True)
@@ -95,7 +97,7 @@ def agree_on_data(study: optuna.Study, data_hash: str, *, force: bool) -> None:
     if before is not None and before != data_hash and not force:
         raise UserError(
             f"data: its hash is {data_hash}, but the trials of study {study.study_name} were trained on {before}; "
-            f"{WAY_OUT}"
+            f"{WAY_OUT}{FORCE}"
         )
     if before != data_hash:
         study.set_user_attr(DATA_HASH, data_hash)
@@ -116,6 +118,7 @@ def _joined(
     what: str,
     force: bool,
     searched: Space | None = None,
+    way_out: str = WAY_OUT + FORCE,
 ) -> dict[str, Any]:
     """A mapping of the study's with ours over it. UserError where they differ, unless that is forced."""
     theirs = _mapping(study, attribute)
@@ -124,7 +127,7 @@ def _joined(
         if ours[name] != theirs[name] and not force and not _searched(name, searched or {}):
             raise UserError(
                 f"{what}{name}: this sweep has {_shown(ours[name])}, but the trials of study {study.study_name} have "
-                f"{_shown(theirs[name])}; {WAY_OUT}"
+                f"{_shown(theirs[name])}; {way_out}"
             )
     return {**theirs, **ours}
 

@@ -303,6 +303,12 @@ def test_where_configs_come_from_is_shown_as_it_was_typed() -> None:
         {"program": "rm -rf ~", "folder": "--x", "search": "hydra.callbacks=[x]"},
         {"program": "python /tmp/evil.py", "name": ["a"], "search": "hydra.searchpath=[${oc.env:X}]"},
         {"program": "python '; touch x'", "folder": 7},
+        {"program": "python -m a;b", "path": ["a"]},
+        {"program": "python -m a b"},
+        {"program": "python /etc/hostname"},
+        {"program": "poweroff"},
+        {"program": "python 'unclosed"},
+        {"program": ""},
     ],
 )
 def test_a_program_that_a_study_names_is_not_put_into_a_line(said: Any) -> None:

@@ -77,7 +77,7 @@ def test_another_search_is_refused_with_what_differs_and_the_way_out(
 ) -> None:
     with pytest.raises(UserError, match=said) as error:
         join(study, **changed)
-    assert "sweep.force=true" in str(error.value)
+    assert "hydra.sweeper.force=true" in str(error.value)  # the config is another program's
     join(study)  # and the study is as it was
     join(study, force=True, **changed)
     join(study, **changed)  # now it goes by the new one
@@ -99,7 +99,7 @@ def test_another_kind_of_parameter_is_refused_forced_or_not_and_nothing_is_writt
     said = rf"^regularization\.dropout: this sweep has {found}, but the trials of study s have float, .* another name"
     with pytest.raises(UserError, match=said) as error:
         join(study, {"regularization.dropout": distribution}, force, config={"training.epochs": 2})
-    assert "sweep.force" not in str(error.value)
+    assert "force=true" not in str(error.value)
     assert study.user_attrs == before
     join(study)  # the original sweep goes on
 
