@@ -48,8 +48,9 @@ def _no_result(study: optuna.Study, storage: str | None) -> str:
     said = f"study {study.study_name}: no trial completed, so there is no best one"
     if failed:
         last = failed[-1]
-        why = last.user_attrs.get(ERROR) or last.user_attrs.get(DIED) or "no reason is recorded"
-        said += f"; {len(failed)} of {len(trials)} failed, the last one, trial {last.number}, by {why}"
+        kind, _, message = str(last.user_attrs.get(ERROR, "")).partition(": ")
+        why = f"{message} ({kind})" if message else kind or last.user_attrs.get(DIED) or "no reason is recorded"
+        said += f"; {len(failed)} of {len(trials)} failed, the last one, trial {last.number}: {why}"
     command = study_command("trials", study.study_name, storage)
     return said if command is None else f"{said}; what became of them: {command}"
 
