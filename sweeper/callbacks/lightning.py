@@ -1,0 +1,9 @@
+"""The callback for programs that import ``lightning.pytorch``."""
+
+from lightning.pytorch import Callback
+
+from mdaf.sweeper.callbacks.lightning_hooks import ReportEachEpoch
+
+
+class TrialCallback(ReportEachEpoch, Callback):
+    """``Trainer(callbacks=[TrialCallback("val/loss")])``: reports each epoch to the job's trial, and prunes."""
