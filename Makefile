@@ -8,7 +8,7 @@ READY := $(VENV)/.installed
 TESTERS = $(shell $(BIN)/python -c "import os; print(min(4, (os.cpu_count() or 1) * 2))")
 
 # As much of the confirmation and of Phase 4 as fits the minutes that two cores have.
-SMALL := confirm.top=1 confirm.seeds=[1001,1002] points=[winner,balanced]
+SMALL := confirm.top=1 confirm.seeds=[1001,1002] looks=[3,5]
 
 .PHONY: sweep test types suite clean picture .imports
 

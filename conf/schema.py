@@ -208,8 +208,12 @@ class Phase4:
     storage: str = MISSING
     study: str | None = MISSING
     folder: str = MISSING
-    seeds: list[int] = MISSING
-    points: list[str] = MISSING
+    design: str = MISSING
+    looks: list[int] = MISSING
+    futility: int | None = bounded(1)
+    margin: float | None = bounded(0, open_low=True)
+    seeds: list[int] | None = MISSING
+    points: list[str] | None = MISSING
     epochs: int | None = bounded(1)
     confirm: Confirm = field(default_factory=Confirm)
     test: bool = MISSING

@@ -22,7 +22,7 @@ def verify(
 ) -> None:
     """Compute every figure of a report again from its runs and name those that differ; exit code 1 if any does."""
     from mdaf.multirun.report.differences import count
-    from mdaf.multirun.report.verify import read_report
+    from mdaf.multirun.report.verify import OTHER_RULES_IN_0_1, is_of_0_1, read_report
     from mdaf.multirun.report.verify import verify as verified
 
     found = verified(report, deep)
@@ -35,6 +35,8 @@ def verify(
     runs = len(held["inputs"]["runs"])
     scored = ", and the AUCs are those of the checkpoints" if deep else ""
     typer.echo(f"{count(held['figures'])} figures of {runs} runs hold{scored}")
+    if is_of_0_1(held):
+        typer.echo(f"version 0.1 wrote it; {', '.join(OTHER_RULES_IN_0_1)} had other rules and were not compared")
 
 
 @app.command()

@@ -6,48 +6,64 @@ Every stage asks the disk what is there already, so a command that was interrupt
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.conf.schema import Pace
 from mdaf.errors import UserError
-from mdaf.multirun.analysis.confirmation import check_disjoint, confirm, distance
-from mdaf.multirun.analysis.content import CandidateInput
-from mdaf.multirun.analysis.scores import reads_of_test, score_runs
+from mdaf.multirun.analysis.confirmation import check_disjoint
+from mdaf.multirun.analysis.content import Looks
+from mdaf.multirun.analysis.rows.scores import reads_of_test, score_runs
 from mdaf.multirun.analysis.versions import of_other_code
+from mdaf.multirun.analysis.wording import several
 from mdaf.multirun.asking import ask_to_start
 from mdaf.multirun.phase4 import plan
-from mdaf.multirun.phase4.overrides import check_origin, overrides_of
-from mdaf.multirun.phase4.plan import Series, Winner
-from mdaf.multirun.phase4.points import Point, composed, configs, known_point, known_values, point_hash, with_epochs
+from mdaf.multirun.phase4.candidates import (
+    Candidate,
+    Named,
+    find_candidates,
+    name_winner,
+    points_of_design,
+    question_of,
+    search_epochs,
+)
+from mdaf.multirun.phase4.design import Design, design_of
+from mdaf.multirun.phase4.inquiry import Inquiry
+from mdaf.multirun.phase4.looks_made import LooksMade, Question, planned
+from mdaf.multirun.phase4.overrides import check_origin
+from mdaf.multirun.phase4.plan import Series
+from mdaf.multirun.phase4.points import Point, composed, configs, hashes
 from mdaf.multirun.report.inputs import Stages, phase4_inputs
 from mdaf.multirun.report.writer import write_beside_others
 from mdaf.names import folder_of
 from mdaf.sweeper.runs.lock import locked
 from mdaf.sweeper.runs.provenance import commit
-from mdaf.sweeper.runs.reader import IDENTITY, read_finished_run, read_run
-from mdaf.sweeper.study.queries import find_trial, trials_of
-
-BALANCED = "balanced"
-WINNER = "winner"
+from mdaf.sweeper.runs.reader import IDENTITY, read_run
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A point that may win: its trial's value in the sweep, if it has a trial, and its distance from balanced."""
+class Setting:
+    """What a command is about: the study, what was typed, the design, and where everything lies."""
 
-    point: Point
-    sweep_value: float | None
-    distance: float
+    cfg: DictConfig
+    study: Study
+    design: Design
+    home: Path
+    candidates: Sequence[Candidate]
+    forced: Sequence[str]
 
-    def as_input(self) -> CandidateInput:
-        """As ``confirm`` and a report's inputs have it."""
-        point = self.point
-        return CandidateInput(point.name, point.trial, self.sweep_value, self.distance, list(point.overrides))
+    @property
+    def roots(self) -> tuple[Path, Path]:
+        """Below which finished runs are taken."""
+        return self.home, Path(self.cfg.reuse)
+
+    @property
+    def report(self) -> Path:
+        """The report's folder, and that of the log of what read the test split."""
+        return self.home / "report"
 
 
 def decide(cfg: DictConfig) -> Path:
@@ -57,129 +73,135 @@ def decide(cfg: DictConfig) -> Path:
     """
     study = plan.open_study(cfg.storage, cfg.study)
     check_origin(study, cfg.overrides, configs())
+    design = design_of(cfg)
     home = Path(cfg.folder) / folder_of(study.study_name)
-    roots = (home, Path(cfg.reuse))
     candidates = find_candidates(study, cfg, home)
-    check(study, cfg, candidates)
-    confirmation = plan.plan([c.point for c in candidates], cfg.confirm.seeds, roots) if cfg.confirm.top else []
-    if any(one.missing for one in confirmation):  # nobody knows the winner yet, so the best trial stands for it
-        points = [_point_of(name, candidates[0].point, home) for name in cfg.points]
-    else:
-        points = points_of(cfg.points, named_winner(candidates, confirmation).point, home)
-    planned = {"confirmation": confirmation, "Phase 4": plan.plan(points, cfg.seeds, roots)}
-    agree(cfg, study, planned, composed(points[0].overrides))
+    setting = Setting(cfg, study, design, home, candidates, check(study, cfg, design, candidates))
+    confirmation = plan.plan([c.point for c in candidates], cfg.confirm.seeds, setting.roots) if cfg.confirm.top else []
+    # Until confirmation has run, nobody knows the winner, and the best trial stands for it.
+    known = [] if any(one.missing for one in confirmation) else confirmation
+    agree(setting, confirmation, name_winner(candidates, known))
     home.mkdir(parents=True, exist_ok=True)
     with locked(home):
-        return _decided(cfg, study, candidates, confirmation, home)
+        return _decided(setting, confirmation)
 
 
-def _decided(
-    cfg: DictConfig, study: Study, candidates: Sequence[Candidate], confirmation: Sequence[Series], home: Path
-) -> Path:
+def _decided(setting: Setting, confirmation: Sequence[Series]) -> Path:
     """Trains what is missing, and writes the report; its folder."""
-    roots = (home, Path(cfg.reuse))
-    plan.run_missing(confirmation, roots, cfg.launcher)
-    winner = named_winner(candidates, confirmation)
-    repeated = plan.plan(points_of(cfg.points, winner.point, home), cfg.seeds, roots)
-    plan.run_missing(repeated, roots, cfg.launcher)
-    first = home / "report"
-    folders = [folder for one in repeated for folder in one.done.values()]
-    stages = Stages(study, [c.as_input() for c in candidates] if confirmation else [], list(confirmation), repeated)
-    score_runs(folders, "validation", first)
-    if cfg.test:
-        score_runs(folders, "test", first)  # one log of reads for all reports on the study
+    cfg = setting.cfg
+    plan.run_missing(confirmation, setting.roots, cfg.launcher)
+    named = name_winner(setting.candidates, confirmation)
+    points = points_of_design(setting.design, named, setting.home)
+    looks = None
+    if (inquiry := inquiry_of(setting, points, named)) is not None:
+        repeated = inquiry.ask(cfg.launcher, lambda folders: _score(setting, folders))
+        looks = _looks(setting, points, named, inquiry)
+    else:
+        repeated = plan.plan(points, setting.design.seeds, setting.roots)
+        plan.run_missing(repeated, setting.roots, cfg.launcher)
+        _score(setting, [folder for one in repeated for folder in one.done.values()])
+    stages = Stages(
+        study=setting.study,
+        candidates=[c.as_input() for c in setting.candidates] if confirmation else [],
+        confirmation=list(confirmation),
+        repeated=repeated,
+        design=setting.design,
+        named=named,
+        looks=looks,
+        forced=list(setting.forced),
+        search_epochs=search_epochs(setting.study, cfg),
+    )
     folder, _ = write_beside_others(
-        first, lambda report: phase4_inputs(cfg, stages, winner.point, report), reads_of_test(first)
+        setting.report, lambda report: phase4_inputs(cfg, stages, report), reads_of_test(setting.report)
     )
     return folder
 
 
-def find_candidates(study: Study, cfg: DictConfig, home: Path) -> list[Candidate]:
-    """The study's best trials, the best first, then the balanced point unless it is one of them."""
-    trials = plan.best_trials(study, max(1, cfg.confirm.top))
-    points = [_trial_point(trial, cfg, home) for trial in trials]
-    balanced = known_point(BALANCED, points[0], home)
-    same = point_hash(balanced)
-    reference = known_values(BALANCED)
-    candidates = []
-    for trial, point in zip(trials, points, strict=True):
-        if point_hash(point) == same:
-            point = replace(balanced, trial=trial.number)
-        found = find_trial(study, trial.number)
-        candidates.append(Candidate(point, trial.value, distance(found.params, reference, found.distributions)))
-    if cfg.confirm.top and not any(candidate.point.name == BALANCED for candidate in candidates):
-        tried = _trial_at(study, reference)
-        if tried is not None:
-            balanced = replace(balanced, trial=tried.number)
-        candidates.append(Candidate(balanced, None if tried is None else tried.values[0], 0.0))
-    return candidates
+def _score(setting: Setting, folders: Sequence[Path]) -> None:
+    score_runs(folders, setting.design.rows, setting.report)  # one log of reads for all reports on the study
 
 
-def _trial_at(study: Study, values: Mapping[str, float]) -> FrozenTrial | None:
-    """The first complete trial that is exactly there and searched nothing else."""
-    complete = trials_of(study, TrialState.COMPLETE)
-    return next((trial for trial in complete if dict(trial.params) == dict(values)), None)
+def inquiry_of(setting: Setting, points: Sequence[Point], named: Named) -> Inquiry | None:
+    """The question that these points are run for; None where every pair is compared once.
+
+    UserError if it was looked at under another plan before, unless that is forced.
+    """
+    design = setting.design
+    if design.plan is None:
+        return None
+    question = question_of(points, named)
+    made = _looks_made(setting, question)
+    if (others := made.other_plans()) and not setting.cfg.force:
+        raise UserError(
+            f"looks: {question[0].name} and {question[1].name} were looked at with {others[-1]} before. Another plan "
+            "after a look makes a false verdict more likely than alpha. Type the plan of before, or go on all the "
+            "same: force=true, and the report says so"
+        )
+    secondary = [point for point in points if point not in question]
+    return Inquiry(
+        question, secondary, design.plan, design.seeds, made, design.rows, setting.cfg.resamples, setting.roots
+    )
 
 
-def _trial_point(trial: Winner, cfg: DictConfig, home: Path) -> Point:
-    name = f"trial-{trial.number}"
-    overrides = overrides_of(trial, cfg.overrides, configs())
-    return Point(name, with_epochs(overrides, cfg.epochs), home / name, trial.number)
+def _looks_made(setting: Setting, question: tuple[Point, Point]) -> LooksMade:
+    design = setting.design
+    assert design.plan is not None
+    a, b = ("/".join(hashes(point, seed=0)) for point in question)  # of any seed: what differs is the points
+    challenger, balanced = question
+    epochs = composed(challenger.overrides).training.epochs
+    names = [f"trial-{challenger.trial}", f"{balanced.name} at {several(epochs, 'epoch')}"]
+    return LooksMade(setting.home, Question(a, b), names, planned(design.plan, design.seeds, design.rows))
 
 
-def points_of(names: Sequence[str], winner: Point, home: Path) -> list[Point]:
-    """Phase 4's points by name; a known point that is the winner's own configuration goes by the known name alone."""
-    found: dict[str, Point] = {}
-    own = point_hash(winner)
-    for name in names:
-        point = _point_of(name, winner, home)
-        key = point_hash(point)
-        if not (name == WINNER and key in found):
-            found[key] = replace(point, trial=winner.trial) if key == own else point
-    return list(found.values())
+def _looks(setting: Setting, points: Sequence[Point], named: Named, inquiry: Inquiry) -> Looks:
+    assert setting.design.plan is not None
+    question = question_of(points, named)
+    made = _looks_made(setting, question)
+    a, b = question
+    return Looks(
+        a=a.name,
+        b=b.name,
+        planned=list(setting.design.plan.looks),
+        futility=setting.design.plan.futility,
+        made=inquiry.made(),
+        other_plans=made.other_plans(),
+        other_questions=made.other_questions(),
+    )
 
 
-def _point_of(name: str, winner: Point, home: Path) -> Point:
-    return replace(winner, name=WINNER) if name == WINNER else known_point(name, winner, home)
-
-
-def check(study: Study, cfg: DictConfig, candidates: Sequence[Candidate]) -> None:
-    """UserError where seeds overlap, where a precondition of the research is not met, or a seed is there twice."""
-    for key, seeds in (("seeds", cfg.seeds), ("confirm.seeds", cfg.confirm.seeds)):
-        if not len(seeds) or len(set(seeds)) != len(seeds):
-            raise UserError(f"{key}: found {list(seeds)}, expected one seed or more, each once")
+def check(study: Study, cfg: DictConfig, design: Design, candidates: Sequence[Candidate]) -> list[str]:
+    """UserError where seeds overlap, or a precondition of the research is not met; those that ``force`` goes past."""
     confirmation = list(cfg.confirm.seeds) if cfg.confirm.top else []
-    check_disjoint(plan.search_seeds(study), confirmation, list(cfg.seeds))
-    planned = composed(candidates[0].point.overrides).training.epochs if cfg.epochs is None else cfg.epochs
+    if cfg.confirm.top and (not confirmation or len(set(confirmation)) != len(confirmation)):
+        raise UserError(f"confirm.seeds: found {confirmation}, expected one or more, each once")
+    check_disjoint(plan.search_seeds(study), confirmation, list(design.seeds))
+    planned_epochs = composed(candidates[0].point.overrides).training.epochs if cfg.epochs is None else cfg.epochs
     numbers = [candidate.point.trial for candidate in candidates if candidate.point.trial is not None]
     pace = Pace(**OmegaConf.to_container(cfg.pace))  # type: ignore[arg-type]
-    unmet = plan.check_preconditions(study, numbers, planned, pace, [Path(cfg.reuse)])
+    unmet = plan.check_preconditions(study, numbers, planned_epochs, pace, [Path(cfg.reuse)])
     if unmet and not cfg.force:
         raise UserError(f"Phase 4 may not start, it lacks {'; '.join(unmet)}. Mend that, or start anyway: force=true")
+    return unmet
 
 
-def agree(cfg: DictConfig, study: Study, stages: Mapping[str, Sequence[Series]], config: DictConfig) -> None:
+def agree(setting: Setting, confirmation: Sequence[Series], named: Named) -> None:
     """Shows the plan and asks; SystemExit where the answer is no.
 
     Not where ``ask`` is false, nor where nothing is missing and one version of the code has trained all that is there.
     """
-    print(plan.describe_plan(stages, config.training.epochs, plan.epoch_seconds(study)))
-    every = [one for series in stages.values() for one in series]
+    points = points_of_design(setting.design, named, setting.home)
+    inquiry = inquiry_of(setting, points, named)
+    repeated = plan.plan(points, setting.design.seeds, setting.roots)
+    stages: Mapping[str, Sequence[Series]] = {"confirmation": confirmation, "Phase 4": repeated if not inquiry else []}
+    asked = None if inquiry is None else plan.AskedPlan(inquiry.title, inquiry.expected())
+    seconds = plan.epoch_seconds(setting.study)
+    print(plan.describe_plan(stages, composed(points[0].overrides).training.epochs, seconds, asked))
+    every = [one for series in (confirmation, repeated) for one in series]
     reused = {folder: read_run(folder, IDENTITY).result["commit"] for one in every for folder in one.done.values()}
     if others := of_other_code(reused.values(), commit()):
         print(f"reused are {others}")
-    if not cfg.ask or not (any(one.missing for one in every) or len(set(reused.values())) > 1):
-        return
-    ask_to_start()
-
-
-def named_winner(candidates: Sequence[Candidate], confirmation: Sequence[Series]) -> Candidate:
-    """The candidate that its confirmed mean names; without confirmation the study's best."""
-    if not confirmation:
-        return candidates[0]
-    values = {
-        one.point.name: {seed: float(read_finished_run(folder).best["val_auc"]) for seed, folder in one.done.items()}
-        for one in confirmation
-    }
-    name = confirm([candidate.as_input() for candidate in candidates], values, near=BALANCED).winner
-    return next(candidate for candidate in candidates if candidate.point.name == name)
+    missing = any(one.missing for series in stages.values() for one in series) or (
+        asked and asked.expected.missing_most
+    )
+    if setting.cfg.ask and (missing or len(set(reused.values())) > 1):
+        ask_to_start()

@@ -62,10 +62,26 @@ def test_an_interrupted_run_goes_on_where_it_stopped(made: Path) -> None:
 
 
 def test_phase_4_trains_nothing_again(made: Path) -> None:
-    small = ("points=[winner]", "seeds=[42,43]", "confirm.top=1", "confirm.seeds=[1001]", "test=false", "resamples=20")
+    small = (
+        "design=research",
+        "points=[winner]",
+        "seeds=[42,43]",
+        "confirm.top=1",
+        "confirm.seeds=[1001]",
+        "test=false",
+        "resamples=20",
+    )
     shown = said(made, "mdaf.multirun", f"study={STUDY}", *small, "ask=false")
     assert "2 runs of 2 epochs, 2 are there already" in shown
     assert "Epoch time:" not in shown
+
+
+def test_a_report_is_verified_but_for_what_had_other_rules(made: Path) -> None:
+    [file] = (made / "runs/phase4").glob("*/report/report.json")
+    assert json.loads(file.read_text())["format"] == 1
+    shown = said(made, "mdaf.multirun", "verify", str(file))
+    assert "figures of 6 runs hold" in shown
+    assert "version 0.1 wrote it; criteria, evidence, bootstrap_interval, seeds_needed" in shown
 
 
 def test_the_hashes_of_runs_are_those_of_their_configs(made: Path) -> None:

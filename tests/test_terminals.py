@@ -143,7 +143,7 @@ WORK = {
     "sweep": [
         ["sweeper", *TINY, "-m", "hydra/sweeper=regularization", "hydra.sweeper.n_trials=2"],
         ["sweeper", *TINY, "-m", "hydra/sweeper=regularization", "hydra.sweeper.n_trials=4", "sweep.workers=2"],
-        ["multirun", "points=[balanced]", "seeds=[42,43]", "confirm.top=0", "resamples=20", "--yes"],
+        ["multirun", "design=research", "points=[balanced]", "seeds=[42,43]", "confirm.top=0", "resamples=20", "--yes"],
         ["multirun", "--help"],
         ["multirun", "points=nothing"],
     ],
@@ -191,7 +191,16 @@ COMMANDS = {
     "a sweep": ([*SWEEP, "hydra.sweeper.n_trials=1"], "work/0/last.pt", ["resume=auto"]),
     "workers": ([*SWEEP, "hydra.sweeper.n_trials=2", "sweep.workers=2"], "work/0/last.pt", ["resume=auto"]),
     "Phase 4": (
-        ["multirun", "points=[weak]", "seeds=[42]", "confirm.top=0", "resamples=20", "force=true", "--yes"],
+        [
+            "multirun",
+            "design=research",
+            "points=[weak]",
+            "seeds=[42]",
+            "confirm.top=0",
+            "resamples=20",
+            "force=true",
+            "--yes",
+        ],
         "runs/phase4/regularization-deepfm-synthetic_tiny/weak/seed-42/last.pt",
         [],
     ),

@@ -1,142 +1,143 @@
-"""Configurations compared in pairs, seed by seed: differences, tests, rows of the same users, verdicts."""
+"""Configurations compared in pairs, seed by seed: differences, tests, verdicts. Nothing here knows what a run is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from mdaf.errors import UserError
-from mdaf.multirun.analysis.content import Comparison, DelongFigures, TestComparison
-from mdaf.multirun.analysis.roc import delong, resampled_aucs, rows_interval, user_weights
-from mdaf.multirun.analysis.scores import Scores, read_scores
-from mdaf.multirun.analysis.statistics import Interval, Paired, holm, paired
-from mdaf.multirun.analysis.verdict_rule import verdict
+from mdaf.multirun.analysis.rows.roc import DeLong
+from mdaf.multirun.analysis.statistics import Interval, Paired, holm, paired, t_interval, varies
+from mdaf.multirun.analysis.verdict_rule import Verdict, verdict
 from mdaf.streams import stream_seed
 
-
-class RunOfPoint(NamedTuple):
-    """The run of a configuration on one seed: its id in the report, and its folder."""
-
-    id: str
-    folder: Path
+Values = Mapping[str, Mapping[int, float]]  # configuration -> seed -> value, the higher the better
 
 
-Runs = Mapping[str, Mapping[int, RunOfPoint]]  # configuration -> seed -> its run
+class RowsOfPairs(Protocol):
+    """What the rows on which both configurations were evaluated say of their difference."""
+
+    def delong(self, a: str, b: str, seeds: Sequence[int]) -> Mapping[int, DeLong]:
+        """DeLong's test of each seed for which there are rows."""
+
+    def interval(self, a: str, b: str, seeds: Sequence[int]) -> Interval | None:
+        """The mean difference over resampled users, None without rows."""
 
 
-class ResampledUsers:
-    """AUCs of runs under the same resamples of users, each computed once."""
+@dataclass(frozen=True)
+class DelongFigures:
+    """DeLong's test of one seed's two runs on the same rows; ``holm_p`` is adjusted over all of these tests."""
 
-    def __init__(self, resamples: int) -> None:
-        self._resamples = resamples
-        self._weights: np.ndarray | None = None
-        self._scores: dict[Path, Scores] = {}
-        self._aucs: dict[Path, np.ndarray] = {}
+    difference: float
+    standard_error: float
+    p: float
+    holm_p: float | None = None
 
-    def scores(self, folder: Path) -> Scores | None:
-        """The validation scores of a run, None where none were kept."""
-        if folder not in self._scores:
-            found = read_scores(folder, "validation")
-            if found is None:
-                return None
-            self._scores[folder] = found
-        return self._scores[folder]
 
-    def aucs(self, folder: Path) -> np.ndarray:
-        """(resample,) AUCs of a run whose scores are there."""
-        if folder not in self._aucs:
-            scores = self.scores(folder)
-            assert scores is not None
-            if self._weights is None:
-                rng = np.random.default_rng(stream_seed(0, "report", "users"))
-                self._weights = user_weights(scores.users, self._resamples, rng)
-            self._aucs[folder] = resampled_aucs(scores.logits, scores.labels, scores.users, self._weights)
-        return self._aucs[folder]
+@dataclass(frozen=True, kw_only=True)
+class ComparedPair:
+    """The difference ``a - b`` of two configurations, paired by seed, and its verdict.
+
+    ``statistics.Paired`` says what the tests' fields are. ``users_interval`` is the interval over resampled users,
+    ``holm_p`` the p of the t-test adjusted over all comparisons that share the error ``alpha``.
+    ``seed_correlation``  of the two configurations' values over the seeds; None with fewer than three.
+    """
+
+    a: str
+    b: str
+    seeds: list[int]
+    by_seed: dict[str, float]
+    n: int
+    mean: float
+    sd: float | None
+    t_interval: Interval | None
+    bootstrap_interval: Interval | None
+    effect: float | None
+    t_p: float | None
+    permutation_p: float
+    permutation_floor: float
+    detectable: float | None
+    seed_correlation: float | None = None
+    delong: dict[str, DelongFigures]
+    users_interval: Interval | None
+    holm_p: float | None
+    verdict: Verdict
 
 
 def compare_pairs(
     pairs: Sequence[tuple[str, str]],
-    values: Mapping[str, Mapping[int, float]],
-    test: Mapping[str, Mapping[int, float]],
-    runs: Runs,
+    values: Values,
     alpha: float,
-    resamples: int,
-) -> list[Comparison]:
-    """Each pair (a, b) by the differences ``a - b`` over the seeds that both have.
+    margin: float | None = None,
+    rows: RowsOfPairs | None = None,
+) -> list[ComparedPair]:
+    """Each pair (a, b) by the differences ``a - b`` over the seeds that both have; all of them share ``alpha``.
 
-    ``values``  configuration -> seed -> validation AUC, on which the verdict rests.
-    ``test``    the same of the test split, empty where it was not read: reported beside it, no ground for a verdict.
     Pairs without a common seed are left out.
     """
-    pairs = [pair for pair in pairs if _common(values, *pair)]
-    users = ResampledUsers(resamples)
+    pairs = [pair for pair in pairs if common(values, *pair)]
     found = [_differences(pair, values, alpha, len(pairs)) for pair in pairs]
     adjusted = holm([one.t_p for one in found])
-    comparisons = []
+    tests = _delong(pairs, values, rows)
+    compared = []
     for (a, b), one, p in zip(pairs, found, adjusted, strict=True):
-        seeds = _common(values, a, b)
-        tests, interval = _on_rows(users, runs[a], runs[b], seeds)
-        comparisons.append(
-            Comparison(
+        seeds = common(values, a, b)
+        by_seed = {str(seed): values[a][seed] - values[b][seed] for seed in seeds}
+        users = rows.interval(a, b, seeds) if rows is not None else None
+        sample = np.array(list(by_seed.values()))
+        at_level = t_interval(sample, 1 - alpha / len(pairs)) if len(sample) > 1 else None
+        compared.append(
+            ComparedPair(
                 a=a,
                 b=b,
                 seeds=seeds,
-                by_seed={str(seed): values[a][seed] - values[b][seed] for seed in seeds},
+                by_seed=by_seed,
                 **vars(one.spread),
                 effect=one.effect,
                 t_p=one.t_p,
                 permutation_p=one.permutation_p,
                 permutation_floor=one.permutation_floor,
                 detectable=one.detectable,
-                seeds_needed=one.seeds_needed,
-                delong=tests,
-                users_interval=interval,
-                test=_on_test(test.get(a, {}), test.get(b, {})),
+                seed_correlation=correlation([values[a][s] for s in seeds], [values[b][s] for s in seeds]),
+                delong=tests[a, b],
+                users_interval=users,
                 holm_p=p,
-                verdict=verdict(one.spread.mean, one.spread.n, p, interval, alpha),
-                from_=[runs[point][seed].id for point in (a, b) for seed in seeds],
+                verdict=verdict(one.spread.mean, one.spread.n, p, users, alpha, at_level, margin),
             )
         )
-    return comparisons
+    return compared
 
 
-def _common(values: Mapping[str, Mapping[int, float]], a: str, b: str) -> list[int]:
+def common(values: Values, a: str, b: str) -> list[int]:
+    """The seeds that both configurations have, in the order of the first."""
     return [seed for seed in values.get(a, {}) if seed in values.get(b, {})]
 
 
-def _differences(pair: tuple[str, str], values: Mapping[str, Mapping[int, float]], alpha: float, tests: int) -> Paired:
+def correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """Pearson's, None for fewer than three pairs or without spread."""
+    one, other = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if len(one) < 3 or not varies(one) or not varies(other):
+        return None
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def _differences(pair: tuple[str, str], values: Values, alpha: float, tests: int) -> Paired:
     a, b = pair
-    seeds = _common(values, a, b)
+    seeds = common(values, a, b)
     rng = np.random.default_rng(stream_seed(0, "report", a, b))
     return paired([values[a][s] for s in seeds], [values[b][s] for s in seeds], rng, alpha, tests)
 
 
-def _on_rows(
-    users: ResampledUsers, a: Mapping[int, RunOfPoint], b: Mapping[int, RunOfPoint], seeds: Sequence[int]
-) -> tuple[dict[str, DelongFigures], Interval | None]:
-    """DeLong for each seed, and the interval over resampled users of the mean difference, where scores are there."""
-    tests, resampled = {}, []
-    for seed in seeds:
-        one, other = a[seed].folder, b[seed].folder
-        first, second = users.scores(one), users.scores(other)
-        if first is None or second is None:
-            continue
-        if not (np.array_equal(first.labels, second.labels) and np.array_equal(first.users, second.users)):
-            raise UserError(f"{one} and {other}: were evaluated on other rows; expected runs on the same data")
-        found = delong(first.logits, second.logits, first.labels)
-        tests[str(seed)] = DelongFigures(found.auc_a - found.auc_b, found.standard_error, found.p)
-        resampled.append(users.aucs(one) - users.aucs(other))
-    return tests, rows_interval(np.mean(resampled, axis=0)) if resampled else None
-
-
-def _on_test(a: Mapping[int, float], b: Mapping[int, float]) -> TestComparison | None:
-    seeds = [seed for seed in a if seed in b]
-    if not seeds:
-        return None
-    rng = np.random.default_rng(stream_seed(0, "report", "test"))
-    found = paired([a[seed] for seed in seeds], [b[seed] for seed in seeds], rng)
-    by_seed = {str(seed): a[seed] - b[seed] for seed in seeds}
-    return TestComparison(by_seed=by_seed, **vars(found.spread), t_p=found.t_p)
+def _delong(
+    pairs: Sequence[tuple[str, str]], values: Values, rows: RowsOfPairs | None
+) -> dict[tuple[str, str], dict[str, DelongFigures]]:
+    """DeLong's tests of every pair on every seed, their p adjusted over all of them."""
+    found = {(a, b): rows.delong(a, b, common(values, a, b)) if rows is not None else {} for a, b in pairs}
+    every = [(pair, seed, test) for pair, tests in found.items() for seed, test in tests.items()]
+    adjusted = holm([test.p for _, _, test in every])
+    figures: dict[tuple[str, str], dict[str, DelongFigures]] = {pair: {} for pair in found}
+    for (pair, seed, test), p in zip(every, adjusted, strict=True):
+        figures[pair][str(seed)] = DelongFigures(test.auc_a - test.auc_b, test.standard_error, test.p, p)
+    return figures

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,11 +32,12 @@ class Candidate(Protocol):
         """From the balanced point."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ConfirmedCandidate:
     """A candidate with its spread over the confirmation seeds.
 
-    ``optimism``  its value in the sweep less its confirmed mean; None where it has no value in the sweep.
+    ``optimism``        its value in the sweep less its confirmed mean; None where it has no value in the sweep.
+    ``optimism_error``  standard error of that mean, by the spread that is pooled over the candidates.
     """
 
     name: str
@@ -50,6 +51,7 @@ class ConfirmedCandidate:
     bootstrap_interval: Interval | None
     seeds: list[int]
     optimism: float | None
+    optimism_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def check_disjoint(search: Sequence[int], confirmation: Sequence[int], phase4: S
         if shared := sorted(set(a) & set(b)):
             raise UserError(
                 f"seed {shared[0]}: found in both {first} and {second}, expected disjoint seeds, since a figure that "
-                f"chose the winner cannot also prove it; {remedy}"
+                f"chose the winner is no evidence for it; {remedy}"
             )
 
 
@@ -110,7 +112,12 @@ def confirm(candidates: Sequence[Candidate], values: Mapping[str, Mapping[int, f
     rows = [_confirmed(candidate, values[candidate.name]) for candidate in candidates if values.get(candidate.name)]
     if not rows:
         raise UserError("no candidate has a finished confirmation run, so there is no winner to name")
-    noise = _noise(rows)
+    pooled = pooled_sd([(row.n, row.sd) for row in rows])
+    rows = [
+        replace(row, optimism_error=pooled / math.sqrt(row.n)) if pooled and row.optimism is not None else row
+        for row in rows
+    ]
+    noise = (pooled or 0.0) * math.sqrt(2 / min(row.n for row in rows))
     highest = max(row.mean for row in rows)
     winner = rows[choose([row.mean for row in rows], [row.distance for row in rows], noise)]
     return Confirmation(
@@ -147,14 +154,14 @@ def choose(means: Sequence[float], distances: Sequence[float], noise: float) -> 
     return min(tied, key=lambda index: (distances[index], -means[index]))
 
 
-def _noise(rows: Sequence[ConfirmedCandidate]) -> float:
-    """Standard error of the difference of two candidates' means; 0 where no candidate has two seeds."""
-    spreads = [(row.n - 1, row.sd**2) for row in rows if row.sd is not None]
-    degrees = sum(freedom for freedom, _ in spreads)
-    if not degrees:
-        return 0.0
-    pooled = sum(freedom * variance for freedom, variance in spreads) / degrees
-    return math.sqrt(2 * pooled / min(row.n for row in rows))
+def pooled_sd(spreads: Sequence[tuple[int, float | None]]) -> float | None:
+    """Standard deviation within configurations, pooled over them: (number of seeds, standard deviation) of each.
+
+    None where none of them has two seeds.
+    """
+    known = [(n - 1, sd**2) for n, sd in spreads if sd is not None]
+    degrees = sum(freedom for freedom, _ in known)
+    return math.sqrt(sum(freedom * variance for freedom, variance in known) / degrees) if degrees else None
 
 
 def distance(point: Mapping[str, Any], reference: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> float:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mdaf.conf.schema import Criteria, Pace, Tiers
+from mdaf.multirun.analysis.comparisons import ComparedPair
 from mdaf.multirun.analysis.confirmation import Confirmation, ConfirmedCandidate
 from mdaf.multirun.analysis.criteria import Assessment
 from mdaf.multirun.analysis.deltas import DeltaRow, Rank
 from mdaf.multirun.analysis.json_form import from_json, to_json
+from mdaf.multirun.analysis.looks.decision import Look, Stop
 from mdaf.multirun.analysis.sources import Source
 from mdaf.multirun.analysis.statistics import Interval, Spread
 from mdaf.multirun.analysis.validity import Analysis, Evidence
@@ -21,7 +23,7 @@ from mdaf.multirun.analysis.verdict_rule import Verdict
 from mdaf.sweeper.runs.metric_columns import EpochMetrics
 
 SEARCH, CONFIRMATION, PHASE_4 = "search", "confirmation", "phase 4"  # the stages of a run, and the keys of ``seeds``
-FORMAT = 1
+FORMAT = 2
 
 
 # ---- inputs
@@ -70,8 +72,39 @@ class SearchTrial:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Looks:
+    """When the question ``a`` against ``b`` was to be looked at, and the seeds of the looks that were made.
+
+    ``other_plans``     looks of this very question that were made under another plan.
+    ``other_questions``  that were looked at for the same study.
+    """
+
+    a: str
+    b: str
+    planned: list[int]
+    futility: int | None
+    made: list[list[int]]
+    other_plans: list[str] = field(default_factory=list)
+    other_questions: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the search or its confirmation said of the winner. ``value`` None: the confirmed mean, which is a figure."""
+
+    by: str
+    point: str
+    value: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What a report is about, and the rules by which it judges: with the runs, all that its figures need."""
+    """What a report is about, and the rules by which it judges: with the runs, all that its figures need.
+
+    ``rows``    the split on which differences are decided: ``test`` or ``validation``.
+    ``forced``  preconditions that were not met and that ``force=true`` went past, in words.
+    ``search_epochs``  of the study's trials, where the runs that are compared have another number.
+    """
 
     title: str
     study: str | None
@@ -92,6 +125,13 @@ class Inputs:
     pace: Pace
     tiers: Tiers
     runs: list[Source]
+    rows: str = "validation"  # those that decide; of reports before format 2 these
+    design: str | None = None
+    margin: float | None = None
+    looks: Looks | None = None
+    claim: Claim | None = None
+    forced: list[str] = field(default_factory=list)
+    search_epochs: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As report.json holds it."""
@@ -125,7 +165,7 @@ class RunFigures:
     test_ece: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CandidateFigures(ConfirmedCandidate):
     """A candidate on the confirmation seeds."""
 
@@ -145,6 +185,8 @@ class ConfigurationFigures:
     """A configuration over its seeds: the spread of each metric at the best epoch, and the mean curve.
 
     A point of ``curve`` holds ``epoch``, and for each metric the mean, lowest and highest value, or None.
+    ``epoch_optimism``  how much the mean validation AUC gains by choosing each run's best epoch by itself, beside the
+                        best epoch of the mean curve: a lower bound of what that choice flatters.
     """
 
     seeds: list[int]
@@ -152,20 +194,12 @@ class ConfigurationFigures:
     figures: dict[str, Spread]
     curve: list[dict[str, Any]]
     from_: list[str]
+    epoch_optimism: float | None = None
 
 
 @dataclass(frozen=True)
-class DelongFigures:
-    """DeLong's test of one seed's two runs on the same rows."""
-
-    difference: float
-    standard_error: float
-    p: float
-
-
-@dataclass(frozen=True)
-class TestComparison:
-    """A comparison on the test split: reported, no ground for a verdict."""
+class OtherRows:
+    """A comparison on the rows that do not decide: reported, no ground for a verdict."""
 
     by_seed: dict[str, float]
     n: int
@@ -176,34 +210,57 @@ class TestComparison:
     t_p: float | None
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The difference ``a - b`` of two configurations in validation AUC, paired by seed, and its verdict.
+@dataclass(frozen=True, kw_only=True)
+class Comparison(ComparedPair):
+    """A comparison in AUC on the rows that decide, ``Inputs.rows``; on the others as ``validation`` or ``test``."""
 
-    ``statistics.Paired`` says what the tests' fields are. ``users_interval`` is the interval over resampled users,
-    ``holm_p`` the p of the t-test adjusted over all comparisons of the report.
+    validation: OtherRows | None = None
+    test: OtherRows | None = None
+    from_: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionFigures:
+    """The one question that Phase 4 asks: is ``a`` better than ``b``? Looked at until it is answered.
+
+    ``level``           two-sided, of each look, so that all of them together have the error ``alpha``.
+    ``standard_error``  of that error, which was simulated.
+    ``verdict``         of ``a`` against ``b`` at the last look that was made; ``stop``: why it was the last.
+    ``deploy``          ``a`` if it is better, else ``b``.
+    ``detectable``      the true difference that these looks find with 80 %, at the spread that was seen.
+    ``false_better``    how often such looks call ``a`` better where it is equal.
     """
 
     a: str
     b: str
-    seeds: list[int]
-    by_seed: dict[str, float]
-    n: int
-    mean: float
-    sd: float | None
-    t_interval: Interval | None
-    bootstrap_interval: Interval | None
-    effect: float | None
-    t_p: float | None
-    permutation_p: float
-    permutation_floor: float
-    detectable: float | None
-    seeds_needed: int | None
-    delong: dict[str, DelongFigures]
-    users_interval: Interval | None
-    test: TestComparison | None
-    holm_p: float | None
+    rows: str
+    alpha: float
+    level: float
+    standard_error: float
+    looks: list[Look]
     verdict: Verdict
+    stop: Stop | None
+    deploy: str
+    detectable: float | None
+    false_better: float
+    from_: list[str]
+
+
+@dataclass(frozen=True)
+class ClaimFigures:
+    """What was said of the named winner before Phase 4, and what fresh seeds kept of it, in validation AUC.
+
+    ``by``              how the winner was named. ``optimism``: the claim less the mean over ``n`` fresh seeds.
+    ``standard_error``  of that mean, and so of the optimism: the claim itself is a given number.
+    """
+
+    by: str
+    point: str
+    claimed: float
+    fresh: float
+    n: int
+    optimism: float
+    standard_error: float | None
     from_: list[str]
 
 
@@ -256,7 +313,7 @@ class Infrastructure:
     data: list[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvidenceFigures(Evidence):
     """How much of the planned evidence is there, and which analyses it supports."""
 
@@ -268,7 +325,11 @@ class EvidenceFigures(Evidence):
 
 @dataclass(frozen=True)
 class Figures:
-    """Every figure of a report."""
+    """Every figure of a report.
+
+    ``noise``  standard deviation of one seed's AUC, pooled over the configurations, by split.
+    ``spent``  runs by stage.
+    """
 
     search: list[SearchFigure]
     runs: dict[str, RunFigures]
@@ -280,6 +341,10 @@ class Figures:
     criteria: dict[str, CriteriaFigures]
     infrastructure: Infrastructure
     evidence: EvidenceFigures
+    decision: DecisionFigures | None = None
+    claim: ClaimFigures | None = None
+    noise: dict[str, float] | None = None
+    spent: dict[str, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As report.json holds it."""

@@ -1,16 +1,20 @@
-"""Success criteria over a whole configuration: the research's tiers.
+"""Success criteria over a whole configuration, and its tier.
 
-The criteria themselves and the decision rule are those of a single run, in ``mdaf.sweeper.job.criteria``.
+Tier 1.5 is defined in the research's report. Tiers 1, 2 and 3, and the margin of a narrow miss, come from the
+research's other notes. The criteria themselves and the decision rule are those of a single run, in
+``mdaf.sweeper.job.criteria``.
 """
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mdaf.conf.schema import Criteria, Tiers
 from mdaf.sweeper.job.criteria import Judgement, NextStep, decide, judge
+from mdaf.sweeper.runs.metric_columns import best_epoch
 
 Tier = Literal["1", "1.5", "2", "3"]
 
@@ -37,17 +41,35 @@ MEANING: dict[Tier, str] = {
 }
 
 
-def assess(history: Sequence[Mapping[str, Any]], planned: int, criteria: Criteria, tiers: Tiers) -> Assessment:
-    """Judges the epochs that were run, of ``planned``; rows need epoch, val_auc, train_auc and train_val_gap."""
-    judgements = judge(history, planned, criteria)
-    best = max(row["val_auc"] for row in history)
+def assess(
+    history: Sequence[Mapping[str, Any]],
+    planned: int,
+    criteria: Criteria,
+    tiers: Tiers,
+    bests: Sequence[Mapping[str, Any]] = (),
+) -> Assessment:
+    """Judges the epochs that were run, of ``planned``; rows need epoch, val_auc, train_auc and train_val_gap.
+
+    ``history``  of one run, or the mean curve of several.
+    ``bests``    each run's own best epoch, if there are several: the best validation AUC is then their mean, as it is
+                 everywhere in a report, and the best epoch their median.
+    """
+    best = _best(bests) if bests else best_epoch(history)
+    judgements = judge(history, planned, criteria, best)
     decision = decide(judgements)
-    tier = tier_of(judgements, best, criteria, tiers)
+    tier = tier_of(judgements, best["val_auc"], criteria, tiers)
     return Assessment(judgements, tier, decision.next_step, decision.reason, _gap(history, tiers))
 
 
+def _best(bests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "val_auc": statistics.fmean(row["val_auc"] for row in bests),
+        "epoch": statistics.median_low([row["epoch"] for row in bests]),
+    }
+
+
 def tier_of(judgements: Sequence[Judgement], best: float, criteria: Criteria, tiers: Tiers) -> Tier:
-    """The research's tier; ``judgements`` in the order of ``judge``, the validation AUC first."""
+    """The tier; ``judgements`` in the order of ``judge``, the validation AUC first."""
     auc, *others = (judgement.verdict for judgement in judgements)
     failing = others.count("FAIL")
     if auc == "PASS" and failing == 0:

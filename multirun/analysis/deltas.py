@@ -10,7 +10,7 @@ from mdaf.sweeper.study.comparison import ComparedRun, compare
 
 @dataclass(frozen=True)
 class DeltaRow:
-    """A metric of two configurations, ``delta = b - a``, and that in per cent of ``|a|``; None where it is unknown."""
+    """A metric of two configurations, ``delta = b - a``, and that in per cent of ``a``; None where it is unknown."""
 
     metric: str
     a: float | None

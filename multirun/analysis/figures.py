@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from mdaf.multirun.analysis.comparisons import RunOfPoint, compare_pairs
-from mdaf.multirun.analysis.confirmation import confirm
+from mdaf.multirun.analysis.comparisons import ComparedPair
+from mdaf.multirun.analysis.confirmation import confirm, pooled_sd
 from mdaf.multirun.analysis.content import (
     CONFIRMATION,
     PHASE_4,
+    SEARCH,
     CandidateFigures,
+    ClaimFigures,
     ConfigurationFigures,
     ConfirmationFigures,
     CriteriaFigures,
@@ -31,10 +34,11 @@ from mdaf.multirun.analysis.content import (
     SearchFigure,
 )
 from mdaf.multirun.analysis.criteria import assess
+from mdaf.multirun.analysis.decided import Decided
 from mdaf.multirun.analysis.deltas import delta_table, ranking
 from mdaf.multirun.analysis.pace import slow_epochs
-from mdaf.multirun.analysis.roc import roc_auc
-from mdaf.multirun.analysis.scores import read_scores
+from mdaf.multirun.analysis.rows.roc import roc_auc
+from mdaf.multirun.analysis.rows.scores import read_scores
 from mdaf.multirun.analysis.sources import Source, check_same_data
 from mdaf.multirun.analysis.statistics import Spread, spread
 from mdaf.multirun.analysis.validity import Evidence, analyses, share_of_plan, sufficiency
@@ -46,7 +50,7 @@ from mdaf.sweeper.training.metrics import calibration_error, log_loss
 Runs = Mapping[str, RecordedRun]  # by the id of their source
 Repeated = Mapping[str, Mapping[int, str]]  # configuration of Phase 4 -> seed -> id of the run
 
-BASELINES = ("weak", "strong")  # Phase 1 and Phase 3
+BASELINES = ("weak", "strong")  # the regularization of Phase 1 and Phase 3
 
 
 def compute(inputs: Inputs, base: Path) -> Figures:
@@ -58,29 +62,25 @@ def compute(inputs: Inputs, base: Path) -> Figures:
     check_same_data({source.data_hash: base / source.folder for source in sources})
     runs = {source.id: read_finished_run(base / source.folder) for source in sources}
     phase4 = _by_point([source for source in sources if source.stage == PHASE_4])
-    values = {
-        point: {seed: runs[one].best["val_auc"] for seed, one in seeds.items()} for point, seeds in phase4.items()
-    }
     on_test = {source.id: _on_test(runs[source.id]) for source in sources if source.stage == PHASE_4}
-    test = {
-        point: {seed: on_test[one]["test_auc"] for seed, one in seeds.items() if on_test[one]}
-        for point, seeds in phase4.items()
-    }
-    repeated = {
-        point: {seed: RunOfPoint(one, runs[one].folder) for seed, one in seeds.items()}
-        for point, seeds in phase4.items()
-    }
-    pairs = [(a, b) for a, b in inputs.comparisons if a in phase4 and b in phase4]
+    configurations = {point: _configuration(point, seeds, runs, on_test) for point, seeds in phase4.items()}
+    confirmation = _confirmation(inputs, runs)
+    decided = Decided(inputs, phase4, runs, on_test)
+    comparisons = decided.comparisons()
     return Figures(
         search=_search(inputs, runs),
         runs={source.id: _run_figures(runs[source.id], on_test.get(source.id, {})) for source in sources},
-        confirmation=_confirmation(inputs, runs),
-        configurations={point: _configuration(point, seeds, runs, on_test) for point, seeds in phase4.items()},
-        comparisons=compare_pairs(pairs, values, test, repeated, inputs.alpha, inputs.resamples),
-        **_deltas_and_ranking(pairs, phase4, runs),
+        confirmation=confirmation,
+        configurations=configurations,
+        comparisons=comparisons,
+        **_deltas_and_ranking(decided.pairs, phase4, runs),
         criteria={point: _criteria(inputs, list(seeds.values()), runs) for point, seeds in phase4.items()},
         infrastructure=_infrastructure(inputs, runs),
-        evidence=_evidence(inputs, phase4, runs),
+        evidence=_evidence(inputs, phase4, runs, comparisons),
+        decision=decided.question(),
+        claim=_claim(inputs, confirmation, configurations),
+        noise=_noise(configurations),
+        spent=_spent(inputs),
     )
 
 
@@ -96,7 +96,7 @@ def _deltas_and_ranking(pairs: Sequence[tuple[str, str]], phase4: Repeated, runs
 
 
 def _against(a: str, b: str) -> tuple[str, str]:
-    """A pair as baseline and other: against Phase 1 or Phase 3 where one of them is in it."""
+    """A pair as baseline and other: against weak or strong where one of them is in it."""
     return (a, b) if a in BASELINES and b not in BASELINES else (b, a)
 
 
@@ -168,12 +168,14 @@ def _configuration(
     }
     tested = [on_test[one] for one in seeds.values() if on_test[one]]
     figures |= {name: over_seeds(name, [one[name] for one in tested]) for name in ON_TEST if tested}
+    curve = _mean_curve([runs[one] for one in seeds.values()])
     return ConfigurationFigures(
         seeds=list(seeds),
         best_epochs=[best["epoch"] for best in bests],
         figures=figures,
-        curve=_mean_curve([runs[one] for one in seeds.values()]),
+        curve=curve,
         from_=list(seeds.values()),
+        epoch_optimism=figures["val_auc"].mean - max(row["val_auc"]["mean"] for row in curve if row["val_auc"]),
     )
 
 
@@ -192,12 +194,13 @@ def _mean_curve(runs: Sequence[RecordedRun]) -> list[dict[str, Any]]:
 
 
 def _criteria(inputs: Inputs, ids: Sequence[str], runs: Runs) -> CriteriaFigures:
-    """The criteria judged on the mean curve over the seeds."""
+    """The criteria judged on the mean curve over the seeds, and on each run's best epoch."""
     history = [
         {"epoch": row["epoch"], **{n: row[n] and row[n]["mean"] for n in ("val_auc", "train_auc", "train_val_gap")}}
         for row in _mean_curve([runs[one] for one in ids])
     ]
-    found = assess(history, inputs.epochs, inputs.criteria, inputs.tiers)
+    bests = [runs[one].best for one in ids]
+    found = assess(history, inputs.epochs, inputs.criteria, inputs.tiers, bests)
     return CriteriaFigures(**vars(found), from_=list(ids))
 
 
@@ -241,13 +244,16 @@ def _infrastructure(inputs: Inputs, runs: Runs) -> Infrastructure:
     )
 
 
-def _evidence(inputs: Inputs, phase4: Repeated, runs: Runs) -> EvidenceFigures:
+def _evidence(inputs: Inputs, phase4: Repeated, runs: Runs, comparisons: Sequence[ComparedPair]) -> EvidenceFigures:
     """What every configuration has: the fewest seeds and the fewest epochs decide."""
+    looks = inputs.looks
+    planned_seeds = looks.made[-1] if looks is not None and looks.made else inputs.seeds[PHASE_4]
     found = Evidence(
         epochs=min(len(runs[one].history) for seeds in phase4.values() for one in seeds.values()),
         epochs_planned=inputs.epochs,
         seeds=min(len(seeds) for seeds in phase4.values()),
-        seeds_planned=len(inputs.seeds[PHASE_4]),
+        seeds_planned=len(planned_seeds),
+        pairs=[one.n for one in comparisons],
     )
     planned = analyses(found)
     return EvidenceFigures(
@@ -257,3 +263,40 @@ def _evidence(inputs: Inputs, phase4: Repeated, runs: Runs) -> EvidenceFigures:
         analyses=planned,
         from_=_ids(phase4, *phase4),
     )
+
+
+def _claim(
+    inputs: Inputs, confirmation: ConfirmationFigures | None, configurations: Mapping[str, ConfigurationFigures]
+) -> ClaimFigures | None:
+    """What was said of the winner, less what its fresh seeds gave, on validation rows: there the claim was made."""
+    claim = inputs.claim
+    if claim is None or claim.point not in configurations:
+        return None
+    claimed = claim.value
+    if claimed is None and confirmation is not None:
+        claimed = next((row.mean for row in confirmation.candidates if row.trial == inputs.winner_trial), None)
+    if claimed is None:
+        return None
+    block = configurations[claim.point]
+    found = block.figures["val_auc"]
+    error = None if found.sd is None else found.sd / math.sqrt(found.n)
+    return ClaimFigures(
+        claim.by, claim.point, claimed, found.mean, found.n, claimed - found.mean, error, list(block.from_)
+    )
+
+
+def _noise(configurations: Mapping[str, ConfigurationFigures]) -> dict[str, float]:
+    """The standard deviation of one seed's AUC, by split; empty where no configuration has two seeds."""
+    found = {}
+    for split, name in (("validation", "val_auc"), ("test", "test_auc")):
+        spreads = [block.figures[name] for block in configurations.values() if name in block.figures]
+        if (pooled := pooled_sd([(one.n, one.sd) for one in spreads])) is not None:
+            found[split] = pooled
+    return found
+
+
+def _spent(inputs: Inputs) -> dict[str, int]:
+    """Runs by stage: trials of the study that trained, and the runs of confirmation and of Phase 4."""
+    trained = sum(trial.state in ("COMPLETE", "PRUNED") for trial in inputs.trials)
+    stages = [source.stage for source in inputs.runs]
+    return {SEARCH: trained, CONFIRMATION: stages.count(CONFIRMATION), PHASE_4: stages.count(PHASE_4)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mdaf.multirun.analysis.statistics import sign_flip_floor
 from mdaf.multirun.analysis.verdict_rule import MIN_SEEDS
@@ -19,12 +19,16 @@ class Analysis:
 
 @dataclass(frozen=True)
 class Evidence:
-    """How much of the planned evidence is there: whole seeds, and epochs of the seed that has the fewest."""
+    """How much of the planned evidence is there: whole seeds, and epochs of the seed that has the fewest.
+
+    ``pairs``  of seeds, of each comparison; empty where nothing is compared.
+    """
 
     epochs: int
     epochs_planned: int
     seeds: int
     seeds_planned: int
+    pairs: list[int] = field(default_factory=list)
 
 
 def share_of_plan(evidence: Evidence) -> float:
@@ -44,26 +48,32 @@ def analyses(evidence: Evidence) -> list[Analysis]:
     complete = e.epochs >= e.epochs_planned
     epochs = f"{e.epochs} of {e.epochs_planned} epochs were run"
     seeds = f"{e.seeds} of {e.seeds_planned} seeds are there"
-    if e.seeds >= MIN_SEEDS:
-        exact = f"; without normality p cannot fall below {sign_flip_floor(e.seeds):.4g}"
+    pairs = min(e.pairs, default=0)
+    if not e.pairs:
+        compared = "there is no pair of configurations, so nothing is compared"
     else:
-        exact = f"; {MIN_SEEDS} is the least"
+        least = f"without normality p cannot fall below {sign_flip_floor(pairs):.4g}"
+        compared = f"{pairs} pairs of seeds; {least if pairs >= MIN_SEEDS else f'{MIN_SEEDS} is the least'}"
     return [
         Analysis("the runs' figures as measured", e.epochs >= 1, "they are facts about these runs"),
         Analysis("best epoch", complete, epochs),
         Analysis("overfitting trajectory", complete, epochs),
         Analysis("mean over seeds", e.seeds >= 2, seeds),
         Analysis("variance over seeds", e.seeds >= MIN_SEEDS, f"{seeds}; {MIN_SEEDS} is the least"),
-        Analysis("significance by the paired t-test", e.seeds >= MIN_SEEDS, seeds + exact),
-        Analysis("comparison over all planned seeds", e.seeds >= e.seeds_planned, seeds),
+        Analysis("significance by the paired t-test", pairs >= MIN_SEEDS, compared),
+        Analysis(
+            "comparison over all planned seeds",
+            0 < e.seeds_planned <= pairs,
+            f"{pairs} of {e.seeds_planned} pairs of seeds are there" if e.pairs else compared,
+        ),
     ]
 
 
 LIMITS = (
-    "Few seeds: intervals rest on the differences being roughly normal, which so few cannot show.",
+    "Few seeds: the t-test and its intervals rest on the differences being roughly normal, which so few cannot show.",
     "One data set and one time split: nothing here says how another market, month or catalogue would turn out.",
-    "Selection: the winner was chosen among trials. Confirmation on fresh seeds removes the luck of the search's seed, "
-    "not the fact that all seeds share the same validation rows.",
-    "A run's value is its best epoch's validation AUC, which is chosen on the rows that it is measured on; the test "
-    "split, read once, is the check on that.",
+    "Users and seeds are judged apart: a verdict needs the t-test over seeds and the interval over resampled users. "
+    "Their errors are not added up. Where the rows' part of the error is as large as the seeds', the error is larger.",
+    "A run's validation AUC is that of its best epoch, which is chosen on the rows that it is measured on. The test "
+    "split, which chooses nothing, is the check on that.",
 )

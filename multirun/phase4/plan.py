@@ -241,25 +241,56 @@ def end(process: Child) -> None:
             raise
 
 
-def describe_plan(stages: Mapping[str, Sequence[Series]], epochs: int, seconds: float | None) -> str:
+@dataclass(frozen=True)
+class Expected:
+    """Runs that a question takes in all, and those of them that are missing: at least, and at most."""
+
+    least: int
+    most: int
+    missing_least: int
+    missing_most: int
+
+
+@dataclass(frozen=True)
+class AskedPlan:
+    """A question in words, and the runs that it takes."""
+
+    title: str
+    expected: Expected
+
+
+def describe_plan(
+    stages: Mapping[str, Sequence[Series]], epochs: int, seconds: float | None, asked: AskedPlan | None = None
+) -> str:
     """How many runs each stage needs, how many are there, and about how long the rest takes."""
-    lines, missing = [], 0
+    lines, least, most = [], 0, 0
     for stage, series in stages.items():
         if not series:
             continue
         total = sum(len(one.done) + len(one.missing) for one in series)
         left = sum(len(one.missing) for one in series)
-        missing += left
+        least, most = least + left, most + left
         names = ", ".join(one.point.name for one in series)
         lines.append(f"{stage}: {names}; {total} runs of {epochs} epochs, {total - left} are there already")
-    if missing and seconds is not None:
-        minutes = missing * epochs * seconds / 60
+    if asked is not None:
+        found = asked.expected
+        least, most = least + found.missing_least, most + found.missing_most
+        there = _range(found.least - found.missing_least, found.most - found.missing_most)
+        runs = _range(found.least, found.most)
+        lines.append(f"Phase 4: {asked.title}; {runs} runs of {epochs} epochs, {there} are there already")
+    missing = _range(least, most)
+    if most and seconds is not None:
+        shortest, longest = (count * epochs * seconds / 60 for count in (least, most))
         lines.append(
-            f"about {minutes:.0f} min for the {missing} that are missing, at the {seconds:.1f} s an epoch that the "
-            "study's trials took"
-            if minutes >= 1
+            f"about {_range(round(shortest), round(longest))} min for the {missing} that are missing, at the "
+            f"{seconds:.1f} s an epoch that the study's trials took"
+            if longest >= 1
             else f"less than a minute for the {missing} that are missing"
         )
-    elif missing:
+    elif most:
         lines.append(f"{missing} runs are missing; the study does not say how long an epoch takes")
     return "\n".join(lines)
+
+
+def _range(least: int, most: int) -> str:
+    return str(most) if least == most else f"{least} to {most}"

@@ -13,7 +13,13 @@ from mdaf.multirun.analysis.content import CONFIRMATION, PHASE_4, SEARCH, Config
 from mdaf.multirun.report.drawing import COLOURS, OTHER, differences, laid_out
 
 #: Of the points with a name; a configuration that has none is the winner, or one of a summary's.
-KNOWN = {"winner": COLOURS[0], "balanced": COLOURS[1], "weak": COLOURS[2], "strong": COLOURS[3]}
+KNOWN = {
+    "winner": COLOURS[0],
+    "runner-up": COLOURS[0],
+    "balanced": COLOURS[1],
+    "weak": COLOURS[2],
+    "strong": COLOURS[3],
+}
 
 
 def curves(report: Report) -> go.Figure | None:
@@ -114,7 +120,7 @@ def landscape(report: Report) -> go.Figure | None:
 
 def pairs(report: Report) -> go.Figure | None:
     """Paired differences: a dot a seed, the mean and its t interval."""
-    return differences(report.figures.comparisons, "difference in validation AUC")
+    return differences(report.figures.comparisons, f"difference in AUC on {report.inputs.rows} rows")
 
 
 def times(report: Report) -> go.Figure | None:

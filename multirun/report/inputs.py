@@ -23,14 +23,18 @@ from mdaf.multirun.analysis.content import (
     SEARCH,
     CandidateInput,
     Change,
+    Claim,
     Inputs,
+    Looks,
     ReportPoint,
     SearchTrial,
 )
 from mdaf.multirun.analysis.json_form import from_json
 from mdaf.multirun.analysis.sources import Source, check_agreement
+from mdaf.multirun.phase4.candidates import Named
+from mdaf.multirun.phase4.design import Design
 from mdaf.multirun.phase4.plan import Series, search_seeds
-from mdaf.multirun.phase4.points import SEARCHED, Point, checked, differences, point_hash
+from mdaf.multirun.phase4.points import SEARCHED, checked, differences, point_hash
 from mdaf.sweeper.runs.reader import own_checkpoint, read_finished_run, read_run
 from mdaf.sweeper.study.queries import is_feasible, trials_of
 from mdaf.sweeper.trials.admitted import run_folder
@@ -39,43 +43,53 @@ from mdaf.sweeper.trials.user_attrs import POINT
 RULES = ("alpha", "resamples", "pace", "tiers")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stages:
-    """What was run: the study, its candidates, the runs of confirmation and those of Phase 4."""
+    """What was run: the study, its candidates, the runs of confirmation and those of Phase 4, and how it was designed.
+
+    ``looks``  at the question, None where every pair was compared once.
+    ``forced``  preconditions that were not met; ``search_epochs``: of the study's trials.
+    """
 
     study: Study
     candidates: list[CandidateInput]
     confirmation: list[Series]
     repeated: list[Series]
+    design: Design
+    named: Named
+    looks: Looks | None
+    forced: list[str]
+    search_epochs: int
 
 
-def phase4_inputs(cfg: DictConfig, stages: Stages, winner: Point, report: Path) -> Inputs:
+def phase4_inputs(cfg: DictConfig, stages: Stages, report: Path) -> Inputs:
     """The inputs of a study's report, which will lie in the folder ``report``."""
     study, points = stages.study, [one.point for one in stages.repeated]
     configs = {point.name: checked(point) for point in points}
     changes = differences(configs)
-    own = point_hash(winner)
-    named = next((point.name for point in points if point_hash(point) == own), points[0].name)
+    winner = stages.named.winner
+    named = next((p.name for p in points if point_hash(p) == point_hash(winner.point)), points[0].name)
     trials, searched = _search(study, report, [Path(cfg.reuse)])
     runs = [*searched, *_sources(stages, report)]
     first = next(iter(configs.values()))
+    epochs, looks = first.training.epochs, stages.looks
     return Inputs(
         title=f"Phase 4 of {study.study_name}",
         study=study.study_name,
         winner=named,
-        winner_trial=winner.trial,
+        winner_trial=winner.point.trial,
         points=[
             ReportPoint(point.name, point.trial, list(point.overrides), _searched(configs[point.name]))
             for point in points
         ],
         changes=[Change(**change) for change in changes],
         candidates=stages.candidates,
-        comparisons=pairs([point.name for point in points]),
-        epochs=first.training.epochs,
+        comparisons=_comparisons([point.name for point in points], looks),
+        epochs=epochs,
         seeds={
             SEARCH: search_seeds(study),
             CONFIRMATION: list(cfg.confirm.seeds) if stages.confirmation else [],
-            PHASE_4: list(cfg.seeds),
+            PHASE_4: list(stages.design.seeds[: looks.planned[-1]] if looks else stages.design.seeds),
         },
         failed={one.point.name: one.failed for one in stages.repeated if one.failed},
         failed_confirmation={one.point.name: one.failed for one in stages.confirmation if one.failed},
@@ -83,7 +97,21 @@ def phase4_inputs(cfg: DictConfig, stages: Stages, winner: Point, report: Path) 
         criteria=criteria_of(first),
         **rules(cfg),
         runs=runs,
+        rows=stages.design.rows,
+        design=stages.design.name,
+        margin=cfg.margin,
+        looks=looks,
+        claim=Claim(stages.named.by, named, None if stages.confirmation else winner.sweep_value),
+        forced=stages.forced,
+        search_epochs=stages.search_epochs if stages.search_epochs != epochs else None,
     )
+
+
+def _comparisons(points: Sequence[str], looks: Looks | None) -> list[list[str]]:
+    """All pairs; beside a question only it and what is compared with its first point."""
+    if looks is None:
+        return pairs(points)
+    return [[looks.a, looks.b], *([looks.a, point] for point in points if point not in (looks.a, looks.b))]
 
 
 def criteria_of(config: DictConfig) -> Criteria:

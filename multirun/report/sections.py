@@ -18,16 +18,26 @@ from mdaf.multirun.analysis.validity import LIMITS
 from mdaf.multirun.analysis.verdict_rule import MIN_SEEDS, RULE
 from mdaf.multirun.analysis.wording import auc4, duration, interval, listed, number, p_value, several, short, signed
 from mdaf.multirun.report.blocks import Block, Chart, Items, Section, Table, Text
-from mdaf.multirun.report.summary_section import executive_summary, recommendation, settling
+from mdaf.multirun.report.decision_section import decision_section
+from mdaf.multirun.report.summary_section import detectable, executive_summary, recommendation
 from mdaf.sweeper.job.criteria import decision_text
 from mdaf.sweeper.runs.metric_columns import IN_A_REPORT
 
+WITH_INTERVALS = ("val_auc", "test_auc", "test_loss", "test_ece")
 PHASES = {"weak": "Phase 1", "strong": "Phase 3", "balanced": "Phase 3 Revised"}
+NOT_THE_PHASES = (
+    "weak, strong and balanced stand for the regularization of Phase 1, Phase 3 and Phase 3 Revised, and for nothing "
+    "else of them. The research's Phase 1 had a learning rate of 0.001 and 5 epochs, its Phase 3 a learning rate of "
+    "0.0003 and 15 epochs. Here all configurations have the same learning rate and epochs."
+)
 
 
 def sections(report: Report) -> list[Section]:
     """All sections in their order; those that this report has nothing for are left out."""
-    found = [executive_summary(report), configuration(report)]
+    found = [executive_summary(report)]
+    if report.figures.decision is not None:
+        found.append(decision_section(report))
+    found.append(configuration(report))
     if report.figures.confirmation is not None:
         found.append(confirmation(report))
     return [
@@ -44,7 +54,7 @@ def sections(report: Report) -> list[Section]:
 
 def named(point: str) -> str:
     """A configuration with the phase of the research whose regularization it has."""
-    return f"{point} ({PHASES[point]})" if point in PHASES else point
+    return f"{point} (regularization of {PHASES[point]})" if point in PHASES else point
 
 
 def configuration(report: Report) -> Section:
@@ -60,6 +70,8 @@ def configuration(report: Report) -> Section:
         ]
     else:
         blocks.append(Text("There is one configuration, so nothing differs but the seed."))
+    if any(name in PHASES for name in names):
+        blocks.append(Text(NOT_THE_PHASES))
     common = [o for o in inputs.points[0].overrides if not o.startswith("regularization.")]
     if common:
         blocks.append(Text(f"What all have in common, beside the defaults: {' '.join(common)}"))
@@ -87,6 +99,7 @@ def confirmation(report: Report) -> Section:
             auc4(row.sd),
             str(row.n),
             signed(row.optimism),
+            "-" if row.optimism_error is None else f"{row.optimism_error:.5f}",
             f"{row.distance:.3f}",
         ]
         for row in found.candidates
@@ -104,7 +117,8 @@ def confirmation(report: Report) -> Section:
         "many noisy values and flatters itself; the optimism is by how much. "
         f"The winner is {found.winner}. {how}"
     )
-    head = ["candidate", "trial", "in the sweep", "confirmed mean", "sd", "seeds", "optimism", "distance from balanced"]
+    head = ["candidate", "trial", "in the sweep", "confirmed mean", "sd", "seeds", "optimism", "its error"]
+    head.append("distance from balanced")
     blocks: list[Block] = [Text(text), Table(head, rows)]
     if report.inputs.failed_confirmation:
         blocks.append(Text(_failed(report.inputs.failed_confirmation)))
@@ -121,7 +135,10 @@ def results(report: Report) -> Section:
     """Every configuration over its seeds, and the paired comparisons."""
     figures, inputs = report.figures, report.inputs
     blocks: list[Block] = [
-        Text("Mean and standard deviation over the seeds, each run at its best epoch, with 95 % intervals of the mean.")
+        Text(
+            "Mean and standard deviation over the seeds, each run at its best epoch, with 95 % intervals of the mean. "
+            "A bootstrap interval needs 5 seeds."
+        )
     ]
     for name in IN_A_REPORT:
         rows = [
@@ -136,9 +153,9 @@ def results(report: Report) -> Section:
             for point, block in figures.configurations.items()
             if name in block.figures
         ]
-        if rows and name in ("val_auc", "test_auc"):
+        if rows and name in WITH_INTERVALS:
             blocks.append(Table([name, "seeds", "mean", "sd", "t interval", "bootstrap interval"], rows))
-    blocks.append(_all_means(figures.configurations))
+    blocks += [_all_means(figures.configurations), *_best_epochs(figures.configurations)]
     if inputs.failed:
         blocks.append(Text(_failed(inputs.failed)))
     blocks += [
@@ -152,6 +169,23 @@ def results(report: Report) -> Section:
     return Section("Results", blocks)
 
 
+def _best_epochs(configurations: Mapping[str, ConfigurationFigures]) -> list[Block]:
+    """What it adds to the validation AUC that each run has its own best epoch."""
+    known = {point: block for point, block in configurations.items() if block.epoch_optimism is not None}
+    if not known:
+        return []
+    rows = [
+        [named(point), ", ".join(map(str, block.best_epochs)), signed(block.epoch_optimism)]
+        for point, block in known.items()
+    ]
+    text = (
+        "A run's best epoch is chosen on the validation rows, which flatters its validation AUC there, and not equally "
+        "for all configurations. Below is how much the mean gains beside the best epoch of the mean curve; the test "
+        "split is free of it. The criteria are judged by the same best epochs."
+    )
+    return [Text(text), Table(["configuration", "best epoch of each seed", "gain in val_auc"], rows)]
+
+
 def _all_means(configurations: Mapping[str, ConfigurationFigures]) -> Table:
     rows = []
     for point, block in configurations.items():
@@ -162,7 +196,18 @@ def _all_means(configurations: Mapping[str, ConfigurationFigures]) -> Table:
 
 def _pairs(report: Report) -> list[Block]:
     figures, inputs = report.figures, report.inputs
-    head = ["difference", "verdict", "mean", "t interval", "seeds", "effect", "t p", "Holm p", "exact p", "by users"]
+    head = [
+        "difference",
+        "verdict",
+        "mean",
+        "t interval",
+        "seeds",
+        "effect",
+        "t p",
+        "adjusted p",
+        "exact p",
+        "by users",
+    ]
     rows = [
         [
             f"{row.a} - {row.b}",
@@ -180,42 +225,84 @@ def _pairs(report: Report) -> list[Block]:
     ]
     floors = sorted({(row.n, row.permutation_floor) for row in figures.comparisons})
     said = "; ".join(f"at {several(n, 'pair')} it cannot fall below {floor:.4g}" for n, floor in floors)
+    rule = (
+        RULE.format(alpha=inputs.alpha, seeds=MIN_SEEDS)
+        if figures.decision is None
+        else "The rule stands in the section Decision."
+    )
     return [
-        Text("Differences in validation AUC, paired by seed. " + RULE.format(alpha=inputs.alpha, seeds=MIN_SEEDS)),
+        Text(f"Differences in AUC on {inputs.rows} rows, paired by seed. {rule}"),
         Table(head, rows),
         Text(f"The exact p is that of all sign flips of the differences; {said}. It is reported and decides nothing."),
         Chart("pairs", "A dot a seed, and the mean with its 95 % interval. Left of zero the second one is ahead."),
-        Items([settling(row) for row in figures.comparisons]),
-        *_rows_of_pairs(figures.comparisons),
+        *_on_other_rows(figures.comparisons),
+        Items([detectable(row) for row in figures.comparisons]),
+        *_rows_of_pairs(figures.comparisons, inputs.rows),
     ]
 
 
-def _rows_of_pairs(comparisons: Sequence[Comparison]) -> list[Block]:
+def _on_other_rows(comparisons: Sequence[Comparison]) -> list[Block]:
+    """The same differences on the rows that do not decide, and how the seeds of the two go together."""
     rows = [
-        [f"{row.a} - {row.b}", seed, signed(one.difference), f"{one.standard_error:.5f}", p_value(one.p)]
+        [
+            f"{row.a} - {row.b}",
+            "-" if row.seed_correlation is None else f"{row.seed_correlation:+.2f}",
+            signed(other.mean if other else None),
+            interval(other.t_interval if other else None, "+.5f"),
+            p_value(other.t_p if other else None),
+        ]
+        for row in comparisons
+        for other in [row.validation or row.test]
+    ]
+    split = next(("validation" if row.validation else "test" for row in comparisons if row.validation or row.test), "")
+    if not split and all(row.seed_correlation is None for row in comparisons):
+        return []
+    text = (
+        "How far a seed that suits one configuration suits the other is its correlation over the seeds. Where it is "
+        "high, pairing by seed makes differences sharper; where it is negative, it costs. "
+    )
+    other = f"The rows beside it are {split} rows, on which nothing is decided." if split else ""
+    head = ["difference", "correlation of seeds", f"mean on {split or 'other'} rows", "t interval", "t p"]
+    return [Text(text + other), Table(head, rows)]
+
+
+def _rows_of_pairs(comparisons: Sequence[Comparison], split: str) -> list[Block]:
+    rows = [
+        [
+            f"{row.a} - {row.b}",
+            seed,
+            signed(one.difference),
+            f"{one.standard_error:.5f}",
+            p_value(one.p),
+            p_value(one.holm_p),
+        ]
         for row in comparisons
         for seed, one in row.delong.items()
     ]
     if not rows:
         return [Text("Scores of single rows were not kept, so there is no comparison on the same rows.")]
     text = (
-        "The same two models on the same validation rows, seed by seed (DeLong). It takes rows as independent, which "
-        "the rows of one user are not; the interval by users above draws users whole."
+        f"The same two models on the same {split} rows, seed by seed (DeLong), with p adjusted over all of these tests "
+        "(Holm). It takes rows as independent, which the rows of one user are not; the interval by users above draws "
+        "users whole. It says nothing of other seeds, and decides nothing."
     )
-    return [Text(text), Table(["difference", "seed", "AUC difference", "standard error", "p"], rows)]
+    head = ["difference", "seed", "AUC difference", "standard error", "p", "adjusted p"]
+    return [Text(text), Table(head, rows)]
 
 
 def comparison(report: Report) -> Section:
-    """The research's delta tables, against Phase 1 and Phase 3, and the ranking."""
+    """The research's delta tables, against weak and strong, and the ranking."""
     figures = report.figures
     blocks: list[Block] = []
+    if figures.deltas:
+        blocks.append(Text("Deltas in per cent are of the first value with its sign, as in the research's tables."))
     for against in ("weak", "strong"):
         for table in figures.deltas:
             if against not in (table.baseline, table.other) or table.baseline != against:
                 continue
             blocks.append(_delta_table(table))
-    if not blocks:
-        blocks = [_delta_table(table) for table in figures.deltas]
+    if not any(table.baseline in ("weak", "strong") for table in figures.deltas):
+        blocks += [_delta_table(table) for table in figures.deltas]
     rows = [
         [str(row.rank), named(row.name), auc4(row.val_auc), f"{row.percent_of_best:.1f} %"] for row in figures.ranking
     ]
@@ -224,7 +311,7 @@ def comparison(report: Report) -> Section:
         Table(["rank", "configuration", "val_auc", "share of the best"], rows),
     ]
     against_phases = any(point in figures.configurations for point in ("weak", "strong"))
-    return Section("Comparison against Phase 1 and Phase 3" if against_phases else "Comparison", blocks)
+    return Section("Comparison against weak and strong" if against_phases else "Comparison", blocks)
 
 
 def _delta_table(table: DeltaTable) -> Table:
@@ -250,7 +337,12 @@ def criteria(report: Report) -> Section:
 def criteria_blocks(assessments: Mapping[str, Assessment]) -> list[Block]:
     """The judgements of each configuration, its tier, and what follows."""
     blocks: list[Block] = [
-        Text("Judged on the mean curve over the seeds. The targets belong to one data set and are configuration.")
+        Text(
+            "The criteria and the decision rule are the research's, and so is tier 1.5; tiers 1, 2 and 3 come from its "
+            "other notes. The best validation AUC is the mean over runs at their own best epochs, and the best epoch "
+            "is their median; the other criteria are judged on the mean curve over the seeds. The targets belong to "
+            "one data set and are configuration."
+        )
     ]
     for point, found in assessments.items():
         rows = [[one.criterion, one.verdict, one.figures] for one in found.judgements]

@@ -13,9 +13,10 @@ from rich.console import Console
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.content import CONFIRMATION, PHASE_4, SEARCH, Change, Inputs, Report, ReportPoint
 from mdaf.multirun.analysis.figures import compute
-from mdaf.multirun.analysis.scores import reads_of_test
+from mdaf.multirun.analysis.rows.scores import read_scores, reads_of_test
 from mdaf.multirun.analysis.sources import check_same_data, config_of, configuration_of
 from mdaf.multirun.analysis.wording import number
+from mdaf.multirun.phase4.design import OF_THE_RESEARCH
 from mdaf.multirun.phase4.points import SEARCHED
 from mdaf.multirun.report.inputs import criteria_of, pairs, rules, source_of
 from mdaf.multirun.report.printing import print_sections
@@ -94,12 +95,13 @@ def summary_inputs(folders: Sequence[Path], report: Path) -> Inputs:
         candidates=[],
         comparisons=pairs(list(names.values())),
         epochs=max(config.training.epochs for config in configs.values()),
-        seeds={SEARCH: [], CONFIRMATION: [], PHASE_4: _planned(groups, list(phase4.seeds))},
+        seeds={SEARCH: [], CONFIRMATION: [], PHASE_4: _planned(groups, list(OF_THE_RESEARCH))},
         failed={},
         trials=[],
         criteria=criteria_of(first),
         **rules(phase4),
         runs=sources,
+        rows="test" if all(read_scores(folder, "test") is not None for folder in folders) else "validation",
     )
 
 

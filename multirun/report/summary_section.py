@@ -5,23 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from mdaf.multirun.analysis.content import SEARCH, Comparison, ConfigurationFigures, CriteriaFigures, Report
-from mdaf.multirun.analysis.versions import of_other_code
+from mdaf.multirun.analysis.content import Comparison, ConfigurationFigures, CriteriaFigures, Report
 from mdaf.multirun.analysis.wording import auc4, interval, listed, number, p_value, several, signed
 from mdaf.multirun.report.blocks import Block, Items, Section, Text
+from mdaf.multirun.report.decision_section import asked_blocks, caveats, decided, optimism
 from mdaf.sweeper.job.criteria import decision_text
 
 
 def executive_summary(report: Report) -> Section:
     """The whole in a few sentences."""
     inputs, figures = report.inputs, report.figures
-    own = report.commit
-    trained = [run.commit for run in inputs.runs if run.stage != SEARCH]
-    others = of_other_code(trained, trained[0] if own is None and trained else str(own))
-    sentences = [f"Compared are {others}."] if others else []
+    sentences = [*caveats(report), *decided(report)]
+    sentences += [_verdict(row) for row in _beside(report) if inputs.winner in (None, row.a, row.b)]
     sentences += _search(report) if inputs.study else []
+    sentences += [optimism(figures.claim)] if figures.claim is not None else []
     sentences += [_spread(name, block) for name, block in figures.configurations.items()]
-    sentences += [_verdict(row) for row in figures.comparisons if inputs.winner in (None, row.a, row.b)]
+    if figures.noise:
+        noise = " and ".join(f"{auc4(sd)} in {split} AUC" for split, sd in figures.noise.items())
+        sentences.append(f"One seed has a standard deviation of {noise}, pooled over the configurations.")
     sentences += [_criteria(point, figures.criteria[point]) for point in _judged(report)]
     if inputs.failed:
         missing = "; ".join(f"{point} without seed {listed(seeds)}" for point, seeds in inputs.failed.items())
@@ -31,6 +32,12 @@ def executive_summary(report: Report) -> Section:
         f"The evidence is {evidence.verdict}: {100 * evidence.share:.0f} % of the planned epochs and seeds."
     )
     return Section("Executive summary", [Items(sentences)])
+
+
+def _beside(report: Report) -> list[Comparison]:
+    """The comparisons that are not the question itself."""
+    asked = report.figures.decision
+    return [row for row in report.figures.comparisons if asked is None or (row.a, row.b) != (asked.a, asked.b)]
 
 
 def _judged(report: Report) -> list[str]:
@@ -49,19 +56,22 @@ def _search(report: Report) -> list[str]:
     values: Mapping[str, float] = next((point.values for point in inputs.points if point.name == inputs.winner), {})
     settings = ", ".join(f"{key.rpartition('.')[2]} {number(value)}" for key, value in values.items())
     if found is None:
-        return [*sentences, f"It was not confirmed on other seeds. It is taken as the winner: {settings}."]
+        by = inputs.claim.by if inputs.claim is not None else "its value"
+        return [*sentences, f"The winner was named by {by}: {settings}."]
     row = next(row for row in found.candidates if row.name == found.winner)
     known = "the balanced point itself" if found.winner == "balanced" else f"{found.winner} of the study"
+    error = "" if row.optimism_error is None else f" ± {row.optimism_error:.5f}"
     gap = (
-        f", so the sweep's value of {auc4(row.sweep_value)} was {signed(row.optimism)} optimistic"
+        f", so the sweep's value of {auc4(row.sweep_value)} was {signed(row.optimism)}{error} optimistic"
         if row.optimism is not None
         else ""
     )
     if found.candidates[0] is not row and found.candidates[0].optimism is not None:
         first = found.candidates[0]
+        error = "" if first.optimism_error is None else f" ± {first.optimism_error:.5f}"
         sentences.append(
             f"On fresh seeds {first.name} kept {auc4(first.mean)} of its {auc4(first.sweep_value)}: "
-            f"the sweep was {signed(first.optimism)} optimistic about it."
+            f"the sweep was {signed(first.optimism)}{error} optimistic about it."
         )
     tied = f" {listed(found.tied)} were tied within noise." if len(found.tied) > 1 else ""
     sentences.append(
@@ -74,22 +84,31 @@ def _search(report: Report) -> list[str]:
 def _spread(name: str, block: ConfigurationFigures) -> str:
     found = block.figures["val_auc"]
     over = f"over {several(found.n, 'seed')} ({', '.join(map(str, block.seeds))})"
-    test = block.figures.get("test_auc")
-    tested = f"; on the test split {auc4(test.mean)}" if test else ""
+    beside = _calibration(block, "val")
+    if test := block.figures.get("test_auc"):
+        spread = "" if test.sd is None else f" ± {auc4(test.sd)}"
+        beside += f"; on the test split AUC {auc4(test.mean)}{spread}{_calibration(block, 'test')}"
     if found.sd is None:
-        return f"{name}: validation AUC {auc4(found.mean)} {over}, which says nothing of its spread{tested}."
+        return f"{name}: validation AUC {auc4(found.mean)} {over}, which says nothing of its spread{beside}."
     return (
         f"{name}: validation AUC {auc4(found.mean)} ± {auc4(found.sd)} {over}, 95 % interval of the mean "
-        f"{interval(found.t_interval)}{tested}."
+        f"{interval(found.t_interval)}{beside}."
     )
+
+
+def _calibration(block: ConfigurationFigures, split: str) -> str:
+    """Log loss and expected calibration error, as far as they are known."""
+    names = {"log loss": f"{split}_loss", "ECE": f"{split}_ece"}
+    known = [f"{word} {auc4(block.figures[name].mean)}" for word, name in names.items() if name in block.figures]
+    return f", {', '.join(known)}" if known else ""
 
 
 def _verdict(row: Comparison) -> str:
     figures = f"mean difference {signed(row.mean)} over {several(row.n, 'seed')}"
     if row.t_interval is not None:
         figures += f", 95 % interval {interval(row.t_interval, '+.5f')}, adjusted p {p_value(row.holm_p)}"
-    if row.verdict == "indistinguishable":
-        return f"{row.a} and {row.b} are indistinguishable: {figures}."
+    if row.verdict in ("indistinguishable", "equivalent"):
+        return f"{row.a} and {row.b} are {row.verdict}: {figures}."
     return f"{row.a} is {row.verdict} than {row.b}: {figures}."
 
 
@@ -99,27 +118,20 @@ def _criteria(point: str, found: CriteriaFigures) -> str:
     return f"{point} against the success criteria: {shown}; tier {found.tier}."
 
 
-def settling(row: Comparison) -> str:
-    """What a comparison could have found, and how many seeds would settle it if it is open."""
+def detectable(row: Comparison) -> str:
+    """What a comparison could have found."""
     pair = f"{row.a} - {row.b}"
     if row.detectable is None:
         return f"{pair}: {several(row.n, 'pair')} without spread, so nothing can be said of what could be detected."
-    text = f"{pair}: {several(row.n, 'pair')} of this spread detect {row.detectable:.5f} with 80 % power"
-    if row.verdict != "indistinguishable":
-        return f"{text}; this one is settled."
-    if row.seeds_needed is None:
-        return f"{text}; more than 1000 seeds would be needed to tell the difference that was found from none."
-    if row.seeds_needed <= row.n:
-        return f"{text}; the difference is open although so many seeds are usually enough for it."
-    return f"{text}; about {row.seeds_needed} seeds would settle the difference that was found, were it the true one."
+    return f"{pair}: a true difference of {row.detectable:.5f} is found with 80 % power, at the spread that was seen."
 
 
 def recommendation(report: Report) -> Section:
     """What to do next, by the verdicts and by the research's decision rule."""
     inputs, figures = report.inputs, report.figures
-    blocks: list[Block] = []
+    blocks: list[Block] = asked_blocks(report)
     winner = inputs.winner
-    if winner is not None:
+    if not blocks and winner is not None:
         others = {
             row.b if row.a == winner else row.a: row.verdict if row.a == winner else _turned(row.verdict)
             for row in figures.comparisons
@@ -129,15 +141,6 @@ def recommendation(report: Report) -> Section:
     for point in _judged(report):
         found = figures.criteria[point]
         blocks.append(Text(f"By the criteria, for {point}: {decision_text(found.decision, found.reason)}"))
-    needed = [row.seeds_needed for row in figures.comparisons if row.verdict == "indistinguishable"]
-    known = [seeds for seeds in needed if seeds is not None]
-    if known:
-        blocks.append(
-            Text(
-                f"To settle what is open, {min(known)} seeds would do for the easiest pair and {max(known)} for the "
-                "hardest that can be settled; where the difference would not matter, leave it open."
-            )
-        )
     return Section("Recommendation", blocks or [Text("There is one configuration, so there is nothing to choose.")])
 
 
@@ -148,7 +151,7 @@ def _turned(verdict: str) -> str:
 def _choice(winner: str, others: Mapping[str, str]) -> str:
     better = [name for name, verdict in others.items() if verdict == "better"]
     worse = [name for name, verdict in others.items() if verdict == "worse"]
-    equal = [name for name, verdict in others.items() if verdict == "indistinguishable"]
+    equal = [name for name, verdict in others.items() if verdict in ("indistinguishable", "equivalent")]
     if worse:
         return f"Do not take {winner}: over the seeds {listed(worse)} came out ahead of it."
     if not equal:
@@ -157,6 +160,6 @@ def _choice(winner: str, others: Mapping[str, str]) -> str:
         )
     ahead = f" It is better than {listed(better)}." if better else ""
     return (
-        f"Nothing proves {winner} better than {listed(equal)}.{ahead} Between indistinguishable points, prefer the one "
+        f"No evidence supports that {winner} is better than {listed(equal)}.{ahead} Between such points, keep the one "
         "that was planned before the search (balanced), or the cheapest."
     )

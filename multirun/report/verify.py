@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +12,14 @@ from mdaf.errors import UserError
 from mdaf.multirun.analysis.content import FORMAT, Inputs, Report
 from mdaf.multirun.analysis.figures import compute
 from mdaf.multirun.analysis.json_form import from_json
-from mdaf.multirun.analysis.roc import roc_auc
-from mdaf.multirun.analysis.scores import Scorer, log_read, read_scores
+from mdaf.multirun.analysis.rows.roc import roc_auc
+from mdaf.multirun.analysis.rows.scores import Scorer, log_read, read_scores
 from mdaf.multirun.analysis.sources import Source
 from mdaf.multirun.report.differences import Difference, as_read, differences
 from mdaf.sweeper.runs.reader import checkpoint_digest, read_finished_run, read_json
 
+OF_0_1 = 1  # the format of that version's reports
+OTHER_RULES_IN_0_1 = ("criteria", "evidence", "bootstrap_interval", "seeds_needed", "delta_percent")
 DEEP = 1e-5  # an AUC from a checkpoint, on this device, against the one that was written while training
 
 
@@ -25,9 +28,14 @@ def read_report(file: Path) -> dict[str, Any]:
     report = read_json(file, "write the report again")
     if not {"format", "inputs", "figures"} <= set(report):
         raise UserError(f"{file}: holds no figures, expected a report.json that python -m multirun wrote")
-    if report["format"] != FORMAT:
+    if report["format"] not in (OF_0_1, FORMAT):
         raise UserError(f"{file}: is of format {report['format']}, expected {FORMAT}; write the report again")
     return report
+
+
+def is_of_0_1(report: Mapping[str, Any]) -> bool:
+    """Whether version 0.1 wrote the report: figures that had other rules then are not compared."""
+    return bool(report["format"] == OF_0_1)
 
 
 def verify(file: Path, deep: bool = False) -> list[Difference]:
@@ -66,12 +74,18 @@ def _verified(report: Mapping[str, Any], base: Path, deep: bool) -> list[Differe
     inputs = from_json(Inputs, report["inputs"])
     found = [difference for source in inputs.runs for difference in _identity(source, base)]
     computed = as_read(compute(inputs, base).to_json())
-    order = ["runs", *(name for name in report["figures"] if name != "runs")]
+    order = ["runs", *(name for name in {**report["figures"], **computed} if name != "runs")]
     for name in order:
-        found += differences(report["figures"].get(name), computed.get(name), name)
+        of_it = differences(report["figures"].get(name), computed.get(name), name)
+        found += [one for one in of_it if not (is_of_0_1(report) and _by_other_rules(one))]
     if deep:
         found += list(_deep(report["figures"]["runs"], inputs.runs, base))
     return found
+
+
+def _by_other_rules(difference: Difference) -> bool:
+    """Whether a figure of 0.1 followed another rule, or did not exist."""
+    return difference.reported is None or bool({*re.split(r"[.\[\]]+", difference.figure)} & {*OTHER_RULES_IN_0_1})
 
 
 def _identity(source: Source, base: Path) -> Iterator[Difference]:

@@ -85,7 +85,10 @@ def plan_of(inputs: Mapping[str, Any]) -> list[Any]:
     )
     seeds = [inputs["seeds"][name] for name in ("confirmation", "phase 4")]
     runs = [] if inputs["study"] else sorted([run["config_hash"], run["data_hash"]] for run in inputs["runs"])
-    return [inputs["study"], points, candidates, seeds, runs, inputs["epochs"], *(inputs[name] for name in RULES)]
+    looks = inputs.get("looks") or {}
+    design = [*(inputs.get(name) for name in ("design", "rows", "margin")), looks.get("planned")]
+    rules = [inputs[name] for name in RULES]
+    return [inputs["study"], points, candidates, seeds, runs, inputs["epochs"], *design, *rules]
 
 
 def markdown(report: Report) -> str:

@@ -1,7 +1,7 @@
 """The success criteria of the research, and its decision rule: what to do next.
 
-A run's summary.txt and a report use them alike. The summary judges one run, the report the mean curve of a
-configuration over several seeds.
+A run's summary.txt and a report use them alike. The summary judges one run, the report the runs of a configuration on
+several seeds: their mean curve, and each run's own best epoch.
 """
 
 from __future__ import annotations
@@ -42,13 +42,19 @@ def decision_text(next_step: str, reason: str) -> str:
     return f"{next_step}. {reason}"
 
 
-def judge(history: Sequence[Mapping[str, Any]], planned: int, criteria: Criteria) -> list[Judgement]:
+def judge(
+    history: Sequence[Mapping[str, Any]],
+    planned: int,
+    criteria: Criteria,
+    best: Mapping[str, Any] | None = None,
+) -> list[Judgement]:
     """The verdict on each criterion.
 
     ``history``  the metrics of the epochs that were run.
     ``planned``  the number of epochs of the whole run. A criterion that needs an epoch not yet run is PENDING.
+    ``best``     ``epoch`` and ``val_auc`` that count as the best, where they are not those of ``history``.
     """
-    best = best_epoch(history)
+    best = best_epoch(history) if best is None else best
     done = len(history)
     at_epoch = next((row for row in history if row["epoch"] == criteria.epoch), None)
 

@@ -61,8 +61,17 @@ def history(val_auc: float, epochs: int = 2, seconds: Sequence[float] = (1.0, 1.
     return rows
 
 
-def write_run(folder: Path, config: DictConfig, rows: Sequence[dict[str, Any]], trial: int | None = None) -> Path:
-    """A finished run's folder: config, metrics, result, a checkpoint that is empty, and scores of a few rows."""
+def write_run(
+    folder: Path,
+    config: DictConfig,
+    rows: Sequence[dict[str, Any]],
+    trial: int | None = None,
+    separation: float = 1.0,
+) -> Path:
+    """A finished run's folder: config, metrics, result, a checkpoint that is empty, and scores of a few rows.
+
+    ``separation``  of the scores of both classes: at the default, runs of one seed score all rows alike.
+    """
     decide_fields(config, store_of(config))  # as a job would
     (folder / ".hydra").mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / ".hydra/config.yaml")
@@ -75,7 +84,7 @@ def write_run(folder: Path, config: DictConfig, rows: Sequence[dict[str, Any]], 
     rng = np.random.default_rng(config.seed)
     labels = np.arange(60) % 3 == 0
     for split in ("validation", "test"):
-        logits = labels + rng.normal(0, 1, 60)
+        logits = separation * labels + rng.normal(0, 1, 60)
         held = {"logits": logits, "labels": labels, "users": np.arange(60) // 4}
         np.savez(folder / f"scores_{split}.npz", checkpoint=np.array(checkpoint_digest(folder)), **held)
     best = max(rows, key=lambda row: row["val_auc"])
@@ -138,6 +147,7 @@ class Trainer:
     value: Callable[[DictConfig], float]
     fails: Sequence[tuple[str, int]] = ()  # (name of the point's folder, seed)
     budget: int | None = None  # runs before it is interrupted
+    separation: Callable[[DictConfig], float] = lambda config: 1.0  # of a run's scores
     trained: list[tuple[str, int]] = field(default_factory=list)
 
     def __call__(self, overrides: Sequence[str], home: Path, launcher: str | None = None) -> int:
@@ -149,7 +159,7 @@ class Trainer:
                 continue
             config = composed(common)  # composed once for all seeds
             config.seed = seed
-            write_run(home / f"seed-{seed}", config, history(self.value(config)))
+            write_run(home / f"seed-{seed}", config, history(self.value(config)), separation=self.separation(config))
             self.trained.append((home.name, seed))
             self.budget = None if self.budget is None else self.budget - 1
         return 0
@@ -162,9 +172,13 @@ def noisy(config: DictConfig) -> float:
 
 
 def settings(folder: Path, *overrides: str) -> DictConfig:
-    """The config of ``python -m multirun`` for the study in ``folder``, small, with everything below it."""
+    """The config of ``python -m multirun`` for the study in ``folder``, small, with everything below it.
+
+    Of the research's design, unless another is named.
+    """
     conf.register()
     where = [f"storage=sqlite:///{folder}/studies.db", f"folder={folder}/phase4", f"reuse={folder}/runs", "ask=false"]
-    small = ["confirm.top=2", "confirm.seeds=[1001,1002]", "seeds=[42,123,456,789,2024]", "resamples=50"]
+    small = ["confirm.top=2", "confirm.seeds=[1001,1002]", "resamples=50"]
+    small += [] if any(override.startswith("design=") for override in overrides) else ["design=research"]
     with initialize_config_module("mdaf.conf"):
         return compose("phase4", overrides=[*where, *small, *overrides])

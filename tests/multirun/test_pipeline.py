@@ -14,10 +14,11 @@ from mdaf import conf
 from mdaf.errors import UserError
 from mdaf.multirun.phase4 import plan as phase4
 from mdaf.multirun.phase4 import points
+from mdaf.multirun.phase4.candidates import find_candidates, points_of
 from mdaf.multirun.phase4.overrides import split
 from mdaf.multirun.phase4.plan import open_study
 from mdaf.multirun.phase4.points import composed
-from mdaf.multirun.pipeline import decide, find_candidates, points_of
+from mdaf.multirun.pipeline import decide
 from mdaf.multirun.report.verify import verify
 from mdaf.sweeper.hydra_ext.config_sources import Configs
 from tests.multirun.fakes import STUDY, WIDE, Trainer, history, make_study, noisy, settings, write_run
@@ -163,7 +164,7 @@ def test_a_run_of_the_same_config_and_data_is_reused_wherever_it_lies(
         ("seeds=[7,42]", r"seed 7: found in both the search and Phase 4 \(seeds\)"),
         ("confirm.seeds=[7]", r"seed 7: found in both the search and confirmation"),
         ("confirm.seeds=[1001,42]", r"seed 42: found in both confirmation \(confirm.seeds\) and Phase 4"),
-        ("seeds=[42,42]", "expected one seed or more, each once"),
+        ("seeds=[42,42]", r"seeds: found \[42, 42\], expected one or more, each once"),
         ("epochs=5", "a complete run: none of the study's run folders that are here holds 5 epochs"),
         ("points=[winner,best]", "points: found 'best', expected winner, balanced, weak, strong"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -33,7 +34,7 @@ class LookPlan:
     futility: int | None = 6
 
     def __post_init__(self) -> None:
-        rising = all(a < b for a, b in zip(self.looks, self.looks[1:], strict=False))
+        rising = all(a < b for a, b in itertools.pairwise(self.looks))
         if not self.looks or not rising or self.looks[0] < MIN_SEEDS:
             raise ValueError(f"found {list(self.looks)}, expected rising numbers of pairs, {MIN_SEEDS} or more")
 
@@ -51,7 +52,7 @@ class Look:
     ``mean``           difference, positive where the first of the two is ahead; ``sd`` of the differences.
     ``p``              two-sided, of the paired t-test; None where it cannot be computed.
     ``interval``       of the mean, at one minus the level of a look: it holds at all looks together.
-    ``rows_interval``  of the mean over resampled users, if it is known.
+    ``rows_interval``  of the mean over resampled users, where it could change the verdict and is known.
     ``stop``           why this look was the last one; None where there is a further one.
     """
 
@@ -114,8 +115,10 @@ def make_looks(
     found: list[Look] = []
     for planned, seeds in zip(plan.looks, seeds_of_looks, strict=False):
         there = {seed: by_seed[seed] for seed in seeds if seed in by_seed}
-        interval = rows(list(there)) if rows is not None and there else None
-        found.append(look_at(there, planned, plan, interval))
+        look = look_at(there, planned, plan)
+        if rows is not None and look.verdict != "indistinguishable":  # it only takes verdicts away
+            look = look_at(there, planned, plan, rows(list(there)))
+        found.append(look)
         if found[-1].stop is not None:
             break
     return found

@@ -57,9 +57,27 @@ def test_one_epoch_of_one_seed_is_statistically_insufficient() -> None:
 
 
 def test_the_whole_plan_is_sufficient_and_four_seeds_are_not() -> None:
-    assert sufficiency(analyses(Evidence(5, 5, 5, 5))).startswith("statistically sufficient")
-    four = {analysis.name for analysis in analyses(Evidence(5, 5, 4, 5)) if not analysis.valid}
+    assert sufficiency(analyses(Evidence(5, 5, 5, 5, pairs=[5, 5]))).startswith("statistically sufficient")
+    four = {analysis.name for analysis in analyses(Evidence(5, 5, 4, 5, pairs=[5, 4])) if not analysis.valid}
     assert four == {"comparison over all planned seeds"}
+
+
+def test_one_configuration_alone_is_no_evidence_for_any_comparison() -> None:
+    found = analyses(Evidence(5, 5, 5, 5, pairs=[]))
+    assert sufficiency(found) == "statistically insufficient"
+    wrong = {analysis.name: analysis.why for analysis in found if not analysis.valid}
+    assert set(wrong) == {"significance by the paired t-test", "comparison over all planned seeds"}
+    assert set(wrong.values()) == {"there is no pair of configurations, so nothing is compared"}
+
+
+def test_several_runs_are_judged_by_the_best_epochs_that_the_headline_has() -> None:
+    """Each run is at its best in another epoch, so the mean curve never reaches the mean of the best values."""
+    runs = [[epoch(n, 0.6, 0.60 if n == best else 0.57) for n in range(1, 6)] for best in (2, 3, 4)]
+    curve = [epoch(n, 0.6, sum(run[n - 1]["val_auc"] for run in runs) / 3) for n in range(1, 6)]
+    bests = [max(run, key=lambda row: row["val_auc"]) for run in runs]
+    found = assess(curve, planned=5, criteria=CRITERIA, tiers=TIERS, bests=bests)
+    assert found.judgements[0].figures == "0.6000 in epoch 3"
+    assert assess(curve, planned=5, criteria=CRITERIA, tiers=TIERS).judgements[0].figures.startswith("0.58")
 
 
 def test_phase_1_fails_by_overfitting_so_it_is_regularized_more() -> None:

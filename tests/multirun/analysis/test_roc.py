@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mdaf.multirun.analysis.roc import delong, resampled_aucs, roc_auc, rows_interval, user_weights
+from mdaf.multirun.analysis.rows.roc import delong, resampled_aucs, roc_auc, rows_interval, user_weights
 from mdaf.sweeper.training import metrics
 
 

@@ -13,7 +13,14 @@ import pytest
 
 from mdaf import conf
 from mdaf.errors import UserError
-from mdaf.multirun.analysis.scores import NotFiniteError, Scorer, read_scores, reads_of_test, score_runs, scores_file
+from mdaf.multirun.analysis.rows.scores import (
+    NotFiniteError,
+    Scorer,
+    read_scores,
+    reads_of_test,
+    score_runs,
+    scores_file,
+)
 from mdaf.multirun.launching.table import collect, show
 from mdaf.multirun.report.summarize import summary
 from mdaf.multirun.report.verify import verify

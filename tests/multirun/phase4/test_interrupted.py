@@ -15,7 +15,10 @@ import pytest
 from mdaf.multirun.report.verify import verify
 from tests.sweeper.tiny import ROOT, TINY, typed
 
-COMMAND = ["points=[balanced,weak]", "seeds=[42,123]", "confirm.top=1", "confirm.seeds=[1001]", "resamples=20", "--yes"]
+COMMAND = [
+    *("design=research", "points=[balanced,weak]", "seeds=[42,123]"),
+    *("confirm.top=1", "confirm.seeds=[1001]", "resamples=20", "--yes"),
+]
 
 
 def killed_once_there_are(results: int, cwd: Path) -> None:

@@ -32,7 +32,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-SMALL = ("points=[winner]", "seeds=[42]", "confirm.top=0", "resamples=20")
+SMALL = ("design=research", "points=[winner]", "seeds=[42]", "confirm.top=0", "resamples=20")
 STUDY = "regularization-mdaf_mamba-synthetic_tiny"
 REPORT = Path("runs/phase4") / STUDY / "report"
 

@@ -15,7 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
-from mdaf.multirun.analysis import roc
+from mdaf.multirun.analysis.rows import roc
 from mdaf.sweeper.study import figures, queries
 from mdaf.sweeper.study.plots import plots_page
 from mdaf.sweeper.training import metrics

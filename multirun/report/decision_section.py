@@ -1,0 +1,191 @@
+"""What Phase 4 decided, in words: on which rows, with what error, after how many runs, and what to deploy."""
+
+from __future__ import annotations
+
+from mdaf.multirun.analysis.content import (
+    CONFIRMATION,
+    PHASE_4,
+    SEARCH,
+    ClaimFigures,
+    DecisionFigures,
+    Inputs,
+    Looks,
+    Report,
+)
+from mdaf.multirun.analysis.looks.decision import Stop
+from mdaf.multirun.analysis.versions import of_other_code
+from mdaf.multirun.analysis.wording import auc4, interval, listed, number, p_value, several, signed
+from mdaf.multirun.report.blocks import Block, Items, Section, Table, Text
+
+WHY: dict[Stop | None, str] = {
+    "verdict": "the question is answered",
+    "futility": "the mean difference is not positive, so more seeds would hardly make it better",
+    "last look": "it was the last look that was planned",
+    None: "",
+}
+
+
+def caveats(report: Report) -> list[str]:
+    """What qualifies every figure of the report: other code, other epochs, what was forced, looks beside the plan."""
+    inputs = report.inputs
+    trained = [run.commit for run in inputs.runs if run.stage != SEARCH]
+    others = of_other_code(trained, trained[0] if report.commit is None and trained else str(report.commit))
+    found = [f"Compared are {others}."] if others else []
+    if inputs.forced:
+        found.append(f"It was started with force=true although it lacked {'; '.join(inputs.forced)}.")
+    if inputs.search_epochs is not None:
+        found.append(
+            f"The runs that are compared have {several(inputs.epochs, 'epoch')}, the study's trials had "
+            f"{inputs.search_epochs}: the winner was chosen at another number of epochs than it is judged at."
+        )
+    if inputs.looks is not None and inputs.looks.other_plans:
+        found.append(
+            f"The plan of looks was changed with force=true: the same question was looked at before with "
+            f"{'; and with '.join(inputs.looks.other_plans)}. The error of all these looks together is larger than "
+            f"{inputs.alpha:g}, and nobody knows by how much."
+        )
+    return found
+
+
+def decided(report: Report) -> list[str]:
+    """The first sentences of a report: the verdict, its rows and its error, the runs that it took, what to deploy."""
+    inputs, figures = report.inputs, report.figures
+    sentences = []
+    if (found := figures.decision) is not None:
+        assert inputs.looks is not None
+        sentences += [verdict_in_words(found), _error(found, inputs.looks), _deploy(found)]
+        if inputs.looks.other_questions:
+            sentences.append(
+                f"Beside this question, looks were made for this study at others: "
+                f"{'; '.join(inputs.looks.other_questions)}. Each of them has an error of {found.alpha:g} of its own."
+            )
+    elif figures.comparisons:
+        sentences.append(
+            f"{several(len(figures.comparisons), 'comparison')} of configurations, decided on {inputs.rows} rows. Over "
+            f"all of them together a false verdict has a probability of {inputs.alpha:g} at most (Holm)."
+        )
+    else:
+        sentences.append("Nothing was decided: there is one configuration, so nothing is compared.")
+    return [*sentences, *_spent(report)]
+
+
+def verdict_in_words(found: DecisionFigures) -> str:
+    """The verdict and the figures behind it, in a sentence."""
+    last = found.looks[-1]
+    if last.mean is None or last.interval is None:
+        return f"Decided on {found.rows} rows: nothing, since {several(last.n, 'pair')} of seeds finished."
+    so_far = " so far" if found.stop is None else ""
+    word = {
+        "better": f"{found.a} is better than {found.b}",
+        "worse": f"{found.a} is worse than {found.b}",
+        "equivalent": f"{found.a} and {found.b} are equivalent",
+        "indistinguishable": f"{found.a} and {found.b} are indistinguishable{so_far}",
+    }[found.verdict]
+    return (
+        f"Decided on {found.rows} rows: {word}. The mean difference in AUC is {signed(last.mean)} over "
+        f"{several(last.n, 'pair')} of seeds, {100 * (1 - found.level):.1f} % interval "
+        f"{interval(last.interval, '+.5f')}, p {p_value(last.p)} against a level of {found.level:.4f} for each look."
+    )
+
+
+def _error(found: DecisionFigures, looks: Looks) -> str:
+    simulated = f", simulated to ±{100 * found.standard_error:.2f} points" if found.standard_error else ""
+    together = "all of them together have" if len(looks.planned) > 1 else "it has"
+    why = WHY[found.stop]
+    return (
+        f"{several(len(looks.planned), 'look')} planned, after {listed(looks.planned)} pairs of seeds; {together} a "
+        f"two-sided error of {100 * found.alpha:g} %{simulated}. {several(len(found.looks), 'look')} made"
+        f"{': ' + why if why else ''}."
+    )
+
+
+def _deploy(found: DecisionFigures) -> str:
+    if found.deploy == found.a:
+        return f"Deploy {found.a}."
+    return f"Deploy {found.b}: it stays unless the verdict says that {found.a} is better."
+
+
+def _spent(report: Report) -> list[str]:
+    spent = report.figures.spent
+    if not spent or report.inputs.study is None:
+        return []
+    return [
+        f"It took {sum(spent.values())} runs: {spent[SEARCH]} of the search, {spent[CONFIRMATION]} of confirmation, "
+        f"{spent[PHASE_4]} of Phase 4."
+    ]
+
+
+def optimism(found: ClaimFigures) -> str:
+    """What was said of the named winner, and what fresh seeds kept of it."""
+    error = "" if found.standard_error is None else f" ± {found.standard_error:.5f} (one standard error)"
+    return (
+        f"{found.point} was named by {found.by}, {auc4(found.claimed)}. {several(found.n, 'fresh seed')} gave "
+        f"{auc4(found.fresh)} on the same validation rows: that value was {signed(found.optimism)}{error} optimistic."
+    )
+
+
+def decision_section(report: Report) -> Section:
+    """The looks one by one, the rule, and what such looks can find."""
+    found = report.figures.decision
+    assert found is not None
+    rows = [
+        [
+            str(look.planned),
+            str(look.n),
+            signed(look.mean),
+            interval(look.interval, "+.5f"),
+            p_value(look.p),
+            interval(look.rows_interval, "+.5f"),
+            look.verdict if look.stop is not None else f"{look.verdict} so far",
+            WHY[look.stop] or "more seeds",
+        ]
+        for look in found.looks
+    ]
+    head = ["pairs planned", "pairs", "mean difference", "interval", "p", "by users", "verdict", "then"]
+    return Section("Decision", [Text(_rule(report.inputs, found)), Table(head, rows), Items(_can_find(found))])
+
+
+def _rule(inputs: Inputs, found: DecisionFigures) -> str:
+    looks = inputs.looks
+    assert looks is not None
+    futility = (
+        ""
+        if looks.futility is None
+        else f" From {looks.futility} pairs on, a mean that is not positive ends it as well; the level does not count "
+        "on that, so going on all the same is no error."
+    )
+    margin = (
+        ""
+        if inputs.margin is None
+        else f" They are 'equivalent' if the interval lies within ±{inputs.margin:g}, the smallest difference that "
+        "anyone would act on."
+    )
+    return (
+        f"One question: is {found.a} better than {found.b}? It is decided on {found.rows} rows, by the paired t-test "
+        f"over seeds that nothing was chosen on, at a level of {found.level:.4f} at each look. A verdict also needs "
+        f"the interval over resampled users to agree.{margin}{futility} Other comparisons are secondary: they are "
+        "tested at the same level, under Holm, and only if this question was answered with better or worse."
+    )
+
+
+def _can_find(found: DecisionFigures) -> list[str]:
+    items = [f"Where nothing differs, such looks call {found.a} better in {100 * found.false_better:.1f} % of cases."]
+    if found.detectable is not None:
+        items.append(
+            f"At the spread that was seen, they find a true difference of {found.detectable:.5f} with 80 % power. The "
+            "spread of so few pairs is itself uncertain."
+        )
+    return items
+
+
+def asked_blocks(report: Report) -> list[Block]:
+    """What the recommendation is where a question was asked."""
+    found = report.figures.decision
+    if found is None:
+        return []
+    text = _deploy(found)
+    if found.verdict == "equivalent":
+        text += f" The two differ by less than {number(report.inputs.margin)}: take whichever is cheaper."
+    if found.verdict == "indistinguishable":
+        text += " Indistinguishable does not mean equal: a smaller difference than these looks can find may be there."
+    return [Text(text)]
