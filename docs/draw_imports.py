@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/architecture.md"
 ROOMS = ("conf", "data", "model", "sweeper", "multirun")
 HALVES = {
-    "for any Hydra program": ("search", "trials", "storage", "study", "hydra_ext"),
+    "for any Hydra program": ("search", "racing", "trials", "storage", "study", "hydra_ext"),
     "for click-through-rate models": ("job", "training", "runs", "machine"),
 }
 Arrows = set[tuple[str, str]]

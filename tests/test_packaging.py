@@ -15,7 +15,7 @@ from tests.processes import ROOT, Running
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ROOMS = ("conf", "data", "model", "sweeper", "multirun")
-LIGHT = ("search", "trials", "storage", "study", "hydra_ext")
+LIGHT = ("search", "racing", "trials", "storage", "study", "hydra_ext")
 HEAVY = ("torch", "numba", "polars", "sklearn", "scipy", "pandas")
 
 

@@ -38,6 +38,7 @@ from mdaf.sweeper.study.queries import (
 )
 from mdaf.sweeper.trials.admitted import run_folder, sorted_out
 from mdaf.sweeper.trials.space import effective_value
+from mdaf.sweeper.trials.user_attrs import RACE_SEEDS
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +92,10 @@ def best_trials(study: Study, top: int) -> list[Winner]:
 
 
 def search_seeds(study: Study) -> list[int]:
-    """The seeds that the study's trials were trained on."""
-    return sorted({trial.user_attrs["seed"] for trial in trials_of(study) if "seed" in trial.user_attrs})
+    """The seeds that the study's trials were trained on, and those that a race may still train on."""
+    raced = study.user_attrs.get(RACE_SEEDS)
+    declared = {seed for seed in raced if isinstance(seed, int)} if isinstance(raced, list) else set()
+    return sorted({trial.user_attrs["seed"] for trial in trials_of(study) if "seed" in trial.user_attrs} | declared)
 
 
 def check_preconditions(

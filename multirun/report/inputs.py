@@ -36,8 +36,9 @@ from mdaf.multirun.phase4.design import Design
 from mdaf.multirun.phase4.plan import Series, search_seeds
 from mdaf.multirun.phase4.points import SEARCHED, checked, differences, point_hash
 from mdaf.sweeper.runs.reader import own_checkpoint, read_finished_run, read_run
-from mdaf.sweeper.study.queries import is_feasible, trials_of
+from mdaf.sweeper.study.queries import trials_of
 from mdaf.sweeper.trials.admitted import run_folder
+from mdaf.sweeper.trials.feasibility import is_feasible
 from mdaf.sweeper.trials.user_attrs import POINT
 
 RULES = ("alpha", "resamples", "pace", "tiers")

@@ -44,6 +44,7 @@ SAMPLERS = (
     f"{_UPSTREAM}._impl.create_nsgaii_sampler",
     f"{_UPSTREAM}._impl.create_nsgaiii_sampler",
     f"{_UPSTREAM}.config.raise_motpe_removed",
+    "mdaf.sweeper.racing.sampler.RacingSampler",
 )
 PRUNERS = tuple(
     f"optuna.pruners.{name}Pruner"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -19,6 +19,9 @@ from mdaf.sweeper.trials.retries import point_of
 from mdaf.sweeper.trials.space import Wanted, checked_value
 from mdaf.sweeper.trials.user_attrs import ADDED, OVERRIDES, RETRY_OVERRIDES
 
+if TYPE_CHECKING:
+    from mdaf.sweeper.racing.race import Race
+
 
 class Jobs:
     """What all jobs of a sweep have in common, and the launcher that runs them.
@@ -28,6 +31,7 @@ class Jobs:
     ``storage``       the URL of the study database; None for a study in memory.
     ``extend_space``  the user's function that suggests further parameters. It is called with the config and a trial.
     ``only_enqueued`` whether a trial has the parameters that it was enqueued with and no others.
+    ``race``          the race whose runs they are, each with a seed of its own.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Jobs:
         study_name: str,
         extend_space: Callable[[DictConfig, Trial], None] | None = None,
         only_enqueued: bool = False,
+        race: Race | None = None,
     ) -> None:
         self.config = config
         self.launcher = launcher
@@ -50,6 +55,7 @@ class Jobs:
         self.study_name = study_name
         self.extend_space = extend_space
         self.only_enqueued = only_enqueued
+        self.race = race
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -80,6 +86,8 @@ class Jobs:
                 ) from None
         if self.extend_space:
             self.extend_space(self.config, trial)
+        if self.race is not None:
+            self.race.settle(trial)
 
     def launch(self, trials: Sequence[Trial]) -> list[JobReturn]:
         """Launches one job for each trial. A job's number and its folder's name are its trial's number."""
@@ -101,12 +109,14 @@ class Jobs:
         retry = memory_overrides(trial.user_attrs.get(RETRY_OVERRIDES))
         changed = {key_of(override) for override in retry}
         fixed = [override for override in self.search.fixed if key_of(override) not in changed]
+        seed = [self.race.seed_override(trial)] if self.race is not None else []
         trial_and_folder = [f"hydra.sweep.dir={hydra_value(self.folder)}"]
         if is_our_schema(self.config) and self.storage is not None:
             trial_and_folder += [f"sweep.study={hydra_value(self.study_name)}", f"sweep.trial={trial.number}"]
             if self.storage != OmegaConf.select(self.config, "sweep.storage"):
                 trial_and_folder.append(f"sweep.storage={hydra_value(self.storage)}")
-        return [*fixed, *retry, *self.search.overrides_of(self._point(trial)), *self.search.own, *trial_and_folder]
+        point = self.search.overrides_of(self._point(trial))
+        return [*fixed, *seed, *retry, *point, *self.search.own, *trial_and_folder]
 
     def _point(self, trial: Trial) -> dict[str, Any]:
         """The trial's parameters that this sweep searches. An enqueued trial may have other parameters too.

@@ -51,6 +51,7 @@ class RegularizationSweeper(Sweeper):
 
 # Packages that Optuna imports only when one of these classes is used, and what to install: an extra or the package.
 NEEDS = {
+    "RacingSampler": (("scipy",), "racing"),
     "GPSampler": (("torch", "scipy"), "gp"),
     "QMCSampler": (("scipy",), "scipy"),
     "WilcoxonPruner": (("scipy",), "scipy"),

@@ -1,7 +1,7 @@
 """The config groups that every Hydra program gets: ``hydra/sweeper=study``, and pruners as ``hydra/sweeper/pruner``.
 
-Samplers are upstream's options of ``hydra/sweeper/sampler``, which its package stores. This module imports no Optuna,
-because Hydra imports it when it searches for plugins.
+Samplers are upstream's options of ``hydra/sweeper/sampler``, which its package stores, and ``racing``. This module
+imports no Optuna, because Hydra imports it when it searches for plugins.
 """
 
 from __future__ import annotations
@@ -34,6 +34,13 @@ _PRUNERS: dict[str, dict[str, Any]] = {
     },
     "wilcoxon": {"_target_": "optuna.pruners.WilcoxonPruner", "p_threshold": 0.1, "n_startup_steps": 2},
 }
+_RACING: dict[str, Any] = {
+    "_target_": "mdaf.sweeper.racing.sampler.RacingSampler",
+    "seeds": list(settings.RACE_SEEDS),  # of the runs: neither of confirmation nor of Phase 4
+    "seed_key": "seed",  # of the job's config; +seed adds it
+    "start": 9,  # quasi-random points after the known ones, before the model chooses
+    "seed": None,
+}
 
 
 class SweeperClass(StringNode):
@@ -61,6 +68,7 @@ def store() -> None:
         **settings.defaults(),
     }
     _store("hydra/sweeper", "study", study)
+    _store("hydra/sweeper/sampler", "racing", _RACING)
     for name, arguments in _PRUNERS.items():
         # Another class, with other arguments, may be typed over an option: hydra.sweeper.pruner={_target_: ..., ...}.
         _store("hydra/sweeper/pruner", name, DictConfig(arguments, flags={"struct": False}))

@@ -15,6 +15,7 @@ from mdaf.errors import UserError, did_you_mean
 from mdaf.sweeper.search.former_keys import instead_of
 from mdaf.sweeper.trials.user_attrs import DEFAULT_MAX_DEATHS
 
+RACE_SEEDS = (7, 17, 27, 37, 47, 57, 67, 77, 87, 97)  # of `hydra/sweeper/sampler=racing`
 MAPPINGS = ("params", "enqueue", "constraints", "plateau")
 TEXTS = ("storage", "study_name", "custom_search_space")
 

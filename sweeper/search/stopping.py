@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mdaf.errors import UserError
 from mdaf.sweeper.search.advice import key_for, study_command
 from mdaf.sweeper.search.settings import SweepSettings
-from mdaf.sweeper.study.queries import is_feasible
+from mdaf.sweeper.trials.feasibility import is_feasible
 from mdaf.sweeper.trials.user_attrs import DIED, ERROR, WITHDRAWN
 
 FAILURES_A_TRIAL = 2  # without max_failures, this times ``n_trials`` is the limit of all failures

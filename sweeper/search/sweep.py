@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from hydra.core.plugins import Plugins
@@ -30,11 +30,13 @@ from mdaf.sweeper.hydra_ext.config_cache import ComposedAlike
 from mdaf.sweeper.hydra_ext.config_sources import write_origin
 from mdaf.sweeper.hydra_ext.directories import from_anywhere
 from mdaf.sweeper.hydra_ext.run_config import is_our_schema
+from mdaf.sweeper.racing.sampler import RacingSampler
 from mdaf.sweeper.runs.reader import check_unfinished
 from mdaf.sweeper.search import workers as fleet
 from mdaf.sweeper.search.checks import check_settings, check_space
 from mdaf.sweeper.search.jobs import Jobs
 from mdaf.sweeper.search.known_points import known_points
+from mdaf.sweeper.search.race_checks import check_race
 from mdaf.sweeper.search.reseeding import reseed
 from mdaf.sweeper.search.results_file import write_results
 from mdaf.sweeper.search.settings import SweepSettings
@@ -50,6 +52,10 @@ from mdaf.sweeper.trials.compatibility import agree, agree_on_directions
 from mdaf.sweeper.trials.link import TrialLink
 from mdaf.sweeper.trials.space import Space, Wanted, grid_points, wanted
 from mdaf.sweeper.trials.trials import Trials
+from mdaf.sweeper.trials.user_attrs import RACE_SEEDS
+
+if TYPE_CHECKING:
+    from mdaf.sweeper.racing.race import Race
 
 log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # the sweep logs its own messages
@@ -108,8 +114,13 @@ class Search:
                 _execution_whitelist_=(settings.custom_search_space,),
             )
         search = wanted(settings.params or {}, arguments, ours=is_our_schema(self.config))
+        seeds: list[str] = []  # of the probes, which are checked as jobs
+        if (sampler := self._racing) is not None:
+            check_race(sampler, settings, search, arguments, self.config)
+            search = replace(search, fixed=sampler.without_seed(search.fixed))
+            seeds = [sampler.override(sampler.seeds[0])]
         if not fleet.is_worker():
-            check_space(search, self.config, self.hydra_context)
+            check_space(replace(search, fixed=[*search.fixed, *seeds]), self.config, self.hydra_context)
         trials = self._trials(search)
         if not fleet.is_worker():
             trials.retry_planned(settings.max_retries, self.stopping.began)
@@ -146,6 +157,7 @@ class Search:
             study_name=trials.study.study_name,
             extend_space=self.extend_space,
             only_enqueued=self.settings.only_enqueued,
+            race=self._race(search.space),
         )
         return TrialLoop(trials, jobs, self.stopping, self.settings.n_jobs, self.settings.max_failure_rate)
 
@@ -168,6 +180,7 @@ class Search:
             only_planned=self._is_grid() or settings.only_enqueued,
             replace_failed=settings.replace_failed,
             prepare=functools.partial(reseed, study.sampler, self.sampler_seed),
+            race=self._race(search.space),
         )
         if not fleet.is_worker():
             trials.bound_deaths(settings.max_deaths)
@@ -207,11 +220,29 @@ class Search:
             write_origin(study, self.config)
         return study
 
-    def _new_attributes(self, study: optuna.Study, search: Wanted) -> dict[str, str]:
+    def _new_attributes(self, study: optuna.Study, search: Wanted) -> dict[str, Any]:
         """The attributes of the study that this sweep adds. Raises UserError if the sweep contradicts existing ones."""
         settings = self.settings
         constraints = dict(settings.constraints or {})
-        return agree(study, settings.objectives, constraints, search.space, self.config, force=settings.force)
+        seeds = {} if self._racing is None else {RACE_SEEDS: list(self._racing.seeds)}
+        return {
+            **agree(study, settings.objectives, constraints, search.space, self.config, force=settings.force),
+            **{name: value for name, value in seeds.items() if study.user_attrs.get(name) != value},
+        }
+
+    @property
+    def _racing(self) -> RacingSampler | None:
+        """The sampler, if it races seeds."""
+        return self.settings.sampler if isinstance(self.settings.sampler, RacingSampler) else None
+
+    def _race(self, space: Space) -> Race | None:
+        if self._racing is None:
+            return None
+        from mdaf.sweeper.racing.race import Race
+
+        maximize = self.settings.directions == ["maximize"]
+        conditional = self.extend_space is not None
+        return Race(self._racing, space, known=self._planned(space), maximize=maximize, conditional=conditional)
 
     def _is_grid(self) -> bool:
         """Whether a grid is searched.

@@ -146,6 +146,14 @@ def show(
     print_record(record)
 
 
+POINT_COLUMNS = {"runs": "runs", "mean": "mean", "standard_error": "error", "posterior_mean": "expected"}
+
+
+def _of_point(point: dict[str, Any] | None) -> dict[str, Any]:
+    """The columns of a point of a race: its number of runs, their mean and its error, and what to expect of another."""
+    return {} if point is None else {**point, "runs": len(point["trials"])}
+
+
 @app.command()
 def best(
     top: Annotated[int, typer.Option("--top", min=1, metavar="K", help="How many trials.")] = 1,
@@ -180,11 +188,13 @@ def best(
         short = queries.short_names(names)
         shown = [
             {"number": record["number"], "value": record["value"]}
+            | _of_point(record["point"])
             | {name: record["params"].get(name) for name in names}
             | {"run_dir": record["run_dir"]}
             for record in records
         ]
-        print_table(shown, {"number": "trial", "value": "value", **short, "run_dir": "run_dir"})
+        race = POINT_COLUMNS if any(record["point"] for record in records) else {}
+        print_table(shown, {"number": "trial", "value": "value", **race, **short, "run_dir": "run_dir"})
         say("\nto run it again:" if len(records) == 1 else "\nto run them again:")
     for record in records:
         say(record["command"] if form is BestFormat.table else words(record["overrides"]))

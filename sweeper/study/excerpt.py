@@ -9,7 +9,8 @@ from typing import TypeVar
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from mdaf.sweeper.study.queries import is_feasible, ranked, trials_of
+from mdaf.sweeper.study.queries import ranked, trials_of
+from mdaf.sweeper.trials.feasibility import is_feasible
 from mdaf.sweeper.trials.user_attrs import POINT
 
 DRAWN = (TrialState.COMPLETE, TrialState.PRUNED)

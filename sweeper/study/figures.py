@@ -19,7 +19,8 @@ from optuna.trial import FrozenTrial, TrialState
 from plotly.subplots import make_subplots
 
 from mdaf.sweeper.study.excerpt import MOST_CURVES, MOST_EPOCHS, evenly, thinned
-from mdaf.sweeper.study.queries import QueryError, edges, is_feasible, ranked, short_names, trials_of
+from mdaf.sweeper.study.queries import QueryError, edges, ranked, short_names, trials_of
+from mdaf.sweeper.trials.feasibility import is_feasible
 from mdaf.sweeper.trials.user_attrs import POINT
 
 Value = Callable[[FrozenTrial], float]

@@ -12,7 +12,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution, distribution_to_json
@@ -23,7 +23,11 @@ from optuna.trial import FrozenTrial, TrialState
 from mdaf.errors import UserError, did_you_mean
 from mdaf.sweeper.runs.metric_columns import RECORDED
 from mdaf.sweeper.storage.optuna_internals import pareto_front
-from mdaf.sweeper.trials.user_attrs import ADDED, sound
+from mdaf.sweeper.trials.feasibility import is_feasible
+from mdaf.sweeper.trials.user_attrs import ADDED, POINT_ID, sound
+
+if TYPE_CHECKING:
+    from mdaf.sweeper.racing.points import Point
 
 Row = dict[str, Any]
 
@@ -271,25 +275,36 @@ def study_record(study: Study) -> dict[str, Any]:
 
 
 def ranked(study: Study) -> list[FrozenTrial]:
-    """Completed trials that meet the study's constraints, the best first; the Pareto front of several objectives."""
+    """Completed trials that meet the study's constraints, the best first; the Pareto front of several objectives.
+
+    Of a race: the first run of each point, the points by their posterior means; then all further runs.
+    """
     feasible = [trial for trial in trials_of(study, TrialState.COMPLETE) if is_feasible(trial)]
     if len(study.directions) > 1:
         return pareto_front(feasible, study.directions)
+    if found := raced_points(study):
+        runs = {trial.number: trial for trial in feasible}
+        firsts = [next((n for n in point.trials if n in runs), None) for point in found]
+        order = [*firsts, *(number for point in found for number in point.trials if number not in firsts)]
+        return [runs[number] for number in order if number in runs]
     sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
     return sorted(feasible, key=lambda trial: (sign * trial.values[0], trial.number))
 
 
-def is_feasible(trial: FrozenTrial) -> bool:
-    """Whether a trial may be the best: its values are finite, and every constraint that it recorded is met.
+def raced_points(study: Study) -> list[Point]:
+    """The points of a study that a race searched, the best by their posterior means first; [] for any other study."""
+    trials = trials_of(study)
+    if len(study.directions) > 1 or not any(POINT_ID in trial.user_attrs for trial in trials):
+        return []
+    from mdaf.sweeper.racing.points import points  # and with it numpy, which no other question needs
 
-    Other programs record infinite values; such a trial diverged. A constraint is met where it is not above zero.
-    """
-    finite = all(map(math.isfinite, trial.values or ()))
-    return finite and all(isinstance(value, int | float) and value <= 0 for value in trial.constraints.values())
+    return points(trials, maximize=study.direction == StudyDirection.MAXIMIZE)
 
 
 def best_records(study: Study, top: int) -> list[dict[str, Any]]:
-    """The best ``top`` trials: number, value, params, run_dir, overrides, left_out, command, edges.
+    """The best ``top`` trials: number, value, params, run_dir, overrides, left_out, command, edges, point.
+
+    ``point`` is None but in a race. There ``top`` points are meant, each by one of its trials.
 
     ``left_out`` are overrides that a study may not say, each with the reason (``mdaf.sweeper.trials.admitted``).
     """
@@ -302,6 +317,7 @@ def best_records(study: Study, top: int) -> list[dict[str, Any]]:
         reason = f"none of its {completed} meets the constraints" if completed else "no trial is complete"
         raise QueryError(f"study {study.study_name!r} has no best trial: {reason}")
     records, origin = [], study.user_attrs.get(ORIGIN)
+    points = {number: point for point in raced_points(study) for number in point.trials}
     for trial in best:
         overrides, left_out = sorted_out(
             rerun_overrides(trial, ours=is_ours(origin)), study.study_name, own=is_ours(origin)
@@ -316,9 +332,19 @@ def best_records(study: Study, top: int) -> list[dict[str, Any]]:
                 "left_out": left_out,
                 "command": rerun_command(origin, overrides),
                 "edges": edges(trial),
+                "point": _point_record(points.get(trial.number)),
             }
         )
     return records
+
+
+def _point_record(point: Point | None) -> dict[str, Any] | None:
+    """What a point's runs say: its trials, seeds, mean, standard_error, posterior_mean, posterior_sd."""
+    if point is None:
+        return None
+    names = ("id", "trials", "seeds", "values", "mean", "standard_error", "posterior_mean", "posterior_sd", "diverged")
+    found = {name: getattr(point, name) for name in names}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
 
 def edges(trial: FrozenTrial) -> dict[str, str]:

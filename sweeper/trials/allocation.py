@@ -6,7 +6,8 @@ again. So every process that looks comes to the same answer, and none needs a lo
 
 A failed trial ceases to count where another one replaces it: its retry, or any trial if the sweep replaces failed ones.
 
-Planned points (known ones, a grid) are given to new trials before the sampler is asked, each to one.
+Planned points (known ones, a grid) are given to new trials before the sampler is asked, each to one. A race gives every
+new trial its point and its seed, each pair to one.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from mdaf.errors import UserError
 from mdaf.process import this_process
 from mdaf.sweeper.storage.optuna_internals import add_trial, cache_trials, storage_of, trial_id_of
 from mdaf.sweeper.trials.leases import Leases, lease
+from mdaf.sweeper.trials.proposals import Proposer, attributes_of
 from mdaf.sweeper.trials.retries import (
     FailedPoint,
     PointKey,
@@ -32,13 +35,16 @@ from mdaf.sweeper.trials.retries import (
     owed_retries,
     point_of,
 )
+from mdaf.sweeper.trials.same_point import seed_of
 from mdaf.sweeper.trials.user_attrs import (
     DIED,
     INTERRUPTED,
     LEASE_EXPIRES,
+    OVERRIDES,
     POINT,
     RETRY,
     RETRY_OF,
+    SEED,
     WITHDRAWN,
     WORKER,
 )
@@ -126,6 +132,7 @@ class Allocation:
     ``prepare``         called with a trial's number before the sampler hears of it
     ``only_planned``    no other points are tried, as in a grid
     ``replace_failed``  another trial runs in place of a failed one
+    ``race``            gives each new trial its point and its seed, the planned points too
     """
 
     def __init__(
@@ -138,6 +145,7 @@ class Allocation:
         planned: Planned = (),
         only_planned: bool = False,
         replace_failed: bool = True,
+        race: Proposer | None = None,
         prepare: Callable[[int], None] = lambda number: None,
     ) -> None:
         self.study = study
@@ -145,6 +153,7 @@ class Allocation:
         self.planned = planned
         self.only_planned = only_planned
         self.replace_failed = replace_failed
+        self._race = race
         self._leases = leases
         self._retries = retries
         self._prepare = prepare
@@ -190,6 +199,7 @@ class Allocation:
             if not storage.set_trial_state_values(trial_id_of(trial), TrialState.RUNNING):
                 return False
             # Only now: of two that sign before one of them gets it, the loser's name might stay.
+            attributes = {**attributes, **self._of_its_run(trial, attributes)}
             for name, value in {WORKER: this_process(), LEASE_EXPIRES: lease(), **attributes}.items():
                 storage.set_trial_user_attr(trial_id_of(trial), name, value)
         except UpdateFinishedTrialError:
@@ -208,7 +218,9 @@ class Allocation:
             self._retries.withdraw(trial_id, "another process took the last place first")
             return None
         self._leases.hold(trial_id)
-        if assign and not self._assign(trial_id, trials) and self.only_planned:
+        if self._race is not None:
+            self._enter(self._race, trial_id, mine.number, trials, attributes)
+        elif assign and not self._assign(trial_id, trials) and self.only_planned:
             self._retries.withdraw(trial_id, "other processes took the last points first")
             self._leases.release(trial_id)
             return None
@@ -238,6 +250,36 @@ class Allocation:
             if still_planned([(name, point)], others):
                 storage.set_trial_user_attr(trial_id, POINT, name)
                 return True
+
+    def _enter(
+        self, race: Proposer, trial_id: int, number: int, trials: Sequence[FrozenTrial], attributes: Mapping[str, Any]
+    ) -> None:
+        """Gives a trial of this process a run that no other one has, as ``_assign`` does. UserError if none is left."""
+        storage, attempts = storage_of(self.study), 0
+        while True:
+            others = [trial for trial in trials if trial_id_of(trial) != trial_id]
+            try:
+                found = race.propose(number, others, max(attempts, _without_point(counted(others))))
+            except UserError:
+                self._retries.withdraw(trial_id, "no run of the race is left for it")
+                self._leases.release(trial_id)
+                raise
+            for name, value in attributes_of(found, race, attributes).items():
+                storage.set_trial_user_attr(trial_id, name, value)
+            storage.set_trial_system_attr(trial_id, "fixed_params", found.point)  # last: now the others see the run
+            trials, attempts = self.study.get_trials(deepcopy=False), attempts + 1
+            others = [trial for trial in trials if trial_id_of(trial) != trial_id]
+            if race.is_free(found, others):
+                return
+
+    def _of_its_run(self, trial: FrozenTrial, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """In a race: the attributes of a waiting trial that depend on its seed; without one, its point's next."""
+        if self._race is None:
+            return {}
+        seed = seed_of(trial)
+        if seed is None:
+            seed = self._race.next_seed(point_of(trial), self.study.get_trials(deepcopy=False))
+        return {SEED: seed, OVERRIDES: self._race.with_seed(attributes.get(OVERRIDES, ()), seed)}
 
     def _held(self, trial_id: int, number: int) -> Trial:
         self._leases.hold(trial_id)

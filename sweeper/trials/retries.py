@@ -34,16 +34,19 @@ from mdaf.sweeper.trials.user_attrs import (
     INTERRUPTIONS,
     LEASE_EXPIRES,
     POINT,
+    POINT_ID,
     RETRY,
     RETRY_OF,
     RETRY_OVERRIDES,
+    SEED,
     WITHDRAWN,
 )
 
 GRACE_SECONDS = 5.0
 PointKey = tuple[tuple[str, Any], ...]
 BY_ITS_POINT, BY_WHAT_WAS_TYPED = "point", "typed"  # what a trial may have failed by
-INHERITED = (POINT, DEATHS, INTERRUPTIONS, RETRY_OVERRIDES)  # by a retry
+WHICH_RUN = (POINT, POINT_ID, SEED)
+INHERITED = (*WHICH_RUN, DEATHS, INTERRUPTIONS, RETRY_OVERRIDES)  # by a retry
 
 
 def point_of(trial: FrozenTrial) -> dict[str, Any]:
@@ -180,8 +183,8 @@ class Retries:
 
         What is typed by then counts: neither its deaths nor a smaller micro-batch is inherited.
         """
-        named = {POINT: trial.user_attrs[POINT]} if POINT in trial.user_attrs else {}
-        return self.enqueue(_retry_key(trial), point_of(trial), {**named, RETRY_OF: trial.number})
+        same_run = {name: trial.user_attrs[name] for name in WHICH_RUN if name in trial.user_attrs}
+        return self.enqueue(_retry_key(trial), point_of(trial), {**same_run, RETRY_OF: trial.number})
 
     def withdraw_duplicates(self, trials: Sequence[FrozenTrial]) -> None:
         """Ends the waiting trials that are in line twice."""

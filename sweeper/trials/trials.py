@@ -28,6 +28,7 @@ from mdaf.sweeper.storage.retrying import StorageAwayError, at_the_end
 from mdaf.sweeper.trials.allocation import Allocation, Planned, counted, ended, failed_of, listed
 from mdaf.sweeper.trials.leases import NEVER_BEGAN, Leases, LeaseWatch, holders, why_dead
 from mdaf.sweeper.trials.outcome import Failure, describe, release_memory, shown, values_of, with_less_memory
+from mdaf.sweeper.trials.proposals import Proposer
 from mdaf.sweeper.trials.retries import Retries, owed_retries, point_of
 from mdaf.sweeper.trials.user_attrs import (
     DEATHS,
@@ -68,6 +69,7 @@ class Trials:
     ``only_planned``  no other points are tried, as in a grid
     ``replace_failed``  another trial runs in place of a failed one; if not, failed ones count among ``n_trials``
     ``prepare``       called with a trial's number before the sampler hears of it
+    ``race``            gives each new trial its point and its seed, the planned points too
     ``leases``        of this process, where several studies share them
     """
 
@@ -80,6 +82,7 @@ class Trials:
         only_planned: bool = False,
         replace_failed: bool = True,
         prepare: Callable[[int], None] = lambda number: None,
+        race: Proposer | None = None,
         leases: Leases | None = None,
     ) -> None:
         self.study = study
@@ -97,6 +100,7 @@ class Trials:
             only_planned=only_planned,
             replace_failed=replace_failed,
             prepare=prepare,
+            race=race,
         )
         self._lease_watch, self._reaped = LeaseWatch(), -math.inf
 

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 WORKER, JOB, LEASE_EXPIRES = "worker", "job", "lease_expires"
 # Of a trial: where its parameters come from.
 POINT, ENQUEUED_AS, RETRY_OF, RETRY_OVERRIDES = "point", "enqueued_as", "retry_of", "retry_overrides"
+POINT_ID, SEED = "point_id", "seed"
 DEATHS, INTERRUPTIONS, OVERRIDES, ADDED = "deaths", "interruptions", "overrides", "added"
 # Of a trial: how it ended.
 OUTCOME, DIED, INTERRUPTED, WITHDRAWN, RETRY = "outcome", "died", "interrupted", "withdrawn", "retry"
 ERROR, TRACEBACK, FAILED_BY, MICRO_BATCH = "error", "traceback", "failed_by", "micro_batch"
 # Of a study: what holds for all of its trials.
 MAX_DEATHS, OBJECTIVE, MEANINGS, CONFIG, DATA_HASH = "max_deaths", "objective", "space", "common_config", "data_hash"
+RACE_SEEDS = "race_seeds"
 
 DEFAULT_MAX_DEATHS = 5  # a point that took so many processes with it is not tried again
 
@@ -48,6 +50,7 @@ USER_ATTRIBUTES = (
         "unix seconds by the holder's clock; every renewal of the lease changes it",
     ),
     UserAttribute(POINT, (str,), "sweep", "the name of the known point that the trial tries"),
+    UserAttribute(POINT_ID, (str,), "sweep", "in a race: the same for all runs of one point, whose seeds differ"),
     UserAttribute(ENQUEUED_AS, (str,), "sweep", "a key that keeps two workers from enqueuing the same trial twice"),
     UserAttribute(RETRY_OF, (int,), "sweep", "the number of the trial whose parameters this trial tries again"),
     UserAttribute(RETRY_OVERRIDES, (list,), "sweep", "the overrides that a retry has in addition to its parameters"),
@@ -62,7 +65,7 @@ USER_ATTRIBUTES = (
     UserAttribute("config_hash", (str,), "job", "the hash of the config"),
     UserAttribute("data_hash", (str,), "job", "the hash of the prepared store"),
     UserAttribute("commit", (str,), "job", "the commit of the code"),
-    UserAttribute("seed", (int,), "job", "the seed"),
+    UserAttribute(SEED, (int,), "sweep or job", "the seed; in a race the sweep writes it before the job begins"),
     UserAttribute("device", (str,), "job", "the device"),
     UserAttribute("versions", (dict, str), "job", "the versions of the packages, as JSON or as a mapping"),
     UserAttribute("effective", (dict,), "job", "parameter -> the value in the job's config"),
@@ -100,6 +103,7 @@ USER_ATTRIBUTES = (
     UserAttribute(MEANINGS, (str,), "sweep", "parameter -> what it sets, as JSON", "study"),
     UserAttribute(CONFIG, (str,), "sweep", "the config of every job without the searched parameters, as JSON", "study"),
     UserAttribute(DATA_HASH, (str,), "job", "the hash of the prepared store that all trials train on", "study"),
+    UserAttribute(RACE_SEEDS, (list,), "sweep", "the seeds that a race may run a point on", "study"),
     UserAttribute(
         "typed_with", (dict,), "sweep", "the program that began the study, and its config folder and name", "study"
     ),

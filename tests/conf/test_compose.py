@@ -44,7 +44,7 @@ def test_every_option_of_every_group_composes_into_a_valid_job(group: str, optio
 
 
 SWEEPER_OPTIONS = [
-    *(("sampler", name) for name in ("tpe", "random", "gp", "cmaes", "qmc", "nsgaii", "nsgaiii")),
+    *(("sampler", name) for name in ("tpe", "racing", "random", "gp", "cmaes", "qmc", "nsgaii", "nsgaiii")),
     *(("pruner", name) for name in ("none", "median", "hyperband", "wilcoxon")),
 ]
 

@@ -100,6 +100,11 @@ def test_a_module_that_an_extra_brings_ends_in_one_line_where_it_is_absent(monke
     ("name", "node", "said"),
     [
         ("sampler", {"_target_": "optuna.samplers.QMCSampler"}, r"QMCSampler needs scipy.* pip install scipy"),
+        (
+            "sampler",
+            {"_target_": "mdaf.sweeper.racing.sampler.RacingSampler"},
+            r"RacingSampler needs scipy.* pip install 'scipy",
+        ),
         ("sampler", {"_target_": "optuna.samplers.GPSampler"}, r"GPSampler needs torch and scipy.* 'torch<="),
         (
             "pruner",
