@@ -28,6 +28,7 @@ from mdaf.multirun.phase4.candidates import (
     name_winner,
     points_of_design,
     question_of,
+    raced,
     search_epochs,
 )
 from mdaf.multirun.phase4.design import Design, design_of
@@ -77,7 +78,8 @@ def decide(cfg: DictConfig) -> Path:
     home = Path(cfg.folder) / folder_of(study.study_name)
     candidates = find_candidates(study, cfg, home)
     setting = Setting(cfg, study, design, home, candidates, check(study, cfg, design, candidates))
-    confirmation = plan.plan([c.point for c in candidates], cfg.confirm.seeds, setting.roots) if cfg.confirm.top else []
+    confirmed = cfg.confirm.top and not raced(candidates)
+    confirmation = plan.plan([c.point for c in candidates], cfg.confirm.seeds, setting.roots) if confirmed else []
     # Until confirmation has run, nobody knows the winner, and the best trial stands for it.
     known = [] if any(one.missing for one in confirmation) else confirmation
     agree(setting, confirmation, name_winner(candidates, known))
@@ -171,8 +173,9 @@ def _looks(setting: Setting, points: Sequence[Point], named: Named, inquiry: Inq
 
 def check(study: Study, cfg: DictConfig, design: Design, candidates: Sequence[Candidate]) -> list[str]:
     """UserError where seeds overlap, or a precondition of the research is not met; those that ``force`` goes past."""
-    confirmation = list(cfg.confirm.seeds) if cfg.confirm.top else []
-    if cfg.confirm.top and (not confirmation or len(set(confirmation)) != len(confirmation)):
+    confirmed = cfg.confirm.top and not raced(candidates)
+    confirmation = list(cfg.confirm.seeds) if confirmed else []
+    if confirmed and (not confirmation or len(set(confirmation)) != len(confirmation)):
         raise UserError(f"confirm.seeds: found {confirmation}, expected one or more, each once")
     check_disjoint(plan.search_seeds(study), confirmation, list(design.seeds))
     planned_epochs = composed(candidates[0].point.overrides).training.epochs if cfg.epochs is None else cfg.epochs

@@ -90,11 +90,15 @@ class Looks:
 
 @dataclass(frozen=True)
 class Claim:
-    """What the search or its confirmation said of the winner. ``value`` None: the confirmed mean, which is a figure."""
+    """What the search or its confirmation said of the winner. ``value`` None: the confirmed mean, which is a figure.
+
+    ``standard_error``  of a posterior mean.
+    """
 
     by: str
     point: str
     value: float | None = None
+    standard_error: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.confirmation import Confirmation, confirm, distance
-from mdaf.multirun.analysis.content import CandidateInput
+from mdaf.multirun.analysis.content import CandidateInput, Claim
 from mdaf.multirun.phase4 import plan
 from mdaf.multirun.phase4.design import BALANCED, RUNNER_UP, WINNER, Design
 from mdaf.multirun.phase4.overrides import overrides_of
@@ -21,14 +21,22 @@ from mdaf.multirun.phase4.points import Point, composed, configs, known_point, k
 from mdaf.sweeper.runs.reader import read_finished_run
 from mdaf.sweeper.study.queries import find_trial, trials_of
 
+BY_VALUE = "the highest value of the sweep"
+BY_CONFIRMATION = "the mean of its confirmation"
+BY_POSTERIOR = "the posterior mean over all runs of the race"
+
 
 @dataclass(frozen=True)
 class Candidate:
-    """A point that may win: its trial's value in the sweep, if it has a trial, and its distance from balanced."""
+    """A point that may win: its trial's value in the sweep, if it has a trial, and its distance from balanced.
+
+    ``expected``  of a point that was raced: the posterior mean over all runs of the study, and its standard deviation.
+    """
 
     point: Point
     sweep_value: float | None
     distance: float
+    expected: tuple[float, float] | None = None
 
     @property
     def is_balanced(self) -> bool:
@@ -49,6 +57,12 @@ class Named:
     by: str
     challenger: Candidate | None
 
+    def claim(self, point: str) -> Claim:
+        """What was said of the winner, which is ``point`` in Phase 4."""
+        if self.winner.expected is not None:
+            return Claim(self.by, point, *self.winner.expected)
+        return Claim(self.by, point, None if self.by == BY_CONFIRMATION else self.winner.sweep_value)
+
 
 def find_candidates(study: Study, cfg: DictConfig, home: Path) -> list[Candidate]:
     """The study's best trials, the best first, then the balanced point unless it is one of them.
@@ -68,13 +82,19 @@ def find_candidates(study: Study, cfg: DictConfig, home: Path) -> list[Candidate
         if point_hash(point) == same:
             point = replace(balanced, trial=trial.number)
         found = find_trial(study, trial.number)
-        candidates.append(Candidate(point, trial.value, distance(found.params, reference, found.distributions)))
-    if cfg.confirm.top and not any(candidate.is_balanced for candidate in candidates):
+        far = distance(found.params, reference, found.distributions)
+        candidates.append(Candidate(point, trial.value, far, trial.expected))
+    if cfg.confirm.top and not raced(candidates) and not any(candidate.is_balanced for candidate in candidates):
         tried = _trial_at(study, reference)
         if tried is not None:
             balanced = replace(balanced, trial=tried.number)
         candidates.append(Candidate(balanced, None if tried is None else tried.values[0], 0.0))
     return candidates
+
+
+def raced(candidates: Sequence[Candidate]) -> bool:
+    """Whether the search ran points on several seeds: then it names the winner itself, and nothing is confirmed."""
+    return candidates[0].expected is not None
 
 
 def _trial_at(study: Study, values: Mapping[str, float]) -> FrozenTrial | None:
@@ -96,20 +116,20 @@ def search_epochs(study: Study, cfg: DictConfig) -> int:
 
 
 def name_winner(candidates: Sequence[Candidate], confirmation: Sequence[Series]) -> Named:
-    """The candidate that its confirmed mean names; without confirmation the study's best.
+    """The candidate that its confirmed mean names; without confirmation the study's best, of a race by posterior mean.
 
     UserError where confirmation was planned and no candidate has a run of it.
     """
     if not confirmation:
         others = [candidate for candidate in candidates if not candidate.is_balanced]
-        return _named(candidates[0], "the highest value of the sweep", others)
+        return _named(candidates[0], BY_POSTERIOR if raced(candidates) else BY_VALUE, others)
     found = _confirmed(candidates, confirmation)
     means = {row.name: row.mean for row in found.candidates}
     by_mean = sorted(
         (one for one in candidates if one.point.name in means), key=lambda one: means[one.point.name], reverse=True
     )
     winner = next(candidate for candidate in candidates if candidate.point.name == found.winner)
-    return _named(winner, "the mean of its confirmation", [one for one in by_mean if not one.is_balanced])
+    return _named(winner, BY_CONFIRMATION, [one for one in by_mean if not one.is_balanced])
 
 
 def _confirmed(candidates: Sequence[Candidate], confirmation: Sequence[Series]) -> Confirmation:

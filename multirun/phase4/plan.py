@@ -47,13 +47,17 @@ GRACE_SECONDS = 30.0  # from Ctrl-C to SIGKILL: time to save
 
 @dataclass(frozen=True)
 class Winner:
-    """A study's best trial, as the overrides that repeat it, the seed left out."""
+    """A study's best trial, as the overrides that repeat it, the seed left out.
+
+    ``expected``  of a point that was raced: the posterior mean over all runs of the study, and its standard deviation.
+    """
 
     study: str
     number: int
     value: float
     overrides: tuple[str, ...]
     refused: dict[str, str] = field(default_factory=dict)  # what else the study says of it, each with why it may not
+    expected: tuple[float, float] | None = None
 
 
 @dataclass
@@ -86,9 +90,14 @@ def best_trials(study: Study, top: int) -> list[Winner]:
             record["value"],
             tuple(override for override in record["overrides"] if key_of(override) != "seed"),
             record["left_out"],
+            _expected(record.get("point")),
         )
         for record in best_records(study, top=top)
     ]
+
+
+def _expected(point: Mapping[str, Any] | None) -> tuple[float, float] | None:
+    return None if point is None else (point["posterior_mean"], point["posterior_sd"])
 
 
 def search_seeds(study: Study) -> list[int]:

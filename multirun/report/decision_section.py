@@ -6,6 +6,7 @@ from mdaf.multirun.analysis.content import (
     CONFIRMATION,
     PHASE_4,
     SEARCH,
+    Claim,
     ClaimFigures,
     DecisionFigures,
     Inputs,
@@ -115,11 +116,12 @@ def _spent(report: Report) -> list[str]:
     ]
 
 
-def optimism(found: ClaimFigures) -> str:
+def optimism(found: ClaimFigures, said: Claim | None) -> str:
     """What was said of the named winner, and what fresh seeds kept of it."""
+    own = "" if said is None or said.standard_error is None else f" ± {said.standard_error:.5f}"
     error = "" if found.standard_error is None else f" ± {found.standard_error:.5f} (one standard error)"
     return (
-        f"{found.point} was named by {found.by}, {auc4(found.claimed)}. {several(found.n, 'fresh seed')} gave "
+        f"{found.point} was named by {found.by}, {auc4(found.claimed)}{own}. {several(found.n, 'fresh seed')} gave "
         f"{auc4(found.fresh)} on the same validation rows: that value was {signed(found.optimism)}{error} optimistic."
     )
 

@@ -23,7 +23,6 @@ from mdaf.multirun.analysis.content import (
     SEARCH,
     CandidateInput,
     Change,
-    Claim,
     Inputs,
     Looks,
     ReportPoint,
@@ -102,7 +101,7 @@ def phase4_inputs(cfg: DictConfig, stages: Stages, report: Path) -> Inputs:
         design=stages.design.name,
         margin=cfg.margin,
         looks=looks,
-        claim=Claim(stages.named.by, named, None if stages.confirmation else winner.sweep_value),
+        claim=stages.named.claim(named),
         forced=stages.forced,
         search_epochs=stages.search_epochs if stages.search_epochs != epochs else None,
     )

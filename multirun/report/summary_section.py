@@ -18,7 +18,7 @@ def executive_summary(report: Report) -> Section:
     sentences = [*caveats(report), *decided(report)]
     sentences += [_verdict(row) for row in _beside(report) if inputs.winner in (None, row.a, row.b)]
     sentences += _search(report) if inputs.study else []
-    sentences += [optimism(figures.claim)] if figures.claim is not None else []
+    sentences += [optimism(figures.claim, inputs.claim)] if figures.claim is not None else []
     sentences += [_spread(name, block) for name, block in figures.configurations.items()]
     if figures.noise:
         noise = " and ".join(f"{auc4(sd)} in {split} AUC" for split, sd in figures.noise.items())

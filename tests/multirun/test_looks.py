@@ -295,3 +295,24 @@ def test_a_damaged_log_of_looks_is_one_line(here: Path, monkeypatch: pytest.Monk
     with pytest.raises(UserError, match=r"looks.jsonl is damaged: expected a look in each line"):
         decide(settings(here, *FEW))
     assert len(trainer.trained) == 8
+
+
+def test_a_race_names_the_winner_by_its_posterior_mean_and_nothing_is_confirmed(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = phase4.best_records
+
+    def raced(study: Any, top: int) -> list[dict[str, Any]]:
+        found = sorted(records(study, top=4), key=lambda record: record["number"] != 2)
+        points = [{"posterior_mean": 0.72 - 0.01 * rank, "posterior_sd": 0.002} for rank in range(4)]
+        return [record | {"point": point} for record, point in zip(found, points, strict=True)][:top]
+
+    monkeypatch.setattr(phase4, "best_records", raced)
+    trainer = train(monkeypatch)
+    folder = decide(settings(here, "design=sequential", "confirm.top=3"))
+    report = report_of(folder)
+    assert {point for point, _ in trainer.trained} == {"trial-2", "balanced"}
+    assert (report["figures"]["confirmation"], report["inputs"]["winner_trial"]) == (None, 2)
+    claim = report["figures"]["claim"]
+    assert claim["optimism"] == pytest.approx(0.72 - claim["fresh"])
+    assert "winner was named by the posterior mean over all runs of the race, 0.7200 ± 0.00200." in summary_of(folder)
