@@ -23,7 +23,7 @@ from mdaf.multirun.analysis.confirmation import choose
 from mdaf.streams import stream_seed
 
 TOP, SEEDS = 3, 3  # conf/phase4.yaml's
-NOISES = {"user_behavior": 0.0010, "small synthetic log": 0.0025, "the research's two seeds": 0.0047}
+NOISES = {"user_behavior": 0.0010, "two and a half times that": 0.0025, "the research's two seeds": 0.0047}
 TRIALS = (6, 12, 20, 30, 60, 100)
 BALANCED = 1  # its index among the known points
 
