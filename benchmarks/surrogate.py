@@ -4,8 +4,8 @@ The first bowl is a least-squares fit to 24 trials of two epochs on ``user_behav
 with the negatives of version 0.1, which were items that the user never touched:
 best AUC 0.899, weak / balanced / strong at .8983 / .8966 / .8915, its optimum beyond the weak corner. What remains
 around the fit has a standard deviation of 0.0009, the five seeds of one point one of 0.0010. Other logs have another
-noise, which a report of Phase 4 measures; 0.0045 to 0.0073 was found on the small synthetic one. Other data put the optimum elsewhere, so the second kind of bowl has it anywhere
-inside.
+noise, which a report of Phase 4 measures; on the small synthetic log 0.0045 to 0.0073 was found. Other data put the
+optimum elsewhere, so the second kind of bowl has it anywhere inside.
 """
 
 from __future__ import annotations

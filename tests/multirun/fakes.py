@@ -24,6 +24,8 @@ from mdaf.sweeper.hydra_ext.run_config import config_hash
 from mdaf.sweeper.runs.metric_columns import COLUMNS
 from mdaf.sweeper.runs.reader import checkpoint_digest
 from mdaf.sweeper.training.model_factory import decide_fields
+from mdaf.sweeper.trials.same_point import point_id
+from mdaf.sweeper.trials.user_attrs import POINT_ID, SEED
 from tests.sweeper.tiny import TINY
 
 STUDY = "made-up"
@@ -112,11 +114,13 @@ def make_study(
     typed_with: dict[str, Any] | None = None,
     others: Mapping[int, str] | None = None,
     space: Mapping[str, FloatDistribution] = SPACE,
+    runs_again: Sequence[tuple[int, int, float]] = (),
 ) -> str:
     """A study of four complete trials with their runs, the last the best; its storage's URL.
 
     ``space``: ``WIDE`` gives every point an embedding_l2 of .002 and a learning rate of .001 besides.
     ``others``: trials that say that their run had another config's hash.
+    ``runs_again``: (trial, seed, value) of further runs of a point, as a race leaves them.
     """
     url = f"sqlite:///{folder}/studies.db"
     study = optuna.create_study(storage=url, study_name=STUDY, direction="maximize")
@@ -133,6 +137,22 @@ def make_study(
             "effective": params,
             "epoch_seconds": 60.0,
             "config_hash": (others or {}).get(number, config_hash(config)),
+        }
+        study.add_trial(
+            optuna.trial.create_trial(params=params, distributions=dict(space), value=value, user_attrs=attributes)
+        )
+    for number, other_seed, value in runs_again:
+        params = dict(zip(space, (*POINTS[number], 2e-3, 1e-3), strict=False))
+        config = composed([*TINY, *(f"{key}={one}" for key, one in params.items()), f"seed={other_seed}"])
+        trial = len(study.get_trials(deepcopy=False))
+        run = write_run(folder / "search" / str(trial), config, history(value, seconds=seconds), trial=trial)
+        attributes = {
+            "run_dir": str(run),
+            SEED: other_seed,
+            POINT_ID: point_id(params),
+            "overrides": [f"seed={other_seed}", *TINY],
+            "effective": params,
+            "config_hash": config_hash(config),
         }
         study.add_trial(
             optuna.trial.create_trial(params=params, distributions=dict(space), value=value, user_attrs=attributes)
