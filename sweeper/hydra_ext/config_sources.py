@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_search_path
+from hydra.core.config_loader import ConfigLoader
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from optuna.study import Study
 
@@ -28,6 +30,8 @@ from mdaf.sweeper.hydra_ext.run_config import is_our_schema
 ORIGIN = "typed_with"  # the user attribute of a study
 SEARCH_PATH = "hydra.searchpath="
 MAIN = "config"
+MODE = "mode"  # in ORIGIN, only where the config sets hydra.mode
+MANY_RUNS = "hydra.mode=MULTIRUN"
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 OURS = ("python -m sweeper", "mdaf", "python -m mdaf.sweeper")  # ways to start this program
 
@@ -107,17 +111,34 @@ def program(ours: bool) -> str:
     return f"python {shlex.quote(sys.argv[0])}" if script.suffix == ".py" else script.name
 
 
-def write_origin(study: Study, config: DictConfig) -> None:
+def write_origin(study: Study, config: DictConfig, loader: ConfigLoader) -> None:
     """Records in a study which program sweeps it, and the sources of its configs."""
     configs, _ = Configs.taken_from(sys.argv[1:])
-    origin = {"program": program(is_our_schema(config)), **asdict(configs)}
+    origin: dict[str, Any] = {"program": program(is_our_schema(config)), **asdict(configs)}
+    if not is_our_schema(config) and _asks_for_many_runs(config, loader):
+        origin[MODE] = "MULTIRUN"
     if study.user_attrs.get(ORIGIN) != origin:
         study.set_user_attr(ORIGIN, origin)
+
+
+def _asks_for_many_runs(config: DictConfig, loader: ConfigLoader) -> bool:
+    """Whether the config sets ``hydra.mode`` to MULTIRUN by itself, without -m. Composes the config once more."""
+    typed = [text for text in (*config.hydra.overrides.hydra, *config.hydra.overrides.task) if text != MANY_RUNS]
+    composed = loader.load_configuration(
+        config.hydra.job.config_name, typed, run_mode=RunMode.MULTIRUN, validate_sweep_overrides=False
+    )
+    return bool(composed.hydra.mode == RunMode.MULTIRUN)
 
 
 def is_ours(attribute: Any) -> bool:
     """Whether a study was swept by this program. A study that does not say so counts as one."""
     return not isinstance(attribute, Mapping) or attribute.get("program") in (None, *OURS)
+
+
+def for_a_single_run(attribute: Any) -> list[str]:
+    """The override that a single run needs where the sweep's config asks for many runs by itself."""
+    many = isinstance(attribute, Mapping) and attribute.get(MODE) == "MULTIRUN"
+    return ["hydra.mode=RUN"] if many else []
 
 
 def rerun_command(attribute: Any, overrides: Sequence[str]) -> str:

@@ -217,7 +217,7 @@ class Search:
         for attribute, value in self._new_attributes(study, search).items():
             study.set_user_attr(attribute, value)
         if not fleet.is_worker():
-            write_origin(study, self.config)
+            write_origin(study, self.config, self.hydra_context.config_loader)
         return study
 
     def _new_attributes(self, study: optuna.Study, search: Wanted) -> dict[str, Any]:

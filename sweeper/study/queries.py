@@ -308,7 +308,7 @@ def best_records(study: Study, top: int) -> list[dict[str, Any]]:
 
     ``left_out`` are overrides that a study may not say, each with the reason (``mdaf.sweeper.trials.admitted``).
     """
-    from mdaf.sweeper.hydra_ext.config_sources import ORIGIN, is_ours, rerun_command
+    from mdaf.sweeper.hydra_ext.config_sources import ORIGIN, for_a_single_run, is_ours, rerun_command
     from mdaf.sweeper.trials.admitted import sorted_out  # and with it Hydra's parser, which no other question needs
 
     best = ranked(study)[:top]
@@ -319,9 +319,9 @@ def best_records(study: Study, top: int) -> list[dict[str, Any]]:
     records, origin = [], study.user_attrs.get(ORIGIN)
     points = {number: point for point in raced_points(study) for number in point.trials}
     for trial in best:
-        overrides, left_out = sorted_out(
-            rerun_overrides(trial, ours=is_ours(origin)), study.study_name, own=is_ours(origin)
-        )
+        said = rerun_overrides(trial, ours=is_ours(origin))
+        taken, left_out = sorted_out(said, study.study_name, own=is_ours(origin))
+        overrides = [*for_a_single_run(origin), *taken]
         records.append(
             {
                 "number": trial.number,
