@@ -13,12 +13,13 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.pruners import NopPruner
 
 from mdaf.config_keys import check_keys
-from mdaf.errors import DataError, UserError
+from mdaf.errors import DataError, UserError, did_you_mean
 from mdaf.names import complaint_about
 from mdaf.sweeper.hydra_ext.run_config import is_our_schema, validate
 from mdaf.sweeper.runs.metric_columns import OBJECTIVES
 from mdaf.sweeper.search.advice import key_for
 from mdaf.sweeper.search.settings import SweepSettings
+from mdaf.sweeper.search.tried_points import CHOICES
 from mdaf.sweeper.trials.space import Space, Wanted, overwritten
 
 MOST_PROBES = 24  # choices of a parameter that are checked beforehand; any others are checked by their own job
@@ -32,6 +33,9 @@ def check_settings(settings: SweepSettings, config: DictConfig) -> None:
     for name in ("n_trials", "n_jobs", "workers"):
         _check(f"hydra.sweeper.{name}", getattr(settings, name), 1, "a whole number from 1", whole=True)
     _check("hydra.sweeper.max_failure_rate", settings.max_failure_rate, 0, "a number in [0, 1]", greatest=1)
+    if settings.tried_points not in CHOICES:
+        found = f"found {settings.tried_points}{did_you_mean(str(settings.tried_points), CHOICES)}"
+        raise UserError(f"hydra.sweeper.tried_points: {found}; expected {', '.join(CHOICES)}")
     key = functools.partial(key_for, config=config)
     _check_bound(key("max_failures"), settings.max_failures, 1, ", or null")
     _check_bound(key("max_deaths"), settings.max_deaths, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,10 @@ from mdaf.sweeper.hydra_ext.overrides import hydra_value, key_of
 from mdaf.sweeper.hydra_ext.run_config import is_our_schema
 from mdaf.sweeper.storage.optuna_internals import stored_trial, suggest
 from mdaf.sweeper.trials.admitted import memory_overrides, refusal
+from mdaf.sweeper.trials.compatibility import run_config
 from mdaf.sweeper.trials.retries import point_of
 from mdaf.sweeper.trials.space import Wanted, checked_value
-from mdaf.sweeper.trials.user_attrs import ADDED, OVERRIDES, RETRY_OVERRIDES
+from mdaf.sweeper.trials.user_attrs import ADDED, OVERRIDES, RETRY_OVERRIDES, RUN_CONFIG
 
 if TYPE_CHECKING:
     from mdaf.sweeper.racing.race import Race
@@ -61,7 +63,12 @@ class Jobs:
     def attributes(self) -> dict[str, Any]:
         """The user attributes that a trial needs to be run again, besides its parameters."""
         added = {name: sign for name, sign in self.search.signs.items() if sign}
-        return {OVERRIDES: self.search.fixed} | ({ADDED: added} if added else {})
+        repeatable = {} if self._run_config is None else {RUN_CONFIG: self._run_config}
+        return {OVERRIDES: self.search.fixed} | ({ADDED: added} if added else {}) | repeatable
+
+    @functools.cached_property
+    def _run_config(self) -> str | None:
+        return run_config(self.config, self.search.space, self.search.fixed)
 
     @property
     def micro_batch(self) -> int | None:

@@ -60,6 +60,8 @@ class SweepSettings:
     ``plateau``       ends the sweep after many trials without an improvement
     ``replace_failed``  whether another trial runs in place of a failed one; if not, a failed trial counts as one of
                       ``n_trials``, as upstream counts it, unless it is retried
+    ``tried_points``  what becomes of a trial whose run the study has had: ``take_value``, ``draw_another`` or
+                      ``run_again`` (upstream's)
     ``force``         whether to resume a study whose trials have another objective, space, config or data
     """
 
@@ -85,6 +87,7 @@ class SweepSettings:
     target: float | None = None
     plateau: Plateau = Plateau()
     replace_failed: bool = False
+    tried_points: str = "take_value"
     force: bool = False
 
     @staticmethod

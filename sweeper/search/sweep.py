@@ -159,7 +159,8 @@ class Search:
             only_enqueued=self.settings.only_enqueued,
             race=self._race(search.space),
         )
-        return TrialLoop(trials, jobs, self.stopping, self.settings.n_jobs, self.settings.max_failure_rate)
+        settings = self.settings
+        return TrialLoop(trials, jobs, self.stopping, settings.n_jobs, settings.max_failure_rate, settings.tried_points)
 
     def _stopped(self, trials: Trials) -> str | None:
         """Why the sweep ended before all its trials were run; None if they were."""

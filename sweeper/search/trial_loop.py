@@ -16,6 +16,7 @@ from mdaf.sweeper.search.cluster import is_lost, runs_elsewhere
 from mdaf.sweeper.search.job_slots import JobEnd, JobSlots
 from mdaf.sweeper.search.jobs import Jobs
 from mdaf.sweeper.search.stopping import Stopping
+from mdaf.sweeper.search.tried_points import TAKE_VALUE, TriedPoints
 from mdaf.sweeper.trials.outcome import Failure, UnusableResultError
 from mdaf.sweeper.trials.trials import Trials
 
@@ -29,12 +30,22 @@ class TrialLoop:
     """Runs trials until the study has enough finished ones, or a criterion ends the sweep.
 
     ``n_jobs``            how many jobs are launched at once; if each has a process of its own, how many run at a time.
+    ``tried_points``      what becomes of a trial whose run the study has had.
     ``max_failure_rate``  the greatest allowed fraction of failures among the jobs of a launch; more end the sweep. A
                           job that returned no usable value is none of them.
     """
 
-    def __init__(self, trials: Trials, jobs: Jobs, stopping: Stopping, n_jobs: int, max_failure_rate: float) -> None:
+    def __init__(
+        self,
+        trials: Trials,
+        jobs: Jobs,
+        stopping: Stopping,
+        n_jobs: int,
+        max_failure_rate: float,
+        tried_points: str = TAKE_VALUE,
+    ) -> None:
         self.trials = trials
+        self.tried = TriedPoints(trials, tried_points)
         self.jobs = jobs
         self.stopping = stopping
         self.n_jobs = n_jobs
@@ -76,18 +87,21 @@ class TrialLoop:
         return claimed
 
     def _launch(self, claimed: Sequence[Trial]) -> None:
-        """Runs a job for each trial, and writes the outcomes to the study."""
+        """Runs a job for each trial whose run is a new one, and writes the outcomes to the study."""
+        begun = list(claimed)
         try:
             for trial in claimed:
                 self.jobs.suggest(trial)
-            results = self.jobs.launch(claimed)
+                if self.tried.need_no_job(trial):
+                    begun.remove(trial)
+            results = self.jobs.launch(begun) if begun else []
         except Exception as error:  # from the space, the launcher or the composition of a config, not from a job
-            for trial in claimed:
+            for trial in begun:
                 self.trials.fail(trial, error)
             raise
         micro_batch = self.jobs.micro_batch
-        failures = [self.trials.finish(trial, one, micro_batch) for trial, one in zip(claimed, results, strict=True)]
-        self._stop_if_failing([failure for failure in failures if failure is not None], len(claimed))
+        failures = [self.trials.finish(trial, one, micro_batch) for trial, one in zip(begun, results, strict=True)]
+        self._stop_if_failing([failure for failure in failures if failure is not None], len(begun))
 
     # ---- launchers that run each job in a process of its own
 
@@ -117,6 +131,8 @@ class TrialLoop:
     def _begin(self, trial: Trial, slots: JobSlots) -> None:
         try:
             self.jobs.suggest(trial)
+            if self.tried.need_no_job(trial):
+                return
             job = self.jobs.overrides_of(trial)
         except Exception as error:  # from the space, not from a job
             self.trials.fail(trial, error)

@@ -7,8 +7,9 @@ config or the data. The seed, the machine and the places of files are not compar
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -17,7 +18,7 @@ from optuna.distributions import BaseDistribution
 
 from mdaf.errors import UserError
 from mdaf.former_names import lasting
-from mdaf.sweeper.hydra_ext.overrides import key_of
+from mdaf.sweeper.hydra_ext.overrides import key_of, parsed
 from mdaf.sweeper.hydra_ext.run_config import NOT_HASHED, is_our_schema
 from mdaf.sweeper.trials.space import Space, meaning
 from mdaf.sweeper.trials.user_attrs import CONFIG, DATA_HASH, MEANINGS, OBJECTIVE, complaint
@@ -25,6 +26,7 @@ from mdaf.sweeper.trials.user_attrs import CONFIG, DATA_HASH, MEANINGS, OBJECTIV
 WAY_OUT = "give it another name (hydra.sweeper.study_name=...), or mix the two with "
 FORCE, ANOTHERS_FORCE = "sweep.force=true", "hydra.sweeper.force=true"  # of this program, and of others
 NOT_COMPARED = ("hydra", "seed", "criteria", *NOT_HASHED)
+SEEDS = ("seed", "random_seed", "random_state")  # keys whose null means that each run draws a seed
 WITHOUT = "model.without"  # null is what a job decides when it knows the data: see agree_on_fields
 
 
@@ -60,6 +62,39 @@ def agree(
         for attribute, ours in joined.items()
         if ours != _mapping(study, attribute)
     }
+
+
+def run_config(config: DictConfig, space: Space, fixed: Sequence[str]) -> str | None:
+    """A hash of what decides a run besides its parameters and its overrides; None if each run draws its own seed.
+
+    Interpolations are resolved where they can be, since an environment variable may have another value now.
+    """
+    set_by = {key_of(text) for text in fixed}
+    if any(_last(key_of(text)) in SEEDS and parsed(text).value() is None for text in fixed):
+        return None
+    leaves: dict[str, Any] = {}
+    ignored = (*NOT_HASHED, "criteria") if is_our_schema(config) else ()
+    for key, value in _flat(lasting(OmegaConf.to_container(config, resolve=False)), ignored=("hydra", *ignored)):
+        if _searched(key, space) or key in set_by:
+            continue
+        if value is None and _last(key) in SEEDS:
+            return None
+        leaves[key] = _resolved(config, key, value)
+    text = json.dumps(leaves, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _resolved(config: DictConfig, key: str, value: Any) -> Any:
+    if not (isinstance(value, str) and "${" in value):
+        return value
+    try:
+        return str(OmegaConf.select(config, key))
+    except Exception:  # a resolver may raise anything, such as what only a job knows
+        return value
 
 
 def agree_on_parameters(study: optuna.Study, space: Space) -> None:
@@ -153,13 +188,13 @@ def _searched(key: str, space: Space) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in (key_of(name) for name in space))
 
 
-def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(node: Any, prefix: str = "", ignored: Container[str] = NOT_COMPARED) -> Iterator[tuple[str, Any]]:
     """The leaves of a config that decide what is computed, by their dotted keys."""
     if isinstance(node, dict) and (node or not prefix):
         for name, value in node.items():
             key = f"{prefix}{name}"
-            if key not in NOT_COMPARED:
-                yield from _flat(value, f"{key}.")
+            if key not in ignored:
+                yield from _flat(value, f"{key}.", ignored)
     else:
         yield prefix.rstrip("."), node
 

@@ -37,14 +37,18 @@ from mdaf.sweeper.trials.user_attrs import (
     ERROR,
     INTERRUPTED,
     INTERRUPTIONS,
+    JOB,
     MAX_DEATHS,
     OUTCOME,
     RETRY,
     RETRY_OVERRIDES,
+    SAME_RUN_AS,
+    USER_ATTRIBUTES,
 )
 
 log = logging.getLogger(__name__)
 
+BY_SWEEPS = frozenset(attribute.name for attribute in USER_ATTRIBUTES if attribute.writer != "job")
 REAP_SECONDS = 10.0  # between two looks for trials whose process is gone, where there is work to do
 
 
@@ -163,6 +167,30 @@ class Trials:
         failure = self._fail(trial, error, micro_batch)
         self.leases.release(trial_id_of(trial))
         return failure
+
+    def take_value(self, trial: Trial, earlier: FrozenTrial) -> None:
+        """Ends a trial without a job, as an earlier one ended whose run it would repeat."""
+        recorded = {n: v for n, v in earlier.user_attrs.items() if n not in BY_SWEEPS and n not in (JOB, OUTCOME)}
+        try:
+            for name, value in {**recorded, SAME_RUN_AS: earlier.number}.items():
+                trial.set_user_attr(name, value)
+            for name, excess in earlier.constraints.items():
+                trial.set_constraint(name, excess)
+            if earlier.state is TrialState.PRUNED and earlier.intermediate_values:
+                last = max(earlier.intermediate_values)
+                trial.report(earlier.intermediate_values[last], last)
+        except UpdateFinishedTrialError:
+            pass  # another process gave the trial up meanwhile: telling it says so
+        values = earlier.values if earlier.state is TrialState.COMPLETE else None
+        if self._tell(trial, earlier.state, values):
+            what = "was pruned as" if values is None else f"has the value {', '.join(f'{v:.4f}' for v in values)} of"
+            log.info("trial %d is not run: it %s trial %d, the same run", trial.number, what, earlier.number)
+        self.leases.release(trial_id_of(trial))
+
+    def withdraw(self, trial: Trial, reason: str) -> None:
+        """Ends a trial that is not run, because another one is asked for instead of it."""
+        self.retries.withdraw(trial_id_of(trial), reason)
+        self.leases.release(trial_id_of(trial))
 
     def lost(self, trial: Trial, error: Exception) -> None:
         """Gives up a trial whose launcher says that its job's process or node is gone."""

@@ -16,6 +16,7 @@ WORKER, JOB, LEASE_EXPIRES = "worker", "job", "lease_expires"
 POINT, ENQUEUED_AS, RETRY_OF, RETRY_OVERRIDES = "point", "enqueued_as", "retry_of", "retry_overrides"
 POINT_ID, SEED = "point_id", "seed"
 DEATHS, INTERRUPTIONS, OVERRIDES, ADDED = "deaths", "interruptions", "overrides", "added"
+RUN_CONFIG, SAME_RUN_AS = "run_config", "same_run_as"
 # Of a trial: how it ended.
 OUTCOME, DIED, INTERRUPTED, WITHDRAWN, RETRY = "outcome", "died", "interrupted", "withdrawn", "retry"
 ERROR, TRACEBACK, FAILED_BY, MICRO_BATCH = "error", "traceback", "failed_by", "micro_batch"
@@ -59,6 +60,15 @@ USER_ATTRIBUTES = (
     UserAttribute(OVERRIDES, (list,), "sweep", "the overrides that every job of the sweep got"),
     UserAttribute(
         ADDED, (dict,), "sweep", "parameter -> the sign before its key, + or ++, where the config has no such key"
+    ),
+    UserAttribute(
+        RUN_CONFIG,
+        (str,),
+        "sweep",
+        "a hash of the config besides parameters and overrides; absent if a seed in it is null, so that runs differ",
+    ),
+    UserAttribute(
+        SAME_RUN_AS, (int,), "sweep", "the number of the trial whose run this one would repeat, and whose values it has"
     ),
     UserAttribute("run_dir", (str,), "job", "the run folder"),
     UserAttribute("artifacts", (str,), "job", "the URL of the copy of the run folder"),
