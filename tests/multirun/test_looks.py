@@ -102,6 +102,9 @@ def test_a_winner_that_is_not_ahead_is_given_up_at_six_pairs_and_balanced_stays(
     assert longer == folder
     assert [look["n"] for look in report_of(longer)["figures"]["decision"]["looks"]] == [4, 6, 8, 10]
     assert len(trainer.trained) == len(set(trainer.trained)) == 20
+    assert decide(settings(here, *FEW)) == folder  # looks that were made are not taken back
+    assert [look["n"] for look in report_of(folder)["figures"]["decision"]["looks"]] == [4, 6, 8, 10]
+    assert verify(folder / "report.json") == []
 
 
 def test_runs_of_an_earlier_command_are_taken_and_a_look_is_made_once(
