@@ -101,7 +101,7 @@ class TrialTask:
         """Runs the task as the job that Hydra has just set up."""
         number = HydraConfig.get().job.num  # which is the trial's number
         address = {"storage": self.storage, "study": self.study_name, "trial": number, **sweeps_settings()}
-        with environment({VARIABLE: json.dumps(address)}):
+        with environment({VARIABLE: json.dumps(address, default=str)}):
             if self.storage is None or this_process() == self._sweeps_process:
                 return self.task(cfg)
             return self._in_a_process_of_its_own(cfg, address)
