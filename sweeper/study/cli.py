@@ -102,9 +102,10 @@ class State(str, Enum):  # noqa: UP042
 LONGEST_HEADING = 16  # characters; of two runs with longer names the table says A and B
 # Columns of a narrow terminal's tables, the most important first.
 _IMPORTANT_OF_A_STUDY = ("study", "trials", "best_value", "complete", "running", "fail", "best_trial", "last_activity")
-_LEAST_OF_A_TRIAL = ("error", "duration", "best_epoch", "train_auc", "train_val_gap", "gate_mean", "run_dir")
+_OF_THE_BEST_EPOCH = ("best_epoch", "val_loss", "val_ece", "train_auc", "train_val_gap", "gate_mean")
+_LEAST_OF_A_TRIAL = ("error", "duration", *_OF_THE_BEST_EPOCH, "run_dir")
 # Columns of the table for people beside number, state, value and params: shown if any trial has them.
-_OPTIONAL_COLUMNS = ("point", "run_dir", "best_epoch", "train_auc", "train_val_gap", "gate_mean", "duration", "error")
+_OPTIONAL_COLUMNS = ("point", "run_dir", *_OF_THE_BEST_EPOCH, "duration", "error")
 
 
 @app.command("list")

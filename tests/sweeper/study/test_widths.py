@@ -43,7 +43,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
                 value=0.58 + 0.001 * number if complete else None,
                 params=dict.fromkeys(SPACE, 0.123456789 + number / 10),
                 distributions=SPACE,
-                user_attrs=attributes | {"train_val_gap": 0.01, "gate_mean": 0.2},
+                user_attrs=attributes | {"train_val_gap": 0.01, "gate_mean": 0.2, "val_loss": 0.61, "val_ece": 0.043},
             )
         )
     return address
@@ -126,3 +126,11 @@ def test_in_a_pipe_nothing_is_cut(url: str, capfd: pytest.CaptureFixture[str], m
     assert "the disk is gone and nothing can be written any more" in out
     assert "last_activity" in out
     assert "not shown" not in err
+
+
+def test_log_loss_and_calibration_error_stand_beside_the_value_of_each_trial(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heading, first, *_ = on_a_terminal(asked(url, "trials"), 240, monkeypatch).splitlines()
+    shown = dict(zip(heading.split(), first.split(), strict=False))
+    assert (shown["val_loss"], shown["val_ece"]) == ("0.61", "0.043")
