@@ -208,6 +208,10 @@ class Phase4:
     storage: str = MISSING
     study: str | None = MISSING
     folder: str = MISSING
+    program: str | None = MISSING
+    seed_key: str = MISSING
+    baseline: Any = MISSING
+    objective: str | None = MISSING
     design: str = MISSING
     looks: list[int] = MISSING
     futility: int | None = bounded(1)

@@ -23,6 +23,9 @@ from mdaf import signals
 
 PIPE_VARIABLE = "MDAF_PARENT_PIPE"  # the identity of the pipe at standard input whose other end the parent holds
 
+SAFE_PATH = "PYTHONSAFEPATH"
+SAFE_PATH_IS_OURS = "MDAF_SAFE_PATH"  # no choice of the user's
+
 STDIN = 0
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 5.0  # a process without a parent ends so long after it has saved
@@ -45,6 +48,17 @@ class Child(subprocess.Popen[bytes]):
         finally:
             os.close(read)
 
+    def end(self, grace: float) -> None:
+        """Asks the child to leave, unless it has, and waits ``grace`` seconds for that; impatience kills it."""
+        self.let_go()
+        try:
+            self.wait(grace)
+        except BaseException as error:
+            self.kill()
+            self.wait()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+
     def let_go(self) -> None:
         """Asks the child to leave, and closes the pipe. Idempotent."""
         if self._held >= 0:
@@ -58,8 +72,10 @@ def import_alike() -> None:
     ``python -m``, which starts them, looks in the working directory first; a console script does not. A user's file
     there with the name of one of our modules must not be imported instead of it.
     """
-    if not any(not entry or os.path.abspath(entry) == os.getcwd() for entry in sys.path[:1]):
-        os.environ["PYTHONSAFEPATH"] = "1"
+    if not os.environ.get(SAFE_PATH) and not any(
+        not entry or os.path.abspath(entry) == os.getcwd() for entry in sys.path[:1]
+    ):
+        os.environ |= {SAFE_PATH: "1", SAFE_PATH_IS_OURS: "1"}
 
 
 def follow_parent() -> None:

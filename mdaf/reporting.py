@@ -15,7 +15,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
 from mdaf import signals
-from mdaf.children import is_spoken_for
+from mdaf.children import SAFE_PATH, SAFE_PATH_IS_OURS, is_spoken_for
 from mdaf.config_keys import refused_key
 from mdaf.errors import DataError, StoppedError, UserError, did_you_mean
 from mdaf.extras import install
@@ -185,6 +185,14 @@ def _hydra_raises() -> Iterator[None]:
     set_here = {"HYDRA_FULL_ERROR": "1"} if TRACEBACKS else {"HYDRA_FULL_ERROR": "1", OWN_SWITCH: "1"}
     with environment(set_here):
         yield
+
+
+def environment_of_user() -> dict[str, str]:
+    """This process's environment as its user set it: for a program of somebody else, with its own ways to report."""
+    ours = {OWN_SWITCH, SAFE_PATH_IS_OURS}
+    ours |= {"HYDRA_FULL_ERROR"} if OWN_SWITCH in os.environ else set()
+    ours |= {SAFE_PATH} if SAFE_PATH_IS_OURS in os.environ else set()
+    return {name: value for name, value in os.environ.items() if name not in ours}
 
 
 def is_interruption(error: BaseException) -> bool:

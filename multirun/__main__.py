@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
@@ -19,10 +20,11 @@ from mdaf.reporting import reported_in_one_line
 from mdaf.secrets import masked
 from mdaf.sweeper import command_line
 from mdaf.sweeper.hydra_ext.config_sources import Configs
-from mdaf.sweeper.hydra_ext.overrides import unquoted
+from mdaf.sweeper.hydra_ext.overrides import hydra_value, unquoted
 from mdaf.sweeper.hydra_ext.targets import allowed, explained
 from mdaf.terminal import output
 
+PROGRAM = "program="
 COMMANDS = ("verify", "summarize")  # first words that train nothing: mdaf.multirun.commands
 
 
@@ -34,33 +36,81 @@ def job(cfg: DictConfig) -> None:
 
 
 def to_verdict(cfg: DictConfig) -> None:
-    """Trains what is missing, writes the report and prints its summary."""
+    """Runs what is missing, writes the report and prints its summary."""
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
 
     from mdaf.config_keys import check_keys
-    from mdaf.multirun.pipeline import decide
-    from mdaf.multirun.report.summarize import show
-    from mdaf.multirun.report.verify import load_report
     from mdaf.sweeper.hydra_ext.run_config import check_bounds
 
     check_keys(cfg, HydraConfig.get())
     check_bounds(cfg)
     GlobalHydra.instance().clear()  # this config is read; those of the runs are composed next
-    folder = decide(cfg)
-    report = load_report(folder / "report.json")
-    show(report)
+    folder, study = _decided(cfg) if cfg.program is None else _decided_by_values(cfg)
     print(f"report: {folder}/report.html, report.md, report.json")
-    for label, line in what_follows(folder, str(report.inputs.study), masked(cfg.storage)).items():
+    for label, line in what_follows(folder, study, masked(cfg.storage), cfg.program is not None).items():
         print(f"{label + ':':8}{line}")
 
 
-def what_follows(folder: Path, study: str, storage: str) -> dict[str, str]:
-    """Commands about a report that was just written, as they are typed."""
+def _decided(cfg: DictConfig) -> tuple[Path, str]:
+    """Of a study of this program: the report's folder, and the study."""
+    from mdaf.multirun.pipeline import decide
+    from mdaf.multirun.report.summarize import show
+    from mdaf.multirun.report.verify import load_report
+
+    folder = decide(cfg)
+    report = load_report(folder / "report.json")
+    show(report)
+    return folder, str(report.inputs.study)
+
+
+def _decided_by_values(cfg: DictConfig) -> tuple[Path, str]:
+    """Of a study of another program: the report's folder, and the study that holds the runs."""
+    from mdaf.multirun.program.pipeline import decide
+    from mdaf.multirun.program.sections import results, summary
+    from mdaf.multirun.report.printing import print_sections
+
+    folder, report = decide(cfg)
+    print_sections([summary(report), results(report)])
+    return folder, report.inputs.runs_of
+
+
+def what_follows(folder: Path, study: str, storage: str, by_values: bool = False) -> dict[str, str]:
+    """Commands about a report that was just written, as they are typed.
+
+    ``by_values``  whether its figures come from the values in the study database.
+    """
+    where = ["--storage", storage]
+    if by_values:  # typed where that program lies, which is no clone of this one
+        return {
+            "check": shlex.join(["mdaf-phase4", "verify", str(folder / "report.json"), *where]),
+            "study": shlex.join(["mdaf-study", "trials", "--study", study, *where]),
+        }
     return {
         "check": shlex.join(["python", "-m", "multirun", "verify", str(folder / "report.json")]),
-        "study": shlex.join(["python", "-m", "sweeper.study", "show", "--study", study, "--storage", storage]),
+        "study": shlex.join(["python", "-m", "sweeper.study", "show", "--study", study, *where]),
     }
+
+
+def _for_another_program(arguments: Sequence[str]) -> list[str] | None:
+    """The arguments as Hydra gets them where a program was typed, which any shell's quoting may hold; else None."""
+    if not any(argument.startswith(PROGRAM) and argument != f"{PROGRAM}null" for argument in arguments):
+        return None
+    return [
+        f"{PROGRAM}{hydra_value(argument.removeprefix(PROGRAM))}" if argument.startswith(PROGRAM) else argument
+        for argument in arguments
+    ]
+
+
+def _for_this_program(arguments: Sequence[str]) -> list[str]:
+    """The arguments as Hydra gets them for a study of this program: overrides of a run's own keys become a list."""
+    require("ctr", f"{command_line.program()} without {PROGRAM}...")
+    from mdaf.multirun.phase4 import points
+    from mdaf.multirun.phase4.overrides import split
+
+    configs, rest = Configs.taken_from(arguments)
+    points.use(configs)
+    return split(rest)
 
 
 def main() -> None:
@@ -70,19 +120,15 @@ def main() -> None:
     conf.register()
     logs.set_up()
     with messages_of_parent(goes_on="the same command goes on", folder="folder=..."), reported_in_one_line():
-        require("ctr", command_line.program())
+        require("verdict", command_line.program())
         sys.argv[1:] = unquoted(sys.argv[1:])
         if sys.argv[1:2] and sys.argv[1] in COMMANDS:
             from mdaf.multirun.commands import app
 
             app(prog_name=command_line.program())
             return
-        from mdaf.multirun.phase4 import points
-        from mdaf.multirun.phase4.overrides import split
-
-        configs, arguments = Configs.taken_from(sys.argv[1:])
-        points.use(configs)
-        sys.argv[1:] = split(["ask=false" if argument == "--yes" else argument for argument in arguments])
+        arguments = ["ask=false" if argument == "--yes" else argument for argument in sys.argv[1:]]
+        sys.argv[1:] = _for_another_program(arguments) or _for_this_program(arguments)
         command_line.check(sys.argv[1:], schema.Phase4, sweeps=False, commands=COMMANDS)
         with explained(), execution_whitelist(allowed()):
             job()

@@ -11,9 +11,9 @@ from omegaconf import DictConfig
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.looks.decision import LookPlan
 from mdaf.multirun.analysis.verdict_rule import MIN_SEEDS
-from mdaf.multirun.phase4.points import KNOWN
 
 WINNER, BALANCED = "winner", "balanced"
+KNOWN = (BALANCED, "weak", "strong")  # of conf/regularization
 RUNNER_UP = "runner-up"  # stands in the place of the winner where that is the balanced point itself
 SEQUENTIAL, RESEARCH = "sequential", "research"
 

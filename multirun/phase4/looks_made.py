@@ -39,7 +39,7 @@ class Planned:
 
     def __str__(self) -> str:
         margin = "" if self.margin is None else f" margin={self.margin:g}"
-        rows = "" if self.rows == "test" else " test=false"
+        rows = " test=false" if self.rows == "validation" else ""
         return f"looks={self.looks} alpha={self.alpha:g}{margin}{rows} seeds={self.seeds}".replace(", ", ",")
 
 

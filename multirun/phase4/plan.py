@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import signal
 import statistics
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +24,7 @@ from mdaf.multirun.analysis.pace import slow_epochs
 from mdaf.multirun.phase4.points import Finished, Point, composed, configs
 from mdaf.multirun.phase4.unfinished import make_way
 from mdaf.signals import EXIT_AT_ONCE, EXIT_RESUMABLE, Interrupted
+from mdaf.sweeper.hydra_ext.config_sources import ORIGIN, is_ours, rerun_command
 from mdaf.sweeper.hydra_ext.overrides import hydra_value, key_of, meant, same
 from mdaf.sweeper.runs.reader import RecordedRun, read_finished_run
 from mdaf.sweeper.storage.opening import open_storage
@@ -74,11 +75,24 @@ def open_study(storage_url: str, study_name: str | None) -> Study:
     """The study to judge. UserError if the storage holds none of that name, or it has several objectives."""
     storage = open_storage(storage_url, create=False, read_only=True)
     study = load_study(storage, study_name) if study_name else most_recent_study(load_studies(storage))
+    refuse_of_another(study)
     if len(study.directions) > 1:
         raise UserError(f"study {study.study_name!r} has several objectives, so no single winner; name one objective")
     if study.direction is not StudyDirection.MAXIMIZE:
         raise UserError(f"study {study.study_name!r} minimizes, expected one that maximizes the validation AUC")
     return study
+
+
+def refuse_of_another(study: Study) -> None:
+    """UserError where another program swept the study. What it says of that program is shown and never run."""
+    origin = study.user_attrs.get(ORIGIN)
+    if is_ours(origin):
+        return
+    line = shlex.join(["mdaf-phase4", f"study={hydra_value(study.study_name)}", f"program={rerun_command(origin, [])}"])
+    raise UserError(
+        f"study {study.study_name} was swept by another program, which runs only if it is typed; by the study's own "
+        f"word that is {line}"
+    )
 
 
 def best_trials(study: Study, top: int) -> list[Winner]:
@@ -243,14 +257,7 @@ def start(command: Sequence[str]) -> Child:
 
 def end(process: Child) -> None:
     """Asks a process to save and to leave, unless it is over, and waits for that; impatience kills it."""
-    process.let_go()
-    try:
-        process.wait(GRACE_SECONDS)
-    except BaseException as error:
-        process.kill()
-        process.wait()
-        if not isinstance(error, subprocess.TimeoutExpired):
-            raise
+    process.end(GRACE_SECONDS)
 
 
 @dataclass(frozen=True)

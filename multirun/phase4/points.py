@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.event_store import EventStore
 from mdaf.errors import UserError
+from mdaf.multirun.phase4.design import KNOWN
 from mdaf.sweeper.hydra_ext.config_sources import Configs
 from mdaf.sweeper.hydra_ext.overrides import hydra_value, key_of
 from mdaf.sweeper.hydra_ext.run_config import config_hash, validate
@@ -24,7 +25,6 @@ from mdaf.sweeper.trials.admitted import came_from_elsewhere
 
 log = logging.getLogger(__name__)
 
-KNOWN = ("balanced", "weak", "strong")  # of conf/regularization
 SEARCHED = ("regularization.dropout", "regularization.weight_decay", "regularization.label_smoothing")
 
 

@@ -24,7 +24,7 @@ from mdaf.errors import UserError, did_you_mean
 from mdaf.sweeper.runs.metric_columns import RECORDED
 from mdaf.sweeper.storage.optuna_internals import pareto_front
 from mdaf.sweeper.trials.feasibility import is_feasible
-from mdaf.sweeper.trials.user_attrs import ADDED, POINT_ID, sound
+from mdaf.sweeper.trials.user_attrs import ADDED, CONFIRMS, POINT_ID, sound
 
 if TYPE_CHECKING:
     from mdaf.sweeper.racing.points import Point
@@ -70,10 +70,14 @@ def load_study(storage: BaseStorage, name: str) -> Study:
 
 
 def most_recent_study(studies: Sequence[Study]) -> Study:
-    """The study with the latest start or end of a trial; one without trials comes last."""
+    """The study with the latest start or end of a trial; one without trials comes last.
+
+    One that holds the runs of a verdict on another one is taken only where there is no other.
+    """
     if not studies:
         raise QueryError("the storage holds no study yet")
-    return max(studies, key=lambda study: last_activity(study) or datetime.min)
+    searched = [study for study in studies if CONFIRMS not in study.user_attrs]
+    return max(searched or studies, key=lambda study: last_activity(study) or datetime.min)
 
 
 def last_activity(study: Study) -> datetime | None:

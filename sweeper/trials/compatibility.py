@@ -146,6 +146,23 @@ def agree_on_fields(study: optuna.Study, without: Sequence[str], *, force: bool)
         study.set_user_attr(CONFIG, json.dumps(joined, sort_keys=True))
 
 
+def differences_from(study: optuna.Study, config: DictConfig, besides: Sequence[str]) -> dict[str, tuple[Any, Any]]:
+    """The keys in which a config is not the one that a study's trials had: key -> its value, and theirs.
+
+    ``besides``  keys that may differ, such as those that are searched. Only keys that both have are compared.
+    """
+    theirs = _mapping(study, CONFIG)
+    ours = dict(_flat(lasting(OmegaConf.to_container(config, resolve=False))))
+    known = {key: json.loads(json.dumps(value, default=str)) for key, value in ours.items() if key in theirs}
+    return {
+        key: (value, theirs[key])
+        for key, value in known.items()
+        if value != theirs[key]
+        and not any(key == name or key.startswith(f"{name}.") for name in besides)
+        and not str(theirs[key]).endswith(f".{value}")  # a member of an enumeration, which YAML names alone
+    }
+
+
 def _joined(
     study: optuna.Study,
     attribute: str,

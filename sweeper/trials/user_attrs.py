@@ -23,6 +23,7 @@ ERROR, TRACEBACK, FAILED_BY, MICRO_BATCH = "error", "traceback", "failed_by", "m
 # Of a study: what holds for all of its trials.
 MAX_DEATHS, OBJECTIVE, MEANINGS, CONFIG, DATA_HASH = "max_deaths", "objective", "space", "common_config", "data_hash"
 RACE_SEEDS = "race_seeds"
+CONFIRMS = "confirms"
 
 DEFAULT_MAX_DEATHS = 5  # a point that took so many processes with it is not tried again
 
@@ -114,6 +115,9 @@ USER_ATTRIBUTES = (
     UserAttribute(CONFIG, (str,), "sweep", "the config of every job without the searched parameters, as JSON", "study"),
     UserAttribute(DATA_HASH, (str,), "job", "the hash of the prepared store that all trials train on", "study"),
     UserAttribute(RACE_SEEDS, (list,), "sweep", "the seeds that a race may run a point on", "study"),
+    UserAttribute(
+        CONFIRMS, (str,), "sweep", "the study whose points these trials run on fresh seeds, for a verdict", "study"
+    ),
     UserAttribute(
         "typed_with", (dict,), "sweep", "the program that began the study, and its config folder and name", "study"
     ),

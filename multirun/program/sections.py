@@ -1,0 +1,316 @@
+"""The sections of a report on another program's study, in plain sentences that are filled from figures alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import plotly.graph_objects as go
+
+from mdaf.multirun.analysis.verdict_rule import MIN_SEEDS
+from mdaf.multirun.analysis.wording import ABSENT, interval, listed, number, p_value, several
+from mdaf.multirun.program.content import CONFIRMATION, PHASE_4, Comparison, Confirmation, Decision, Point, Report
+from mdaf.multirun.report.blocks import Block, Chart, Items, Section, Table, Text
+from mdaf.multirun.report.drawing import differences
+
+RULE = (
+    "A point is 'better' (or 'worse') if the paired t-test over the seeds has p below {level:.4g} and there are at "
+    "least {seeds} pairs{margin}. Otherwise the two are 'indistinguishable', which does not mean equal."
+)
+LIMITS = (
+    "The seeds of the runs are all that varies. Whether a difference would also hold on other rows of the same data, "
+    "or on other data, is not tested: only the program knows the rows.",
+    "A smaller difference than the one that is detectable may exist and stay unseen.",
+    "The program, its data and its machine are taken to be the same for all runs. A change of the program's config is "
+    "noticed, a change of its code is not.",
+)
+
+
+def value(figure: float | None) -> str:
+    """A value of any size."""
+    return ABSENT if figure is None else f"{figure:.6g}"
+
+
+def difference(figure: float | None) -> str:
+    """A difference of two values."""
+    return ABSENT if figure is None else f"{figure:+.4g}"
+
+
+def sections(report: Report) -> list[Section]:
+    """All sections in their order."""
+    found = [summary(report), configuration(report)]
+    if report.figures.confirmation is not None:
+        found.append(confirmation(report, report.figures.confirmation))
+    return [*found, results(report), validity(report), runs(report), recommendation(report)]
+
+
+def charts(report: Report) -> dict[str, go.Figure | None]:
+    """The charts by name."""
+    return {"pairs": differences(report.figures.comparisons, f"difference in {report.inputs.objective}")}
+
+
+def _better(report: Report) -> str:
+    return "greater" if report.inputs.sign > 0 else "smaller"
+
+
+def summary(report: Report) -> Section:
+    """The whole in a few sentences, the decision first."""
+    inputs, figures = report.inputs, report.figures
+    sentences = [_verdict(row) for row in figures.comparisons]
+    if figures.decision is not None:
+        sentences.append(_looked(report, figures.decision))
+    sentences.append(
+        f"Judged is {inputs.objective}, of which a {_better(report)} value is better, in "
+        f"{several(len(inputs.runs), 'run')} on seeds that the search did not use."
+    )
+    for name, block in figures.configurations.items():
+        spread = "" if block.spread.sd is None else f" ± {value(block.spread.sd)}"
+        sentences.append(
+            f"{name}: {value(block.spread.mean)}{spread} over {several(block.spread.n, 'seed')}, 95 % interval of the "
+            f"mean {interval(block.spread.t_interval, '.6g')}."
+        )
+    found = figures.confirmation
+    if found is None:
+        sentences.append(f"{inputs.winner} is the best trial at face value; it was not confirmed on other seeds.")
+    else:
+        row = next((row for row in found.candidates if row.name == inputs.winner), None)
+        if row is not None and row.optimism is not None:
+            sentences.append(
+                f"The sweep said {value(row.sweep_value)} of {row.name}, fresh seeds say {value(row.mean)}: the sweep "
+                f"was {abs(row.optimism):.4g} too {'optimistic' if row.optimism > 0 else 'pessimistic'}."
+            )
+        if found.named == inputs.baseline:
+            sentences.append(
+                f"On the confirmation seeds no point was better than {inputs.baseline} beyond the noise; "
+                f"{inputs.winner} has the best mean of the others, and is compared with it."
+            )
+    return Section("Executive summary", [Items(sentences)])
+
+
+def _verdict(row: Comparison) -> str:
+    figures = f"mean difference {difference(row.mean)} over {several(row.n, 'seed')}"
+    if row.t_interval is not None:
+        figures += f", 95 % interval {interval(row.t_interval, '+.4g')}, p {p_value(row.holm_p)}"
+    if row.verdict == "indistinguishable":
+        return f"{row.a} and {row.b} are indistinguishable: {figures}."
+    if row.verdict == "equivalent":
+        return f"{row.a} and {row.b} are equivalent, within the margin: {figures}."
+    return f"{row.a} is {row.verdict} than {row.b}: {figures}."
+
+
+def _looked(report: Report, found: Decision) -> str:
+    looks = report.inputs.looks
+    assert looks is not None
+    why = {
+        "verdict": "the question was answered there",
+        "futility": f"no more seeds were run, since {report.inputs.winner} was not ahead",
+        "last look": "that was the last look",
+    }.get(str(found.stop), "the question is open")
+    other = f" It was looked at before with {listed(looks.other_plans)}." if looks.other_plans else ""
+    times = "once" if len(found.looks) == 1 else several(len(found.looks), "time")
+    return (
+        f"The question was to be looked at after {listed(looks.planned)} pairs of seeds, and was looked at "
+        f"{times}: {why}. Each look is tested at {found.level:.4g}, so that all of them "
+        f"together have an error of {report.inputs.alpha:g}.{other}"
+    )
+
+
+def configuration(report: Report) -> Section:
+    """The points, what differs between the two that are compared, the seeds."""
+    inputs = report.inputs
+    points = {point.name: point for point in inputs.points}
+    shown = [points[inputs.winner], points[inputs.baseline]]
+    rows = [[key, *(_setting(point, key) for point in shown)] for key in _keys(shown)]
+    if inputs.search_seeds is None:
+        known = "The study does not say which seeds its trials had, so nothing keeps these from being among them"
+    else:
+        known = f"The search had seed {listed(inputs.search_seeds)}, which is none of these"
+    stages = "; ".join(f"of {stage}: {listed(seeds)}" for stage, seeds in inputs.seeds.items() if seeds)
+    return Section(
+        "Configuration",
+        [
+            Text(
+                f"The runs are trials of the study {inputs.runs_of}, each {inputs.program} with one point and one seed."
+            ),
+            Table(["key", *(point.name for point in shown)], rows),
+            Text(f"Seeds ({inputs.seed_key}) {stages}. {known}."),
+        ],
+    )
+
+
+def _keys(points: list[Point]) -> list[str]:
+    return list(dict.fromkeys(key for point in points for key in point.params))
+
+
+def _setting(point: Point, key: str) -> str:
+    return _shown(point.params[key]) if key in point.params else ABSENT
+
+
+def _shown(setting: Any) -> str:
+    return number(setting) if isinstance(setting, float) else str(setting)
+
+
+def confirmation(report: Report, found: Confirmation) -> Section:
+    """What the sweep promised, and what fresh seeds kept of it."""
+    inputs = report.inputs
+    rows = [
+        [
+            row.name,
+            number(row.trial),
+            value(row.sweep_value),
+            value(row.mean),
+            value(row.sd),
+            str(row.n),
+            difference(row.optimism),
+            f"{inputs.distances[row.name]:.3f}",
+        ]
+        for row in found.candidates
+    ]
+    if len(found.tied) == 1:
+        how = f"Its mean is the best, and no other lies within the noise of {value(found.noise)}."
+    else:
+        how = (
+            f"{listed(found.tied)} lie within the noise of {value(found.noise)}, one standard error of a difference of "
+            f"two means, so the one nearest to {inputs.baseline} is taken."
+        )
+    text = (
+        "The sweep's best trials and the baseline were run again on fresh seeds. The best of many noisy values "
+        f"flatters itself; optimism is by how much. Confirmed is {found.named}. {how}"
+    )
+    head = ["point", "trial", "in the sweep", "confirmed mean", "sd", "seeds", "optimism", "distance from baseline"]
+    return Section("Confirmation", [Text(text), Table(head, rows), *_failed(report, CONFIRMATION)])
+
+
+def _failed(report: Report, stage: str) -> list[Block]:
+    failed = {
+        name.removeprefix(f"{stage}/"): seeds for name, seeds in report.inputs.failed.items() if name.startswith(stage)
+    }
+    if not failed:
+        return []
+    which = "; ".join(f"{point}: seed {listed(seeds)}" for point, seeds in failed.items())
+    return [Text(f"Some runs failed and are missing from all figures: {which}.")]
+
+
+def results(report: Report) -> Section:
+    """The two points over their seeds, and the difference."""
+    inputs, figures = report.inputs, report.figures
+    values: Mapping[str, float] = figures.runs
+    rows = [
+        [
+            name,
+            str(block.spread.n),
+            value(block.spread.mean),
+            value(block.spread.sd),
+            interval(block.spread.t_interval, ".6g"),
+            interval(block.spread.bootstrap_interval, ".6g"),
+            ", ".join(value(values[run]) for run in block.from_),
+        ]
+        for name, block in figures.configurations.items()
+    ]
+    blocks: list[Block] = [
+        Text(f"{inputs.objective} over the seeds of Phase 4, a {_better(report)} value is better."),
+        Table(["point", "seeds", "mean", "sd", "t interval", "bootstrap interval", "values"], rows),
+        *_failed(report, PHASE_4),
+    ]
+    if figures.comparisons:
+        blocks += [
+            Text("The difference, paired by seed. " + _rule(report)),
+            Table(
+                ["difference", "verdict", "mean", "t interval", "seeds", "effect", "t p", "exact p"],
+                [
+                    [
+                        f"{row.a} - {row.b}",
+                        row.verdict,
+                        difference(row.mean),
+                        interval(row.t_interval, "+.4g"),
+                        str(row.n),
+                        number(row.effect),
+                        p_value(row.t_p),
+                        p_value(row.permutation_p),
+                    ]
+                    for row in figures.comparisons
+                ],
+            ),
+            *_looks(report),
+            Chart("pairs", f"A dot a seed, and the mean with its 95 % interval. {_side(report)}"),
+            Items([detectable(row) for row in figures.comparisons]),
+        ]
+    return Section("Results", blocks)
+
+
+def _side(report: Report) -> str:
+    side = "Right" if report.inputs.sign > 0 else "Left"
+    return f"{side} of zero {report.inputs.winner} is ahead."
+
+
+def _rule(report: Report) -> str:
+    inputs, found = report.inputs, report.figures.decision
+    level = inputs.alpha if found is None else found.level
+    margin = ""
+    if inputs.margin is not None:
+        margin = f", and 'equivalent' if its interval at that level lies within {inputs.margin:g} of zero"
+    return RULE.format(level=level, seeds=MIN_SEEDS, margin=margin)
+
+
+def _looks(report: Report) -> list[Block]:
+    """The looks, by how much the winner was ahead at each."""
+    found = report.figures.decision
+    if found is None:
+        return []
+    rows = [
+        [
+            str(one.planned),
+            str(one.n),
+            difference(one.mean),
+            interval(one.interval, "+.4g"),
+            p_value(one.p),
+            one.verdict,
+        ]
+        for one in found.looks
+    ]
+    head = ["look after", "pairs", f"{report.inputs.winner} ahead by", "interval at all looks", "p", "verdict"]
+    return [Table(head, rows)]
+
+
+def detectable(row: Comparison) -> str:
+    """What a comparison could have found."""
+    if row.detectable is None:
+        return f"{several(row.n, 'pair')} without spread, so nothing can be said of what could be detected."
+    return f"{several(row.n, 'pair')} of this spread detect a difference of {row.detectable:.4g} with 80 % power."
+
+
+def validity(report: Report) -> Section:
+    """What these figures cannot say."""
+    return Section("Limits", [Items(LIMITS)])
+
+
+def runs(report: Report) -> Section:
+    """Where every value comes from."""
+    inputs = report.inputs
+    rows = [[run.id, str(run.trial), value(report.figures.runs[run.id])] for run in inputs.runs]
+    text = (
+        f"Each run is a trial of the study {inputs.runs_of}, which mdaf-study can be asked about. report.json has "
+        "every figure with the runs that it comes from; mdaf-phase4 verify report.json computes all of them again from "
+        "the values in the study."
+    )
+    return Section("Runs", [Text(text), Table(["run", "trial", inputs.objective], rows)])
+
+
+def recommendation(report: Report) -> Section:
+    """What to do next."""
+    winner, baseline = report.inputs.winner, report.inputs.baseline
+    if not report.figures.comparisons:
+        return Section("Recommendation", [Text("No seed has a value of both points, so nothing was compared.")])
+    [row] = report.figures.comparisons
+    if row.verdict == "better":
+        text = f"Take {winner}: it is better than {baseline}."
+    elif row.verdict == "equivalent":
+        text = f"Keep {baseline}, or take the cheaper of the two: they differ by less than the margin."
+    elif row.verdict == "worse":
+        text = f"Keep {baseline}: it is better than {winner}."
+    else:
+        text = (
+            f"Nothing proves {winner} better than {baseline}. Keep {baseline}, which was there before the search, or "
+            "the cheaper of the two."
+        )
+    return Section("Recommendation", [Text(text)])
