@@ -43,19 +43,25 @@ KEYS = (
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Arguments of the sweep and of Phase 4, and what the sweep has in trials, so many at a time."""
+    """Arguments of the sweep and of Phase 4, and what the sweep has in trials, so many at a time.
+
+    ``seed``  the key of the sweep's own seed. A race sets the config's ``seed`` itself.
+    """
 
     sweep: tuple[str, ...]
     phase4: tuple[str, ...]
     trials: int
     batch: int
+    seed: str = "seed"
 
 
 _RESEARCH = ("design=research", "points=[winner,balanced]")
 PIPELINES = {
     "narrow": Pipeline(("hydra/sweeper=regularization",), _RESEARCH, 30, 5),
     "wide": Pipeline(("hydra/sweeper=regularization_wide",), _RESEARCH, 30, 5),
-    "racing": Pipeline(("hydra/sweeper=regularization_wide", "hydra/sweeper/sampler=racing"), (), 16, 4),
+    "racing": Pipeline(
+        ("hydra/sweeper=regularization_wide", "hydra/sweeper/sampler=racing"), (), 16, 4, "hydra.sweeper.sampler.seed"
+    ),
 }
 
 
@@ -119,7 +125,7 @@ def run(options: argparse.Namespace, name: str, search: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     _command(
-        options, "sweeper", "-m", *options.overrides, *pipeline.sweep, f"seed={search}",
+        options, "sweeper", "-m", *options.overrides, *pipeline.sweep, f"{pipeline.seed}={search}",
         f"hydra.sweep.dir={folder}/sweep", f"sweep.storage={storage}", f"hydra.sweeper.study_name={study}",
         f"hydra.sweeper.n_trials={options.trials or pipeline.trials}", f"hydra.sweeper.n_jobs={pipeline.batch}",
     )  # fmt: skip
