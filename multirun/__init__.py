@@ -1,1 +1,1 @@
-"""Many runs of one thing: seed replication, Phase 4 and what it proves."""
+"""Many runs of one thing: seed replication, Phase 4 and what it supports."""

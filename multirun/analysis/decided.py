@@ -43,7 +43,7 @@ def looks_of(
     a: str, b: str, differences: Mapping[int, float], made: Sequence[Sequence[int]], plan: LookPlan, rows: Rows
 ) -> list[Look]:
     """The looks that were made at the question whether ``a`` is better than ``b``, until one of them was the last."""
-    return make_looks(differences, made, plan, lambda seeds: rows.interval(a, b, seeds))
+    return make_looks(differences, made, plan, lambda seeds: rows.interval(a, b, seeds), all_made=True)
 
 
 class Decided:

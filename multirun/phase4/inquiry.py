@@ -55,17 +55,18 @@ class Inquiry:
 
     def expected(self) -> Expected:
         """What is still to be trained. Nothing, if a look that was made was the last."""
-        looks, made = self._looks_there(), self._made.seeds()
-        points = [*self._question, *self._secondary]
+        made = self._made.seeds()
+        seeds = dict.fromkeys([*self._seeds, *(seed for look in made for seed in look)])
+        there = phase4.plan([*self._question, *self._secondary], list(seeds), self._roots)
+        looks = self._looks_there(there[: len(self._question)], made)
         if looks and looks[-1].stop is not None:
-            missing = _missing(phase4.plan(points, made[len(looks) - 1], self._roots))
-            runs = len(points) * len(made[len(looks) - 1])
+            missing = _missing(there, made[len(looks) - 1])
+            runs = len(there) * len(made[len(looks) - 1])
             return Expected(runs, runs, missing, missing)
-        first = self._plan.looks[min(len(looks), len(self._plan.looks) - 1)]
-        least, most = (
-            _missing(phase4.plan(points, self._seeds[:n], self._roots)) for n in (first, self._plan.looks[-1])
-        )
-        return Expected(len(points) * first, len(points) * self._plan.looks[-1], least, most)
+        planned = self._plan.looks
+        first, last = planned[min(len(looks), len(planned) - 1)], planned[-1]
+        least, most = (_missing(there, self._seeds[:n]) for n in (first, last))
+        return Expected(len(there) * first, len(there) * last, least, most)
 
     def ask(self, launcher: str | None, score: Score) -> list[Series]:
         """Trains, scores and looks until the question is answered or given up; the runs of every point."""
@@ -115,13 +116,9 @@ class Inquiry:
         }
         return looks_of(a, b, differences, self._made.seeds(), self._plan, rows)
 
-    def _looks_there(self) -> list[Look]:
+    def _looks_there(self, series: Sequence[Series], made: Sequence[Sequence[int]]) -> list[Look]:
         """The looks that were made, if all that they looked at is there."""
-        made = self._made.seeds()
-        if not made:
-            return []
-        series = phase4.plan(self._question, sorted({seed for seeds in made for seed in seeds}), self._roots)
-        if _missing(series):
+        if not made or any(_missing(series, seeds) for seeds in made):
             return []
         looks = self._looks(series)
         return looks if all(look.n == len(seeds) for look, seeds in zip(looks, made, strict=False)) else []
@@ -132,8 +129,8 @@ class Inquiry:
         return rows.same.auc(folder)
 
 
-def _missing(series: Sequence[Series]) -> int:
-    return sum(len(one.missing) for one in series)
+def _missing(series: Sequence[Series], seeds: Sequence[int]) -> int:
+    return sum(len(set(one.missing) & set(seeds)) for one in series)
 
 
 def _said(question: tuple[Point, Point], look: Look) -> str:

@@ -122,7 +122,7 @@ def optimism(found: ClaimFigures, said: Claim | None) -> str:
     error = "" if found.standard_error is None else f" ± {found.standard_error:.5f} (one standard error)"
     return (
         f"{found.point} was named by {found.by}, {auc4(found.claimed)}{own}. {several(found.n, 'fresh seed')} gave "
-        f"{auc4(found.fresh)} on the same validation rows: that value was {signed(found.optimism)}{error} optimistic."
+        f"{auc4(found.fresh)} on the same validation rows: an optimism of {signed(found.optimism)}{error}."
     )
 
 
@@ -152,7 +152,7 @@ def _rule(inputs: Inputs, found: DecisionFigures) -> str:
     assert looks is not None
     futility = (
         ""
-        if looks.futility is None
+        if looks.futility is None or looks.futility >= looks.planned[-1]
         else f" From {looks.futility} pairs on, a mean that is not positive ends it as well; the level does not count "
         "on that, so going on all the same is no error."
     )

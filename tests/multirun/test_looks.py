@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from omegaconf import DictConfig
 
 from mdaf import conf
 from mdaf.errors import UserError
+from mdaf.multirun.analysis.looks.power import detectable_effect
 from mdaf.multirun.phase4 import plan as phase4
 from mdaf.multirun.pipeline import decide
 from mdaf.multirun.report.verify import verify
@@ -100,6 +102,9 @@ def test_a_winner_that_is_not_ahead_is_given_up_at_six_pairs_and_balanced_stays(
     assert longer == folder
     assert [look["n"] for look in report_of(longer)["figures"]["decision"]["looks"]] == [4, 6, 8, 10]
     assert len(trainer.trained) == len(set(trainer.trained)) == 20
+    assert decide(settings(here, *FEW)) == folder  # looks that were made are not taken back
+    assert [look["n"] for look in report_of(folder)["figures"]["decision"]["looks"]] == [4, 6, 8, 10]
+    assert verify(folder / "report.json") == []
 
 
 def test_runs_of_an_earlier_command_are_taken_and_a_look_is_made_once(
@@ -286,6 +291,29 @@ def test_the_optimism_of_the_named_winner_has_an_error(here: Path, monkeypatch: 
     assert claim["optimism"] == pytest.approx(0.74 - spread["mean"])
     assert claim["standard_error"] == pytest.approx(spread["sd"] / 2)
     assert "winner was named by the highest value of the sweep, 0.7400." in summary_of(folder)
+    assert (
+        f"an optimism of {claim['optimism']:+.5f} ± {claim['standard_error']:.5f} (one standard error)"
+        in summary_of(folder)
+    )
+
+
+def test_power_is_stated_for_the_looks_that_were_planned_and_noise_is_measured(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(monkeypatch, winner_behind)
+    folder = decide(settings(here, *FEW))
+    figures = report_of(folder)["figures"]
+    decision = figures["decision"]
+    effect = detectable_effect((4, 6, 8, 10), decision["level"], 6)
+    assert effect is not None
+    assert decision["detectable"] == pytest.approx(effect * decision["looks"][-1]["sd"])
+    assert (
+        f"they find a true difference of {decision['detectable']:.5f} with 80 % power"
+        in (folder / "report.md").read_text()
+    )
+    spreads = [block["figures"]["test_auc"]["sd"] for block in figures["configurations"].values()]
+    assert figures["noise"]["test"] == pytest.approx(math.sqrt(sum(sd**2 for sd in spreads) / 2))
+    assert "would settle" not in (folder / "report.md").read_text()
 
 
 def test_a_damaged_log_of_looks_is_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -104,20 +104,29 @@ def _stop(found: Verdict, mean: float | None, planned: int, plan: LookPlan) -> S
 
 
 def make_looks(
-    by_seed: Mapping[int, float], seeds_of_looks: Sequence[Sequence[int]], plan: LookPlan, rows: Rows | None = None
+    by_seed: Mapping[int, float],
+    seeds_of_looks: Sequence[Sequence[int]],
+    plan: LookPlan,
+    rows: Rows | None = None,
+    *,
+    all_made: bool = False,
 ) -> list[Look]:
     """The looks of a plan one after the other, until one of them is the last.
 
     ``by_seed``         differences, positive where the first of the two is ahead.
     ``seeds_of_looks``  of each look that is made; those without a difference are left out. There may be fewer than
                         the plan has: then the last look's ``stop`` may be None, and the question is open so far.
+    ``all_made``        whether each of them was made already: then futility can have ended the last of them alone.
     """
     found: list[Look] = []
-    for planned, seeds in zip(plan.looks, seeds_of_looks, strict=False):
+    last = len(seeds_of_looks) - 1
+    for index, (planned, seeds) in enumerate(zip(plan.looks, seeds_of_looks, strict=False)):
         there = {seed: by_seed[seed] for seed in seeds if seed in by_seed}
         look = look_at(there, planned, plan)
         if rows is not None and look.verdict != "indistinguishable":  # it only takes verdicts away
             look = look_at(there, planned, plan, rows(list(there)))
+        if all_made and look.stop == "futility" and index < last:
+            look = replace(look, stop=None)  # it is not binding, and whoever looked went on
         found.append(look)
         if found[-1].stop is not None:
             break

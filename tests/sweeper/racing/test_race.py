@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mdaf import conf
 from mdaf.errors import UserError
+from mdaf.multirun.phase4.design import design_of
 from mdaf.multirun.phase4.plan import search_seeds
 from mdaf.sweeper.racing.points import points
 from mdaf.sweeper.racing.race import Race
@@ -290,10 +291,11 @@ def test_pending_runs_are_counted_so_a_race_does_not_ask_for_the_same_again(stud
 # ---- seeds
 
 
-def test_the_seeds_of_the_race_of_confirmation_and_of_phase_4_are_disjoint(study: optuna.Study) -> None:
+@pytest.mark.parametrize("design", ["sequential", "research"])
+def test_the_seeds_of_the_race_of_confirmation_and_of_phase_4_are_disjoint(study: optuna.Study, design: str) -> None:
     conf.register()
     with initialize_config_module("mdaf.conf"):
-        phase4 = compose("phase4")
-    assert not set(RACE_SEEDS) & {*phase4.seeds, *phase4.confirm.seeds}
+        phase4 = compose("phase4", overrides=[f"design={design}"])
+    assert not set(RACE_SEEDS) & {*design_of(phase4).seeds, *phase4.confirm.seeds}
     study.set_user_attr("race_seeds", [7, 42])
     assert search_seeds(study) == [7, 42]  # which Phase 4 compares with its own, whether or not a run had them

@@ -131,7 +131,7 @@ def test_a_database_that_fails_at_random_for_ten_minutes_costs_no_trial(tmp_path
             f"hydra.sweeper.n_trials={TRIALS}",
             f"hydra.sweeper.workers={WORKERS}",
             f"seconds={seconds_a_trial:.2f}",
-            f"sweep.storage={server.url}",
+            f"hydra.sweeper.storage={server.url}",
             cwd=tmp_path,
         )
         sweep.wait_until(tmp_path / "runs/studies/test/0/begun", timeout=300)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
 import pytest
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
 import mdaf
 from mdaf.errors import UserError
+from mdaf.hydra_internals import BasicLauncher
 from tests.processes import ROOT
 from tests.sweeper.sphere import sphere, sweep
 
@@ -108,3 +115,66 @@ def test_a_process_that_cannot_reach_a_study_in_memory_says_so_and_works(
     monkeypatch.setenv("MDAF_TRIAL", address)
     assert not mdaf.attach()
     assert "study elsewhere is in memory" in caplog.text
+
+
+# ---- jobs in processes of their own
+
+
+class ForkedLauncher(BasicLauncher):
+    """Runs each launch in a forked process, as launchers for other machines do it with new ones."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        receiving, sending = FORK.Pipe(duplex=False)
+        process = FORK.Process(
+            target=lambda: sending.send(super(ForkedLauncher, self).launch(job_overrides, initial_job_idx))
+        )
+        process.start()
+        returned: Sequence[JobReturn] = receiving.recv()
+        process.join()
+        return returned
+
+
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def forked() -> str:
+    """The override that chooses the launcher."""
+    Plugins.instance().register(ForkedLauncher)
+    target = f"{ForkedLauncher.__module__}.{ForkedLauncher.__qualname__}"
+    ConfigStore.instance().store(
+        group="hydra/launcher", name="forked", node={"_target_": target}, provider="test", replace=True
+    )
+    return "hydra/launcher=forked"
+
+
+def test_a_job_in_a_process_of_its_own_signs_its_trial_and_leaves_how_it_ended(tmp_path: Path, forked: str) -> None:
+    def task(cfg: DictConfig) -> float:
+        trial = mdaf.attach()
+        trial.report(1, [0.1, 0.9, 0.2][HydraConfig.get().job.num])
+        if trial.number == 2:
+            raise RuntimeError("the disk is gone: postgresql://me:hunter2@host/db")
+        return 0.25
+
+    typed = (*X, PRUNER, forked, "hydra.sweeper.max_failure_rate=1")
+    complete, pruned, failed = sweep(tmp_path, *typed, task=task).study.trials[:3]
+    for trial in (complete, pruned, failed):
+        assert trial.user_attrs["job"] != trial.user_attrs["worker"]
+    assert complete.user_attrs["outcome"] == {"state": "COMPLETE", "values": [0.25]}
+    assert pruned.user_attrs["outcome"] == {"state": "PRUNED", "values": None}
+    assert (complete.state.name, pruned.state.name, failed.state.name) == ("COMPLETE", "PRUNED", "FAIL")
+    assert failed.user_attrs["error"] == "RuntimeError: the disk is gone: postgresql://me:***@host/db"
+    assert "hunter2" not in failed.user_attrs["traceback"]
+
+
+def test_a_job_that_cannot_reach_the_study_runs_all_the_same(tmp_path: Path, forked: str) -> None:
+    def task(cfg: DictConfig) -> float:
+        return 0.25 if "MDAF_TRIAL" in os.environ else 0.0
+
+    def unreachable(*_: object) -> None:
+        raise ConnectionError("no route to the database")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mdaf.sweeper.trials.attached.TrialLink.__init__", unreachable)
+        trials = sweep(tmp_path, *X, forked, task=task).study.trials
+    assert [trial.values for trial in trials] == [[0.25]] * 3

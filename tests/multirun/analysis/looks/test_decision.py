@@ -39,6 +39,8 @@ def test_a_difference_in_the_noise_is_looked_at_to_the_end() -> None:
 def test_a_mean_that_is_not_positive_stops_at_six_pairs_unless_that_is_not_wanted() -> None:
     found = make_looks(BEHIND_A_LITTLE, LOOKS, PLAN)
     assert [(look.n, look.stop) for look in found] == [(4, None), (6, "futility")]
+    went_on = make_looks(BEHIND_A_LITTLE, LOOKS, PLAN, all_made=True)
+    assert [look.stop for look in went_on] == [None, None, None, "last look"]
     assert len(make_looks(BEHIND_A_LITTLE, LOOKS, LookPlan(futility=None))) == 4
 
 

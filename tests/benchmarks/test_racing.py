@@ -1,0 +1,59 @@
+"""The simulation of ways to decide a sweep: what must hold of it whatever the landscape."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import qmc
+
+from benchmarks.landscapes import BP, LANDSCAPES
+from benchmarks.racing import DESIGNS, Cell, repetition, table
+from benchmarks.surrogate import fitted
+
+DRAWN = qmc.Sobol(3, rng=1).random_base2(9)
+QUIET = 0.5 * BP  # noise far below the differences of the fitted bowl
+
+
+@pytest.mark.parametrize("name", LANDSCAPES)
+def test_the_best_point_of_a_landscape_is_worth_nothing_and_no_other_is_worth_more(name: str) -> None:
+    for repeated in range(3):
+        truth = LANDSCAPES[name](np.random.default_rng(repeated)).truth
+        values = truth(DRAWN)
+        assert values.max() <= 1 * BP  # the best of 4,096 points is nearly the best of all
+        assert values.max() > -12 * BP
+        again = LANDSCAPES[name](np.random.default_rng(repeated)).truth(DRAWN)
+        assert (values == again).all()
+
+
+def test_the_fitted_landscape_is_the_surrogates_bowl() -> None:
+    bowl = fitted()
+    truth = LANDSCAPES["fitted"](np.random.default_rng(0)).truth
+    corner = np.array([[0.0, 0.0, 0.35]])
+    assert truth(corner)[0] == pytest.approx(0, abs=1e-12)
+    assert bowl.best == pytest.approx(float(bowl._at(corner[0])))
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_with_hardly_any_noise_each_design_finds_a_better_point_and_says_so(design: str) -> None:
+    outcome = repetition(Cell("fitted", QUIET, 0.0, 0.0), design, 0)
+    assert outcome.better
+    assert not outcome.false
+    assert 0 <= outcome.regret < 12 * BP
+    assert abs(outcome.optimism) < 3 * BP
+
+
+def test_the_runs_that_a_design_spends_are_counted() -> None:
+    cell = Cell("fitted", QUIET, 0.5, 0.0)
+    assert repetition(cell, "racing 16, looks", 1).runs == 16 + 2 * 4  # the first look decides
+    assert repetition(cell, "racing 32, 10 pairs", 1).runs == 32 + 2 * 10
+    assert repetition(cell, "0.2: TPE 20, confirmation, four points on 5 seeds", 1).runs in (20 + 9 + 20, 20 + 12 + 20)
+
+
+def test_a_repetition_is_the_same_whenever_it_is_run_and_no_point_of_a_flat_landscape_is_truly_better() -> None:
+    cell = Cell("flat", 10 * BP, 0.5, 0.5)
+    found = [repetition(cell, "racing 16, looks", number) for number in range(4)]
+    assert found == [repetition(cell, "racing 16, looks", number) for number in range(4)]
+    assert not any(outcome.better for outcome in found)
+    assert all(outcome.regret == 0 for outcome in found)
+    assert len({outcome.optimism for outcome in found}) == 4
+    assert "| racing 16, looks |" in table(cell, {"racing 16, looks": found})
