@@ -150,7 +150,7 @@ def key_question(typed: str, known: Iterable[str], value: str = "") -> str:
 
 def _question(key: str, known: Iterable[str], without: Iterable[str] = (), value: str = "") -> str:
     others = [name for name in known if not any(name == other or name.startswith(f"{other}.") for other in without)]
-    return key_question(key, others, value) or "; python -m sweeper --cfg job shows all that there are"
+    return key_question(key, others, value) or "; --cfg job shows all that there are"
 
 
 def is_open(root: DictConfig, key: str) -> bool:

@@ -190,6 +190,22 @@ def test_a_program_that_is_installed_as_a_console_script(program: Program, monke
     assert program.best_line(monkeypatch).startswith("curve x=")
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("qqqq=choice(1,2)", "qqqq: there is no such key; --cfg job shows all that there are"),
+        ("hydra.sweeper.timeout=-1", "hydra.sweeper.timeout: found -1, expected seconds from 0, or null"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_keys_and_options_of_that_program(
+    program: Program, typed: str, said: str
+) -> None:
+    refused = Running("app.py", *SWEEP, typed, cwd=program.folder).wait()
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1] == f"error: {said}"
+    assert not (program.folder / "studies.db").exists()
+
+
 def test_the_best_trials_overrides_are_read_by_eval_and_plain_ones_without_it(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
