@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from mdaf.errors import UserError
 
 PACKAGE = "mdaf-sweep"
-MODULES = {"scikit-learn": "sklearn"}  # distribution -> module, where the names differ
+MODULES = {"scikit-learn": "sklearn", "hydra-core": "hydra"}  # distribution -> module, where the names differ
 
 
 def install(*names: str) -> str:
@@ -28,8 +28,11 @@ def require(extra: str, what: str) -> None:
 
     ``what``  needs it, say a command.
     """
-    names = [Requirement(line).name for line in _requirements(extra)]
-    if absent := [name for name in dict.fromkeys(names) if find_spec(MODULES.get(name, name)) is None]:
+    wanted = {one.name: one for one in map(Requirement, _requirements(extra))}
+    others = [f"{name} {found}" for name, one in wanted.items() if (found := _another_version(one)) is not None]
+    if others:
+        raise UserError(f"{what} needs the extra [{extra}], and found {', '.join(others)}: {install(extra)}")
+    if absent := [name for name in wanted if find_spec(MODULES.get(name, name)) is None]:
         raise UserError(
             f"{what} needs the extra [{extra}], of which {', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not "
             f"installed: {install(extra)}"
@@ -41,6 +44,15 @@ def imported(module: str, extra: str, what: str) -> Any:
     if find_spec(module) is None:
         raise UserError(f"{what} needs {module}, which isn't installed: {install(extra)}")
     return importlib.import_module(module)
+
+
+def _another_version(wanted: Requirement) -> str | None:
+    """The version that is installed of what everyone has, if an extra needs another one; None if there is none such."""
+    for_all = [Requirement(line) for line in _declared()]
+    if not any(one.name == wanted.name and one.marker is None for one in for_all):
+        return None
+    found = metadata.version(wanted.name)
+    return None if wanted.specifier.contains(found, prereleases=True) else found
 
 
 def _requirements(extra: str) -> list[str]:

@@ -1,24 +1,29 @@
-"""All uses of private names of Hydra in this project, under public names. To support another version, start here.
+"""All uses of private names of Hydra in this project, and all that differs between Hydra 1.3 and 1.4.
 
-The private names of hydra-optuna-sweeper are in ``mdaf.sweeper.hydra_ext.optuna_sweeper_internals``, which imports
-Optuna; this module does not. ``tests/mdaf/test_hydra_internals.py`` tests each name with the installed version.
+To support another version, start here. The sweeper runs with both versions, this program's own commands with 1.4.
+``tests/mdaf/test_hydra_internals.py`` tests each name with the installed version.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from typing import Any
 
+import hydra
+from hydra import version
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher as BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.execution_policy import _get_active_execution_whitelist
 from hydra._internal.utils import get_args_parser
+from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
-from hydra.utils import UNSAFE_DISABLE_EXECUTION_CHECKS
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # the ``_target_`` of a grid's sweeper
 
@@ -61,10 +66,64 @@ def returned(result: JobReturn) -> Any:
     return result._return_value
 
 
+# ---- what the versions do differently
+
+#: Whether Hydra itself keeps configs from naming what is not allowed (since 1.4). 1.3 creates whatever is named.
+CHECKS_TARGETS = find_spec("hydra._internal.execution_policy") is not None
+
+
 def allowed_by_the_program() -> tuple[str, ...]:
     """What the running program's own code allows configs to name: ``hydra.main(execution_whitelist=...)``; * is all."""
+    if not CHECKS_TARGETS:
+        return ()
+    from hydra._internal.execution_policy import _get_active_execution_whitelist
+    from hydra.utils import UNSAFE_DISABLE_EXECUTION_CHECKS
+
     active: Any = _get_active_execution_whitelist()
     return ("*",) if active is UNSAFE_DISABLE_EXECUTION_CHECKS else tuple(active or ())
+
+
+def main(config_path: str, config_name: str, names: Sequence[str]) -> Callable[[Callable[..., Any]], Any]:
+    """``hydra.main`` of a program of ours, whose configs may name ``names``. It is called with Hydra 1.4 alone."""
+    if not CHECKS_TARGETS:
+        return hydra.main(config_path=config_path, config_name=config_name, version_base=None)
+    return hydra.main(config_path=config_path, config_name=config_name, execution_whitelist=tuple(names))
+
+
+def allowing(names: Sequence[str]) -> AbstractContextManager[Any]:
+    """Within it configs may name ``names`` too."""
+    if not CHECKS_TARGETS:
+        return nullcontext()
+    from hydra.utils import execution_whitelist
+
+    return execution_whitelist(tuple(names))
+
+
+def created(node: Any, names: Sequence[str]) -> Any:
+    """What a config node describes. Hydra 1.4 refuses what is not in ``names``; with 1.3 the caller has to do so."""
+    return instantiate(node, _execution_whitelist_=tuple(names)) if CHECKS_TARGETS else instantiate(node)
+
+
+def changes_directory(config: Any) -> bool:
+    """Whether jobs run in their own folders. A program that names no ``version_base`` to Hydra 1.3 has them do so."""
+    chosen = config.hydra.job.chdir
+    if chosen is None and not CHECKS_TARGETS:
+        return not version.base_at_least("1.2")  # type: ignore[attr-defined]  # 1.4 does not know it
+    return bool(chosen)
+
+
+def register_resolver(name: str, resolver: Callable[..., Any], *, use_cache: bool = False) -> None:
+    """Makes ``${name:...}`` known to OmegaConf, or replaces what was known."""
+    if hasattr(OmegaConf, "register_new_resolver") and not CHECKS_TARGETS:
+        OmegaConf.register_new_resolver(name, resolver, replace=True, use_cache=use_cache)
+    else:
+        OmegaConf.register_resolver(name, resolver, replace=True, use_cache=use_cache, annotation_validation="off")
+
+
+def store_option(group: str, name: str, node: Any) -> None:
+    """Stores an option of a config group, or replaces it."""
+    replaces: dict[str, Any] = {"replace": True} if CHECKS_TARGETS else {}
+    ConfigStore.instance().store(group=group, name=name, node=node, provider="mdaf-sweep", **replaces)
 
 
 def start_ray(settings: Any) -> None:

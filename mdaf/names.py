@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from mdaf.hydra_internals import register_resolver
 
 LONGEST = 200  # characters of a study's name; databases allow 512, file systems 255
 _ORDINARY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=@-]{0,99}")
@@ -22,7 +22,7 @@ def joined(*parts: object) -> str:
 
 def register() -> None:
     """Makes ``${joined:...}`` known to OmegaConf. Calling it again changes nothing."""
-    OmegaConf.register_resolver("joined", joined, replace=True, annotation_validation="off")
+    register_resolver("joined", joined)
 
 
 register()  # at import too, because a process that a launcher starts reads its config first

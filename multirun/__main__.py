@@ -7,11 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import hydra
-from hydra.utils import execution_whitelist
 from omegaconf import DictConfig
 
-from mdaf import conf, logs
+from mdaf import conf, hydra_internals, logs
 from mdaf.children import import_alike
 from mdaf.conf import schema
 from mdaf.extras import require
@@ -28,7 +26,7 @@ PROGRAM = "program="
 COMMANDS = ("verify", "summarize")  # first words that train nothing: mdaf.multirun.commands
 
 
-@hydra.main(config_path="pkg://mdaf.conf", config_name="phase4", execution_whitelist=())
+@hydra_internals.main("pkg://mdaf.conf", "phase4", ())
 def job(cfg: DictConfig) -> None:
     """The task that Hydra runs."""
     with reported_in_one_line():  # before Hydra adds lines of its own
@@ -117,10 +115,11 @@ def main() -> None:
     """Console script ``mdaf-phase4``."""
     import_alike()
     output.make_safe()
+    with reported_in_one_line():
+        require("verdict", command_line.program())
     conf.register()
     logs.set_up()
     with messages_of_parent(goes_on="the same command goes on", folder="folder=..."), reported_in_one_line():
-        require("verdict", command_line.program())
         sys.argv[1:] = unquoted(sys.argv[1:])
         if sys.argv[1:2] and sys.argv[1] in COMMANDS:
             from mdaf.multirun.commands import app
@@ -130,7 +129,7 @@ def main() -> None:
         arguments = ["ask=false" if argument == "--yes" else argument for argument in sys.argv[1:]]
         sys.argv[1:] = _for_another_program(arguments) or _for_this_program(arguments)
         command_line.check(sys.argv[1:], schema.Phase4, sweeps=False, commands=COMMANDS)
-        with explained(), execution_whitelist(allowed()):
+        with explained(), hydra_internals.allowing(allowed()):
             job()
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import execution_whitelist
 from omegaconf import DictConfig
 
-from mdaf import conf, logs, names
+from mdaf import conf, hydra_internals, logs, names
 from mdaf.children import follow_parent, import_alike
 from mdaf.conf import schema
 from mdaf.extras import require
@@ -35,7 +33,7 @@ def prepare() -> None:
     cluster.register()
 
 
-@hydra.main(config_path="pkg://mdaf.conf", config_name="config", execution_whitelist=CALLBACKS)
+@hydra_internals.main("pkg://mdaf.conf", "config", CALLBACKS)
 def job(cfg: DictConfig) -> float | tuple[float, ...]:
     """The task that Hydra runs for each job. A launcher may train several of its jobs together."""
     prepare()
@@ -51,13 +49,14 @@ def job(cfg: DictConfig) -> float | tuple[float, ...]:
 def main() -> None:
     """Console script ``mdaf``."""
     import_alike()
+    with reported_in_one_line():
+        require("ctr", command_line.program())
     conf.register()
     prepare()
     sys.argv[1:] = unquoted(sys.argv[1:])
     with reported_in_one_line():
-        require("ctr", command_line.program())
         command_line.check(sys.argv[1:], schema.Config)
-        with explained(), execution_whitelist(allowed()):
+        with explained(), hydra_internals.allowing(allowed()):
             job()
 
 

@@ -19,7 +19,11 @@ def loaded_twice(started: str) -> list[str]:
         ours = file and Path(file).is_relative_to(ROOT) and "site-packages" not in file
         if ours and name not in parents and name != "__main__":
             names[file].add(name)
-    unprefixed = {name.partition(".")[0] for held in names.values() for name in held} - {"mdaf", "tests"}
+    unprefixed = {name.partition(".")[0] for held in names.values() for name in held} - {
+        "mdaf",
+        "tests",
+        "hydra_plugins",
+    }
     return [f"{file}: {held}" for file, held in names.items() if len(held) > 1] + sorted(unprefixed)
 
 

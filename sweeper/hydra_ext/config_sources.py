@@ -17,7 +17,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_search_path
+from hydra import compose
 from hydra.core.config_loader import ConfigLoader
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -90,6 +90,8 @@ class Configs:
             raise UserError(f"--config-dir {self.folder}: there is no such folder")
         folders = [] if self.folder is None else [f"file://{Path(self.folder).absolute()}"]
         search = [] if self.search is None else [self.search]
+        from hydra import initialize_config_search_path  # since Hydra 1.4, with which this program's jobs are composed
+
         with initialize_config_search_path(["pkg://mdaf.conf", *folders]):
             return compose(self.name or MAIN, overrides=[*search, *overrides])
 

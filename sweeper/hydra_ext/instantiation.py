@@ -7,13 +7,13 @@ import functools
 import inspect
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from hydra.utils import instantiate
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from mdaf import hydra_internals
 from mdaf.errors import UserError
-from mdaf.hydra_internals import allowed_by_the_program
 from mdaf.sweeper.hydra_ext.targets import PRUNERS, SAMPLERS, allowed, is_named, refusal, refused_by_hydra
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,21 @@ def created(kind: str, node: Any) -> Any:
         raise UserError(f"hydra/sweeper/{kind}: {refused_by_hydra(error) or _said(error)}") from error
 
 
+def nsgaiii_sampler(reference_points: list[list[float]] | None = None, **arguments: Any) -> Any:
+    """NSGA-III with its reference points from a config, where they are lists."""
+    import numpy
+    from optuna.samplers import NSGAIIISampler
+
+    if reference_points is not None:
+        arguments["reference_points"] = numpy.asarray(reference_points, dtype=float)
+    return NSGAIIISampler(**arguments)
+
+
+def motpe_sampler(**arguments: Any) -> NoReturn:
+    """Says what took the place of a sampler that configs for upstream's sweeper may still choose."""
+    raise UserError("the 'motpe' sampler was removed from Optuna; type hydra/sweeper/sampler=tpe, which replaced it")
+
+
 def _said(error: Exception) -> str:
     """The message of an error, with its cause where Hydra leaves that out."""
     said = str(error).partition("\nfull_key:")[0]
@@ -52,11 +67,13 @@ def _created(kind: str, node: Any) -> Any:
     OmegaConf.resolve(resolved)
     names = (*LISTS[kind], *allowed())
     for target in _targets(OmegaConf.to_container(resolved)):
-        if not is_named(target, (*names, *allowed_by_the_program())):
+        if not is_named(target, (*names, *hydra_internals.allowed_by_the_program())):
             raise UserError(refusal(target))
+    if not hydra_internals.CHECKS_TARGETS:
+        _check_what_is_named(resolved, names)
     if kind == "sampler":
         resolved = _without_preset(resolved, names)
-    made = instantiate(resolved, _execution_whitelist_=names)
+    made = hydra_internals.created(resolved, names)
     if not _is_a(kind, made):
         found = f"{resolved._target_} makes a {type(made).__name__}"
         raise UserError(f"{found}, expected a class of {kind}s: a subclass of Optuna's Base{kind.title()}")
@@ -74,12 +91,22 @@ def _targets(node: Any) -> Iterator[str]:
             yield from _targets(inner)
 
 
+def _check_what_is_named(node: DictConfig, names: Sequence[str]) -> None:
+    """UserError where a name within an allowed package stands for what is defined elsewhere, as ``mine.os.system``."""
+    for target in _targets(OmegaConf.to_container(node)):
+        if target not in names:
+            found = get_object(target)
+            defined = f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', None)}"
+            if not is_named(defined, names):
+                raise UserError(refusal(defined))
+
+
 def _without_preset(node: DictConfig, names: Sequence[str]) -> DictConfig:
     """The node of a user's own class without the arguments of the preset below it that the class does not take."""
     target = str(node._target_)
     if is_named(target, SAMPLERS):
         return node
-    named = instantiate({"_target_": target, "_partial_": True}, _execution_whitelist_=names).func
+    named = hydra_internals.created({"_target_": target, "_partial_": True}, names).func
     parameters = inspect.signature(named).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return node

@@ -111,6 +111,11 @@ def key_of(text: str) -> str:
         return text.lstrip(SIGNS).partition("=")[0]
 
 
+def extends_list(override: Override) -> bool:
+    """Whether an override adds to a list: ``key=extend_list(...)``, since Hydra 1.4."""
+    return override.type.name == "EXTEND_LIST"
+
+
 def meant(recorded: Any) -> Any:
     """The value in a job's config for a value that a study recorded."""
     return parsed(f"key={recorded}").value() if _is_text(recorded) else recorded
@@ -146,7 +151,7 @@ def compact(text: str) -> str:
     """An override in its shortest form, without spaces between the elements of a list or a mapping."""
     try:
         override = parsed(text)
-        if override.value_type is None or override.is_sweep_override() or override.is_list_extend():
+        if override.value_type is None or override.is_sweep_override() or extends_list(override):
             return text
         return f"{override.get_key_element()}={hydra_value(override.value())}"
     except (HydraException, ValueError):

@@ -16,6 +16,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from mdaf.hydra_internals import register_resolver
 from mdaf.plain_files import plain_text
 from mdaf.secrets import masked_value
 
@@ -28,7 +29,7 @@ TYPED_IN: dict[str, tuple[Path, tuple[str, ...]]] = {
 
 def register() -> None:
     """Makes ``${newest:...}`` known to OmegaConf. Calling it again changes nothing."""
-    OmegaConf.register_resolver("newest", run_folder_for, use_cache=True, replace=True, annotation_validation="off")
+    register_resolver("newest", run_folder_for, use_cache=True)
 
 
 def run_folder_for(resume: str, kind: str, folder: str, overrides: Iterable[str], mode: object) -> str:

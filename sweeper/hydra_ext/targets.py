@@ -40,7 +40,9 @@ SAMPLERS = (
             *("VSBXCrossover", "PolynomialMutation"),
         )
     ),
-    # Upstream's functions that create two samplers, and the one that reports that a third was removed.
+    # Functions of ours and upstream that create two samplers, and report that a third was removed.
+    "mdaf.sweeper.hydra_ext.instantiation.nsgaiii_sampler",
+    "mdaf.sweeper.hydra_ext.instantiation.motpe_sampler",
     f"{_UPSTREAM}._impl.create_nsgaii_sampler",
     f"{_UPSTREAM}._impl.create_nsgaiii_sampler",
     f"{_UPSTREAM}.config.raise_motpe_removed",

@@ -10,10 +10,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from mdaf.errors import UserError
-from mdaf.hydra_internals import start_ray
+from mdaf.hydra_internals import register_resolver, start_ray
 
 FOLDER_VARIABLE = "MDAF_FOLDER"  # the sweep's working directory, also for its jobs on Ray
 
@@ -39,7 +37,7 @@ def whole_gpus(share: float) -> int:
 
 def register() -> None:
     """Makes ``${whole_gpus:...}`` known to OmegaConf. Calling it again changes nothing."""
-    OmegaConf.register_resolver("whole_gpus", whole_gpus, replace=True, annotation_validation="off")
+    register_resolver("whole_gpus", whole_gpus)
 
 
 register()

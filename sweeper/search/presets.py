@@ -1,19 +1,23 @@
 """The config groups that every Hydra program gets: ``hydra/sweeper=study``, and pruners as ``hydra/sweeper/pruner``.
 
-Samplers are upstream's options of ``hydra/sweeper/sampler``, which its package stores, and ``racing``. This module
-imports no Optuna, because Hydra imports it when it searches for plugins.
+Samplers, as ``hydra/sweeper/sampler``, are ``racing`` and those of hydra-optuna-sweeper ("upstream") with its keys and
+defaults. Where that package is installed as well, its own options stay. This module imports no Optuna, because Hydra
+imports it when it searches for plugins.
 """
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, StringNode
 
+from mdaf.hydra_internals import CHECKS_TARGETS, store_option
 from mdaf.sweeper.search import settings
 
-SWEEPER = "mdaf.sweeper.search.plugin.RegularizationSweeper"
+OURS = "mdaf.sweeper.search.plugin.RegularizationSweeper"
+# The name by which Hydra finds the class: 1.3 knows classes in its own namespace alone.
+SWEEPER = OURS if CHECKS_TARGETS else "hydra_plugins.mdaf_sweeper.Study"
 UPSTREAM = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
 
 _PRUNERS: dict[str, dict[str, Any]] = {
@@ -42,6 +46,79 @@ _RACING: dict[str, Any] = {
     "seed": None,
 }
 
+_GENETIC: dict[str, Any] = {
+    "seed": None,
+    "population_size": 50,
+    "mutation_prob": None,
+    "mutation": None,
+    "crossover": None,
+    "crossover_prob": 0.9,
+    "swapping_prob": 0.5,
+    "constraints_func": None,
+}
+_SAMPLERS: dict[str, dict[str, Any]] = {
+    "tpe": {
+        "_target_": "optuna.samplers.TPESampler",
+        "seed": None,
+        "consider_prior": None,
+        "prior_weight": None,
+        "consider_magic_clip": None,
+        "consider_endpoints": None,
+        "n_startup_trials": 10,
+        "n_ei_candidates": 24,
+        "multivariate": False,
+        "group": False,
+        "warn_independent_sampling": None,
+        "constant_liar": False,
+        "constraints_func": None,
+    },
+    "random": {"_target_": "optuna.samplers.RandomSampler", "seed": None},
+    "grid": {"_target_": "optuna.samplers.GridSampler", "_partial_": True, "seed": None},
+    "cmaes": {
+        "_target_": "optuna.samplers.CmaEsSampler",
+        "seed": None,
+        "x0": None,
+        "sigma0": None,
+        "n_startup_trials": 1,
+        "independent_sampler": None,
+        "warn_independent_sampling": True,
+        "consider_pruned_trials": False,
+        "restart_strategy": None,
+        "popsize": None,
+        "inc_popsize": -1,
+        "use_separable_cma": False,
+        "with_margin": False,
+        "lr_adapt": False,
+        "source_trials": None,
+    },
+    "nsgaii": {"_target_": "optuna.samplers.NSGAIISampler", **_GENETIC},
+    "nsgaiii": {
+        "_target_": "mdaf.sweeper.hydra_ext.instantiation.nsgaiii_sampler",
+        **_GENETIC,
+        "reference_points": None,
+        "dividing_parameter": 3,
+    },
+    "motpe": {"_target_": "mdaf.sweeper.hydra_ext.instantiation.motpe_sampler"},
+    "gp": {
+        "_target_": "optuna.samplers.GPSampler",
+        "seed": None,
+        "independent_sampler": None,
+        "n_startup_trials": 10,
+        "deterministic_objective": False,
+        "constraints_func": None,
+        "warn_independent_sampling": True,
+    },
+    "qmc": {
+        "_target_": "optuna.samplers.QMCSampler",
+        "seed": None,
+        "qmc_type": "sobol",
+        "scramble": False,
+        "independent_sampler": None,
+        "warn_asynchronous_seeding": True,
+        "warn_independent_sampling": True,
+    },
+}
+
 
 class SweeperClass(StringNode):
     """The name of the sweeper's class in ``hydra/sweeper=study``, which reads upstream's name as ours.
@@ -52,7 +129,7 @@ class SweeperClass(StringNode):
 
     def _validate_and_convert_impl(self, value: Any) -> str:
         name = super()._validate_and_convert_impl(value)
-        return SWEEPER if name == UPSTREAM else name
+        return SWEEPER if name in (UPSTREAM, OURS) else name
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SweeperClass:  # OmegaConf's own would copy it as a StringNode
         copied = SweeperClass()
@@ -65,15 +142,16 @@ def store() -> None:
     study = {
         "defaults": [{"sampler": "tpe"}, {"pruner": "none"}],
         "_target_": SweeperClass(SWEEPER),
+        # Hydra 1.3 would create what the sampler and the pruner name before our class can look at it.
+        **({} if CHECKS_TARGETS else {"_recursive_": False}),
         **settings.defaults(),
     }
-    _store("hydra/sweeper", "study", study)
-    _store("hydra/sweeper/sampler", "racing", _RACING)
+    store_option("hydra/sweeper", "study", study)
+    store_option("hydra/sweeper/sampler", "racing", _RACING)
     for name, arguments in _PRUNERS.items():
         # Another class, with other arguments, may be typed over an option: hydra.sweeper.pruner={_target_: ..., ...}.
-        _store("hydra/sweeper/pruner", name, DictConfig(arguments, flags={"struct": False}))
-
-
-def _store(group: str, name: str, node: dict[str, Any] | DictConfig) -> None:
-    # In a launcher's process the option is stored already.
-    ConfigStore.instance().store(group=group, name=name, node=node, provider="mdaf-sweep", replace=True)
+        store_option("hydra/sweeper/pruner", name, DictConfig(arguments, flags={"struct": False}))
+    if find_spec("hydra_plugins") is not None and find_spec("hydra_plugins.hydra_optuna_sweeper") is not None:
+        return
+    for name, arguments in _SAMPLERS.items():
+        store_option("hydra/sweeper/sampler", name, DictConfig(arguments, flags={"struct": False}))

@@ -14,7 +14,6 @@ import optuna
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from optuna.pruners import NopPruner
 from optuna.samplers import GridSampler, RandomSampler
@@ -24,6 +23,7 @@ from optuna.trial import Trial
 from mdaf import signals
 from mdaf.children import PIPE_VARIABLE, follow_parent
 from mdaf.errors import UserError
+from mdaf.hydra_internals import changes_directory, created
 from mdaf.names import folder_of
 from mdaf.sweeper.hydra_ext import eta
 from mdaf.sweeper.hydra_ext.config_cache import ComposedAlike
@@ -87,7 +87,7 @@ class Search:
         if storage is not None and study_name is not None and "${now:" in folder:
             with read_write(config.hydra), open_dict(config.hydra):
                 config.hydra.sweep.dir = str(STUDIES / folder_of(study_name))
-        if config.hydra.job.chdir and storage is not None:
+        if changes_directory(config) and storage is not None:
             self.settings = replace(self.settings, storage=from_anywhere(storage))
         loader: Any = ComposedAlike.over(hydra_context.config_loader)
         self.hydra_context = replace(hydra_context, config_loader=loader)
@@ -109,10 +109,8 @@ class Search:
         self.stopping = Stopping(fleet.began(), settings, self.config)
         check_settings(settings, self.config)
         if settings.custom_search_space:
-            self.extend_space = instantiate(
-                {"_target_": settings.custom_search_space, "_partial_": True},
-                _execution_whitelist_=(settings.custom_search_space,),
-            )
+            named = {"_target_": settings.custom_search_space, "_partial_": True}
+            self.extend_space = created(named, [settings.custom_search_space])
         search = wanted(settings.params or {}, arguments, ours=is_our_schema(self.config))
         seeds: list[str] = []  # of the probes, which are checked as jobs
         if (sampler := self._racing) is not None:

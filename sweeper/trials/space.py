@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -19,8 +18,17 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from mdaf.errors import UserError
 from mdaf.streams import stream_seed
-from mdaf.sweeper.hydra_ext.optuna_sweeper_internals import distribution_of, grid_values
-from mdaf.sweeper.hydra_ext.overrides import SIGNS, choice_of, hydra_value, key_of, meant, override_text, parsed, same
+from mdaf.sweeper.hydra_ext.distributions import distribution_of, grid_values
+from mdaf.sweeper.hydra_ext.overrides import (
+    SIGNS,
+    extends_list,
+    hydra_value,
+    key_of,
+    meant,
+    override_text,
+    parsed,
+    same,
+)
 
 Space = dict[str, BaseDistribution]
 # What a job of this program must know of its sweep.
@@ -66,7 +74,7 @@ def wanted(params: Mapping[Any, Any], typed: Sequence[str], *, ours: bool = Fals
             name = key.lstrip(SIGNS)
             space[name], signs[name] = _distribution(text, read), key[: len(key) - len(name)]
         else:
-            fixed[text if read.is_list_extend() else read.get_key_element()] = text
+            fixed[text if extends_list(read) else read.get_key_element()] = text
     for text in fixed.values():
         if (name := key_of(text)) in space:
             raise UserError(f"{name}: is searched and also set by {text}; take one of the two away")
@@ -91,19 +99,10 @@ def _read(text: str) -> Override:
 
 def _distribution(text: str, read: Override) -> BaseDistribution:
     """UserError for an empty range, bounds in the wrong order, the logarithm of zero, a kind of sweep Optuna lacks."""
-    swept = read.value()
     try:
-        if isinstance(swept, ChoiceSweep):
-            return CategoricalDistribution([choice_of(element) for element in swept.list])
-        if isinstance(swept, RangeSweep) and swept.shuffle:
-            return CategoricalDistribution([choice_of(element) for element in swept])
-        found = distribution_of(read)
-        if isinstance(found, FloatDistribution) and not math.isfinite(found.high - found.low):
-            raise ValueError("expected finite bounds")
-        return found
-    except (ValueError, NotImplementedError, AssertionError) as error:
-        reason = str(error) or "expected choice(...), range(...) or interval(...)"
-        raise UserError(f"{text}: {reason}") from None
+        return distribution_of(read)
+    except ValueError as error:
+        raise UserError(f"{text}: {error}") from None
 
 
 def overwritten(config: DictConfig, choices: Mapping[str, Any], point: Mapping[str, Any]) -> list[str]:

@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 from hydra import initialize_config_module
 from hydra._internal.config_repository import ConfigRepository
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import InstantiationException
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.utils import UNSAFE_DISABLE_EXECUTION_CHECKS, execution_whitelist
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from omegaconf import OmegaConf
 
 from mdaf import hydra_internals
-from mdaf.sweeper.hydra_ext.optuna_sweeper_internals import distribution_of, grid_values
 
 
 def test_the_parser_of_the_command_line_takes_flags_and_overrides() -> None:
@@ -72,21 +73,42 @@ def test_lists_of_options_come_from_the_repository_of_configs(monkeypatch: pytes
         assert GlobalHydra.instance().config_loader().get_group_options("device") == ["auto", "cpu"]
 
 
-def test_upstreams_sweeper_reads_sweeps() -> None:
-    read = OverridesParser.create().parse_override("x=interval(0,1)")
-    assert distribution_of(read) == FloatDistribution(0, 1)
-
-
-def test_upstreams_grid_counts_what_can_be_counted() -> None:
-    assert list(grid_values(IntDistribution(1, 5, step=2))) == [1, 3, 5]
-    assert list(grid_values(CategoricalDistribution(["a", "b"]))) == ["a", "b"]
-    with pytest.raises(ValueError, match="discrete"):
-        grid_values(FloatDistribution(0, 1))
-
-
 def test_what_the_programs_own_code_allows_is_known_while_it_runs() -> None:
     assert hydra_internals.allowed_by_the_program() == ()
     with execution_whitelist(["mine.*"]):
         assert hydra_internals.allowed_by_the_program() == ("mine.*",)
     with execution_whitelist(UNSAFE_DISABLE_EXECUTION_CHECKS):
         assert hydra_internals.allowed_by_the_program() == ("*",)
+
+
+def test_a_program_of_ours_allows_its_configs_names_and_the_users() -> None:
+    seen = []
+    program = hydra_internals.main("pkg://mdaf.conf", "config", ["mine.A"])(
+        lambda _: seen.append(hydra_internals.allowed_by_the_program())
+    )
+    with hydra_internals.allowing(["mine.B"]):
+        program(OmegaConf.create())
+    assert seen == [("mine.B", "mine.A")]
+
+
+def test_what_a_node_describes_is_created_if_its_name_is_allowed() -> None:
+    node = {"_target_": "collections.Counter", "a": 1}
+    assert hydra_internals.created(node, ["collections.Counter"]) == {"a": 1}
+    with pytest.raises(InstantiationException, match="is not in the Hydra execution whitelist"):
+        hydra_internals.created(node, ["collections.abc.*"])
+
+
+def test_resolvers_and_options_may_be_registered_twice() -> None:
+    for answer in ("first", "second"):
+        hydra_internals.register_resolver("of_a_test", lambda answer=answer: answer)
+        hydra_internals.store_option("group_of_a_test", "option", {"key": answer})
+    assert OmegaConf.create({"key": "${of_a_test:}"}).key == "second"
+    assert ConfigStore.instance().load("group_of_a_test/option.yaml").node == {"key": "second"}
+    OmegaConf.clear_resolver("of_a_test")
+    del ConfigStore.instance().repo["group_of_a_test"]
+
+
+def test_jobs_run_in_their_folders_where_the_config_says_so() -> None:
+    for chosen, expected in ((True, True), (False, False), (None, False)):
+        config = OmegaConf.create({"hydra": {"job": {"chdir": chosen}}})
+        assert hydra_internals.changes_directory(config) is expected

@@ -18,7 +18,7 @@ from optuna.pruners import MedianPruner
 from optuna.samplers import RandomSampler
 
 from mdaf.errors import UserError
-from mdaf.sweeper.hydra_ext import targets
+from mdaf.sweeper.hydra_ext import instantiation, targets
 from mdaf.sweeper.hydra_ext.instantiation import created
 from mdaf.sweeper.storage.opening import open_storage
 from tests.processes import ROOT
@@ -105,6 +105,21 @@ def test_anything_else_is_one_line_with_the_class_and_what_to_type(
     with pytest.raises(UserError, match=said) as told:
         created("sampler", {"_target_": target})
     assert str(told.value).startswith("hydra/sweeper/sampler: ")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Hydra 1.4, that no list is given
+@pytest.mark.parametrize(
+    ("name", "defined"), [("Reexported", r"optuna\.study\S*\.load_study"), ("os.system", r"posix\.system")]
+)
+def test_without_hydras_own_list_a_name_that_stands_for_other_code_is_refused_as_well(
+    name: str, defined: str, allow: functools.partial[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hydra 1.3 has none."""
+    monkeypatch.setattr(instantiation.hydra_internals, "CHECKS_TARGETS", False)
+    allow(f"{HERE}.*")
+    with pytest.raises(UserError, match=rf"sampler: {defined} is not on the list"):
+        created("sampler", {"_target_": f"{HERE}.{name}"})
+    assert created("sampler", {"_target_": f"{HERE}.Mine", "width": 2.0}).width == 2.0
 
 
 def test_what_a_sampler_holds_inside_must_be_allowed_too(allow: functools.partial[None]) -> None:
@@ -216,7 +231,8 @@ TARGET = "hydra.sweeper.sampler={_target_: mine.Mine}"
 def program(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     (folder / "app.py").write_text(PROGRAM)
     (folder / "mine.py").write_text(CODE)
-    variables = {**os.environ, **environment, "PYTHONPATH": str(ROOT)}
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    variables = {**inherited, **environment, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "app.py", *SWEEP, *arguments]
     return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
 

@@ -22,7 +22,7 @@ from mdaf.sweeper.storage import optuna_internals as internals
 X = {"x": FloatDistribution(0, 1)}
 ROOT = Path(__file__).parents[3]
 HOUSES = ("sweeper", "multirun", "benchmarks", "conf", "mdaf")
-OF_HYDRA = {"hydra_internals.py", "optuna_sweeper_internals.py"}
+OF_HYDRA = {"hydra_internals.py"}
 # Private names of other libraries.
 OTHERS = (
     "torch.",
