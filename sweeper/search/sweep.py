@@ -50,6 +50,7 @@ from mdaf.sweeper.trials.allocation import Planned
 from mdaf.sweeper.trials.attached import TrialTask
 from mdaf.sweeper.trials.compatibility import agree, agree_on_directions
 from mdaf.sweeper.trials.link import TrialLink
+from mdaf.sweeper.trials.outcome import Objective
 from mdaf.sweeper.trials.space import Space, Wanted, grid_points, wanted
 from mdaf.sweeper.trials.trials import Trials
 from mdaf.sweeper.trials.user_attrs import RACE_SEEDS
@@ -178,6 +179,7 @@ class Search:
             planned=self._planned(search.space),
             only_planned=self._is_grid() or settings.only_enqueued,
             replace_failed=settings.replace_failed,
+            objective=Objective(settings.objectives, settings.constraints or {}),
             prepare=functools.partial(reseed, study.sampler, self.sampler_seed),
             race=self._race(search.space),
         )

@@ -8,9 +8,10 @@ import logging
 import math
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from hydra.core.utils import JobReturn
 from optuna.trial import FrozenTrial
@@ -61,13 +62,27 @@ def describe(error: BaseException) -> dict[str, str]:
     return described
 
 
-def values_of(result: JobReturn, objectives: int) -> list[float]:
-    """What the job returned, a number for each objective.
+@dataclass(frozen=True)
+class Objective:
+    """What a sweep asks of its jobs.
+
+    ``names``        of the objectives, for jobs that return a mapping of names to numbers.
+    ``constraints``  name of a metric -> its greatest allowed value.
+    """
+
+    names: Sequence[str] | None = None
+    constraints: Mapping[str, float] = field(default_factory=dict)
+
+
+def values_of(result: JobReturn, objectives: int, names: Sequence[str] | None = None) -> list[float]:
+    """What the job returned, a number for each objective; of a mapping the numbers under ``names``.
 
     Raises what the job raised, and UnusableResultError for anything else than finite numbers.
     """
     with redirect_stderr(io.StringIO()):  # Hydra announces an error even where the pruner ended the job
         returned = result.return_value
+    if isinstance(returned, Mapping):
+        returned = _named(returned, objectives, names)
     expected = "a number" if objectives == 1 else f"{objectives} numbers, one for each objective"
     if objectives == 1:
         listed = [returned]
@@ -85,6 +100,43 @@ def values_of(result: JobReturn, objectives: int) -> list[float]:
     if not all(map(math.isfinite, values)):
         raise NotANumberError(f"the objective is {_brief(returned)}, expected finite numbers")
     return values
+
+
+def _named(returned: Mapping[str, Any], objectives: int, names: Sequence[str] | None) -> Any:
+    keys = ", ".join(map(str, returned))
+    if names is None:
+        raise UnusableResultError(
+            f"the job returned a mapping with {keys}; name its objectives with hydra.sweeper.objectives=[...]"
+        )
+    if absent := [name for name in names if name not in returned]:
+        raise UnusableResultError(f"the job returned a mapping with {keys}, which lacks the objective {absent[0]}")
+    values = [returned[name] for name in names]
+    return values if objectives > 1 else values[0]
+
+
+def excess_of(returned: Any, trial: FrozenTrial, constraints: Mapping[str, float]) -> dict[str, float]:
+    """How far each constrained metric is above its greatest allowed value, without those that the job has set.
+
+    A metric is what the job returned under its name, or else the trial's user attribute. UnusableResultError if there
+    is neither.
+    """
+    found = {}
+    for name, greatest in constraints.items():
+        if name in trial.constraints:
+            continue
+        given = returned if isinstance(returned, Mapping) and name in returned else trial.user_attrs
+        try:
+            excess = float(given[name]) - greatest
+        except KeyError:
+            raise UnusableResultError(
+                f"hydra.sweeper.constraints.{name}: the job returned no {name} and recorded none; return a mapping "
+                f"with it and hydra.sweeper.objectives, or record it: mdaf.attach().record({{'{name}': VALUE}})"
+            ) from None
+        except (TypeError, ValueError):
+            said = f"hydra.sweeper.constraints.{name}: found {_brief(given[name])}, expected a number"
+            raise UnusableResultError(said) from None
+        found[name] = math.inf if math.isnan(excess) else excess
+    return found
 
 
 def _brief(value: object) -> str:

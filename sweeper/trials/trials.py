@@ -27,7 +27,16 @@ from mdaf.sweeper.storage.optuna_internals import storage_of, stored_trial, tria
 from mdaf.sweeper.storage.retrying import StorageAwayError, at_the_end
 from mdaf.sweeper.trials.allocation import Allocation, Planned, counted, ended, failed_of, listed
 from mdaf.sweeper.trials.leases import NEVER_BEGAN, Leases, LeaseWatch, holders, why_dead
-from mdaf.sweeper.trials.outcome import Failure, describe, release_memory, shown, values_of, with_less_memory
+from mdaf.sweeper.trials.outcome import (
+    Failure,
+    Objective,
+    describe,
+    excess_of,
+    release_memory,
+    shown,
+    values_of,
+    with_less_memory,
+)
 from mdaf.sweeper.trials.proposals import Proposer
 from mdaf.sweeper.trials.retries import Retries, owed_retries, point_of
 from mdaf.sweeper.trials.user_attrs import (
@@ -72,6 +81,7 @@ class Trials:
     ``planned``       points that new trials get before the sampler is asked
     ``only_planned``  no other points are tried, as in a grid
     ``replace_failed``  another trial runs in place of a failed one; if not, failed ones count among ``n_trials``
+    ``objective``     what the jobs have to return
     ``prepare``       called with a trial's number before the sampler hears of it
     ``race``            gives each new trial its point and its seed, the planned points too
     ``leases``        of this process, where several studies share them
@@ -85,6 +95,7 @@ class Trials:
         planned: Planned = (),
         only_planned: bool = False,
         replace_failed: bool = True,
+        objective: Objective = Objective(),  # noqa: B008 - it is immutable
         prepare: Callable[[int], None] = lambda number: None,
         race: Proposer | None = None,
         leases: Leases | None = None,
@@ -93,6 +104,7 @@ class Trials:
         self.n_trials = n_trials
         self.planned = planned
         self.replace_failed = replace_failed
+        self.objective = objective
         self.leases = leases if leases is not None else Leases(storage_of(study))
         self.retries = Retries(study)
         self._allocation = Allocation(
@@ -149,7 +161,9 @@ class Trials:
         ``micro_batch`` is what the config says of it; where memory ran out, half of what the job used is tried, once.
         """
         try:
-            values = values_of(result, len(self.study.directions))
+            values = values_of(result, len(self.study.directions), self.objective.names)
+            if self.objective.constraints:
+                self._constrain(trial, result.return_value)
         except optuna.TrialPruned:
             if self._tell(trial, TrialState.PRUNED):
                 log.info("trial %d pruned", trial.number)
@@ -161,6 +175,13 @@ class Trials:
                 log.info("trial %d: %s with %s", trial.number, told, shown(trial.params))
         self.leases.release(trial_id_of(trial))
         return None
+
+    def _constrain(self, trial: Trial, returned: Any) -> None:
+        stored = stored_trial(self.study, trial)
+        if stored.state.is_finished():
+            return  # another process gave the trial up meanwhile: telling it says so
+        for name, excess in excess_of(returned, stored, self.objective.constraints).items():
+            trial.set_constraint(name, excess)
 
     def fail(self, trial: Trial, error: Exception, micro_batch: int | None = None) -> Failure | None:
         """Tells a trial FAIL, with the error and its traceback; None if another process gave the trial up meanwhile."""
@@ -175,7 +196,8 @@ class Trials:
             for name, value in {**recorded, SAME_RUN_AS: earlier.number}.items():
                 trial.set_user_attr(name, value)
             for name, excess in earlier.constraints.items():
-                trial.set_constraint(name, excess)
+                if name in self.objective.constraints:  # others are set by the sampler when it is told
+                    trial.set_constraint(name, excess)
             if earlier.state is TrialState.PRUNED and earlier.intermediate_values:
                 last = max(earlier.intermediate_values)
                 trial.report(earlier.intermediate_values[last], last)

@@ -15,7 +15,9 @@ from omegaconf.errors import ConfigAttributeError
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
+import mdaf
 from mdaf.errors import UserError
+from mdaf.sweeper.hydra_ext import targets
 from mdaf.sweeper.search import presets
 from tests.sweeper.sphere import PARAMS, dependent, sphere, sweep, two_objectives
 
@@ -471,3 +473,64 @@ def test_an_error_of_another_programs_job_is_left_to_hydra(tmp_path: Path) -> No
 
     with pytest.raises(ConfigAttributeError):
         sweep(tmp_path, "x=interval(0,1)", task=job, raises=False)
+
+
+# ---- constraints
+
+
+def with_gap(cfg: DictConfig) -> dict[str, float]:
+    """A job that returns its objective and another metric by their names."""
+    return {"loss": sphere(cfg), "gap": cfg.x}
+
+
+CONSTRAINED = ("x=choice(0,1,2)", "hydra/sweeper/sampler=grid", "hydra.sweeper.constraints={gap: 1}")
+
+
+def test_a_constraint_is_decided_by_what_the_job_returns(tmp_path: Path) -> None:
+    maximize = ("hydra.sweeper.direction=maximize", "hydra.sweeper.objectives=[loss]")
+    swept = sweep(tmp_path, *CONSTRAINED, *maximize, task=with_gap)
+    assert {t.params["x"]: t.constraints for t in swept.study.trials} == {0: {"gap": -1}, 1: {"gap": 0}, 2: {"gap": 1}}
+    assert swept.results.best_params.x == 1
+
+
+def test_a_constraint_is_decided_by_what_the_job_records(tmp_path: Path) -> None:
+    def task(cfg: DictConfig) -> float:
+        mdaf.attach().record({"gap": cfg.x})
+        return sphere(cfg)
+
+    swept = sweep(tmp_path, *CONSTRAINED, "hydra.sweeper.direction=maximize", task=task)
+    assert swept.results.best_params.x == 1
+
+
+def test_a_constraint_without_a_value_fails_the_trial_with_what_to_type(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no trial completed.*the job returned no gap and recorded none.*record"):
+        sweep(tmp_path, *CONSTRAINED)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ((), "name its objectives with hydra.sweeper.objectives"),
+        (("hydra.sweeper.objectives=[auc]",), "a mapping with loss, gap, which lacks the objective auc"),
+    ],
+)
+def test_a_mapping_needs_the_names_of_its_objectives(tmp_path: Path, typed: tuple[str, ...], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        sweep(tmp_path, *FEW, *typed, task=with_gap)
+
+
+def feasible_below_one(trial: optuna.trial.FrozenTrial) -> tuple[float]:
+    """A constraint of Optuna's own kind: it is met where it is not above zero."""
+    return (trial.params["x"] - 1,)
+
+
+def test_a_samplers_own_constraints_function_is_asked_for_each_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"{__name__}.{feasible_below_one.__name__}"
+    monkeypatch.setattr(targets, "STARTED_WITH", name)  # as by MDAF_ALLOW before the program starts
+    typed = f"hydra.sweeper.sampler.constraints_func={{_target_: {name}, _partial_: true}}"
+    swept = sweep(tmp_path, "x=choice(0,1,2)", "hydra.sweeper.direction=maximize", "hydra.sweeper.n_trials=8", typed)
+    for trial in swept.study.trials:
+        assert list(trial.constraints.values()) == [trial.params["x"] - 1]
+    assert swept.results.best_params.x == 1
