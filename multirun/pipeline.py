@@ -177,7 +177,7 @@ def check(study: Study, cfg: DictConfig, design: Design, candidates: Sequence[Ca
     confirmation = list(cfg.confirm.seeds) if confirmed else []
     if confirmed and (not confirmation or len(set(confirmation)) != len(confirmation)):
         raise UserError(f"confirm.seeds: found {confirmation}, expected one or more, each once")
-    check_disjoint(plan.search_seeds(study), confirmation, list(design.seeds))
+    check_disjoint(plan.search_seeds(study, declared=True), confirmation, list(design.seeds))
     planned_epochs = composed(candidates[0].point.overrides).training.epochs if cfg.epochs is None else cfg.epochs
     numbers = [candidate.point.trial for candidate in candidates if candidate.point.trial is not None]
     pace = Pace(**OmegaConf.to_container(cfg.pace))  # type: ignore[arg-type]

@@ -114,11 +114,11 @@ def _expected(point: Mapping[str, Any] | None) -> tuple[float, float] | None:
     return None if point is None else (point["posterior_mean"], point["posterior_sd"])
 
 
-def search_seeds(study: Study) -> list[int]:
-    """The seeds that the study's trials were trained on, and those that a race may still train on."""
-    raced = study.user_attrs.get(RACE_SEEDS)
-    declared = {seed for seed in raced if isinstance(seed, int)} if isinstance(raced, list) else set()
-    return sorted({trial.user_attrs["seed"] for trial in trials_of(study) if "seed" in trial.user_attrs} | declared)
+def search_seeds(study: Study, *, declared: bool = False) -> list[int]:
+    """The seeds of the study's trials; with ``declared`` also those that a race may still train on."""
+    raced = study.user_attrs.get(RACE_SEEDS) if declared else None
+    more = {seed for seed in raced if isinstance(seed, int)} if isinstance(raced, list) else set()
+    return sorted({trial.user_attrs["seed"] for trial in trials_of(study) if "seed" in trial.user_attrs} | more)
 
 
 def check_preconditions(

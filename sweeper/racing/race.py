@@ -84,7 +84,8 @@ class Race:
         """Whether no other trial is the run that is proposed."""
         if proposal.name is not None and not proposal.again:
             return bool(still_planned([(proposal.name, proposal.point)], trials))
-        return not proposal.point or proposal.seed not in seeds_by_point(trials).get(point_id(proposal.point), ())
+        key = proposal.id or point_id(proposal.point)
+        return not proposal.point or proposal.seed not in seeds_by_point(trials).get(key, ())
 
     def next_seed(self, point: Mapping[str, Any], trials: Sequence[FrozenTrial], rivals: int = 0) -> int:
         """The first seed that no trial of a point has had. UserError if there is none."""

@@ -122,9 +122,11 @@ def key_of_point(point: Mapping[str, Any], names: Sequence[str] | None = None) -
 
 
 def tried_again_as(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The latest trial that has the point of a failed one, if it is a later or a better one."""
+    """The latest trial of a failed one's point, in a race of its seed too, if it is a later or a better one."""
     key = key_of_point(point_of(trial))
     same = [t for t in trials if WITHDRAWN not in t.user_attrs and point_of(t) and key_of_point(point_of(t)) == key]
+    if POINT_ID in trial.user_attrs:  # in a race, another seed is another run
+        same = [other for other in same if other.user_attrs.get(SEED) == trial.user_attrs.get(SEED)]
     same = [other for other in same if other.number > trial.number or other.state is not TrialState.FAIL]
     return max(same, key=lambda other: other.number, default=None)
 

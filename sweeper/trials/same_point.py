@@ -14,8 +14,8 @@ from mdaf.sweeper.trials.user_attrs import POINT_ID, SEED, WITHDRAWN
 
 
 def point_id(point: Mapping[str, Any]) -> str:
-    """8 hex digits that tell a point from the others of its study by its parameters alone."""
-    return hashlib.sha256(json.dumps(key_of_point(point)).encode()).hexdigest()[:8]
+    """12 hex digits that tell a point from the others of its study by its parameters alone."""
+    return hashlib.sha256(json.dumps(key_of_point(point)).encode()).hexdigest()[:12]
 
 
 def point_id_of(trial: FrozenTrial) -> str:

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mdaf import conf
 from mdaf.errors import UserError
+from mdaf.multirun.analysis.confirmation import check_disjoint
 from mdaf.multirun.phase4.design import design_of
 from mdaf.multirun.phase4.plan import search_seeds
 from mdaf.sweeper.racing.points import points
@@ -298,4 +299,7 @@ def test_the_seeds_of_the_race_of_confirmation_and_of_phase_4_are_disjoint(study
         phase4 = compose("phase4", overrides=[f"design={design}"])
     assert not set(RACE_SEEDS) & {*design_of(phase4).seeds, *phase4.confirm.seeds}
     study.set_user_attr("race_seeds", [7, 42])
-    assert search_seeds(study) == [7, 42]  # which Phase 4 compares with its own, whether or not a run had them
+    assert search_seeds(study) == []
+    assert search_seeds(study, declared=True) == [7, 42]
+    with pytest.raises(UserError, match="seed 42: found in both the search and Phase 4"):
+        check_disjoint(search_seeds(study, declared=True), phase4.confirm.seeds, design_of(phase4).seeds)
