@@ -154,3 +154,17 @@ def test_a_point_that_the_space_cannot_hold_is_not_taken(point: dict[str, Any]) 
     whole = {"rate": 1e-5, "width": 8, "layers": 1, "rounded": 0.0, "kind": "gate", "fixed": 2.0}
     assert Cube(SEVERAL).holds(whole)
     assert not Cube(SEVERAL).holds({**whole, **point})
+
+
+def test_a_failed_run_of_a_race_can_be_tried_again_although_its_point_had_another_seed(
+    study: optuna.Study, tmp_path: Path
+) -> None:
+    run(study, 0.3, 9, None)
+    run(study, 0.3, 10, 0.7)
+    answer = CliRunner().invoke(
+        app, ["retry", "11", "--yes", "--storage", f"sqlite:///{tmp_path}/s.db", "--study", "s"]
+    )
+    assert answer.exit_code == 0, answer.output
+    again = study.trials[-1]
+    assert again.state is TrialState.WAITING
+    assert (again.user_attrs[SEED], again.user_attrs[POINT_ID]) == (9, point_id({"x": 0.3}))
