@@ -167,6 +167,17 @@ def test_runs_of_an_earlier_sweep_count_in_a_race(tmp_path: Path) -> None:
     assert [trial.user_attrs[SEED] for trial in swept.study.trials[12:]] == [RACE_SEEDS[0]] * 2
 
 
+def test_a_seed_in_the_study_is_a_whole_number_and_points_outside_the_space_are_not_run_again(tmp_path: Path) -> None:
+    race(tmp_path, KNOWN, *SQUARE, n_trials=12)
+    narrow = ("x=interval(0.5,1)", "y=interval(0,1)")
+    swept = race(tmp_path, *narrow, n_trials=22)
+    check(swept.study.trials, 22)
+    assert all(trial.params["x"] >= 0.5 for trial in swept.study.trials[12:])
+    swept.study.enqueue_trial({"x": 0.7, "y": 0.5}, user_attrs={SEED: "1 hydra.sweep.dir=/tmp"})
+    with pytest.raises(UserError, match=r"its attribute seed is '1 hydra.sweep.dir=/tmp', expected a whole number"):
+        race(tmp_path, *narrow, n_trials=24)
+
+
 def test_another_programs_seed_may_have_another_key(tmp_path: Path) -> None:
     config = "run: {seed: 1}\n"
     swept = race(
