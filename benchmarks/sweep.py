@@ -36,6 +36,16 @@ def run(trial):
     return objective(dropout, decay, trial.suggest_float("label_smoothing", 0.0, 0.1))
 study.optimize(run, n_trials=trials)
 """
+# With --light no package can be imported that ``pip install .`` does not bring.
+_LIGHT = """
+import runpy, sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "numba", "polars", "sklearn", "scipy", "pandas", "plotly"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+runpy.run_module("benchmarks.sweep_job", run_name="__main__", alter_sys=True)
+"""
 _SPACE = (
     "dropout=interval(0.15,0.35)",
     "weight_decay=tag(log,interval(1e-5,1e-4))",
@@ -67,10 +77,12 @@ VARIANTS: dict[str, Callable[[Path, int], list[str]]] = {
 }
 
 
-def trial_times(variant: str, trials: int, folder: Path | None = None) -> np.ndarray:
+def trial_times(variant: str, trials: int, folder: Path | None = None, *, light: bool = False) -> np.ndarray:
     """Of each trial but the last the seconds by the clock and of work, ``(trials - 1, 2)``, in a sweep of its own."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
         command = VARIANTS[variant](Path(name), trials)
+        if light and command[1] == "-m":
+            command[1:3] = ["-c", _LIGHT]
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         ended = subprocess.run(command, cwd=name, env=environment, capture_output=True, text=True, check=False)
         if ended.returncode:
@@ -84,11 +96,12 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=60, help="of a sweep")
     parser.add_argument("--rounds", type=int, default=5, help="sweeps of each variant")
     parser.add_argument("--folder", type=Path, default=None, help="where the databases lie; default: the temporary one")
+    parser.add_argument("--light", action="store_true", help="as in an environment with the light install alone")
     options = parser.parse_args()
     times: dict[str, list[np.ndarray]] = {variant: [] for variant in VARIANTS}
     for _ in range(options.rounds):
         for variant, sweeps in times.items():
-            sweeps.append(trial_times(variant, options.trials, options.folder))
+            sweeps.append(trial_times(variant, options.trials, options.folder, light=options.light))
     print(table(times))
 
 
