@@ -195,10 +195,10 @@ def tables(outcomes: dict[tuple[str, int], Outcome]) -> Iterator[str]:
     yield "| search seed | winner of | less that of | validation AUC | test AUC |"
     yield "|---:|---|---|---:|---:|"
     for search in dict.fromkeys(search for _, search in outcomes):
-        for other, one in combinations([name for name, of in outcomes if of == search], 2):
-            a, b = outcomes[one, search], outcomes[other, search]
+        for other, later in combinations([name for name, of in outcomes if of == search], 2):
+            a, b = outcomes[later, search], outcomes[other, search]
             splits = ((a.validation[a.winner], b.validation[b.winner]), (a.test[a.winner], b.test[b.winner]))
-            yield f"| {search} | {one} | {other} | {' | '.join(difference(*pair) for pair in splits)} |"
+            yield f"| {search} | {later} | {other} | {' | '.join(difference(*pair) for pair in splits)} |"
 
 
 def spread(values: dict[int, float]) -> str:
