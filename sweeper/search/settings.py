@@ -107,6 +107,11 @@ class SweepSettings:
         return SweepSettings(**given | {"plateau": plateau})
 
     @property
+    def prunes(self) -> bool:
+        """Whether a pruner is chosen."""
+        return self.pruner is not None and type(self.pruner).__name__ != "NopPruner"
+
+    @property
     def directions(self) -> list[str]:
         """The direction of each objective."""
         several = self.direction if isinstance(self.direction, list | tuple) else [self.direction]

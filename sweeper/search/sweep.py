@@ -34,6 +34,7 @@ from mdaf.sweeper.racing.sampler import RacingSampler
 from mdaf.sweeper.runs.reader import check_unfinished
 from mdaf.sweeper.search import workers as fleet
 from mdaf.sweeper.search.checks import check_settings, check_space
+from mdaf.sweeper.search.cluster import runs_elsewhere
 from mdaf.sweeper.search.jobs import Jobs
 from mdaf.sweeper.search.known_points import known_points
 from mdaf.sweeper.search.race_checks import check_race
@@ -109,6 +110,11 @@ class Search:
         settings = self.settings
         self.stopping = Stopping(fleet.began(), settings, self.config)
         check_settings(settings, self.config)
+        if settings.storage is None and settings.prunes and runs_elsewhere(self.launcher):
+            raise UserError(
+                "hydra.sweeper.storage: found null, but this launcher runs jobs in other processes, where a pruner "
+                "cannot be asked without a database; add hydra.sweeper.storage=sqlite:///studies.db"
+            )
         if settings.custom_search_space:
             named = {"_target_": settings.custom_search_space, "_partial_": True}
             self.extend_space = created(named, [settings.custom_search_space])

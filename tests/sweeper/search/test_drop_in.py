@@ -298,6 +298,14 @@ def test_a_pruner_may_be_typed_as_a_mapping(tmp_path: Path) -> None:
     assert len(sweep(tmp_path, *FEW, typed, stored=False).jobs) == 3
 
 
+def test_a_pruner_without_a_database_is_refused_where_jobs_run_in_processes_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mdaf.sweeper.search.sweep.runs_elsewhere", lambda launcher: True)  # as of joblib's launcher
+    with pytest.raises(UserError, match=r"hydra\.sweeper\.storage: found null, but this launcher"):
+        sweep(tmp_path, *FEW, "hydra/sweeper/pruner=median", stored=False)
+
+
 # ---- failures
 
 
