@@ -9,7 +9,15 @@ from typing import Protocol
 import numpy as np
 
 from mdaf.multirun.analysis.rows.roc import DeLong
-from mdaf.multirun.analysis.statistics import Interval, Paired, holm, paired, t_interval, varies
+from mdaf.multirun.analysis.statistics import (
+    Interval,
+    Paired,
+    combined_interval,
+    combined_p,
+    holm,
+    paired,
+    varies,
+)
 from mdaf.multirun.analysis.verdict_rule import Verdict, verdict
 from mdaf.streams import stream_seed
 
@@ -22,8 +30,8 @@ class RowsOfPairs(Protocol):
     def delong(self, a: str, b: str, seeds: Sequence[int]) -> Mapping[int, DeLong]:
         """DeLong's test of each seed for which there are rows."""
 
-    def interval(self, a: str, b: str, seeds: Sequence[int]) -> Interval | None:
-        """The mean difference over resampled users, None without rows."""
+    def users_error(self, a: str, b: str, seeds: Sequence[int]) -> float | None:
+        """Standard error of the mean difference over resampled users, None without rows."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,10 @@ class DelongFigures:
 class ComparedPair:
     """The difference ``a - b`` of two configurations, paired by seed, and its verdict.
 
-    ``statistics.Paired`` says what the tests' fields are. ``users_interval`` is the interval over resampled users,
-    ``holm_p`` the p of the t-test adjusted over all comparisons that share the error ``alpha``.
+    ``statistics.Paired`` says what the tests' fields are. They are of the seeds alone.
+    ``users_error``  standard error of the mean over resampled users; None where rows are not known.
+    ``interval``     95 %, of the mean, with the error of seeds and that of users; ``p``: two-sided, likewise.
+    ``holm_p``       ``p`` adjusted over all comparisons that share the error ``alpha``.
     ``seed_correlation``  of the two configurations' values over the seeds; None with fewer than three.
     """
 
@@ -61,7 +71,9 @@ class ComparedPair:
     detectable: float | None
     seed_correlation: float | None = None
     delong: dict[str, DelongFigures]
-    users_interval: Interval | None
+    users_error: float | None
+    interval: Interval | None
+    p: float | None
     holm_p: float | None
     verdict: Verdict
 
@@ -78,22 +90,21 @@ def compare_pairs(
     Pairs without a common seed are left out.
     """
     pairs = [pair for pair in pairs if common(values, *pair)]
-    found = [_differences(pair, values, alpha, len(pairs)) for pair in pairs]
-    adjusted = holm([one.t_p for one in found])
+    samples = [_sample(values, *pair) for pair in pairs]
+    errors = [None if rows is None else rows.users_error(*pair, common(values, *pair)) for pair in pairs]
+    ps = [combined_p(sample, error or 0.0) for sample, error in zip(samples, errors, strict=True)]
     tests = _delong(pairs, values, rows)
     compared = []
-    for (a, b), one, p in zip(pairs, found, adjusted, strict=True):
+    for (a, b), sample, error, p, adjusted in zip(pairs, samples, errors, ps, holm(ps), strict=True):
         seeds = common(values, a, b)
-        by_seed = {str(seed): values[a][seed] - values[b][seed] for seed in seeds}
-        users = rows.interval(a, b, seeds) if rows is not None else None
-        sample = np.array(list(by_seed.values()))
-        at_level = t_interval(sample, 1 - alpha / len(pairs)) if len(sample) > 1 else None
+        one = _differences((a, b), values, alpha, len(pairs))
+        at_level = _interval(sample, error, 1 - alpha / len(pairs))
         compared.append(
             ComparedPair(
                 a=a,
                 b=b,
                 seeds=seeds,
-                by_seed=by_seed,
+                by_seed={str(seed): float(difference) for seed, difference in zip(seeds, sample, strict=True)},
                 **vars(one.spread),
                 effect=one.effect,
                 t_p=one.t_p,
@@ -102,12 +113,22 @@ def compare_pairs(
                 detectable=one.detectable,
                 seed_correlation=correlation([values[a][s] for s in seeds], [values[b][s] for s in seeds]),
                 delong=tests[a, b],
-                users_interval=users,
-                holm_p=p,
-                verdict=verdict(one.spread.mean, one.spread.n, p, users, alpha, at_level, margin),
+                users_error=error,
+                interval=_interval(sample, error, 0.95),
+                p=p,
+                holm_p=adjusted,
+                verdict=verdict(one.spread.mean, one.spread.n, adjusted, alpha, at_level, margin),
             )
         )
     return compared
+
+
+def _sample(values: Values, a: str, b: str) -> np.ndarray:
+    return np.array([values[a][seed] - values[b][seed] for seed in common(values, a, b)], dtype=float)
+
+
+def _interval(sample: np.ndarray, users_error: float | None, level: float) -> Interval | None:
+    return combined_interval(sample, users_error or 0.0, level) if len(sample) > 1 else None
 
 
 def common(values: Values, a: str, b: str) -> list[int]:

@@ -14,7 +14,7 @@ from mdaf.multirun.analysis.looks.levels import nominal_level
 from mdaf.multirun.analysis.looks.power import detectable_effect, power_of
 from mdaf.multirun.analysis.rows.roc import DeLong
 from mdaf.multirun.analysis.rows.same_rows import RunOfPoint, SameRows
-from mdaf.multirun.analysis.statistics import Interval, paired
+from mdaf.multirun.analysis.statistics import paired
 from mdaf.streams import stream_seed
 from mdaf.sweeper.runs.reader import RecordedRun
 
@@ -34,16 +34,16 @@ class Rows:
         """DeLong's test of each seed for which there are rows."""
         return self.same.delong(self._repeated[a], self._repeated[b], seeds)
 
-    def interval(self, a: str, b: str, seeds: Sequence[int]) -> Interval | None:
-        """The mean difference over resampled users, None without rows."""
-        return self.same.interval(self._repeated[a], self._repeated[b], seeds)
+    def users_error(self, a: str, b: str, seeds: Sequence[int]) -> float | None:
+        """Standard error of the mean difference over resampled users, None without rows."""
+        return self.same.users_error(self._repeated[a], self._repeated[b], seeds)
 
 
 def looks_of(
     a: str, b: str, differences: Mapping[int, float], made: Sequence[Sequence[int]], plan: LookPlan, rows: Rows
 ) -> list[Look]:
     """The looks that were made at the question whether ``a`` is better than ``b``, until one of them was the last."""
-    return make_looks(differences, made, plan, lambda seeds: rows.interval(a, b, seeds), all_made=True)
+    return make_looks(differences, made, plan, lambda seeds: rows.users_error(a, b, seeds), all_made=True)
 
 
 class Decided:

@@ -72,8 +72,8 @@ def analyses(evidence: Evidence) -> list[Analysis]:
 LIMITS = (
     "Few seeds: the t-test and its intervals rest on the differences being roughly normal, which so few cannot show.",
     "One data set and one time split: nothing here says how another market, month or catalogue would turn out.",
-    "Users and seeds are judged apart: a verdict needs the t-test over seeds and the interval over resampled users. "
-    "Their errors are not added up. Where the rows' part of the error is as large as the seeds', the error is larger.",
+    "The error of rows is that of resampled users, all of one period. What a seed does to single users is in the error "
+    "of seeds and in that of users, so it counts twice.",
     "A run's validation AUC is that of its best epoch, which is chosen on the rows that it is measured on. The test "
     "split, which chooses nothing, is the check on that.",
 )

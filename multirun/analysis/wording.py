@@ -18,6 +18,11 @@ def signed(value: float | None) -> str:
     return ABSENT if value is None else f"{value:+.5f}"
 
 
+def standard_error(value: float | None) -> str:
+    """The error of a difference, to a tenth of a basis point."""
+    return ABSENT if value is None else f"{value:.5f}"
+
+
 def interval(ends: Sequence[float] | None, form: str = ".4f") -> str:
     """Both ends, or a dash."""
     return ABSENT if ends is None else f"[{ends[0]:{form}}, {ends[1]:{form}}]"

@@ -140,7 +140,8 @@ class Configuration:
 class Comparison:
     """The difference ``a - b`` of two points, paired by seed, and its verdict on ``a``.
 
-    ``mdaf.multirun.analysis.statistics.Paired`` says what the tests' fields are.
+    ``mdaf.multirun.analysis.statistics.Paired`` says what the tests' fields are. Rows are not known, so ``interval`` is
+    the ``t_interval``.
     """
 
     a: str
@@ -158,6 +159,7 @@ class Comparison:
     permutation_floor: float
     detectable: float | None
     seed_correlation: float | None
+    interval: Interval | None
     holm_p: float | None
     verdict: Verdict
     from_: list[str]

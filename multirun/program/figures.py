@@ -185,6 +185,7 @@ def _as_measured(row: Comparison, sign: int) -> Comparison:
         by_seed={seed: -difference for seed, difference in row.by_seed.items()},
         mean=-row.mean,
         t_interval=_mirrored(row.t_interval),
+        interval=_mirrored(row.interval),
         bootstrap_interval=_mirrored(row.bootstrap_interval),
         effect=None if row.effect is None else -row.effect,
     )

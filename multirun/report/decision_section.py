@@ -15,7 +15,7 @@ from mdaf.multirun.analysis.content import (
 )
 from mdaf.multirun.analysis.looks.decision import Stop
 from mdaf.multirun.analysis.versions import of_other_code
-from mdaf.multirun.analysis.wording import auc4, interval, listed, number, p_value, several, signed
+from mdaf.multirun.analysis.wording import auc4, interval, listed, number, p_value, several, signed, standard_error
 from mdaf.multirun.report.blocks import Block, Items, Section, Table, Text
 
 WHY: dict[Stop | None, str] = {
@@ -137,14 +137,17 @@ def decision_section(report: Report) -> Section:
             signed(look.mean),
             interval(look.interval, "+.5f"),
             p_value(look.p),
-            interval(look.rows_interval, "+.5f"),
+            standard_error(look.users_error),
             look.verdict if look.stop is not None else f"{look.verdict} so far",
             WHY[look.stop] or "more seeds",
         ]
         for look in found.looks
     ]
-    head = ["pairs planned", "pairs", "mean difference", "interval", "p", "by users", "verdict", "then"]
-    return Section("Decision", [Text(_rule(report.inputs, found)), Table(head, rows), Items(_can_find(found))])
+    head = ["pairs planned", "pairs", "mean difference", "interval", "p", "error of users", "verdict", "then"]
+    blocks: list[Block] = [Text(_rule(report.inputs, found)), Table(head, rows)]
+    if any(look.users_error is None for look in found.looks):
+        blocks.append(Text(_seeds_alone(report, found)))
+    return Section("Decision", [*blocks, Items(_can_find(found))])
 
 
 def _rule(inputs: Inputs, found: DecisionFigures) -> str:
@@ -163,10 +166,21 @@ def _rule(inputs: Inputs, found: DecisionFigures) -> str:
         "anyone would act on."
     )
     return (
-        f"One question: is {found.a} better than {found.b}? It is decided on {found.rows} rows, by the paired t-test "
-        f"over seeds that nothing was chosen on, at a level of {found.level:.4f} at each look. A verdict also needs "
-        f"the interval over resampled users to agree.{margin}{futility} Other comparisons are secondary: they are "
+        f"One question: is {found.a} better than {found.b}? It is decided on {found.rows} rows, by the mean "
+        f"difference over seeds that nothing was chosen on, at a level of {found.level:.4f} at each look. Interval and "
+        "p have two errors that add up: that of the seeds (paired t) and that of the rows, which is the standard error "
+        f"over resampled users.{margin}{futility} Other comparisons are secondary: they are "
         "tested at the same level, under Holm, and only if this question was answered with better or worse."
+    )
+
+
+def _seeds_alone(report: Report, found: DecisionFigures) -> str:
+    """Why a look has no error of users."""
+    if found.looks[-1].users_error is None:
+        return f"The scores of {report.inputs.rows} rows were not kept: interval and p have the error of seeds alone."
+    return (
+        "The error of users was not computed for looks that the seeds alone left open: it only makes p larger and the "
+        "interval wider."
     )
 
 
@@ -174,8 +188,8 @@ def _can_find(found: DecisionFigures) -> list[str]:
     items = [f"Where nothing differs, such looks call {found.a} better in {100 * found.false_better:.1f} % of cases."]
     if found.detectable is not None:
         items.append(
-            f"At the spread that was seen, they find a true difference of {found.detectable:.5f} with 80 % power. The "
-            "spread of so few pairs is itself uncertain."
+            f"At the spread that was seen, they find a true difference of {found.detectable:.5f} with 80 % power, the "
+            "error of rows aside. The spread of so few pairs is itself uncertain."
         )
     return items
 

@@ -29,14 +29,14 @@ class Compared(Protocol):
     def mean(self) -> float: ...
 
     @property
-    def t_interval(self) -> tuple[float, float] | None: ...
+    def interval(self) -> tuple[float, float] | None: ...
 
     @property
     def verdict(self) -> str: ...
 
 
 def differences(rows: Sequence[Compared], axis: str) -> go.Figure | None:
-    """Paired differences: a dot a seed, the mean and its t interval. ``axis`` says what they are differences of."""
+    """Paired differences: a dot a seed, the mean and its interval. ``axis`` says what they are differences of."""
     if not rows:
         return None
     figure = go.Figure()
@@ -51,7 +51,7 @@ def differences(rows: Sequence[Compared], axis: str) -> go.Figure | None:
             hovertemplate="seed %{customdata}: %{x:+.5f}<extra></extra>",
             showlegend=False,
         )
-        ends = row.t_interval or (row.mean, row.mean)
+        ends = row.interval or (row.mean, row.mean)
         figure.add_scatter(
             x=[row.mean],
             y=[index + 0.22],

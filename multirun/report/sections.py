@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from mdaf.multirun.analysis.content import (
@@ -16,7 +17,18 @@ from mdaf.multirun.analysis.content import (
 from mdaf.multirun.analysis.criteria import MEANING, Assessment
 from mdaf.multirun.analysis.validity import LIMITS
 from mdaf.multirun.analysis.verdict_rule import MIN_SEEDS, RULE
-from mdaf.multirun.analysis.wording import auc4, duration, interval, listed, number, p_value, several, short, signed
+from mdaf.multirun.analysis.wording import (
+    auc4,
+    duration,
+    interval,
+    listed,
+    number,
+    p_value,
+    several,
+    short,
+    signed,
+    standard_error,
+)
 from mdaf.multirun.report.blocks import Block, Chart, Items, Section, Table, Text
 from mdaf.multirun.report.decision_section import decision_section
 from mdaf.multirun.report.summary_section import detectable, executive_summary, recommendation
@@ -200,26 +212,30 @@ def _pairs(report: Report) -> list[Block]:
         "difference",
         "verdict",
         "mean",
-        "t interval",
+        "interval",
         "seeds",
         "effect",
-        "t p",
+        "error of seeds",
+        "error of users",
+        "p",
         "adjusted p",
+        "t p",
         "exact p",
-        "by users",
     ]
     rows = [
         [
             f"{row.a} - {row.b}",
             row.verdict,
             signed(row.mean),
-            interval(row.t_interval, "+.5f"),
+            interval(row.interval, "+.5f"),
             str(row.n),
             number(row.effect),
-            p_value(row.t_p),
+            standard_error(None if row.sd is None else row.sd / math.sqrt(row.n)),
+            standard_error(row.users_error),
+            p_value(row.p),
             p_value(row.holm_p),
+            p_value(row.t_p),
             p_value(row.permutation_p),
-            interval(row.users_interval, "+.5f"),
         ]
         for row in figures.comparisons
     ]
@@ -233,7 +249,11 @@ def _pairs(report: Report) -> list[Block]:
     return [
         Text(f"Differences in AUC on {inputs.rows} rows, paired by seed. {rule}"),
         Table(head, rows),
-        Text(f"The exact p is that of all sign flips of the differences; {said}. It is reported and decides nothing."),
+        Text(
+            "Interval (95 %) and p have both errors, that of seeds and that of users. The t p is of the seeds alone. "
+            f"The exact p is that of all sign flips of the differences; {said}. These two are reported and decide "
+            "nothing."
+        ),
         Chart("pairs", "A dot a seed, and the mean with its 95 % interval. Left of zero the second one is ahead."),
         *_on_other_rows(figures.comparisons),
         Items([detectable(row) for row in figures.comparisons]),
@@ -283,7 +303,7 @@ def _rows_of_pairs(comparisons: Sequence[Comparison], split: str) -> list[Block]
         return [Text("Scores of single rows were not kept, so there is no comparison on the same rows.")]
     text = (
         f"The same two models on the same {split} rows, seed by seed (DeLong), with p adjusted over all of these tests "
-        "(Holm). It takes rows as independent, which the rows of one user are not; the interval by users above draws "
+        "(Holm). It takes rows as independent, which the rows of one user are not; the error of users above draws "
         "users whole. It says nothing of other seeds, and decides nothing."
     )
     head = ["difference", "seed", "AUC difference", "standard error", "p", "adjusted p"]

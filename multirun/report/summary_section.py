@@ -105,8 +105,8 @@ def _calibration(block: ConfigurationFigures, split: str) -> str:
 
 def _verdict(row: Comparison) -> str:
     figures = f"mean difference {signed(row.mean)} over {several(row.n, 'seed')}"
-    if row.t_interval is not None:
-        figures += f", 95 % interval {interval(row.t_interval, '+.5f')}, adjusted p {p_value(row.holm_p)}"
+    if row.interval is not None:
+        figures += f", 95 % interval {interval(row.interval, '+.5f')}, adjusted p {p_value(row.holm_p)}"
     if row.verdict in ("indistinguishable", "equivalent"):
         return f"{row.a} and {row.b} are {row.verdict}: {figures}."
     return f"{row.a} is {row.verdict} than {row.b}: {figures}."

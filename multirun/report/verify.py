@@ -19,7 +19,16 @@ from mdaf.multirun.report.differences import Difference, as_read, differences
 from mdaf.sweeper.runs.reader import checkpoint_digest, read_finished_run, read_json
 
 OF_0_1 = 1  # the format of that version's reports
-OTHER_RULES_IN_0_1 = ("criteria", "evidence", "bootstrap_interval", "seeds_needed", "delta_percent")
+OTHER_RULES_IN_0_1 = (
+    "criteria",
+    "evidence",
+    "bootstrap_interval",
+    "seeds_needed",
+    "delta_percent",
+    "users_interval",
+    "holm_p",
+    "verdict",
+)
 DEEP = 1e-5  # an AUC from a checkpoint, on this device, against the one that was written while training
 
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 from mdaf.multirun.analysis.looks.levels import nominal_level
-from mdaf.multirun.analysis.statistics import Interval, t_interval, varies
+from mdaf.multirun.analysis.statistics import Interval, combined_interval, combined_p
 from mdaf.multirun.analysis.verdict_rule import MIN_SEEDS, Verdict, verdict
 
 Stop = Literal["verdict", "futility", "last look"]
@@ -50,9 +49,11 @@ class Look:
 
     ``planned``        pairs of the plan; ``n`` of them are there, those of ``seeds``.
     ``mean``           difference, positive where the first of the two is ahead; ``sd`` of the differences.
-    ``p``              two-sided, of the paired t-test; None where it cannot be computed.
-    ``interval``       of the mean, at one minus the level of a look: it holds at all looks together.
-    ``rows_interval``  of the mean over resampled users, where it could change the verdict and is known.
+    ``p``              two-sided, with the error of seeds and that of users; None where it cannot be computed.
+    ``interval``       of the mean, likewise, at one minus the level of a look: it holds at all looks together.
+    ``users_error``    standard error of the mean over resampled users. None where it is not known, or was not computed
+                       because the seeds' error alone leaves the question open: then p and interval are of seeds alone,
+                       p is at least so large, and the interval at least so wide.
     ``stop``           why this look was the last one; None where there is a further one.
     """
 
@@ -63,22 +64,22 @@ class Look:
     sd: float | None
     p: float | None
     interval: Interval | None
-    rows_interval: Interval | None
     verdict: Verdict
     stop: Stop | None
+    users_error: float | None = None
 
 
-Rows = Callable[[Sequence[int]], Interval | None]  # seeds -> interval over resampled users
+UsersError = Callable[[Sequence[int]], float | None]  # seeds -> standard error of the mean over resampled users
 
 
-def look_at(by_seed: Mapping[int, float], planned: int, plan: LookPlan, rows_interval: Interval | None = None) -> Look:
+def look_at(by_seed: Mapping[int, float], planned: int, plan: LookPlan, users_error: float | None = None) -> Look:
     """One look at the differences that are there, where ``planned`` pairs were meant to be."""
     sample = np.array(list(by_seed.values()), dtype=float)
     n, level = len(sample), plan.level
-    interval = t_interval(sample, 1 - level) if n > 1 else None
+    interval = combined_interval(sample, users_error or 0.0, 1 - level) if n > 1 else None
     mean = float(sample.mean()) if n else None
-    p = float(stats.ttest_1samp(sample, 0.0).pvalue) if varies(sample) else None
-    found = verdict(mean or 0.0, n, p, rows_interval, level, interval, plan.margin)
+    p = combined_p(sample, users_error or 0.0)
+    found = verdict(mean or 0.0, n, p, level, interval, plan.margin)
     return Look(
         planned=planned,
         seeds=list(by_seed),
@@ -87,7 +88,7 @@ def look_at(by_seed: Mapping[int, float], planned: int, plan: LookPlan, rows_int
         sd=float(sample.std(ddof=1)) if n > 1 else None,
         p=p,
         interval=interval,
-        rows_interval=rows_interval,
+        users_error=users_error,
         verdict=found,
         stop=_stop(found, mean, planned, plan),
     )
@@ -107,7 +108,7 @@ def make_looks(
     by_seed: Mapping[int, float],
     seeds_of_looks: Sequence[Sequence[int]],
     plan: LookPlan,
-    rows: Rows | None = None,
+    users: UsersError | None = None,
     *,
     all_made: bool = False,
 ) -> list[Look]:
@@ -123,8 +124,8 @@ def make_looks(
     for index, (planned, seeds) in enumerate(zip(plan.looks, seeds_of_looks, strict=False)):
         there = {seed: by_seed[seed] for seed in seeds if seed in by_seed}
         look = look_at(there, planned, plan)
-        if rows is not None and look.verdict != "indistinguishable":  # it only takes verdicts away
-            look = look_at(there, planned, plan, rows(list(there)))
+        if users is not None and look.stop is not None:  # their error never ends an open question
+            look = look_at(there, planned, plan, users(list(there)))
         if all_made and look.stop == "futility" and index < last:
             look = replace(look, stop=None)  # it is not binding, and whoever looked went on
         found.append(look)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,7 +95,7 @@ def resampled_aucs(scores: np.ndarray, labels: np.ndarray, users: np.ndarray, we
     return found
 
 
-def rows_interval(differences: Sequence[float] | np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of resampled differences, those without a value left out."""
-    low, high = np.nanquantile(np.asarray(differences), [0.5 - level / 2, 0.5 + level / 2])
-    return float(low), float(high)
+def resampled_error(differences: np.ndarray) -> float | None:
+    """Standard deviation of resampled differences, those without a value left out; None for fewer than two."""
+    known = differences[np.isfinite(differences)]
+    return float(known.std(ddof=1)) if len(known) > 1 else None

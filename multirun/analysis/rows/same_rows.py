@@ -1,4 +1,4 @@
-"""Two models on the same rows of a split: DeLong's test, and the interval of a difference over resampled users."""
+"""Two models on the same rows of a split: DeLong's test, and the error that the choice of users makes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mdaf.errors import UserError
-from mdaf.multirun.analysis.rows.roc import DeLong, delong, resampled_aucs, roc_auc, rows_interval, user_weights
+from mdaf.multirun.analysis.rows.roc import DeLong, delong, resampled_aucs, resampled_error, roc_auc, user_weights
 from mdaf.multirun.analysis.rows.scores import Scores, read_scores
-from mdaf.multirun.analysis.statistics import Interval
 from mdaf.streams import stream_seed
 
 
@@ -68,14 +67,14 @@ class SameRows:
                 found[seed] = delong(scores[0].logits, scores[1].logits, scores[0].labels)
         return found
 
-    def interval(self, a: OnSeeds, b: OnSeeds, seeds: Sequence[int]) -> Interval | None:
-        """The interval over resampled users of the mean difference over the seeds; None without scores."""
+    def users_error(self, a: OnSeeds, b: OnSeeds, seeds: Sequence[int]) -> float | None:
+        """Standard error of the mean difference over the seeds, over resampled users; None without scores."""
         differences = [
             self.resampled(a[seed].folder) - self.resampled(b[seed].folder)
             for seed in seeds
             if self._both(a[seed].folder, b[seed].folder) is not None
         ]
-        return rows_interval(np.mean(differences, axis=0)) if differences else None
+        return resampled_error(np.mean(differences, axis=0)) if differences else None
 
     def _both(self, one: Path, other: Path) -> tuple[Scores, Scores] | None:
         first, second = self.scores(one), self.scores(other)

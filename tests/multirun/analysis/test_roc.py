@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mdaf.multirun.analysis.rows.roc import delong, resampled_aucs, roc_auc, rows_interval, user_weights
+from mdaf.multirun.analysis.rows.roc import delong, resampled_aucs, resampled_error, roc_auc, user_weights
 from mdaf.sweeper.training import metrics
 
 
@@ -47,9 +47,12 @@ def test_delong_agrees_with_a_bootstrap_where_each_row_is_a_user() -> None:
     weights = user_weights(users, 1500, np.random.default_rng(2))
     differences = resampled_aucs(a, labels, users, weights) - resampled_aucs(b, labels, users, weights)
     found = delong(a, b, labels)
-    assert differences.std() == pytest.approx(found.standard_error, rel=0.1)
-    low, high = rows_interval(differences)
-    assert low < found.auc_a - found.auc_b < high
+    assert resampled_error(differences) == pytest.approx(found.standard_error, rel=0.1)
+
+
+def test_a_resample_without_a_value_is_left_out_of_the_error() -> None:
+    assert resampled_error(np.array([1.0, np.nan, 3.0])) == pytest.approx(2**0.5)
+    assert resampled_error(np.array([np.nan, 1.0])) is None
 
 
 def test_a_model_against_itself_does_not_differ() -> None:

@@ -10,6 +10,8 @@ from scipy import stats
 
 from mdaf.multirun.analysis.statistics import (
     bootstrap_interval,
+    combined_interval,
+    combined_p,
     detectable_difference,
     holm,
     paired,
@@ -97,9 +99,40 @@ def test_the_verdict_follows_the_declared_rule() -> None:
     assert verdict(0.01, 5, 0.05) == "indistinguishable"
     assert verdict(0.01, 2, 0.001) == "indistinguishable"
     assert verdict(0.01, 5, None) == "indistinguishable"
-    assert verdict(0.01, 5, 0.001, rows_interval=(-0.001, 0.02)) == "indistinguishable"
-    assert verdict(0.01, 5, 0.001, rows_interval=(0.001, 0.02)) == "better"
-    assert verdict(-0.01, 5, 0.001, rows_interval=(0.001, 0.02)) == "indistinguishable"
+    assert verdict(0.01, 5, 0.001, interval=(-0.001, 0.021), margin=0.02) == "better"
+    assert verdict(0.01, 5, 0.001, interval=(-0.001, 0.019), margin=0.02) == "equivalent"
+
+
+def test_the_errors_of_seeds_and_of_users_add_up_as_by_hand() -> None:
+    sample = np.array([0.010, 0.011, 0.009, 0.012])
+    # Mean .0105; sd .00129099, so .000645497 over four seeds; t(3) at 97.5 % is 3.18245, and the normal 1.95996.
+    half = (0.00205426**2 + (1.95996 * 0.004) ** 2) ** 0.5  # .00205426 = 3.18245 * .000645497
+    assert half == pytest.approx(0.0081045, abs=1e-7)
+    low, high = combined_interval(sample, 0.004)
+    assert (low, high) == pytest.approx((0.0105 - half, 0.0105 + half), abs=1e-7)
+
+
+def test_p_is_the_level_at_which_the_interval_touches_zero() -> None:
+    sample = np.array([0.010, 0.013, 0.004, 0.012, 0.008])
+    for users_error in (0.0, 0.0005, 0.004, 0.1):
+        p = combined_p(sample, users_error)
+        assert p is not None
+        assert combined_interval(sample, users_error, 1 - p)[0] == pytest.approx(0, abs=1e-9)
+        assert combined_p(-sample, users_error) == pytest.approx(p)
+
+
+def test_without_an_error_of_users_it_is_students_and_with_one_it_is_never_less() -> None:
+    sample = np.array([0.010, 0.013, 0.004, 0.012, 0.008])
+    students = stats.ttest_1samp(sample, 0.0).pvalue
+    assert combined_p(sample, 0.0) == pytest.approx(students, rel=1e-12)
+    assert combined_interval(sample, 0.0) == pytest.approx(t_interval(sample))
+    ps = [combined_p(sample, error) or 0.0 for error in (0.0, 1e-5, 1e-3, 1e-2, 1.0)]
+    assert ps == sorted(ps)
+    assert ps[-1] == pytest.approx(1, abs=0.01)  # all of the error is of users, and the mean is nothing beside it
+    assert combined_p(sample - sample.mean(), 0.001) == pytest.approx(1)
+    assert combined_p(np.full(4, 0.01), 0.001) is None
+    nearly_alike = combined_p(1 + 1e-9 * np.arange(4), 0.5)
+    assert nearly_alike == pytest.approx(2 * stats.norm.sf(2), rel=1e-6)  # all of the error is of users
 
 
 def test_intervals_cover_at_their_nominal_rate() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import pytest
 
 from mdaf.multirun.analysis.looks.decision import LookPlan, look_at, make_looks
@@ -55,10 +58,28 @@ def test_an_interval_within_the_margin_is_equivalent_and_without_a_margin_it_is_
 
 
 def test_the_chance_of_which_users_were_there_takes_a_verdict_away() -> None:
-    assert look_at(AHEAD, 4, PLAN, (-0.001, 0.02)).verdict == "indistinguishable"
-    assert look_at(AHEAD, 4, PLAN, (0.001, 0.02)).verdict == "better"
+    assert look_at(AHEAD, 4, PLAN, 0.006).verdict == "indistinguishable"
+    assert look_at(AHEAD, 4, PLAN, 0.001).verdict == "better"
     close = {seed: value / 100 for seed, value in NOISE.items()}
-    assert look_at(close, 4, LookPlan(margin=0.001), (-0.002, 0.0005)).verdict == "indistinguishable"
+    assert look_at(close, 4, LookPlan(margin=0.001), 0.0002).verdict == "equivalent"
+    assert look_at(close, 4, LookPlan(margin=0.001), 0.0005).verdict == "indistinguishable"
+
+
+def test_the_error_of_users_is_asked_for_only_where_it_could_change_an_answer_or_is_the_last_word() -> None:
+    asked: list[int] = []
+
+    def users(seeds: Sequence[int]) -> float:
+        asked.append(len(seeds))
+        return 0.0002
+
+    found = make_looks(NOISE, LOOKS, PLAN, users)
+    assert asked == [10]  # the seeds alone leave every earlier look open
+    assert [look.users_error for look in found] == [None, None, None, 0.0002]
+    assert found[-1].p == look_at(NOISE, 10, PLAN, 0.0002).p
+    asked.clear()
+    ahead = make_looks(AHEAD, LOOKS, PLAN, lambda seeds: 0.006 if users(seeds) else None)
+    assert asked == [4, 6, 8, 10]  # each time the seeds say better, and the users take it away
+    assert {look.verdict for look in ahead} == {"indistinguishable"}
 
 
 def test_a_seed_that_failed_is_left_out_and_too_few_pairs_give_no_verdict() -> None:
@@ -79,3 +100,19 @@ def test_differences_without_any_spread_are_no_evidence() -> None:
 def test_looks_that_are_none_are_refused(looks: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected rising numbers of pairs, 3 or more"):
         LookPlan(looks)
+
+
+def test_rows_that_favour_a_configuration_do_not_raise_the_error_of_a_false_better() -> None:
+    repetitions, pairs = 500, PLAN.looks[-1]
+    rng = np.random.default_rng(3)
+
+    def false_better(ratio: float, of_rows: float | None) -> float:
+        """``ratio``: sd of what the rows do to a difference, over the sd of one pair."""
+        drawn = rng.standard_normal((repetitions, pairs)) + ratio * rng.standard_normal((repetitions, 1))
+        found = [make_looks(differences(*row), LOOKS, PLAN, lambda _: of_rows)[-1].verdict for row in drawn]
+        return float(np.mean([verdict == "better" for verdict in found]))
+
+    sampling = 2 * (0.025 * 0.975 / repetitions) ** 0.5
+    assert false_better(0.5, 0.5) <= 0.025 + sampling
+    assert false_better(1.0, 1.0) <= 0.025 + sampling
+    assert false_better(0.5, None) > 0.025 + 2 * sampling  # the seeds alone
