@@ -1,4 +1,4 @@
-"""All uses of private names of Hydra in this project, and all that differs between Hydra 1.3 and 1.4.
+"""All uses of private names of Hydra and OmegaConf in this project, and all that differs between Hydra 1.3 and 1.4.
 
 To support another version, start here. The sweeper runs with both versions, this program's own commands with 1.4.
 ``tests/mdaf/test_hydra_internals.py`` tests each name with the installed version.
@@ -23,7 +23,7 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, StringNode
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # the ``_target_`` of a grid's sweeper
 
@@ -44,6 +44,22 @@ def list_options_alone(is_option: Callable[[str], bool]) -> None:
         return [name for name in _all_options(self, group_name, results_filter) if is_option(name)]
 
     ConfigRepository.get_group_options = listed  # type: ignore[method-assign]
+
+
+class ReadText(StringNode):
+    """A text of a config that is read by ``read`` whenever it is set, also where configs are merged."""
+
+    def read(self, text: Any) -> Any:
+        """What the config is to hold where ``text`` was set."""
+        return text
+
+    def _validate_and_convert_impl(self, value: Any) -> Any:
+        return self.read(super()._validate_and_convert_impl(value))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ReadText:  # OmegaConf's own would copy it as a StringNode
+        copied = type(self)()
+        self._deepcopy_impl(copied, memo)
+        return copied
 
 
 def command_line_parser() -> argparse.ArgumentParser:

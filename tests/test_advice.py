@@ -21,7 +21,7 @@ from tests.sweeper.inside import _typed
 
 KEY = re.compile(r"(?<![\w./{'\"-])[~+]*([a-z][a-z_0-9]*(?:[./][a-z_0-9]+)*)=(?![=\s])")
 #: Files of `multirun` that write the commands of its runs, whose keys are those of `sweeper`.
-WRITE_COMMANDS = ("plan.py", "points.py", "launcher.py", "table.py", "confirmation.py")
+WRITE_COMMANDS = ("runs.py", "plan.py", "points.py", "launcher.py", "table.py", "confirmation.py")
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +33,8 @@ def configs() -> dict[str, list[DictConfig]]:
         for data in ("synthetic", "event_log", "movielens", "taobao_ad", "taobao_ad_joined"):
             typed = [f"data={data}", "hydra/sweeper=regularization", "hydra/sweeper/pruner=median"]
             found["run"].append(compose("config", overrides=typed, return_hydra_config=True))
+        race = ["hydra/sweeper=regularization", "hydra/sweeper/sampler=racing"]
+        found["run"].append(compose("config", overrides=race, return_hydra_config=True))
         found["phase4"].append(compose("phase4", return_hydra_config=True))
     return found
 

