@@ -12,7 +12,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mdaf.errors import DataError
+from mdaf.errors import DataError, text_of
 
 SCHEMA = "schema_"  # a schema's name begins with this; the name of its option follows
 CLOSE = 0.7  # difflib's ratio: a key that is more similar than this is suggested
@@ -48,10 +48,10 @@ def refused_key(error: BaseException, arguments: Iterable[str] = ()) -> str | No
     ``arguments``  the arguments of the command. An error in a job of a grid names one value; these hold all that were
                    typed.
     """
-    if deleted := re.match(r"Could not delete from config\. '([^']*)' does not exist", str(error)):
+    if deleted := re.match(r"Could not delete from config\. '([^']*)' does not exist", text_of(error)):
         question = key_question(deleted[1], _keys_of_options()).replace("did you mean ", "did you mean ~")
         return f"~{deleted[1]}: there is no such key{question}"
-    typed = re.match(r"Could not override '([^']*)'\.", str(error))
+    typed = re.match(r"Could not override '([^']*)'\.", text_of(error))
     cause = error.__cause__
     if typed is None or not isinstance(cause, OmegaConfBaseException) or cause.parent_node is None:
         return None
@@ -61,7 +61,7 @@ def refused_key(error: BaseException, arguments: Iterable[str] = ()) -> str | No
         key = str(cause.full_key)
     if options := _options_with(key):
         return f"{key}: the {options[0].partition('=')[0]} that is chosen has no such key; {', '.join(options)} have it"
-    value = str(error).partition(" use +")[2].partition("=")[2] if key == typed[1] else ""
+    value = text_of(error).partition(" use +")[2].partition("=")[2] if key == typed[1] else ""
     if value:
         value = next((text.partition("=")[2] for text in arguments if text.partition("=")[0] == key), value)
     line = f"{key}: there is no such key{_question(key, known, value=value)}"

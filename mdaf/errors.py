@@ -33,6 +33,14 @@ class LeakageError(DataError):
     """A prepared store in which a sample contains information from a later time."""
 
 
+def text_of(error: BaseException) -> str:
+    """The message of an error; its kind where its class raises another error instead of giving one."""
+    try:
+        return str(error)
+    except Exception:
+        return type(error).__name__
+
+
 def did_you_mean(found: str, known: Iterable[str], prefix: str = "") -> str:
     """``; did you mean X?`` with the known name that is closest to ``found``; empty if none is close.
 

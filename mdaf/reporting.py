@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mdaf import signals
 from mdaf.children import SAFE_PATH, SAFE_PATH_IS_OURS, is_spoken_for
 from mdaf.config_keys import refused_key
-from mdaf.errors import DataError, StoppedError, UserError, did_you_mean
+from mdaf.errors import DataError, StoppedError, UserError, did_you_mean, text_of
 from mdaf.extras import install
 from mdaf.interruption import environment, how_to_go_on, is_typed
 from mdaf.logs import keep_traceback
@@ -41,7 +41,7 @@ def one_line(error: BaseException) -> str:
     """The message of ``error`` on one line: which key, what was found, what was expected, what to type instead."""
     if refused := refused_key(error, sys.argv[1:]):
         return refused
-    if missing := re.match(r"Unknown plugin class : '(?:hydra_plugins\.hydra_(\w+?)_launcher)\b", str(error)):
+    if missing := re.match(r"Unknown plugin class : '(?:hydra_plugins\.hydra_(\w+?)_launcher)\b", text_of(error)):
         name, extra = missing[1], {"submitit": "slurm"}.get(missing[1], missing[1])
         return f"hydra/launcher: hydra-{name}-launcher is not installed; {install(extra)}"
     return _composition_message(error)
@@ -51,9 +51,9 @@ def _composition_message(error: BaseException) -> str:
     """The message of ``error`` on one line, without what Hydra and OmegaConf add, with the cause that they hide."""
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         return _no_such_option(error, error.missing_cfg_file, error.options)
-    parts = [str(error)]
+    parts = [text_of(error)]
     if isinstance(error, HydraException) and error.__cause__ is not None:
-        parts.append(str(error.__cause__))
+        parts.append(text_of(error.__cause__))
     lines = [line.strip() for part in parts for line in part.split("Config search path:")[0].splitlines()]
     kept = [line for line in lines if line and not re.match(r"(reference_type|object_type|full_key)\b", line)]
     keys = [line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")]
@@ -81,7 +81,7 @@ def _unreadable(override: str) -> str:
 def _no_such_option(error: MissingConfigException, path: str, options: Iterable[str]) -> str:
     """The message about an option that its config group does not have."""
     group, _, name = path.rpartition("/")
-    parent = _PARENT.match(str(error))
+    parent = _PARENT.match(text_of(error))
     where = f"{parent['file']}: " if parent else ""
     meant = did_you_mean(name, options, f"{group}=")
     return f"{where}{group}={name}: no such option, expected one of {', '.join(options)}{meant}"
@@ -172,7 +172,7 @@ def exit_code_of(error: Exception) -> int:
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether this error, or one that caused it, says that the memory of a device is full."""
     while error is not None:
-        text = f"{type(error).__name__} {error}".lower()
+        text = f"{type(error).__name__} {text_of(error)}".lower()
         if isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY):
             return True
         error = error.__cause__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import itertools
 import logging
 import math
 import sys
@@ -24,6 +25,7 @@ from mdaf.sweeper.trials.user_attrs import ERROR, FAILED_BY, MICRO_BATCH, RETRY_
 log = logging.getLogger(__name__)
 
 TRACEBACK_CHARACTERS = 12_000  # of the end, which says the most
+ERROR_CHARACTERS = 2_000  # of the beginning
 MOST_SHOWN = 100  # characters of what a job returned
 
 
@@ -52,7 +54,7 @@ def describe(error: BaseException) -> dict[str, str]:
     lines = "".join(traceback.format_exception(error))
     kind, message = type(error).__name__, one_line(error)
     described = {
-        ERROR: masked_text(kind if message == kind else f"{kind}: {message}"),
+        ERROR: shortened(masked_text(kind if message == kind else f"{kind}: {message}"), ERROR_CHARACTERS),
         TRACEBACK: masked_text(lines)[-TRACEBACK_CHARACTERS:],
     }
     if getattr(error, "of_its_point", False):
@@ -89,12 +91,11 @@ def values_of(result: JobReturn, objectives: int, names: Sequence[str] | None = 
     elif isinstance(returned, str | Mapping) or not isinstance(returned, Iterable):
         raise UnusableResultError(f"the job returned {_brief(returned)}, expected {expected}")
     else:
-        listed = list(returned)
-    try:
-        values = [float(value) for value in listed]
-    except (TypeError, ValueError):
+        listed = returned
+    values = numbers(listed, most=objectives + 1)
+    if values is None:
         forgotten = "; does the function return its result?" if returned is None else ""
-        raise UnusableResultError(f"the job returned {_brief(returned)}, expected {expected}{forgotten}") from None
+        raise UnusableResultError(f"the job returned {_brief(returned)}, expected {expected}{forgotten}")
     if len(values) != objectives:
         raise UnusableResultError(f"the job returned {_brief(returned)}, expected {expected}")
     if not all(map(math.isfinite, values)):
@@ -132,17 +133,33 @@ def excess_of(returned: Any, trial: FrozenTrial, constraints: Mapping[str, float
                 f"hydra.sweeper.constraints.{name}: the job returned no {name} and recorded none; return a mapping "
                 f"with it and hydra.sweeper.objectives, or record it: mdaf.attach().record({{'{name}': VALUE}})"
             ) from None
-        except (TypeError, ValueError):
+        except Exception:  # see ``numbers``
             said = f"hydra.sweeper.constraints.{name}: found {_brief(given[name])}, expected a number"
             raise UnusableResultError(said) from None
         found[name] = math.inf if math.isnan(excess) else excess
     return found
 
 
+def numbers(returned: Iterable[Any], most: int | None = None) -> list[float] | None:
+    """What a job returned as numbers, the first ``most`` or all; None if one of them is none."""
+    try:
+        return [float(value) for value in itertools.islice(returned, most)]
+    except Exception:  # each library raises one of its own, and an integer may be too large
+        return None
+
+
+def shortened(text: str, most: int) -> str:
+    """The beginning of a text of more than ``most`` characters."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def _brief(value: object) -> str:
     """A value in a line of bounded length."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+    try:
+        text = repr(value)
+    except Exception:  # an integer of thousands of digits, or an object of another library
+        text = f"<{type(value).__name__}>"
+    return shortened(" ".join(text.split()), MOST_SHOWN)
 
 
 def with_less_memory(trial: FrozenTrial, micro_batch: int | None) -> list[str] | None:

@@ -28,11 +28,13 @@ from mdaf.sweeper.storage.retrying import StorageAwayError, at_the_end
 from mdaf.sweeper.trials.allocation import Allocation, Planned, counted, ended, failed_of, listed
 from mdaf.sweeper.trials.leases import NEVER_BEGAN, Leases, LeaseWatch, holders, why_dead
 from mdaf.sweeper.trials.outcome import (
+    ERROR_CHARACTERS,
     Failure,
     Objective,
     describe,
     excess_of,
     release_memory,
+    shortened,
     shown,
     values_of,
     with_less_memory,
@@ -216,7 +218,7 @@ class Trials:
 
     def lost(self, trial: Trial, error: Exception) -> None:
         """Gives up a trial whose launcher says that its job's process or node is gone."""
-        stored, reason = stored_trial(self.study, trial), one_line(error)
+        stored, reason = stored_trial(self.study, trial), shortened(one_line(error), ERROR_CHARACTERS)
         if not self.tell_outcome(stored) and self.give_up(stored, f"its job was lost: {reason}"):
             log.warning("trial %d is given up: its job was lost: %s", trial.number, reason)
             self.retries.enqueue_owed(at_once=[trial.number])

@@ -11,7 +11,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from optuna.trial import Trial, TrialState
 
 from mdaf.reporting import is_out_of_memory
-from mdaf.sweeper.trials.outcome import Failure, describe
+from mdaf.sweeper.trials.outcome import Failure, Objective, UnusableResultError, describe
 from mdaf.sweeper.trials.trials import Trials
 from mdaf.sweeper.trials.user_attrs import ERROR, MICRO_BATCH, RETRY_OF, RETRY_OVERRIDES, TRACEBACK
 
@@ -85,6 +85,54 @@ def test_anything_else_fails_it_with_the_reason(study: optuna.Study, value: Any)
     else:
         assert f"the job returned {value!r}, expected a number" in said
     assert TRACEBACK in trial.user_attrs
+
+
+class UnspokenError(RuntimeError):
+    """An error of a library that cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise AttributeError("code")
+
+
+class Values:
+    """What a library returns for several values."""
+
+    def __float__(self) -> float:
+        raise RuntimeError("cannot be converted to a scalar")
+
+    def __repr__(self) -> str:
+        raise RuntimeError("is on another device")
+
+
+@pytest.mark.parametrize("value", [10**400, 10**5000, Values()], ids=["large", "unprintable", "several"])
+def test_a_result_that_cannot_be_converted_fails_its_trial_alone_whatever_error_that_raises(
+    study: optuna.Study, value: Any
+) -> None:
+    failure = Trials(study).finish(asked(study), returned(value), None)
+    assert failure is not None
+    assert isinstance(failure.error, UnusableResultError)  # which ends no sweep
+    assert "the job returned " in study.trials[0].user_attrs[ERROR]
+    assert len(study.trials[0].user_attrs[ERROR]) < 300
+
+
+def test_a_constraint_that_cannot_be_converted_fails_its_trial_alone(study: optuna.Study) -> None:
+    objective = Objective(["loss"], {"gap": 0.1})
+    failure = Trials(study, objective=objective).finish(asked(study), returned({"loss": 1, "gap": 10**400}), None)
+    assert failure is not None
+    assert isinstance(failure.error, UnusableResultError)
+
+
+def test_an_error_that_cannot_say_what_it_is_fails_its_trial_with_its_kind(study: optuna.Study) -> None:
+    assert Trials(study).finish(asked(study), returned(raised(UnspokenError())), None) is not None
+    assert study.trials[0].user_attrs[ERROR] == "UnspokenError"
+    assert "in raised" in study.trials[0].user_attrs[TRACEBACK]
+
+
+def test_of_an_error_of_megabytes_the_study_keeps_the_beginning(study: optuna.Study) -> None:
+    Trials(study).finish(asked(study), returned(raised(RuntimeError("the batch: " + "7 " * 10**6))), None)
+    kept = study.trials[0].user_attrs
+    assert kept[ERROR].startswith("RuntimeError: the batch: 7 7")
+    assert max(len(kept[ERROR]), len(kept[TRACEBACK])) < 20_000
 
 
 def test_a_traceback_says_where_and_holds_no_password() -> None:
