@@ -13,6 +13,7 @@ import logging
 import math
 import operator
 import os
+import signal
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,14 +27,22 @@ from mdaf.interruption import environment
 from mdaf.process import this_process
 from mdaf.reporting import one_line
 from mdaf.secrets import masked_text
+from mdaf.signals import EXIT_AT_ONCE, EXIT_RESUMABLE
 from mdaf.sweeper.hydra_ext.directories import from_anywhere
 from mdaf.sweeper.storage.retrying import without_waiting
 from mdaf.sweeper.trials.link import TrialLink, sweeps_settings
+from mdaf.sweeper.trials.outcome import numbers
 
 log = logging.getLogger(__name__)
 
 VARIABLE = "MDAF_TRIAL"  # storage, study, trial, pruner and constraints of a job's trial, as JSON
 _KEYS = {"storage", "study", "trial", "pruner", "constraints"}
+
+OF_SIGNALS = (EXIT_RESUMABLE, EXIT_AT_ONCE, 128 + signal.SIGTERM)  # exit codes of a process that was asked to leave
+
+
+class JobExitError(RuntimeError):
+    """A job asked its process to end. That process may run other jobs too, and so stays."""
 
 
 class AttachedTrial:
@@ -103,7 +112,7 @@ class TrialTask:
         address = {"storage": self.storage, "study": self.study_name, "trial": number, **sweeps_settings()}
         with environment({VARIABLE: json.dumps(address, default=str)}):
             if self.storage is None or this_process() == self._sweeps_process:
-                return self.task(cfg)
+                return self._run(cfg)
             return self._in_a_process_of_its_own(cfg, address)
 
     def _in_a_process_of_its_own(self, cfg: DictConfig, address: Mapping[str, Any]) -> Any:
@@ -112,12 +121,21 @@ class TrialTask:
                 link = _link_at(address)
         except Exception as error:  # the sweep's process holds the trial in any case
             log.warning("trial %d: its job cannot reach the study: %s", address["trial"], masked_text(one_line(error)))
-            return self.task(cfg)
+            return self._run(cfg)
         with link:
-            returned = self.task(cfg)
+            returned = self._run(cfg)
             if (values := _numbers(returned)) is not None:
                 link.conclude(values)
             return returned
+
+    def _run(self, cfg: DictConfig) -> Any:
+        """Runs the task. JobExitError if it asks its process to end, unless a signal was the reason."""
+        try:
+            return self.task(cfg)
+        except SystemExit as end:
+            if end.code in OF_SIGNALS:
+                raise
+            raise JobExitError(f"the job called sys.exit({end.code!r}), expected it to return a number") from end
 
 
 @functools.lru_cache(maxsize=1)
@@ -143,11 +161,8 @@ def _link_at(address: Mapping[str, Any]) -> TrialLink:
 
 def _numbers(returned: Any) -> list[float] | None:
     """A job's result as one number for each objective; None if it is anything else."""
-    try:
-        values = [float(value) for value in (returned if isinstance(returned, list | tuple) else [returned])]
-    except (TypeError, ValueError):
-        return None
-    return values if all(map(math.isfinite, values)) else None
+    values = numbers(returned if isinstance(returned, list | tuple) else [returned])
+    return values if values is not None and all(map(math.isfinite, values)) else None
 
 
 def _whole(epoch: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -99,6 +100,28 @@ def test_nothing_of_the_trial_lies_in_the_jobs_config_or_in_its_saved_files(tmp_
     assert set(seen[0]) == {"x", "y", "z", "error", "seed"}
     for file in (swept.folder / "0/.hydra").glob("*.yaml"):
         assert "MDAF_TRIAL" not in file.read_text()
+
+
+@pytest.mark.parametrize("code", [0, 3, "no such file"])
+def test_a_job_that_calls_sys_exit_fails_its_trial_and_the_sweep_goes_on(tmp_path: Path, code: int | str) -> None:
+    def task(cfg: DictConfig) -> float:
+        if HydraConfig.get().job.num == 0:
+            sys.exit(code)
+        return sphere(cfg)
+
+    first, second = sweep(tmp_path, *X, "hydra.sweeper.max_failure_rate=1", task=task).study.trials[:2]
+    assert (first.state.name, second.state.name) == ("FAIL", "COMPLETE")
+    assert f"the job called sys.exit({code!r})" in first.user_attrs["error"]
+    assert "in task" in first.user_attrs["traceback"]
+    assert "died" not in first.user_attrs  # nobody interrupted it, so its point is not tried again for ever
+
+
+def test_a_job_that_ends_since_it_was_asked_to_leave_ends_the_sweep(tmp_path: Path) -> None:
+    def task(cfg: DictConfig) -> float:
+        sys.exit(128 + signal.SIGTERM)  # as the handler of a program does
+
+    with pytest.raises(SystemExit):
+        sweep(tmp_path, *X, task=task)
 
 
 @pytest.mark.parametrize("text", ["3", "no json", '{"trial": 3}'])
