@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from mdaf.sweeper.trials.space import Space
+from mdaf.sweeper.trials.space import Space, equal
 
 Point = Mapping[str, Any]
 
@@ -91,7 +91,7 @@ class Choice:
 
     def code(self, recorded: Any) -> float:
         for index, choice in enumerate(self._choices):
-            if type(choice) is type(recorded) and choice == recorded:
+            if type(choice) is type(recorded) and equal(choice, recorded):
                 return float(index)
         raise ValueError(f"{recorded!r} is none of the choices")
 

@@ -141,12 +141,17 @@ def plain(value: Any, *, resolve: bool = False) -> Any:
 def checked_value(name: str, value: Any, distribution: BaseDistribution) -> Any:
     """A parameter's value as a study holds it. UserError unless it is a number, or one of the choices."""
     if isinstance(distribution, CategoricalDistribution):
-        fits = any(value == choice and type(value) is type(choice) for choice in distribution.choices)
+        fits = any(type(value) is type(choice) and equal(value, choice) for choice in distribution.choices)
     else:
         fits = isinstance(value, int | float) and not isinstance(value, bool)
     if not fits:
         raise UserError(f"{name}: the study holds {value!r} for it, which is no value of this sweep's {distribution}")
     return value
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Whether two choices are the same. NaN, which equals nothing, is the same as NaN."""
+    return bool(one == other) or (one != one and other != other)
 
 
 def meaning(distribution: BaseDistribution) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from mdaf.errors import UserError
 from mdaf.sweeper.hydra_ext.overrides import meant
-from mdaf.sweeper.trials.space import grid_points, meaning, wanted
+from mdaf.sweeper.trials.space import checked_value, grid_points, meaning, wanted
 
 PARAMS = {"dropout": "interval(0.15, 0.35)", "decay": "tag(log, interval(1e-5, 1e-4))"}
 
@@ -102,3 +103,9 @@ def test_a_grid_holds_every_point_once_in_an_order_of_the_seed() -> None:
 def test_a_grid_of_an_interval_is_refused_by_name() -> None:
     with pytest.raises(UserError, match=r"^y: a grid takes"):
         grid_points(wanted({}, ["x=choice(1,2)", "y=interval(0.0,1.0)"]).space, seed=1)
+
+
+def test_nan_is_one_of_the_choices_that_hold_it() -> None:
+    [space] = wanted({}, ["x=choice(0.5,nan)"]).space.values()
+    assert math.isnan(checked_value("x", math.nan, space))
+    assert checked_value("x", 0.5, space) == 0.5
