@@ -16,7 +16,7 @@ from mdaf.sweeper.trials.feasibility import is_feasible
 from mdaf.sweeper.trials.retries import BY_ITS_POINT, point_of
 from mdaf.sweeper.trials.same_point import point_id_of, seed_of
 from mdaf.sweeper.trials.space import Space
-from mdaf.sweeper.trials.user_attrs import FAILED_BY, POINT, WITHDRAWN
+from mdaf.sweeper.trials.user_attrs import FAILED_BY, POINT, SAME_RUN_AS, WITHDRAWN
 
 PENDING = (TrialState.RUNNING, TrialState.WAITING)
 
@@ -99,11 +99,14 @@ def points(trials: Sequence[FrozenTrial], *, maximize: bool) -> list[Point]:
 
 
 def grouped(trials: Sequence[FrozenTrial], cube: Cube | None = None) -> list[Group]:
-    """The trials of each point, in the order of their first trials. With a cube: the points that it can hold."""
+    """The trials of each point, in the order of their first trials. With a cube: the points that it can hold.
+
+    A trial that took the value of an earlier one says nothing new, so it is none of them.
+    """
     found: dict[str, Group] = {}
     for trial in sorted(trials, key=lambda trial: trial.number):
         point = point_of(trial)
-        if WITHDRAWN in trial.user_attrs or not point:
+        if WITHDRAWN in trial.user_attrs or SAME_RUN_AS in trial.user_attrs or not point:
             continue
         key = point_id_of(trial)
         if key not in found:

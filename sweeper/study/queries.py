@@ -290,7 +290,8 @@ def ranked(study: Study) -> list[FrozenTrial]:
         runs = {trial.number: trial for trial in feasible}
         firsts = [next((n for n in point.trials if n in runs), None) for point in found]
         order = [*firsts, *(number for point in found for number in point.trials if number not in firsts)]
-        return [runs[number] for number in order if number in runs]
+        copies = sorted(set(runs) - set(order))  # of another run's value, which belong to no point
+        return [runs[number] for number in (*order, *copies) if number in runs]
     sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
     return sorted(feasible, key=lambda trial: (sign * trial.values[0], trial.number))
 

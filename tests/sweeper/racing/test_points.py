@@ -19,7 +19,7 @@ from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study.cli import app
 from mdaf.sweeper.study.queries import ranked
 from mdaf.sweeper.trials.same_point import point_id
-from mdaf.sweeper.trials.user_attrs import FAILED_BY, POINT, POINT_ID, SEED
+from mdaf.sweeper.trials.user_attrs import FAILED_BY, POINT, POINT_ID, SAME_RUN_AS, SEED
 
 SPACE: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
 
@@ -96,6 +96,14 @@ def test_a_study_of_an_earlier_version_is_read_and_has_one_run_a_point() -> None
     found = points(study.trials, maximize=True)
     assert [point.params["x"] for point in found] == [0.3, 0.2, 0.1]
     assert all(point.seeds == (None,) for point in found)
+
+
+def test_a_trial_that_took_the_value_of_another_is_no_further_run_of_its_point(study: optuna.Study) -> None:
+    before = points(study.trials, maximize=True)
+    for _ in range(5):
+        run(study, 0.95, None, 0.715, **{SAME_RUN_AS: 8})
+    assert points(study.trials, maximize=True) == before
+    assert sorted(trial.number for trial in ranked(study)) == list(range(16))
 
 
 def test_the_best_of_a_race_is_the_point_with_the_best_posterior_mean(study: optuna.Study, tmp_path: Path) -> None:
