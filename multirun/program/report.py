@@ -111,9 +111,26 @@ def verify(file: Path, url: str) -> list[Difference]:
         inputs = from_json(Inputs, report["inputs"])
         storage = open_storage(url, create=False, read_only=True)
         study, runs_of = load_study(storage, inputs.study), load_study(storage, inputs.runs_of)
+        _check_rules(file, inputs, study)
         computed = as_read(compute(inputs, study, runs_of).to_json())
         order = ["runs", *(name for name in report["figures"] if name != "runs")]
         return [d for name in order for d in differences(report["figures"].get(name), computed.get(name), name)]
+
+
+def _check_rules(file: Path, inputs: Inputs, study: Study) -> None:
+    """UserError where a report judges by another rule than its study has, or counts a run twice."""
+    directions = [direction.name.lower() for direction in study.directions]
+    known = directions[inputs.index] if inputs.index in range(len(directions)) else "no such objective"
+    if inputs.direction != known:
+        raise UserError(
+            f"{file}: says {inputs.direction} of objective {inputs.index}, but study {study.study_name} has {known}; "
+            "write the report again"
+        )
+    if not 0 < inputs.alpha < 1:
+        raise ValueError(f"alpha is {inputs.alpha}, expected a number in (0, 1)")
+    ids = [run.id for run in inputs.runs]
+    if twice := sorted({one for one in ids if ids.count(one) > 1}):
+        raise UserError(f"{file}: has the run {twice[0]} twice, expected each once; write the report again")
 
 
 @contextmanager
@@ -123,7 +140,7 @@ def _explained(file: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(
             f"{file} is damaged: its inputs or figures are not of the form that was written "
             f"({type(error).__name__}: {error}); write the report again"

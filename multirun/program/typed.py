@@ -23,6 +23,7 @@ from mdaf.sweeper.hydra_ext.overrides import SIGNS
 from mdaf.terminal.printable import in_a_line
 
 GRACE_SECONDS = 30.0  # from Ctrl-C to SIGKILL: time for jobs to save
+ASKED_SECONDS = 300.0  # in which a program has to print its config
 OURS = "hydra/sweeper=study"
 MOST_LINES = 100  # that a program may print before its config
 
@@ -60,7 +61,20 @@ class Program:
         asked = [*self.words, "--cfg", "job", OURS, *overrides]
         environment = {**environment_of_user(), "PYTHONWARNINGS": "ignore"}  # which would stand before an error
         try:
-            said = subprocess.run(asked, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            said = subprocess.run(
+                asked,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",  # whatever else it prints
+                timeout=ASKED_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise UserError(
+                f"program: {self.text} has not printed its config (--cfg job) within {ASKED_SECONDS:.0f} s; expected a "
+                "Hydra program that does nothing long before hydra.main"
+            ) from None
         except OSError as error:
             raise UserError(f"program: {self.text} can't be started: {error.strerror}") from None
         if said.returncode:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from optuna.trial import TrialState
 
 from mdaf.errors import UserError
+from mdaf.multirun.program import typed as typed_program
 from mdaf.multirun.program.typed import Program
 from mdaf.sweeper.storage.opening import open_storage
 from tests.processes import ROOT, Running
@@ -113,6 +115,17 @@ def test_a_program_that_cannot_be_asked_is_one_line(
     with pytest.raises(UserError, match=said) as refused:
         Program.typed(text).config([])
     assert "\n" not in str(refused.value)
+
+
+def test_a_program_may_print_what_is_no_text_before_its_config() -> None:
+    code = "import sys; sys.stdout.buffer.write(b'\\xff\\xfe'); sys.stdout.flush(); print(); print('seed: 7')"
+    assert Program.typed(shlex.join(["python", "-c", code])).config([]).seed == 7
+
+
+def test_a_program_that_never_prints_a_config_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(typed_program, "ASKED_SECONDS", 0.2)
+    with pytest.raises(UserError, match=r"has not printed its config \(--cfg job\) within"):
+        Program.typed("python -c 'import time; time.sleep(600)'").config([])
 
 
 def test_without_a_program_the_studys_own_word_is_shown_and_nothing_is_run(program: Path) -> None:

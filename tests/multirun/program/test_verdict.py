@@ -173,6 +173,28 @@ def test_verify_refuses_a_trial_that_is_another_run(study: Path, minimized: Path
 
 
 @pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"direction": "maximize"}, "says maximize of objective 0, but study s has minimize"),
+        ({"direction": "sideways"}, "says sideways of objective 0"),
+        ({"index": -1}, "but study s has no such objective"),
+        ({"alpha": 0}, "alpha is 0, expected a number in"),
+        ({"runs": 2}, "has the run confirmation/.* twice"),
+    ],
+)
+def test_verify_refuses_rules_that_the_study_does_not_have(
+    study: Path, minimized: Path, changed: dict[str, Any], said: str
+) -> None:
+    held = report_in(minimized)
+    if "runs" in changed:
+        changed = {"runs": [*held["inputs"]["runs"], held["inputs"]["runs"][0]]}
+    held["inputs"] |= changed
+    (study / "report.json").write_text(json.dumps(held))
+    with pytest.raises(UserError, match=said):
+        verify(study / "report.json", f"sqlite:///{study}/s.db")
+
+
+@pytest.mark.parametrize(
     ("typed", "name", "params"),
     [
         ("baseline=usual", "usual", {"x": 0.9, "y": 0.9}),
