@@ -86,6 +86,7 @@ def values_of(result: JobReturn, objectives: int, names: Sequence[str] | None = 
     if isinstance(returned, Mapping):
         returned = _named(returned, objectives, names)
     expected = "a number" if objectives == 1 else f"{objectives} numbers, one for each objective"
+    listed: Iterable[Any]
     if objectives == 1:
         listed = [returned]
     elif isinstance(returned, str | Mapping) or not isinstance(returned, Iterable):
