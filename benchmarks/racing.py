@@ -315,7 +315,7 @@ def repetitions_of(cell: Cell, options: argparse.Namespace) -> range:
 
 def main() -> None:
     """Prints a table for each cell, and the false "better" of all flat cells together."""
-    options = _options()
+    options = read_options()
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))  # the matrices are small, and every process has its own core
     with multiprocessing.get_context("spawn").Pool(options.jobs, initializer=_quiet) as pool:
         pending = {
@@ -332,7 +332,8 @@ def main() -> None:
     print(false_on_flat(found))
 
 
-def _options() -> argparse.Namespace:
+def read_options() -> argparse.Namespace:
+    """What was typed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.racing", description=__doc__)
     parser.add_argument("--repetitions", type=int, default=100)
     parser.add_argument(

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
+
 import numpy as np
 import pytest
 from scipy.stats import qmc
 
 from benchmarks.landscapes import BP, LANDSCAPES
-from benchmarks.racing import DESIGNS, Cell, repetition, table
+from benchmarks.racing import (
+    DESIGNS,
+    Cell,
+    Outcome,
+    cells,
+    false_on_flat,
+    read_options,
+    repetition,
+    repetitions_of,
+    table,
+)
 from benchmarks.surrogate import fitted
 
 DRAWN = qmc.Sobol(3, rng=1).random_base2(9)
@@ -57,3 +69,32 @@ def test_a_repetition_is_the_same_whenever_it_is_run_and_no_point_of_a_flat_land
     assert all(outcome.regret == 0 for outcome in found)
     assert len({outcome.optimism for outcome in found}) == 4
     assert "| racing 16, looks |" in table(cell, {"racing 16, looks": found})
+
+
+def options(*typed: str) -> argparse.Namespace:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["racing", *typed])
+        return read_options()
+
+
+def test_row_noise_is_simulated_on_the_landscapes_that_were_chosen_for_it_and_the_main_cells_more_often() -> None:
+    chosen = options("--rows", "0", "0.5", "--common", "0", "--noises", "10", "25", "--rows-on", "flat")
+    found = cells(chosen)
+    assert {cell.landscape for cell in found if cell.rows} == {"flat"}
+    assert {cell.landscape for cell in found if not cell.rows} == set(LANDSCAPES)
+    often = [cell for cell in found if len(repetitions_of(cell, chosen)) == 400]
+    assert often == [cell for cell in found if cell.landscape in ("fitted", "flat") and cell.noise == 10 * BP]
+    assert {len(repetitions_of(cell, chosen)) for cell in found if cell not in often} == {100}
+
+
+def test_a_false_better_is_pooled_over_all_flat_cells_with_row_noise_and_without() -> None:
+    right, wrong = Outcome(30, 0.0, 0.0, False, False), Outcome(30, 0.0, 0.0, False, True)
+    found = {
+        Cell("flat", 10 * BP, 0.0, 0.0): {"a": [right] * 4},
+        Cell("flat", 25 * BP, 0.0, 0.0): {"a": [wrong, right, right, right]},
+        Cell("flat", 10 * BP, 0.0, 0.5): {"a": [wrong, wrong]},
+        Cell("rough", 10 * BP, 0.0, 0.5): {"a": [wrong, wrong]},  # there a point may be truly better
+    }
+    head, _, row = false_on_flat(found).splitlines()[2:]
+    assert head == "| design | no row noise | rows 0.5 | all |"
+    assert row == "| a | 12.5 ± 11.7 % of 8 | 100.0 ± 0.0 % of 2 | 30.0 ± 14.5 % of 10 |"
