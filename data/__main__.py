@@ -21,6 +21,7 @@ from mdaf.extras import require
 from mdaf.reporting import one_line
 from mdaf.terminal import output
 from mdaf.terminal.printable import in_a_line
+from mdaf.terminal.programs import beside
 
 if TYPE_CHECKING:  # the modules that read logs take seconds to import, and --help does not need them
     from rich.console import Console
@@ -37,11 +38,11 @@ _EPILOG = """\
 overrides are Hydra's: data=NAME, one of
   {names}
 and data.KEY=VALUE for its settings; all settings of one, with their values:
-  python -m sweeper data=NAME --cfg job --package data
+  {sweeper} data=NAME --cfg job --package data
 
-  python -m data prepare data=user_behavior data.path=UserBehavior.csv
-  python -m data inspect --html synthetic.html data=synthetic data.seed=1
-  python -m data generate --to runs/generated data=synthetic data.train_rows=100000
+  {data} prepare data=user_behavior data.path=UserBehavior.csv
+  {data} inspect --html synthetic.html data=synthetic data.seed=1
+  {data} generate --to runs/generated data=synthetic data.train_rows=100000
 """
 
 
@@ -108,8 +109,9 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    epilog = _EPILOG.format(names=", ".join(_sources()))
-    parser = _Parser(prog="python -m data", epilog=epilog, formatter_class=raw)
+    sweeper, data = (" ".join(beside(package)) for package in ("sweeper", "data"))
+    epilog = _EPILOG.format(names=", ".join(_sources()), sweeper=sweeper, data=data)
+    parser = _Parser(prog=data, epilog=epilog, formatter_class=raw)
     commands = parser.add_subparsers(dest="command", required=True, metavar="prepare|inspect|generate")
     for name, task in _TASKS.items():
         command = commands.add_parser(name, help=task, description=task, epilog=epilog, formatter_class=raw)

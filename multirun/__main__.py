@@ -21,6 +21,7 @@ from mdaf.sweeper.hydra_ext.config_sources import Configs
 from mdaf.sweeper.hydra_ext.overrides import hydra_value, unquoted
 from mdaf.sweeper.hydra_ext.targets import allowed, explained
 from mdaf.terminal import output
+from mdaf.terminal.programs import beside, program
 
 PROGRAM = "program="
 COMMANDS = ("verify", "summarize")  # first words that train nothing: mdaf.multirun.commands
@@ -85,8 +86,8 @@ def what_follows(folder: Path, study: str, storage: str, by_values: bool = False
             "study": shlex.join(["mdaf-study", "trials", "--study", study, *where]),
         }
     return {
-        "check": shlex.join(["python", "-m", "multirun", "verify", str(folder / "report.json")]),
-        "study": shlex.join(["python", "-m", "sweeper.study", "show", "--study", study, *where]),
+        "check": shlex.join([*beside("multirun"), "verify", str(folder / "report.json")]),
+        "study": shlex.join([*beside("sweeper.study"), "show", "--study", study, *where]),
     }
 
 
@@ -102,7 +103,7 @@ def _for_another_program(arguments: Sequence[str]) -> list[str] | None:
 
 def _for_this_program(arguments: Sequence[str]) -> list[str]:
     """The arguments as Hydra gets them for a study of this program: overrides of a run's own keys become a list."""
-    require("ctr", f"{command_line.program()} without {PROGRAM}...")
+    require("ctr", f"{program()} without {PROGRAM}...")
     from mdaf.multirun.phase4 import points
     from mdaf.multirun.phase4.overrides import split
 
@@ -116,7 +117,7 @@ def main() -> None:
     import_alike()
     output.make_safe()
     with reported_in_one_line():
-        require("verdict", command_line.program())
+        require("verdict", program())
     conf.register()
     logs.set_up()
     with messages_of_parent(goes_on="the same command goes on", folder="folder=..."), reported_in_one_line():
@@ -124,7 +125,7 @@ def main() -> None:
         if sys.argv[1:2] and sys.argv[1] in COMMANDS:
             from mdaf.multirun.commands import app
 
-            app(prog_name=command_line.program())
+            app(prog_name=program())
             return
         arguments = ["ask=false" if argument == "--yes" else argument for argument in sys.argv[1:]]
         sys.argv[1:] = _for_another_program(arguments) or _for_this_program(arguments)

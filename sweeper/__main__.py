@@ -21,6 +21,7 @@ from mdaf.sweeper.hydra_ext.overrides import unquoted
 from mdaf.sweeper.hydra_ext.targets import CALLBACKS, allowed, explained
 from mdaf.sweeper.search import cluster
 from mdaf.terminal import output
+from mdaf.terminal.programs import program
 
 
 def prepare() -> None:
@@ -50,7 +51,7 @@ def main() -> None:
     """Console script ``mdaf``."""
     import_alike()
     with reported_in_one_line():
-        require("ctr", command_line.program())
+        require("ctr", program())
     conf.register()
     prepare()
     sys.argv[1:] = unquoted(sys.argv[1:])

@@ -6,10 +6,8 @@ import argparse
 import dataclasses
 import re
 import shlex
-import sys
 from collections.abc import Sequence
 from importlib import resources
-from pathlib import Path
 from typing import NoReturn
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -22,6 +20,7 @@ from mdaf.config_keys import key_question, keys_of
 from mdaf.errors import UserError, did_you_mean
 from mdaf.hydra_internals import command_line_parser
 from mdaf.sweeper.hydra_ext.overrides import choice_of, meant, same
+from mdaf.terminal.programs import program
 
 OPTUNA_SWEEP = "hydra/sweeper=regularization"
 # Keys of `sweep` that steer a sweep; the others are read by the jobs as well.
@@ -29,16 +28,6 @@ _OF_A_SWEEP = re.compile(r"sweep\.(workers|max_failures|timeout|target|plateau|f
 _OF_ITS_JOBS = re.compile(r"hydra[./]launcher\b")
 _OF_A_GRID = re.compile(r"hydra\.sweeper\.(max_batch_size|params|_target_)\b|hydra/sweeper$|hydra\.sweep\.")
 _INSTEAD = ("help", "hydra_help", "cfg", "shell_completion", "info", "experimental_rerun")  # flags that start no run
-
-
-def program() -> str:
-    """This program as it was typed: ``python -m sweeper``, or the name of its console script."""
-    file = Path(sys.argv[0])
-    if file.name != "__main__.py":
-        return file.name
-    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    module = spec.name.removesuffix(".__main__") if spec is not None else file.parent.name
-    return f"python -m {module}"
 
 
 def check(words: Sequence[str], config: type, *, sweeps: bool = True, commands: Sequence[str] = ()) -> None:

@@ -452,7 +452,7 @@ def artifacts(report: Report) -> Section:
             Text(
                 "Folders are relative to this report's. Each holds metrics.csv, result.json, best.pt, last.pt, "
                 "summary.txt and train.log. report.json has every figure with the runs that it comes from; "
-                "python -m multirun verify report.json computes all of them again."
+                "mdaf-phase4 verify report.json computes all of them again."
             ),
             Table(["run", "folder", "config", "data", "commit"], rows),
         ],

@@ -21,6 +21,7 @@ from mdaf.sweeper.search.advice import key_for
 from mdaf.sweeper.search.settings import SweepSettings
 from mdaf.sweeper.search.tried_points import CHOICES
 from mdaf.sweeper.trials.space import Space, Wanted, overwritten
+from mdaf.terminal.programs import beside, program
 
 MOST_PROBES = 24  # choices of a parameter that are checked beforehand; any others are checked by their own job
 DIRECTIONS = ("maximize", "minimize")
@@ -64,7 +65,8 @@ def check_space(asked: Wanted, config: DictConfig, hydra_context: HydraContext) 
     if is_our_schema(config) and "seed" in asked.space:
         raise UserError(
             "seed: found a range, expected one number, since a sampler would propose seeds as if one were the best; "
-            "repeat the winner over seeds with python -m multirun, or one config with python -m sweeper -m seed=1,2,3"
+            f"repeat the winner over seeds with {' '.join(beside('multirun'))}, or one config with "
+            f"{program()} -m seed=1,2,3"
         )
     for point in _probes(asked.space):
         overrides = [*asked.fixed, *asked.overrides_of(point), *asked.own]
