@@ -68,6 +68,11 @@ class Group:
         return [*self.finished, *self.diverged, *self.pending, *self.others]
 
     @property
+    def name(self) -> str | None:
+        """The name of a known point."""
+        return next((name for trial in self.every if (name := trial.user_attrs.get(POINT)) is not None), None)
+
+    @property
     def seeds(self) -> set[int]:
         """The seeds that its trials had, whatever became of them."""
         return {seed for trial in self.every if (seed := seed_of(trial)) is not None}
@@ -163,7 +168,7 @@ def _point(group: Group, posterior_mean: float, posterior_sd: float) -> Point:
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1)) if n > 1 else None
     return Point(
         id=group.id,
-        name=next((name for trial in group.every if (name := trial.user_attrs.get(POINT)) is not None), None),
+        name=group.name,
         params=group.params,
         trials=tuple(trial.number for trial in group.finished),
         seeds=tuple(map(seed_of, group.finished)),

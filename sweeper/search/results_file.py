@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from omegaconf import OmegaConf
@@ -14,12 +14,10 @@ from mdaf.atomic import write_atomically
 from mdaf.errors import UserError
 from mdaf.sweeper.search.advice import study_command
 from mdaf.sweeper.storage.opening import masked
-from mdaf.sweeper.study.queries import raced_points, ranked
+from mdaf.sweeper.study.points import in_words
+from mdaf.sweeper.study.queries import point_record, raced_points, ranked
 from mdaf.sweeper.trials.outcome import shown
 from mdaf.sweeper.trials.user_attrs import DIED, ERROR, WITHDRAWN
-
-if TYPE_CHECKING:
-    from mdaf.sweeper.racing.points import Point
 
 log = logging.getLogger(__name__)
 
@@ -59,34 +57,22 @@ def _no_result(study: optuna.Study, storage: str | None) -> str:
 
 
 def _best(study: optuna.Study) -> dict[str, Any]:
-    best = next(iter(ranked(study)), None)
+    points = raced_points(study)
+    best = next(iter(ranked(study, points)), None)
     if best is None:
         log.warning("no trial meets the constraints, so there is no best one")
         return {"best_params": None, "best_value": None, "best_trial": None}
-    point = next(iter(raced_points(study)), None)
-    if point is None:
+    if not points:
         log.info("best: trial %d, %.4f with %s", best.number, best.values[0], shown(best.params))
     else:
-        log.info("best: %s: %s", _told(point), shown(best.params))
+        log.info("best: %s: %s", in_words(points[0]), shown(best.params))
     return {
         "best_params": best.params,
         "best_value": best.values[0],
         "best_trial": best.number,
-        **({} if point is None else {"best_point": _figures(point)}),
+        **({"best_point": point_record(points[0])} if points else {}),
         **_origin(best),
     }
-
-
-def _told(point: Point) -> str:
-    """A point of a race in words."""
-    runs = f"trial{'s' if len(point.trials) > 1 else ''} {', '.join(map(str, point.trials))}"
-    error = "" if point.standard_error is None else f" ± {point.standard_error:.4f}"
-    return f"{runs}, mean {point.mean:.4f}{error}, a further run is expected to give {point.posterior_mean:.4f}"
-
-
-def _figures(point: Point) -> dict[str, Any]:
-    names = ("mean", "standard_error", "posterior_mean", "posterior_sd")
-    return {"trials": list(point.trials), "seeds": list(point.seeds), **{name: getattr(point, name) for name in names}}
 
 
 def _front(study: optuna.Study) -> dict[str, Any]:

@@ -54,7 +54,7 @@ from mdaf.sweeper.trials.link import TrialLink
 from mdaf.sweeper.trials.outcome import Objective
 from mdaf.sweeper.trials.space import Space, Wanted, grid_points, wanted
 from mdaf.sweeper.trials.trials import Trials
-from mdaf.sweeper.trials.user_attrs import RACE_SEEDS
+from mdaf.sweeper.trials.user_attrs import RACE_RUNS, RACE_SEEDS
 
 if TYPE_CHECKING:
     from mdaf.sweeper.racing.race import Race
@@ -231,10 +231,11 @@ class Search:
         """The attributes of the study that this sweep adds. Raises UserError if the sweep contradicts existing ones."""
         settings = self.settings
         constraints = dict(settings.constraints or {})
-        seeds = {} if self._racing is None else {RACE_SEEDS: list(self._racing.seeds)}
+        race = self._racing
+        told = {} if race is None else {RACE_SEEDS: list(race.seeds), RACE_RUNS: settings.n_trials}
         return {
             **agree(study, settings.objectives, constraints, search.space, self.config, force=settings.force),
-            **{name: value for name, value in seeds.items() if study.user_attrs.get(name) != value},
+            **{name: value for name, value in told.items() if study.user_attrs.get(name) != value},
         }
 
     @property

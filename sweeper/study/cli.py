@@ -23,11 +23,19 @@ from mdaf.sweeper.storage.backup import back_up
 from mdaf.sweeper.storage.database_errors import reason_of
 from mdaf.sweeper.storage.opening import masked, masked_text, open_storage
 from mdaf.sweeper.storage.retrying import StorageAwayError, briefly
-from mdaf.sweeper.study import filters, live, queries
+from mdaf.sweeper.study import filters, live, points, queries
 from mdaf.sweeper.study.comparison import ComparedRun, compare, run_from_folder, run_from_trial
 from mdaf.sweeper.study.consistency import check_study, check_trial
 from mdaf.sweeper.study.copying import copy_study
-from mdaf.sweeper.study.options import DEFAULT_STORAGE, RecordFormat, StorageUrl, StudyName, TextOrJson, choose
+from mdaf.sweeper.study.options import (
+    DEFAULT_STORAGE,
+    RecordFormat,
+    SingleRuns,
+    StorageUrl,
+    StudyName,
+    TextOrJson,
+    choose,
+)
 from mdaf.sweeper.study.output import (
     csv_text,
     json_text,
@@ -38,6 +46,7 @@ from mdaf.sweeper.study.output import (
     say,
     write_whole,
 )
+from mdaf.sweeper.study.part import single_runs
 from mdaf.sweeper.study.queries import QueryError
 from mdaf.sweeper.study.usage import OneLineGroup
 from mdaf.sweeper.trials import artifacts
@@ -101,7 +110,11 @@ class State(str, Enum):  # noqa: UP042
 
 LONGEST_HEADING = 16  # characters; of two runs with longer names the table says A and B
 # Columns of a narrow terminal's tables, the most important first.
-_IMPORTANT_OF_A_STUDY = ("study", "trials", "best_value", "complete", "running", "fail", "best_trial", "last_activity")
+_OF_THE_BEST_POINT = {name: f"best_{filters.HEADINGS_OF_POINTS.get(name, name)}" for name in points.COMPARED}
+_IMPORTANT_OF_A_STUDY = (
+    *("study", "points", "trials", "best_mean", "best_value", "complete", "running", "fail", "best_error", "best_runs"),
+    *("best_expected", "best_trial", "last_activity"),
+)
 _OF_THE_BEST_EPOCH = ("best_epoch", "val_loss", "val_ece", "train_auc", "train_val_gap", "gate_mean")
 _LEAST_OF_A_TRIAL = ("error", "duration", *_OF_THE_BEST_EPOCH, "run_dir")
 # Columns of the table for people beside number, state, value and params: shown if any trial has them.
@@ -109,15 +122,35 @@ _OPTIONAL_COLUMNS = ("point", "run_dir", *_OF_THE_BEST_EPOCH, "duration", "error
 
 
 @app.command("list")
-def list_studies(storage: StorageUrl = DEFAULT_STORAGE, form: TextOrJson = RecordFormat.table) -> None:
-    """The studies: trials by state, best value, last activity."""
-    found = queries.study_rows(queries.load_studies(open_storage(storage, create=False, read_only=True)))
+def list_studies(
+    runs: SingleRuns = False, storage: StorageUrl = DEFAULT_STORAGE, form: TextOrJson = RecordFormat.table
+) -> None:
+    """The studies: trials by state, best value, last activity.
+
+    Of a race also how many points it has, and the best one.
+    """
+    studies = queries.load_studies(open_storage(storage, create=False, read_only=True))
+    found = queries.study_rows([single_runs(study) for study in studies] if runs else studies)
     if form is RecordFormat.json:
         say(json_text(found))
     elif found:
-        print_table(found, important=_IMPORTANT_OF_A_STUDY)
+        rows = [_study_for_people(row) for row in found]
+        raced, others = (any((row["points"] is None) == single for row in rows) for single in (False, True))
+        hidden = [] if raced else ["points", *_OF_THE_BEST_POINT.values()]
+        hidden += [] if others else ["best_value", "best_trial"]
+        columns = [name for name in rows[0] if name not in hidden]
+        print_table(rows, {name: name for name in columns}, _IMPORTANT_OF_A_STUDY)
     else:
         note("the storage holds no study yet")
+
+
+def _study_for_people(row: queries.Row) -> queries.Row:
+    """A study's row with the figures of a race's best point in place of the value of one of its runs."""
+    point = row["best_point"] or {}
+    single = {"best_value": None, "best_trial": None} if row["points"] is not None else {}
+    kept = {name: value for name, value in row.items() if name not in ("last_activity", "best_point")} | single
+    figures = {heading: point.get(name) for name, heading in _OF_THE_BEST_POINT.items()}
+    return kept | figures | {"last_activity": row["last_activity"]}
 
 
 @app.command()
@@ -147,26 +180,20 @@ def show(
     print_record(record)
 
 
-POINT_COLUMNS = {"runs": "runs", "mean": "mean", "standard_error": "error", "posterior_mean": "expected"}
-
-
-def _of_point(point: dict[str, Any] | None) -> dict[str, Any]:
-    """The columns of a point of a race: its number of runs, their mean and its error, and what to expect of another."""
-    return {} if point is None else {**point, "runs": len(point["trials"])}
-
-
 @app.command()
 def best(
-    top: Annotated[int, typer.Option("--top", min=1, metavar="K", help="How many trials.")] = 1,
+    top: Annotated[int, typer.Option("--top", min=1, metavar="K", help="How many trials, or points of a race.")] = 1,
+    runs: SingleRuns = False,
     form: Annotated[BestFormat, typer.Option("--format", help="overrides: a trial's Hydra overrides, a line.")] = (
         BestFormat.table
     ),
     storage: StorageUrl = DEFAULT_STORAGE,
     study: StudyName = None,
 ) -> None:
-    """The best trials, and how to run them again.
+    """The best trials, or points of a race, and how to run them again.
 
-    Of the complete trials that meet the study's constraints: value, parameters, folder, line of shell.
+    Of the complete trials that meet the study's constraints: value, parameters, folder, line of shell. Of a race: the
+    points with the best posterior means; each line runs the first of the point's runs.
 
     --format overrides prints one line a trial, for python -m sweeper $(mdaf-study best --format overrides). In
     another program, and where a value holds spaces, use eval: eval "python app.py $(mdaf-study best --format
@@ -174,7 +201,7 @@ def best(
     """
     from mdaf.sweeper.hydra_ext.overrides import words  # and with it Hydra's parser, which no other command needs
 
-    chosen = choose(storage, study)
+    chosen = choose(storage, study, runs=runs)
     records = queries.best_records(chosen, top)
     for record in records:
         for difference in check_trial(chosen, queries.find_trial(chosen, record["number"])) or []:
@@ -185,20 +212,22 @@ def best(
         say(json_text(records))
         return
     if form is BestFormat.table:
-        names = sorted({name for record in records for name in record["params"]})
-        short = queries.short_names(names)
-        shown = [
-            {"number": record["number"], "value": record["value"]}
-            | _of_point(record["point"])
-            | {name: record["params"].get(name) for name in names}
-            | {"run_dir": record["run_dir"]}
-            for record in records
-        ]
-        race = POINT_COLUMNS if any(record["point"] for record in records) else {}
-        print_table(shown, {"number": "trial", "value": "value", **race, **short, "run_dir": "run_dir"})
+        _print_best(records)
         say("\nto run it again:" if len(records) == 1 else "\nto run them again:")
     for record in records:
         say(record["command"] if form is BestFormat.table else words(record["overrides"]))
+
+
+def _print_best(records: list[dict[str, Any]]) -> None:
+    names = sorted({name for record in records for name in record["params"]})
+    params = {f"params.{name}": heading for name, heading in queries.short_names(names).items()}
+    rows = [record | {f"params.{name}": record["params"].get(name) for name in names} for record in records]
+    if any(record["point"] for record in records):
+        rows = [row | points.row_for_people(row["point"]) for row in rows]
+        columns = {**points.compared(rows), **params, "seeds": "seeds", "trials": "trials"}
+    else:
+        columns = {"number": "trial", "value": "value", **params}
+    print_table(rows, {**columns, "run_dir": "run_dir"})
 
 
 @app.command()
@@ -212,38 +241,60 @@ def trials(
             "--where", metavar="CONDITION", help="Such as 'state==COMPLETE and dropout>0.2'; repeated: all must hold."
         ),
     ] = None,
-    sort: Annotated[str, typer.Option("--sort", metavar="COLUMN", help="Ascending; -COLUMN descending.")] = "number",
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            "--sort", metavar="COLUMN", help="Ascending; -COLUMN descending. Default: number; points: the best first."
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=0, metavar="N", help="Only the first N.")] = None,
+    runs: SingleRuns = False,
     storage: StorageUrl = DEFAULT_STORAGE,
     study: StudyName = None,
 ) -> None:
-    """One row a trial, to filter and sort.
+    """One row a trial, or a point of a race, to filter and sort.
 
     csv, json and parquet hold every column in full: number, state, value, params.*, the job's attributes, times. The
     table for people holds those that compare trials.
+
+    Of a race: id, name, runs, mean, standard_error, posterior_mean, posterior_sd, feasible, diverged, params.*, seeds,
+    values, trials, and the number of trials of each state. --state keeps the points with a trial of that state.
     """
     if output is None and form is TrialsFormat.parquet:
         raise QueryError("--format parquet is binary: name a file with --output")
     if output is not None and form is TrialsFormat.table:
         raise QueryError("--output needs --format csv, json or parquet")
-    chosen = choose(storage, study)
-    found = queries.trial_rows(chosen)
-    kept = filters.sorted_by(filters.where(found, where or []), sort)
+    chosen = choose(storage, study, runs=runs)
+    raced = queries.is_race(chosen)
+    found = points.point_rows(chosen) if raced else queries.trial_rows(chosen)
+    kept = filters.where(found, where or [])
+    if sort is not None or not raced:
+        kept = filters.sorted_by(kept, sort or "number")
     if state:
-        kept = [row for row in kept if row["state"].lower() in {wanted.value for wanted in state}]
+        kept = [row for row in kept if any(_has_state(row, wanted.value) for wanted in state)]
     kept = kept[:limit]
-    if form is TrialsFormat.table:
+    if form is not TrialsFormat.table:
+        _write_rows(kept, points.point_columns(chosen) if raced else queries.trial_columns(chosen), form, output)
+    elif raced:
+        print_table([points.row_for_people(row) for row in kept], points.columns_for_people(found))
+    else:
         columns = _table_columns(found)
         important = [name for name in columns if name not in _LEAST_OF_A_TRIAL]
         important += [name for name in _LEAST_OF_A_TRIAL if name in columns]
         print_table(kept, columns, important)
-        return
-    names = queries.trial_columns(chosen)
+
+
+def _has_state(row: queries.Row, state: str) -> bool:
+    """Whether a trial is in this state, or a point has a trial in it."""
+    return bool(row[state]) if "posterior_mean" in row else row["state"].lower() == state
+
+
+def _write_rows(rows: list[queries.Row], names: list[str], form: TrialsFormat, output: Path | None) -> None:
     content: str | bytes
     if form is TrialsFormat.parquet:
-        content = parquet_bytes(kept, names)
+        content = parquet_bytes(rows, names)
     else:
-        content = csv_text(kept, names) if form is TrialsFormat.csv else json_text(kept) + "\n"
+        content = csv_text(rows, names) if form is TrialsFormat.csv else json_text(rows) + "\n"
     if output is not None:
         write_whole(output, content)
     else:
@@ -252,13 +303,17 @@ def trials(
 
 @app.command()
 def importance(
-    storage: StorageUrl = DEFAULT_STORAGE, study: StudyName = None, form: TextOrJson = RecordFormat.table
+    runs: SingleRuns = False,
+    storage: StorageUrl = DEFAULT_STORAGE,
+    study: StudyName = None,
+    form: TextOrJson = RecordFormat.table,
 ) -> None:
     """How much each parameter matters (PED-ANOVA).
 
-    The importances sum to 1.
+    The importances sum to 1. Those of a race are computed from the means of its points.
     """
-    found = queries.importances(choose(storage, study))
+    chosen = choose(storage, study, runs=runs)
+    found = queries.importances(points.study_of_points(chosen) if queries.is_race(chosen) else chosen)
     if form is RecordFormat.json:
         say(json_text(found))
     else:
@@ -313,34 +368,53 @@ def verify(storage: StorageUrl = DEFAULT_STORAGE, study: StudyName = None) -> No
 @app.command()
 def plot(
     output: Annotated[Path, typer.Option("--output", metavar="FILE.html", help="The page to write.")],
+    runs: SingleRuns = False,
     storage: StorageUrl = DEFAULT_STORAGE,
     study: StudyName = None,
 ) -> None:
     """The study's plots in one HTML file.
 
-    Learning curves, history, slices, parallel coordinates, contours and importances; the file needs no network.
+    Learning curves, history, slices, parallel coordinates, contours and importances; the file needs no network. Of a
+    race: its points, each by the mean of its runs with the standard error, and what a further run is expected to give.
     """
     from mdaf.sweeper.study.plots import plots_page
 
-    write_whole(output, plots_page(choose(storage, study)))
+    write_whole(output, plots_page(choose(storage, study, runs=runs)))
     say(str(output))
 
 
 @app.command()
 def export(
-    output: Annotated[Path, typer.Option("--output", metavar="FOLDER_OR_FILE", help="FILE.json, or a folder for it.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", metavar="FOLDER_OR_FILE", help="FILE.json, FILE.csv or FILE.parquet, or a folder for the first."
+        ),
+    ],
+    runs: SingleRuns = False,
     storage: StorageUrl = DEFAULT_STORAGE,
     study: StudyName = None,
 ) -> None:
-    """The whole study as JSON.
+    """The whole study as JSON, or its rows as CSV or Parquet.
 
-    Every trial with its intermediate values, attributes and distributions.
+    JSON: every trial with its intermediate values, attributes and distributions. CSV and Parquet: the columns of
+    mdaf-study trials. Of a race: its points; --runs writes every trial.
     """
-    chosen = choose(storage, study)
+    chosen = choose(storage, study, runs=runs)
+    raced = queries.is_race(chosen)
     if output.is_dir() or not output.suffix:
         output = output / f"{folder_of(chosen.study_name)}.json"
-    write_whole(output, json_text(queries.study_record(chosen)) + "\n")
+    form = output.suffix.removeprefix(".").lower()
+    if form in (TrialsFormat.csv, TrialsFormat.parquet):
+        rows = points.point_rows(chosen) if raced else queries.trial_rows(chosen)
+        names = points.point_columns(chosen) if raced else queries.trial_columns(chosen)
+        _write_rows(rows, names, TrialsFormat(form), output)
+    else:
+        record = points.race_record(chosen) if raced else queries.study_record(chosen)
+        write_whole(output, json_text(record) + "\n")
     say(str(output))
+    if raced:
+        note("these are points; --runs writes single runs")
 
 
 @app.command()
@@ -418,7 +492,8 @@ def _table_columns(found: list[queries.Row]) -> dict[str, str]:
         return {}
     params = [name for name in found[0] if name.startswith("params.")]
     values = [name for name in found[0] if name == "value" or name.startswith("value.")]
-    held = [name for name in _OPTIONAL_COLUMNS if any(row.get(name) is not None for row in found)]
+    optional = [*_OPTIONAL_COLUMNS] if "point_id" not in found[0] else ["seed", *_OPTIONAL_COLUMNS]
+    held = [name for name in optional if any(row.get(name) is not None for row in found)]
     return {name: filters.HEADINGS.get(name, name) for name in ["number", "state", *values]} | {
         **queries.short_names(params),
         **{name: filters.HEADINGS.get(name, name) for name in held},

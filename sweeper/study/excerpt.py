@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from mdaf.sweeper.study.queries import ranked, trials_of
+from mdaf.sweeper.study.part import Part
+from mdaf.sweeper.study.queries import raced_points, ranked, trials_of
 from mdaf.sweeper.trials.feasibility import is_feasible
 from mdaf.sweeper.trials.user_attrs import POINT
 
@@ -17,20 +18,8 @@ DRAWN = (TrialState.COMPLETE, TrialState.PRUNED)
 Item = TypeVar("Item")
 MOST_CURVES = 200  # learning curves
 MOST_EPOCHS = 100  # of a learning curve
+MOST_POINTS = 100  # of a race, in the figure of its best points
 MOST_KNOWN = 20  # a grid gives all of its trials the name of a known point
-
-
-class Part(Study):
-    """A study that holds some of another one's trials, under their own numbers. Only for reading."""
-
-    def __init__(self, study: Study, trials: Sequence[FrozenTrial]) -> None:
-        self.__dict__.update(study.__dict__)
-        self._part = list(trials)
-
-    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
-        """The part's trials; ``deepcopy`` is for Optuna's sake."""
-        found = [trial for trial in self._part if states is None or trial.state in states]
-        return copy.deepcopy(found) if deepcopy else found
 
 
 def thinned(study: Study, most: int) -> Part:
@@ -39,17 +28,17 @@ def thinned(study: Study, most: int) -> Part:
     These are some of the known points, of those that improved the best value and of the best ones; the others lie
     evenly between the first and the last.
     """
-    trials = trials_of(study, *DRAWN)
+    trials, points = trials_of(study, *DRAWN), raced_points(study)
     if len(trials) <= most:
-        return Part(study, trials)
+        return Part(study, trials, points)
     known = [trial for trial in trials if trial.user_attrs.get(POINT)][:MOST_KNOWN]
-    best = ranked(study)
+    best = ranked(study, points)
     kept: dict[int, FrozenTrial] = {}
     for some, share in ((best[:1], 1), (known, 4), (list(_improving(study, trials)), 4), (best, 4)):
         kept |= {trial.number: trial for trial in (some if len(some) <= most // share else evenly(some, most // share))}
     others = [trial for trial in trials if trial.number not in kept]
     kept |= {trial.number: trial for trial in evenly(others, most - len(kept))}
-    return Part(study, [kept[number] for number in sorted(kept)])
+    return Part(study, [kept[number] for number in sorted(kept)], points)
 
 
 def evenly(items: Sequence[Item], most: int) -> list[Item]:

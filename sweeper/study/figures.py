@@ -6,11 +6,12 @@ those of the Pareto front.
 
 from __future__ import annotations
 
+import html
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -19,15 +20,20 @@ from optuna.trial import FrozenTrial, TrialState
 from plotly.subplots import make_subplots
 
 from mdaf.sweeper.study.excerpt import MOST_CURVES, MOST_EPOCHS, evenly, thinned
-from mdaf.sweeper.study.queries import QueryError, edges, ranked, short_names, trials_of
+from mdaf.sweeper.study.points import listed
+from mdaf.sweeper.study.queries import QueryError, edges, raced_points, ranked, short_names, trials_of
 from mdaf.sweeper.trials.feasibility import is_feasible
 from mdaf.sweeper.trials.user_attrs import POINT
+
+if TYPE_CHECKING:
+    from mdaf.sweeper.racing.points import Point
 
 Value = Callable[[FrozenTrial], float]
 
 BEST, OTHER, PRUNED, EDGE = "#c2255c", "#868e96", "#adb5bd", "#e8590c"
 KNOWN = ("#1c7ed6", "#2f9e44", "#7048e8", "#0c8599", "#a9660b")  # by the order in which they were tried
 COLUMNS = 3  # of the slices
+MOST_TICKS = 20  # ranks that are written below the points of a race, beside those of known points
 
 
 def first_value(trial: FrozenTrial) -> float:
@@ -98,6 +104,46 @@ def history(study: Study, value: Value = first_value, index: int = 0) -> go.Figu
     return figure
 
 
+def points(best: Sequence[Point]) -> go.Figure:
+    """Points of a race by their rank: mean and standard error, and posterior mean and standard deviation."""
+    ranks = list(range(1, len(best) + 1))
+    about = [
+        [
+            point.name or f"trial {point.trials[0]}",
+            listed(point.seeds),
+            "" if point.feasible else ", breaks a constraint",
+        ]
+        for point in best
+    ]
+    means = [(point.mean, point.standard_error) for point in best]
+    expected = [(point.posterior_mean, point.posterior_sd) for point in best]
+    figure = go.Figure()
+    for name, shift, colour, symbol, values in (
+        ("mean of the runs, ± standard error", -0.1, OTHER, "circle", means),
+        ("expected of a further run, ± standard deviation", 0.1, BEST, "diamond", expected),
+    ):
+        figure.add_scatter(
+            x=[rank + shift for rank in ranks],
+            y=[value for value, _ in values],
+            error_y=_bars_of([error for _, error in values]),
+            customdata=about,
+            name=name,
+            mode="markers",
+            marker={"color": colour, "symbol": symbol, "size": 9},
+            hovertemplate="%{y:.5f}<br>%{customdata[0]}, seeds %{customdata[1]}%{customdata[2]}<extra></extra>",
+        )
+    named = {rank: f"{rank}<br>{html.escape(point.name)}" for rank, point in enumerate(best, 1) if point.name}
+    shown = [rank for rank in ranks if rank in named or rank in evenly(ranks, MOST_TICKS)]
+    figure.update_xaxes(title="rank", tickvals=shown, ticktext=[named.get(rank, str(rank)) for rank in shown])
+    figure.update_yaxes(title="value")
+    return figure
+
+
+def _bars_of(errors: Sequence[float | None]) -> dict[str, Any]:
+    """Error bars; where there is no error there is no bar."""
+    return {"type": "data", "array": [error or 0.0 for error in errors], "thickness": 1.5}
+
+
 def slices(study: Study, value: Value = first_value, only: Sequence[str] | None = None) -> go.Figure:
     """The value by each parameter, or by ``only`` these.
 
@@ -145,12 +191,20 @@ def _marks(study: Study) -> dict[int, tuple[str, str]]:
         for trial in known
         for name in [str(trial.user_attrs[POINT])]
     }
-    front = ranked(study) if len(study.directions) > 1 else ranked(study)[:1]
-    for trial in front:
-        label = f"best: trial {trial.number}" if len(study.directions) == 1 else "Pareto front"
+    for trial, label in _best(study):
         name, colour = marks.get(trial.number, (label, BEST))
         marks[trial.number] = (f"{name}, {label}" if name != label else label, colour)
     return marks
+
+
+def _best(study: Study) -> list[tuple[FrozenTrial, str]]:
+    """The best trial, all runs of the best point, or the Pareto front; each with its name in the legend."""
+    if len(study.directions) > 1:
+        return [(trial, "Pareto front") for trial in ranked(study)]
+    if point := next((point for point in raced_points(study) if point.feasible), None):
+        completed = trials_of(study, TrialState.COMPLETE)
+        return [(trial, "best point") for trial in completed if trial.number in point.trials]
+    return [(trial, f"best: trial {trial.number}") for trial in ranked(study)[:1]]
 
 
 def _add_points(
@@ -161,11 +215,12 @@ def _add_points(
     value: Value,
     cell: tuple[int, int] | None = None,
 ) -> None:
-    """A point a trial, those of one kind under one name of the legend."""
-    marks = _marks(study)
+    """A mark for each trial, or for each point of a race with its standard error; one name in the legend a kind."""
+    marks, errors = _marks(study), {point.trials[0]: point.standard_error for point in raced_points(study)}
+    other = "other points" if errors else "other trials"
     kinds: dict[tuple[str, str], list[FrozenTrial]] = {}
     for trial in sorted(trials, key=lambda one: one.number in marks):
-        kinds.setdefault(marks.get(trial.number, ("other trials", OTHER)), []).append(trial)
+        kinds.setdefault(marks.get(trial.number, (other, OTHER)), []).append(trial)
     subplot = {"row": cell[0], "col": cell[1]} if cell else {}
     for (name, colour), members in kinds.items():
         best = "best" in name or "Pareto" in name
@@ -173,15 +228,16 @@ def _add_points(
             x=[where(trial) for trial in members],
             y=[value(trial) for trial in members],
             customdata=[trial.number for trial in members],
+            error_y=_bars_of([errors.get(trial.number) for trial in members]) if errors else None,
             name=name,
             legendgroup=name,
             showlegend=not any(name == drawn.name for drawn in figure.data),
             mode="markers",
             marker={
                 "color": colour,
-                "symbol": "star" if best else "circle" if name == "other trials" else "diamond",
-                "size": 15 if best else 6 if name == "other trials" else 11,
-                "opacity": 0.6 if name == "other trials" else 1,
+                "symbol": "star" if best else "circle" if name == other else "diamond",
+                "size": 15 if best else 6 if name == other else 11,
+                "opacity": 0.6 if name == other else 1,
             },
             hovertemplate="trial %{customdata}: %{y:.5f} at %{x}<extra></extra>",
             **subplot,

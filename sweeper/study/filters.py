@@ -16,7 +16,9 @@ from typing import Any
 from mdaf.errors import did_you_mean
 from mdaf.sweeper.study.queries import QueryError, Row
 
-HEADINGS = {"number": "trial", "duration": "seconds"}  # of the table for people, where they aren't the column's name
+# Of the tables for people, where they aren't the column's name.
+HEADINGS = {"number": "trial", "duration": "seconds"}
+HEADINGS_OF_POINTS = {"name": "point", "standard_error": "error", "posterior_mean": "expected"}
 _CONDITION = re.compile(r"\s*([^\s=!<>]+)\s*(==|!=|<=|>=|=|<|>)\s*(.*?)\s*")
 # A word between two conditions; what stands in quotes is passed over.
 _WORD = re.compile(r"""('[^']*'|"[^"]*")|\s+(and|or)\s+""")
@@ -85,14 +87,16 @@ def _column(row: Row, text: str, option: str) -> str:
     """The column that ``text`` names."""
     if text in row:
         return text
-    meant = [name for name in row if HEADINGS.get(name) == text]
+    headings = HEADINGS_OF_POINTS if "posterior_mean" in row else HEADINGS
+    meant = [name for name in row if headings.get(name) == text]
     meant = meant or [name for name in row if name.rpartition(".")[2] == text and not name.startswith("attrs.")]
     if len(meant) > 1:
         raise QueryError(f"{option}: {text!r} may be {' or '.join(meant)}: name the one that is meant")
     if not meant:
-        names = {*row, *HEADINGS.values(), *(name.rpartition(".")[2] for name in row)}
+        names = {*row, *headings.values(), *(name.rpartition(".")[2] for name in row)}
+        runs = "; --runs has those of single runs" if headings is HEADINGS_OF_POINTS else ""
         raise QueryError(
-            f"{option}: there is no column {text!r}; there is: {', '.join(row)}{did_you_mean(text, names)}"
+            f"{option}: there is no column {text!r}; there is: {', '.join(row)}{did_you_mean(text, names)}{runs}"
         )
     return meant[0]
 

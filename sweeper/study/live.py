@@ -19,13 +19,22 @@ from rich.text import Text
 from mdaf.extras import install
 from mdaf.process import is_gone
 from mdaf.sweeper.storage.opening import masked, masked_text, open_for_pages
-from mdaf.sweeper.study import queries
+from mdaf.sweeper.study import points, queries
 from mdaf.sweeper.study.filters import HEADINGS
-from mdaf.sweeper.study.options import DEFAULT_STORAGE, RecordFormat, StorageUrl, StudyName, TextOrJson, choose
+from mdaf.sweeper.study.options import (
+    DEFAULT_STORAGE,
+    RecordFormat,
+    SingleRuns,
+    StorageUrl,
+    StudyName,
+    TextOrJson,
+    choose,
+)
 from mdaf.sweeper.study.output import json_text, laid_out, note, print_table, say
 from mdaf.sweeper.study.queries import QueryError, Row
 from mdaf.sweeper.trials import leases
 from mdaf.sweeper.trials.retries import failed_points, point_of, tried_again_as
+from mdaf.sweeper.trials.same_point import point_id_of, seed_of
 from mdaf.sweeper.trials.trials import Trials
 from mdaf.sweeper.trials.user_attrs import DIED, ERROR, POINT, WITHDRAWN
 from mdaf.terminal import tables
@@ -37,14 +46,15 @@ from mdaf.terminal.printable import in_a_line
 def watch(
     every: Annotated[float, typer.Option("--every", min=0.1, metavar="SECONDS", help="Between two looks.")] = 2.0,
     last: Annotated[int, typer.Option("--last", min=0, metavar="N", help="How many finished trials.")] = 10,
+    runs: SingleRuns = False,
     storage: StorageUrl = DEFAULT_STORAGE,
     study: StudyName = None,
 ) -> None:
     """The running and the latest trials, renewed until Ctrl-C.
 
-    Off a terminal it is printed once.
+    Off a terminal it is printed once. Of a race it also says how many points and runs there are, and the best point.
     """
-    chosen = choose(storage, study)
+    chosen = choose(storage, study, runs=runs)
     if not sys.stdout.isatty():
         say(headline(chosen))
         rows = live_rows(chosen, last)
@@ -60,9 +70,13 @@ def watch(
 
 
 def headline(study: Study) -> str:
-    """The study in one line: trials by state, the best one."""
+    """The study in one line: trials by state, the best one; of a race also how many points and runs, the best point."""
     found = ", ".join(f"{number} {state.lower()}" for state, number in queries.counts(study).items() if number)
     line = f"{study.study_name}: {found or 'no trial yet'}"
+    if queries.is_race(study):
+        best = next((point for point in queries.raced_points(study) if point.feasible), None)
+        line = f"{study.study_name}: {points.progress(study)}: {found}"
+        return f"{line}; best: {points.in_words(best)}" if best else line
     ranked = queries.ranked(study)
     if len(study.directions) > 1:
         return f"{line}; {len(ranked)} on the Pareto front"
@@ -73,9 +87,11 @@ def live_rows(study: Study, last: int) -> list[Row]:
     """A row for each running trial and for the ``last`` finished ones, the latest first.
 
     ``number``, ``state``, ``value`` (of a running trial its best epoch so far), ``epoch`` (the last that was reported),
-    ``seconds`` (so far), ``params.*``, ``holder`` (the process that runs it).
+    ``seconds`` (so far), ``params.*``, ``holder`` (the process that runs it). Of a race also ``point`` (its name, or
+    the number of its first trial) and ``seed``.
     """
     trials = queries.trials_of(study)
+    which = _which_run(trials) if queries.is_race(study) else {}
     running = [trial for trial in trials if trial.state is TrialState.RUNNING]
     finished = [trial for trial in trials if trial.state.is_finished()]
     finished.sort(key=lambda trial: (trial.datetime_complete or datetime.min, trial.number))
@@ -85,6 +101,7 @@ def live_rows(study: Study, last: int) -> list[Row]:
     return [
         {
             "number": trial.number,
+            **which.get(trial.number, {}),
             "state": trial.state.name,
             "value": _value_so_far(trial, maximize),
             "epoch": max(trial.intermediate_values, default=None),
@@ -94,6 +111,14 @@ def live_rows(study: Study, last: int) -> list[Row]:
         }
         for trial in shown
     ]
+
+
+def _which_run(trials: Sequence[FrozenTrial]) -> dict[int, Row]:
+    """The point and the seed of each trial, by number; a point goes by its name or the number of its first trial."""
+    names: dict[str, Any] = {}
+    for trial in trials:
+        names.setdefault(point_id_of(trial), trial.user_attrs.get(POINT) or trial.number)
+    return {trial.number: {"point": names[point_id_of(trial)], "seed": seed_of(trial)} for trial in trials}
 
 
 def _value_so_far(trial: FrozenTrial, maximize: bool) -> Any:

@@ -13,6 +13,7 @@ from mdaf.errors import UserError
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study import queries
 from mdaf.sweeper.study.output import note
+from mdaf.sweeper.study.part import single_runs
 from mdaf.sweeper.trials.user_attrs import complaint
 
 DEFAULT_STORAGE = "sqlite:///runs/studies.db"
@@ -32,11 +33,15 @@ StorageUrl = Annotated[
 StudyName = Annotated[
     str | None, typer.Option("--study", metavar="NAME", help="The study; default: the most recently active one.")
 ]
+SingleRuns = Annotated[bool, typer.Option("--runs", help="Of a race: single runs instead of points.")]
 TextOrJson = Annotated[RecordFormat, typer.Option("--format", help="table for people, json for scripts.")]
 
 
-def choose(url: str, name: str | None, *, read_only: bool = True) -> Study:
-    """The named study; without a name the only one, or the most recently active, which is then said."""
+def choose(url: str, name: str | None, *, read_only: bool = True, runs: bool = False) -> Study:
+    """The named study; without a name the only one, or the most recently active, which is then said.
+
+    With ``runs`` a race is asked about its single runs.
+    """
     storage = open_storage(url, create=False, read_only=read_only)
     chosen = _chosen(storage, name)
     for trial in chosen.get_trials(deepcopy=False):
@@ -46,7 +51,7 @@ def choose(url: str, name: str | None, *, read_only: bool = True) -> Study:
                 raise UserError(f"{found}; nothing is changed in a study that another program wrote")
             note(f"warning: {found}; it is left out")
             break
-    return chosen
+    return single_runs(chosen) if runs else chosen
 
 
 def _chosen(storage: BaseStorage, name: str | None) -> Study:

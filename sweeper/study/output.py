@@ -29,8 +29,8 @@ from mdaf.terminal import tables
 from mdaf.terminal.output import can_show
 from mdaf.terminal.printable import in_a_cell, in_a_line, printable
 
-_FLOATS = {"value", *RECORDED, "duration"}
-_INTEGERS = {"number", "seed", "best_epoch"}
+_FLOATS = {"value", *RECORDED, "duration", "mean", "standard_error", "posterior_mean", "posterior_sd"}
+_INTEGERS = {"number", "seed", "best_epoch", "runs", "diverged", "complete", "pruned", "fail", "running", "waiting"}
 _TIMES = {"datetime_start", "datetime_complete"}
 
 

@@ -15,8 +15,19 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.extras import install
 from mdaf.sweeper.storage.opening import masked_text
-from mdaf.sweeper.study.excerpt import DRAWN, MOST_CURVES, Part, renamed, thinned
-from mdaf.sweeper.study.queries import QueryError, best_records, counts, importances, ranked, short_names, trials_of
+from mdaf.sweeper.study import points
+from mdaf.sweeper.study.excerpt import DRAWN, MOST_CURVES, MOST_POINTS, renamed, thinned
+from mdaf.sweeper.study.part import Part
+from mdaf.sweeper.study.queries import (
+    QueryError,
+    best_records,
+    counts,
+    importances,
+    is_race,
+    ranked,
+    short_names,
+    trials_of,
+)
 from mdaf.terminal.printable import printable
 
 CONTOUR_PARAMETERS = 4  # the most important ones; their plots are the square of this
@@ -27,6 +38,8 @@ MOST_OBJECTIVES = 4
 EXPLAINED_BY = {
     "Learning curves": "The value by epoch. A pruned trial is dotted and ends in a cross.",
     "History": "The value by trial, in the order in which they were asked for.",
+    "Points": "The best points of the race, in the order of their posterior means: the mean of a point's runs with its "
+    "standard error, and what a further run is expected to give with the standard deviation of that expectation.",
     "Slices": "The value by each parameter, all others varying. Dashed: the ends of the searched interval.",
     "Parallel coordinates": "A line a trial; drag along an axis to keep the trials that pass there.",
     "Contours": "The value between the trials, interpolated: few trials bend it at will.",
@@ -74,16 +87,18 @@ def plots_page(study: Study) -> str:
         raise QueryError(f"plots need plotly, which isn't installed: {install('plots')}") from None
     if not trials_of(study, TrialState.COMPLETE):
         raise QueryError(f"study {study.study_name!r} has nothing to plot: no trial is complete")
-    part = _drawing(study)
+    part = _drawing(points.study_of_points(study) if is_race(study) else study, study)
     sections = []
     for index, (heading, draw) in enumerate(_plots(study, part)):
         explained = next((text for start, text in EXPLAINED_BY.items() if heading.startswith(start)), "")
         title = f"<h2>{html.escape(heading)}</h2>\n<p>{explained}</p>"
         sections.append(f"<section>\n{title}\n{_drawn(draw, f'plot-{index}')}\n</section>")
-    found = ", ".join(f"{number} {state.lower()}" for state, number in counts(study).items() if number)
+    found = "Trials: " + ", ".join(f"{number} {state.lower()}" for state, number in counts(study).items() if number)
+    if is_race(study):
+        found = f"{points.progress(study)}. {found}. A point's value is the mean of its runs."
     return _PAGE.format(
         title=html.escape(f"Study {study.study_name}"),
-        subtitle="</p>\n<p>".join(html.escape(line) for line in (f"Trials: {found}", *part.left_out)),
+        subtitle="</p>\n<p>".join(html.escape(line) for line in (found, *part.left_out)),
         plotly=get_plotlyjs(),
         summary=_summary(study),
         sections="\n".join(sections),
@@ -91,14 +106,16 @@ def plots_page(study: Study) -> str:
 
 
 def _summary(study: Study) -> str:
-    """The best three trials, the line that runs the best again, and a warning where it lies on an edge."""
+    """The best three trials or points, the line that runs the best again, and a warning where it lies on an edge."""
     if not ranked(study):
         return '<p class="warning">No trial meets the constraints.</p>'
     records = best_records(study, 3)
     headings = short_names(sorted({name for record in records for name in record["params"]}))
-    lines = ["".join(f"<th>{html.escape(heading)}</th>" for heading in ("trial", "value", *headings.values()))]
-    for record in records:
-        cells = [record["number"], record["value"], *(record["params"].get(name) for name in headings)]
+    rows = [record["point"] or record for record in records]
+    figures = points.compared(rows) if records[0]["point"] else {"number": "trial", "value": "value"}
+    lines = ["".join(f"<th>{html.escape(heading)}</th>" for heading in (*figures.values(), *headings.values()))]
+    for record, row in zip(records, rows, strict=True):
+        cells = [*(row[name] for name in figures), *(record["params"].get(name) for name in headings)]
         lines.append("".join(f"<td>{html.escape(_cell(cell))}</td>" for cell in cells))
     warnings_of_edges = [
         f'<p class="warning">Trial {record["number"]} lies on the {edge} edge of the interval of {html.escape(name)}: '
@@ -114,6 +131,8 @@ def _summary(study: Study) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_cell, value))
+    if value is None:
+        return ""
     return f"{value:.5g}" if isinstance(value, float) else printable(masked_text(str(value)))
 
 
@@ -121,7 +140,8 @@ def _cell(value: Any) -> str:
 class Drawing:
     """What of a study is drawn, and in words what is not."""
 
-    trials: Part  # in every figure
+    curves: Part  # trials, in the learning curves
+    trials: Part  # or points, in every other figure
     few: Part  # in contours
     names: dict[str, str]  # parameter -> heading, the most important first
     matter: dict[str, float] | str  # parameter -> importance, or why there is none
@@ -129,10 +149,12 @@ class Drawing:
     left_out: list[str]
 
 
-def _drawing(study: Study) -> Drawing:
+def _drawing(study: Study, runs: Study) -> Drawing:
+    """What to draw of ``study``, which holds trials or points, and of its ``runs``, which are trials."""
     objectives = study.metric_names or [f"value {index}" for index in range(len(study.directions))]
     shown = objectives[:MOST_OBJECTIVES]
     trials = thinned(study, MOST_TRIALS // len(shown))
+    curves = trials if study is runs else thinned(runs, MOST_CURVES)
     few = thinned(trials, CONTOUR_TRIALS)
     try:
         matter: dict[str, float] | str = importances(study) if len(objectives) == 1 else importances(trials)
@@ -145,15 +167,16 @@ def _drawing(study: Study) -> Drawing:
     drawn, found = len(trials.get_trials(deepcopy=False)), len(trials_of(study, *DRAWN))
     if drawn < found:
         left_out.append(
-            f"Drawn are {drawn:,} of {found:,} trials: known points, those that improved the best value, the best "
-            f"ones, and others evenly from the first to the last. Learning curves are {MOST_CURVES} of them, contours "
-            f"{CONTOUR_TRIALS}; the table, the best value and the importances are of all."
+            f"Drawn are {drawn:,} of {found:,} {'trials' if study is runs else 'points'}: known points, those that "
+            "improved the best value, the best ones, and others evenly from the first to the last. Learning curves are "
+            f"{MOST_CURVES} {'of them' if study is runs else 'runs'}, contours {CONTOUR_TRIALS}; the table, the best "
+            "value and the importances are of all."
         )
     if len(every) > MOST_PARAMETERS:
         left_out.append(f"Drawn are the {MOST_PARAMETERS} most important of {len(every)} parameters.")
     if len(objectives) > len(shown):
         left_out.append(f"Drawn are the first {len(shown)} of {len(objectives)} objectives.")
-    return Drawing(trials, few, short_names(every[:MOST_PARAMETERS]), matter, shown, left_out)
+    return Drawing(curves, trials, few, short_names(every[:MOST_PARAMETERS]), matter, shown, left_out)
 
 
 def _plots(study: Study, part: Drawing) -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -167,11 +190,14 @@ def _plots(study: Study, part: Drawing) -> Iterator[tuple[str, Callable[[], Any]
         if len(study.directions) <= 3:  # more have no picture
             yield "Pareto front", partial(show.plot_pareto_front, short)
     else:
-        yield "Learning curves", partial(ours.learning_curves, part.trials)
+        yield "Learning curves", partial(ours.learning_curves, part.curves)
     for index, name in enumerate(part.objectives):
         options: dict[str, Any] = {"target": _value(index), "target_name": name} if several else {}
         of = f" of {name}" if several else ""
-        yield f"History{of}", partial(ours.history, part.trials, _value(index), index)
+        if part.trials.points:
+            yield "Points", partial(ours.points, part.trials.points[:MOST_POINTS])
+        else:
+            yield f"History{of}", partial(ours.history, part.trials, _value(index), index)
         yield f"Slices{of}", partial(ours.slices, part.trials, _value(index), list(part.names))
         yield f"Parallel coordinates{of}", partial(show.plot_parallel_coordinate, short, **options)
         yield f"Contours{of}", partial(_contours, few, part, options)

@@ -23,8 +23,11 @@ from optuna.trial import FrozenTrial, TrialState
 from mdaf.errors import UserError, did_you_mean
 from mdaf.sweeper.runs.metric_columns import RECORDED
 from mdaf.sweeper.storage.optuna_internals import pareto_front
+from mdaf.sweeper.study.part import Part
 from mdaf.sweeper.trials.feasibility import is_feasible
-from mdaf.sweeper.trials.user_attrs import ADDED, CONFIRMS, POINT_ID, sound
+from mdaf.sweeper.trials.retries import point_of
+from mdaf.sweeper.trials.same_point import point_id_of
+from mdaf.sweeper.trials.user_attrs import ADDED, CONFIRMS, POINT_ID, WITHDRAWN, sound
 
 if TYPE_CHECKING:
     from mdaf.sweeper.racing.points import Point
@@ -119,10 +122,14 @@ def counts(study: Study) -> dict[str, int]:
 
 
 def study_rows(studies: Sequence[Study]) -> list[Row]:
-    """One row a study: name, direction, number of trials by state, best value and its trial, last activity."""
+    """One row a study: name, direction, number of trials by state, best value and its trial, last activity.
+
+    Then ``points`` and ``best_point`` of a race, which are None for any other study.
+    """
     rows = []
     for study in studies:
-        best = next(iter(ranked(study)), None)
+        points = raced_points(study)
+        best = next(iter(ranked(study, points)), None)
         found = counts(study)
         rows.append(
             {
@@ -133,6 +140,8 @@ def study_rows(studies: Sequence[Study]) -> list[Row]:
                 "best_value": None if best is None else objective(best),
                 "best_trial": None if best is None else best.number,
                 "last_activity": last_activity(study),
+                "points": count_of_points(study) if is_race(study) else None,
+                "best_point": point_record(points[0]) if points and points[0].feasible else None,
             }
         )
     return rows
@@ -164,6 +173,7 @@ def study_summary(study: Study) -> dict[str, Any]:
         "best_trial": row["best_trial"],
         "first_start": min(starts, default=None),
         "last_activity": row["last_activity"],
+        **({name: row[name] for name in ("points", "best_point")} if row["points"] is not None else {}),
         "search_space": {name: json.loads(distribution_to_json(space[name])) for name in sorted(space)},
         "changed_intervals": sorted(changed),
         "fixed_overrides": [override for override, used in uses.items() if used == len(given)],
@@ -278,51 +288,68 @@ def study_record(study: Study) -> dict[str, Any]:
 # ---- the best
 
 
-def ranked(study: Study) -> list[FrozenTrial]:
+def ranked(study: Study, points: Sequence[Point] | None = None) -> list[FrozenTrial]:
     """Completed trials that meet the study's constraints, the best first; the Pareto front of several objectives.
 
-    Of a race: the first run of each point, the points by their posterior means; then all further runs.
+    Of a race: the first run of each point, the points by their posterior means; then all further runs. A point with a
+    run that breaks a constraint is left out. ``points`` are the study's, where they are known.
     """
     feasible = [trial for trial in trials_of(study, TrialState.COMPLETE) if is_feasible(trial)]
     if len(study.directions) > 1:
         return pareto_front(feasible, study.directions)
-    if found := raced_points(study):
+    if found := raced_points(study) if points is None else points:
         runs = {trial.number: trial for trial in feasible}
-        firsts = [next((n for n in point.trials if n in runs), None) for point in found]
-        order = [*firsts, *(number for point in found for number in point.trials if number not in firsts)]
-        copies = sorted(set(runs) - set(order))  # of another run's value, which belong to no point
-        return [runs[number] for number in (*order, *copies) if number in runs]
+        held = [some for point in found if point.feasible and (some := [runs[n] for n in point.trials if n in runs])]
+        inside = {number for point in found for number in point.trials}
+        copies = [trial for trial in feasible if trial.number not in inside]  # of another run's value
+        return [some[0] for some in held] + [trial for some in held for trial in some[1:]] + (copies if held else [])
     sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
     return sorted(feasible, key=lambda trial: (sign * trial.values[0], trial.number))
 
 
 def raced_points(study: Study) -> list[Point]:
-    """The points of a study that a race searched, the best by their posterior means first; [] for any other study."""
-    trials = trials_of(study)
-    if len(study.directions) > 1 or not any(POINT_ID in trial.user_attrs for trial in trials):
-        return []
+    """The points of a study that a race searched, the best by their posterior means first; [] for any other study.
+
+    Only points with a finished run.
+    """
+    if isinstance(study, Part) or not is_race(study):
+        return study.points if isinstance(study, Part) else []
     from mdaf.sweeper.racing.points import points  # and with it numpy, which no other question needs
 
-    return points(trials, maximize=study.direction == StudyDirection.MAXIMIZE)
+    return points(trials_of(study), maximize=study.direction == StudyDirection.MAXIMIZE)
+
+
+def is_race(study: Study) -> bool:
+    """Whether several trials of the study may be runs of one point, and it is asked about its points."""
+    if isinstance(study, Part):
+        return bool(study.points)
+    return len(study.directions) == 1 and any(POINT_ID in trial.user_attrs for trial in trials_of(study))
+
+
+def count_of_points(study: Study) -> int:
+    """How many points have been begun."""
+    begun = [trial for trial in trials_of(study) if WITHDRAWN not in trial.user_attrs and point_of(trial)]
+    return len({point_id_of(trial) for trial in begun})
 
 
 def best_records(study: Study, top: int) -> list[dict[str, Any]]:
     """The best ``top`` trials: number, value, params, run_dir, overrides, left_out, command, edges, point.
 
-    ``point`` is None but in a race. There ``top`` points are meant, each by one of its trials.
+    ``point`` is None but in a race. There the best ``top`` points are meant, each by its first finished run.
 
     ``left_out`` are overrides that a study may not say, each with the reason (``mdaf.sweeper.trials.admitted``).
     """
     from mdaf.sweeper.hydra_ext.config_sources import ORIGIN, for_a_single_run, is_ours, rerun_command
     from mdaf.sweeper.trials.admitted import sorted_out  # and with it Hydra's parser, which no other question needs
 
-    best = ranked(study)[:top]
+    points = raced_points(study)
+    best = ranked(study, points)[: min(top, sum(point.feasible for point in points)) if points else top]
     if not best:
         completed = len(trials_of(study, TrialState.COMPLETE))
         reason = f"none of its {completed} meets the constraints" if completed else "no trial is complete"
         raise QueryError(f"study {study.study_name!r} has no best trial: {reason}")
     records, origin = [], study.user_attrs.get(ORIGIN)
-    points = {number: point for point in raced_points(study) for number in point.trials}
+    point_of_run = {number: point for point in points for number in point.trials}
     for trial in best:
         said = rerun_overrides(trial, ours=is_ours(origin))
         taken, left_out = sorted_out(said, study.study_name, own=is_ours(origin))
@@ -337,19 +364,24 @@ def best_records(study: Study, top: int) -> list[dict[str, Any]]:
                 "left_out": left_out,
                 "command": rerun_command(origin, overrides),
                 "edges": edges(trial),
-                "point": _point_record(points.get(trial.number)),
+                "point": point_record(point_of_run.get(trial.number)),
             }
         )
     return records
 
 
-def _point_record(point: Point | None) -> dict[str, Any] | None:
-    """What a point's runs say: its trials, seeds, mean, standard_error, posterior_mean, posterior_sd."""
+def point_record(point: Point | None) -> dict[str, Any] | None:
+    """What is known of a point, as ``mdaf.sweeper.racing.points.Point`` explains it. ``runs`` is how many finished."""
     if point is None:
         return None
-    names = ("id", "trials", "seeds", "values", "mean", "standard_error", "posterior_mean", "posterior_sd", "diverged")
-    found = {name: getattr(point, name) for name in names}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+    figures = ("mean", "standard_error", "posterior_mean", "posterior_sd", "feasible", "diverged")
+    return {
+        "id": point.id,
+        "name": point.name,
+        "runs": len(point.trials),
+        **{name: getattr(point, name) for name in figures},
+        **{name: list(getattr(point, name)) for name in ("trials", "seeds", "values")},
+    }
 
 
 def edges(trial: FrozenTrial) -> dict[str, str]:
@@ -405,7 +437,8 @@ def importances(study: Study) -> dict[str, float]:
     """PED-ANOVA importance of each parameter, the greatest first; they sum to 1."""
     completed = len(trials_of(study, TrialState.COMPLETE))
     if completed < 2:
-        raise QueryError(f"study {study.study_name!r} has {completed} complete trials; importances need at least 2")
+        what = "points with a finished run" if raced_points(study) else "complete trials"
+        raise QueryError(f"study {study.study_name!r} has {completed} {what}; importances need at least 2")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

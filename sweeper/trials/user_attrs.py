@@ -22,7 +22,7 @@ OUTCOME, DIED, INTERRUPTED, WITHDRAWN, RETRY = "outcome", "died", "interrupted",
 ERROR, TRACEBACK, FAILED_BY, MICRO_BATCH = "error", "traceback", "failed_by", "micro_batch"
 # Of a study: what holds for all of its trials.
 MAX_DEATHS, OBJECTIVE, MEANINGS, CONFIG, DATA_HASH = "max_deaths", "objective", "space", "common_config", "data_hash"
-RACE_SEEDS = "race_seeds"
+RACE_SEEDS, RACE_RUNS = "race_seeds", "race_runs"
 CONFIRMS = "confirms"
 
 DEFAULT_MAX_DEATHS = 5  # a point that took so many processes with it is not tried again
@@ -115,6 +115,7 @@ USER_ATTRIBUTES = (
     UserAttribute(CONFIG, (str,), "sweep", "the config of every job without the searched parameters, as JSON", "study"),
     UserAttribute(DATA_HASH, (str,), "job", "the hash of the prepared store that all trials train on", "study"),
     UserAttribute(RACE_SEEDS, (list,), "sweep", "the seeds that a race may run a point on", "study"),
+    UserAttribute(RACE_RUNS, (int,), "sweep", "the total of runs that the latest sweep of a race is to reach", "study"),
     UserAttribute(
         CONFIRMS, (str,), "sweep", "the study whose points these trials run on fresh seeds, for a verdict", "study"
     ),
