@@ -19,7 +19,7 @@ MODULES = {"scikit-learn": "sklearn", "hydra-core": "hydra"}  # distribution -> 
 
 def install(*names: str) -> str:
     """The line to type that installs these extras, or packages that are none, into the Python that runs."""
-    wanted = [requirement for name in names for requirement in _requirements(name) or [name]]
+    wanted = dict.fromkeys(requirement for name in names for requirement in _requirements(name) or [name])
     return shlex.join([sys.executable or "python", "-m", "pip", "install", *wanted])
 
 

@@ -103,7 +103,10 @@ def _for_another_program(arguments: Sequence[str]) -> list[str] | None:
 
 def _for_this_program(arguments: Sequence[str]) -> list[str]:
     """The arguments as Hydra gets them for a study of this program: overrides of a run's own keys become a list."""
-    require("ctr", f"{program()} without {PROGRAM}...")
+    if not {"--help", "-h"}.isdisjoint(arguments):
+        return list(arguments)  # which need no models
+    missing = f'{PROGRAM}"python app.py" is missing, the command of the program that was swept'
+    require("ctr", f"{program()}: {missing}; a study of this project's own models")
     from mdaf.multirun.phase4 import points
     from mdaf.multirun.phase4.overrides import split
 

@@ -71,6 +71,7 @@ class Inputs:
     ``looks``       at the question whether the winner is better than the baseline; None where all seeds are compared
                     once.
     ``margin``      differences up to this size matter to nobody; None where nobody said so.
+    ``raced``       whether the study is a race, which ran its points on several seeds and named the winner itself.
     """
 
     title: str
@@ -93,6 +94,7 @@ class Inputs:
     margin: float | None
     looks: Looks | None
     runs: list[Run]
+    raced: bool = False
 
     @property
     def sign(self) -> int:

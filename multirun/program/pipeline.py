@@ -39,14 +39,17 @@ from mdaf.multirun.program.typed import Program, check_seed_key, seed_in
 from mdaf.names import folder_of
 from mdaf.sweeper.hydra_ext.overrides import SIGNS, same
 from mdaf.sweeper.runs.lock import locked
-from mdaf.sweeper.study.queries import trials_of
+from mdaf.sweeper.study.queries import raced_points, trials_of
 from mdaf.sweeper.trials.compatibility import differences_from
 from mdaf.terminal.printable import in_a_line
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a verdict is on: the study, its objective, its best points and the baseline, and the program of its runs."""
+    """What a verdict is on: the study, its objective, its best points and the baseline, and the program of its runs.
+
+    ``confirm_seeds``  on which the best points are confirmed; none where they aren't.
+    """
 
     study: Study
     objective: Objective
@@ -54,6 +57,7 @@ class Question:
     baseline: Point
     distances: dict[str, float]
     search_seeds: list[int] | None
+    confirm_seeds: list[int]
     program: Program
     replicates: Replicates
     design: Design
@@ -71,8 +75,8 @@ def decide(cfg: DictConfig) -> tuple[Path, Report]:
     """
     question = ask(cfg)
     home = Path(cfg.folder) / folder_of(question.study.study_name)
-    top = cfg.confirm.top
-    confirmation = question.replicates.plan(question.candidates, list(cfg.confirm.seeds)) if top else []
+    seeds = question.confirm_seeds
+    confirmation = question.replicates.plan(question.candidates, seeds) if seeds else []
     # Nobody knows before the confirmation which point is compared with the baseline: the best trial stands for it.
     inquiry = inquiry_of(question, confirmation, home)
     inquiry.check_plan(force=cfg.force)
@@ -96,6 +100,8 @@ def ask(cfg: DictConfig) -> Question:
     check_seeds(cfg, study, space)
     design = design_of(cfg)
     program = Program.typed(cfg.program)
+    # A race ran its points on several seeds, and names its winner itself.
+    confirm_seeds = list(cfg.confirm.seeds) if cfg.confirm.top and not raced_points(study) else []
     best = best_points(study, objective, max(1, cfg.confirm.top))
     baseline = baseline_of(study, cfg.baseline, objective, space)
     candidates = [baseline if same(point.params, baseline.params) else point for point in best]
@@ -113,9 +119,11 @@ def ask(cfg: DictConfig) -> Question:
     check_seed_key(config, replicates.seed_key, program)
     check_config(study, config, [*space, replicates.seed_key.lstrip(SIGNS)], program, force=cfg.force)
     seeds = search_seeds(study, seed_in(config, replicates.seed_key))
-    check_disjoint(seeds or [], list(cfg.confirm.seeds) if cfg.confirm.top else [], design.seeds)
+    check_disjoint(seeds or [], confirm_seeds, design.seeds)
     distances = _distances(candidates, baseline, space)
-    return Question(study, objective, candidates, baseline, distances, seeds, program, replicates, design)
+    return Question(
+        study, objective, candidates, baseline, distances, seeds, confirm_seeds, program, replicates, design
+    )
 
 
 def check_config(study: Study, config: DictConfig, besides: Sequence[str], program: Program, *, force: bool) -> None:
@@ -147,7 +155,7 @@ def agree(cfg: DictConfig, question: Question, confirmation: Sequence[Series], i
         print(f"confirmation: {names}; {total} runs, {total - missing} are there already")
     least, most = inquiry.expected()
     which = f"{least}" if least == most else f"{least} to {most}"
-    against = "which confirmation names" if missing else "the winner"
+    against = "the point that confirmation names" if missing else _compared(question, confirmation).name
     looks = f", looked at after {listed(question.design.plan.looks)} pairs of seeds" if question.design.plan else ""
     print(f"Phase 4: {against} against {question.baseline.name}{looks}; {which} runs are missing")
     if missing + most:
@@ -167,9 +175,10 @@ def _how_long(study: Study, missing: int) -> str:
 
 def _decided(cfg: DictConfig, question: Question, home: Path) -> tuple[Path, Report]:
     """Runs what is missing, and writes the report."""
-    replicates, program = question.replicates, question.program
-    confirmed_on = list(cfg.confirm.seeds)
-    confirmation = replicates.run_missing(program, question.candidates, confirmed_on) if cfg.confirm.top else []
+    replicates, program, seeds = question.replicates, question.program, question.confirm_seeds
+    confirmation = replicates.run_missing(program, question.candidates, seeds) if seeds else []
+    if not cfg.force:
+        check_seeds_matter(question, confirmation)
     inquiry = inquiry_of(question, confirmation, home)
     inquiry.check_plan(force=cfg.force)
     repeated = inquiry.answer(program)
@@ -177,6 +186,19 @@ def _decided(cfg: DictConfig, question: Question, home: Path) -> tuple[Path, Rep
     assert runs_of is not None
     inputs = _inputs(cfg, question, confirmation, repeated, inquiry.looks())
     return write_report(home / "report", inputs, question.study, runs_of)
+
+
+def check_seeds_matter(question: Question, confirmation: Sequence[Series]) -> None:
+    """UserError where no value of any point depends on the seed: most likely the program doesn't read that key."""
+    values = [{tuple(trial.values) for trial in one.done.values()} for one in confirmation if len(one.done) > 1]
+    if not values or any(len(found) > 1 for found in values):
+        return
+    key, value = question.replicates.seed_key.lstrip(SIGNS), next(iter(values[0]))[question.objective.index]
+    raise UserError(
+        f"seed_key: {key} changes nothing: each point has the same value on all seeds of confirmation, such as "
+        f"{value:.6g}; expected the key that seeds a run of {question.program.text}. If its runs do not depend on "
+        "chance at all, the sweep's own values say which point is better"
+    )
 
 
 def _compared(question: Question, confirmation: Sequence[Series]) -> Point:
@@ -222,7 +244,7 @@ def _inputs(
         candidates=[point.name for point in question.candidates],
         distances=question.distances,
         search_seeds=question.search_seeds,
-        seeds={CONFIRMATION: list(cfg.confirm.seeds) if confirmation else [], PHASE_4: question.design.seeds},
+        seeds={CONFIRMATION: question.confirm_seeds, PHASE_4: question.design.seeds},
         failed={
             f"{stage}/{one.point.name}": one.missing
             for stage, series in stages.items()
@@ -238,4 +260,5 @@ def _inputs(
             for one in series
             for seed, trial in one.done.items()
         ],
+        raced=bool(raced_points(study)),
     )

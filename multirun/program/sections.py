@@ -70,7 +70,12 @@ def summary(report: Report) -> Section:
             f"mean {interval(block.spread.t_interval, '.6g')}."
         )
     found = figures.confirmation
-    if found is None:
+    if found is None and inputs.raced:
+        sentences.append(
+            f"{inputs.winner} is a run of the point that the race named: of all points but {inputs.baseline} it has "
+            "the best posterior mean over all runs."
+        )
+    elif found is None:
         sentences.append(f"{inputs.winner} is the best trial at face value; it was not confirmed on other seeds.")
     else:
         row = next((row for row in found.candidates if row.name == inputs.winner), None)
@@ -91,6 +96,11 @@ def _verdict(row: Comparison) -> str:
     figures = f"mean difference {difference(row.mean)} over {several(row.n, 'seed')}"
     if row.t_interval is not None:
         figures += f", 95 % interval {interval(row.t_interval, '+.4g')}, p {p_value(row.holm_p)}"
+    if row.holm_p is None and row.mean and row.n >= MIN_SEEDS:
+        return (
+            f"{row.a} and {row.b} get no verdict: mean difference {difference(row.mean)}, the same number on each of "
+            f"{several(row.n, 'seed')}. The paired t-test weighs a difference against its spread, and there is none."
+        )
     if row.verdict == "indistinguishable":
         return f"{row.a} and {row.b} are indistinguishable: {figures}."
     if row.verdict == "equivalent":

@@ -19,7 +19,7 @@ from mdaf.sweeper.hydra_ext.config_sources import ORIGIN, is_ours
 from mdaf.sweeper.hydra_ext.overrides import SIGNS, hydra_value, same
 from mdaf.sweeper.search.known_points import OutsideError, recorded
 from mdaf.sweeper.storage.opening import open_storage
-from mdaf.sweeper.study.queries import load_studies, load_study, most_recent_study, trials_of
+from mdaf.sweeper.study.queries import load_studies, load_study, most_recent_study, raced_points, ranked, trials_of
 from mdaf.sweeper.trials.feasibility import is_feasible
 from mdaf.sweeper.trials.user_attrs import CONFIRMS, OBJECTIVE, POINT, RACE_SEEDS
 from mdaf.terminal.printable import in_a_line
@@ -139,14 +139,18 @@ def widened(space: Space, points: Sequence[Point]) -> Space:
 
 
 def best_points(study: Study, objective: Objective, top: int) -> list[Point]:
-    """The best trials as points, the best first, each configuration once. UserError if no trial has a value."""
+    """The best trials as points, the best first, each configuration once. UserError if no trial has a value.
+
+    Of a race the points by their posterior means, each with the value of its first run.
+    """
     complete = trials_of(study, TrialState.COMPLETE)
     able = [trial for trial in complete if is_feasible(trial) and trial.params]
     if not able:
         why = f"none of its {len(complete)} complete trials meets the constraints" if complete else "no trial has one"
         raise UserError(f"study {study.study_name} has no value to start from: {why}; sweep first, then ask again")
     points: list[Point] = []
-    for trial in sorted(able, key=lambda trial: (-objective.sign * trial.values[objective.index], trial.number)):
+    by_value = sorted(able, key=lambda trial: (-objective.sign * trial.values[objective.index], trial.number))
+    for trial in ranked(study) if raced_points(study) else by_value:
         if any(same(point.params, params_of(trial)) for point in points):
             continue
         points.append(point_of(trial, objective))

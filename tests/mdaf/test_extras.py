@@ -48,6 +48,12 @@ def test_an_extra_that_is_made_of_others_names_what_they_require() -> None:
     }
 
 
+def test_what_several_extras_require_is_named_once() -> None:
+    words = shlex.split(install("ctr"))[4:]
+    assert "scipy>=1.15" in words
+    assert len(set(words)) == len(words)
+
+
 def without(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
     """As on a machine where these are not installed."""
     for module in (extras, plugin):
@@ -83,6 +89,17 @@ def test_a_command_that_the_light_installation_lacks_the_packages_of_names_the_e
         said,
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_verdict_without_a_program_asks_for_it_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without(monkeypatch, "torch")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["mdaf-phase4", "study=any"])
+    with pytest.raises(SystemExit):
+        multirun_program.main()
+    assert capsys.readouterr().err.startswith('error: mdaf-phase4: program="python app.py" is missing, ')
 
 
 def test_an_extra_that_is_there_is_required_in_silence() -> None:

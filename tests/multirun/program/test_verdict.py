@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +20,9 @@ from mdaf.multirun.program.pipeline import decide
 from mdaf.multirun.program.report import verify
 from mdaf.multirun.program.runs import searched
 from mdaf.sweeper.storage.opening import open_storage
+from mdaf.sweeper.study.queries import ranked
 from mdaf.sweeper.trials.space import wanted
-from tests.multirun.program.bowl import in_this_process, judged, loss, phase4, runs_in, score, swept
+from tests.multirun.program.bowl import OUTER, in_this_process, judged, loss, phase4, runs_in, score, swept
 
 ROWS = ("DeLong", "users", "gate", "criteria", "Criteria", "AUC", "ECE", "best.pt", "scores_")  # of this program's runs
 
@@ -73,6 +75,31 @@ def test_a_winner_that_is_none_better_is_called_indistinguishable(tmp_path: Path
     assert "Keep usual, which was there before the search" in (folder / "report.md").read_text()
 
 
+def test_a_seed_that_changes_nothing_ends_in_one_line_after_confirmation(tmp_path: Path) -> None:
+    def without_chance(cfg: DictConfig) -> float:
+        return float((cfg.x - 0.3) ** 2 + (cfg.y - 0.6) ** 2)
+
+    swept(tmp_path, task=without_chance)
+    with pytest.raises(UserError, match=r"^seed_key: seed changes nothing: .*expected the key that seeds a run"):
+        judged(tmp_path, task=without_chance)
+    assert len(runs_in(tmp_path).trials) == 12
+    assert not (tmp_path / "phase4/s/report").exists()
+
+
+def test_a_difference_that_is_the_same_on_each_seed_gets_no_verdict_and_the_report_says_why(tmp_path: Path) -> None:
+    def same_chance(cfg: DictConfig) -> float:
+        common = random.Random(int(cfg.seed)).gauss(0, 0.05)
+        return float((cfg.x - 0.3) ** 2 + (cfg.y - 0.6) ** 2 + common)
+
+    swept(tmp_path, task=same_chance)
+    folder, report, _ = judged(tmp_path, task=same_chance)
+    assert [row.verdict for row in report.figures.comparisons] == ["indistinguishable"]
+    assert (
+        "The paired t-test weighs a difference against its spread, and there is none."
+        in (folder / "report.md").read_text()
+    )
+
+
 def test_the_best_points_and_the_baseline_are_confirmed_and_then_two_of_them_repeated_on_fresh_seeds(
     minimized: Path,
 ) -> None:
@@ -93,6 +120,19 @@ def test_the_best_points_and_the_baseline_are_confirmed_and_then_two_of_them_rep
     assert {name: figures["runs"][name] for name in figures["runs"]} == {
         run["id"]: trials[run["trial"]].values[0] for run in inputs["runs"]
     }
+
+
+def test_a_race_names_its_winner_itself_and_nothing_is_confirmed(tmp_path: Path) -> None:
+    race = ("hydra/sweeper/sampler=racing", "hydra.sweeper.sampler.start=3", "hydra.sweeper.n_trials=9")
+    study = swept(tmp_path, *race)
+    folder, report, _ = judged(tmp_path)
+    inputs = report.inputs
+    assert {run.stage for run in inputs.runs} == {"phase 4"}
+    assert inputs.seeds["confirmation"] == []
+    best = next(trial for trial in ranked(study) if trial.params != OUTER)
+    assert inputs.winner == f"trial-{best.number}"
+    assert "the race named" in (folder / "report.md").read_text()
+    assert verify(folder / "report.json", f"sqlite:///{tmp_path}/s.db") == []
 
 
 def test_a_report_of_another_program_has_nothing_on_rows(minimized: Path) -> None:
