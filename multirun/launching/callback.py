@@ -21,8 +21,9 @@ class RunTable(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         if config.hydra.sweeper._target_ == BASIC_SWEEPER:
             from mdaf.sweeper.hydra_ext.eta import Plan, expect
+            from mdaf.sweeper.hydra_ext.overrides import typed_in
 
-            parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+            parsed = OverridesParser.create().parse_overrides(typed_in(config)[1])
             expect(Plan(len(jobs_of_grid(parsed))))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:

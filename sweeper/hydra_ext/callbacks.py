@@ -21,7 +21,7 @@ from mdaf.config_keys import check_keys
 from mdaf.hydra_internals import BASIC_SWEEPER, jobs_of_grid
 from mdaf.reporting import reported_in_one_line
 from mdaf.secrets import masked_value
-from mdaf.sweeper.hydra_ext.overrides import parsed
+from mdaf.sweeper.hydra_ext.overrides import parsed, typed_in
 from mdaf.sweeper.hydra_ext.run_config import validate
 from mdaf.sweeper.runs.lock import check_free
 from mdaf.sweeper.runs.reader import check_unfinished
@@ -65,8 +65,7 @@ class MaskedOverrides(Callback):
 
 
 def _typed_overrides(config: DictConfig) -> list[Override]:
-    overrides: Any = OmegaConf.to_container(config.hydra.overrides)  # as typed: interpolations are not resolved
-    return [parsed(text) for text in (*overrides["hydra"], *overrides["task"])]
+    return [parsed(text) for part in typed_in(config) for text in part]
 
 
 def _names_new_folder(node: DictConfig, name: str) -> bool:
@@ -78,7 +77,7 @@ def _folders(config: DictConfig) -> Iterator[Path]:
     """The folders of a grid's jobs. A folder is left out if its name is known only once the job is composed."""
     if config.hydra.sweeper._target_ != BASIC_SWEEPER:
         return
-    typed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+    typed = OverridesParser.create().parse_overrides(typed_in(config)[1])
     for number, overrides in enumerate(jobs_of_grid(typed)):
         with suppress(OmegaConfBaseException):
             job: Any = OmegaConf.create(OmegaConf.to_container(config, resolve=False))

@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mdaf.sweeper.hydra_ext.overrides import parsed
+from mdaf.sweeper.hydra_ext.overrides import parsed, typed_in
 
 #: Only one thread of a process may compose at a time, because all threads share the tables of Hydra's parser.
 _COMPOSING = threading.Lock()
@@ -43,8 +43,7 @@ class ComposedAlike:
     def _composed(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         overrides = [parsed(line) for line in sweep_overrides]
         plain = _plain_overrides(overrides, set(master_config.hydra.runtime.choices))
-        typed = OmegaConf.to_container(master_config.hydra.overrides.hydra)  # as typed: interpolations are not resolved
-        assert isinstance(typed, list)
+        typed, _ = typed_in(master_config)
         fixed_part = tuple(o.key_or_group if o in plain else str(o.input_line) for o in overrides)
         fixed_part += ("for", str(master_config.hydra.job.config_name), *typed)
         if fixed_part in self._kept and (derived := _derived(self._kept[fixed_part], overrides, plain)) is not None:

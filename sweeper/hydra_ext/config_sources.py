@@ -24,7 +24,7 @@ from omegaconf import DictConfig
 from optuna.study import Study
 
 from mdaf.errors import UserError
-from mdaf.sweeper.hydra_ext.overrides import words
+from mdaf.sweeper.hydra_ext.overrides import typed_in, words
 from mdaf.sweeper.hydra_ext.run_config import is_our_schema
 
 ORIGIN = "typed_with"  # the user attribute of a study
@@ -125,7 +125,7 @@ def write_origin(study: Study, config: DictConfig, loader: ConfigLoader) -> None
 
 def _asks_for_many_runs(config: DictConfig, loader: ConfigLoader) -> bool:
     """Whether the config sets ``hydra.mode`` to MULTIRUN by itself, without -m. Composes the config once more."""
-    typed = [text for text in (*config.hydra.overrides.hydra, *config.hydra.overrides.task) if text != MANY_RUNS]
+    typed = [text for part in typed_in(config) for text in part if text != MANY_RUNS]
     composed = loader.load_configuration(
         config.hydra.job.config_name, typed, run_mode=RunMode.MULTIRUN, validate_sweep_overrides=False
     )

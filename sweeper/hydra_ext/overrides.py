@@ -19,7 +19,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from mdaf.hydra_internals import value_and_text
 
@@ -28,6 +28,15 @@ _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/.:-]*")
 _RESERVED = ("true", "false", "null", "nan", "inf")
 _ESCAPED = re.compile(r"[\\()\[\]{}:=, \t]")
 _SAME_IN_A_SHELL = re.compile(r"[\w@%+=:,./\[\]-]+", re.ASCII)
+
+
+# ---- typed
+
+
+def typed_in(config: DictConfig) -> tuple[list[str], list[str]]:
+    """The overrides of a command, those of Hydra's keys and the others, as typed: with interpolations in them."""
+    overrides: Any = OmegaConf.to_container(config.hydra.overrides, resolve=False)
+    return overrides["hydra"], overrides["task"]
 
 
 # ---- writing

@@ -132,6 +132,17 @@ def test_a_sweep_folder_with_the_time_in_its_name(program: Program) -> None:
     assert len({folder.parent for folder in folders}) == 1
 
 
+@pytest.mark.parametrize(
+    ("subdir", "names"),
+    [("run_${hydra.job.num}", {"run_0", "run_1", "run_2"}), ("${hydra.job.override_dirname}", None)],
+)
+def test_a_typed_folder_name_that_only_a_job_knows(program: Program, subdir: str, names: set[str] | None) -> None:
+    program.swept(f"hydra.sweep.subdir={subdir}")
+    folders = {path.parent.name for path in program.folder.rglob(".hydra")}
+    assert len(folders) == 3
+    assert folders == names or all("=" in folder for folder in folders)
+
+
 def test_configs_in_another_folder_and_on_the_search_path(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     program.write(
         {
