@@ -36,7 +36,12 @@ from mdaf.sweeper.trials.outcome import numbers
 log = logging.getLogger(__name__)
 
 VARIABLE = "MDAF_TRIAL"  # storage, study, trial, pruner and constraints of a job's trial, as JSON
-_KEYS = {"storage", "study", "trial", "pruner", "constraints"}
+_NONE = type(None)
+_FORMS = [
+    {"storage": storage, "study": str, "trial": int, "pruner": pruner, "constraints": dict}
+    for storage in (str, _NONE)
+    for pruner in (dict, _NONE)
+]
 
 OF_SIGNALS = (EXIT_RESUMABLE, EXIT_AT_ONCE, 128 + signal.SIGTERM)  # exit codes of a process that was asked to leave
 
@@ -145,14 +150,18 @@ def _link_of(text: str, process: int) -> TrialLink | None:
         address = json.loads(text)
     except ValueError:
         address = None
-    if not isinstance(address, dict) or set(address) != _KEYS or not isinstance(address["trial"], int):
+    if not isinstance(address, dict) or {key: type(value) for key, value in address.items()} not in _FORMS:
         raise UserError(f"{VARIABLE}: found {masked_text(text)}, expected what a sweep sets for its jobs; unset it")
     if address["storage"] is None and not TrialLink.is_in_memory(address["study"]):
         log.warning(
             "study %s is in memory, so this process cannot reach it: set hydra.sweeper.storage", address["study"]
         )
         return None
-    return _link_at(address)
+    try:
+        return _link_at(address)
+    except KeyError:
+        where = f"trial {address['trial']} of study {address['study']}, which {masked_text(str(address['storage']))}"
+        raise UserError(f"{VARIABLE}: found {where} does not hold; unset it") from None
 
 
 def _link_at(address: Mapping[str, Any]) -> TrialLink:

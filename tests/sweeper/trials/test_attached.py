@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -21,6 +22,7 @@ from omegaconf import DictConfig
 import mdaf
 from mdaf.errors import UserError
 from mdaf.hydra_internals import BasicLauncher
+from mdaf.sweeper.storage.opening import open_storage
 from tests.processes import ROOT
 from tests.sweeper.sphere import sphere, sweep
 
@@ -124,10 +126,25 @@ def test_a_job_that_ends_since_it_was_asked_to_leave_ends_the_sweep(tmp_path: Pa
         sweep(tmp_path, *X, task=task)
 
 
-@pytest.mark.parametrize("text", ["3", "no json", '{"trial": 3}'])
+OF_ANOTHER_FORM = '{"storage": 5, "study": [1], "trial": true, "pruner": "x", "constraints": 3}'
+
+
+@pytest.mark.parametrize("text", ["3", "no json", '{"trial": 3}', OF_ANOTHER_FORM])
 def test_a_variable_that_no_sweep_has_set_is_one_line(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("MDAF_TRIAL", text)
     with pytest.raises(UserError, match=r"^MDAF_TRIAL: found .*; unset it$"):
+        mdaf.attach()
+
+
+@pytest.mark.parametrize(("study", "trial"), [("gone", 0), ("test", 99), ("test", -1)])
+def test_a_variable_of_a_trial_that_is_gone_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, study: str, trial: int
+) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    optuna.create_study(storage=open_storage(url, create=True), study_name="test")
+    address = {"storage": url, "study": study, "trial": trial, "pruner": None, "constraints": {}}
+    monkeypatch.setenv("MDAF_TRIAL", json.dumps(address))
+    with pytest.raises(UserError, match=rf"^MDAF_TRIAL: found trial {trial} of study {study}, .* not hold; unset it$"):
         mdaf.attach()
 
 
