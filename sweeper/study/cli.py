@@ -112,8 +112,8 @@ LONGEST_HEADING = 16  # characters; of two runs with longer names the table says
 # Columns of a narrow terminal's tables, the most important first.
 _OF_THE_BEST_POINT = {name: f"best_{filters.HEADINGS_OF_POINTS.get(name, name)}" for name in points.COMPARED}
 _IMPORTANT_OF_A_STUDY = (
-    *("study", "points", "trials", "best_mean", "best_value", "complete", "running", "fail", "best_error", "best_runs"),
-    *("best_expected", "best_trial", "last_activity"),
+    *("study", "points", "best_mean", "best_error", "best_runs", "best_expected"),
+    *("trials", "best_value", "complete", "running", "fail", "best_trial", "last_activity"),
 )
 _OF_THE_BEST_EPOCH = ("best_epoch", "val_loss", "val_ece", "train_auc", "train_val_gap", "gate_mean")
 _LEAST_OF_A_TRIAL = ("error", "duration", *_OF_THE_BEST_EPOCH, "run_dir")

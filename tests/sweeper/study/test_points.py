@@ -308,6 +308,8 @@ def test_every_answer_about_points_can_be_read_at_every_width(
     assert max(map(len, lines)) <= columns
     assert not BROKEN.search("\n".join(lines))
     assert "…" not in text
+    if words[0] == "list":
+        assert all(name in text.partition("not shown")[0] for name in ("best_mean", "best_error", "best_runs"))
     if words[0] in ("trials", "best"):
         heading = next(line for line in lines if "expected" in line)
         assert heading.split()[:5] == ["point", "runs", "mean", "error", "expected"]
