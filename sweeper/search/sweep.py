@@ -191,7 +191,8 @@ class Search:
         )
         if not fleet.is_worker():
             trials.bound_deaths(settings.max_deaths)
-            where = "memory" if settings.storage is None else masked(settings.storage)
+            kept = "hydra.sweeper.storage=sqlite:///runs/studies.db keeps it"
+            where = f"memory alone ({kept})" if settings.storage is None else masked(settings.storage)
             log.info("study %s in %s: %d of %d trials", study.study_name, where, trials.finished(), settings.n_trials)
         return trials
 

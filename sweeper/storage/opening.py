@@ -153,7 +153,10 @@ def _check_sqlite_file(parsed: sa.URL, url: str, *, create: bool, read_only: boo
         raise StorageError(f"{masked(url)}: {file} is a folder, not a database")
     if not file.exists():
         if not create:
-            raise StorageError(f"{masked(url)}: there is no such file: {file}")
+            raise StorageError(
+                f"{masked(url)}: there is no such file: {file}; expected the folder in which the sweep was typed, or "
+                "the URL of its database"
+            )
         sqlite_file.create(parsed, file)
     elif not os.access(file, os.R_OK):
         raise StorageError(f"{masked(url)}: {file} can't be read: permission denied")

@@ -14,6 +14,8 @@ from mdaf.sweeper.runs.reader import read_run
 from mdaf.sweeper.study.queries import QueryError, Row
 from mdaf.sweeper.trials.admitted import run_folder
 
+VALUE = "value"  # what a job of another program reported
+
 
 @dataclass
 class ComparedRun:
@@ -51,7 +53,8 @@ def run_from_folder(folder: Path) -> ComparedRun:
 def run_from_trial(trial: FrozenTrial) -> ComparedRun:
     """A trial's run: its folder if that lies below this directory, else what the storage holds.
 
-    The storage holds the validation AUC of each epoch, and the other metrics of the best one.
+    The storage holds the validation AUC of each epoch, and the other metrics of the best one. Of another program's
+    trial it holds the value that the job reported after each epoch; the last one is compared.
     """
     attributes = trial.user_attrs
     name = f"trial {trial.number}"
@@ -59,13 +62,15 @@ def run_from_trial(trial: FrozenTrial) -> ComparedRun:
     if folder is not None and (folder / "metrics.csv").is_file():
         run = run_from_folder(folder)
         return replace(run, name=name, params=dict(trial.params))
-    epochs = {epoch: {"val_auc": value} for epoch, value in trial.intermediate_values.items()}
+    ours = "config_hash" in attributes or "best_epoch" in attributes
+    metric = "val_auc" if ours else VALUE
+    epochs = {epoch: {metric: value} for epoch, value in trial.intermediate_values.items()}
     if not epochs:
         raise QueryError(f"{name} ({trial.state.name}) has no epoch to compare: neither a run folder here nor values")
-    best = attributes.get("best_epoch")
+    best = attributes.get("best_epoch") if ours else max(epochs)
     if best not in epochs:
         best = int(best_epoch({"epoch": epoch, **epochs[epoch]} for epoch in sorted(epochs))["epoch"])
-    else:
+    elif ours:
         recorded = {metric: attributes.get(metric) for metric in COMPARED}
         epochs[best] |= {metric: float(value) for metric, value in recorded.items() if isinstance(value, int | float)}
     return ComparedRun(name, best, epochs, dict(trial.params), str(attributes.get("data_hash") or ""))
@@ -86,8 +91,11 @@ def compare(baseline: ComparedRun, other: ComparedRun, epoch: int | None = None)
         if wanted not in run.epochs:
             raise QueryError(f"{run.name} has no epoch {wanted}; it has: {', '.join(map(str, sorted(run.epochs)))}")
     first, second = baseline.epochs[at[0]], other.epochs[at[1]]
-    rows = [_row("epoch", *at), _row("best_epoch", baseline.best_epoch, other.best_epoch)]
-    rows += [_row(metric, first.get(metric), second.get(metric)) for metric in COMPARED if {metric} & {*first, *second}]
+    there = {*first, *second}
+    rows = [_row("epoch", *at)]
+    if VALUE not in there:  # which epoch was another program's best one is not known
+        rows.append(_row("best_epoch", baseline.best_epoch, other.best_epoch))
+    rows += [_row(name, first.get(name), second.get(name)) for name in (VALUE, *COMPARED) if name in there]
     names = sorted({*baseline.params, *other.params})
     return rows + [_row(f"params.{name}", baseline.params.get(name), other.params.get(name)) for name in names]
 

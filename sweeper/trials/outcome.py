@@ -183,5 +183,7 @@ def release_memory(error: BaseException) -> None:
 
 def shown(params: dict[str, object]) -> str:
     """A point in a few words."""
+    if not params:
+        return "no searched parameter"
     values = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in params.items()}
     return ", ".join(f"{name.rsplit('.', 1)[-1]} {value}" for name, value in values.items())

@@ -174,9 +174,17 @@ class Trials:
         else:
             if self._tell(trial, TrialState.COMPLETE, values):
                 told = ", ".join(f"{value:.4f}" for value in values)
-                log.info("trial %d: %s with %s", trial.number, told, shown(trial.params))
+                log.info("trial %d: %s with %s%s", trial.number, told, shown(trial.params), self._what_it_breaks(trial))
         self.leases.release(trial_id_of(trial))
         return None
+
+    def _what_it_breaks(self, trial: Trial) -> str:
+        """Why a complete trial can't be the best, as the end of a line; empty if it can."""
+        if not self.objective.constraints:
+            return ""
+        excesses = stored_trial(self.study, trial).constraints
+        broken = [name for name, excess in excesses.items() if excess > 0]
+        return f"; it breaks the constraint of {', '.join(broken)}, so it is never the best" if broken else ""
 
     def _constrain(self, trial: Trial, returned: Any) -> None:
         stored = stored_trial(self.study, trial)

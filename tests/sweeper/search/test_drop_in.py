@@ -502,13 +502,17 @@ def test_a_constraint_is_decided_by_what_the_job_returns(tmp_path: Path) -> None
     assert swept.results.best_params.x == 1
 
 
-def test_a_constraint_is_decided_by_what_the_job_records(tmp_path: Path) -> None:
+def test_a_constraint_is_decided_by_what_the_job_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def task(cfg: DictConfig) -> float:
         mdaf.attach().record({"gap": cfg.x})
         return sphere(cfg)
 
     swept = sweep(tmp_path, *CONSTRAINED, "hydra.sweeper.direction=maximize", task=task)
     assert swept.results.best_params.x == 1
+    lines = capsys.readouterr().out.splitlines()
+    said = [line for line in lines if line.endswith("it breaks the constraint of gap, so it is never the best")]
+    broken = [trial for trial in swept.study.trials if trial.constraints["gap"] > 0]
+    assert len(said) == len(broken) > 0
 
 
 def test_a_constraint_without_a_value_fails_the_trial_with_what_to_type(tmp_path: Path) -> None:

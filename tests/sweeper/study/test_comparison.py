@@ -88,6 +88,14 @@ def test_a_trial_is_read_from_its_folder_if_that_is_here_and_from_the_storage_if
     assert run_from_trial(trial).params == stored.params == {"dropout": 0.2}
 
 
+def test_trials_of_another_program_are_compared_by_the_values_of_their_last_epochs() -> None:
+    first, second = (
+        run_from_trial(create_trial(value=last, intermediate_values={0: 9.0, 1: last})) for last in (1.0, 3.0)
+    )
+    rows = {row["metric"]: (row["a"], row["b"], row["delta"]) for row in compare(first, second)}
+    assert rows == {"epoch": (1, 1, 0), "value": (1.0, 3.0, 2.0)}
+
+
 @pytest.mark.parametrize("content", ["step,loss\n1,2\n", "epoch,val_auc\n1,high\n"])
 def test_a_damaged_file_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "metrics.csv").write_text(content)
