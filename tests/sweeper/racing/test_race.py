@@ -61,7 +61,10 @@ def check(trials: list[FrozenTrial], n_trials: int) -> None:
     found = runs(trials)
     assert len(found) == n_trials
     assert len(set(found)) == n_trials, "a seed of a point was run twice"
-    by_params = {tuple(sorted(t.params.items())): t.user_attrs[POINT_ID] for t in trials if t.params}
+    whole = [
+        t for t in trials if t.params and WITHDRAWN not in t.user_attrs
+    ]  # a withdrawn one may hold a part of its own
+    by_params = {tuple(sorted(t.params.items())): t.user_attrs[POINT_ID] for t in whole}
     assert len(by_params) == len(set(by_params.values()))
 
 
