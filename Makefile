@@ -7,18 +7,15 @@ READY := $(VENV)/.installed
 # They import this project some hundred times, so its bytecode is kept, whatever the environment says.
 TESTERS = $(shell $(BIN)/python -c "import os; print(min(4, (os.cpu_count() or 1) * 2))")
 
-# As much of a race and of Phase 4 as fits the minutes that two cores have.
-STUDY := regularization-mdaf_mamba-synthetic-main_job
-RACE := hydra/sweeper=regularization hydra/sweeper/sampler=racing hydra.sweeper.n_trials=16
-
 .PHONY: sweep test types suite clean picture .imports
 
-# Each of these goes on where it stopped and repeats nothing that is there.
+# Each of these goes on where it stopped and repeats nothing that is there. As much of a race and of Phase 4 as fits the
+# minutes that two cores have.
 sweep: $(READY)
 	$(BIN)/python -m data inspect experiment=main_job
-	$(BIN)/python -m sweeper -m $(RACE) experiment=main_job
-	$(BIN)/python -m sweeper.study trials --study $(STUDY)
-	$(BIN)/python -m multirun study=$(STUDY) looks=[5] --yes
+	$(BIN)/python -m sweeper -m hydra/sweeper=regularization hydra/sweeper/sampler=racing experiment=main_job hydra.sweeper.n_trials=16
+	$(BIN)/python -m sweeper.study trials --study regularization-mdaf_mamba-synthetic-main_job
+	$(BIN)/python -m multirun study=regularization-mdaf_mamba-synthetic-main_job looks=[5] --yes
 
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(READY) .imports
