@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from mdaf.sweeper.trials.same_point import point_id_of, seed_of
 from mdaf.sweeper.trials.space import Space
 from mdaf.sweeper.trials.user_attrs import FAILED_BY, POINT, SAME_RUN_AS, WITHDRAWN
 
+LARGE = 1e100  # a greater value has no square
 PENDING = (TrialState.RUNNING, TrialState.WAITING)
 
 
@@ -97,7 +98,7 @@ def points(trials: Sequence[FrozenTrial], *, maximize: bool) -> list[Point]:
     sign = 1 if maximize else -1
     spreads = np.sqrt(np.maximum(covariance.diagonal(), 0))
     found = [
-        _point(group, sign * float(mean), float(spread))
+        _point(group, sign * runs.unit * float(mean), runs.unit * float(spread))
         for group, mean, spread in zip(groups, means, spreads, strict=True)
     ]
     return sorted(found, key=lambda point: (not point.feasible, -sign * point.posterior_mean, point.trials))
@@ -139,6 +140,7 @@ def runs_of(groups: Sequence[Group], cube: Cube | None, *, maximize: bool, pendi
         rows += [(at, trial, worst) for at, group in enumerate(groups) for trial in group.diverged]
     waiting = [(at, trial) for at, group in enumerate(groups) for trial in group.pending] if pending else []
     every = [(at, trial) for at, trial, _ in rows] + waiting
+    unit = unit_of(value for _, _, value in rows)
     seeds: dict[object, int] = {}
     for _, trial in every:
         seed = seed_of(trial)
@@ -149,7 +151,8 @@ def runs_of(groups: Sequence[Group], cube: Cube | None, *, maximize: bool, pendi
         seed=np.array(
             [seeds[("trial", t.number) if (seed := seed_of(t)) is None else seed] for _, t in every], dtype=int
         ),
-        values=np.array([value for _, _, value in rows], dtype=float),
+        values=np.array([value for _, _, value in rows], dtype=float) / unit,
+        unit=unit,
         searched=0 if cube is None else cube.searched,
     )
 
@@ -162,10 +165,26 @@ def _part(group: Group, trial: FrozenTrial) -> list[FrozenTrial]:
     return group.diverged if trial.user_attrs.get(FAILED_BY) == BY_ITS_POINT else group.others
 
 
+def unit_of(values: Iterable[float]) -> float:
+    """The unit in which values are computed with: 1 unless one is so great that its square is no float."""
+    largest = max(map(abs, values), default=0.0)
+    return largest if largest > LARGE else 1.0
+
+
+def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean and the standard deviation, which a single value has none of."""
+    scale = unit_of(values)
+    scaled = [value / scale for value in values]
+    mean = math.fsum(scaled) / len(scaled)
+    squares = math.fsum((value - mean) ** 2 for value in scaled)
+    deviation = math.sqrt(squares / (len(values) - 1)) * scale if len(values) > 1 else None
+    return mean * scale, deviation
+
+
 def _point(group: Group, posterior_mean: float, posterior_sd: float) -> Point:
     values = [float(trial.values[0]) for trial in group.finished]
-    n, mean = len(values), math.fsum(values) / len(values)
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1)) if n > 1 else None
+    n = len(values)
+    mean, deviation = _mean_and_deviation(values)
     return Point(
         id=group.id,
         name=group.name,

@@ -32,6 +32,7 @@ class Runs:
     ``seed``         the index of each run's seed, shape ``(runs,)``.
     ``values``       of the finished runs, shape ``(finished,)``.
     ``searched``     the number of searched parameters.
+    ``unit``         what the values were divided by; the posterior is in the same unit.
     """
 
     coordinates: np.ndarray | None
@@ -39,6 +40,7 @@ class Runs:
     seed: np.ndarray
     values: np.ndarray
     searched: int = 3
+    unit: float = 1.0
 
     @property
     def points(self) -> int:

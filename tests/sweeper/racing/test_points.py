@@ -106,6 +106,16 @@ def test_a_trial_that_took_the_value_of_another_is_no_further_run_of_its_point(s
     assert sorted(trial.number for trial in ranked(study)) == list(range(16))
 
 
+def test_values_whose_squares_are_too_large_for_a_float_have_a_mean_and_an_error(study: optuna.Study) -> None:
+    for seed, value in enumerate((1.5e308, 1.6e308)):
+        run(study, 0.2, seed, -value)
+    found = next(point for point in points(study.trials, maximize=True) if point.params["x"] == 0.2)
+    assert found.mean == pytest.approx(-1.55e308)
+    assert found.standard_error == pytest.approx(5e306)
+    assert -1.7e308 < found.posterior_mean < -1e308
+    assert points(study.trials, maximize=True)[-1] == found
+
+
 def test_the_best_of_a_race_is_the_point_with_the_best_posterior_mean(study: optuna.Study, tmp_path: Path) -> None:
     firsts = [point.trials[0] for point in points(study.trials, maximize=True)]
     assert [trial.number for trial in ranked(study)[:8]] == firsts
