@@ -11,7 +11,12 @@ from pathlib import Path
 from tests.processes import ROOT, Running
 
 EXAMPLES = ROOT / "examples"
-SCRIPTS = {"mdaf": "mdaf.sweeper", "mdaf-study": "mdaf.sweeper.study", "mdaf-data": "mdaf.data"}
+SCRIPTS = {
+    "mdaf": "mdaf.sweeper",
+    "mdaf-study": "mdaf.sweeper.study",
+    "mdaf-phase4": "mdaf.multirun",
+    "mdaf-data": "mdaf.data",
+}
 BLOCK = re.compile(r"^```\n(.*?)^```", re.M | re.S)
 
 

@@ -86,3 +86,18 @@ def test_the_lines_of_its_readme_run_as_typed(
         shown = run(line, folder).stdout
     assert len(finished(folder, study)) == 24
     assert shown.splitlines()[-1].startswith("python train.py --config-name sweep ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("example", "study", "absent"), EXAMPLES)
+def test_its_verdict_is_given_by_the_line_of_its_readme(
+    tmp_path: Path, example: str, study: str, absent: tuple[str, ...]
+) -> None:
+    folder = copy_of(example, tmp_path)
+    _, search, *_ = blocks(example)[0]
+    run(f"{search} hydra.sweeper.n_trials=6", folder)
+    [verdict] = blocks(example)[1]
+    said = run(f"{verdict} confirm.top=1 --yes", folder).stdout
+    assert "indistinguishable" in said or "is better than default" in said
+    report = f"runs/phase4/{study}/report/report.json"
+    assert "figures of" in run(f"mdaf-phase4 verify {report}", folder).stdout
