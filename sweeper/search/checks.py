@@ -16,7 +16,7 @@ from mdaf.config_keys import check_keys
 from mdaf.errors import DataError, UserError, did_you_mean
 from mdaf.names import complaint_about
 from mdaf.sweeper.hydra_ext.run_config import is_our_schema, validate
-from mdaf.sweeper.runs.metric_columns import OBJECTIVES
+from mdaf.sweeper.runs.metric_columns import BY_NAME, OBJECTIVES
 from mdaf.sweeper.search.advice import key_for
 from mdaf.sweeper.search.settings import SweepSettings
 from mdaf.sweeper.search.tried_points import CHOICES
@@ -105,14 +105,18 @@ def _check_objectives(settings: SweepSettings, config: DictConfig) -> None:
         if direction not in DIRECTIONS:
             raise UserError(f"hydra.sweeper.direction: found {direction}, expected {' or '.join(DIRECTIONS)}")
     several = len(directions) > 1
-    if settings.objectives is not None:
-        if len(settings.objectives) != len(directions):
-            found = f"{_shown(settings.objectives)} for hydra.sweeper.direction={_shown(directions)}"
+    ours = is_our_schema(config)
+    objectives = settings.objectives or (config.sweep.objectives if ours else None)  # what our own job returns
+    if objectives is not None:
+        if len(objectives) != len(directions):
+            found = f"{_shown(objectives)} for hydra.sweeper.direction={_shown(directions)}"
             raise UserError(f"{key}: found {found}, expected as many metrics as directions")
-        for name in settings.objectives:
+        for name in objectives:
             if not isinstance(name, str):
                 raise UserError(f"{key}: found {name} in it, expected names of metrics")
             _check_metric(config, key, name)
+        if ours:
+            _check_senses(directions, objectives)
     if several and not isinstance(settings.pruner, NopPruner | None):
         raise UserError(
             "hydra/sweeper/pruner: Optuna prunes by one objective, and there are "
@@ -121,6 +125,22 @@ def _check_objectives(settings: SweepSettings, config: DictConfig) -> None:
     if several and (settings.target is not None or settings.plateau.trials is not None):
         keys = f"{key_for('target', config)} and {key_for('plateau.trials', config)}"
         raise UserError(f"{keys}: expected null where there are several objectives")
+
+
+def _check_senses(directions: Sequence[str], names: Sequence[str]) -> None:
+    """UserError where the worst value of a metric would be called the best, as with ``study``, which minimizes."""
+    better = [BY_NAME[name].higher_is_better for name in names]
+    right = [
+        given if higher is None else DIRECTIONS[0 if higher else 1]
+        for given, higher in zip(directions, better, strict=True)
+    ]
+    if right != list(directions):
+        wrong = next(name for name, given, wanted in zip(names, directions, right, strict=True) if given != wanted)
+        found, typed = ("".join(one) if len(one) == 1 else _shown(one) for one in (directions, right))
+        raise UserError(
+            f"hydra.sweeper.direction: found {found}, which looks for the worst {wrong}; "
+            f"type hydra.sweeper.direction={typed}"
+        )
 
 
 def _check_metric(config: DictConfig, key: str, name: str) -> None:

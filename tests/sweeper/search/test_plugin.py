@@ -440,6 +440,14 @@ def test_an_unknown_key_of_the_sweeper_is_one_line_with_the_key_that_was_meant()
         ({"plateau": {"trials": 3, "epsilon": -1}}, "sweep.plateau.epsilon: found -1"),
         ({"direction": "maximise"}, "hydra.sweeper.direction: found maximise, expected maximize or minimize"),
         ({"direction": ["maximize", "minimize"]}, r"sweep.objectives: found \[val_auc\] for .*as many metrics as"),
+        (
+            {"direction": "minimize"},
+            "hydra.sweeper.direction: found minimize, which looks for the worst val_auc; type hydra",
+        ),
+        (
+            {"direction": ["maximize", "maximize"], "objectives": ["val_auc", "val_loss"]},
+            r"hydra.sweeper.direction: found \[maximize,maximize\], .* worst val_loss; .*=\[maximize,minimize\]",
+        ),
         ({"objectives": ["auc"]}, "sweep.objectives: there is no metric auc; expected one of train_loss, "),
         ({"constraints": {"auc": 1}}, "hydra.sweeper.constraints.auc: there is no metric auc"),
         ({"constraints": {"train_auc": "low"}}, "hydra.sweeper.constraints.train_auc: found low"),
