@@ -16,7 +16,10 @@ def program() -> str:
     if file.name != "__main__.py":
         return file.name
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    module = spec.name.removesuffix(".__main__") if spec is not None else file.parent.name
+    own = (
+        spec is not None and spec.origin == sys.argv[0]
+    )  # else another program, such as pytest, called this one's main
+    module = spec.name.removesuffix(".__main__") if own else file.parent.name
     return f"python -m {module}"
 
 
