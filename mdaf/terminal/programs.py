@@ -16,11 +16,9 @@ def program() -> str:
     if file.name != "__main__.py":
         return file.name
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    own = (
-        spec is not None and spec.origin == sys.argv[0]
-    )  # else another program, such as pytest, called this one's main
-    module = spec.name.removesuffix(".__main__") if own else file.parent.name
-    return f"python -m {module}"
+    if spec is not None and spec.origin == sys.argv[0]:
+        return f"python -m {spec.name.removesuffix('.__main__')}"
+    return f"python -m {file.parent.name}"  # another program, such as pytest, called this one's main
 
 
 def beside(package: str) -> list[str]:
