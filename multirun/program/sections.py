@@ -185,7 +185,8 @@ def confirmation(report: Report, found: Confirmation) -> Section:
         )
     text = (
         "The sweep's best trials and the baseline were run again on fresh seeds. The best of many noisy values "
-        f"flatters itself; optimism is by how much. Confirmed is {found.named}. {how}"
+        "looks better than it is. Optimism is the difference to the mean of the fresh seeds. "
+        f"Confirmed is {found.named}. {how}"
     )
     head = ["point", "trial", "in the sweep", "confirmed mean", "sd", "seeds", "optimism", "distance from baseline"]
     return Section("Confirmation", [Text(text), Table(head, rows), *_failed(report, CONFIRMATION)])

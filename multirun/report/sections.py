@@ -126,7 +126,8 @@ def confirmation(report: Report) -> Section:
         )
     text = (
         "The sweep's best trials were trained again on seeds that it never used. The value in the sweep is the best of "
-        "many noisy values and flatters itself; the optimism is by how much. "
+        "many noisy values, so it is too high on average. "
+        "The optimism is the difference to the mean of the fresh seeds. "
         f"The winner is {found.winner}. {how}"
     )
     head = ["candidate", "trial", "in the sweep", "confirmed mean", "sd", "seeds", "optimism", "its error"]
