@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
@@ -30,7 +30,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from scipy.stats import t
+import numpy as np
+
+from mdaf.multirun.analysis.statistics import t_interval
 
 KEYS = (
     "regularization.dropout",
@@ -208,9 +210,9 @@ def spread(values: dict[int, float]) -> str:
 
 def difference(one: dict[int, float], other: dict[int, float]) -> str:
     """The mean paired difference over the seeds that both have, with its 95 % t interval."""
-    pairs: Sequence[float] = [one[seed] - other[seed] for seed in one if seed in other]
-    half = float(t.ppf(0.975, len(pairs) - 1)) * stdev(pairs) / len(pairs) ** 0.5
-    return f"{fmean(pairs):+.4f} [{fmean(pairs) - half:+.4f}, {fmean(pairs) + half:+.4f}]"
+    pairs = np.array([one[seed] - other[seed] for seed in one if seed in other])
+    low, high = t_interval(pairs)
+    return f"{pairs.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
 if __name__ == "__main__":

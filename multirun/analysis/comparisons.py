@@ -45,14 +45,10 @@ class DelongFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComparedPair:
-    """The difference ``a - b`` of two configurations, paired by seed, and its verdict.
+class SeedDifference:
+    """The difference ``a - b`` of two configurations, paired by seed, by the seeds alone.
 
-    ``statistics.Paired`` says what the tests' fields are. They are of the seeds alone.
-    ``users_error``  standard error of the mean over resampled users; None where rows are not known.
-    ``interval``     95 %, of the mean, with the error of seeds and that of users; ``p``: two-sided, likewise.
-    ``holm_p``       ``p`` adjusted over all comparisons that share the error ``alpha``.
-    ``seed_correlation``  of the two configurations' values over the seeds; None with fewer than three.
+    ``statistics.Paired`` says what the tests' fields are.
     """
 
     a: str
@@ -69,6 +65,18 @@ class ComparedPair:
     permutation_p: float
     permutation_floor: float
     detectable: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedPair(SeedDifference):
+    """The difference ``a - b`` of two configurations with the error of rows, and its verdict.
+
+    ``users_error``  standard error of the mean over resampled users; None where rows are not known.
+    ``interval``     95 %, of the mean, with the error of seeds and that of users; ``p``: two-sided, likewise.
+    ``holm_p``       ``p`` adjusted over all comparisons that share the error ``alpha``.
+    ``seed_correlation``  of the two configurations' values over the seeds; None with fewer than three.
+    """
+
     seed_correlation: float | None = None
     delong: dict[str, DelongFigures]
     users_error: float | None

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from mdaf.multirun.analysis.comparisons import SeedDifference
 from mdaf.multirun.analysis.confirmation import ConfirmedCandidate
 from mdaf.multirun.analysis.json_form import from_json, to_json
 from mdaf.multirun.analysis.looks.decision import Look
@@ -138,28 +139,13 @@ class Configuration:
     from_: list[str]
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The difference ``a - b`` of two points, paired by seed, and its verdict on ``a``.
+@dataclass(frozen=True, kw_only=True)
+class Comparison(SeedDifference):
+    """The difference ``a - b`` of two points, and its verdict on ``a``.
 
-    ``mdaf.multirun.analysis.statistics.Paired`` says what the tests' fields are. Rows are not known, so ``interval`` is
-    the ``t_interval``.
+    Rows are not known, so ``interval`` is the ``t_interval``.
     """
 
-    a: str
-    b: str
-    seeds: list[int]
-    by_seed: dict[str, float]
-    n: int
-    mean: float
-    sd: float | None
-    t_interval: Interval | None
-    bootstrap_interval: Interval | None
-    effect: float | None
-    t_p: float | None
-    permutation_p: float
-    permutation_floor: float
-    detectable: float | None
     seed_correlation: float | None
     interval: Interval | None
     holm_p: float | None

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from mdaf.multirun.program.content import FORMAT, KIND, Inputs, Report
 from mdaf.multirun.program.figures import compute
 from mdaf.multirun.program.sections import charts, sections
 from mdaf.multirun.report import pages
-from mdaf.multirun.report.differences import Difference, as_read, differences
+from mdaf.multirun.report.differences import Difference, as_read, differences, explained
 from mdaf.names import numbered
 from mdaf.sweeper.runs.provenance import commit, versions
 from mdaf.sweeper.runs.reader import read_json
@@ -107,7 +106,7 @@ def verify(file: Path, url: str) -> list[Difference]:
     ``url``  the study database, which no report names.
     """
     report = read_report(file)
-    with _explained(file):
+    with explained(file):
         inputs = from_json(Inputs, report["inputs"])
         storage = open_storage(url, create=False, read_only=True)
         study, runs_of = load_study(storage, inputs.study), load_study(storage, inputs.runs_of)
@@ -131,17 +130,3 @@ def _check_rules(file: Path, inputs: Inputs, study: Study) -> None:
     ids = [run.id for run in inputs.runs]
     if twice := sorted({one for one in ids if ids.count(one) > 1}):
         raise UserError(f"{file}: has the run {twice[0]} twice, expected each once; write the report again")
-
-
-@contextmanager
-def _explained(file: Path) -> Iterator[None]:
-    """UserError for whatever a report of another form makes fail."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{file} is damaged: its inputs or figures are not of the form that was written "
-            f"({type(error).__name__}: {error}); write the report again"
-        ) from error

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from mdaf.errors import UserError
 from mdaf.sweeper.runs.metric_columns import ON_TEST
 
 RELATIVE = 1e-9  # of what is computed: the rounding of another processor. What is read must be the same exactly
@@ -24,6 +27,20 @@ class Difference:
 
     def __str__(self) -> str:
         return f"{self.figure}: the report says {shown(self.reported)}, the runs give {shown(self.found)}"
+
+
+@contextmanager
+def explained(file: Path) -> Iterator[None]:
+    """UserError for whatever a report of another form makes fail."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{file} is damaged: its inputs or figures are not of the form that was written "
+            f"({type(error).__name__}: {error}); write the report again"
+        ) from error
 
 
 def shown(value: Any) -> str:

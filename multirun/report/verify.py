@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from mdaf.multirun.analysis.json_form import from_json
 from mdaf.multirun.analysis.rows.roc import roc_auc
 from mdaf.multirun.analysis.rows.scores import Scorer, log_read, read_scores
 from mdaf.multirun.analysis.sources import Source
-from mdaf.multirun.report.differences import Difference, as_read, differences
+from mdaf.multirun.report.differences import Difference, as_read, differences, explained
 from mdaf.sweeper.runs.reader import checkpoint_digest, read_finished_run, read_json
 
 OF_0_1 = 1  # the format of that version's reports
@@ -53,30 +52,15 @@ def verify(file: Path, deep: bool = False) -> list[Difference]:
     ``deep`` scores validation and test rows again with the checkpoints. Reading the test split is logged.
     """
     report = read_report(file)
-    with _explained(file):
+    with explained(file):
         return _verified(report, file.parent, deep)
 
 
 def load_report(file: Path) -> Report:
     """The report in a report.json; UserError if there is none or it is damaged."""
     content = read_report(file)
-    with _explained(file):
+    with explained(file):
         return Report.from_json(content)
-
-
-@contextmanager
-def _explained(file: Path) -> Iterator[None]:
-    """UserError for whatever a report of another form makes fail."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise UserError(
-            f"{file} is damaged: its inputs or figures are not of the form that was written ({reason}); write the "
-            "report again"
-        ) from error
 
 
 def _verified(report: Mapping[str, Any], base: Path, deep: bool) -> list[Difference]:
