@@ -8,7 +8,7 @@ samples; the history of each is the user's events strictly before it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,13 +35,11 @@ from mdaf.data.preparing.source import (
     split_times,
 )
 from mdaf.data.preparing.spill import GIGABYTE, SpilledFrames, block_bytes
-from mdaf.data.reading.cells import flag, rounded, said, word
 from mdaf.data.reading.defects import Defects
-from mdaf.data.reading.delimited import TextFile, spelled_out
+from mdaf.data.reading.delimited import spelled_out
 from mdaf.data.reading.file_hashes import FileHashes
-from mdaf.data.reading.parquet import ParquetFile
-from mdaf.data.reading.rows import RAW, Rows
-from mdaf.data.reading.times import UNITS, check_time_format, likelier_unit, out_of_range, span, unix_times
+from mdaf.data.reading.log_table import LogTable
+from mdaf.data.reading.times import UNITS, check_time_format, likelier_unit, span
 from mdaf.data.store.event_store import SPLITS
 from mdaf.data.store.vocabulary import check_min_count
 from mdaf.data.store.writer import StoreWriter
@@ -52,7 +50,6 @@ log = logging.getLogger(__name__)
 
 SAMPLE_ROLES = ("user", "item", "category", "time", "label", "split")
 HISTORIES = ("positives", "all")
-_SPLITS = {"train": 0, "training": 0, "val": 1, "validation": 1, "valid": 1, "dev": 1, "test": 2}
 _HOUR = 3600
 _READING = 2  # changes with what is read from the same file: a store of another number is prepared anew
 
@@ -168,7 +165,7 @@ class EventLogFile:
         """Reads the files and writes their store. Raises DataError for another format and for too many bad rows."""
         with writer.workspace() as folder:
             rows, lost, defects, hint = SpilledFrames(folder / "rows"), LostLabels(), Defects(), ""
-            for frame, found, bad, share in self._rows():
+            for frame, found, bad, share in self._table().blocks():
                 between(progress, 0.0, 0.3)("reading", share)
                 rows.append(frame)
                 lost.add(bad)
@@ -255,7 +252,7 @@ class EventLogFile:
         samples, lost, found, hint = SpilledFrames(folder / "given"), LostLabels(), Defects(), ""
         first: dict[int, int] = {}
         last: dict[int, int] = {}
-        for frame, part, bad, _ in self._given_rows():
+        for frame, part, bad, _ in self._given_table().blocks():
             found += part
             samples.append(frame)
             lost.add(bad)
@@ -305,14 +302,15 @@ class EventLogFile:
             progress=progress,
         )
 
-    def _rows(self) -> Iterator[tuple[pl.DataFrame, Defects, pl.DataFrame, float]]:
-        """The log in blocks: usable rows, their defects, the bad rows, and the share of the file that is read."""
+    def _table(self) -> LogTable:
+        """The log. Its rows have the columns of the roles and of the fields."""
         roles = {role: column for role in ROLES if (column := self.columns.get(role)) is not None}
         if self._sample_file is not None:
             roles.pop("label", None)
-        yield from self._typed(self._file, {**roles, **self._fields}, "data.columns")
+        return self._table_of(self._file, {**roles, **self._fields}, "data.columns")
 
-    def _given_rows(self) -> Iterator[tuple[pl.DataFrame, Defects, pl.DataFrame, float]]:
+    def _given_table(self) -> LogTable:
+        """The file of samples."""
         assert self._sample_file is not None
         roles = {role: column for role in SAMPLE_ROLES if (column := self.sample_columns.get(role)) is not None}
         absent = [role for role in SAMPLE_ROLES if role not in roles and role != "category"]
@@ -320,47 +318,20 @@ class EventLogFile:
             raise DataError(f"data.sample_columns.{absent[0]} is not set: expected the name of a column")
         if not self._has("category"):
             roles.pop("category", None)
-        yield from self._typed(self._sample_file, roles, "data.sample_columns")
+        return self._table_of(self._sample_file, roles, "data.sample_columns")
 
-    def _typed(
-        self, path: Path, columns: Mapping[str, str], key: str
-    ) -> Iterator[tuple[pl.DataFrame, Defects, pl.DataFrame, float]]:
-        """The rows of a file, as in ``_rows``.
-
-        ``columns``: field -> the column of the file. ``key``: the config's key.
-        """
-        names = tuple(dict.fromkeys(columns.values()))
-        file = _file(path, names, spelled_out(self.separator), key, self.memory_gb)
-        file.check()
-        typed = {name: word(name) for name in columns} | {"time": self._time(file, columns["time"])}
-        ids = [name for name in ("user", "item", "category") if name in columns]
-        kinds = {f"no {name}": pl.col(name).is_null() for name in ("user", "item")}
-        kinds |= {f"{name} too large for a decimal": rounded(f"{RAW}{name}") for name in ids}
-        kinds |= {"not a time": pl.col("time").is_null(), "time out of range": out_of_range("time")}
-        if "split" in columns:
-            known = word("split").str.to_lowercase().replace_strict(_SPLITS, default=None, return_dtype=pl.Int8)
-            typed |= {"split": known}
-            kinds |= {"unknown split": pl.col("split").is_null()}
-        if "label" in columns:
-            typed |= {"label": (flag("label") >= self.positive_from).cast(pl.UInt8)}
-            kinds |= {"no label": ~said(f"{RAW}label"), "not a number": pl.col("label").is_null()}
-        rows = Rows(file, columns, typed, needed=("user", "item", "time"), kinds=kinds)
-        for lines in file.frames(block_bytes(self.memory_gb)):
-            usable, defects, bad = rows.told_apart(lines)
-            yield usable, defects, bad, lines.share
-
-    def _time(self, file: TextFile | ParquetFile, column: str) -> pl.Expr:
-        """Unix seconds of the column time; null if it is not a time."""
-        kind = file.kind_of(column) if isinstance(file, ParquetFile) else pl.String()
-        if isinstance(kind, pl.Float32):
-            raise DataError(
-                f"{file.path}: column {column!r} holds {kind}, which rounds times to minutes; write it as whole numbers"
-            )
-        if not kind.is_temporal():
-            return unix_times("time", self.time_format, self.utc_offset_hours)
-        local = getattr(kind, "time_zone", None) is None  # with a time zone, the time is in UTC
-        ahead = int(self.utc_offset_hours * _HOUR) if local else 0
-        return unix_times("time", "seconds", 0) - ahead
+    def _table_of(self, path: Path, columns: Mapping[str, str], key: str) -> LogTable:
+        return LogTable(
+            path,
+            columns,
+            key,
+            separator=self.separator,
+            time_format=self.time_format,
+            utc_offset_hours=self.utc_offset_hours,
+            positive_from=self.positive_from,
+            block_bytes=block_bytes(self.memory_gb),
+            row_group_bytes=max(int(self.memory_gb * GIGABYTE / 2), 1 << 24),
+        )
 
     def _periods(self, rows: SpilledFrames) -> Periods:
         """The periods: by the config's dates, or else by the hours at which the config's shares of the rows begin."""
@@ -383,11 +354,3 @@ class EventLogFile:
             )
         validation, test = (int(hours["hour"][index]) * _HOUR for index in boundaries)
         return Periods(validation, test, self.utc_offset_hours)
-
-
-def _file(path: Path, columns: Sequence[str], separator: str, key: str, memory_gb: float) -> TextFile | ParquetFile:
-    """A log that is told by its ending, and read as text unless that is Parquet's."""
-    expected = f"the columns {', '.join(columns)} ({key})"
-    if path.suffix.lower() in (".parquet", ".pq"):
-        return ParquetFile(path, columns, expected, most=max(int(memory_gb * GIGABYTE / 2), 1 << 24))
-    return TextFile(path, columns, f"{expected}, named in the first line", separator, header=True, quotes=True)
