@@ -105,7 +105,8 @@ def write_next_click(
     defects += Defects(dropped={"repeated row": assembly.repeated}, corrected=encoding.changed, incomplete=lacking)
     assert log.first_time is not None
     schema = log.layout.schema(encoding.vocabularies, protocol.periods.validation - log.first_time)
-    return Contents(schema, protocol.periods.validation, protocol.periods.test, defects)
+    grouped = protocol.task == "next_click"
+    return Contents(schema, protocol.periods.validation, protocol.periods.test, defects, grouped)
 
 
 class _Pools:

@@ -24,7 +24,7 @@ from mdaf.data.preparing.source import Contents, Source, expanded, source_from
 from mdaf.data.preparing.spill import GIGABYTE
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.store.event_store import EventStore
-from mdaf.data.store.manifest import CRC32, FORMAT_VERSION, REMEDY, SPLITS, write_manifest
+from mdaf.data.store.manifest import CANDIDATE_GROUPS, CRC32, FORMAT_VERSION, REMEDY, SPLITS, write_manifest
 from mdaf.data.store.ranges import check_ranges
 from mdaf.data.store.verification import checksums_of, stamped, states_of
 from mdaf.data.store.writer import StoreWriter
@@ -171,6 +171,7 @@ def _write_manifest(folder: Path, identity: Mapping[str, Any], contents: Content
                 "positives": writer.positives,
             },
             "defects": contents.defects.to_json(),
+            CANDIDATE_GROUPS: contents.grouped,
             "files": files,
             CRC32: checksums_of(folder, files),
         }

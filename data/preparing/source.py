@@ -38,12 +38,14 @@ class Contents:
     """The description of the store that a source has written.
 
     ``validation``, ``test``  unix seconds at which these splits begin.
+    ``grouped``               whether samples are positives, each followed by the negatives that were drawn for it.
     """
 
     schema: Schema
     validation: int
     test: int
     defects: Defects
+    grouped: bool = False
 
 
 class Source(Protocol):

@@ -20,6 +20,7 @@ MANIFEST = "store.json"
 SPLITS = ("train", "validation", "test")
 VOCABULARY, WORD_ENDS = "vocabulary", "word_ends"  # begin the names of a table's raw values, and of where words end
 REMEDY = "delete the folder and prepare it again"
+CANDIDATE_GROUPS = "candidate_groups"  # whether samples are positives with drawn negatives; old stores lack it
 CHECKSUM, CRC32 = "checksum", "crc32"  # of the manifest and of each file; old stores have none
 _ARRAY = re.compile(r"[^./\\\0][^/\\\0]*\.npy")
 _HASH = re.compile(r"[0-9a-f]{32}")
@@ -98,6 +99,8 @@ def _check(manifest: Mapping[str, Any]) -> None:
         _check_numbers("defects", kinds, kinds)
     if not all(isinstance(text, str) for text in defects.examples.values()):
         raise ValueError("defects has examples that are no text")
+    if type(manifest.get(CANDIDATE_GROUPS, False)) is not bool:
+        raise ValueError(f"{CANDIDATE_GROUPS} is {manifest[CANDIDATE_GROUPS]!r}, expected true or false")
     if not _HASH.fullmatch(manifest["data_hash"]):
         raise ValueError(f"data_hash is {manifest['data_hash']!r}")
 
