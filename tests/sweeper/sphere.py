@@ -95,6 +95,9 @@ def sweep(
 ) -> Swept:
     """``app.py -m hydra/sweeper=... hydra.sweep.dir=FOLDER/runs OVERRIDES``, and what came of it.
 
+    Trials are drawn from a seed unless the overrides or the config say something about the sampler: a test that counts
+    jobs would fail now and then where one point is drawn twice.
+
     ``stored``: in the study "s" of FOLDER/s.db, one job a launch; or else in memory, as upstream's defaults are.
     ``raises``: errors are raised, as with HYDRA_FULL_ERROR=1; or else told to the user, as without it.
     """
@@ -110,6 +113,8 @@ def sweep(
     typed = [f"hydra/sweeper={sweeper}", *overrides]
     if not any(override.startswith("hydra.sweep.dir=") for override in overrides):
         typed.append(f"hydra.sweep.dir={swept.folder}")
+    if not any("sampler" in text for text in (config, *overrides)):
+        typed.append("hydra.sweeper.sampler.seed=1")
     if stored:
         if not (folder / "s.db").exists():
             (folder / "s.db").write_bytes(_empty_database())
