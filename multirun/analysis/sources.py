@@ -9,8 +9,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from mdaf.errors import UserError
-from mdaf.sweeper.hydra_ext.run_config import config_hash, is_hash_of
-from mdaf.sweeper.runs.reader import CONFIG, RecordedRun
+from mdaf.sweeper.hydra_ext.run_config import config_hash
+from mdaf.sweeper.runs.reader import RecordedRun
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,6 @@ def check_same_data(folders: Mapping[str, Path]) -> None:
             f"{first} and {second}: were trained and evaluated on different data ({one[:12]} and {other[:12]}), "
             "expected runs on the same data; summarize those of each log by themselves"
         )
-
-
-def config_of(run: RecordedRun) -> DictConfig:
-    """The config that Hydra saved with a finished run; UserError if it is not the one of its result."""
-    if not is_hash_of(run.config, run.result["config_hash"]):
-        raise UserError(
-            f"{run.folder / CONFIG}: its hash is {config_hash(run.config)}, but result.json says "
-            f"{run.result['config_hash']}: it is damaged or of another run; train the run again, or leave it out"
-        )
-    return run.config
 
 
 def configuration_of(config: DictConfig) -> str:

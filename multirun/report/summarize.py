@@ -14,7 +14,7 @@ from mdaf.errors import UserError
 from mdaf.multirun.analysis.content import CONFIRMATION, PHASE_4, SEARCH, Change, Inputs, Report, ReportPoint
 from mdaf.multirun.analysis.figures import compute
 from mdaf.multirun.analysis.rows.scores import read_scores, reads_of_test
-from mdaf.multirun.analysis.sources import check_same_data, config_of, configuration_of
+from mdaf.multirun.analysis.sources import check_same_data, configuration_of
 from mdaf.multirun.analysis.wording import number
 from mdaf.multirun.phase4.design import OF_THE_RESEARCH
 from mdaf.multirun.phase4.points import SEARCHED
@@ -24,6 +24,7 @@ from mdaf.multirun.report.sections import criteria, results
 from mdaf.multirun.report.summary_section import executive_summary
 from mdaf.multirun.report.writer import write_beside_others
 from mdaf.sweeper.hydra_ext.run_config import is_hashed
+from mdaf.sweeper.job.trained_run import config_of
 from mdaf.sweeper.runs.reader import IDENTITY, read_run
 
 LONGEST_NAME = 80  # characters; a configuration that would need more goes by its hash

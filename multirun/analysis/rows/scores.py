@@ -22,19 +22,11 @@ from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.event_store import EventStore
 from mdaf.errors import UserError
-from mdaf.model.ctr import Estimator
-from mdaf.model.stack import load_replica
-from mdaf.multirun.analysis.sources import config_of
 from mdaf.plain_files import plain
-from mdaf.sweeper.machine.device import choose_precision, set_up
-from mdaf.sweeper.runs.checkpoint import read_best
+from mdaf.sweeper.job.trained_run import TrainedRun
 from mdaf.sweeper.runs.provenance import commit
-from mdaf.sweeper.runs.reader import BEST, checkpoint_digest, read_finished_run
-from mdaf.sweeper.training import model_factory
+from mdaf.sweeper.runs.reader import BEST, checkpoint_digest
 from mdaf.sweeper.training.evaluation import predict
-from mdaf.sweeper.training.fitted import FittedReplica
-from mdaf.sweeper.training.from_config import build_replicas, hyperparameters
-from mdaf.sweeper.training.replicas import Trained
 
 log = logging.getLogger(__name__)
 
@@ -93,25 +85,14 @@ class Scorer:
 
     def score(self, folder: Path, split: str) -> Scores:
         """Rebuilds the run's model from its config and its best.pt and scores every row of ``split``."""
-        run = read_finished_run(folder)
-        config = config_of(run)
-        saved = read_best(folder, run.result)
-        trained = model_factory.by_gradient(config.model)
-        device = set_up(config.device) if trained else torch.device("cpu")
-        store, gathered = self._store(config, device)
-        if saved.data_hash != store.data_hash:
-            raise UserError(
-                f"{folder / BEST}: was trained on data {saved.data_hash[:12]}, its source now gives "
-                f"{store.data_hash[:12]}; restore the data that the run was trained on"
-            )
-        replicas = _model(config, store, device, trained)
-        try:
-            load_replica(replicas.model, 0, saved.weights)
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise UserError(f"{folder / BEST}: does not fit the model of the run's config: {error}") from None
-        precision = choose_precision(config.device.precision, device)
+        run = TrainedRun.read(folder)
+        device = run.set_up_device()
+        store, gathered = self._store(run.config, device)
+        run.refuse_other_data(store)
+        replicas = run.model(store, device)
+        precision = run.precision(device)
         rows = gathered.rows(split)[None]
-        found = predict(replicas, gathered, split, rows, config.training.eval_batch_size, precision)
+        found = predict(replicas, gathered, split, rows, run.config.training.eval_batch_size, precision)
         logits = found.logits[0].float().cpu().numpy()
         if not np.isfinite(logits).all():
             raise NotFiniteError(
@@ -143,14 +124,6 @@ class Scorer:
             gathered = DeviceStore(store, device, config.device.memory_fraction, config.data.history_order)
             self._stores = {key: (store, gathered)}  # one at a time: a store may fill the device
         return self._stores[key]
-
-
-def _model(config: DictConfig, store: EventStore, device: torch.device, trained: bool) -> Trained:
-    if trained:
-        return build_replicas(config, store, [hyperparameters(config)], device, drawn=False)
-    estimator = model_factory.builder(config.model, store.schema)()
-    assert isinstance(estimator, Estimator)
-    return FittedReplica(estimator, hyperparameters(config))
 
 
 def score_runs(folders: Sequence[Path], split: str, log_folder: Path) -> int:
