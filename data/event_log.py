@@ -36,8 +36,8 @@ from mdaf.data.preparing.source import (
 )
 from mdaf.data.preparing.spill import GIGABYTE, SpilledFrames, block_bytes
 from mdaf.data.reading.defects import Defects
-from mdaf.data.reading.delimited import spelled_out
 from mdaf.data.reading.file_hashes import FileHashes
+from mdaf.data.reading.formats.delimited import spelled_out
 from mdaf.data.reading.log_table import LogTable
 from mdaf.data.reading.times import UNITS, check_time_format, likelier_unit, span
 from mdaf.data.store.event_store import SPLITS

@@ -22,8 +22,8 @@ from mdaf.data.preparing.source import Contents, check_held_out, refuse_below, r
 from mdaf.data.preparing.spill import block_bytes
 from mdaf.data.reading.cells import decimal, number, word
 from mdaf.data.reading.defects import Defects
-from mdaf.data.reading.delimited import TextFile
 from mdaf.data.reading.file_hashes import FileHashes
+from mdaf.data.reading.formats.delimited import TextFile
 from mdaf.data.reading.local_time import too_far
 from mdaf.data.reading.rows import Rows, described
 from mdaf.data.store.vocabulary import check_min_count

@@ -23,8 +23,8 @@ from mdaf.data.preparing.source import Contents, expanded, refuse_below, setting
 from mdaf.data.preparing.spill import block_bytes
 from mdaf.data.reading.cells import decimal, number
 from mdaf.data.reading.defects import Defects
-from mdaf.data.reading.delimited import TextFile
 from mdaf.data.reading.file_hashes import FileHashes
+from mdaf.data.reading.formats.delimited import TextFile
 from mdaf.data.reading.rows import Rows, described
 from mdaf.data.store.vocabulary import check_min_count
 from mdaf.data.store.writer import StoreWriter

@@ -22,8 +22,8 @@ from mdaf.data.preparing.source import Contents, check_shares, refuse_below, req
 from mdaf.data.preparing.spill import block_bytes
 from mdaf.data.reading.cells import decimal, no_numbers, number, numbers
 from mdaf.data.reading.defects import Defects
-from mdaf.data.reading.delimited import Lines, TextFile
 from mdaf.data.reading.file_hashes import FileHashes
+from mdaf.data.reading.formats.delimited import Lines, TextFile
 from mdaf.data.reading.rows import RAW, Rows
 from mdaf.data.store.vocabulary import check_min_count
 from mdaf.data.store.writer import StoreWriter

@@ -28,8 +28,8 @@ from mdaf.data.preparing.source import (
 from mdaf.data.preparing.spill import block_bytes
 from mdaf.data.reading.cells import number
 from mdaf.data.reading.defects import Defects
-from mdaf.data.reading.delimited import TextFile
 from mdaf.data.reading.file_hashes import FileHashes
+from mdaf.data.reading.formats.delimited import TextFile
 from mdaf.data.reading.rows import Rows
 from mdaf.data.store.vocabulary import check_min_count
 from mdaf.data.store.writer import StoreWriter

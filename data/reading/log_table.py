@@ -11,8 +11,8 @@ import polars as pl
 
 from mdaf.data.reading.cells import flag, rounded, said, word
 from mdaf.data.reading.defects import Defects
-from mdaf.data.reading.delimited import TextFile, spelled_out
-from mdaf.data.reading.parquet import ParquetFile
+from mdaf.data.reading.formats.delimited import TextFile, spelled_out
+from mdaf.data.reading.formats.parquet import ParquetFile
 from mdaf.data.reading.rows import RAW, Rows
 from mdaf.data.reading.times import out_of_range, unix_times
 from mdaf.errors import DataError

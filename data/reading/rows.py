@@ -9,8 +9,8 @@ import polars as pl
 
 from mdaf.data.reading.cells import said
 from mdaf.data.reading.defects import Defects
-from mdaf.data.reading.delimited import BAD_QUOTES, MORE, NOT_UTF8, REPLACEMENT, Lines, TextFile
-from mdaf.data.reading.parquet import ParquetFile
+from mdaf.data.reading.formats.delimited import BAD_QUOTES, MORE, NOT_UTF8, REPLACEMENT, Lines, TextFile
+from mdaf.data.reading.formats.parquet import ParquetFile
 
 KIND = "<kind>"  # a column with the kind of a row's defect; null for a good row
 RAW = "<raw> "  # a column with this prefix has the text of the file

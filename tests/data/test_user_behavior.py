@@ -11,7 +11,7 @@ from mdaf.data.inspecting.facts import inspect
 from mdaf.data.preparing.next_click import TASKS
 from mdaf.data.preparing.prepare import prepare
 from mdaf.data.reading.defects import Defects
-from mdaf.data.reading.delimited import TextFile
+from mdaf.data.reading.formats.delimited import TextFile
 from mdaf.data.schema import FIRST_ID
 from mdaf.data.store.event_store import EventStore
 from mdaf.data.user_behavior import BEHAVIOURS, COLUMNS, read_log

@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from mdaf.data.reading.cells import decimal, flag, no_numbers, number, numbers, rounded, word
-from mdaf.data.reading.delimited import TextFile
-from mdaf.data.reading.parquet import ParquetFile
-from mdaf.data.reading.parquet_footer import largest_row_group
+from mdaf.data.reading.formats.delimited import TextFile
+from mdaf.data.reading.formats.parquet import ParquetFile
+from mdaf.data.reading.formats.parquet_footer import largest_row_group
 from mdaf.errors import DataError
 
 IDS = [0, 7, 1000, 16_777_215, -3]

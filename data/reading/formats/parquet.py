@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import polars as pl
 
-from mdaf.data.reading.delimited import MORE, NOT_UTF8, REPLACEMENT, Lines, beginning, known_kind
-from mdaf.data.reading.parquet_footer import largest_row_group
+from mdaf.data.reading.formats.delimited import MORE, NOT_UTF8, REPLACEMENT, Lines, beginning, known_kind
+from mdaf.data.reading.formats.parquet_footer import largest_row_group
 from mdaf.errors import DataError, did_you_mean
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mdaf.data.reading.delimited import MORE, TextFile, spelled_out
+from mdaf.data.reading.formats.delimited import MORE, TextFile, spelled_out
 from mdaf.errors import DataError
 
 
