@@ -7,23 +7,16 @@ samples; the history of each is the user's events strictly before it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
-
 from mdaf.data.preparing.field_names import ROLES, field_names, refuse_label_elsewhere
-from mdaf.data.preparing.impressions import write_impressions
 from mdaf.data.preparing.layout import MOMENTS, Layout, Periods
-from mdaf.data.preparing.lost_labels import LostLabels, unit_hint
-from mdaf.data.preparing.next_click import PROTOCOL, TASKS, Protocol, write_next_click
-from mdaf.data.preparing.raw_log import OwnFields, RawLog
-from mdaf.data.preparing.same_ids import refuse_other_spellings
+from mdaf.data.preparing.next_click import PROTOCOL, TASKS, Protocol
+from mdaf.data.preparing.own_log import OwnLog
 from mdaf.data.preparing.source import (
     Contents,
     check_held_out,
@@ -34,19 +27,15 @@ from mdaf.data.preparing.source import (
     settings_of,
     split_times,
 )
-from mdaf.data.preparing.spill import GIGABYTE, SpilledFrames, block_bytes
-from mdaf.data.reading.defects import Defects
+from mdaf.data.preparing.spill import GIGABYTE, block_bytes
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.formats.delimited import spelled_out
 from mdaf.data.reading.log_table import LogTable
-from mdaf.data.reading.times import UNITS, check_time_format, likelier_unit, span
-from mdaf.data.store.event_store import SPLITS
+from mdaf.data.reading.times import check_time_format
 from mdaf.data.store.vocabulary import check_min_count
 from mdaf.data.store.writer import StoreWriter
 from mdaf.errors import DataError
-from mdaf.terminal.progress import Progress, between
-
-log = logging.getLogger(__name__)
+from mdaf.terminal.progress import Progress
 
 SAMPLE_ROLES = ("user", "item", "category", "time", "label", "split")
 HISTORIES = ("positives", "all")
@@ -163,144 +152,39 @@ class EventLogFile:
 
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
         """Reads the files and writes their store. Raises DataError for another format and for too many bad rows."""
-        with writer.workspace() as folder:
-            rows, lost, defects, hint = SpilledFrames(folder / "rows"), LostLabels(), Defects(), ""
-            for frame, found, bad, share in self._table().blocks():
-                between(progress, 0.0, 0.3)("reading", share)
-                rows.append(frame)
-                lost.add(bad)
-                defects += found
-                hint = hint or unit_hint(bad, self.time_format)
-            defects.refuse_if_too_many(str(self.path), self.max_bad_fraction, hint)
-            reach, otherwise = self._span(rows)
-            if otherwise:
-                log.warning("%s: its times reach %s%s", self.path, reach, otherwise)
-            later, write = between(progress, 0.3, 0.5), between(progress, 0.5, 1.0)
-            if self._sample_file is not None:
-                return self._build_given(writer, folder, rows, defects, later, write)
-            periods = self._periods(rows)
-            lost.refuse_a_split_without(str(self.path), rows, periods, self.max_bad_fraction, defects)
-            if self._has("label"):
-                return self._build_labelled(writer, folder, rows, periods, defects, later, write)
-            return self._build_next_click(writer, folder, rows, periods, defects, later, write)
-
-    def _span(self, rows: SpilledFrames) -> tuple[str, str]:
-        """The first and last time of the rows as text, and a hint if another unit of time is more likely."""
-        ends = [(int(frame["time"].min()), int(frame["time"].max())) for frame in rows]  # type: ignore[arg-type]
-        first, last = min(low for low, _ in ends), max(high for _, high in ends)
-        parts, offset = UNITS.get(self.time_format, 1), self.utc_offset_hours
-        hint = ""
-        if unit := likelier_unit(last * parts, self.time_format):
-            low, high = (time * parts // UNITS[unit] for time in (first, last))
-            hint = f"; in data.time_format={unit} they would reach {span(low, high, offset)}"
-        return span(first, last, offset), hint
-
-    def _build_next_click(
-        self,
-        writer: StoreWriter,
-        folder: Path,
-        rows: SpilledFrames,
-        periods: Periods,
-        defects: Defects,
-        progress: Progress,
-        write: Progress,
-    ) -> Contents:
-        own = [OwnFields("item", self._of_item)]
-        if self._of_user:
-            own.append(OwnFields("user", self._of_user))
-        log = RawLog(folder, self._layout, periods, own, self.held_out_users)
-        for number, frame in enumerate(rows):
-            progress("counting", number / len(rows))
-            log.add_events(frame)
+        dated = self.validation_start is not None and self.test_start is not None
+        validation, test = split_times(self, "validation_start", "test_start") if dated else (0, 0)
         protocol = Protocol(
             task=self.task,
-            periods=periods,
+            periods=Periods(0, 0, self.utc_offset_hours),
             negatives=self.negatives,
             view=self.view,
             purchase=self.purchase,
             min_count=self.min_count,
             seed=self.seed,
         )
-        return write_next_click(writer, log, folder, protocol, self.memory_gb, defects, write)
-
-    def _build_labelled(
-        self,
-        writer: StoreWriter,
-        folder: Path,
-        rows: SpilledFrames,
-        periods: Periods,
-        defects: Defects,
-        progress: Progress,
-        write: Progress,
-    ) -> Contents:
-        log = RawLog(folder, self._layout, periods, held_out_users=self.held_out_users)
-        for number, frame in enumerate(rows):
-            progress("counting", number / len(rows))
-            log.add_samples(frame.with_columns(periods.moments()))
-            log.add_events(frame if self.history == "all" else frame.filter(pl.col("label") == 1))
-        return self._write(writer, log, folder, periods, defects, write)
-
-    def _build_given(
-        self,
-        writer: StoreWriter,
-        folder: Path,
-        rows: SpilledFrames,
-        defects: Defects,
-        progress: Progress,
-        write: Progress,
-    ) -> Contents:
-        samples, lost, found, hint = SpilledFrames(folder / "given"), LostLabels(), Defects(), ""
-        first: dict[int, int] = {}
-        last: dict[int, int] = {}
-        for frame, part, bad, _ in self._given_table().blocks():
-            found += part
-            samples.append(frame)
-            lost.add(bad)
-            hint = hint or unit_hint(bad, self.time_format)
-            spans = frame.group_by("split").agg(low=pl.col("time").min(), high=pl.col("time").max())
-            for split, low, high in spans.iter_rows():
-                first[split] = min(low, first.get(split, low))
-                last[split] = max(high, last.get(split, high))
-        found.refuse_if_too_many(str(self.samples_path), self.max_bad_fraction, hint)
-        lost.refuse_a_split_without(str(self.samples_path), samples, None, self.max_bad_fraction, found)
-        if len(first) < len(SPLITS):
-            missing = next(name for number, name in enumerate(SPLITS) if number not in first)
-            raise DataError(f"data.samples_path={self.samples_path} has no row of split {missing}")
-        begins = min(first[1], first[2])
-        if last[0] >= begins:
-            raise DataError(
-                f"data.samples_path={self.samples_path}: a row of split train is from {last[0]}, the first of "
-                f"validation and test from {begins}; expected training to end before"
-            )
-        periods = Periods(begins, first[2] if last[1] < first[2] else begins, self.utc_offset_hours)
-        # Fields in the file of samples are taken from there, all other fields from the events.
-        said = [name for name in self._of_item if name == "category" and self.sample_columns.get(name) is not None]
-        told = [name for name in self._of_item if name not in said]
-        own = [OwnFields(o, fields) for o, fields in (("user", self._of_user), ("item", told)) if fields]
-        refuse_other_spellings(rows, samples, ("user", "item", *said), str(self.samples_path))
-        log = RawLog(folder, self._layout, periods, own)
-        for number, frame in enumerate(rows):
-            progress("counting", number / (len(rows) + len(samples)))
-            log.add_events(frame)
-        for frame in samples:
-            log.add_samples(frame.with_columns(periods.moments()), frame["split"] == 0)
-        contents = self._write(writer, log, folder, periods, defects, write)
-        contents.defects.refuse_if_too_many(str(self.path), self.max_bad_fraction)  # of the log alone
-        return replace(contents, defects=contents.defects + found)
-
-    def _write(
-        self, writer: StoreWriter, log: RawLog, folder: Path, periods: Periods, defects: Defects, progress: Progress
-    ) -> Contents:
-        return write_impressions(
-            writer,
-            log,
-            folder,
-            periods=periods,
+        said = self._has("category") and self.sample_columns.get("category") is not None
+        return OwnLog(
+            path=str(self.path),
+            samples_path=str(self.samples_path),
+            table=self._table(),
+            samples=None if self._sample_file is None else self._given_table(),
+            layout=self._layout,
+            user_fields=self._of_user,
+            item_fields=self._of_item,
+            labelled=self._has("label"),
+            said=("category",) if said else (),
+            every_row=self.history == "all",
+            dates=(validation, test) if dated else None,
+            shares=(self.validation_share, self.test_share),
+            held_out_users=self.held_out_users,
+            protocol=protocol,
+            time_format=self.time_format,
+            utc_offset_hours=self.utc_offset_hours,
             min_count=self.min_count,
+            max_bad_fraction=self.max_bad_fraction,
             memory_gb=self.memory_gb,
-            defects=defects,
-            progress=progress,
-        )
+        ).build(writer, progress)
 
     def _table(self) -> LogTable:
         """The log. Its rows have the columns of the roles and of the fields."""
@@ -332,25 +216,3 @@ class EventLogFile:
             block_bytes=block_bytes(self.memory_gb),
             row_group_bytes=max(int(self.memory_gb * GIGABYTE / 2), 1 << 24),
         )
-
-    def _periods(self, rows: SpilledFrames) -> Periods:
-        """The periods: by the config's dates, or else by the hours at which the config's shares of the rows begin."""
-        if self.validation_start is not None and self.test_start is not None:
-            validation, test = split_times(self, "validation_start", "test_start")
-            return Periods(validation, test, self.utc_offset_hours)
-        hours = (
-            pl.concat([frame.group_by(hour=pl.col("time") // _HOUR).agg(rows=pl.len()) for frame in rows])
-            .group_by("hour")
-            .agg(pl.col("rows").sum())
-            .sort("hour")
-        )
-        begun = np.cumsum(hours["rows"].to_numpy()) / hours["rows"].sum()
-        late = [1 - self.validation_share - self.test_share, 1 - self.test_share]
-        boundaries = [min(int(np.searchsorted(begun, share)) + 1, len(hours) - 1) for share in late]
-        if not 0 < boundaries[0] < boundaries[1]:
-            raise DataError(
-                f"{self.path}: its {len(hours)} hours, {''.join(self._span(rows))}, cannot be split into shares by "
-                "time; set data.validation_start and data.test_start"
-            )
-        validation, test = (int(hours["hour"][index]) * _HOUR for index in boundaries)
-        return Periods(validation, test, self.utc_offset_hours)

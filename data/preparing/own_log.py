@@ -1,0 +1,203 @@
+"""Builds the store of somebody's own log: with labels, without, or with a second file that holds the samples."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import polars as pl
+
+from mdaf.data.preparing.impressions import write_impressions
+from mdaf.data.preparing.layout import Layout, Periods
+from mdaf.data.preparing.lost_labels import LostLabels, unit_hint
+from mdaf.data.preparing.next_click import Protocol as NextClick
+from mdaf.data.preparing.next_click import write_next_click
+from mdaf.data.preparing.raw_log import OwnFields, RawLog
+from mdaf.data.preparing.same_ids import refuse_other_spellings
+from mdaf.data.preparing.source import Contents
+from mdaf.data.preparing.spill import SpilledFrames
+from mdaf.data.preparing.splits import periods_of_shares, span_of
+from mdaf.data.reading.defects import Defects
+from mdaf.data.reading.log_table import Block
+from mdaf.data.reading.times import UNITS, likelier_unit, span
+from mdaf.data.store.event_store import SPLITS
+from mdaf.data.store.writer import StoreWriter
+from mdaf.errors import DataError
+from mdaf.terminal.progress import Progress, between
+
+log = logging.getLogger(__name__)
+
+
+class Table(Protocol):
+    """Rows that are read block by block."""
+
+    def blocks(self) -> Iterator[Block]:
+        """The blocks, in the order of the file."""
+
+
+@dataclass(frozen=True)
+class OwnLog:
+    """A log that is to be read, and the settings of its store.
+
+    ``path``, ``samples_path``      what messages call the log and the file of samples.
+    ``table``, ``samples``          their rows. Without ``samples``, samples are made from the log.
+    ``user_fields, item_fields``    the fields that belong to a user or an item, the category among them.
+    ``labelled``                    whether the log's rows have labels.
+    ``said``                        the fields of an item that the rows of ``samples`` say themselves.
+    ``every_row``                   whether the history of a labelled log holds all rows, not the positives alone.
+    ``dates``                       when validation and test begin, in unix seconds; None: by ``shares`` of the rows.
+    ``protocol``                    how samples of a log without labels are made, but for the periods.
+    """
+
+    path: str
+    samples_path: str
+    table: Table
+    samples: Table | None
+    layout: Layout
+    user_fields: tuple[str, ...]
+    item_fields: tuple[str, ...]
+    labelled: bool
+    said: tuple[str, ...]
+    every_row: bool
+    dates: tuple[int, int] | None
+    shares: tuple[float, float]
+    held_out_users: float
+    protocol: NextClick
+    time_format: str
+    utc_offset_hours: float
+    min_count: Mapping[str, int]
+    max_bad_fraction: float
+    memory_gb: float
+
+    def build(self, writer: StoreWriter, progress: Progress) -> Contents:
+        """Reads the files and writes their store. Raises DataError for another format and for too many bad rows."""
+        with writer.workspace() as folder:
+            read = self._read(self.table, self.path, folder / "rows", between(progress, 0.0, 0.3))
+            reach, otherwise = self._span(read.rows)
+            if otherwise:
+                log.warning("%s: its times reach %s%s", self.path, reach, otherwise)
+            later, write = between(progress, 0.3, 0.5), between(progress, 0.5, 1.0)
+            if self.samples is not None:
+                return self._build_given(writer, folder, read, later, write)
+            periods = self._periods(read.rows)
+            read.lost.refuse_a_split_without(self.path, read.rows, periods, self.max_bad_fraction, read.defects)
+            if self.labelled:
+                return self._build_labelled(writer, folder, read, periods, later, write)
+            return self._build_next_click(writer, folder, read, periods, later, write)
+
+    def _read(self, table: Table, path: str, folder: Path, progress: Progress) -> _Read:
+        read, hint = _Read(SpilledFrames(folder)), ""
+        for block in table.blocks():
+            progress("reading", block.share)
+            read.rows.append(block.rows)
+            read.lost.add(block.bad)
+            read.defects += block.defects
+            hint = hint or unit_hint(block.bad, self.time_format)
+        read.defects.refuse_if_too_many(path, self.max_bad_fraction, hint)
+        return read
+
+    def _span(self, rows: SpilledFrames) -> tuple[str, str]:
+        """The first and last time of the rows as text, and a hint if another unit of time is more likely."""
+        first, last = span_of(rows)
+        parts, offset = UNITS.get(self.time_format, 1), self.utc_offset_hours
+        hint = ""
+        if unit := likelier_unit(last * parts, self.time_format):
+            low, high = (time * parts // UNITS[unit] for time in (first, last))
+            hint = f"; in data.time_format={unit} they would reach {span(low, high, offset)}"
+        return span(first, last, offset), hint
+
+    def _periods(self, rows: SpilledFrames) -> Periods:
+        """The periods: by the config's dates, or else by the hours at which the config's shares of the rows begin."""
+        begins = self.dates or periods_of_shares(rows, *self.shares, self.path, "".join(self._span(rows)))
+        return Periods(*begins, self.utc_offset_hours)
+
+    def _build_next_click(
+        self, writer: StoreWriter, folder: Path, read: _Read, periods: Periods, progress: Progress, write: Progress
+    ) -> Contents:
+        own = [OwnFields("item", self.item_fields)]
+        if self.user_fields:
+            own.append(OwnFields("user", self.user_fields))
+        raw = RawLog(folder, self.layout, periods, own, self.held_out_users)
+        for number, frame in enumerate(read.rows):
+            progress("counting", number / len(read.rows))
+            raw.add_events(frame)
+        protocol = replace(self.protocol, periods=periods)
+        return write_next_click(writer, raw, folder, protocol, self.memory_gb, read.defects, write)
+
+    def _build_labelled(
+        self, writer: StoreWriter, folder: Path, read: _Read, periods: Periods, progress: Progress, write: Progress
+    ) -> Contents:
+        raw = RawLog(folder, self.layout, periods, held_out_users=self.held_out_users)
+        for number, frame in enumerate(read.rows):
+            progress("counting", number / len(read.rows))
+            raw.add_samples(frame.with_columns(periods.moments()))
+            raw.add_events(frame if self.every_row else frame.filter(pl.col("label") == 1))
+        return self._write(writer, raw, folder, periods, read.defects, write)
+
+    def _build_given(
+        self, writer: StoreWriter, folder: Path, read: _Read, progress: Progress, write: Progress
+    ) -> Contents:
+        assert self.samples is not None
+        given = self._read(self.samples, self.samples_path, folder / "given", progress)
+        given.lost.refuse_a_split_without(self.samples_path, given.rows, None, self.max_bad_fraction, given.defects)
+        periods = self._periods_of(given.rows)
+        # Fields in the file of samples are taken from there, all other fields from the events.
+        told = tuple(name for name in self.item_fields if name not in self.said)
+        own = [OwnFields(owner, fields) for owner, fields in (("user", self.user_fields), ("item", told)) if fields]
+        refuse_other_spellings(read.rows, given.rows, ("user", "item", *self.said), self.samples_path)
+        raw = RawLog(folder, self.layout, periods, own)
+        for number, frame in enumerate(read.rows):
+            progress("counting", number / (len(read.rows) + len(given.rows)))
+            raw.add_events(frame)
+        for frame in given.rows:
+            raw.add_samples(frame.with_columns(periods.moments()), frame["split"] == 0)
+        contents = self._write(writer, raw, folder, periods, read.defects, write)
+        contents.defects.refuse_if_too_many(self.path, self.max_bad_fraction)  # of the log alone
+        return replace(contents, defects=contents.defects + given.defects)
+
+    def _periods_of(self, samples: SpilledFrames) -> Periods:
+        """The periods of samples that say their split."""
+        spans = (
+            pl.concat(
+                frame.group_by("split").agg(first=pl.col("time").min(), last=pl.col("time").max()) for frame in samples
+            )
+            .group_by("split")
+            .agg(pl.col("first").min(), pl.col("last").max())
+        )
+        first, last = dict(zip(spans["split"], spans["first"], strict=True)), dict(spans.select("split", "last").rows())
+        if len(first) < len(SPLITS):
+            missing = next(name for number, name in enumerate(SPLITS) if number not in first)
+            raise DataError(f"data.samples_path={self.samples_path} has no row of split {missing}")
+        begins = min(first[1], first[2])
+        if last[0] >= begins:
+            raise DataError(
+                f"data.samples_path={self.samples_path}: a row of split train is from {last[0]}, the first of "
+                f"validation and test from {begins}; expected training to end before"
+            )
+        return Periods(begins, first[2] if last[1] < first[2] else begins, self.utc_offset_hours)
+
+    def _write(
+        self, writer: StoreWriter, raw: RawLog, folder: Path, periods: Periods, defects: Defects, progress: Progress
+    ) -> Contents:
+        return write_impressions(
+            writer,
+            raw,
+            folder,
+            periods=periods,
+            min_count=self.min_count,
+            memory_gb=self.memory_gb,
+            defects=defects,
+            progress=progress,
+        )
+
+
+@dataclass
+class _Read:
+    """What was read of a file: usable rows, rows without a label, and the numbers of bad rows."""
+
+    rows: SpilledFrames
+    lost: LostLabels = field(default_factory=LostLabels)
+    defects: Defects = field(default_factory=Defects)
