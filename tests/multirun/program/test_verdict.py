@@ -24,16 +24,26 @@ from mdaf.sweeper.study.queries import ranked
 from mdaf.sweeper.trials.space import wanted
 from tests.multirun.program.bowl import OUTER, in_this_process, judged, loss, phase4, runs_in, score, swept
 
+#: The least that a verdict can be of, where its size does not matter.
+FEW = ("confirm.top=1", "confirm.seeds=[1,2]", "seeds=[3,4,5]", "looks=[3]")
 ROWS = ("DeLong", "users", "gate", "criteria", "Criteria", "AUC", "ECE", "best.pt", "scores_")  # of this program's runs
 
 
 @pytest.fixture(scope="module")
 def minimized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a study that minimizes, and its verdict."""
+    """A folder with a study that minimizes, and its verdict; beside it, the study as it was before."""
     folder = tmp_path_factory.mktemp("minimized")
     swept(folder)
+    shutil.copy(folder / "s.db", folder / "searched.db")
     judged(folder)
     return folder
+
+
+@pytest.fixture
+def searched_study(minimized: Path, tmp_path: Path) -> Path:
+    """A copy of its study before anything was judged."""
+    shutil.copy(minimized / "searched.db", tmp_path / "s.db")
+    return tmp_path
 
 
 @pytest.fixture
@@ -70,7 +80,7 @@ def test_a_winner_that_is_none_better_is_called_indistinguishable(tmp_path: Path
         return loss(cfg) - (cfg.x - 0.3) ** 2 - (cfg.y - 0.6) ** 2
 
     swept(tmp_path, "hydra.sweeper.sampler.seed=1", task=noise)  # by chance another sweep may give a false verdict
-    folder, report, _ = judged(tmp_path, task=noise)
+    folder, report, _ = judged(tmp_path, *FEW, task=noise)
     assert [row.verdict for row in report.figures.comparisons] == ["indistinguishable"]
     assert "Keep usual, which was there before the search" in (folder / "report.md").read_text()
 
@@ -92,7 +102,7 @@ def test_a_difference_that_is_the_same_on_each_seed_gets_no_verdict_and_the_repo
         return float((cfg.x - 0.3) ** 2 + (cfg.y - 0.6) ** 2 + common)
 
     swept(tmp_path, task=same_chance)
-    folder, report, _ = judged(tmp_path, task=same_chance)
+    folder, report, _ = judged(tmp_path, *FEW, task=same_chance)
     assert [row.verdict for row in report.figures.comparisons] == ["indistinguishable"]
     assert (
         "The paired t-test weighs a difference against its spread, and there is none."
@@ -151,8 +161,7 @@ def test_a_verdict_that_is_there_is_given_again_without_a_run(study: Path) -> No
     assert len(again.inputs.runs) == 20
 
 
-def test_an_interrupted_verdict_goes_on_with_what_is_missing(tmp_path: Path) -> None:
-    swept(tmp_path)
+def test_an_interrupted_verdict_goes_on_with_what_is_missing(searched_study: Path) -> None:
     left = [7]
 
     def interrupted(cfg: DictConfig) -> float:
@@ -162,29 +171,28 @@ def test_an_interrupted_verdict_goes_on_with_what_is_missing(tmp_path: Path) -> 
         return loss(cfg)
 
     with pytest.raises(KeyboardInterrupt):
-        judged(tmp_path, task=interrupted)
-    _, report, started = judged(tmp_path)
-    done = runs_in(tmp_path).get_trials(states=[optuna.trial.TrialState.COMPLETE])
+        judged(searched_study, task=interrupted)
+    _, report, started = judged(searched_study)
+    done = runs_in(searched_study).get_trials(states=[optuna.trial.TrialState.COMPLETE])
     points = [tuple(sorted(trial.params.items())) for trial in done]
     assert len(points) == len(set(points)) == len(report.inputs.runs) == 20
     assert len(started.starts) == 2  # what confirmation lacked, and Phase 4
 
 
-def test_a_seed_that_fails_is_left_out_and_named_and_of_confirmation_tried_again(tmp_path: Path) -> None:
+def test_a_seed_that_fails_is_left_out_and_named_and_of_confirmation_tried_again(searched_study: Path) -> None:
     def failing(cfg: DictConfig) -> float:
         if cfg.seed in (456, 1002):
             raise RuntimeError("no luck")
         return loss(cfg)
 
-    swept(tmp_path)
-    folder, report, _ = judged(tmp_path, task=failing)
+    folder, report, _ = judged(searched_study, task=failing)
     assert {name: seeds for name, seeds in report.inputs.failed.items() if name.startswith("phase 4")} == {
         f"phase 4/{name}": [456] for name in (report.inputs.winner, "usual")
     }
     assert report.inputs.failed["confirmation/usual"] == [1002]
     assert "missing from all figures" in (folder / "report.md").read_text()
     assert report.figures.comparisons[0].seeds == [42, 123, 789]
-    _, again, _ = judged(tmp_path)
+    _, again, _ = judged(searched_study)
     assert "confirmation/usual" not in again.inputs.failed
 
 
@@ -237,16 +245,14 @@ def test_verify_refuses_rules_that_the_study_does_not_have(
 @pytest.mark.parametrize(
     ("typed", "name", "params"),
     [
-        ("baseline=usual", "usual", {"x": 0.9, "y": 0.9}),
-        ("baseline=trial-0", "trial-0", {"x": 0.9, "y": 0.9}),
         ("baseline=0", "trial-0", {"x": 0.9, "y": 0.9}),
         ("baseline={x: 0.5, y: 1.5}", "baseline", {"x": 0.5, "y": 1.5}),  # outside of what was searched
     ],
 )
-def test_the_baseline_is_a_named_point_a_trial_or_a_point_as_it_is_typed(
+def test_the_baseline_may_be_a_trial_or_a_point_as_it_is_typed(
     study: Path, typed: str, name: str, params: dict[str, float]
 ) -> None:
-    _, report, _ = judged(study, typed, "confirm.top=1", "confirm.seeds=[1,2]", "seeds=[3,4,5]", "looks=[3]")
+    _, report, _ = judged(study, typed, *FEW)
     assert report.inputs.baseline == name
     [point] = [point for point in report.inputs.points if point.name == name]
     assert point.params == params
@@ -301,11 +307,10 @@ def test_of_several_objectives_one_is_named_and_judged_by_its_own_direction(tmp_
     swept(tmp_path, *names, task=both)
     with in_this_process(tmp_path), pytest.raises(UserError, match="objective=quality or objective=size"):
         decide(phase4(tmp_path))
-    few = ("confirm.top=1", "confirm.seeds=[1,2]", "seeds=[3,4,5]", "looks=[3]")
-    _, by_size, _ = judged(tmp_path, "objective=size", *few, task=both)
+    _, by_size, _ = judged(tmp_path, "objective=size", *FEW, task=both)
     assert (by_size.inputs.direction, by_size.inputs.index) == ("minimize", 1)
     assert by_size.figures.comparisons[0].mean < 0
-    _, by_quality, _ = judged(tmp_path, "objective=quality", *few, task=both)
+    _, by_quality, _ = judged(tmp_path, "objective=quality", *FEW, task=both)
     assert by_quality.inputs.direction == "maximize"
     assert by_quality.figures.comparisons[0].verdict == "better"
 
@@ -314,8 +319,7 @@ def test_runs_of_another_config_than_the_trials_had_are_refused_with_what_to_typ
     swept(tmp_path, "z=bar")
     with in_this_process(tmp_path), pytest.raises(UserError, match=r'if that is right, type it: .* z=bar"'):
         decide(phase4(tmp_path))
-    few = ("confirm.top=1", "confirm.seeds=[1,2]", "seeds=[3,4,5]", "looks=[3]")
-    assert judged(tmp_path, "force=true", *few)[1].inputs.runs
+    assert judged(tmp_path, "force=true", *FEW)[1].inputs.runs
 
 
 @pytest.mark.parametrize(
@@ -342,7 +346,7 @@ def test_a_study_says_values_and_neither_code_nor_paths(tmp_path: Path, name: st
 
 def test_a_text_with_a_slash_is_taken_if_it_is_typed_here(tmp_path: Path) -> None:
     swept(tmp_path, "z=choice(small/net,large/net)")
-    few = ("confirm.top=1", "confirm.seeds=[1,2]", "seeds=[3,4,5]", "looks=[3]", "baseline=0")
+    few = (*FEW, "baseline=0")
     with (
         in_this_process(tmp_path),
         pytest.raises(UserError, match=r"type it: \"overrides=\['z=\w+/net'(,'z=\w+/net')?\]\""),
