@@ -1,8 +1,9 @@
 """The structure of samples and batches. Models may import only this module of ``data``.
 
 A *sample* is one candidate shown to one user at one time. It has static fields (of the candidate, the user and the
-moment) and a history: the user's last events strictly before it. All fields are categorical ids into named embedding
-tables; fields that share a table share its ids.
+moment) and a history: the user's last events strictly before it. All fields are ids into named embedding tables;
+fields that share a table share its ids. A cell of a *weighted* field, which is a number or a list of values, reads
+several rows of its table, each with a weight: the field's vector is the sum of weight * row.
 
 Axes, everywhere: ``replica`` (models trained in lock-step), ``batch`` (samples), ``length`` (events of a history).
 """
@@ -10,7 +11,7 @@ Axes, everywhere: ``replica`` (models trained in lock-step), ``batch`` (samples)
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -22,13 +23,46 @@ MATCH_DIFFERS = 2  # an event's field differs from the target's
 MATCH_EQUALS = 3  # an event's field equals the target's
 MATCH_ROWS = 4  # rows of a table of match ids: padding, unknown, differs, equals
 
+BUCKETS = "buckets"  # a number that reads the row of its bucket; ids of buckets ascend with the number
+VECTOR = "vector"  # a number that reads the row ``FIRST_ID``, times its standardized value
+LIST = "list"  # several values, each of which reads a row of its own
+
+
+def weights_of(name: str) -> str:
+    """The key under which a batch has the weights of the weighted field ``name``. No field is called like that."""
+    return f"{name}/weights"
+
 
 @dataclass(frozen=True)
 class Field:
-    """A categorical field and the embedding table that its ids index."""
+    """A field and the embedding table that its ids index."""
 
     name: str
     table: str
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What the cells of a numeric or multi-valued field are.
+
+    ``kind``     ``BUCKETS``, ``VECTOR`` or ``LIST``.
+    ``members``  how many rows of the table a cell reads at most; 1 unless it is a ``LIST``.
+    """
+
+    kind: str
+    members: int = 1
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a kind that does not exist, and for no or several members of a number."""
+        if self.kind not in (BUCKETS, VECTOR, LIST):
+            raise ValueError(f"cells are of kind {self.kind!r}; kinds are {BUCKETS}, {VECTOR}, {LIST}")
+        if type(self.members) is not int or self.members < 1 or (self.members > 1 and self.kind != LIST):
+            raise ValueError(f"cells of kind {self.kind} have {self.members!r} members")
+
+    @property
+    def weighted(self) -> bool:
+        """Whether a cell's rows have weights. The bucket of a number is a plain id."""
+        return self.kind != BUCKETS
 
 
 @dataclass(frozen=True)
@@ -42,6 +76,8 @@ class Schema:
                   (``MATCH_DIFFERS`` or ``MATCH_EQUALS``). They compare raw values, so two unknown items still differ.
     ``target``    sequence field -> the static field with the same property of the candidate.
     ``length``    the length of the longest history, in events.
+    ``cells``     table -> what its cells are, for the tables of numeric and multi-valued fields; all others have one id
+                  a cell.
     """
 
     tables: Mapping[str, int]
@@ -50,17 +86,24 @@ class Schema:
     matches: tuple[Field, ...]
     target: Mapping[str, str]
     length: int
+    cells: Mapping[str, Cells] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises ValueError if a field has no table, or if ``target`` names a field that does not exist."""
-        for field in (*self.static, *self.sequence, *self.matches):
-            if field.table not in self.tables:
-                raise ValueError(f"field {field.name!r} reads table {field.table!r}; tables are {sorted(self.tables)}")
-        static = {field.name for field in self.static}
-        events = {field.name for field in self.sequence}
+        for f in (*self.static, *self.sequence, *self.matches):
+            if f.table not in self.tables:
+                raise ValueError(f"field {f.name!r} reads table {f.table!r}; tables are {sorted(self.tables)}")
+        static = {f.name for f in self.static}
+        events = {f.name for f in self.sequence}
         for event_field, static_field in self.target.items():
             if event_field not in events or static_field not in static:
                 raise ValueError(f"target maps {event_field!r} to {static_field!r}; one of them is not a field")
+        if unknown := sorted(set(self.cells) - set(self.tables)):
+            raise ValueError(f"cells name the table {unknown[0]!r}; tables are {sorted(self.tables)}")
+
+    def weighted(self, field: Field) -> bool:
+        """Whether a cell of the field reads several rows, or one with a weight."""
+        return field.table in self.cells and self.cells[field.table].weighted
 
     def without(self, names: Collection[str]) -> Schema:
         """This schema without the fields of these names: static, sequence and match fields.
@@ -88,6 +131,7 @@ class Schema:
             "matches": [[f.name, f.table] for f in self.matches],
             "target": dict(self.target),
             "length": self.length,
+            **({"cells": {table: [c.kind, c.members] for table, c in self.cells.items()}} if self.cells else {}),
         }
 
     @classmethod
@@ -104,6 +148,7 @@ class Schema:
             matches=fields("matches"),
             target=dict(data["target"]),
             length=int(data["length"]),
+            cells={table: Cells(*pair) for table, pair in data.get("cells", {}).items()},
         )
 
 
@@ -114,6 +159,11 @@ class Batch:
     ``static``    field -> ids, (replica, batch) integer.
     ``sequence``  field -> ids, (replica, batch, length) integer, including match fields. The oldest event is first, and
                   ``PADDING`` follows the last event. ``length`` is at most ``Schema.length``.
+
+    The ids of a weighted field have one more axis, for the rows that a cell reads: (replica, batch, member) and
+    (replica, batch, length, member). Beside them, under ``weights_of(field)``, both mappings have their weights,
+    float32 of the same shape. Members that a cell lacks are ``PADDING`` with weight 0.
+
     ``lengths``   the number of events of each history, (replica, batch) int64, may be 0.
     ``labels``    (replica, batch) float32, 0 or 1.
     """

@@ -11,6 +11,7 @@ from mdaf.data.preparing.assembly import Assembly
 from mdaf.data.preparing.layout import Periods
 from mdaf.data.preparing.raw_log import RawLog
 from mdaf.data.preparing.source import Contents
+from mdaf.data.preparing.vocabularies import write_vocabularies
 from mdaf.data.reading.defects import Defects
 from mdaf.data.schema import FIRST_ID
 from mdaf.data.store.event_store import USER_TABLE
@@ -43,8 +44,7 @@ def write_impressions(
     if not log.trained_rows:
         raise DataError("no sample lies before the validation period: nothing to train on (data.validation_start)")
     encoding = log.encode(min_count)
-    for table in log.layout.tables:
-        writer.vocabulary(table, encoding.vocabularies[table])
+    fitted = write_vocabularies(writer, log.layout, encoding.vocabularies, min_count)
     assembly = Assembly(log, encoding, periods, folder, memory_gb, unique)
     users_of: list[np.ndarray] = []
     for events, samples in assembly.write_events(writer, progress):
@@ -57,5 +57,6 @@ def write_impressions(
         writer.users_of(np.concatenate(users_of))
     defects += Defects(dropped={"repeated row": assembly.repeated}, corrected=encoding.changed)
     assert log.first_time is not None
-    schema = log.layout.schema(encoding.vocabularies, periods.validation - log.first_time)
-    return Contents(schema, periods.validation, periods.test, defects)
+    schema = log.layout.schema(encoding.vocabularies, periods.validation - log.first_time, fitted)
+    cells = {table: found.rows for table, found in fitted.items()}
+    return Contents(schema, periods.validation, periods.test, defects, cells=cells)

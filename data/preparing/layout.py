@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
 from mdaf.data.reading.local_time import local_hours, local_weekdays
-from mdaf.data.schema import FIRST_ID, MATCH_ROWS, Field, Schema
+from mdaf.data.schema import FIRST_ID, LIST, MATCH_ROWS, Cells, Field, Schema
+from mdaf.data.store.cell_rows import Fitted, Rule
 from mdaf.data.store.event_store import GAP_FIELD, MATCH_PREFIX, USER_TABLE
 from mdaf.data.store.time_gaps import gap_buckets
 from mdaf.data.store.vocabulary import Vocabulary
@@ -29,6 +30,7 @@ class Layout:
     ``gaps``    whether each event has the time between it and the sample as a field.
     ``owner``   the raw column that assigns events and samples to histories: the user, unless every sample has a
                 history of its own.
+    ``cells``   field -> how its cells become rows of its table, for numeric and multi-valued fields.
     """
 
     events: tuple[str, ...]
@@ -36,10 +38,11 @@ class Layout:
     length: int
     gaps: bool = True
     owner: str = USER_TABLE
+    cells: Mapping[str, Rule] = field(default_factory=dict)
 
     @property
     def shared(self) -> tuple[str, ...]:
-        """The fields that both events and candidates have; each event is compared with the candidate on them."""
+        """The fields that both events and candidates have."""
         return tuple(name for name in self.events if name in self.static)
 
     @property
@@ -47,22 +50,36 @@ class Layout:
         """The tables that have a vocabulary."""
         return tuple(dict.fromkeys((*self.static, *self.events)))
 
-    def schema(self, vocabularies: Mapping[str, Vocabulary], longest_gap: int) -> Schema:
-        """The schema of the store; ``longest_gap`` is the longest time between event and sample, in seconds."""
+    def schema(
+        self, vocabularies: Mapping[str, Vocabulary], longest_gap: int, fitted: Mapping[str, Fitted] | None = None
+    ) -> Schema:
+        """The schema of the store.
+
+        Each event is compared with the candidate on the fields that both have, but for numbers. Lists are equal if they
+        have the same members.
+
+        ``longest_gap``  the longest time between event and sample, in seconds.
+        ``fitted``       what was fitted to the fields of ``cells``.
+        """
+        fitted = fitted or {}
         tables = {table: vocabularies[table].rows for table in self.tables}
+        tables |= {table: found.rows.rows for table, found in fitted.items()}
+        cells = {table: Cells(found.rows.kind, found.members) for table, found in fitted.items()}
+        compared = [name for name in self.shared if name not in cells or cells[name].kind == LIST]
         sequence = [Field(name, name) for name in self.events]
         if self.gaps:
             tables["gap"] = FIRST_ID + gap_buckets(longest_gap)
             sequence.append(Field(GAP_FIELD, "gap"))
-        if self.shared:
+        if compared:
             tables["match"] = MATCH_ROWS
         return Schema(
             tables=tables,
             static=tuple(Field(name, name) for name in self.static),
             sequence=tuple(sequence),
-            matches=tuple(Field(f"{MATCH_PREFIX}{name}", "match") for name in self.shared),
+            matches=tuple(Field(f"{MATCH_PREFIX}{name}", "match") for name in compared),
             target={name: name for name in self.shared},
             length=self.length,
+            cells=cells,
         )
 
 

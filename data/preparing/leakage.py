@@ -71,8 +71,15 @@ def _check_order(store: EventStore) -> None:
 
 
 def _check_vocabularies(store: EventStore) -> None:
-    """Raises LeakageError if a code with a row does not occur in training, in a sample or in an event."""
+    """Raises LeakageError if a code with a row does not occur in training, in a sample or in an event.
+
+    Of numeric and multi-valued fields, each row must be read by a cell that does.
+    """
     for table, seen in seen_in_training(store).items():
+        if table in store.schema.cells:
+            read = np.zeros(store.schema.tables[table], dtype=bool)
+            read[store.pairs(table).ids[seen]] = True
+            seen = read
         rows = seen[FIRST_ID : store.schema.tables[table]]
         if not rows.all():
             unseen = int((~rows).sum())

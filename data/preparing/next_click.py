@@ -23,6 +23,7 @@ from mdaf.data.preparing.layout import MOMENTS, Periods
 from mdaf.data.preparing.negatives import NO_ITEM, draw_negatives
 from mdaf.data.preparing.raw_log import Encoding, OwnCodes, RawLog
 from mdaf.data.preparing.source import Contents
+from mdaf.data.preparing.vocabularies import write_vocabularies
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.local_time import local_days
 from mdaf.data.schema import FIRST_ID, UNKNOWN
@@ -94,8 +95,7 @@ def write_next_click(
         bounds.append(int(events.offsets[-1]))
     moments_known = log.moment_vocabularies(protocol.min_count)
     encoding = replace(encoding, vocabularies={**encoding.vocabularies, **moments_known})
-    for table in log.layout.tables:
-        writer.vocabulary(table, encoding.vocabularies[table])
+    fitted = write_vocabularies(writer, log.layout, encoding.vocabularies, protocol.min_count)
 
     sampler = _Sampler(log.layout.static, encoding, protocol, pools, held_users)
     for number, (start, stop) in enumerate(pairwise(bounds)):
@@ -104,9 +104,10 @@ def write_next_click(
     lacking = {"negatives that could not be drawn": sampler.undrawn}
     defects += Defects(dropped={"repeated row": assembly.repeated}, corrected=encoding.changed, incomplete=lacking)
     assert log.first_time is not None
-    schema = log.layout.schema(encoding.vocabularies, protocol.periods.validation - log.first_time)
+    schema = log.layout.schema(encoding.vocabularies, protocol.periods.validation - log.first_time, fitted)
+    cells = {table: found.rows for table, found in fitted.items()}
     grouped = protocol.task == "next_click"
-    return Contents(schema, protocol.periods.validation, protocol.periods.test, defects, grouped)
+    return Contents(schema, protocol.periods.validation, protocol.periods.test, defects, grouped, cells)
 
 
 class _Pools:

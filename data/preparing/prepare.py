@@ -163,6 +163,7 @@ def _write_manifest(folder: Path, identity: Mapping[str, Any], contents: Content
         manifest = {
             **identity,
             "schema": contents.schema.to_json(),
+            **({"cells": {table: rows.to_json() for table, rows in contents.cells.items()}} if contents.cells else {}),
             "boundaries": {"validation": contents.validation, "test": contents.test},
             "counts": {
                 "events": lengths["events.time"],

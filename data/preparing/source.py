@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.local_time import unix_seconds
 from mdaf.data.schema import Schema
+from mdaf.data.store.cell_rows import CellRows
 from mdaf.data.store.writer import StoreWriter
 from mdaf.errors import DataError
 from mdaf.former_names import current
@@ -39,6 +40,7 @@ class Contents:
 
     ``validation``, ``test``  unix seconds at which these splits begin.
     ``grouped``               whether samples are positives, each followed by the negatives that were drawn for it.
+    ``cells``                 table -> how its cells become rows, for numeric and multi-valued fields.
     """
 
     schema: Schema
@@ -46,6 +48,7 @@ class Contents:
     test: int
     defects: Defects
     grouped: bool = False
+    cells: Mapping[str, CellRows] = field(default_factory=dict)
 
 
 class Source(Protocol):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import polars as pl
 
 MISSING = ("nan", "NaN", "<NA>", "NULL", "null", "None", "\\N")  # what programs write for a missing value
 _WHOLE = r"^([+-]?[0-9]+)\.0*$"  # a whole number that was written as a decimal
 _ROUNDED = r"^[+-]?[0-9]+(?:\.[0-9]*)?[eE]\+[0-9]+$"  # a large decimal as programs write it; hashes contain no plus
 _EXACT = 1 << 53  # float64 represents all whole numbers below this exactly
+DIGITS = 5  # significant digits of a number that is a field
 
 
 def number(name: str) -> pl.Expr:
@@ -55,6 +57,45 @@ def no_numbers(name: str) -> pl.Expr:
     """Whether a list contains an element that is neither missing nor a whole number."""
     absent = "|".join(re.escape(word) for word in ("", *MISSING))
     return ~pl.col(name).str.contains(rf"^(?:\s*(?:[+-]?[0-9]+(?:\.0*)?|{absent})\s*(?:\||$))*$")
+
+
+def short_decimal(name: str) -> pl.Expr:
+    """A column of text as finite numbers of ``DIGITS`` significant digits, written as text: 12.34, 2005; else null."""
+    return pl.col(name).map_batches(short_decimals, return_dtype=pl.String, is_elementwise=True)
+
+
+def short_decimals(text: pl.Series) -> pl.Series:
+    """As ``short_decimal``, of a series of text."""
+    found = _decimal(text).to_numpy()
+    with np.errstate(all="ignore"):
+        power = DIGITS - 1 - np.floor(np.log10(np.abs(found)))
+        scale = 10.0 ** np.abs(np.clip(power, -300, 300))
+        short = np.where(power >= 0, np.rint(found * scale) / scale, np.rint(found / scale) * scale)
+    short = np.where(np.isfinite(short), short, np.where(np.isfinite(found), found, np.nan)) + 0.0
+    written = pl.DataFrame({"short": pl.Series(short, nan_to_null=True)})
+    whole = (pl.col("short").abs() < _EXACT) & (pl.col("short") == pl.col("short").floor())
+    exact = pl.when(whole).then(pl.col("short")).cast(pl.Int64)
+    return written.select(pl.coalesce(exact.cast(pl.String), pl.col("short").cast(pl.String))).to_series()
+
+
+def member_list(name: str, separator: str) -> pl.Expr:
+    """A column of lists such as ``a|b`` in one spelling: members as words, each once, sorted; null without any."""
+
+    def spelled(text: pl.Series) -> pl.Series:
+        lists = text.unique()
+        return text.replace_strict(lists, members(lists, separator).list.join(separator).replace("", None))
+
+    return pl.col(name).map_batches(spelled, return_dtype=pl.String, is_elementwise=True)
+
+
+def members(text: pl.Series, separator: str) -> pl.Series:
+    """The members of lists such as ``a|b``: words as in ``word``, each once, sorted; none for a missing list."""
+    parts = pl.DataFrame({"cell": text}).with_row_index("row").with_columns(pl.col("cell").str.split(separator))
+    parts = parts.explode("cell").select("row", _word(parts.explode("cell")["cell"]).alias("member"))
+    found = parts.lazy().drop_nulls("member").unique().sort("row", "member").group_by("row", maintain_order=True)
+    rows = pl.DataFrame({"row": pl.int_range(len(text), dtype=pl.UInt32, eager=True)}).lazy()
+    listed = rows.join(found.agg("member"), on="row", how="left", maintain_order="left").collect()["member"]
+    return listed.fill_null(pl.lit([], dtype=pl.List(pl.String)))
 
 
 def said(name: str) -> pl.Expr:

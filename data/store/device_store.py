@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mdaf.data.schema import FIRST_ID, MATCH_DIFFERS, MATCH_EQUALS, UNKNOWN, Batch
+from mdaf.data.schema import FIRST_ID, MATCH_DIFFERS, MATCH_EQUALS, UNKNOWN, Batch, Field, weights_of
 from mdaf.data.store.arrays import parts_of, read_part, read_parts
 from mdaf.data.store.columns import Column, Mapped, Resident, device_bytes
 from mdaf.data.store.event_store import GAP_FIELD, MATCH_PREFIX, EventStore
@@ -56,7 +56,8 @@ def resident_bytes(store: EventStore) -> int:
     samples = sum(len(split) for split in store.samples.values())
     a_sample = 4 * (4 + len(schema.static) + len(schema.matches))  # first, length, label, time
     an_event = 4 * (len(store.events) + len(schema.matches) + 1)
-    return samples * a_sample + len(store.time) * an_event
+    cells = sum(array.nbytes for table in schema.cells for array in store.pairs(table))
+    return samples * a_sample + len(store.time) * an_event + cells
 
 
 def _has_missing(store: EventStore, name: str) -> bool:
@@ -68,6 +69,31 @@ def _has_missing(store: EventStore, name: str) -> bool:
 
 
 @dataclass(frozen=True)
+class _Cells:
+    """The rows that the cells of a numeric or multi-valued field read, by the code of the cell.
+
+    ``ids``      (codes, member) int32; (codes,) if not weighted.
+    ``weights``  (codes, member) float32; None if not weighted.
+    """
+
+    ids: torch.Tensor
+    weights: torch.Tensor | None
+
+    @classmethod
+    def of(cls, store: EventStore, table: str, device: torch.device) -> _Cells:
+        ids, weights = (torch.from_numpy(np.array(array)).to(device) for array in store.pairs(table))
+        return cls(ids, weights) if store.schema.cells[table].weighted else cls(ids[:, 0], None)
+
+    def read(self, name: str, codes: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The ids of cells with these ``codes`` (...) in the field ``name``, and beside them the weights."""
+
+        def of(values: torch.Tensor) -> torch.Tensor:
+            return values.index_select(0, codes.reshape(-1)).view(*codes.shape, *values.shape[1:])
+
+        return {name: of(self.ids)} | ({} if self.weights is None else {weights_of(name): of(self.weights)})
+
+
+@dataclass(frozen=True)
 class _Split:
     """The samples of a split, (samples,) each."""
 
@@ -75,14 +101,15 @@ class _Split:
     length: torch.Tensor  # events of the history, int32
     label: torch.Tensor
     time: Column  # seconds since the store's first event
-    ids: Mapping[str, Column]  # static field -> ids
+    ids: Mapping[str, Column]  # static field -> ids, or codes of cells
     targets: Mapping[str, Column]  # match field -> the candidate's code
 
 
 class DeviceStore:
     """A store's events and samples on a torch device, and the batches that are gathered from them.
 
-    Ids are int32, the type that embeddings and indexing take. ``schema`` is that of the store.
+    Ids are int32, the type that embeddings and indexing take. ``schema`` is that of the store. The rows of numeric and
+    multi-valued cells are looked up on the device, from the cells' codes.
 
     ``memory_fraction``  the fraction of the device's memory that the store may take. A larger store stays in its
                          memory-mapped files: the CPU gathers batches, and finished batches go to the device.
@@ -108,8 +135,10 @@ class DeviceStore:
         )
         self._origin = min((int(part.min()) for part in read_parts(store.time)), default=0)
         self._padding_row = len(store.time)  # after the last event there is one of padding
-        tables = {field.name: self.schema.tables[field.table] for field in self.schema.sequence}
-        self._ids = {name: self._column(codes, _ids(tables[name])) for name, codes in store.events.items()}
+        self._cells = {table: _Cells.of(store, table, self.device) for table in self.schema.cells}
+        events = [field for field in self.schema.sequence if field.name in store.events]
+        self._tables = {field.name: field.table for field in (*self.schema.static, *events)}
+        self._ids = {field.name: self._id_column(field, store.events[field.name]) for field in events}
         self._codes = {name: self._column(store.events[name], _same) for name in self._compared.values()}
         self._incomplete = {name for name in self._codes if _has_missing(store, name)}
         self._time = self._column(store.time, self._since_origin)
@@ -171,11 +200,19 @@ class DeviceStore:
             target = samples.targets[match].take(rows)[..., None]
             sequence[match] = self._match(name, self._codes[name].take(position), target).mul_(real)
         return Batch(
-            static={name: ids.take(rows).to(self.device) for name, ids in samples.ids.items()},
-            sequence={name: ids.to(self.device) for name, ids in sequence.items()},
+            static=self._read({name: ids.take(rows) for name, ids in samples.ids.items()}),
+            sequence=self._read(sequence),
             lengths=lengths.to(self.device, torch.int64),
             labels=samples.label[rows].to(self.device),
         )
+
+    def _read(self, found: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The ids of fields on the device, and the weights of weighted ones; ``found`` has codes for those of cells."""
+        read: dict[str, torch.Tensor] = {}
+        for name, ids in found.items():
+            cells = self._cells.get(self._tables.get(name, ""))
+            read |= {name: ids.to(self.device)} if cells is None else cells.read(name, ids.to(self.device))
+        return read
 
     def _match(self, name: str, events: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Match ids, int32, of events' codes (replica, batch, length) and the candidate's code (replica, batch, 1)."""
@@ -190,6 +227,10 @@ class DeviceStore:
 
     def _column(self, array: np.ndarray, convert: Callable[[np.ndarray], np.ndarray]) -> Column:
         return Mapped(array, convert) if self.mapped else Resident.of(array, convert, self._home)
+
+    def _id_column(self, field: Field, codes: np.ndarray) -> Column:
+        cells = self._cells.get(field.table)
+        return self._column(codes, _ids(self.schema.tables[field.table] if cells is None else len(cells.ids)))
 
     def _samples(self, split: str) -> _Split:
         if split not in self._splits:
@@ -208,10 +249,7 @@ class DeviceStore:
             length=torch.from_numpy(length).to(self._home),
             label=torch.from_numpy(read_part(samples.label, slice(None))).to(self._home, torch.float32),
             time=self._column(samples.time, self._since_origin),
-            ids={
-                field.name: self._column(samples.static[field.name], _ids(self.schema.tables[field.table]))
-                for field in self.schema.static
-            },
+            ids={field.name: self._id_column(field, samples.static[field.name]) for field in self.schema.static},
             targets={
                 match: self._column(samples.static[target[name]], _same) for match, name in self._compared.items()
             },

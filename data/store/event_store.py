@@ -21,14 +21,19 @@ from typing import Any
 import numpy as np
 
 from mdaf.data.reading.defects import Defects
-from mdaf.data.schema import Schema
+from mdaf.data.schema import FIRST_ID, LIST, Schema
 from mdaf.data.store.arrays import parts_of, read_part, read_parts
+from mdaf.data.store.cell_rows import CellRows, Pairs, cell_rows
 from mdaf.data.store.folder_locks import hold
 from mdaf.data.store.held_out import held_out
 from mdaf.data.store.manifest import (
+    CELL_IDS,
+    CELL_WEIGHTS,
     CRC32,
     FORMAT_VERSION,
     MANIFEST,
+    MEMBER_ENDS,
+    MEMBERS,
     REMEDY,
     SPLITS,
     VOCABULARY,
@@ -96,6 +101,7 @@ class EventStore:
     ``time``          (events,) int64, unix seconds.
     ``events``        sequence field -> (events,) int32 codes, for the fields that are stored.
     ``samples``       split -> ``Samples``.
+    ``cell_rows``     table -> how a raw cell of a numeric or multi-valued field becomes rows of it.
     ``held_out``      the share of users whose samples are the test.
     """
 
@@ -174,6 +180,12 @@ class EventStore:
                 raise DamagedStoreError(f"{self.folder}: arrays of split {split} differ in length", REMEDY)
         if any(len(codes) != len(self.time) for codes in self.events.values()):
             raise DamagedStoreError(f"{self.folder}: arrays of events differ in length", REMEDY)
+        for table, cells in self.schema.cells.items():
+            codes = FIRST_ID + self.vocabulary_size(table)
+            if any(pairs.shape != (codes, cells.members) for pairs in self.pairs(table)):
+                raise DamagedStoreError(f"{self.folder}: the cells of {table!r} differ from its vocabulary", REMEDY)
+            if self.cell_rows[table].kind != cells.kind or self.cell_rows[table].rows != self.schema.tables[table]:
+                raise DamagedStoreError(f"{self.folder}: the cells of {table!r} differ from its schema", REMEDY)
 
     @cached_property
     def defects(self) -> Defects:
@@ -205,12 +217,37 @@ class EventStore:
     def vocabulary(self, table: str) -> np.ndarray:
         """The raw values of a table's codes, numbers or words: element i is the value of code ``FIRST_ID + i``."""
         with _said_of(self.folder):
-            values = self._load(f"{VOCABULARY}.{table}")
             if f"{WORD_ENDS}.{table}.npy" not in self.manifest["files"]:  # numbers, or words as version 0.1 wrote them
-                return values
-            content, ends = values.tobytes(), self._load(f"{WORD_ENDS}.{table}", np.int64).tolist()
+                return self._load(f"{VOCABULARY}.{table}")
+            return self._words(f"{VOCABULARY}.{table}", f"{WORD_ENDS}.{table}")
+
+    def _words(self, name: str, ends_of: str) -> np.ndarray:
+        content, ends = self._load(name).tobytes(), self._load(ends_of, np.int64).tolist()
         words = (content[start:end].decode("utf-8", "replace") for start, end in pairwise((0, *ends)))
         return np.fromiter(words, dtype=object, count=len(ends))
+
+    @cached_property
+    def cell_rows(self) -> Mapping[str, CellRows]:
+        """Table -> how a raw cell becomes rows of it, for the numeric and multi-valued fields."""
+        found = {}
+        with _said_of(self.folder):
+            for table, settings in self.manifest.get("cells", {}).items():
+                listed = self._words(f"{MEMBERS}.{table}", f"{MEMBER_ENDS}.{table}") if settings["kind"] == LIST else ()
+                found[table] = cell_rows(settings, tuple(listed))
+        return found
+
+    def pairs(self, table: str) -> Pairs:
+        """The rows and weights of the cells of a numeric or multi-valued field, by code: (codes, members) each.
+
+        Code ``PADDING`` has weight 0; code ``UNKNOWN`` is the missing cell.
+        """
+        members = self.schema.cells[table].members
+        with _said_of(self.folder):
+            ids, weights = (
+                self._load(f"{CELL_IDS}.{table}", np.int32),
+                self._load(f"{CELL_WEIGHTS}.{table}", np.float32),
+            )
+        return Pairs(ids.reshape(-1, members), weights.reshape(-1, members))
 
     def vocabulary_size(self, table: str) -> int:
         """How many raw values a table has codes for."""

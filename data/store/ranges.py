@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mdaf.data.schema import FIRST_ID, UNKNOWN
+from mdaf.data.schema import FIRST_ID, PADDING, UNKNOWN
 from mdaf.data.store.arrays import parts_of, read_part, read_parts
-from mdaf.data.store.manifest import REMEDY
+from mdaf.data.store.manifest import CELL_IDS, CELL_WEIGHTS, REMEDY
 from mdaf.errors import DamagedStoreError
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ def check_ranges(store: EventStore) -> None:
     for field in store.schema.sequence:
         if field.name in store.events:
             _check_codes(store, f"events.{field.name}", store.events[field.name], field.table)
+    for table in store.schema.cells:
+        ids, weights = store.pairs(table)
+        _check_span(store, f"{CELL_IDS}.{table}", ids.reshape(-1), PADDING, store.schema.tables[table] - 1)
+        _check_span(store, f"{CELL_WEIGHTS}.{table}", weights.reshape(-1), -np.inf, np.inf)
     for split, samples in store.samples.items():
         for field in store.schema.static:
             _check_codes(store, f"{split}.static.{field.name}", samples.static[field.name], field.table)

@@ -26,11 +26,13 @@ class Vocabulary:
     """``values[i]`` is the raw value of code ``FIRST_ID + i``; codes below ``rows`` have a row in the table.
 
     ``occurrences``  how often each value occurs in the whole log.
+    ``trained``      how often each value occurs in training.
     """
 
     values: pl.Series
     rows: int
     occurrences: np.ndarray
+    trained: np.ndarray
 
     def encode(self, raw: pl.Series) -> np.ndarray:
         """Codes of raw values, int32; ``UNKNOWN`` for a missing value and for one that is not in the vocabulary."""
@@ -89,10 +91,10 @@ class ValueCounts:
         ``min_count``  a value with fewer occurrences in training has no row; at least 1.
         """
         if not self._parts:
-            return Vocabulary(pl.Series([], dtype=pl.Int64), FIRST_ID, np.zeros(0, dtype=np.int64))
+            return Vocabulary(pl.Series([], dtype=pl.Int64), FIRST_ID, *np.zeros((2, 0), dtype=np.int64))
         counts = self._sum().sort("trained", "value", descending=[True, False])
         rows = FIRST_ID + int((counts["trained"] >= max(1, min_count)).sum())
-        return Vocabulary(counts["value"], rows, counts["total"].to_numpy())
+        return Vocabulary(counts["value"], rows, counts["total"].to_numpy(), counts["trained"].to_numpy())
 
     def _sum(self) -> pl.DataFrame:
         counts = pl.concat(self._parts).lazy().group_by("value").agg(pl.col("trained", "total").sum())

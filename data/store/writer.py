@@ -15,7 +15,9 @@ import polars as pl
 from numpy.lib import format as npy
 
 from mdaf.atomic import fsync_folder
-from mdaf.data.store.manifest import VOCABULARY, WORD_ENDS
+from mdaf.data.schema import PADDING
+from mdaf.data.store.cell_rows import CellRows, Fitted, Members
+from mdaf.data.store.manifest import CELL_IDS, CELL_WEIGHTS, MEMBER_ENDS, MEMBERS, VOCABULARY, WORD_ENDS
 from mdaf.data.store.vocabulary import Vocabulary
 
 
@@ -136,9 +138,25 @@ class StoreWriter:
             numbers = vocabulary.values.to_numpy()
             self._append(f"{VOCABULARY}.{table}", numbers, numbers.dtype)
             return
-        words = vocabulary.values.cast(pl.String)
-        self._append(f"{VOCABULARY}.{table}", np.frombuffer("".join(words).encode(), dtype=np.uint8), np.uint8)
-        self._append(f"{WORD_ENDS}.{table}", words.str.len_bytes().cum_sum().to_numpy(), np.int64)
+        self._words(f"{VOCABULARY}.{table}", f"{WORD_ENDS}.{table}", vocabulary.values.cast(pl.String))
+
+    def cell_rows(self, table: str, rows: CellRows, cells: pl.Series) -> Fitted:
+        """The rows that the cells of a numeric or multi-valued field read, by the code of the cell.
+
+        ``cells``  the values of the table's vocabulary, in the order of their codes.
+        """
+        missing = pl.Series([None], dtype=pl.String)
+        ids, weights = rows.encode(pl.concat([missing, cells.cast(pl.String)]))
+        width = ids.shape[1]
+        self._append(f"{CELL_IDS}.{table}", np.concatenate([np.full(width, PADDING), ids.ravel()]), np.int32)
+        self._append(f"{CELL_WEIGHTS}.{table}", np.concatenate([np.zeros(width), weights.ravel()]), np.float32)
+        if isinstance(rows, Members):
+            self._words(f"{MEMBERS}.{table}", f"{MEMBER_ENDS}.{table}", pl.Series(rows.values, dtype=pl.String))
+        return Fitted(rows, width)
+
+    def _words(self, name: str, ends: str, words: pl.Series) -> None:
+        self._append(name, np.frombuffer("".join(words).encode(), dtype=np.uint8), np.uint8)
+        self._append(ends, words.str.len_bytes().cum_sum().to_numpy(), np.int64)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """The elements from ``start`` to ``stop`` of an array as written so far, read from its file."""

@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from mdaf.data.schema import Batch, Field, Schema
+from mdaf.data.schema import Batch, Field, Schema, weights_of
 from mdaf.model.layers.basic import Embedding, factor_type, mean_position
 from mdaf.model.ops.embedding import side_by_side
 
@@ -22,7 +22,7 @@ def attribute(name: str) -> str:
     Fields have the names of a log's columns, and torch takes ``type`` and ``items`` for its own, a dot for a path.
     """
     fit = name.replace("%", "%25").replace(".", "%2E")
-    return f"{fit}%" if not fit or fit == "widths" or hasattr(nn.ModuleDict(), fit) else fit
+    return f"{fit}%" if not fit or fit in ("widths", "_weighted") or hasattr(nn.ModuleDict(), fit) else fit
 
 
 class Tables(nn.ModuleDict):
@@ -42,14 +42,24 @@ class Tables(nn.ModuleDict):
         widths = {table: width(table) for table in sorted({field.table for field in fields})}
         super().__init__({attribute(table): Embedding(schema.tables[table], dim) for table, dim in widths.items()})
         self.widths = widths
+        self._weighted = {field.name for field in fields if schema.weighted(field)}
 
     def width(self, fields: Sequence[Field]) -> int:
         """The number of channels of the concatenated vectors of ``fields``."""
         return sum(self.widths[field.table] for field in fields)
 
     def each(self, fields: Sequence[Field], ids: Mapping[str, Tensor]) -> list[Tensor]:
-        """The vector of each field: ids (replica, ...) -> (replica, ..., width)."""
-        return [self[attribute(field.table)](ids[field.name]) for field in fields]
+        """The vector of each field: ids (replica, ...) -> (replica, ..., width).
+
+        ``ids`` are a batch's; those of a weighted field are (replica, ..., member), and its weights lie beside them.
+        """
+        return [self._vectors(field, ids) for field in fields]
+
+    def _vectors(self, field: Field, ids: Mapping[str, Tensor]) -> Tensor:
+        vectors: Tensor = self[attribute(field.table)](ids[field.name])
+        if field.name not in self._weighted:
+            return vectors
+        return (vectors * ids[weights_of(field.name)].unsqueeze(-1)).sum(dim=-2)
 
     def side_by_side(self, fields: Sequence[Field], ids: Mapping[str, Tensor]) -> Tensor:
         """The concatenated vectors of all ``fields``: ids (replica, ...) -> (replica, ..., sum of widths)."""
@@ -57,6 +67,9 @@ class Tables(nn.ModuleDict):
 
     def factors(self, fields: Sequence[Field], ids: Mapping[str, Tensor]) -> Tensor:
         """As ``side_by_side``, in the type that autocast gives the factors of a matrix product."""
+        if any(field.name in self._weighted for field in fields):
+            vectors = self.side_by_side(fields, ids)
+            return vectors.to(factor_type(vectors))
         tables = [cast(Embedding, self[attribute(field.table)]) for field in fields]
         parts = [table.rows(ids[field.name]) for table, field in zip(tables, fields, strict=True)]
         return side_by_side(parts, factor_type(parts[0].weight))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mdaf.data.schema import MATCH_EQUALS, UNKNOWN, Batch, Schema
+from mdaf.data.schema import MATCH_EQUALS, PADDING, UNKNOWN, Batch, Field, Schema, weights_of
 from mdaf.model.layers.basic import Dropout, LayerNorm, Linear, factor_type, mean_position, valid_positions
 from mdaf.model.layers.encoder import ENCODERS
 from mdaf.model.layers.fields import Tables, event_fields
@@ -58,9 +58,9 @@ class SequenceBranch(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         lengths = batch.lengths
-        sequence = {field.name: batch.sequence[field.name] for field in self.fields}
+        sequence = batch.sequence
         if self.target_aware:
-            sequence, lengths = self._append_target(sequence, batch), lengths + 1
+            sequence, lengths = self._append_target(batch), lengths + 1
         x = self.project(self.tables.factors(self.fields, sequence))
         x = self.norm(x, dropout=self.dropout, dtype=factor_type(x))
         if self.pooling == "mean":
@@ -68,15 +68,25 @@ class SequenceBranch(nn.Module):
         x = self.encoder(x, lengths, last=(lengths - 1).clamp(min=0))
         return (x * valid_positions(x, lengths)).squeeze(2)
 
-    def _append_target(self, sequence: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    def _append_target(self, batch: Batch) -> dict[str, Tensor]:
         """Each field with the candidate's id at position ``lengths``.
 
         Fields that the candidate lacks are unknown there.
         """
-        events = F.pad(torch.stack(list(sequence.values())), (0, 1))  # (field, replica, batch, length)
-        candidate = torch.stack([self._of_candidate(name, batch).to(events.dtype) for name in sequence])
-        added = torch.arange(events.shape[-1], device=events.device) == batch.lengths.unsqueeze(-1)
-        return dict(zip(sequence, torch.where(added, candidate.unsqueeze(-1), events), strict=True))
+        names = [field.name for field in self.fields if not self.schema.weighted(field)]
+        longest = next(iter(batch.sequence.values())).shape[2] + 1
+        added = torch.arange(longest, device=batch.lengths.device) == batch.lengths.unsqueeze(-1)
+        found: dict[str, Tensor] = {}
+        if names:
+            events = F.pad(torch.stack([batch.sequence[name] for name in names]), (0, 1))
+            candidate = torch.stack([self._of_candidate(name, batch).to(events.dtype) for name in names])
+            found |= zip(names, torch.where(added, candidate.unsqueeze(-1), events), strict=True)
+        for field in self.fields:
+            if self.schema.weighted(field):
+                for name, members in self._members_of_candidate(field, batch).items():
+                    events = F.pad(batch.sequence[name], (0, 0, 0, 1))  # (replica, batch, length, member)
+                    found[name] = torch.where(added.unsqueeze(-1), members.unsqueeze(2).to(events.dtype), events)
+        return found
 
     def _of_candidate(self, name: str, batch: Batch) -> Tensor:
         """The candidate's id in a field of the events: (replica, batch)."""
@@ -84,3 +94,13 @@ class SequenceBranch(nn.Module):
             return batch.static[self.schema.target[name]]
         compared = any(field.name == name for field in self.schema.matches)
         return torch.full_like(batch.lengths, MATCH_EQUALS if compared else UNKNOWN, dtype=torch.int32)
+
+    def _members_of_candidate(self, field: Field, batch: Batch) -> dict[str, Tensor]:
+        """The candidate's ids and weights in a weighted field of the events, (replica, batch, member) each."""
+        name, weights = field.name, weights_of(field.name)
+        if name in self.schema.target:
+            own = self.schema.target[name]
+            return {name: batch.static[own], weights: batch.static[weights_of(own)]}
+        first = torch.arange(batch.sequence[name].shape[-1], device=batch.lengths.device) == 0
+        shape = (*batch.lengths.shape, len(first))
+        return {name: torch.where(first, UNKNOWN, PADDING).expand(shape), weights: first.float().expand(shape)}
