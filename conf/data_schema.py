@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 from mdaf.conf.schema import bounded, positive
 
@@ -93,6 +93,13 @@ class EventLog(Log):
     sample_columns: dict[str, str | None] = MISSING
     user_fields: list[str] = MISSING
     item_fields: list[str] = MISSING
+    event_fields: list[str] = MISSING
+    context_fields: list[str] = MISSING
+    numeric_fields: list[str] = MISSING
+    numeric: Literal["buckets", "vector"] = MISSING
+    buckets: int = bounded(2, 1024)
+    list_fields: dict[str, str] = MISSING
+    pooling: Literal["mean", "sum"] = MISSING
     separator: str = MISSING
     time_format: str = MISSING
     positive_from: float = MISSING
@@ -137,9 +144,16 @@ SCHEMAS = {
     "synthetic": Synthetic,
 }
 
+#: Mappings that are empty by default, so that entries are typed without a + before the key.
+FREE = {"event_log": ("list_fields",)}
+
 
 def register() -> None:
     """Puts the schemas of the group into Hydra's config store."""
     store = ConfigStore.instance().store
     for name, schema in SCHEMAS.items():
-        store(group="data", name=f"schema_{name}", node=schema, replace=True)
+        node = OmegaConf.structured(schema)
+        for key in FREE.get(name, ()):
+            node[key] = {}
+            OmegaConf.set_struct(node[key], False)
+        store(group="data", name=f"schema_{name}", node=node, replace=True)

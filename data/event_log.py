@@ -8,12 +8,12 @@ samples; the history of each is the user's events strictly before it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mdaf.data.preparing.field_names import ROLES, field_names, refuse_label_elsewhere
+from mdaf.data.preparing.field_names import ROLES, cell_rules, field_names, refuse_label_elsewhere
 from mdaf.data.preparing.layout import MOMENTS, Layout, Periods
 from mdaf.data.preparing.next_click import PROTOCOL, TASKS, Protocol
 from mdaf.data.preparing.own_log import OwnLog
@@ -32,6 +32,8 @@ from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.formats.delimited import spelled_out
 from mdaf.data.reading.log_table import LogTable
 from mdaf.data.reading.times import check_time_format
+from mdaf.data.schema import BUCKETS
+from mdaf.data.store.cell_rows import MEAN, METHODS, POOLINGS, MultiValued, Numeric
 from mdaf.data.store.vocabulary import check_min_count
 from mdaf.data.store.writer import StoreWriter
 from mdaf.errors import DataError
@@ -72,13 +74,22 @@ class EventLogFile:
     memory_gb: float
     seed: int
     held_out_users: float = 0.0
+    numeric_fields: Sequence[str] = field(default_factory=list)
+    numeric: str = BUCKETS
+    buckets: int = 32
+    list_fields: Mapping[str, str] = field(default_factory=dict)
+    pooling: str = MEAN
+    event_fields: Sequence[str] = field(default_factory=list)
+    context_fields: Sequence[str] = field(default_factory=list)
 
     name = "event_log"
 
     def __post_init__(self) -> None:
-        refuse_below(self, length=1, negatives=1, max_bad_fraction=0, memory_gb=0, seed=0)
+        refuse_below(self, length=1, negatives=1, max_bad_fraction=0, memory_gb=0, seed=0, buckets=2)
         refuse_others("task", self.task, TASKS)
         refuse_others("history", self.history, HISTORIES)
+        refuse_others("numeric", self.numeric, METHODS)
+        refuse_others("pooling", self.pooling, POOLINGS)
         self._check_columns()
         check_held_out(self.held_out_users)
         if self.held_out_users and self.samples_path is not None:
@@ -90,6 +101,7 @@ class EventLogFile:
         if self.validation_start is None and self.samples_path is None:
             check_shares(self.validation_share, self.test_share)
         check_min_count(self.min_count, self._layout.tables)
+        self._check_cells()
         if (self.validation_start is None) != (self.test_start is None):
             raise DataError("data.validation_start and data.test_start: set both, or none to split by shares")
         if self.task == "buy" and (self.view is None or self.purchase is None or not self._has("behaviour")):
@@ -111,27 +123,55 @@ class EventLogFile:
     def _has(self, role: str) -> bool:
         return self.columns.get(role) is not None
 
+    def _check_cells(self) -> None:
+        if self.context_fields and not self._has("label") and self.samples_path is None:
+            raise DataError(
+                "data.context_fields: this log has no impressions, whose context they are; set data.columns.label or "
+                "data.samples_path, or list them in data.event_fields"
+            )
+        for name in self.min_count:
+            if isinstance(self._cells.get(name), Numeric):
+                raise DataError(
+                    f"data.min_count.{name}: {name} is a number, and has buckets or one vector; leave it out"
+                )
+
     @cached_property
-    def _fields(self) -> dict[str, str]:
-        """The log's own fields, and their columns."""
-        return field_names(self.columns, self.user_fields, self.item_fields)
+    def _fields(self) -> dict[str, dict[str, str]]:
+        """The log's own fields and their columns, for user, item, event and context."""
+        listed = {
+            "user": self.user_fields,
+            "item": self.item_fields,
+            "event": self.event_fields,
+            "context": self.context_fields,
+        }
+        return field_names(self.columns, listed)
+
+    @cached_property
+    def _cells(self) -> dict[str, Numeric | MultiValued]:
+        """Field -> how its cells become rows of its table, for numbers and lists."""
+        category = {"category": column} if (column := self.columns.get("category")) is not None else {}
+        fields = {name: column for own in self._fields.values() for name, column in own.items()}
+        return cell_rules(
+            {**category, **fields}, self.numeric_fields, self.numeric, self.buckets, self.list_fields, self.pooling
+        )
 
     @cached_property
     def _of_user(self) -> tuple[str, ...]:
-        return tuple(field for field, column in self._fields.items() if column in self.user_fields)
+        return tuple(self._fields["user"])
 
     @cached_property
     def _of_item(self) -> tuple[str, ...]:
         category = ("category",) if self._has("category") else ()
-        return (*category, *(field for field, column in self._fields.items() if column in self.item_fields))
+        return (*category, *self._fields["item"])
 
     @cached_property
     def _layout(self) -> Layout:
         behaviour = ("behaviour",) if self._has("behaviour") else ()
         return Layout(
-            events=("item", *self._of_item, *behaviour),
-            static=("user", *self._of_user, "item", *self._of_item, *MOMENTS),
+            events=("item", *self._of_item, *behaviour, *self._fields["event"]),
+            static=("user", *self._of_user, "item", *self._of_item, *self._fields["context"], *MOMENTS),
             length=self.length,
+            cells=self._cells,
         )
 
     @cached_property
@@ -191,7 +231,11 @@ class EventLogFile:
         roles = {role: column for role in ROLES if (column := self.columns.get(role)) is not None}
         if self._sample_file is not None:
             roles.pop("label", None)
-        return self._table_of(self._file, {**roles, **self._fields}, "data.columns")
+        own = dict(self._fields)
+        if self._sample_file is not None:
+            del own["context"]
+        fields = {name: column for columns in own.values() for name, column in columns.items()}
+        return self._table_of(self._file, {**roles, **fields}, "data.columns")
 
     def _given_table(self) -> LogTable:
         """The file of samples."""
@@ -202,7 +246,7 @@ class EventLogFile:
             raise DataError(f"data.sample_columns.{absent[0]} is not set: expected the name of a column")
         if not self._has("category"):
             roles.pop("category", None)
-        return self._table_of(self._sample_file, roles, "data.sample_columns")
+        return self._table_of(self._sample_file, {**roles, **self._fields["context"]}, "data.sample_columns")
 
     def _table_of(self, path: Path, columns: Mapping[str, str], key: str) -> LogTable:
         return LogTable(
@@ -215,4 +259,6 @@ class EventLogFile:
             positive_from=self.positive_from,
             block_bytes=block_bytes(self.memory_gb),
             row_group_bytes=max(int(self.memory_gb * GIGABYTE / 2), 1 << 24),
+            numbers=[name for name, rule in self._cells.items() if isinstance(rule, Numeric)],
+            lists={name: rule.separator for name, rule in self._cells.items() if isinstance(rule, MultiValued)},
         )

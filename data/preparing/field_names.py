@@ -1,4 +1,4 @@
-"""The names of further fields of users and items in a log: which columns may be fields, and what they are called."""
+"""The further fields of a log: which columns may be fields, what they are called, which are numbers and lists."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from mdaf.data.preparing.layout import MOMENTS
+from mdaf.data.reading.formats.delimited import spelled_out
+from mdaf.data.store.cell_rows import MultiValued, Numeric
 from mdaf.data.store.event_store import GAP_FIELD, MATCH_PREFIX
 from mdaf.errors import DataError
 
@@ -16,7 +18,7 @@ _LONGEST = 100  # characters, since files of a store have these names
 
 
 def field_name(owner: str, column: str) -> str:
-    """The name of the field for a column of users or items.
+    """The name of the field for a column of users, items, events or contexts.
 
     It is the column's name, with the owner in front if that name has another meaning here.
     """
@@ -25,26 +27,63 @@ def field_name(owner: str, column: str) -> str:
     return f"{owner}_{name}" if taken else name
 
 
-def field_names(
-    columns: Mapping[str, str | None], user_fields: Sequence[str], item_fields: Sequence[str]
-) -> dict[str, str]:
-    """Field -> column, for users and items. Raises DataError for a column that cannot be a field."""
+def field_names(columns: Mapping[str, str | None], listed: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
+    """Owner -> field -> column, for the columns that are ``listed`` for user, item, event and context.
+
+    Raises DataError for a column that cannot be a field. The label may be a field of events: it says how they ended.
+    """
     roles = {column: role for role, column in columns.items() if column is not None}
-    fields: dict[str, str] = {}
-    for owner, listed in (("user", user_fields), ("item", item_fields)):
-        for column in listed:
+    found: dict[str, str] = {}
+    fields: dict[str, dict[str, str]] = {owner: {} for owner in listed}
+    for owner, names in listed.items():
+        for column in names:
             key = f"data.{owner}_fields: {column!r}"
-            if column == columns.get("label"):
+            is_label = column == columns.get("label")
+            if is_label and owner != "event":
                 raise DataError(f"{key} is data.columns.label, which is to be predicted; leave it out")
-            if column in roles:
+            if column in roles and not is_label:
                 raise DataError(f"{key} is data.columns.{roles[column]} already; leave it out")
-            if column in fields.values():
+            if column in found.values():
                 raise DataError(f"{key} is listed twice; leave one out")
             name = field_name(owner, column)
-            if name in fields:
-                raise DataError(f"{key} and {fields[name]!r} would both be called {name!r}; rename one of the columns")
-            fields[name] = column
+            if name in found:
+                raise DataError(f"{key} and {found[name]!r} would both be called {name!r}; rename one of the columns")
+            found[name] = fields[owner][name] = column
     return fields
+
+
+def cell_rules(
+    fields: Mapping[str, str],
+    numeric_fields: Sequence[str],
+    numeric: str,
+    buckets: int,
+    list_fields: Mapping[str, str],
+    pooling: str,
+) -> dict[str, Numeric | MultiValued]:
+    """Field -> how its cells become rows, for the columns that are numbers or lists. ``fields``: field -> column.
+
+    Raises DataError for a column that is no field, or that is both.
+    """
+    by_column = {column: field for field, column in fields.items()}
+    rules: dict[str, Numeric | MultiValued] = {}
+    for key, listed in (("numeric_fields", numeric_fields), ("list_fields", list_fields)):
+        for column in listed:
+            if column not in by_column:
+                raise DataError(
+                    f"data.{key}: {column!r} is no field; list it in data.user_fields, item_fields, event_fields or "
+                    f"context_fields too, which have {', '.join(map(repr, by_column)) or 'none'}"
+                )
+            field = by_column[column]
+            if field in rules:
+                raise DataError(f"data.{key}: {column!r} is in data.numeric_fields already; leave one out")
+            if key == "numeric_fields" and field == "category":
+                raise DataError("data.numeric_fields: a category is no number; list its column in data.item_fields")
+            rules[field] = (
+                Numeric(numeric, buckets)
+                if key == "numeric_fields"
+                else MultiValued(spelled_out(list_fields[column], f"data.list_fields.{column}"), pooling)
+            )
+    return rules
 
 
 def refuse_label_elsewhere(key: str, columns: Mapping[str, str | None]) -> None:

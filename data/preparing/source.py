@@ -25,7 +25,16 @@ from mdaf.reporting import one_line
 from mdaf.terminal.progress import Progress
 
 # Settings that older stores do not have, with the value that gives the same store.
-ADDED_LATER = {"held_out_users": 0.0}
+ADDED_LATER: dict[str, Any] = {
+    "held_out_users": 0.0,
+    "numeric_fields": [],
+    "numeric": "buckets",
+    "buckets": 32,
+    "list_fields": {},
+    "pooling": "mean",
+    "event_fields": [],
+    "context_fields": [],
+}
 NOT_OF_THE_SOURCE = (
     "root",
     "bucketing",

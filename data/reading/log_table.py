@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
-from mdaf.data.reading.cells import flag, rounded, said, word
+from mdaf.data.reading.cells import flag, member_list, rounded, said, short_decimal, word
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.formats.delimited import TextFile, spelled_out
 from mdaf.data.reading.formats.parquet import ParquetFile
@@ -46,6 +46,8 @@ class LogTable:
     ``positive_from``      the lowest label of a positive.
     ``block_bytes``        how much text is read at once.
     ``row_group_bytes``    how large a row group of a Parquet file may be.
+    ``numbers``            fields that are numbers. A cell that is not one becomes missing, and is counted.
+    ``lists``              fields with several values -> what separates these.
     """
 
     path: Path
@@ -57,17 +59,30 @@ class LogTable:
     positive_from: float
     block_bytes: int
     row_group_bytes: int
+    numbers: Collection[str] = ()
+    lists: Mapping[str, str] = field(default_factory=dict)
 
     def blocks(self) -> Iterator[Block]:
         """The table's rows. Raises DataError if the file has another format, or cannot be read."""
         file = self._file()
         file.check()
-        rows = Rows(file, self.columns, self._types(file), needed=("user", "item", "time"), kinds=self._kinds())
+        rows = Rows(
+            file,
+            self.columns,
+            self._types(file),
+            needed=("user", "item", "time"),
+            kinds=self._kinds(),
+            optional=[name for name in self.columns if name in self.numbers],
+        )
         for lines in file.frames(self.block_bytes):
             yield Block(*rows.told_apart(lines), lines.share)
 
     def _types(self, file: TextFile | ParquetFile) -> dict[str, pl.Expr]:
         typed = {name: word(name) for name in self.columns} | {"time": self._time(file, self.columns["time"])}
+        for name in typed.keys() & set(self.numbers):
+            typed[name] = short_decimal(name)
+        for name in typed.keys() & set(self.lists):
+            typed[name] = member_list(name, self.lists[name])
         if "split" in self.columns:
             split = word("split").str.to_lowercase()
             typed["split"] = split.replace_strict(_SPLITS, default=None, return_dtype=pl.Int8)

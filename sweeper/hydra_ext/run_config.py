@@ -38,7 +38,18 @@ NOT_HASHED = {
 GROUPS = {key.partition(".")[0] for key in NOT_HASHED if "." in key}
 # Keys that were once not hashed, with the value that all runs had then. With this value they are still not hashed, so
 # that the hashes of those runs stay valid.
-HASHED_UNLESS = {"training.steps_per_epoch": None, "device.precision": "fp32", "data.held_out_users": 0.0}
+HASHED_UNLESS: dict[str, Any] = {
+    "training.steps_per_epoch": None,
+    "device.precision": "fp32",
+    "data.held_out_users": 0.0,
+    "data.numeric_fields": [],
+    "data.numeric": "buckets",
+    "data.buckets": 32,
+    "data.list_fields": {},
+    "data.pooling": "mean",
+    "data.event_fields": [],
+    "data.context_fields": [],
+}
 
 
 def is_hashed(key: str) -> bool:

@@ -207,17 +207,17 @@ class TextFile:
         )
 
 
-def spelled_out(separator: str) -> str:
+def spelled_out(separator: str, key: str = "data.separator") -> str:
     """A typed separator as the characters in the file; a tab may be typed as ``\\t``.
 
-    Raises DataError if it is not valid.
+    Raises DataError, which names the config's ``key``, if it is not valid.
     """
     typed = separator
     if re.fullmatch(r"(?:\\(?:t|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|[|;,:\\]))+", separator):
         separator = re.sub(r"\\([|;,:])", r"\1", separator).encode().decode("unicode_escape")
     separator = {name: sign for sign, name in _SPELLED.items()}.get(separator, separator)
     if not separator or any(sign in separator for sign in '"\r\n\0'):
-        raise DataError(f'data.separator={typed!r}: expected what stands between two columns, such as "," or "\\t"')
+        raise DataError(f'{key}={typed!r}: expected what stands between two columns, such as "," or "\\t"')
     return separator
 
 
