@@ -27,6 +27,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from scipy import stats
 
+from benchmarks import smac
 from benchmarks.landscapes import BP, LANDSCAPES, Landscape
 from benchmarks.surrogate import KNOWN_POINTS, SPACE, unit
 from mdaf.multirun.analysis.confirmation import choose
@@ -154,6 +155,11 @@ def pending_of(number: int, proposal: Proposal) -> FrozenTrial:
     return trial_of(number, proposal.point, proposal.seed, None, proposal.name, state=TrialState.RUNNING)
 
 
+def searched_by_smac(world: World, seed: int, runs: int) -> list[Params]:
+    """SMAC3's points, its incumbent first: known points, its initial design, random forest and intensifier."""
+    return list(smac.searched(world.run, SPACE, KNOWN_POINTS, runs, seed))
+
+
 # ---- naming
 
 
@@ -161,6 +167,11 @@ def by_posterior_mean(trials: Sequence[FrozenTrial]) -> Named:
     """The point with the best posterior mean over all runs."""
     first, second, *_ = points(trials, maximize=True)
     return Named(first.params, second.params, first.posterior_mean)
+
+
+def by_incumbent(world: World, found: Sequence[Params]) -> Named:
+    """What SMAC names. It gives no value that could be compared with the truth."""
+    return Named(found[0], found[1], math.nan)
 
 
 def confirmed_runs(world: World, trials: Sequence[FrozenTrial]) -> dict[str, tuple[Params, list[float]]]:
@@ -239,8 +250,8 @@ def users_error(cell: Cell) -> float:
 class Design:
     """A way to decide: a search, the naming of a winner, and Phase 4."""
 
-    search: Callable[[World, int], list[FrozenTrial]]
-    name: Callable[[World, list[FrozenTrial]], Named]
+    search: Callable[[World, int], list[Any]]
+    name: Callable[[World, list[Any]], Named]
     decide: Callable[[World, Named], tuple[Params, bool]]
 
 
@@ -260,13 +271,19 @@ DESIGNS = {
     "racing 16, looks": Design(partial(raced, runs=16), _of_all_runs, _by(LOOKS)),
     "racing 16 in fours, looks": Design(partial(raced, runs=16, together=4), _of_all_runs, _by(LOOKS)),
 }
+# Only with --smac: it needs an environment of its own.
+OF_SMAC = {
+    "SMAC3 16, its incumbent, looks": Design(partial(searched_by_smac, runs=16), by_incumbent, _by(LOOKS)),
+    "SMAC3 32, its incumbent, 10 pairs": Design(partial(searched_by_smac, runs=32), by_incumbent, _by(TEN)),
+}
+EVERY = {**DESIGNS, **OF_SMAC}
 
 
 def repetition(cell: Cell, design: str, number: int) -> Outcome:
     """One repetition. All designs have the same landscape in it."""
     landscape = LANDSCAPES[cell.landscape](np.random.default_rng(stream_seed(number, "landscape", cell.landscape)))
     stream = stream_seed(number, "racing", design, *map(str, cell))
-    world, chosen = World(cell, landscape, np.random.default_rng(stream)), DESIGNS[design]
+    world, chosen = World(cell, landscape, np.random.default_rng(stream)), EVERY[design]
     named = chosen.name(world, chosen.search(world, stream % 2**32))
     point, better = chosen.decide(world, named)
     truly = world.truth(point) > world.truth(BALANCED)
@@ -289,6 +306,8 @@ def table(cell: Cell, found: Mapping[str, Sequence[Outcome]]) -> str:
 
 
 def _shown(values: np.ndarray) -> str:
+    if np.isnan(values).any():
+        return "-"
     return f"{values.mean():.1f} ± {values.std(ddof=1) / math.sqrt(len(values)):.1f}"
 
 
@@ -344,9 +363,16 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--common", type=float, nargs="+", default=[0.0, 0.5], help="share of a seed in the noise")
     parser.add_argument("--rows", type=float, nargs="+", default=[0.0], help="what rows do, in units of the noise")
     parser.add_argument("--rows-on", nargs="+", choices=LANDSCAPES, default=list(MAIN), help="landscapes with --rows")
-    parser.add_argument("--designs", nargs="+", choices=DESIGNS, default=list(DESIGNS), metavar="DESIGN")
+    parser.add_argument("--designs", nargs="+", choices=EVERY, default=list(DESIGNS), metavar="DESIGN")
+    parser.add_argument("--smac", metavar="PYTHON", help="an interpreter that has SMAC3; adds its designs")
     parser.add_argument("--jobs", type=int, default=1, help="processes, each with one thread")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.smac:
+        os.environ[smac.PYTHON] = options.smac
+        options.designs = [*options.designs, *(name for name in OF_SMAC if name not in options.designs)]
+    elif asked := [name for name in options.designs if name in OF_SMAC]:
+        parser.error(f"{asked[0]}: needs --smac PYTHON, an interpreter of an environment with SMAC3")
+    return options
 
 
 def false_on_flat(found: Mapping[Cell, Mapping[str, Sequence[Outcome]]]) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import qmc
 
+from benchmarks import smac
 from benchmarks.landscapes import BP, LANDSCAPES
 from benchmarks.racing import (
     DESIGNS,
@@ -20,7 +23,7 @@ from benchmarks.racing import (
     repetitions_of,
     table,
 )
-from benchmarks.surrogate import fitted
+from benchmarks.surrogate import KNOWN_POINTS, fitted
 
 DRAWN = qmc.Sobol(3, rng=1).random_base2(9)
 QUIET = 0.5 * BP  # noise far below the differences of the fitted bowl
@@ -98,3 +101,32 @@ def test_a_false_better_is_pooled_over_all_flat_cells_with_row_noise_and_without
     head, _, row = false_on_flat(found).splitlines()[2:]
     assert head == "| design | no row noise | rows 0.5 | all |"
     assert row == "| a | 12.5 ± 11.7 % of 8 | 100.0 ± 0.0 % of 2 | 30.0 ± 14.5 % of 10 |"
+
+
+FAKE_SMAC = """#!{python}
+import json, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    costs = []
+    for point in asked["known"][: asked["runs"]]:
+        print(json.dumps({{"run": point, "seed": asked["seed"]}}), flush=True)
+        costs.append((json.loads(sys.stdin.readline()), point))
+    print(json.dumps({{"incumbents": [point for _, point in sorted(costs, key=lambda one: one[0])]}}), flush=True)
+"""
+
+
+def test_a_search_in_another_environment_is_asked_for_runs_and_told_costs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "python"
+    other.write_text(FAKE_SMAC.format(python=sys.executable))
+    other.chmod(0o755)
+    monkeypatch.setenv(smac.PYTHON, str(other))
+    smac._server.cache_clear()
+    outcome = repetition(Cell("fitted", QUIET, 0.0, 0.0), "SMAC3 16, its incumbent, looks", 0)
+    smac._server().stdin.close()  # type: ignore[union-attr]
+    assert smac._server().wait(timeout=60) == 0
+    smac._server.cache_clear()
+    weak = fitted().best - fitted().value(KNOWN_POINTS[0])  # the best of the three that were tried
+    assert outcome.regret == pytest.approx(weak, abs=1e-6)
+    assert outcome.runs == 3 + 2 * 4
