@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from mdaf.data.inspecting.baselines import oracle_auc, rule_aucs_of_both
+from mdaf.data.inspecting.cell_facts import cell_facts
 from mdaf.data.preparing.deciding import DecidingFact, deciding_facts
 from mdaf.data.reading.local_time import local_text
 from mdaf.data.schema import FIRST_ID, UNKNOWN
@@ -76,6 +77,8 @@ class Inspection:
 def inspect(store: EventStore) -> Inspection:
     """All facts about a store. Its arrays are read in parts, so the store need not fit in memory."""
     seen = seen_in_training(store)
+    for table in store.schema.cells:  # a number or a list is new if it reads no row of its own
+        seen[table][FIRST_ID:] = store.pairs(table).ids[FIRST_ID:, 0] != UNKNOWN
     splits = {split: _split_facts(store, split, seen) for split in SPLITS}
     return Inspection(splits, *rule_aucs_of_both(store), deciding_facts(store))
 
@@ -91,7 +94,10 @@ def _split_facts(store: EventStore, split: str, seen: Mapping[str, np.ndarray]) 
         new, without_row, without_value = [], 0, 0
         for codes in read_parts(samples.static[field.name]):
             new.append(~seen[field.table][codes])
-            without_row += int((codes >= store.schema.tables[field.table]).sum())
+            if field.table in store.schema.cells:
+                without_row += int((~seen[field.table][codes] & (codes != UNKNOWN)).sum())
+            else:
+                without_row += int((codes >= store.schema.tables[field.table]).sum())
             without_value += int((codes == UNKNOWN).sum())
         if field.name == ITEM:
             new_items = _share(np.concatenate(new))
@@ -142,6 +148,8 @@ def show(store: EventStore, found: Inspection, console: Console) -> None:
             "model.without=[user] is the default for this log."
         )
     _print_defects(console, store)
+    for line in cell_facts(store):
+        console.print(line, highlight=False)
     sizes = [[name, f"{rows:,}"] for name, rows in store.schema.tables.items()]
     _print(console, "Embedding tables", ["table", "rows, padding and unknown included"], sizes)
     oracle = {"oracle: no model can pass": {split: fact.oracle for split, fact in found.splits.items()}}

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mdaf.data.schema import FIRST_ID, MATCH_EQUALS, Batch, Field, Schema
+from mdaf.data.schema import BUCKETS, FIRST_ID, MATCH_EQUALS, Batch, Field, Schema, weights_of
+from mdaf.model.layers.cell_features import CellFeatures
 
 SMALL_TABLE = 64  # up to so many rows, an id itself is a feature; above, its popularity is
 FEW_VALUES = 16  # up to so many rows, events are counted for each value of a field
@@ -47,6 +48,8 @@ class Features:
     - how many events equal the candidate: of all, of the last few, and for each value of the events' other fields;
     - how many events ago the last equal event was, and the other fields of that event.
 
+    Numbers and lists have features of their own, see ``CellFeatures``.
+
     ``names``    the names of the features, in order.
     ``counted``  the static fields whose ids are counted in training, for their popularity.
     """
@@ -55,13 +58,20 @@ class Features:
         rows = schema.tables
         self.schema = schema
         matches = {field.name for field in schema.matches}
+        self.cells = CellFeatures(schema)
+        weighted = {f.name for f in schema.sequence if schema.weighted(f)}
         self.compared = tuple(
             _Comparison(event, f"match_{event}" if f"match_{event}" in matches else None, event, static)
             for event, static in schema.target.items()
+            if event not in weighted or f"match_{event}" in matches
         )
-        self.plain: tuple[Field, ...] = tuple(f for f in schema.static if rows[f.table] <= SMALL_TABLE)
-        self.counted: tuple[Field, ...] = tuple(f for f in schema.static if rows[f.table] > SMALL_TABLE)
-        self.events: tuple[Field, ...] = tuple(f for f in schema.sequence if f.name not in schema.target)
+        static = [f for f in schema.static if not schema.weighted(f)]
+        ordered = {table for table, cells in schema.cells.items() if cells.kind == BUCKETS}
+        self.plain: tuple[Field, ...] = tuple(f for f in static if rows[f.table] <= SMALL_TABLE or f.table in ordered)
+        self.counted: tuple[Field, ...] = tuple(f for f in static if f not in self.plain)
+        self.events: tuple[Field, ...] = tuple(
+            f for f in schema.sequence if f.name not in schema.target and f.name not in weighted
+        )
         self.names = tuple(self._columns(_empty_batch(schema), {f.name: torch.zeros(1, 1) for f in self.counted}))
 
     def __call__(self, batch: Batch, popularity: Mapping[str, Tensor]) -> Tensor:
@@ -84,7 +94,7 @@ class Features:
             columns[f"last event's {field.name}"] = _value_at(batch.sequence[field.name], last)
         for comparison in self.compared:
             columns |= self._compared_columns(comparison, batch)
-        return columns
+        return columns | self.cells.columns(batch)
 
     def _compared_columns(self, comparison: _Comparison, batch: Batch) -> dict[str, Tensor]:
         name, equal = comparison.name, comparison.equal(batch)
@@ -96,8 +106,9 @@ class Features:
             f"same {name}: events": equal.sum(dim=-1),
             f"same {name}: share": equal.sum(dim=-1) / lengths.clamp(min=1),
             f"same {name}: events ago": ago.float().masked_fill(last < 0, torch.nan),
-            f"kinds of {name}": _distinct(batch.sequence[comparison.event]),
         }
+        if (ids := batch.sequence[comparison.event]).dim() == equal.dim():
+            columns[f"kinds of {name}"] = _distinct(ids)
         for window in RECENT:
             recent = position >= lengths.unsqueeze(-1) - window
             columns[f"same {name}: of the last {window}"] = (equal & recent).sum(dim=-1)
@@ -133,8 +144,16 @@ def _empty_batch(schema: Schema) -> Batch:
     """A batch of one sample with an empty history. Its features have the same names as any other batch's."""
     fields = (*schema.sequence, *schema.matches)
     return Batch(
-        static={field.name: torch.zeros(1, 1, dtype=torch.int64) for field in schema.static},
-        sequence={field.name: torch.zeros(1, 1, 1, dtype=torch.int64) for field in fields},
+        static={name: ids for field in schema.static for name, ids in _nothing(schema, field, 1, 1).items()},
+        sequence={name: ids for field in fields for name, ids in _nothing(schema, field, 1, 1, 1).items()},
         lengths=torch.zeros(1, 1, dtype=torch.int64),
         labels=torch.zeros(1, 1),
     )
+
+
+def _nothing(schema: Schema, field: Field, *shape: int) -> dict[str, Tensor]:
+    """Ids of a field that are all padding, and their weights if it has any."""
+    if not schema.weighted(field):
+        return {field.name: torch.zeros(shape, dtype=torch.int64)}
+    shape = (*shape, schema.cells[field.table].members)
+    return {field.name: torch.zeros(shape, dtype=torch.int64), weights_of(field.name): torch.zeros(shape)}
