@@ -86,6 +86,8 @@ def _summed(frame: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
 
 def plural(name: str) -> str:
     """The plural of a field's name."""
+    if name.endswith("s"):
+        return name
     return f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
 
 
