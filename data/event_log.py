@@ -7,12 +7,13 @@ samples; the history of each is the user's events strictly before it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mdaf.data.new_rows.row_format import Cell, Own, RowFormat, When, words
 from mdaf.data.preparing.field_names import ROLES, cell_rules, field_names, refuse_label_elsewhere
 from mdaf.data.preparing.layout import MOMENTS, Layout, Periods
 from mdaf.data.preparing.next_click import PROTOCOL, TASKS, Protocol
@@ -28,6 +29,7 @@ from mdaf.data.preparing.source import (
     split_times,
 )
 from mdaf.data.preparing.spill import GIGABYTE, block_bytes
+from mdaf.data.reading.cells import member_list, short_decimal
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.formats.delimited import spelled_out
 from mdaf.data.reading.log_table import LogTable
@@ -225,6 +227,48 @@ class EventLogFile:
             max_bad_fraction=self.max_bad_fraction,
             memory_gb=self.memory_gb,
         ).build(writer, progress)
+
+    def new_rows(self) -> RowFormat:
+        """Rows as in the log, or as in the file of samples where there is one; without a label."""
+        given, labelled = self.samples_path is not None, self._has("label")
+        roles = self.sample_columns if given else self.columns
+        said = {"category"} if given and roles.get("category") is not None else set()
+        settled: When = "before" if given else "day" if self.task == "next_click" else "at"
+        of_item: When = "latest" if labelled and not given else settled
+        of_user: When = "latest" if labelled and not given else "before" if given else "at"
+        own = {name: Own("item", "latest" if name in said else of_item) for name in self._of_item}
+        own |= {name: Own("user", of_user) for name in self._of_user}
+        in_events = {name: Own("item", "latest" if own[name].when == "latest" else "at") for name in self._of_item}
+
+        def columns(roles: Mapping[str, str | None], *names: str) -> dict[str, str]:
+            return {name: column for name in names if (column := roles.get(name)) is not None}
+
+        whose = ("user", "item", "time", *(["category"] if self._has("category") else []))
+        of_rows = {
+            name: column for owner in ("user", "item", "context") for name, column in self._fields[owner].items()
+        }
+        of_events = {**self._fields["item"], **self._fields["event"]}
+        return RowFormat(
+            rows=self._new_cells({**columns(roles, *whose), **of_rows}, own),
+            events=self._new_cells({**columns(self.columns, *whose, "behaviour"), **of_events}, in_events),
+            own=own,
+            event_own=in_events,
+            utc_offset_hours=self.utc_offset_hours,
+            time_format=self.time_format,
+            label=self.columns.get("label") if labelled and not given and self.history == "positives" else None,
+            positive_from=self.positive_from,
+            unique=not labelled and not given,
+            separator=self.separator,
+        )
+
+    def _new_cells(self, columns: Mapping[str, str], optional: Collection[str]) -> dict[str, Cell]:
+        """Cells in these ``columns``, field -> column; those of the ``optional`` fields may be absent."""
+        cells = words(columns, optional)
+        for name, rule in self._cells.items():
+            if name in cells:
+                typed = short_decimal(name) if isinstance(rule, Numeric) else member_list(name, rule.separator)
+                cells[name] = replace(cells[name], typed=typed)
+        return cells
 
     def _table(self) -> LogTable:
         """The log. Its rows have the columns of the roles and of the fields."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 
+from mdaf.data.new_rows.row_format import Cell, Own, RowFormat, numbers, words
 from mdaf.data.preparing.impressions import write_impressions
 from mdaf.data.preparing.layout import Layout, Periods
 from mdaf.data.preparing.raw_log import RawLog
@@ -113,6 +114,24 @@ class MovieLens:
                 progress=between(progress, 0.5, 1.0),
             )
 
+    def new_rows(self) -> RowFormat:
+        """Rows with the columns user, item and time (unix seconds); events with rating too.
+
+        Category, age, gender and occupation are known of items and users; for new ones they may be columns.
+        """
+        own = {"category": Own("item", "always")}
+        of_user = {name: Own("user", "always") for name in ("age", "gender", "occupation")}
+        ids = numbers("user", "item", "time")
+        category = words({"category": "category"}, own)
+        profile = words({"gender": "gender", "occupation": "occupation"}, of_user)
+        return RowFormat(
+            rows={**ids, **category, **profile, "age": Cell("age", _decade("age"), needed=False)},
+            events={**ids, **category, "rating": Cell("rating", decimal("rating"))},
+            own=own | of_user,
+            event_own=own,
+            utc_offset_hours=self.utc_offset_hours,
+        )
+
     def _ratings(self, text: TextFile) -> Iterator[tuple[pl.DataFrame, Defects, float]]:
         time = decimal("time").floor().cast(pl.Int64, strict=False)
         fields = tuple(_RATINGS.values())
@@ -130,9 +149,8 @@ class MovieLens:
     def _properties(self) -> tuple[pl.DataFrame, pl.DataFrame, Defects]:
         """Items with their category, users with age bucket, gender and occupation, and the defects of both files."""
         _, item_file, user_file = self._files
-        age = number("age") // _YEARS * _YEARS
         items, bad_items = self._described(item_file, _ITEMS, "item", {"category": word("category")})
-        users, bad_users = self._described(user_file, _USERS, "user", {"age": age}, ["age"])
+        users, bad_users = self._described(user_file, _USERS, "user", {"age": _decade("age")}, ["age"])
         return items, users, bad_items + bad_users
 
     def _described(
@@ -153,6 +171,11 @@ class MovieLens:
             optional=optional,
         )
         return described(rows, key, self.max_bad_fraction, 1 << 24)
+
+
+def _decade(name: str) -> pl.Expr:
+    """The first year of an age's bucket, of a column of text."""
+    return number(name) // _YEARS * _YEARS
 
 
 def _atomic(path: Path, columns: Mapping[str, str]) -> TextFile:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from mdaf.data.new_rows.row_format import Own, RowFormat, numbers, words
 from mdaf.data.preparing.impressions import write_impressions
 from mdaf.data.preparing.layout import CLICK_TABLES, Periods, click_layout
 from mdaf.data.preparing.raw_log import RawLog
@@ -21,6 +22,7 @@ from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.local_time import DAY, unix_seconds
 from mdaf.data.simulation import Actions, World, offset_for, simulate
+from mdaf.data.store.event_store import USER_TABLE
 from mdaf.data.store.vocabulary import check_min_count
 from mdaf.data.store.writer import StoreWriter
 from mdaf.errors import DataError
@@ -118,6 +120,18 @@ class Synthetic:
                 defects=Defects(),
                 progress=between(progress, 0.5, 1.0),
             )
+
+    def new_rows(self) -> RowFormat:
+        """Rows with the columns user, item, time (unix seconds) and category; events with behaviour too."""
+        own = {"category": Own("item", "latest")}
+        ids = numbers(USER_TABLE, "item", "time", "category", optional=own)
+        return RowFormat(
+            rows=ids,
+            events={**ids, **words({"behaviour": "behaviour"})},
+            own=own,
+            event_own=own,
+            utc_offset_hours=self.utc_offset_hours,
+        )
 
     def generate(self, progress: Progress = silent) -> ClickLog:
         """The whole raw log. The same settings always give the same log."""

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from mdaf.data.new_rows.row_format import Cell, Own, RowFormat, numbers, words
 from mdaf.data.preparing.impressions import write_impressions
 from mdaf.data.preparing.layout import MOMENTS, Layout, Periods
 from mdaf.data.preparing.raw_log import RawLog
@@ -142,6 +143,24 @@ class TaobaoAd:
                 progress=between(progress, 0.5, 1.0),
             )
 
+    def new_rows(self) -> RowFormat:
+        """Rows with the columns user, item, position and time (unix seconds); events as the store has them.
+
+        The fields of ads and profiles are known of items and users; for new ones they may be columns.
+        """
+        own = described_fields()
+        rows = {**numbers("user", "item", "time"), **words({"position": "position"}), **described_cells()}
+        event_own = {name: own[name] for name in ("category", "brand")}
+        of_events = {name: rows[name] for name in ("user", "item", "time", "category", "brand")}
+        return RowFormat(
+            rows=rows,
+            events={**of_events, **words({"behaviour": "behaviour"})},
+            own=own,
+            event_own=event_own,
+            utc_offset_hours=self.utc_offset_hours,
+            label="label",
+        )
+
     def _read_impressions(self, log: RawLog, periods: Periods, progress: Progress) -> Defects:
         text = self._files["raw_sample.csv"]
         ads, bad_ads = self._properties("ad_feature.csv", "item")
@@ -185,6 +204,17 @@ class TaobaoAd:
         others = [field for field in fields if field != key]
         rows = Rows(text, fields, typed, needed=[key], numbers=[key], optional=others)
         return described(rows, key, self.max_bad_fraction, block_bytes(self.memory_gb))
+
+
+def described_fields() -> dict[str, Own]:
+    """The fields of ads and users, which are described once for all times."""
+    return {name: Own("item", "always") for name in AD} | {name: Own("user", "always") for name in PROFILE}
+
+
+def described_cells() -> dict[str, Cell]:
+    """Their cells in new rows, where any of them may be absent."""
+    cells = numbers(*AD, *PROFILE, optional=(*AD, *PROFILE))
+    return cells | {"price": Cell("price", price_bucket(decimal("price")), needed=False)}
 
 
 def _impressions(text: TextFile, period: tuple[int, int], size: int) -> Iterator[tuple[pl.DataFrame, Defects, float]]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from mdaf.data.new_rows.row_format import Cell, RowFormat, words
 from mdaf.data.preparing.impressions import write_impressions
 from mdaf.data.preparing.layout import Layout, Periods
 from mdaf.data.preparing.raw_log import RawLog
@@ -27,7 +28,7 @@ from mdaf.data.reading.formats.delimited import Lines, TextFile
 from mdaf.data.reading.rows import RAW, Rows
 from mdaf.data.store.vocabulary import check_min_count
 from mdaf.data.store.writer import StoreWriter
-from mdaf.data.taobao_ad import PROFILE, STATIC, price_bucket
+from mdaf.data.taobao_ad import PROFILE, STATIC, described_cells, described_fields, price_bucket
 from mdaf.streams import draws, stream_seed
 from mdaf.terminal.progress import Progress, between
 
@@ -96,6 +97,21 @@ class TaobaoAdJoined:
                 defects=defects,
                 progress=between(progress, 0.5, 1.0),
             )
+
+    def new_rows(self) -> RowFormat:
+        """Rows under a header, with the columns user, item, position, categories and brands: the lists of the history.
+
+        The fields of ads and profiles are known of items and users; for new ones they may be columns.
+        """
+        lists = {name: Cell(name, numbers(name)) for name in _LISTS}
+        ids = {name: Cell(name, number(name)) for name in ("user", "item")}
+        return RowFormat(
+            rows={**ids, **words({"position": "position"}), **described_cells(), **lists},
+            events={},
+            own=described_fields(),
+            event_own={},
+            lists=dict(zip(("category", "brand"), _LISTS, strict=True)),
+        )
 
     def _samples(self, read: Rows, lines: Lines, before: int) -> tuple[pl.DataFrame, Defects]:
         """Usable rows with row number, split, a made-up time in that split and their lists; and the defects."""

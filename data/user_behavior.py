@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from mdaf.data.new_rows.row_format import Own, RowFormat, numbers, words
 from mdaf.data.preparing.layout import CLICK_TABLES, Periods, click_layout
 from mdaf.data.preparing.next_click import PROTOCOL, TASKS, Protocol, write_next_click
 from mdaf.data.preparing.raw_log import OwnFields, RawLog
@@ -105,6 +106,19 @@ class UserBehavior:
                 seed=self.seed,
             )
             return write_next_click(writer, log, folder, protocol, self.memory_gb, defects, between(progress, 0.5, 1.0))
+
+    def new_rows(self) -> RowFormat:
+        """Rows under a header, with user, item, time (unix seconds) and category; events with behaviour too."""
+        own = {"category": Own("item", "day" if self.task == "next_click" else "at")}
+        ids = numbers("user", "item", "time", "category", optional=own)
+        return RowFormat(
+            rows=ids,
+            events={**ids, **words({"behaviour": "behaviour"})},
+            own=own,
+            event_own={"category": Own("item", "at")},
+            utc_offset_hours=self.utc_offset_hours,
+            unique=True,
+        )
 
 
 def read_log(text: TextFile, period: tuple[int, int], size: int) -> Iterator[tuple[pl.DataFrame, Defects, float]]:

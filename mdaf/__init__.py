@@ -1,6 +1,7 @@
 """mdaf-sweep: finds, confirms and reports hyperparameters. The rooms are ``mdaf.sweeper``, ``mdaf.data`` and others.
 
-``mdaf.attach()`` is for jobs of any Hydra program. Importing this package imports neither Optuna nor torch.
+``mdaf.attach()`` is for jobs of any Hydra program, ``mdaf.load(run)`` for using a trained model. Importing this package
+imports neither Optuna nor torch.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import shlex
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mdaf.sweeper.predict.predictor import Predictor
     from mdaf.sweeper.trials.attached import AttachedTrial
 
 # Read once, when torch loads OpenMP, so it stands here. A thread that waits for another must sleep, not spin: beside
@@ -31,6 +33,22 @@ def attach() -> AttachedTrial:
     from mdaf.sweeper.trials.attached import attach as attach_here
 
     return attach_here()
+
+
+def load(run: str | Path, **options: Any) -> Predictor:
+    """The model of a finished run: its method ``predict`` scores the rows of a data frame.
+
+    ``run``      the run's folder.
+    ``options``  as in ``mdaf.sweeper.predict.predictor.Predictor``: device, precision, batch_size, root, store.
+
+    UserError, in one line, if the run or its store is missing or damaged, or if the extra [ctr] is not installed.
+    """
+    from mdaf.extras import require
+
+    require("ctr", "mdaf.load")
+    from mdaf.sweeper.predict.predictor import Predictor
+
+    return Predictor(run, **options)
 
 
 def _refuse_two_clones() -> None:

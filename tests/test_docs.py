@@ -23,14 +23,16 @@ from mdaf.multirun import commands
 from mdaf.multirun.__main__ import COMMANDS
 from mdaf.multirun.phase4.overrides import split
 from mdaf.sweeper import command_line
+from mdaf.sweeper.predict import cli as predict
 from mdaf.sweeper.study import cli as study
 from mdaf.sweeper.trials.compatibility import agree
 from mdaf.sweeper.trials.space import wanted
+from mdaf.terminal import programs
 from tests.processes import ROOT
 
 FENCED = re.compile(r"^```\w*\n(.*?)^```", re.M | re.S)
 INLINE = re.compile(r"(?<!`)`((?:python -m|mdaf)\b[^`]*)`(?!`)")
-PROGRAM = r"(?:python -m (sweeper\.study|sweeper|multirun|data|benchmarks\.\w+)|(mdaf(?:-\w+)?))"
+PROGRAM = r"(?:python -m (sweeper\.study|sweeper\.predict|sweeper|multirun|data|benchmarks\.\w+)|(mdaf(?:-\w+)?))"
 COMMAND = re.compile(PROGRAM + r"(?= |$)(.*)", re.S)
 PLACEHOLDERS = {
     "data=NAME": "data=synthetic",
@@ -39,7 +41,7 @@ PLACEHOLDERS = {
     "show N": "show 0",
     "$(mdaf-study best --format overrides)": "regularization.dropout=0.2",
 }
-SCRIPTS = {"mdaf": "sweeper", "mdaf-study": "sweeper.study", "mdaf-phase4": "multirun", "mdaf-data": "data"}
+SCRIPTS = {script: package for package, script in programs.SCRIPTS.items()}
 
 
 def shown() -> Iterator[tuple[str, str]]:
@@ -82,6 +84,8 @@ def test_a_command_line_of_the_documentation_is_taken(file: str, line: str, monk
     elif program == "sweeper":
         command_line.check(words, schema.Config)
         _composed("config", words)
+    elif program == "sweeper.predict":
+        predict._parser().parse_args(words or ["RUN", "FILE", "--out", "scores.csv"])
     elif program == "data":
         options = _parser().parse_args(re.split(r"\|", words[0])[:1] + words[1:] if words else ["prepare"])
         _compose(options.overrides)
@@ -137,6 +141,6 @@ def _composed(name: str, words: list[str]) -> DictConfig:
 
 
 def test_the_documentation_shows_every_program() -> None:
-    programs = {match[1] or SCRIPTS[match[2]] for _, line in LINES if (match := COMMAND.match(line))}
-    assert set(SCRIPTS.values()) <= programs
+    named = {match[1] or SCRIPTS[match[2]] for _, line in LINES if (match := COMMAND.match(line))}
+    assert set(SCRIPTS.values()) <= named
     assert len(LINES) > 40

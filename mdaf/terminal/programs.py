@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Final
 
 # Package -> console script.
-SCRIPTS: Final = {"sweeper": "mdaf", "sweeper.study": "mdaf-study", "multirun": "mdaf-phase4", "data": "mdaf-data"}
+SCRIPTS: Final = {
+    "sweeper": "mdaf",
+    "sweeper.study": "mdaf-study",
+    "sweeper.predict": "mdaf-predict",
+    "multirun": "mdaf-phase4",
+    "data": "mdaf-data",
+}
 
 
 def program() -> str:
@@ -24,7 +30,7 @@ def program() -> str:
 def beside(package: str) -> list[str]:
     """The words that start a program of this project in the way in which this one was started.
 
-    ``package``  ``sweeper``, ``sweeper.study``, ``multirun`` or ``data``
+    ``package``  a key of ``SCRIPTS``
 
     Only in a clone is ``python -m multirun`` found, so it is no advice for someone who typed a console script.
     """

@@ -27,7 +27,7 @@ REPLACEMENT = "\ufffd"  # replaces bytes that are not UTF-8
 _HEAD = 1 << 16  # bytes at the beginning of a file that show its kind
 _UNIT = b"\x1f"  # stands for a separator of several bytes while a block is parsed
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_SPELLED = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", " ": "space"}
+SPELLED = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", " ": "space"}
 _MAGIC = {
     b"\x1f\x8b": "gzip-compressed (decompress it first)",
     b"PK\x03\x04": "a zip archive (unpack it first)",
@@ -98,12 +98,19 @@ class TextFile:
                 f" {self.expected}; its first line begins {_shown(lines[0])}"
             )
 
+    def header_names(self) -> list[str]:
+        """The names in the first line that is not blank. DataError if there is none."""
+        lines = [line for line in beginning(self.path).splitlines() if line.strip()]
+        if not lines:
+            raise DataError(f"{self.path} is empty; expected {self.expected}")
+        return self._names(lines[0])
+
     def _check_names(self, line: bytes) -> None:
         """Raises DataError unless the header contains every column exactly once."""
         names = self._names(line)
         absent = [name for name in self.columns if name not in names]
         if absent:
-            others = (replace(self, separator=other) for other in _SPELLED if other != self.separator)
+            others = (replace(self, separator=other) for other in SPELLED if other != self.separator)
             fits = next((other for other in others if set(self.columns) <= set(other._names(line))), None)
             hint = did_you_mean(absent[0], names)
             if fits is not None:
@@ -116,7 +123,7 @@ class TextFile:
             raise DataError(f"{self.path} has several columns {doubled[0]!r}; expected one of each: {self.expected}")
 
     def _spelled(self) -> str:
-        return _SPELLED.get(self.separator, repr(self.separator))
+        return SPELLED.get(self.separator, repr(self.separator))
 
     def frames(self, block_bytes: int) -> Iterator[Lines]:
         """The file's lines in blocks of about ``block_bytes``. A blank line is a row of nulls.
@@ -215,7 +222,7 @@ def spelled_out(separator: str, key: str = "data.separator") -> str:
     typed = separator
     if re.fullmatch(r"(?:\\(?:t|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|[|;,:\\]))+", separator):
         separator = re.sub(r"\\([|;,:])", r"\1", separator).encode().decode("unicode_escape")
-    separator = {name: sign for sign, name in _SPELLED.items()}.get(separator, separator)
+    separator = {name: sign for sign, name in SPELLED.items()}.get(separator, separator)
     if not separator or any(sign in separator for sign in '"\r\n\0'):
         raise DataError(f'{key}={typed!r}: expected what stands between two columns, such as "," or "\\t"')
     return separator

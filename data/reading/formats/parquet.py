@@ -81,7 +81,7 @@ class ParquetFile:
         total = self._tried(file.select(pl.len()).collect).item()
         for start in range(0, total, rows):
             part = self._tried(file.slice(start, rows).collect)
-            text = part.with_columns(_as_text(part[name]).replace("", None) for name in self.columns)
+            text = part.with_columns(as_text(part[name]).replace("", None) for name in self.columns)
             in_bytes = [name for name in self.columns if part[name].dtype == pl.Binary]
             replaced = pl.any_horizontal(pl.lit(False), pl.col(in_bytes).str.contains(REPLACEMENT, literal=True))
             more = pl.when(replaced).then(pl.lit(NOT_UTF8)).otherwise(pl.lit(None, pl.String)).alias(MORE)
@@ -95,7 +95,7 @@ class ParquetFile:
             raise DataError(f"{self.path} cannot be read: {reason}; expected {self.expected}") from None
 
 
-def _as_text(column: pl.Series) -> pl.Series:
+def as_text(column: pl.Series) -> pl.Series:
     """A column as text. A time becomes its unix seconds."""
     if column.dtype == pl.Date:
         column = column.cast(pl.Datetime)

@@ -1,0 +1,1 @@
+"""A trained model scores new rows: ``mdaf-predict`` and ``mdaf.load``."""
