@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
@@ -84,11 +84,27 @@ class TaobaoAdJoined(Table):
 
 
 @dataclass
-class EventLog(Log):
-    """Anyone's own log, CSV or Parquet."""
+class SideTable:
+    """A table that describes items or users."""
 
+    path: Any = MISSING
+    beside: str | None = MISSING
+    key: str | None = MISSING
+    header: list[str] | None = MISSING
+    separator: str | None = MISSING
+
+
+@dataclass
+class EventLog(Log):
+    """Anyone's own log: CSV, JSON lines or Parquet."""
+
+    path: Any = MISSING  # a path, or a list of paths
     held_out_users: float = bounded(0, 1, open_high=True)
-    samples_path: str | None = MISSING
+    samples_path: Any = MISSING
+    header: list[str] | None = MISSING
+    quotes: bool = MISSING
+    item_table: SideTable = MISSING
+    user_table: SideTable = MISSING
     columns: dict[str, str | None] = MISSING
     sample_columns: dict[str, str | None] = MISSING
     user_fields: list[str] = MISSING

@@ -19,13 +19,14 @@ from mdaf.data.new_rows.row_format import Cell, Own, RowFormat, numbers, words
 from mdaf.data.preparing.impressions import write_impressions
 from mdaf.data.preparing.layout import Layout, Periods
 from mdaf.data.preparing.raw_log import RawLog
-from mdaf.data.preparing.source import Contents, check_held_out, refuse_below, required_file, settings_of, split_times
+from mdaf.data.preparing.source import Contents, check_held_out, refuse_below, settings_of, split_times
 from mdaf.data.preparing.spill import block_bytes
 from mdaf.data.reading.cells import decimal, number, word
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.formats.delimited import TextFile
 from mdaf.data.reading.local_time import too_far
+from mdaf.data.reading.log_files import required_file
 from mdaf.data.reading.rows import Rows, described
 from mdaf.data.store.vocabulary import check_min_count
 from mdaf.data.store.writer import StoreWriter

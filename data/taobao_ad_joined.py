@@ -19,12 +19,13 @@ from mdaf.data.new_rows.row_format import Cell, RowFormat, words
 from mdaf.data.preparing.impressions import write_impressions
 from mdaf.data.preparing.layout import Layout, Periods
 from mdaf.data.preparing.raw_log import RawLog
-from mdaf.data.preparing.source import Contents, check_shares, refuse_below, required_file, settings_of
+from mdaf.data.preparing.source import Contents, check_shares, refuse_below, settings_of
 from mdaf.data.preparing.spill import block_bytes
 from mdaf.data.reading.cells import decimal, no_numbers, number, numbers
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.formats.delimited import Lines, TextFile
+from mdaf.data.reading.log_files import required_file
 from mdaf.data.reading.rows import RAW, Rows
 from mdaf.data.store.vocabulary import check_min_count
 from mdaf.data.store.writer import StoreWriter

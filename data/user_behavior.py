@@ -17,20 +17,13 @@ from mdaf.data.new_rows.row_format import Own, RowFormat, numbers, words
 from mdaf.data.preparing.layout import CLICK_TABLES, Periods, click_layout
 from mdaf.data.preparing.next_click import PROTOCOL, TASKS, Protocol, write_next_click
 from mdaf.data.preparing.raw_log import OwnFields, RawLog
-from mdaf.data.preparing.source import (
-    Contents,
-    check_held_out,
-    refuse_below,
-    refuse_others,
-    required_file,
-    settings_of,
-    split_times,
-)
+from mdaf.data.preparing.source import Contents, check_held_out, refuse_below, refuse_others, settings_of, split_times
 from mdaf.data.preparing.spill import block_bytes
 from mdaf.data.reading.cells import number
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.formats.delimited import TextFile
+from mdaf.data.reading.log_files import required_file
 from mdaf.data.reading.rows import Rows
 from mdaf.data.store.vocabulary import check_min_count
 from mdaf.data.store.writer import StoreWriter

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -17,9 +18,10 @@ from mdaf.data.preparing.next_click import Protocol as NextClick
 from mdaf.data.preparing.next_click import write_next_click
 from mdaf.data.preparing.raw_log import OwnFields, RawLog
 from mdaf.data.preparing.same_ids import refuse_other_spellings
+from mdaf.data.preparing.side_tables import SideTable, described
 from mdaf.data.preparing.source import Contents
 from mdaf.data.preparing.spill import SpilledFrames
-from mdaf.data.preparing.splits import periods_of_shares, span_of
+from mdaf.data.preparing.splits import periods_of_shares, positions_of_shares, span_of
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.log_table import Block
 from mdaf.data.reading.times import UNITS, likelier_unit, span
@@ -44,7 +46,10 @@ class OwnLog:
 
     ``path``, ``samples_path``      what messages call the log and the file of samples.
     ``table``, ``samples``          their rows. Without ``samples``, samples are made from the log.
+    ``side_tables``                 what describes users and items.
     ``user_fields, item_fields``    the fields that belong to a user or an item, the category among them.
+    ``timed``                       whether rows have times; if not, their time is their number.
+    ``anonymous``                   whether each row is of another user, so that there are no histories.
     ``labelled``                    whether the log's rows have labels.
     ``said``                        the fields of an item that the rows of ``samples`` say themselves.
     ``every_row``                   whether the history of a labelled log holds all rows, not the positives alone.
@@ -56,9 +61,12 @@ class OwnLog:
     samples_path: str
     table: Table
     samples: Table | None
+    side_tables: Sequence[SideTable]
     layout: Layout
     user_fields: tuple[str, ...]
     item_fields: tuple[str, ...]
+    timed: bool
+    anonymous: bool
     labelled: bool
     said: tuple[str, ...]
     every_row: bool
@@ -76,9 +84,9 @@ class OwnLog:
         """Reads the files and writes their store. Raises DataError for another format and for too many bad rows."""
         with writer.workspace() as folder:
             read = self._read(self.table, self.path, folder / "rows", between(progress, 0.0, 0.3))
-            reach, otherwise = self._span(read.rows)
-            if otherwise:
-                log.warning("%s: its times reach %s%s", self.path, reach, otherwise)
+            if self.timed:
+                self._warn_of_another_unit(read.rows)
+            read = self._described(read, folder / "described")
             later, write = between(progress, 0.3, 0.5), between(progress, 0.5, 1.0)
             if self.samples is not None:
                 return self._build_given(writer, folder, read, later, write)
@@ -99,6 +107,28 @@ class OwnLog:
         read.defects.refuse_if_too_many(path, self.max_bad_fraction, hint)
         return read
 
+    def _described(self, read: _Read, folder: Path) -> _Read:
+        """The rows with what side tables say of their users and items."""
+        rows, lacking = described(read.rows, self.side_tables, folder)
+        return replace(read, rows=rows, defects=read.defects + lacking)
+
+    @cached_property
+    def _told(self) -> frozenset[str]:
+        """The fields that side tables have."""
+        return frozenset(field for table in self.side_tables for field in table.fields)
+
+    def _own(self) -> list[OwnFields]:
+        """The fields of items and users that the log's events tell."""
+        told = [name for name in self.item_fields if self.samples is None or name not in {*self.said, *self._told}]
+        of_user = [name for name in self.user_fields if self.samples is None or name not in self._told]
+        found = (OwnFields(owner, fields, self._told) for owner, fields in (("item", told), ("user", of_user)))
+        return [own for own in found if own.fields or (own.owner == "item" and self.samples is None)]
+
+    def _warn_of_another_unit(self, rows: SpilledFrames) -> None:
+        reach, otherwise = self._span(rows)
+        if otherwise:
+            log.warning("%s: its times reach %s%s", self.path, reach, otherwise)
+
     def _span(self, rows: SpilledFrames) -> tuple[str, str]:
         """The first and last time of the rows as text, and a hint if another unit of time is more likely."""
         first, last = span_of(rows)
@@ -111,16 +141,15 @@ class OwnLog:
 
     def _periods(self, rows: SpilledFrames) -> Periods:
         """The periods: by the config's dates, or else by the hours at which the config's shares of the rows begin."""
+        if not self.timed:
+            return Periods(*positions_of_shares(rows, *self.shares, self.path), self.utc_offset_hours)
         begins = self.dates or periods_of_shares(rows, *self.shares, self.path, "".join(self._span(rows)))
         return Periods(*begins, self.utc_offset_hours)
 
     def _build_next_click(
         self, writer: StoreWriter, folder: Path, read: _Read, periods: Periods, progress: Progress, write: Progress
     ) -> Contents:
-        own = [OwnFields("item", self.item_fields)]
-        if self.user_fields:
-            own.append(OwnFields("user", self.user_fields))
-        raw = RawLog(folder, self.layout, periods, own, self.held_out_users)
+        raw = RawLog(folder, self.layout, periods, self._own(), self.held_out_users)
         for number, frame in enumerate(read.rows):
             progress("counting", number / len(read.rows))
             raw.add_events(frame)
@@ -134,7 +163,8 @@ class OwnLog:
         for number, frame in enumerate(read.rows):
             progress("counting", number / len(read.rows))
             raw.add_samples(frame.with_columns(periods.moments()))
-            raw.add_events(frame if self.every_row else frame.filter(pl.col("label") == 1))
+            if not self.anonymous:
+                raw.add_events(frame if self.every_row else frame.filter(pl.col("label") == 1))
         return self._write(writer, raw, folder, periods, read.defects, write)
 
     def _build_given(
@@ -144,11 +174,10 @@ class OwnLog:
         given = self._read(self.samples, self.samples_path, folder / "given", progress)
         given.lost.refuse_a_split_without(self.samples_path, given.rows, None, self.max_bad_fraction, given.defects)
         periods = self._periods_of(given.rows)
-        # Fields in the file of samples are taken from there, all other fields from the events.
-        told = tuple(name for name in self.item_fields if name not in self.said)
-        own = [OwnFields(owner, fields) for owner, fields in (("user", self.user_fields), ("item", told)) if fields]
         refuse_other_spellings(read.rows, given.rows, ("user", "item", *self.said), self.samples_path)
-        raw = RawLog(folder, self.layout, periods, own)
+        given = self._described(given, folder / "given, described")
+        # Fields in the file of samples and in side tables are taken from there, all other fields from the events.
+        raw = RawLog(folder, self.layout, periods, self._own())
         for number, frame in enumerate(read.rows):
             progress("counting", number / (len(read.rows) + len(given.rows)))
             raw.add_events(frame)

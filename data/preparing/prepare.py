@@ -20,9 +20,10 @@ from mdaf.atomic import exchange, fsync_folder
 from mdaf.data.preparing.deciding import REFUSE, check_deciding
 from mdaf.data.preparing.leakage import leakage_check
 from mdaf.data.preparing.scratch import scratch, set_aside, sweep
-from mdaf.data.preparing.source import Contents, Source, expanded, source_from
+from mdaf.data.preparing.source import Contents, Source, source_from
 from mdaf.data.preparing.spill import GIGABYTE
 from mdaf.data.reading.file_hashes import FileHashes
+from mdaf.data.reading.log_files import expanded
 from mdaf.data.store.event_store import EventStore
 from mdaf.data.store.manifest import CANDIDATE_GROUPS, CRC32, FORMAT_VERSION, REMEDY, SPLITS, write_manifest
 from mdaf.data.store.ranges import check_ranges

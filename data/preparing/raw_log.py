@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +24,14 @@ class OwnFields:
 
     If rows disagree, the value of the earliest row that has one is taken, and the smallest of several at the same time.
     It counts as known from that row on and not before, so that no later row tells anything about a sample.
+
+    ``always``  the fields that are known from the beginning, because a table beside the log says them.
     """
 
-    def __init__(self, owner: str, fields: Sequence[str]) -> None:
+    def __init__(self, owner: str, fields: Sequence[str], always: Collection[str] = ()) -> None:
         self.owner = owner
         self.fields = tuple(fields)
+        self.always = frozenset(always) & set(fields)
         self._parts: list[pl.DataFrame] = []
         self._held = 0
         self._compacted = 0
@@ -201,12 +204,16 @@ class RawLog:
 
     def count_moments(self, moments: pl.DataFrame, trained: np.ndarray) -> None:
         """Counts the hours and weekdays of samples that were made from events."""
-        for name in MOMENTS:
+        for name in self._moments:
             self._counts[name].add(moments[name], trained)
+
+    @property
+    def _moments(self) -> list[str]:
+        return [name for name in MOMENTS if name in self._counts]
 
     def moment_vocabularies(self, min_count: Mapping[str, int]) -> dict[str, Vocabulary]:
         """The vocabularies of hours and weekdays, from ``count_moments``."""
-        return {name: self._counts[name].build(min_count.get(name, 1)) for name in MOMENTS}
+        return {name: self._counts[name].build(min_count.get(name, 1)) for name in self._moments}
 
     def encode(self, min_count: Mapping[str, int]) -> Encoding:
         """Builds the codes of all counted values. ``min_count``: by table, default 1."""
@@ -223,13 +230,15 @@ class RawLog:
                     self._counts[name].add_counts(counts.group_by("value").agg(pl.col("trained", "total").sum()))
         vocabularies = {table: counts.build(min_count.get(table, 1)) for table, counts in self._counts.items()}
         own_codes: dict[str, OwnCodes] = {}
+        always = {field for own in self._own for field in own.always}
         for owner, frame in settled.items():
             owners = vocabularies[owner].encode(frame[owner])
             for name in frame.columns:
                 if name in self._counts and name != owner:
                     codes = np.full(FIRST_ID + len(vocabularies[owner].values), UNKNOWN, dtype=np.int32)
                     codes[owners] = vocabularies[name].encode(frame[name])
-                    own_codes[name] = OwnCodes(owner, codes, self._since(frame, name, owners, len(codes)))
+                    since = None if name in always else self._since(frame, name, owners, len(codes))
+                    own_codes[name] = OwnCodes(owner, codes, since)
         return Encoding(vocabularies, own_codes, changed)
 
     def _since(self, frame: pl.DataFrame, name: str, owners: np.ndarray, size: int) -> np.ndarray | None:

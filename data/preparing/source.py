@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Protocol
 
 import hydra.utils
@@ -34,6 +32,8 @@ ADDED_LATER: dict[str, Any] = {
     "pooling": "mean",
     "event_fields": [],
     "context_fields": [],
+    "header": None,
+    "quotes": True,
 }
 NOT_OF_THE_SOURCE = (
     "root",
@@ -153,28 +153,3 @@ def settings_of(source: Any, *without: str) -> dict[str, Any]:
     irrelevant = ("path", "samples_path", "max_bad_fraction", "memory_gb", *without)
     kept = {key: value for key, value in asdict(source).items() if key not in irrelevant}
     return {key: value for key, value in kept.items() if key not in ADDED_LATER or value != ADDED_LATER[key]}
-
-
-def expanded(path: str | Path, key: str) -> Path:
-    """The path of the config's ``key``, with ``~`` expanded. Raises DataError if the home folder is unknown."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise DataError(f"{key}={path}: the home folder is not known; write it out instead of ~") from None
-
-
-def required_file(path: str | None, key: str, expected: str) -> Path:
-    """The file of the config's ``key``. Raises DataError if the key is not set, or if there is no such file."""
-    if path is None:
-        raise DataError(f"{key} is not set: expected the path of {expected}; give it as {key}=FILE")
-    file = expanded(path, key)
-    try:
-        kind = file.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        raise DataError(f"{key}={path} does not exist; expected the path of {expected}") from None
-    except OSError as error:
-        raise DataError(f"{key}={path} cannot be read: {error.strerror}; expected the path of {expected}") from None
-    if not stat.S_ISREG(kind):
-        found = "a folder" if stat.S_ISDIR(kind) else "no regular file"
-        raise DataError(f"{key}={path} is {found}; expected the path of {expected}")
-    return file

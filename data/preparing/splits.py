@@ -37,3 +37,15 @@ def periods_of_shares(rows: SpilledFrames, validation: float, test: float, path:
             "and data.test_start"
         )
     return int(hours["hour"][first]) * _HOUR, int(hours["hour"][second]) * _HOUR
+
+
+def positions_of_shares(rows: SpilledFrames, validation: float, test: float, path: str) -> tuple[int, int]:
+    """The numbers of the rows at which the last shares of a log without times begin; its rows are in their order."""
+    begins = [int(rows.rows * share + 0.5) for share in (1 - validation - test, 1 - test)]
+    if not 0 < begins[0] < begins[1] < rows.rows:
+        raise DataError(f"{path}: its {rows.rows:,} rows cannot be split into shares; expected more rows")
+    found, before = [], 0
+    for frame in rows:
+        found += [int(frame["time"][begin - before]) for begin in begins if before <= begin < before + len(frame)]
+        before += len(frame)
+    return found[0], found[1]

@@ -241,6 +241,11 @@ def _stat(file: Path) -> os.stat_result:
         raise unreadable(file, error) from None
 
 
+def size_of(file: Path) -> int:
+    """A file's size in bytes. Raises DataError if the file cannot be read."""
+    return _stat(file).st_size
+
+
 def unreadable(file: Path, error: OSError) -> DataError:
     """The error to raise if the system cannot read a file."""
     return DataError(f"{file} cannot be read: {error.strerror}")

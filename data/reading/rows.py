@@ -9,8 +9,8 @@ import polars as pl
 
 from mdaf.data.reading.cells import said
 from mdaf.data.reading.defects import Defects
-from mdaf.data.reading.formats.delimited import BAD_QUOTES, MORE, NOT_UTF8, REPLACEMENT, Lines, TextFile
-from mdaf.data.reading.formats.parquet import ParquetFile
+from mdaf.data.reading.formats.by_ending import TableFile
+from mdaf.data.reading.formats.delimited import BAD_QUOTES, MORE, NOT_JSON, NOT_UTF8, REPLACEMENT, Lines
 
 KIND = "<kind>"  # a column with the kind of a row's defect; null for a good row
 RAW = "<raw> "  # a column with this prefix has the text of the file
@@ -27,24 +27,32 @@ class Rows:
     ``numbers``   needed fields that are numbers. A row is dropped if one of them is not.
     ``kinds``     further kinds of defects -> an expression of typed columns. Messages show the first column in it.
     ``optional``  fields that become missing if they cannot be converted. Such rows are kept, and counted as corrected.
+    ``numbered``  further fields, which hold the number of the row, int64.
     """
 
-    file: TextFile | ParquetFile
+    file: TableFile
     columns: Mapping[str, str]
     typed: Mapping[str, pl.Expr]
     needed: Sequence[str]
     numbers: Sequence[str] = ()
     kinds: Mapping[str, pl.Expr] = field(default_factory=dict)
     optional: Sequence[str] = ()
+    numbered: Sequence[str] = ()
 
     def usable(self, lines: Lines) -> tuple[pl.DataFrame, Defects]:
         """The rows without a defect, and the numbers of the others."""
         return self.told_apart(lines)[:2]
 
-    def told_apart(self, lines: Lines) -> tuple[pl.DataFrame, Defects, pl.DataFrame]:
-        """As ``usable``, and also the bad rows, with the column ``KIND``."""
+    def told_apart(self, lines: Lines, before: int = 0) -> tuple[pl.DataFrame, Defects, pl.DataFrame]:
+        """As ``usable``, and also the bad rows, with the column ``KIND``.
+
+        ``before``  the rows of earlier files, for the numbers of rows.
+        """
         named = lines.frame.select(*(pl.col(column).alias(name) for name, column in self.columns.items()), MORE)
         rows = named.select(*(self.typed.get(name, pl.col(name)) for name in self.columns))
+        if self.numbered:
+            number = pl.int_range(pl.len(), dtype=pl.Int64) + (before + lines.first)
+            rows = rows.with_columns(number.alias(name) for name in self.numbered)
         raw = named.select(MORE, pl.exclude(MORE).name.prefix(RAW))
         both = rows.hstack(raw).with_columns(self._line_defect().alias(KIND))
         for kind, applies in self.kinds.items():
@@ -66,17 +74,19 @@ class Rows:
 
     def _line_defect(self) -> pl.Expr:
         """The kind of a line's first defect; null for a good line."""
-        empty = [pl.col(f"{RAW}{name}").is_null() for name in self.needed]
-        first = pl.col(f"{RAW}{self.needed[0]}").fill_null("").str.strip_chars() == ""
+        texts = self.needed or list(self.columns)
+        empty = [pl.col(f"{RAW}{name}").is_null() for name in texts]
+        first = pl.col(f"{RAW}{texts[0]}").fill_null("").str.strip_chars() == ""
         more = pl.col(MORE)
+        lacking = pl.any_horizontal(pl.lit(False), *(pl.col(f"{RAW}{name}").is_null() for name in self.needed))
         return (
             pl.when(pl.all_horizontal(first, *empty[1:]) & more.is_null())
             .then(pl.lit("blank line"))
-            .when(more.is_in([NOT_UTF8, BAD_QUOTES]))
+            .when(more.is_in([NOT_UTF8, BAD_QUOTES, NOT_JSON]))
             .then(more)
             .when(more.is_not_null())
             .then(pl.lit("too many fields"))
-            .when(pl.any_horizontal(empty))
+            .when(lacking)
             .then(pl.lit("cut line"))
             .when(pl.any_horizontal(pl.lit(False), *(pl.col(name).is_null() for name in self.numbers)))
             .then(pl.lit("not a number"))
@@ -101,7 +111,11 @@ class Rows:
         where = f"{self.file.path.name}, {self.file.row} {first + row['<row>']:,}"  # type: ignore[operator]
         name = self._culprit(row)
         if name is None:
-            return where if row[MORE] in (None, BAD_QUOTES) else f"{where}: {_shown(row[MORE])} behind its last field"
+            return (
+                where
+                if row[MORE] in (None, BAD_QUOTES, NOT_JSON)
+                else f"{where}: {_shown(row[MORE])} behind its last field"
+            )
         value = row[f"{RAW}{name}"]
         return f"{self._place(first + row['<row>'], name)}: {'empty' if value is None else _shown(value)}"  # type: ignore[operator]
 

@@ -31,6 +31,8 @@ NOT_HASHED = {
     "data.root": "the folder of stores",
     "data.path": "the path of a log; its content is hashed with the data",
     "data.samples_path": "the path of a file; its content is hashed with the data",
+    "data.item_table": "where a table of items lies; its settings and content are hashed with the data",
+    "data.user_table": "where a table of users lies; its settings and content are hashed with the data",
     "data.memory_gb": "the memory for preparing the data",
     "data.decided_labels": "whether a log is refused; what is prepared from it is the same",
     "training.checkpoint_seconds": "how often a checkpoint is saved",
@@ -49,6 +51,8 @@ HASHED_UNLESS: dict[str, Any] = {
     "data.pooling": "mean",
     "data.event_fields": [],
     "data.context_fields": [],
+    "data.header": None,
+    "data.quotes": True,
 }
 
 

@@ -22,7 +22,12 @@ from mdaf.terminal.printable import in_a_line
 
 GROUPS = ("model", "data", "regularization", "training", "device", "experiment")
 SETTABLE = (*GROUPS, "criteria", "seed")  # the first part of a key
-PATHS = ("data.path", "data.samples_path", "data.root")
+PATHS = (
+    "data.path",
+    "data.samples_path",
+    "data.root",
+    *(f"data.{owner}_table.{key}" for owner in ("item", "user") for key in ("path", "beside")),
+)
 STUDIES = Path("runs/studies")  # where this program puts the run folders of studies
 LONGEST, LONGEST_PART = 1000, 255  # of a path and of each part: the system raises an error for longer ones
 FETCHED = ".fetched"  # in a run folder that came from a store: what it says was not typed here

@@ -41,10 +41,10 @@ COLUMNS = {"user": "who", "item": "what", "time": "when"}
 SAMPLE_COLUMNS = {role: role for role in ("user", "item", "category", "time", "label", "split")}
 
 
-def event_log(path: Path | str | None, **settings: object) -> EventLogFile:
+def event_log(path: Path | str | list[str] | None, **settings: object) -> EventLogFile:
     """The source at the defaults of the config, but for ``settings`` and no minimal count."""
     source = EventLogFile(
-        path=None if path is None else str(path),
+        path=str(path) if isinstance(path, Path) else path,
         samples_path=None,
         columns=COLUMNS,
         sample_columns=SAMPLE_COLUMNS,

@@ -17,23 +17,24 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from mdaf.data.reading.file_hashes import as_hashed, unreadable
+from mdaf.data.reading.formats.lines import beginning_of_text, line_blocks
 from mdaf.errors import DataError, did_you_mean
 
 MORE = "<more>"  # a column with what follows the last expected field of a line; null for a good line
 NOT_UTF8 = "not UTF-8"  # its value if an expected field has another encoding
 BAD_QUOTES = "bad quotes"  # its value if quotes do not come in pairs around fields; all other columns are null then
+NOT_JSON = "not JSON"  # its value if a line of JSON lines is no object; all other columns are null then
 REPLACEMENT = "\ufffd"  # replaces bytes that are not UTF-8
-_HEAD = 1 << 16  # bytes at the beginning of a file that show its kind
 _UNIT = b"\x1f"  # stands for a separator of several bytes while a block is parsed
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 SPELLED = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", " ": "space"}
+_ATOMIC = (":token", ":token_seq", ":float", ":float_seq")  # what follows the names in atomic files
 _MAGIC = {
-    b"\x1f\x8b": "gzip-compressed (decompress it first)",
+    b"\x1f\x8b": "gzip-compressed (name it so that it ends in .gz, or decompress it first)",
     b"PK\x03\x04": "a zip archive (unpack it first)",
     b"BZh": "bzip2-compressed (decompress it first)",
     b"\xfd7zXZ": "xz-compressed (decompress it first)",
-    b"\x28\xb5\x2f\xfd": "zstd-compressed (decompress it first)",
+    b"\x28\xb5\x2f\xfd": "zstd-compressed (name it so that it ends in .zst, or decompress it first)",
     b"PAR1": "a Parquet file",
     b"\xff\xfe": "text in UTF-16 (save it as UTF-8)",
     b"\xfe\xff": "text in UTF-16 (save it as UTF-8)",
@@ -57,9 +58,11 @@ class Lines(NamedTuple):
 class TextFile:
     """A delimited file.
 
-    ``columns``    the columns to read. With ``header`` the first line must contain them and may contain others.
+    ``columns``    the columns to read. With ``header`` the first line must contain them and may contain others. In an
+                   atomic file, ``genre`` stands for ``genre:token_seq``.
     ``expected``   a description of the format, for error messages.
     ``separator``  the characters between two fields.
+    ``names``      the names of all columns of a file without a header; none: it has ``columns`` and no others.
     ``quotes``     whether fields may be in double quotes. A quoted field must not contain a line break.
     """
 
@@ -69,12 +72,13 @@ class TextFile:
     separator: str = ","
     header: bool = False
     quotes: bool = False
+    names: Sequence[str] = ()
 
     row = "line"  # what errors call a row
 
     def check(self) -> None:
         """Raises DataError if the beginning of the file shows that it has another format."""
-        head = beginning(self.path)
+        head = beginning_of_text(self.path)
         if not head.strip():
             raise DataError(f"{self.path} is empty; expected {self.expected}")
         if kind := known_kind(head):
@@ -100,14 +104,20 @@ class TextFile:
 
     def header_names(self) -> list[str]:
         """The names in the first line that is not blank. DataError if there is none."""
-        lines = [line for line in beginning(self.path).splitlines() if line.strip()]
+        lines = [line for line in beginning_of_text(self.path).splitlines() if line.strip()]
         if not lines:
             raise DataError(f"{self.path} is empty; expected {self.expected}")
         return self._names(lines[0])
 
     def _check_names(self, line: bytes) -> None:
-        """Raises DataError unless the header contains every column exactly once."""
+        """Raises DataError unless the names contain every column exactly once."""
         names = self._names(line)
+        if not self.header and (absent := [name for name in self.columns if name not in names]):
+            hint = did_you_mean(absent[0], names)
+            raise DataError(
+                f"{self.path} has no column {absent[0]!r}: data.header names {', '.join(names)}; expected "
+                f"{self.expected}{hint}"
+            )
         absent = [name for name in self.columns if name not in names]
         if absent:
             others = (replace(self, separator=other) for other in SPELLED if other != self.separator)
@@ -122,6 +132,12 @@ class TextFile:
         if doubled := [name for name in self.columns if names.count(name) > 1]:
             raise DataError(f"{self.path} has several columns {doubled[0]!r}; expected one of each: {self.expected}")
 
+    def has(self, column: str) -> bool:
+        """Whether the file has a column of that name."""
+        head = beginning_of_text(self.path)
+        lines = [line for line in head.splitlines() if line.strip()]
+        return bool(lines) and column in replace(self, columns=[column])._names(lines[0])
+
     def _spelled(self) -> str:
         return SPELLED.get(self.separator, repr(self.separator))
 
@@ -130,30 +146,23 @@ class TextFile:
 
         Raises DataError if the file cannot be read, and for a line that is longer than a block.
         """
-        size, done, number = max(1, self._size()), 0, 1
-        names: list[str] = [] if self.header else list(self.columns)
-        for block in as_hashed(self.path, _blocks(self.path, block_bytes)):
-            if not done:
+        number = 1
+        names = [] if self.header else self._names(b"")
+        for block, share in line_blocks(self.path, block_bytes):
+            if number == 1:
                 block = block.removeprefix(_BYTE_ORDER_MARK)
-            done += len(block)
             while block and not names:
                 line, _, block = block.partition(b"\n")
                 number += 1
                 if line.strip():
                     names = self._names(line)
             if block:
-                yield Lines(self._parse(names, block), min(1.0, done / size), number)
+                yield Lines(self._parse(names, block), share, number)
                 number += block.count(b"\n")
-
-    def _size(self) -> int:
-        try:
-            return self.path.stat().st_size
-        except OSError as error:
-            raise unreadable(self.path, error) from None
 
     def _names(self, line: bytes) -> list[str]:
         if not self.header:
-            return list(self.columns)
+            return list(self.names or self.columns)
         text = line.removeprefix(_BYTE_ORDER_MARK).decode("utf-8", errors="replace").strip("\r\n")
         between = self._between.decode()
         text = text.replace(self.separator, between)
@@ -161,7 +170,9 @@ class TextFile:
         if self.quotes and '"' in text:
             with contextlib.suppress(csv.Error):
                 fields = next(csv.reader([text], delimiter=between))
-        return [name.replace(between, self.separator).strip().strip('"') for name in fields]
+        names = [name.replace(between, self.separator).strip().strip('"') for name in fields]
+        typed = all(name.endswith(_ATOMIC) for name in names) and not set(self.columns) <= set(names)
+        return [name.rpartition(":")[0] for name in names] if typed else names
 
     def _width(self, line: bytes) -> int:
         if self.quotes:
@@ -228,45 +239,23 @@ def spelled_out(separator: str, key: str = "data.separator") -> str:
     return separator
 
 
+def check_header(key: str, names: Sequence[str] | None) -> None:
+    """Raises DataError unless ``names``, the value of the config's ``key``, names each column of a file once."""
+    if names is None:
+        return
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise DataError(f"{key}={names}: expected the names of all columns in their order, or null: the first line")
+    if doubled := [name for name in names if list(names).count(name) > 1]:
+        raise DataError(f"{key} names {doubled[0]!r} twice; expected another name for each column")
+
+
 def _shown(line: bytes) -> str:
     return repr(re.sub(r"[^\x20-\x7e]", "?", line[:60].decode("latin-1")))
-
-
-def beginning(path: Path) -> bytes:
-    """The first bytes of a file, enough to recognize its kind. Raises DataError if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return file.read(_HEAD)
-    except OSError as error:
-        raise unreadable(path, error) from None
 
 
 def known_kind(head: bytes) -> str | None:
     """What kind of file begins with ``head``, and what to do about it; None if it may be plain text."""
     return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
-
-
-def _blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
-    """A file's bytes in blocks that end at the end of a line.
-
-    Raises DataError for a line that is longer than a block.
-    """
-    number, longest = 1, max(block_bytes, _HEAD)
-    try:
-        with path.open("rb") as file:
-            while block := file.read(block_bytes):
-                rest = b"" if block.endswith(b"\n") else file.readline(longest)
-                number += block.count(b"\n")
-                if len(rest) == longest and not rest.endswith(b"\n"):
-                    nul = ", NUL bytes among them, as where writing was cut short" if b"\0" in rest else ""
-                    raise DataError(
-                        f"{path}: line {number} is longer than {longest:,} bytes{nul}; expected shorter lines, or "
-                        "more memory (data.memory_gb)"
-                    )
-                number += rest.count(b"\n")
-                yield block + rest
-    except OSError as error:
-        raise unreadable(path, error) from None
 
 
 def _without_open_quotes(block: bytes, instead: bytes) -> bytes:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import polars as pl
 
-from mdaf.data.reading.formats.delimited import MORE, NOT_UTF8, REPLACEMENT, Lines, beginning, known_kind
+from mdaf.data.reading.formats.delimited import MORE, NOT_UTF8, REPLACEMENT, Lines, known_kind
+from mdaf.data.reading.formats.lines import beginning
 from mdaf.data.reading.formats.parquet_footer import largest_row_group
 from mdaf.errors import DataError, did_you_mean
 
@@ -27,12 +28,14 @@ class ParquetFile:
 
     ``expected``  a description of the format, for error messages.
     ``most``      the bytes that these columns may take in a row group, which is read as a whole.
+    ``between``   column of lists -> what to put between their values.
     """
 
     path: Path
     columns: Sequence[str]
     expected: str
     most: int
+    between: Mapping[str, str] = field(default_factory=dict)
 
     row = "row"  # what errors call one
 
@@ -41,7 +44,8 @@ class ParquetFile:
         self._check_ends()
         names = self._tried(lambda: pl.read_parquet_schema(self.path))
         for name in self.columns:
-            if name in names and (names[name].is_nested() or names[name] in _OTHERS):
+            listed = name in self.between and isinstance(names.get(name), pl.List)
+            if name in names and not listed and (names[name].is_nested() or names[name] in _OTHERS):
                 raise DataError(f"{self.path}: column {name!r} holds {names[name]}; expected numbers, words or times")
         absent = [name for name in self.columns if name not in names]
         if absent:
@@ -64,6 +68,10 @@ class ParquetFile:
                     f"{self.path} does not end as a Parquet file does: it was cut off; write or copy it again"
                 )
 
+    def has(self, column: str) -> bool:
+        """Whether the file has a column of that name."""
+        return column in self._tried(lambda: pl.read_parquet_schema(self.path))
+
     def kind_of(self, column: str) -> pl.DataType:
         """The type of a column."""
         return self._tried(lambda: pl.read_parquet_schema(self.path))[column]
@@ -77,15 +85,22 @@ class ParquetFile:
                 "memory (data.memory_gb)"
             )
         rows = max(1, block_bytes // _BYTES_OF_A_ROW)
-        file = pl.scan_parquet(self.path).select(self.columns)
+        file = pl.scan_parquet(self.path, glob=False).select(self.columns)
         total = self._tried(file.select(pl.len()).collect).item()
         for start in range(0, total, rows):
             part = self._tried(file.slice(start, rows).collect)
-            text = part.with_columns(as_text(part[name]).replace("", None) for name in self.columns)
+            text = part.with_columns(self._text(part[name]).replace("", None) for name in self.columns)
             in_bytes = [name for name in self.columns if part[name].dtype == pl.Binary]
             replaced = pl.any_horizontal(pl.lit(False), pl.col(in_bytes).str.contains(REPLACEMENT, literal=True))
             more = pl.when(replaced).then(pl.lit(NOT_UTF8)).otherwise(pl.lit(None, pl.String)).alias(MORE)
             yield Lines(text.with_columns(more), min(1.0, (start + rows) / total), start + 1)
+
+    def _text(self, column: pl.Series) -> pl.Series:
+        """A column as text, with its values between their separator if it holds lists."""
+        if not isinstance(column.dtype, pl.List):
+            return as_text(column)
+        values = column.list.eval(pl.element().cast(pl.String).drop_nulls())
+        return values.list.join(self.between[column.name])
 
     def _tried(self, read: Callable[[], T]) -> T:
         try:
