@@ -174,4 +174,14 @@ class Batch:
     labels: torch.Tensor
 
     def __len__(self) -> int:
-        return self.labels.shape[1]
+        return self.labels.shape[-1]
+
+    def replica(self, k: int) -> Batch:
+        """Replica ``k``'s samples without the replica axis, padded to its own longest history: as in a run alone."""
+        longest = max(1, int(self.lengths[k].max())) if len(self) else 1
+        return Batch(
+            static={name: ids[k] for name, ids in self.static.items()},
+            sequence={name: ids[k][:, :longest] for name, ids in self.sequence.items()},
+            lengths=self.lengths[k],
+            labels=self.labels[k],
+        )

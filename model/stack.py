@@ -1,4 +1,7 @@
-"""Several models of one shape as one: parameters concatenated along the leading replica axis."""
+"""Several models of one shape as one: parameters and buffers concatenated along the leading replica axis.
+
+A buffer that is registered with ``persistent=False`` is a constant: replicas share it, and no checkpoint holds it.
+"""
 
 from __future__ import annotations
 
@@ -10,36 +13,49 @@ import torch
 from torch import Tensor, nn
 
 
+def state_of(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of ``model`` that differ between replicas: parameters, and buffers but constants. (replica, ...) each.
+
+    A parameter that several modules share stands under its first name.
+    """
+    state: dict[str, Tensor] = dict(model.named_parameters())
+    if buffers := dict(model.named_buffers()):
+        kept = model.state_dict(keep_vars=True).keys()
+        state |= {name: buffer for name, buffer in buffers.items() if name in kept}
+    return state
+
+
 def stack(models: Sequence[nn.Module], device: torch.device | str = "cpu") -> nn.Module:
     """One model on ``device`` whose replicas are those of ``models``, in order; the given ones are left as they are."""
-    others = [dict(model.named_parameters()) for model in models]
-    made: dict[int, Any] = {}  # what a copy puts in a parameter's place: the weights themselves are copied once
-    for name, parameter in models[0].named_parameters():
-        parts = [parameters[name].detach() for parameters in others]
-        weights = torch.empty((sum(map(len, parts)), *parameter.shape[1:]), dtype=parameter.dtype, device=device)
-        for place, part in zip(weights.split([len(part) for part in parts]), parts, strict=True):
+    others = [state_of(model) for model in models]
+    made: dict[int, Any] = {}  # what a copy puts in a tensor's place: the weights themselves are copied once
+    for name, tensor in others[0].items():
+        parts = [state[name].detach() for state in others]
+        stacked = torch.empty((sum(map(len, parts)), *tensor.shape[1:]), dtype=tensor.dtype, device=device)
+        for place, part in zip(stacked.split([len(part) for part in parts]), parts, strict=True):
             place.copy_(part)
-        made[id(parameter)] = nn.Parameter(weights, requires_grad=parameter.requires_grad)
+        parameter = isinstance(tensor, nn.Parameter)
+        made[id(tensor)] = nn.Parameter(stacked, requires_grad=tensor.requires_grad) if parameter else stacked
     return copy.deepcopy(models[0], made).to(device)
 
 
 def keep(model: nn.Module, replicas: Sequence[int]) -> None:
     """Reduces ``model`` in place to the given replicas, in the given order."""
-    for parameter in model.parameters():
-        parameter.data = parameter.data[list(replicas)]
-        parameter.grad = None
+    for tensor in state_of(model).values():
+        tensor.data = tensor.data[list(replicas)]
+        tensor.grad = None
 
 
 def replica_state(model: nn.Module, replica: int) -> dict[str, Tensor]:
-    """Views of one replica's weights, without the replica axis: what its solo run would save."""
-    return {name: parameter.detach()[replica] for name, parameter in model.named_parameters()}
+    """Views of one replica's weights and buffers, without the replica axis: what its solo run would save."""
+    return {name: tensor.detach()[replica] for name, tensor in state_of(model).items()}
 
 
 def load_replica(model: nn.Module, replica: int, state: Mapping[str, Tensor]) -> None:
-    """Copies weights from ``replica_state`` into one replica. KeyError names a missing or an unexpected parameter."""
-    parameters = dict(model.named_parameters())
-    if unmatched := parameters.keys() ^ state.keys():
+    """Copies the tensors of ``replica_state`` into one replica. KeyError names a missing or an unexpected one."""
+    tensors = state_of(model)
+    if unmatched := tensors.keys() ^ state.keys():
         raise KeyError(f"weights do not fit the model: {', '.join(sorted(unmatched))} on one side only")
     with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter[replica].copy_(state[name])
+        for name, tensor in tensors.items():
+            tensor[replica].copy_(state[name])

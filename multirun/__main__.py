@@ -10,6 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from mdaf import conf, hydra_internals, logs
+from mdaf.allowed import allowed
 from mdaf.children import import_alike
 from mdaf.conf import schema
 from mdaf.extras import require
@@ -19,7 +20,7 @@ from mdaf.secrets import masked
 from mdaf.sweeper import command_line
 from mdaf.sweeper.hydra_ext.config_sources import Configs
 from mdaf.sweeper.hydra_ext.overrides import hydra_value, unquoted
-from mdaf.sweeper.hydra_ext.targets import allowed, explained
+from mdaf.sweeper.hydra_ext.targets import explained
 from mdaf.terminal import output
 from mdaf.terminal.programs import beside, program
 

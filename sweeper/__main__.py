@@ -10,6 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from mdaf import conf, hydra_internals, logs, names
+from mdaf.allowed import allowed
 from mdaf.children import follow_parent, import_alike
 from mdaf.conf import schema
 from mdaf.extras import require
@@ -18,7 +19,7 @@ from mdaf.sweeper import command_line
 from mdaf.sweeper.hydra_ext import run_dirs
 from mdaf.sweeper.hydra_ext.imports import imported_to_stay
 from mdaf.sweeper.hydra_ext.overrides import unquoted
-from mdaf.sweeper.hydra_ext.targets import CALLBACKS, allowed, explained
+from mdaf.sweeper.hydra_ext.targets import CALLBACKS, explained
 from mdaf.sweeper.search import cluster
 from mdaf.terminal import output
 from mdaf.terminal.programs import program

@@ -11,14 +11,14 @@ import hydra.utils
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
+from mdaf.allowed import class_named
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.local_time import unix_seconds
 from mdaf.data.schema import Schema
 from mdaf.data.store.cell_rows import CellRows
 from mdaf.data.store.writer import StoreWriter
-from mdaf.errors import DataError
-from mdaf.former_names import current
+from mdaf.errors import DataError, UserError
 from mdaf.reporting import one_line
 from mdaf.terminal.progress import Progress
 
@@ -80,12 +80,13 @@ class Source(Protocol):
 def source_from(node: DictConfig | Mapping[str, Any]) -> Source:
     """The source that ``_target_`` of a config's ``data`` node names.
 
-    Raises DataError if it is not in ``mdaf.data``.
+    Raises DataError if it is neither in ``mdaf.data`` nor allowed by the user (``mdaf.allowed``).
     """
     plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
     assert isinstance(plain, dict)
     settings = {key: value for key, value in plain.items() if key not in NOT_OF_THE_SOURCE}
-    settings["_target_"] = target = _class_of(str(settings.get("_target_")))
+    named = _class_of(str(settings.get("_target_")))
+    settings["_target_"] = target = f"{named.__module__}.{named.__qualname__}"
     try:
         source = hydra.utils.instantiate(settings, _convert_="all", _recursive_=False, _execution_whitelist_=[target])
     except (InstantiationException, TypeError) as error:
@@ -95,18 +96,15 @@ def source_from(node: DictConfig | Mapping[str, Any]) -> Source:
     return source
 
 
-def _class_of(target: str) -> str:
-    """``target``, the name of a source of this package. Raises DataError for any other name, without importing it."""
-    target = current(target)
-    if not target.startswith("mdaf.data."):
-        raise DataError(f"data._target_={target} is not a source of logs: expected a class of the package mdaf.data")
+def _class_of(target: str) -> type[Any]:
+    """The source of this package, or of the user's own, that ``target`` names. Raises DataError for any other class."""
     try:
-        named = hydra.utils.get_class(target)
-    except (ImportError, ValueError) as error:
-        raise DataError(f"data._target_={target}: {one_line(error)}") from None
+        named = class_named(target, "mdaf.data")
+    except UserError as error:
+        raise DataError(f"data._target_: {error}") from None
     if not (hasattr(named, "build") and hasattr(named, "fingerprint")):
-        raise DataError(f"data._target_={target} is not a source of logs")
-    return target
+        raise DataError(f"data._target_={target} is not a source of logs: expected a class with build and fingerprint")
+    return named
 
 
 def refuse_below(settings: object, **lowest: float) -> None:

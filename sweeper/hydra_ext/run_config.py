@@ -10,8 +10,9 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from mdaf.allowed import permitted
 from mdaf.errors import UserError
-from mdaf.former_names import current, lasting
+from mdaf.former_names import lasting
 
 OUR_SCHEMA = "mdaf.conf.schema"
 
@@ -68,14 +69,15 @@ def is_our_schema(config: DictConfig | None) -> bool:
 
 
 def validate(cfg: DictConfig) -> None:
-    """Raises UserError for the first missing or out-of-bounds value, and for a model or data of another package."""
+    """Raises UserError for the first missing or out-of-bounds value, and for a model or data that is not allowed."""
     missing = OmegaConf.missing_keys(cfg)
     if missing:
         raise UserError(f"{sorted(missing)[0]}: no value; set it on the command line with {sorted(missing)[0]}=...")
     for group in ("model", "data"):
-        target = str(cfg[group].get("_target_"))
-        if not current(target).startswith(f"mdaf.{group}."):
-            raise UserError(f"{group}._target_: found {target}, expected a class of the package mdaf.{group}")
+        try:
+            permitted(str(cfg[group].get("_target_")), f"mdaf.{group}")
+        except UserError as error:
+            raise UserError(f"{group}._target_: {error}") from None
     check_bounds(cfg)
 
 

@@ -1,23 +1,21 @@
 """The names that a config may have in ``_target_``. Each is listed by itself: a package would allow all its functions.
 
-The user of a program adds others in the environment variable ``MDAF_ALLOW``. No file can: a config, a study or a
-``.env`` may come from somebody else.
+The user of a program adds others in the environment variable ``MDAF_ALLOW`` (``mdaf.allowed``).
 
-Models and data sources are not listed but checked by their class (``mdaf.sweeper.training.model_factory``,
-``mdaf.data.preparing.source``). Launchers and sweepers are plugins, which Hydra looks up itself.
+Models and data sources of this project are not listed but checked by their class
+(``mdaf.sweeper.training.model_factory``, ``mdaf.data.preparing.source``). Launchers and sweepers are plugins, which
+Hydra looks up itself.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from hydra.errors import InstantiationException
 
+from mdaf.allowed import refusal
 from mdaf.errors import UserError
 
 CALLBACKS = (
@@ -55,62 +53,6 @@ PRUNERS = tuple(
         *("SuccessiveHalving", "Threshold", "Wilcoxon"),
     )
 )
-
-# ---- what the user adds
-
-VARIABLE = "MDAF_ALLOW"  # names of classes, or packages as mine.samplers.*, with commas between them
-_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
-_PACKAGE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*\.\*")
-
-
-def _as_started() -> str | None:
-    """The variable as this process was started with it.
-
-    A config can set variables for jobs (``hydra.job.env_set``), and a program may read a file of them (``.env``), both
-    before this module is imported. So the system is asked where it can tell. Later changes reach no child either.
-    """
-    try:
-        raw = Path("/proc/self/environ").read_bytes()
-    except OSError:
-        raw = b""
-    started = dict(entry.split(b"=", 1) for entry in raw.split(b"\0") if b"=" in entry)
-    if not started:  # another system, or a process that wrote its title over its environment
-        return os.environ.get(VARIABLE)
-    found = started.get(VARIABLE.encode())
-    if found is None:
-        os.environ.pop(VARIABLE, None)
-        return None
-    os.environ[VARIABLE] = os.fsdecode(found)
-    return os.environ[VARIABLE]
-
-
-STARTED_WITH = _as_started()
-
-
-def allowed() -> tuple[str, ...]:
-    """What the user allows in addition to the lists, from ``MDAF_ALLOW``. Raises UserError if an entry is not valid."""
-    entries = [entry.strip() for entry in (STARTED_WITH or "").split(",")]
-    for entry in entries:
-        if entry and not (_NAME.fullmatch(entry) or _PACKAGE.fullmatch(entry)):
-            raise UserError(
-                f"{VARIABLE}: found {entry}, expected names of classes with their modules, or packages, with commas "
-                f"between them, such as {VARIABLE}=mine.Sampler,mine.samplers.*"
-            )
-    return tuple(entry for entry in entries if entry)
-
-
-def is_named(target: str, names: Iterable[str]) -> bool:
-    """Whether ``target`` is one of ``names``, or lies in a package of them; * is all."""
-    return any(name in (target, "*") or (name.endswith(".*") and target.startswith(name[:-1])) for name in names)
-
-
-def refusal(target: str) -> str:
-    """Why a config may not name ``target``, and the line to type if it is to be allowed."""
-    entries = ",".join((*allowed(), target))
-    return (
-        f"{target} is not on the list of what a config may name; if you trust that code, type "
-        f"export {VARIABLE}={shlex.quote(entries)} and then the same command"
-    )
 
 
 def refused_by_hydra(error: Exception) -> str | None:

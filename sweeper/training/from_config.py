@@ -40,8 +40,9 @@ def build_replicas(
 ) -> Replicas:
     """The replicas of the model that the config names, for the store's schema.
 
-    With ``drawn=False`` random initial weights are zero, which is enough to load weights or to look at shapes.
+    With ``drawn=False`` random initial weights of our own models are zero, which is enough to load weights or to look
+    at shapes.
     """
     update = Update(cfg.training.decay, cfg.training.embedding_optimizer)
     build = model_factory.builder(cfg.model, store.schema)
-    return Replicas(build if drawn else undrawn(build), replicas, update, device)
+    return Replicas(build if drawn or not build.in_threads else undrawn(build), replicas, update, device)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from mdaf.model.seeding import drawn_so_far, seeded
 from mdaf.streams import stream_seed
 
 #: Functions that draw random numbers and take a ``generator``.
@@ -54,22 +55,46 @@ def undrawn(build_model: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
     """Builds the same model with zeros instead of random numbers, which saves seconds where only shapes matter."""
 
     def build() -> nn.Module:
-        with _Undrawn():
+        with seeded(0), _Undrawn():
             return build_model()
 
     return build
 
 
 def initialized(build_model: Callable[[], nn.Module], seed: int, epoch: int = 1) -> nn.Module:
-    """The initial model of one replica, drawn on the CPU from the stream "init" of its seed for every device."""
-    names = ("init",) if epoch == 1 else ("init", epoch)
-    with _DrawingFrom(torch.Generator().manual_seed(stream_seed(seed, *names))):
+    """The initial model of one replica, drawn on the CPU from the stream "init" of its seed for every device.
+
+    Whatever it is drawn with counts: torch, Python's ``random`` and ``numpy.random``.
+    """
+    with seeded(_stream(seed, epoch)):
         return build_model()
 
 
-def all_initialized(build_model: Callable[[], nn.Module], seeds: Sequence[int]) -> list[nn.Module]:
-    """``initialized`` for each seed, in parallel threads: drawing a large table releases the GIL."""
-    if len(seeds) == 1:
-        return [initialized(build_model, seeds[0])]
+def all_initialized(
+    build_model: Callable[[], nn.Module], seeds: Sequence[int], *, in_threads: bool = False
+) -> list[nn.Module]:
+    """``initialized`` for each seed. ``in_threads``: at the same time, since drawing a large table releases the GIL.
+
+    The generators of the process cannot serve several threads, so each thread's draws are led to a generator of its
+    own. What draws otherwise moves the process's generators, which shows: then the models are built one by one.
+    """
+    if in_threads and len(seeds) > 1:
+        with seeded(0):
+            before = drawn_so_far()
+            models = _at_the_same_time(build_model, seeds)
+            if drawn_so_far() == before:
+                return models
+    return [initialized(build_model, seed) for seed in seeds]
+
+
+def _at_the_same_time(build_model: Callable[[], nn.Module], seeds: Sequence[int]) -> list[nn.Module]:
+    def built(seed: int) -> nn.Module:
+        with _DrawingFrom(torch.Generator().manual_seed(_stream(seed))):
+            return build_model()
+
     with ThreadPoolExecutor(min(len(seeds), os.cpu_count() or 1, AT_ONCE), thread_name_prefix="initial") as pool:
-        return list(pool.map(lambda seed: initialized(build_model, seed), seeds))
+        return list(pool.map(built, seeds))
+
+
+def _stream(seed: int, epoch: int = 1) -> int:
+    return stream_seed(seed, "init") if epoch == 1 else stream_seed(seed, "init", epoch)

@@ -3,36 +3,53 @@
 from __future__ import annotations
 
 import functools
+import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
+from mdaf.allowed import class_named
 from mdaf.data.schema import Schema
 from mdaf.data.store.event_store import USER_TABLE, EventStore
 from mdaf.data.store.seen import MOST, unknown_users
 from mdaf.errors import UserError, did_you_mean
-from mdaf.former_names import current
+from mdaf.model.contract import check_replica_axis, check_tensors
 from mdaf.model.ctr import CTRModel
+from mdaf.model.plain import PlainModel
 from mdaf.reporting import one_line
 
 # Widths that a model's own options name, whether a log has that table or not.
 NAMED_IN_ALL = ("item", "category", "other")
+OURS = "mdaf.model"
+
+
+def class_of(node: DictConfig) -> type[nn.Module]:
+    """The class that ``node`` names: a model of this package, or a module that the user allows (``mdaf.allowed``).
+
+    Raises UserError for any other name, without importing it, and for a class that is no model.
+    """
+    try:
+        named = class_named(str(node._target_), OURS)
+    except UserError as error:
+        raise UserError(f"model._target_: {error}") from None
+    expected = CTRModel if _is_ours(named) else nn.Module
+    if not issubclass(named, expected):
+        said = f"{expected.__module__.removesuffix('.modules.module')}.{expected.__qualname__}"
+        raise UserError(f"model._target_: found {node._target_}, expected a subclass of {said}")
+    return named
 
 
 def by_gradient(node: DictConfig) -> bool:
     """Whether the model that ``node`` names is trained by gradients. UserError if it names no model."""
-    target = current(str(node._target_))
-    if not target.startswith("mdaf.model."):  # before it is imported
-        raise UserError(f"model._target_: found {node._target_}, expected a class of the package mdaf.model")
-    try:
-        named = get_class(target)
-    except (ImportError, ValueError) as error:
-        raise UserError(f"model._target_: found {node._target_}, expected a model: {one_line(error)}") from None
-    if not issubclass(named, CTRModel):
-        raise UserError(f"model._target_: found {node._target_}, expected a subclass of mdaf.model.ctr.CTRModel")
-    return named.by_gradient
+    named = class_of(node)
+    return named.by_gradient if issubclass(named, CTRModel) else True
+
+
+def _is_ours(named: type) -> bool:
+    return named.__module__.startswith(f"{OURS}.")
 
 
 def decide_fields(cfg: DictConfig, store: EventStore) -> float | None:
@@ -48,31 +65,63 @@ def decide_fields(cfg: DictConfig, store: EventStore) -> float | None:
     return share
 
 
-def builder(node: DictConfig, schema: Schema) -> Callable[[], CTRModel]:
+@dataclass(frozen=True)
+class Builder:
+    """Builds one model for each call. UserError if the model and the schema do not fit.
+
+    ``in_threads``  whether several may be built at the same time: code of somebody else may use what a process has once.
+    """
+
+    construct: Callable[[], nn.Module]
+    named: type[nn.Module]
+    in_threads: bool
+
+    def __call__(self) -> CTRModel:
+        try:
+            built = self.construct()
+            if not isinstance(built, CTRModel):
+                return PlainModel(built)
+            if built.by_gradient:
+                check_tensors(built)
+                check_replica_axis(built)
+            return built
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"model: {error}" if self.in_threads else f"model: {self._name}: {error}") from None
+        except Exception as error:
+            if self.in_threads:
+                raise
+            said = f"{type(error).__name__}: {one_line(error)}"
+            raise UserError(f"model: {self._name} cannot be built: {said} ({_place(error)})") from error
+
+    @property
+    def _name(self) -> str:
+        return f"{self.named.__module__}.{self.named.__qualname__}"
+
+
+def _place(error: Exception) -> str:
+    """Where an error was raised: file and line."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename}, line {frame.lineno}"
+
+
+def builder(node: DictConfig, schema: Schema) -> Builder:
     """A function that builds the model that ``node`` names, without the fields that its key ``without`` names.
 
-    UserError, now or from the function, if model and schema do not fit.
+    A plain module becomes a ``PlainModel``. UserError, now or from the function, if model and schema do not fit.
     """
-    by_gradient(node)
-    target = current(node._target_)
-    arguments = {**{name: value for name, value in node.items() if name != "without"}, "_target_": target}
+    named = class_of(node)
+    plain = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(plain, dict)
+    arguments = {str(name): value for name, value in plain.items() if name not in ("without", "_target_")}
     try:
         kept = schema.without(node.get("without") or ())
     except ValueError as error:
         raise UserError(f"model.without: {error}") from None
-    _check_widths(arguments, schema, "model")
-    build = functools.partial(
-        instantiate(arguments, _partial_=True, _convert_="all", _recursive_=False, _execution_whitelist_=(target,)),
-        schema=kept,
-    )
-
-    def built() -> CTRModel:
-        try:
-            return build()
-        except ValueError as error:
-            raise UserError(f"model: {error}") from None
-
-    return built
+    if _is_ours(named):
+        _check_widths(arguments, schema, "model")
+    return Builder(functools.partial(named, schema=kept, **arguments), named, _is_ours(named))
 
 
 def _check_widths(node: Mapping[Any, Any], schema: Schema, key: str) -> None:

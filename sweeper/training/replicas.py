@@ -80,7 +80,9 @@ class Replicas:
         self.hyperparameters = list(hyperparameters)
         self.numbers = list(range(len(self.hyperparameters)))
         self.device = device
-        self.model = stack(all_initialized(build_model, [h.seed for h in self.hyperparameters]), device)
+        in_threads = getattr(build_model, "in_threads", False)
+        seeds = [h.seed for h in self.hyperparameters]
+        self.model = stack(all_initialized(build_model, seeds, in_threads=in_threads), device)
         self._columns: dict[str, Tensor] = {}
         self._dropout_keys = torch.empty(0)
         self._factor = 1.0
@@ -170,4 +172,4 @@ class Replicas:
     @property
     def capturable(self) -> bool:
         """Whether a step never waits for the host, so that a CUDA graph can capture it."""
-        return self._optimizers.capturable
+        return self._optimizers.capturable and bool(getattr(self.model, "capturable", True))

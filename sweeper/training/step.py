@@ -88,6 +88,8 @@ class Stepper:
         device = self.replicas.device
         if device.type != "cuda" or triton_obstacle(device, torch.float32) is not None or interpreting():
             return  # without Triton there is nothing to compile, and its interpreter would run the kernels
+        if not getattr(self.replicas.model, "capturable", True):
+            return  # it may do anything in a forward pass, such as counting batches
         rows = self.store.rows("train")[:batch_size][: self.settings.micro_batch].expand(len(self.replicas), -1)
         if (shapes := self._shapes(rows.shape[1])) in _REHEARSED:
             return

@@ -230,13 +230,14 @@ def _clip(views: Sequence[Tensor], clip_norm: float, deferred: Tensor | None) ->
 
 def _names_by_group(model: nn.Module, excluded: Set[str]) -> list[list[str]]:
     """Parameter names without ``excluded``: embedding tables, other parameters with weight decay, those without."""
-    tables, undecayed = set(), set()
-    for prefix, module in model.named_modules():
-        if isinstance(module, Embedding):
-            tables.add(f"{prefix}.weight")
+    of_table, exempt = set(), set()
+    for module in model.modules():
+        if isinstance(module, Embedding | nn.Embedding | nn.EmbeddingBag):
+            of_table.add(id(module.weight))
         if hasattr(module, "undecayed"):
-            exempt = {id(parameter) for parameter in module.undecayed()}
-            undecayed |= {f"{prefix}.{name}" for name, p in module.named_parameters(recurse=False) if id(p) in exempt}
-    names = [name for name, _ in model.named_parameters() if name not in excluded]
-    rest = [name for name in names if name not in tables | undecayed]
-    return [[n for n in names if n in tables], rest, [n for n in names if n in undecayed]]
+            exempt |= {id(parameter) for parameter in module.undecayed()}
+    groups: list[list[str]] = [[], [], []]
+    for name, parameter in model.named_parameters():
+        if name not in excluded:
+            groups[0 if id(parameter) in of_table else 2 if id(parameter) in exempt else 1].append(name)
+    return groups

@@ -17,8 +17,9 @@ from omegaconf import OmegaConf
 from optuna.pruners import MedianPruner
 from optuna.samplers import RandomSampler
 
+from mdaf import allowed
 from mdaf.errors import UserError
-from mdaf.sweeper.hydra_ext import instantiation, targets
+from mdaf.sweeper.hydra_ext import instantiation
 from mdaf.sweeper.hydra_ext.instantiation import created
 from mdaf.sweeper.storage.opening import open_storage
 from tests.processes import ROOT
@@ -53,7 +54,7 @@ Reexported = optuna.load_study  # a name within an allowed package for something
 
 @pytest.fixture
 def allow(monkeypatch: pytest.MonkeyPatch) -> functools.partial[None]:
-    return functools.partial(monkeypatch.setattr, targets, "STARTED_WITH")
+    return functools.partial(monkeypatch.setattr, allowed, "STARTED_WITH")
 
 
 @pytest.mark.parametrize("entries", [f"{HERE}.Mine", f"optuna.x, {HERE}.*", "tests.*"])
@@ -135,9 +136,9 @@ def test_what_a_sampler_holds_inside_must_be_allowed_too(allow: functools.partia
 def test_an_entry_that_is_no_name_is_one_line(entry: str, allow: functools.partial[None]) -> None:
     allow(f"mine.Mine,{entry}")
     with pytest.raises(UserError, match=r"MDAF_ALLOW: found .*, expected names of classes"):
-        targets.allowed()
+        allowed.allowed()
     allow(" mine.Mine , mine.samplers.*,")
-    assert targets.allowed() == ("mine.Mine", "mine.samplers.*")
+    assert allowed.allowed() == ("mine.Mine", "mine.samplers.*")
 
 
 # ---- callbacks of this program's own jobs
@@ -209,7 +210,7 @@ import hydra
 
 @hydra.main(config_path=None, version_base=None)
 def main(cfg):
-    from mdaf.sweeper.hydra_ext.targets import allowed
+    from mdaf.allowed import allowed
     open("jobs.txt", "a").write(f"{allowed()}\\n")
     return float(cfg.x) ** 2
 

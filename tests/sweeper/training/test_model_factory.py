@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.errors import ConfigCompositionException
@@ -18,9 +20,17 @@ def test_estimators_are_told_from_what_is_trained_by_what_their_class_declares()
     assert not by_gradient(node("boosted"))
 
 
-@pytest.mark.parametrize("target", ["mdaf.model.mdaf.Nothing", "mdaf.model.mdaf.Head", "model.nowhere.Model", "model"])
-def test_what_is_no_model_is_refused(target: str) -> None:
-    with pytest.raises(UserError, match=rf"^model\._target_: found {target}, expected"):
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("mdaf.model.mdaf.MDAFF", "mdaf.model.mdaf has no MDAFF; did you mean MDAF?"),
+        ("mdaf.model.mdaf.Head", "found mdaf.model.mdaf.Head, expected a subclass of mdaf.model.ctr.CTRModel"),
+        ("model.nowhere.Model", "Python finds no module mdaf.model.nowhere; "),
+        ("model", "found model, expected a class of mdaf.model, or one of your own, such as mine.Model"),
+    ],
+)
+def test_what_is_no_model_is_refused(target: str, said: str) -> None:
+    with pytest.raises(UserError, match=rf"^model\._target_: .*{re.escape(said)}"):
         by_gradient(node("dcnv3", f"model._target_={target}"))
 
 
