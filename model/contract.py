@@ -1,4 +1,4 @@
-"""What a model from outside this package must be, so that replicas, checkpoints and resuming are whole. One line if not."""
+"""What a model from outside this package must be, so that replicas, checkpoints and resuming are whole."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from mdaf.model.stack import state_of
 
@@ -19,14 +19,14 @@ _CONTAINERS = (nn.ParameterList, nn.ParameterDict)
 
 
 def check_tensors(model: nn.Module) -> None:
-    """ValueError if a tensor of ``model`` would be missing in checkpoints, or could not be trained by our optimizers."""
+    """ValueError if a tensor of ``model`` would be missing in checkpoints, or if our optimizers could not train it."""
     for path, value in _unregistered(model):
         what, instead = "a tensor", f"self.register_buffer({path.rpartition('.')[2]!r}, ...) or a torch.nn.Parameter"
         if isinstance(value, nn.Module):
             what, instead = "a module in a plain container", "torch.nn.ModuleList or ModuleDict"
         raise ValueError(f"{path} is {what} that torch does not know of, so no checkpoint would hold it; use {instead}")
     for name, tensor in chain(model.named_parameters(), model.named_buffers()):
-        if isinstance(tensor, UninitializedTensorMixin):
+        if is_lazy(tensor):
             raise ValueError(f"{name} has no shape yet; use layers that are told their sizes, not lazy ones")
         if tensor.device.type != "cpu":
             raise ValueError(f"{name} is on {tensor.device}; build the model on the CPU, from where it is moved")

@@ -23,19 +23,19 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     ``numpy.random.default_rng()`` without a seed draws other numbers each time.
     """
     device = torch.device(device)
-    others, legacy = random.getstate(), np.random.get_bit_generator()
+    others, legacy = random.getstate(), np.random.get_bit_generator()  # type: ignore[attr-defined]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.random.default_generator.manual_seed(seed)
         if device.type == "cuda":
             torch.cuda.manual_seed(seed)
         random.seed(seed)
-        np.random.set_bit_generator(_LEGACY)
+        np.random.set_bit_generator(_LEGACY)  # type: ignore[attr-defined]
         np.random.seed(seed % 2**32)
         try:
             yield
         finally:
             random.setstate(others)
-            np.random.set_bit_generator(legacy)
+            np.random.set_bit_generator(legacy)  # type: ignore[attr-defined]
 
 
 def drawn_so_far() -> tuple[Any, ...]:

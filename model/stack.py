@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
-    """The tensors of ``model`` that differ between replicas: parameters, and buffers but constants. (replica, ...) each.
+    """The tensors of ``model`` that replicas have their own of, (replica, ...): parameters, and buffers but constants.
 
     A parameter that several modules share stands under its first name.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from contextlib import nullcontext
 
@@ -23,6 +24,9 @@ from mdaf.sweeper.hydra_ext.targets import CALLBACKS, explained
 from mdaf.sweeper.search import cluster
 from mdaf.terminal import output
 from mdaf.terminal.programs import program
+
+#: First words that are commands of their own, and the module whose ``main`` runs each with the words after it.
+COMMANDS = {"check": "mdaf.sweeper.check.__main__"}
 
 
 def prepare() -> None:
@@ -50,6 +54,9 @@ def job(cfg: DictConfig) -> float | tuple[float, ...]:
 
 def main() -> None:
     """Console script ``mdaf``."""
+    if sys.argv[1:2] and sys.argv[1] in COMMANDS:
+        importlib.import_module(COMMANDS[sys.argv.pop(1)]).main()
+        return
     import_alike()
     with reported_in_one_line():
         require("ctr", program())
@@ -57,7 +64,7 @@ def main() -> None:
     prepare()
     sys.argv[1:] = unquoted(sys.argv[1:])
     with reported_in_one_line():
-        command_line.check(sys.argv[1:], schema.Config)
+        command_line.check(sys.argv[1:], schema.Config, commands=tuple(COMMANDS))
         with explained(), hydra_internals.allowing(allowed()):
             job()
 

@@ -69,7 +69,7 @@ def decide_fields(cfg: DictConfig, store: EventStore) -> float | None:
 class Builder:
     """Builds one model for each call. UserError if the model and the schema do not fit.
 
-    ``in_threads``  whether several may be built at the same time: code of somebody else may use what a process has once.
+    ``in_threads``  whether several may be built at the same time. Code of others may use what a process has but once.
     """
 
     construct: Callable[[], nn.Module]

@@ -234,8 +234,9 @@ def _names_by_group(model: nn.Module, excluded: Set[str]) -> list[list[str]]:
     for module in model.modules():
         if isinstance(module, Embedding | nn.Embedding | nn.EmbeddingBag):
             of_table.add(id(module.weight))
-        if hasattr(module, "undecayed"):
-            exempt |= {id(parameter) for parameter in module.undecayed()}
+        undecayed = getattr(module, "undecayed", None)
+        if callable(undecayed):
+            exempt |= {id(parameter) for parameter in undecayed()}
     groups: list[list[str]] = [[], [], []]
     for name, parameter in model.named_parameters():
         if name not in excluded:

@@ -1,0 +1,25 @@
+"""The table of findings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mdaf.sweeper.check.finding import Finding
+from mdaf.terminal import tables
+
+
+def show(found: Sequence[Finding]) -> None:
+    """Prints a row for each check, and a line that counts them."""
+    console = tables.console()
+    columns = [
+        tables.Column("check", [finding.check for finding in found]),
+        tables.Column("result", [finding.result for finding in found]),
+        tables.Column("what was found", [finding.said for finding in found]),
+        tables.Column("how to mend it", [finding.mend for finding in found]),
+    ]
+    table, left_out = tables.fitted(columns, console.width, framed=console.is_terminal)
+    console.print(table)
+    if left_out:
+        console.print(tables.left_out(left_out, "a wider terminal, or a pipe, shows them"))
+    wrong = sum(finding.is_wrong for finding in found)
+    console.print(f"{len(found)} checks, {wrong} wrong" if wrong else f"{len(found)} checks, nothing is wrong")
