@@ -23,6 +23,7 @@ from mdaf.multirun import commands
 from mdaf.multirun.__main__ import COMMANDS
 from mdaf.multirun.phase4.overrides import split
 from mdaf.sweeper import command_line
+from mdaf.sweeper.check.__main__ import composed as checked
 from mdaf.sweeper.predict import cli as predict
 from mdaf.sweeper.study import cli as study
 from mdaf.sweeper.trials.compatibility import agree
@@ -81,6 +82,8 @@ def test_a_command_line_of_the_documentation_is_taken(file: str, line: str, monk
         words = split([word for word in words if word != "--yes"])
         command_line.check(words, schema.Phase4, sweeps=False, commands=COMMANDS)
         _composed("phase4", words)
+    elif program == "sweeper" and words[:1] == ["check"]:
+        checked(words[1:])
     elif program == "sweeper":
         command_line.check(words, schema.Config)
         _composed("config", words)
