@@ -60,6 +60,8 @@ class MovieLens(Log):
 
     held_out_users: float = bounded(0, 1, open_high=True)
     click_rating: float = MISSING
+    genres: Literal["one", "many"] = MISSING
+    age: Literal["decades", "number"] = MISSING
     validation_start: str = MISSING
     test_start: str = MISSING
 
@@ -72,6 +74,7 @@ class TaobaoAd(Log):
     period_start: str = MISSING
     test_start: str = MISSING
     period_end: str = MISSING
+    price: Literal["doublings", "buckets", "vector"] = MISSING
     validation_share: float = bounded(0, 1, open_low=True, open_high=True)
 
 
@@ -79,6 +82,7 @@ class TaobaoAd(Log):
 class TaobaoAdJoined(Table):
     """Ali Display Ad Click, already joined."""
 
+    price: Literal["doublings", "buckets", "vector"] = MISSING
     validation_share: float = bounded(0, 1, open_low=True, open_high=True)
     test_share: float = bounded(0, 1, open_low=True, open_high=True)
 

@@ -1,7 +1,8 @@
 """The source ``movielens``: MovieLens in atomic files of ratings, items and users.
 
 A rating is an impression; it counts as clicked if it is high enough. The history contains all earlier ratings of the
-user, with their values. An item's whole list of genres is its category. Users have an age, a gender and an occupation.
+user, with their values. An item's category is its whole list of genres, or several genres. Users have an age, a gender
+and an occupation; an age is a bucket of ten years, or a number.
 """
 
 from __future__ import annotations
@@ -19,20 +20,25 @@ from mdaf.data.new_rows.row_format import Cell, Own, RowFormat, numbers, words
 from mdaf.data.preparing.impressions import write_impressions
 from mdaf.data.preparing.layout import Layout, Periods
 from mdaf.data.preparing.raw_log import RawLog
-from mdaf.data.preparing.source import Contents, check_held_out, refuse_below, settings_of, split_times
+from mdaf.data.preparing.source import Contents, check_held_out, refuse_below, refuse_others, settings_of, split_times
 from mdaf.data.preparing.spill import block_bytes
-from mdaf.data.reading.cells import decimal, number, word
+from mdaf.data.reading.cells import decimal, member_list, number, short_decimal, word
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.formats.delimited import TextFile
 from mdaf.data.reading.local_time import too_far
 from mdaf.data.reading.log_files import required_file
 from mdaf.data.reading.rows import Rows, described
+from mdaf.data.schema import VECTOR
+from mdaf.data.store.cell_rows import MEAN, MultiValued, Numeric
 from mdaf.data.store.vocabulary import check_min_count
 from mdaf.data.store.writer import StoreWriter
 from mdaf.errors import DataError
 from mdaf.terminal.progress import Progress, between
 
+ONE, MANY = "one", "many"  # what a list of genres is: one category, or several
+DECADES, NUMBER = "decades", "number"  # what an age is
+_BETWEEN_GENRES = " "
 _YEARS = 10  # the width of an age bucket
 _RATINGS = {"user_id:token": "user", "item_id:token": "item", "rating:float": "rating", "timestamp:float": "time"}
 _ITEMS = {"item_id:token": "item", "class:token_seq": "category"}
@@ -56,18 +62,35 @@ class MovieLens:
     memory_gb: float
     seed: int
     held_out_users: float = 0.0
+    genres: str = ONE
+    age: str = DECADES
 
     name = "movielens"
 
     def __post_init__(self) -> None:
         refuse_below(self, length=1, max_bad_fraction=0, memory_gb=0, seed=0)
+        refuse_others("genres", self.genres, (ONE, MANY))
+        refuse_others("age", self.age, (DECADES, NUMBER))
         check_held_out(self.held_out_users)
         check_min_count(self.min_count, self._layout.tables)
         split_times(self, "validation_start", "test_start")
 
     @property
     def _layout(self) -> Layout:
-        return Layout(_EVENTS, _STATIC, self.length)
+        rules: dict[str, MultiValued | Numeric] = {}
+        if self.genres == MANY:
+            rules["category"] = MultiValued(_BETWEEN_GENRES, MEAN)
+        if self.age == NUMBER:
+            rules["age"] = Numeric(VECTOR)
+        return Layout(_EVENTS, _STATIC, self.length, cells=rules)
+
+    @property
+    def _category(self) -> pl.Expr:
+        return word("category") if self.genres == ONE else member_list("category", _BETWEEN_GENRES)
+
+    @property
+    def _age(self) -> pl.Expr:
+        return _decade("age") if self.age == DECADES else short_decimal("age")
 
     @cached_property
     def _files(self) -> tuple[TextFile, TextFile, TextFile]:
@@ -123,10 +146,10 @@ class MovieLens:
         own = {"category": Own("item", "always")}
         of_user = {name: Own("user", "always") for name in ("age", "gender", "occupation")}
         ids = numbers("user", "item", "time")
-        category = words({"category": "category"}, own)
+        category = {"category": Cell("category", self._category, needed=False)}
         profile = words({"gender": "gender", "occupation": "occupation"}, of_user)
         return RowFormat(
-            rows={**ids, **category, **profile, "age": Cell("age", _decade("age"), needed=False)},
+            rows={**ids, **category, **profile, "age": Cell("age", self._age, needed=False)},
             events={**ids, **category, "rating": Cell("rating", decimal("rating"))},
             own=own | of_user,
             event_own=own,
@@ -150,8 +173,8 @@ class MovieLens:
     def _properties(self) -> tuple[pl.DataFrame, pl.DataFrame, Defects]:
         """Items with their category, users with age bucket, gender and occupation, and the defects of both files."""
         _, item_file, user_file = self._files
-        items, bad_items = self._described(item_file, _ITEMS, "item", {"category": word("category")})
-        users, bad_users = self._described(user_file, _USERS, "user", {"age": _decade("age")}, ["age"])
+        items, bad_items = self._described(item_file, _ITEMS, "item", {"category": self._category})
+        users, bad_users = self._described(user_file, _USERS, "user", {"age": self._age}, ["age"])
         return items, users, bad_items + bad_users
 
     def _described(

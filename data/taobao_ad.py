@@ -20,14 +20,15 @@ from mdaf.data.new_rows.row_format import Cell, Own, RowFormat, numbers, words
 from mdaf.data.preparing.impressions import write_impressions
 from mdaf.data.preparing.layout import MOMENTS, Layout, Periods
 from mdaf.data.preparing.raw_log import RawLog
-from mdaf.data.preparing.source import Contents, refuse_below, settings_of, split_times
+from mdaf.data.preparing.source import Contents, refuse_below, refuse_others, settings_of, split_times
 from mdaf.data.preparing.spill import block_bytes
-from mdaf.data.reading.cells import decimal, number
+from mdaf.data.reading.cells import decimal, number, short_decimal
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.formats.delimited import TextFile
 from mdaf.data.reading.log_files import expanded
 from mdaf.data.reading.rows import Rows, described
+from mdaf.data.store.cell_rows import METHODS, Numeric
 from mdaf.data.store.vocabulary import check_min_count
 from mdaf.data.store.writer import StoreWriter
 from mdaf.errors import DataError
@@ -63,9 +64,20 @@ FILES = {
 OPTIONAL = "behavior_log.csv"
 
 
-def price_bucket(price: pl.Expr) -> pl.Expr:
-    """The bucket of a price, two for each doubling. The edges are fixed, so they do not depend on later days."""
-    return (price.clip(0.01).log(2) * 2).floor().cast(pl.Int64)
+DOUBLINGS = "doublings"  # a price is a bucket, two for each doubling, whose edges are fixed
+PRICES = (DOUBLINGS, *METHODS)
+
+
+def price_cell(method: str) -> pl.Expr:
+    """The cell of a price, of a column of text; ``method`` is one of ``PRICES``."""
+    if method != DOUBLINGS:
+        return short_decimal("price")
+    return (decimal("price").clip(0.01).log(2) * 2).floor().cast(pl.Int64)
+
+
+def price_rules(method: str) -> dict[str, Numeric]:
+    """How prices become rows of their table, if they are numbers."""
+    return {} if method == DOUBLINGS else {"price": Numeric(method)}
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,7 @@ class TaobaoAd:
     max_bad_fraction: float
     memory_gb: float
     seed: int
+    price: str = DOUBLINGS
 
     name = "taobao_ad"
 
@@ -91,6 +104,7 @@ class TaobaoAd:
         refuse_below(self, length=1, max_bad_fraction=0, memory_gb=0, seed=0)
         if not 0 < self.validation_share < 1:
             raise DataError(f"data.validation_share={self.validation_share}: expected a number between 0 and 1")
+        refuse_others("price", self.price, PRICES)
         check_min_count(self.min_count, (*STATIC, *MOMENTS, "behaviour"))
         self._times()
 
@@ -128,8 +142,9 @@ class TaobaoAd:
         *_, test, _ = self._times()
         periods = Periods(test, test, self.utc_offset_hours)
         events = ("category", "brand", "behaviour") if behaviours else ("item", "category", "brand")
+        layout = Layout(events, (*STATIC, *MOMENTS), self.length, cells=price_rules(self.price))
         with writer.workspace() as folder:
-            log = RawLog(folder, Layout(events, (*STATIC, *MOMENTS), self.length), periods)
+            log = RawLog(folder, layout, periods)
             defects = self._read_impressions(log, periods, between(progress, 0.0, 0.2 if behaviours else 0.5))
             if behaviours:
                 defects += self._read_behaviours(log, behaviours, between(progress, 0.2, 0.5))
@@ -150,7 +165,7 @@ class TaobaoAd:
         The fields of ads and profiles are known of items and users; for new ones they may be columns.
         """
         own = described_fields()
-        rows = {**numbers("user", "item", "time"), **words({"position": "position"}), **described_cells()}
+        rows = {**numbers("user", "item", "time"), **words({"position": "position"}), **described_cells(self.price)}
         event_own = {name: own[name] for name in ("category", "brand")}
         of_events = {name: rows[name] for name in ("user", "item", "time", "category", "brand")}
         return RowFormat(
@@ -201,7 +216,7 @@ class TaobaoAd:
         """The rows of a smaller file as numbers, null if missing, only the first of each key; and its defects."""
         text = self._files[name]
         fields = {FILES[name][column]: column for column in text.columns}
-        typed = {field: number(field) for field in fields} | {"price": price_bucket(decimal("price"))}
+        typed = {field: number(field) for field in fields} | {"price": price_cell(self.price)}
         others = [field for field in fields if field != key]
         rows = Rows(text, fields, typed, needed=[key], numbers=[key], optional=others)
         return described(rows, key, self.max_bad_fraction, block_bytes(self.memory_gb))
@@ -212,10 +227,10 @@ def described_fields() -> dict[str, Own]:
     return {name: Own("item", "always") for name in AD} | {name: Own("user", "always") for name in PROFILE}
 
 
-def described_cells() -> dict[str, Cell]:
-    """Their cells in new rows, where any of them may be absent."""
+def described_cells(price: str) -> dict[str, Cell]:
+    """Their cells in new rows, where any of them may be absent; ``price`` as in ``price_cell``."""
     cells = numbers(*AD, *PROFILE, optional=(*AD, *PROFILE))
-    return cells | {"price": Cell("price", price_bucket(decimal("price")), needed=False)}
+    return cells | {"price": Cell("price", price_cell(price), needed=False)}
 
 
 def _impressions(text: TextFile, period: tuple[int, int], size: int) -> Iterator[tuple[pl.DataFrame, Defects, float]]:

@@ -19,9 +19,9 @@ from mdaf.data.new_rows.row_format import Cell, RowFormat, words
 from mdaf.data.preparing.impressions import write_impressions
 from mdaf.data.preparing.layout import Layout, Periods
 from mdaf.data.preparing.raw_log import RawLog
-from mdaf.data.preparing.source import Contents, check_shares, refuse_below, settings_of
+from mdaf.data.preparing.source import Contents, check_shares, refuse_below, refuse_others, settings_of
 from mdaf.data.preparing.spill import block_bytes
-from mdaf.data.reading.cells import decimal, no_numbers, number, numbers
+from mdaf.data.reading.cells import no_numbers, number, numbers
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.formats.delimited import Lines, TextFile
@@ -29,7 +29,16 @@ from mdaf.data.reading.log_files import required_file
 from mdaf.data.reading.rows import RAW, Rows
 from mdaf.data.store.vocabulary import check_min_count
 from mdaf.data.store.writer import StoreWriter
-from mdaf.data.taobao_ad import PROFILE, STATIC, described_cells, described_fields, price_bucket
+from mdaf.data.taobao_ad import (
+    DOUBLINGS,
+    PRICES,
+    PROFILE,
+    STATIC,
+    described_cells,
+    described_fields,
+    price_cell,
+    price_rules,
+)
 from mdaf.streams import draws, stream_seed
 from mdaf.terminal.progress import Progress, between
 
@@ -55,11 +64,13 @@ class TaobaoAdJoined:
     max_bad_fraction: float
     memory_gb: float
     seed: int
+    price: str = DOUBLINGS
 
     name = "taobao_ad_joined"
 
     def __post_init__(self) -> None:
         refuse_below(self, length=1, max_bad_fraction=0, memory_gb=0, seed=0)
+        refuse_others("price", self.price, PRICES)
         check_min_count(self.min_count, STATIC)
         check_shares(self.validation_share, self.test_share)
 
@@ -76,11 +87,12 @@ class TaobaoAdJoined:
         text = TextFile(self._file, COLUMNS, _EXPECTED)
         text.check()
         periods = Periods(_FAR, 2 * _FAR, 0)
-        layout = Layout(("category", "brand"), STATIC, self.length, gaps=False, owner="row")
+        cells = price_rules(self.price)
+        layout = Layout(("category", "brand"), STATIC, self.length, gaps=False, owner="row", cells=cells)
         defects = Defects()
         with writer.workspace() as folder:
             log = RawLog(folder, layout, periods)
-            rows = _rows(text)
+            rows = _rows(text, self.price)
             for lines in text.frames(block_bytes(self.memory_gb)):
                 between(progress, 0.0, 0.5)("reading", lines.share)
                 samples, found = self._samples(rows, lines, defects.rows)
@@ -107,7 +119,7 @@ class TaobaoAdJoined:
         lists = {name: Cell(name, numbers(name)) for name in _LISTS}
         ids = {name: Cell(name, number(name)) for name in ("user", "item")}
         return RowFormat(
-            rows={**ids, **words({"position": "position"}), **described_cells(), **lists},
+            rows={**ids, **words({"position": "position"}), **described_cells(self.price), **lists},
             events={},
             own=described_fields(),
             event_own={},
@@ -125,15 +137,15 @@ class TaobaoAdJoined:
         return labelled, defects
 
 
-def _rows(text: TextFile) -> Rows:
-    """How the lines of the file become rows."""
+def _rows(text: TextFile, price: str) -> Rows:
+    """How the lines of the file become rows; ``price`` as in ``price_cell``."""
     optional = ("campaign", "customer", "brand", *PROFILE)
     typed = {name: number(name) for name in (*_NUMBERS, *optional)}
     lists = [pl.col(name).list.len().fill_null(0) for name in _LISTS]
     return Rows(
         text,
         columns={name: name for name in COLUMNS if name != "bought"},
-        typed={**typed, "price": price_bucket(decimal("price")), **{name: numbers(name) for name in _LISTS}},
+        typed={**typed, "price": price_cell(price), **{name: numbers(name) for name in _LISTS}},
         needed=("label", "position", "item", "category", "user"),
         numbers=("label", "item", "user"),
         kinds={

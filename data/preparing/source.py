@@ -34,6 +34,9 @@ ADDED_LATER: dict[str, Any] = {
     "context_fields": [],
     "header": None,
     "quotes": True,
+    "genres": "one",
+    "age": "decades",
+    "price": "doublings",
 }
 NOT_OF_THE_SOURCE = (
     "root",

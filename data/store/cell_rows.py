@@ -210,7 +210,7 @@ class Numeric:
     """Numbers, in at most ``buckets`` buckets of equal counts in training, or (``VECTOR``) as value times vector."""
 
     method: str
-    buckets: int
+    buckets: int = 32
 
     def fit(self, name: str, cells: Vocabulary, min_count: int) -> CellRows:
         """See ``Rule``; ``min_count`` does not apply."""

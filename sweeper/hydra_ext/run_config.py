@@ -54,6 +54,9 @@ HASHED_UNLESS: dict[str, Any] = {
     "data.context_fields": [],
     "data.header": None,
     "data.quotes": True,
+    "data.genres": "one",
+    "data.age": "decades",
+    "data.price": "doublings",
 }
 
 

@@ -11,7 +11,8 @@ from mdaf.data.movielens import MovieLens
 from mdaf.data.preparing.leakage import leakage_check
 from mdaf.data.preparing.prepare import prepare
 from mdaf.data.reading.defects import Defects
-from mdaf.data.schema import FIRST_ID
+from mdaf.data.schema import FIRST_ID, LIST, VECTOR, Cells, weights_of
+from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.event_store import SPLITS, EventStore
 from mdaf.errors import DataError
 from tests.data.logs import DAY, SHARED
@@ -164,3 +165,19 @@ def test_the_real_files_have_no_defect_and_every_rating_is_a_sample(real: EventS
     assert sum(real.manifest["counts"]["samples"].values()) == 100_000
     labels = np.concatenate([samples.label for samples in real.samples.values()])
     assert labels.mean() == pytest.approx(0.55375)
+
+
+def test_genres_may_be_several_categories_and_an_age_a_number(tmp_path: Path, root: Path) -> None:
+    path = write(tmp_path, item=[(n, f"Film {n}", 1990, "Drama War" if n < 20 else "Comedy") for n in range(10, 30)])
+    assert {"genres", "age"}.isdisjoint(prepare(movielens(path), root).manifest["settings"])
+    store = prepare(movielens(path, genres="many", age="number"), root)
+    assert store.schema.cells == {"category": Cells(LIST, 2), "age": Cells(VECTOR)}
+    assert set(store.cell_rows["category"].values) == {"Comedy", "Drama", "War"}
+    gathered = DeviceStore(store, "cpu")
+    batch = gathered.gather("train", gathered.rows("train")[None])
+    items, samples = store.vocabulary("item").tolist(), store.samples["train"]
+    for row, code in enumerate(samples.static["item"].tolist()):
+        weights = sorted(batch.static[weights_of("category")][0, row].tolist())
+        assert weights == ([0.5, 0.5] if items[code - FIRST_ID] < 20 else [0.0, 1.0])
+    ages = batch.static[weights_of("age")][0, :, 0].numpy()
+    assert sorted(set(ages.tolist())) == pytest.approx([-1, 1])  # 24 and 39, equally often

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mdaf.data.inspecting.facts import inspect
 from mdaf.data.inspecting.page import write_page
 from mdaf.data.preparing.leakage import leakage_check
 from mdaf.data.preparing.prepare import prepare
 from mdaf.data.reading.defects import Defects
-from mdaf.data.schema import FIRST_ID, UNKNOWN
+from mdaf.data.schema import FIRST_ID, UNKNOWN, Cells, weights_of
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.event_store import SPLITS, EventStore
 from mdaf.data.taobao_ad import FILES, TaobaoAd
@@ -106,6 +107,20 @@ def test_seven_days_train_and_each_user_of_the_eighth_is_in_validation_or_in_tes
     assert len(late["validation"] | late["test"]) == len(USERS)
     other = prepare(taobao_ad(write(tmp_path), seed=1), root)
     assert set(other.samples["validation"].user.tolist()) != late["validation"]
+
+
+@pytest.mark.parametrize("price", ["buckets", "vector"])
+def test_a_price_may_be_a_number_in_buckets_of_training_or_times_a_vector(
+    tmp_path: Path, root: Path, price: str
+) -> None:
+    store = prepare(taobao_ad(write(tmp_path), price=price), root)
+    assert store.schema.cells == {"price": Cells(price)}
+    costs = {code: 10.5 * n for n, code in enumerate(range(100, 107))}
+    batch = DeviceStore(store, "cpu").gather("train", torch.arange(len(store.samples["train"]))[None])
+    read = batch.static["price" if price == "buckets" else weights_of("price")].flatten().tolist()
+    items = [store.vocabulary("item")[code - FIRST_ID] for code in store.samples["train"].static["item"]]
+    by_item = dict(zip(items, read, strict=True))
+    assert sorted(by_item, key=lambda item: by_item[item]) == sorted(costs, key=lambda item: costs[item])
 
 
 def test_a_history_holds_the_behaviours_before_the_impression(tmp_path: Path, root: Path) -> None:
