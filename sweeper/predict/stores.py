@@ -6,7 +6,8 @@ import re
 import shlex
 from pathlib import Path
 
-from mdaf.data.preparing.source import Source, expanded
+from mdaf.data.preparing.source import Source
+from mdaf.data.reading.log_files import expanded
 from mdaf.data.store.event_store import EventStore
 from mdaf.errors import DataError, UserError
 from mdaf.sweeper.job.trained_run import TrainedRun
