@@ -34,8 +34,9 @@ from mdaf.data.inspecting.baselines import rule_aucs
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.event_store import EventStore
 from mdaf.data.store.histories import item_in_history
-from mdaf.multirun.analysis.rows.scores import Scorer, log_read, read_scores
+from mdaf.multirun.analysis.rows.scores import Scorer, read_scores
 from mdaf.sweeper.runs.reader import read_config, read_run
+from mdaf.sweeper.runs.test_reads import log_read
 from mdaf.sweeper.training.metrics import auc, calibration_error, grouped_auc, log_loss
 
 SPLITS = ("validation", "test")

@@ -71,9 +71,17 @@ class Training:
     grad_clip_norm: float | None = positive()
     decay: Literal["coupled", "decoupled"] = MISSING
     embedding_optimizer: Literal["full", "lazy"] = MISSING
-    schedule: Literal["constant", "cosine"] = MISSING
+    schedule: Literal["constant", "cosine", "plateau"] = MISSING
     warmup_fraction: float = bounded(0, 1, open_high=True)
+    plateau_epochs: int = bounded(1)
+    plateau_factor: float = bounded(0, 1, open_low=True, open_high=True)
+    plateau_lowest_rate: float = bounded(0)
+    loss: str = MISSING
+    focal_gamma: float = bounded(0)
+    positive_weight: float | None = positive()
+    monitor: str = MISSING
     patience: int | None = bounded(1)
+    ranking_at: list[int] = bounded(1)  # noqa: RUF009  makes a field
     train_sample: int = bounded(1)
     checkpoint_seconds: float | None = bounded(0)
     steps_per_epoch: int | None = bounded(1)

@@ -16,7 +16,7 @@ from mdaf.conf.schema import Pace
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.confirmation import check_disjoint
 from mdaf.multirun.analysis.content import Looks
-from mdaf.multirun.analysis.rows.scores import reads_of_test, score_runs
+from mdaf.multirun.analysis.rows.scores import score_runs
 from mdaf.multirun.analysis.versions import of_other_code
 from mdaf.multirun.analysis.wording import several
 from mdaf.multirun.asking import ask_to_start
@@ -43,6 +43,7 @@ from mdaf.names import folder_of
 from mdaf.sweeper.runs.lock import locked
 from mdaf.sweeper.runs.provenance import commit
 from mdaf.sweeper.runs.reader import IDENTITY, read_run
+from mdaf.sweeper.runs.test_reads import reads_of_test
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 
 from mdaf.data.schema import FIRST_ID, MATCH_DIFFERS, MATCH_EQUALS, UNKNOWN, Batch, Field, weights_of
 from mdaf.data.store.arrays import parts_of, read_part, read_parts
+from mdaf.data.store.candidate_groups import candidate_groups
 from mdaf.data.store.columns import Column, Mapped, Resident, device_bytes
 from mdaf.data.store.event_store import GAP_FIELD, MATCH_PREFIX, EventStore
 from mdaf.data.store.histories import item_in_history
@@ -147,6 +148,7 @@ class DeviceStore:
         self._labels: dict[str, torch.Tensor] = {}
         self._lengths: dict[str, torch.Tensor] = {}
         self._held: dict[str, torch.Tensor | None] = {}
+        self._groups: dict[str, torch.Tensor | None] = {}
 
     def rows(self, split: str) -> torch.Tensor:
         """The row numbers of a split, (samples,) int64."""
@@ -175,6 +177,13 @@ class DeviceStore:
             held = item_in_history(self._store, split)
             self._held[split] = None if held is None else torch.from_numpy(held).to(self.device)
         return self._held[split]
+
+    def candidate_groups(self, split: str) -> torch.Tensor | None:
+        """The number of each sample's candidate group, int64 (samples,); None where the log has labels."""
+        if split not in self._groups:
+            groups = candidate_groups(self._store, split)
+            self._groups[split] = None if groups is None else torch.from_numpy(groups).to(self.device, torch.int64)
+        return self._groups[split]
 
     def gather(self, split: str, rows: torch.Tensor, longest: int | None = None) -> Batch:
         """The batch of the samples ``rows`` of a split; rows (replica, batch) int64 on the store's device.

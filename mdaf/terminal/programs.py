@@ -11,6 +11,7 @@ SCRIPTS: Final = {
     "sweeper": "mdaf",
     "sweeper.study": "mdaf-study",
     "sweeper.predict": "mdaf-predict",
+    "sweeper.evaluate": "mdaf-evaluate",
     "multirun": "mdaf-phase4",
     "data": "mdaf-data",
 }
@@ -19,11 +20,11 @@ SCRIPTS: Final = {
 def program() -> str:
     """This program as it was typed: ``python -m sweeper``, or the name of its console script."""
     file = Path(sys.argv[0])
-    if file.name != "__main__.py":
-        return file.name
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     if spec is not None and spec.origin == sys.argv[0]:
         return f"python -m {spec.name.removesuffix('.__main__')}"
+    if file.name != "__main__.py":
+        return file.name
     return f"python -m {file.parent.name}"  # another program, such as pytest, called this one's main
 
 

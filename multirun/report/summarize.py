@@ -13,7 +13,7 @@ from rich.console import Console
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.content import CONFIRMATION, PHASE_4, SEARCH, Change, Inputs, Report, ReportPoint
 from mdaf.multirun.analysis.figures import compute
-from mdaf.multirun.analysis.rows.scores import read_scores, reads_of_test
+from mdaf.multirun.analysis.rows.scores import read_scores
 from mdaf.multirun.analysis.sources import check_same_data, configuration_of
 from mdaf.multirun.analysis.wording import number
 from mdaf.multirun.phase4.design import OF_THE_RESEARCH
@@ -26,6 +26,7 @@ from mdaf.multirun.report.writer import write_beside_others
 from mdaf.sweeper.hydra_ext.run_config import is_hashed
 from mdaf.sweeper.job.trained_run import config_of
 from mdaf.sweeper.runs.reader import IDENTITY, read_run
+from mdaf.sweeper.runs.test_reads import reads_of_test
 
 LONGEST_NAME = 80  # characters; a configuration that would need more goes by its hash
 

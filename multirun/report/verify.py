@@ -12,10 +12,11 @@ from mdaf.multirun.analysis.content import FORMAT, Inputs, Report
 from mdaf.multirun.analysis.figures import compute
 from mdaf.multirun.analysis.json_form import from_json
 from mdaf.multirun.analysis.rows.roc import roc_auc
-from mdaf.multirun.analysis.rows.scores import Scorer, log_read, read_scores
+from mdaf.multirun.analysis.rows.scores import Scorer, read_scores
 from mdaf.multirun.analysis.sources import Source
 from mdaf.multirun.report.differences import Difference, as_read, differences, explained
 from mdaf.sweeper.runs.reader import checkpoint_digest, read_finished_run, read_json
+from mdaf.sweeper.runs.test_reads import log_read
 
 OF_0_1 = 1  # the format of that version's reports
 OTHER_RULES_IN_0_1 = (

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from mdaf.allowed import permitted
 from mdaf.errors import UserError
 from mdaf.former_names import lasting
+from mdaf.sweeper.hydra_ext.training_keys import check_training_keys
 
 OUR_SCHEMA = "mdaf.conf.schema"
 
@@ -37,14 +38,19 @@ NOT_HASHED = {
     "data.memory_gb": "the memory for preparing the data",
     "data.decided_labels": "whether a log is refused; what is prepared from it is the same",
     "training.checkpoint_seconds": "how often a checkpoint is saved",
+    "training.ranking_at": "which further figures of the same scores are recorded; training.monitor is hashed",
 }
 GROUPS = {key.partition(".")[0] for key in NOT_HASHED if "." in key}
-# Keys that were once not hashed, with the value that all runs had then. With this value they are still not hashed, so
-# that the hashes of those runs stay valid.
-HASHED_UNLESS: dict[str, Any] = {
-    "training.steps_per_epoch": None,
-    "device.precision": "fp32",
-    "data.held_out_users": 0.0,
+# Keys that were added after studies were written, with the value that gives what all runs had before. With this value
+# they are no part of a study's or a run's identity, so that those of then stay valid.
+ADDED_LATER: dict[str, Any] = {
+    "training.monitor": "val_auc",
+    "training.loss": "bce",
+    "training.focal_gamma": 2.0,
+    "training.positive_weight": None,
+    "training.plateau_epochs": 1,
+    "training.plateau_factor": 0.5,
+    "training.plateau_lowest_rate": 0.0,
     "data.numeric_fields": [],
     "data.numeric": "buckets",
     "data.buckets": 32,
@@ -57,6 +63,14 @@ HASHED_UNLESS: dict[str, Any] = {
     "data.genres": "one",
     "data.age": "decades",
     "data.price": "doublings",
+}
+# Keys that were once not hashed, with the value that all runs had then. With this value they are still not hashed, so
+# that the hashes of those runs stay valid.
+HASHED_UNLESS: dict[str, Any] = {
+    "training.steps_per_epoch": None,
+    "device.precision": "fp32",
+    "data.held_out_users": 0.0,
+    **ADDED_LATER,
 }
 
 
@@ -82,6 +96,7 @@ def validate(cfg: DictConfig) -> None:
         except UserError as error:
             raise UserError(f"{group}._target_: {error}") from None
     check_bounds(cfg)
+    check_training_keys(cfg.training)
 
 
 def check_bounds(cfg: DictConfig) -> None:

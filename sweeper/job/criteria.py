@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mdaf.conf.schema import Criteria
-from mdaf.sweeper.runs.metric_columns import best_epoch
+from mdaf.sweeper.runs.metric_columns import MONITOR, best_epoch
+from mdaf.sweeper.runs.metric_columns import column as column_of
 
 Verdict = Literal["PASS", "FAIL", "PENDING"]
 NextStep = Literal["Phase 4", "regularize more", "regularize less", "complete the run", "look at the trajectory"]
@@ -47,14 +48,19 @@ def judge(
     planned: int,
     criteria: Criteria,
     best: Mapping[str, Any] | None = None,
+    monitor: str = MONITOR,
 ) -> list[Judgement]:
     """The verdict on each criterion.
 
     ``history``  the metrics of the epochs that were run.
     ``planned``  the number of epochs of the whole run. A criterion that needs an epoch not yet run is PENDING.
     ``best``     ``epoch`` and ``val_auc`` that count as the best, where they are not those of ``history``.
+    ``monitor``  the metric that decides the best epoch.
     """
-    best = best_epoch(history) if best is None else best
+    best = best_epoch(history, monitor) if best is None else best
+    measured = (
+        "best validation AUC" if monitor == MONITOR else f"validation AUC at the best {column_of(monitor).heading}"
+    )
     done = len(history)
     at_epoch = next((row for row in history if row["epoch"] == criteria.epoch), None)
 
@@ -63,7 +69,7 @@ def judge(
 
     judged = [
         Judgement(
-            f"best validation AUC >= {criteria.min_val_auc:g}",
+            f"{measured} >= {criteria.min_val_auc:g}",
             verdict(best["val_auc"] >= criteria.min_val_auc)
             if best["val_auc"] >= criteria.min_val_auc or done >= planned
             else "PENDING",

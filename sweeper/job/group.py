@@ -26,7 +26,6 @@ from mdaf.sweeper.machine.watchdog import FallBack, Watchdog
 from mdaf.sweeper.runs.checkpoint import START, PartialEpoch, Position, Saved
 from mdaf.sweeper.runs.metric_columns import EpochMetrics
 from mdaf.sweeper.training import model_factory
-from mdaf.sweeper.training.early_stopping import EarlyStopping
 from mdaf.sweeper.training.fitted import fit
 from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
 from mdaf.sweeper.training.loop import EpochState, train
@@ -102,7 +101,7 @@ def _train_group(
     states = [r.states[position] for r in ready if r.states]
     if states:
         start = _go_on(jobs, states, replicas, fell_back=on_fallback is not None)
-    stopping = [EarlyStopping.after(job.recorder.history, training_settings.training.patience) for job in jobs]
+    histories = [list(job.recorder.history) for job in jobs]
     for r in ready:
         r.states.clear()  # the checkpoints take as much memory as the replicas
     del states
@@ -111,7 +110,7 @@ def _train_group(
         watchdog = Watchdog(interruption, guard, hang, device, lambda record: _keep(record, jobs))
         callbacks = [_LoggedRecorder(job, len(jobs)) for job in jobs]
         try:
-            train(replicas, gathered, training_settings, callbacks, start=start, stopping=stopping, watch=watchdog)
+            train(replicas, gathered, training_settings, callbacks, start=start, histories=histories, watch=watchdog)
             return
         except FallBack:
             left = [jobs[number] for number in replicas.numbers]

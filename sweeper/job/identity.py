@@ -18,6 +18,7 @@ from mdaf.sweeper.hydra_ext.run_config import config_hash
 from mdaf.sweeper.machine.device import choose_precision, describe
 from mdaf.sweeper.runs import provenance
 from mdaf.sweeper.runs.folder import RunFolder
+from mdaf.sweeper.runs.metric_columns import MONITOR
 from mdaf.sweeper.training.from_config import settings
 from mdaf.sweeper.trials.user_attrs import MICRO_BATCH
 
@@ -41,6 +42,7 @@ def identify(cfg: DictConfig, store: EventStore, device: torch.device) -> dict[s
         "label_smoothing": cfg.regularization.label_smoothing,
         "learning_rate": cfg.training.learning_rate,
         "batch_size": cfg.training.batch_size,
+        **({} if cfg.training.monitor == MONITOR else {"monitor": cfg.training.monitor}),
         "experiment": cfg.experiment,
         "device": describe(device),
         "precision": choose_precision(cfg.device.precision, device),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from contextlib import ExitStack, nullcontext
 from functools import cached_property
 from types import TracebackType
@@ -22,12 +21,14 @@ from mdaf.sweeper.hydra_ext.own_config import OwnConfig
 from mdaf.sweeper.hydra_ext.run_config import validate
 from mdaf.sweeper.job.identity import identify, record_start, shown
 from mdaf.sweeper.job.job_log import JobLog
+from mdaf.sweeper.job.measurable import check_measurable
 from mdaf.sweeper.job.recorder import Recorder
 from mdaf.sweeper.job.resuming import adopt, states_of
 from mdaf.sweeper.machine.device import set_up
 from mdaf.sweeper.runs.checkpoint import Position, Saved
 from mdaf.sweeper.runs.folder import RunFolder
 from mdaf.sweeper.runs.lock import locked
+from mdaf.sweeper.runs.metric_columns import MONITOR, column
 from mdaf.sweeper.runs.reader import check_unfinished
 from mdaf.sweeper.training import model_factory
 from mdaf.sweeper.training.progress import EpochProgress
@@ -57,6 +58,7 @@ class Job:
             self.device = set_up(cfg.device) if model_factory.by_gradient(cfg.model) else torch.device("cpu")
             with shown_progress() as progress:
                 self.store = prepare_config(cfg.data, progress)
+            check_measurable(cfg, self.store)
             self.decided_fields = self._decide_fields()
             self.recorder = self._recorder(stack)
             self.log = JobLog()
@@ -76,9 +78,8 @@ class Job:
         with self.log.active():
             self.own_config.restore()
             value = self.recorder.finish()
-            best = self.recorder.best["val_auc"] if self.recorder.best else math.nan
             folder = shown(self.recorder.folder.path)
-            log.info("best validation AUC %.4f; everything about this run lies in %s", best, folder)
+            log.info("%s; everything about this run lies in %s", self._best_in_words(), folder)
         return value
 
     @cached_property
@@ -99,6 +100,13 @@ class Job:
         if not found:
             folder.clear()
         return found
+
+    def _best_in_words(self) -> str:
+        monitor, best = self.recorder.monitor, self.recorder.best
+        assert best is not None
+        if monitor == MONITOR:
+            return f"best validation AUC {best['val_auc']:.4f}"
+        return f"best {column(monitor).heading} {best[monitor]:.4f}, with validation AUC {best['val_auc']:.4f}"
 
     def _decide_fields(self) -> bool:
         """Decides which fields the model leaves out, if the config leaves that open; whether it did."""
@@ -135,7 +143,8 @@ class Job:
             cfg.training.epochs,
             EpochProgress(cfg.training.epochs, cfg.training.batch_size),
             self.trial,
-            cfg.sweep.objectives,
+            list(cfg.sweep.objectives),
+            cfg.training.monitor,
         )
 
 

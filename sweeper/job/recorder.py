@@ -20,7 +20,16 @@ from mdaf.sweeper.machine.steadiness import judge_steadiness
 from mdaf.sweeper.machine.telemetry import resident_mb
 from mdaf.sweeper.runs.checkpoint import PartialEpoch, Position, Saved
 from mdaf.sweeper.runs.folder import RunFolder
-from mdaf.sweeper.runs.metric_columns import BY_NAME, COLUMNS, RECORDED, EpochMetrics, shown
+from mdaf.sweeper.runs.metric_columns import (
+    BY_NAME,
+    COLUMNS,
+    MONITOR,
+    RECORDED,
+    EpochMetrics,
+    column,
+    ranking_in,
+    shown,
+)
 from mdaf.sweeper.runs.parts import UNKNOWN, Part, changes, joined, part_from
 from mdaf.sweeper.runs.reader import checkpoint_digest, read_result
 from mdaf.sweeper.training.early_stopping import EarlyStopping
@@ -41,6 +50,7 @@ class Recorder:
     ``epochs``      the number of epochs of the whole run.
     ``trial``       the link to the run's trial; None without a study.
     ``objectives``  columns of metrics.csv. The first one is reported to the trial after each epoch.
+    ``monitor``     the metric that decides the best epoch.
     """
 
     def __init__(
@@ -51,7 +61,8 @@ class Recorder:
         epochs: int,
         progress: EpochProgress,
         trial: TrialLink | None = None,
-        objectives: Sequence[str] = ("val_auc",),
+        objectives: Sequence[str] = (MONITOR,),
+        monitor: str = MONITOR,
     ) -> None:
         self.folder = folder
         self.identity = dict(identity)
@@ -60,8 +71,9 @@ class Recorder:
         self.progress = progress
         self.trial = trial
         self.objectives = tuple(objectives)
+        self.monitor = monitor
         self.history: list[EpochMetrics] = []
-        self._best_so_far = EarlyStopping()  # only to know the best epoch: the loop decides when to stop
+        self._best_so_far = EarlyStopping(monitor=monitor)  # only to know the best epoch: the loop decides when to stop
         self.pruned = False
         self.error: Exception | None = None
         self.slow_downs: list[dict[str, Any]] = []
@@ -71,7 +83,7 @@ class Recorder:
 
     @property
     def best(self) -> EpochMetrics | None:
-        """The metrics of the epoch with the best validation AUC so far; None before the first one."""
+        """The metrics of the epoch with the best ``monitor`` so far; None before the first one."""
         return self._best_so_far.best
 
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
@@ -126,14 +138,14 @@ class Recorder:
     def restart(self) -> None:
         """Discards what was recorded, because the run starts again from the beginning."""
         self.history, self.pruned, self.error = [], False, None
-        self._best_so_far = EarlyStopping()
+        self._best_so_far = EarlyStopping(monitor=self.monitor)
         self.parts = [part_from(self.identity, 1, 0)]
 
     def finish(self) -> float | tuple[float, ...]:
         """Writes result and summary, and returns the objective.
 
-        The objective is the validation AUC of the best epoch. With other ``objectives`` it is these metrics of that
-        epoch, as a tuple if there are several. Raises the exception that ended the replica, or ``optuna.TrialPruned``
+        The objective is the ``monitor`` of the best epoch. With other ``objectives`` it is these metrics of that epoch,
+        as a tuple if there are several. Raises the exception that ended the replica, or ``optuna.TrialPruned``
         if the pruner stopped it.
         """
         if self.error is not None:
@@ -149,7 +161,10 @@ class Recorder:
         if not self._has_result(state):
             self._write_result({"state": state, "objective": objective})
         if self.trial is not None:
-            self.trial.record({"best_epoch": best["epoch"], **{name: best.get(name) for name in RECORDED}})
+            recorded: dict[str, Any] = {name: best.get(name) for name in (*RECORDED, *ranking_in([best]))}
+            if self.monitor != MONITOR:
+                recorded |= {"monitor": self.monitor, "val_auc": best["val_auc"], "val_gauc": best["val_gauc"]}
+            self.trial.record({"best_epoch": best["epoch"], **recorded})
             self.trial.constrain(self.history[-1])
             if not self.pruned:
                 self.trial.conclude(values)
@@ -171,7 +186,7 @@ class Recorder:
         assert self.best is not None
         steadiness = judge_steadiness(self.history, self.slow_downs, self.resident_mb)
         identity = self.identity | {name: joined(self.parts, name) for name in ("commit", "device", "precision")}
-        summary = summarize(identity, self.history, self.epochs, self.criteria)
+        summary = summarize(identity, self.history, self.epochs, self.criteria, self.monitor)
         self.folder.write_text("summary.txt", f"{summary}\nThe machine\n  {steadiness}\n")
         result = {
             **outcome,
@@ -198,7 +213,7 @@ class Recorder:
 
     def _objective(self, row: EpochMetrics, name: str) -> float:
         """The value of an objective. Raises UserError if the run has no such metric."""
-        value = row[name]
+        value = row.get(name)
         if value is None:
             raise UserError(f"sweep.objectives: {name} does not exist in this run; choose another column")
         return float(value)
@@ -220,9 +235,10 @@ class Recorder:
 def describe_epoch(row: EpochMetrics, epochs: int) -> str:
     """The metrics of an epoch in one line, for the log."""
     gate = "" if row["gate_mean"] is None else f"  gate {row['gate_mean']:.3f}"
+    ranked = "".join(f"  {column(name).heading} {shown(name, row[name])}" for name in ranking_in([row]))
     texts = {name: shown(name, value) for name, value in row.items() if name in BY_NAME}
     return (
         f"epoch {row['epoch']}/{epochs}  train loss {texts['train_loss']} AUC {texts['train_auc']}  "
         f"val loss {texts['val_loss']} AUC {texts['val_auc']} gAUC {texts['val_gauc']} ECE {texts['val_ece']}  "
-        f"gap {texts['train_val_gap']}{gate}  Epoch time: {texts['epoch_seconds']} s"
+        f"gap {texts['train_val_gap']}{ranked}{gate}  Epoch time: {texts['epoch_seconds']} s"
     )

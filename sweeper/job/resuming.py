@@ -43,7 +43,7 @@ def states_of(recorder: Recorder) -> dict[Position, Saved]:
                     f"{recorder.identity[name]}; hydra.run.dir=... chooses another folder, resume=never starts anew if "
                     "that run was not finished"
                 )
-        if _has_best(recorder.folder, state):
+        if _has_best(recorder.folder, state, recorder.monitor):
             found[state.position] = state
         else:
             log.warning(
@@ -53,18 +53,18 @@ def states_of(recorder: Recorder) -> dict[Position, Saved]:
     return found
 
 
-def _has_best(folder: RunFolder, state: Saved) -> bool:
+def _has_best(folder: RunFolder, state: Saved, monitor: str) -> bool:
     """Whether best.pt has the weights of the best epoch in a state's history.
 
     If it has not, but the state itself is the best epoch's, best.pt is written again.
     """
-    best_row = EarlyStopping.after(state.history).best
+    best_row = EarlyStopping.after(state.history, monitor=monitor).best
     if best_row is None:
         return True
-    epoch, value = best_row["epoch"], best_row["val_auc"]
+    epoch, value = best_row["epoch"], best_row[monitor]
     try:
         best = read(folder.path / BEST)
-        if best.history and (best.history[-1]["epoch"], best.history[-1]["val_auc"]) == (epoch, value):
+        if best.history and (best.history[-1]["epoch"], best.history[-1].get(monitor)) == (epoch, value):
             return (best.config_hash, best.data_hash, best.seed) == (state.config_hash, state.data_hash, state.seed)
     except (FileNotFoundError, DamagedError):
         pass
@@ -133,7 +133,7 @@ def epoch_of(states: Sequence[Saved], replicas: Replicas) -> EpochState:
 
 def is_over(state: Saved, recorder: Recorder, settings: LoopSettings) -> bool:
     """Whether no step is left to train: all epochs are done, or early stopping or the pruner ended the run."""
-    stopping = EarlyStopping.after(state.history, settings.training.patience)
+    stopping = EarlyStopping.after(state.history, settings.training.patience, settings.training.monitor)
     return (
         len(state.history) >= settings.training.epochs
         or recorder.pruned

@@ -9,7 +9,7 @@ from mdaf.sweeper.job.job import Job
 
 
 def run(cfg: DictConfig) -> float | tuple[float, ...]:
-    """Runs one job inside Hydra and returns its objective: by default the best epoch's validation AUC.
+    """Runs one job inside Hydra and returns its objective: by default the best epoch's ``training.monitor``.
 
     Raises UserError before any work if the config cannot be run, and ``optuna.TrialPruned`` if the pruner stopped it.
     """

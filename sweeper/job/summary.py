@@ -7,21 +7,27 @@ from typing import Any
 
 from mdaf.conf.schema import Criteria
 from mdaf.sweeper.job.criteria import decide, judge
-from mdaf.sweeper.runs.metric_columns import BY_NAME, TRAJECTORY, shown
+from mdaf.sweeper.runs.metric_columns import MONITOR, TRAJECTORY, ranking_in, shown
+from mdaf.sweeper.runs.metric_columns import column as column_of
 
 
 def summarize(
-    identity: Mapping[str, Any], history: Sequence[Mapping[str, Any]], planned: int, criteria: Criteria
+    identity: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]],
+    planned: int,
+    criteria: Criteria,
+    monitor: str = MONITOR,
 ) -> str:
     """The text of summary.txt.
 
-    ``history``: the metrics of each epoch. ``planned``: the number of epochs of the whole run.
+    ``history``: the metrics of each epoch. ``planned``: the number of epochs of the whole run. ``monitor``: the
+    metric that decides the best epoch.
     """
-    judged = judge(history, planned, criteria)
+    judged = judge(history, planned, criteria, None, monitor)
     lines = ["Configuration"]
     lines += [f"  {name:<16} {value}" for name, value in identity.items() if not isinstance(value, dict | list)]
     lines += ["", f"Trajectory ({len(history)} of {planned} epochs)"]
-    columns = [BY_NAME[name] for name in TRAJECTORY]
+    columns = [column_of(name) for name in (*TRAJECTORY, *ranking_in(history))]
     widths = [max(len(column.heading), len(format(0, column.format))) for column in columns]
     lines.append("".join(f"  {column.heading:>{width}}" for column, width in zip(columns, widths, strict=True)))
     for row in history:

@@ -6,6 +6,7 @@ is ``RunFolder.write_result``, with what ``mdaf.sweeper.job.recorder`` hands ove
 
 - ``state``: ``complete`` or ``pruned``. ``objective``: what the job returned
 - ``best_epoch``, ``epochs``: the best epoch, and how many were run. ``best``: the best epoch's row of metrics.csv
+- ``monitor``: the metric that decided the best epoch, where it is not ``val_auc``
 - ``steadiness``, ``slow_downs``: a sentence on the machine, and each slow-down
 - what the run was, from ``mdaf.sweeper.job.identity``: ``config_hash``, ``data_hash``, ``commit``, ``seed``,
   ``device``, ``precision``, ``study``, ``trial``, ``versions`` and the values that a sweep searches
@@ -29,7 +30,7 @@ from mdaf.errors import StoppedError
 from mdaf.interruption import EXIT_RESUMABLE, how_to_go_on
 from mdaf.sweeper.runs import checkpoint
 from mdaf.sweeper.runs.background import Background, HostCopy
-from mdaf.sweeper.runs.metric_columns import COLUMNS
+from mdaf.sweeper.runs.metric_columns import COLUMNS, ranking_in
 from mdaf.sweeper.runs.reader import BEST, RESULT, check_unfinished
 
 log = logging.getLogger(__name__)
@@ -51,12 +52,16 @@ class RunFolder:
         self._background, self._copy = Background(), HostCopy()
 
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Writes metrics.csv: one row for each epoch; metrics that do not exist are empty."""
+        """Writes metrics.csv: one row for each epoch; metrics that do not exist are empty.
+
+        Ranking metrics are columns where an epoch has them.
+        """
+        columns = [*COLUMNS, *ranking_in(history)]
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         for row in history:
-            writer.writerow({name: "" if row.get(name) is None else row[name] for name in COLUMNS})
+            writer.writerow({name: "" if row.get(name) is None else row[name] for name in columns})
         self.write_text("metrics.csv", text.getvalue())
 
     def write_checkpoint(self, name: str, content: Mapping[str, Any]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -52,8 +54,15 @@ TABLE = (
 BY_NAME = {column.name: column for column in TABLE}
 
 COLUMNS = tuple(BY_NAME)  # of metrics.csv, in their order
-OBJECTIVES = COLUMNS[1:]  # what an objective or a constraint may be
+OBJECTIVES = COLUMNS[1:]  # what an objective or a constraint may be, beside RANKING
 WHOLE_NUMBERS = ("epoch",)
+
+# Of next-click tasks alone: the rank of each positive among its candidates, cut at K. The last columns of metrics.csv.
+RANKING = ("hr@K", "ndcg@K", "mrr")
+_RANKING = re.compile(r"(?:(hr|ndcg)@([1-9][0-9]{0,5})|mrr)")
+
+MONITOR = "val_auc"  # decides a run's best epoch unless training.monitor names another one of MONITORS or RANKING
+MONITORS = ("val_auc", "val_gauc", "val_loss", "val_ece", "val_auc_in_history", "val_auc_new_items")
 
 # Selections, each in the order in which people and files have it.
 TRAJECTORY = (*COLUMNS[: COLUMNS.index("gate_mean") + 1], "epoch_seconds")  # of summary.txt
@@ -76,16 +85,71 @@ OF_A_MULTIRUN = tuple(name for name in IN_A_REPORT if name in BY_NAME)
 NEEDED = ("val_auc", "epoch_seconds")  # in every epoch of a finished run
 
 
+@functools.cache
+def column(name: str) -> MetricColumn:
+    """The column of a name, which may be one of ``RANKING`` with a number for K. KeyError if there is none."""
+    if name in BY_NAME:
+        return BY_NAME[name]
+    if (found := _RANKING.fullmatch(name)) is None:
+        raise KeyError(name)
+    heading = f"{found[1].upper()}@{found[2]}" if found[1] else "MRR"
+    return MetricColumn(name, heading, higher_is_better=True)
+
+
+def is_ranking(name: str) -> bool:
+    """Whether a name is one of ``RANKING``, with a number for K."""
+    return _RANKING.fullmatch(name) is not None
+
+
+def cut_of(name: str) -> int | None:
+    """K of ``hr@K`` and ``ndcg@K``; None for every other name."""
+    found = _RANKING.fullmatch(name)
+    return int(found[2]) if found and found[2] else None
+
+
+def ranking_names(cuts: Iterable[int]) -> list[str]:
+    """The names of the ranking metrics at these cuts, in the order of their columns."""
+    return [*(f"{kind}@{k}" for k in sorted(set(cuts)) for kind in ("hr", "ndcg")), "mrr"]
+
+
+def ranking_in(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The ranking metrics that any of these rows has, in the order of their columns."""
+    found = {name for row in rows for name in row if is_ranking(name)}
+    return [name for name in ranking_names(filter(None, map(cut_of, found))) if name in found]
+
+
+def is_objective(name: str) -> bool:
+    """Whether an objective or a constraint may be this metric."""
+    return name in OBJECTIVES or is_ranking(name)
+
+
+def is_monitor(name: str) -> bool:
+    """Whether this metric may decide the best epoch: one that is measured on validation rows."""
+    return name in MONITORS or is_ranking(name)
+
+
 def shown(name: str, value: float | None) -> str:
     """A metric's value for people; a dash where it does not exist."""
-    return "-" if value is None else format(value, BY_NAME[name].format)
+    return "-" if value is None else format(value, column(name).format)
 
 
-def best_epoch(history: Iterable[Metrics]) -> Metrics:
-    """The epoch with the highest validation AUC, the first one of equals. An epoch without one is never better."""
+def is_better(monitor: str, value: float, other: float) -> bool:
+    """Whether a value of the monitored metric is better than another one; equals are not."""
+    return value > other if column(monitor).higher_is_better else value < other
 
-    def val_auc(metrics: Metrics) -> float:
-        value = metrics.get("val_auc")
-        return -math.inf if value is None or math.isnan(value) else float(value)
 
-    return max(history, key=val_auc)
+def best_epoch(history: Iterable[Metrics], monitor: str = MONITOR) -> Metrics:
+    """The epoch with the best value of ``monitor``, the first one of equals. An epoch without one is never better."""
+    sign = 1.0 if column(monitor).higher_is_better else -1.0
+
+    def value_of(metrics: Metrics) -> float:
+        value = metrics.get(monitor)
+        return -math.inf if value is None or math.isnan(value) else sign * float(value)
+
+    return max(history, key=value_of)
+
+
+def monitor_in(recorded: Mapping[str, Any]) -> str:
+    """The monitor that a result or a trial's attributes name: these name it where it is not ``MONITOR``."""
+    named = recorded.get("monitor", MONITOR)
+    return named if isinstance(named, str) and is_monitor(named) else MONITOR

@@ -25,7 +25,16 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from mdaf.errors import UserError
 from mdaf.interruption import how_to_choose_a_folder
 from mdaf.plain_files import plain, plain_text
-from mdaf.sweeper.runs.metric_columns import COLUMNS, NEEDED, WHOLE_NUMBERS, EpochMetrics, best_epoch
+from mdaf.sweeper.runs.metric_columns import (
+    COLUMNS,
+    MONITOR,
+    NEEDED,
+    WHOLE_NUMBERS,
+    EpochMetrics,
+    best_epoch,
+    is_monitor,
+    is_ranking,
+)
 
 BEST = "best.pt"
 RESULT = "result.json"
@@ -37,6 +46,7 @@ _KINDS: dict[str, tuple[type, ...]] = {  # of what stands in result.json, where 
     "seed": (int,),
     "best_epoch": (int,),
     "epochs": (int,),
+    "monitor": (str,),
     "best": (dict,),
     "config_hash": (str,),
     "data_hash": (str,),
@@ -65,6 +75,8 @@ def read_result(folder: Path, needs: Sequence[str] = ("state",)) -> dict[str, An
             continue
         if not isinstance(result[name], _KINDS.get(name, (object,))) or isinstance(result[name], bool):
             raise UserError(f"{file} is damaged: {name} is {_shown(result[name])}; {remedy}")
+    if not is_monitor(result.get("monitor", MONITOR)):
+        raise UserError(f"{file} is damaged: monitor is {_shown(result['monitor'])}; {remedy}")
     if strange := [name for name, value in result.get("best", {}).items() if not _is_number_or_none(value)]:
         raise UserError(f"{file} is damaged: best.{strange[0]} is {_shown(result['best'][strange[0]])}; {remedy}")
     return result
@@ -87,10 +99,18 @@ class RecordedRun:
         """The epochs in metrics.csv."""
         return read_metrics(self.folder)
 
+    @cached_property
+    def monitor(self) -> str:
+        """The metric that decides the best epoch, as the result says or, of a run that has not ended, the config."""
+        if self.result or not (self.folder / CONFIG).is_file():
+            return str(self.result.get("monitor", MONITOR))
+        named = OmegaConf.select(self.config, "training.monitor", throw_on_resolution_failure=False)
+        return named if isinstance(named, str) and is_monitor(named) else MONITOR
+
     @property
     def best(self) -> EpochMetrics:
-        """The epoch with the highest validation AUC, as the training loop keeps it."""
-        return best_epoch(self.history)
+        """The epoch with the best value of ``monitor``, as the training loop keeps it."""
+        return best_epoch(self.history, self.monitor)
 
     @cached_property
     def config(self) -> DictConfig:
@@ -119,7 +139,7 @@ def read_finished_run(folder: Path) -> RecordedRun:
     if not run.result:
         raise UserError(f"{folder}: holds no result.json, expected a finished run; finish it or leave it out")
     for metrics in run.history:
-        if missing := [name for name in NEEDED if metrics[name] is None]:
+        if missing := [name for name in (*NEEDED, run.monitor) if metrics.get(name) is None]:
             raise UserError(f"{file} is damaged: epoch {metrics['epoch']} has no {missing[0]}")
     said = run.result.get("epochs", len(run.history))
     if len(run.history) != said or not run.history:
@@ -249,6 +269,7 @@ def _row(row: Mapping[str, str]) -> EpochMetrics:
         raise ValueError("a line has other columns than the first one names")
     read: dict[bool, Callable[[str], Any]] = {True: int, False: _finite}
     numbers = {name: read[name in WHOLE_NUMBERS](row[name]) if row.get(name) else None for name in COLUMNS}
+    numbers |= {name: _finite(row[name]) if row[name] else None for name in row if is_ranking(name)}
     numbers["epoch"] = int(row["epoch"])
     return numbers
 

@@ -16,7 +16,7 @@ from mdaf.config_keys import check_keys
 from mdaf.errors import DataError, UserError, did_you_mean
 from mdaf.names import complaint_about
 from mdaf.sweeper.hydra_ext.run_config import is_our_schema, validate
-from mdaf.sweeper.runs.metric_columns import BY_NAME, OBJECTIVES
+from mdaf.sweeper.runs.metric_columns import OBJECTIVES, RANKING, column, is_objective
 from mdaf.sweeper.search.advice import key_for
 from mdaf.sweeper.search.settings import SweepSettings
 from mdaf.sweeper.search.tried_points import CHOICES
@@ -67,6 +67,11 @@ def check_space(asked: Wanted, config: DictConfig, hydra_context: HydraContext) 
             "seed: found a range, expected one number, since a sampler would propose seeds as if one were the best; "
             f"repeat the winner over seeds with {' '.join(beside('multirun'))}, or one config with "
             f"{program()} -m seed=1,2,3"
+        )
+    if is_our_schema(config) and "training.monitor" in asked.space:
+        raise UserError(
+            "training.monitor: found several values, expected one, since trials would be judged by different metrics; "
+            f"compare them with runs beside each other: {program()} -m training.monitor=val_auc,val_loss"
         )
     for point in _probes(asked.space):
         overrides = [*asked.fixed, *asked.overrides_of(point), *asked.own]
@@ -129,7 +134,7 @@ def _check_objectives(settings: SweepSettings, config: DictConfig) -> None:
 
 def _check_senses(directions: Sequence[str], names: Sequence[str]) -> None:
     """UserError where the worst value of a metric would be called the best, as with ``study``, which minimizes."""
-    better = [BY_NAME[name].higher_is_better for name in names]
+    better = [column(name).higher_is_better for name in names]
     right = [
         given if higher is None else DIRECTIONS[0 if higher else 1]
         for given, higher in zip(directions, better, strict=True)
@@ -144,8 +149,8 @@ def _check_senses(directions: Sequence[str], names: Sequence[str]) -> None:
 
 
 def _check_metric(config: DictConfig, key: str, name: str) -> None:
-    if is_our_schema(config) and name not in OBJECTIVES:
-        raise UserError(f"{key}: there is no metric {name}; expected one of {', '.join(OBJECTIVES)}")
+    if is_our_schema(config) and not is_objective(name):
+        raise UserError(f"{key}: there is no metric {name}; expected one of {', '.join((*OBJECTIVES, *RANKING))}")
 
 
 def _task(config: DictConfig) -> DictConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,9 +13,10 @@ from mdaf.data.store.device_store import DeviceStore
 from mdaf.model.layers.basic import set_dropout
 from mdaf.streams import stream_seed
 from mdaf.sweeper.machine.device import computing_in
-from mdaf.sweeper.runs.metric_columns import KINDS, EpochMetrics
+from mdaf.sweeper.runs.metric_columns import KINDS, EpochMetrics, cut_of
 from mdaf.sweeper.training import metrics
 from mdaf.sweeper.training.microbatches import default_positions, forward_pass_sizes
+from mdaf.sweeper.training.ranking import ranking_metrics
 from mdaf.sweeper.training.replicas import Trained
 from mdaf.sweeper.training.settings import LoopSettings
 
@@ -42,27 +43,58 @@ def evaluate(
     size, precision = settings.training.eval_batch_size, settings.step.precision
     predicted = predict(replicas, store, "validation", validation, size, precision, beat)
     on_train = predict(replicas, store, "train", sample, size, precision, beat)
-    labels, users = store.labels("validation"), store.users("validation")
-    held = store.item_in_history("validation")
+    measured = Measured.of(store, "validation", cuts_of(settings.training.ranking_at, settings.training.monitor))
     train_labels = store.labels("train")
     rows: list[EpochMetrics | metrics.NotFiniteError] = []
     for k in range(len(replicas)):
         try:
             logits = predicted.logits[k]
             train_auc = metrics.auc(on_train.logits[k], train_labels[sample[k]])
-            row: EpochMetrics = {
-                "train_auc": train_auc,
-                "val_loss": metrics.log_loss(logits, labels),
-                "val_auc": metrics.auc(logits, labels),
-                "val_gauc": metrics.grouped_auc(logits, labels, users),
-                "val_ece": metrics.calibration_error(logits, labels),
-            }
+            row: EpochMetrics = {"train_auc": train_auc, **measured.figures(logits)}
             row["train_val_gap"] = train_auc - row["val_auc"]
-            row |= auc_of_kinds(logits, labels, held)
             rows.append(row | gate_statistics(predicted.gate[k] if predicted.gate is not None else None))
         except metrics.NotFiniteError as error:
             rows.append(error)
     return rows
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The rows of a split on which scores are measured; labels, users (row,).
+
+    ``held``    whether the item is in the user's history, (row,); None without items.
+    ``groups``  the candidate group of each row, (row,); None where the log has labels.
+    ``cuts``    K of HR@K and NDCG@K.
+    """
+
+    labels: Tensor
+    users: Tensor
+    held: Tensor | None
+    groups: Tensor | None
+    cuts: Sequence[int]
+
+    @classmethod
+    def of(cls, store: DeviceStore, split: str, cuts: Sequence[int]) -> Measured:
+        """The rows of a split."""
+        held, groups = store.item_in_history(split), store.candidate_groups(split)
+        return cls(store.labels(split), store.users(split), held, groups, cuts)
+
+    def figures(self, logits: Tensor) -> EpochMetrics:
+        """Every metric of ``logits`` (row,), by the name of its column in validation; NaN where it does not exist."""
+        labels, users = self.labels, self.users
+        found: EpochMetrics = {
+            "val_loss": metrics.log_loss(logits, labels),
+            "val_auc": metrics.auc(logits, labels),
+            "val_gauc": metrics.grouped_auc(logits, labels, users),
+            "val_ece": metrics.calibration_error(logits, labels),
+        }
+        found |= auc_of_kinds(logits, labels, self.held)
+        return found | (ranking_metrics(logits, labels, self.groups, self.cuts) if self.groups is not None else {})
+
+
+def cuts_of(ranking_at: Sequence[int], monitor: str) -> list[int]:
+    """K of each HR@K and NDCG@K that is recorded: ``training.ranking_at``, and that of the monitor if it has one."""
+    return sorted({*ranking_at, *([k] if (k := cut_of(monitor)) else [])})
 
 
 def auc_of_kinds(logits: Tensor, labels: Tensor, held: Tensor | None) -> EpochMetrics:

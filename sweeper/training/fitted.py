@@ -48,8 +48,8 @@ def fit(model: Estimator, store: DeviceStore, settings: LoopSettings, h: Hyperpa
     Only the seed of ``h`` has an effect: it selects the rows if there are more than the model takes.
     """
     log.info(
-        "regularization.* and training.* have no effect on this model, but for training.epochs, patience and "
-        "train_sample; its own keys, model.*, regularize it"
+        "regularization.* and training.* have no effect on this model, but for training.epochs, monitor, patience, "
+        "ranking_at and train_sample; its own keys, model.*, regularize it"
     )
     replica = FittedReplica(model, h)
     began = time.perf_counter()
@@ -59,7 +59,8 @@ def fit(model: Estimator, store: DeviceStore, settings: LoopSettings, h: Hyperpa
     x = torch.cat([model.training_features(b)[0] for b in _batches(store, rows, settings.training.eval_batch_size)])
     labels = store.labels("train")[rows]
     log.info("%d features of %s rows in %.1f s", x.shape[1], f"{len(x):,}", time.perf_counter() - began)
-    stopping, epochs = EarlyStopping(settings.training.patience), settings.training.epochs
+    training = settings.training
+    stopping, epochs = EarlyStopping(training.patience, monitor=training.monitor), training.epochs
     for epoch in range(1, epochs + 1):
         began = time.perf_counter()
         with threadpool_limits(torch.get_num_threads(), "openmp"):
@@ -75,7 +76,7 @@ def fit(model: Estimator, store: DeviceStore, settings: LoopSettings, h: Hyperpa
             "epoch_seconds": time.perf_counter() - began,
             "learning_rate": model.learning_rate,
         }
-        row = row_of(evaluated, known, logits, labels)
+        row = row_of(evaluated, known, logits, labels, training.monitor)
         if isinstance(row, StoppedError):
             raise row
         stopping.add(row)

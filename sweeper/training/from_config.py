@@ -10,6 +10,7 @@ from mdaf.data.store.event_store import EventStore
 from mdaf.sweeper.machine.device import choose_precision
 from mdaf.sweeper.training import model_factory
 from mdaf.sweeper.training.initialization import undrawn
+from mdaf.sweeper.training.losses import loss_of
 from mdaf.sweeper.training.microbatches import default_positions
 from mdaf.sweeper.training.optim.replica_optimizers import Update
 from mdaf.sweeper.training.replicas import REPLICA_KEYS, Hyperparameters, Replicas
@@ -19,7 +20,9 @@ from mdaf.sweeper.training.step import StepSettings
 
 def hyperparameters(cfg: DictConfig) -> Hyperparameters:
     """The hyperparameters of the config's replica."""
-    return Hyperparameters(**{name: OmegaConf.select(cfg, key) for name, key in REPLICA_KEYS.items()})
+    given = {name: OmegaConf.select(cfg, key) for name, key in REPLICA_KEYS.items()}
+    optional = ("positive_weight", "focal_gamma")  # which null, and configs of earlier versions, leave at the default
+    return Hyperparameters(**{name: value for name, value in given.items() if not (value is None and name in optional)})
 
 
 def settings(cfg: DictConfig, device: torch.device) -> LoopSettings:
@@ -31,6 +34,7 @@ def settings(cfg: DictConfig, device: torch.device) -> LoopSettings:
         choose_precision(cfg.device.precision, device),
         cfg.device.graphs,
         default_positions(device),
+        loss_of(training.loss),
     )
     return LoopSettings(training, step, cfg.data.bucketing)
 

@@ -24,12 +24,12 @@ from mdaf.interruption import SaveAndStop
 from mdaf.sweeper.machine.device import return_cached_memory
 from mdaf.sweeper.machine.step_clock import StepClock
 from mdaf.sweeper.runs.checkpoint import START, PartialEpoch, Position
-from mdaf.sweeper.runs.metric_columns import EpochMetrics
+from mdaf.sweeper.runs.metric_columns import MONITOR, EpochMetrics
 from mdaf.sweeper.training import metrics
 from mdaf.sweeper.training.early_stopping import EarlyStopping
 from mdaf.sweeper.training.epoch_orders import EpochOrders
 from mdaf.sweeper.training.evaluation import evaluate
-from mdaf.sweeper.training.optim.schedule import learning_rate_factor
+from mdaf.sweeper.training.optim.schedule import Plateau, learning_rate_factor
 from mdaf.sweeper.training.replicas import Replicas, Trained
 from mdaf.sweeper.training.settings import LoopSettings
 from mdaf.sweeper.training.step import Stepper, longest_histories
@@ -42,7 +42,7 @@ class DivergedError(StoppedError):
 
 
 class NoValueError(StoppedError):
-    """A replica has no validation AUC."""
+    """A replica has no validation AUC, or none of the metric that decides its best epoch."""
 
     of_its_point = True
 
@@ -141,15 +141,18 @@ def train(
     callbacks: Sequence[Callback],
     *,
     start: EpochState | None = None,
-    stopping: Sequence[EarlyStopping] = (),
+    histories: Sequence[Sequence[EpochMetrics]] = (),
     watch: Watch | None = None,
 ) -> None:
     """Trains all replicas for ``settings.training.epochs`` epochs or until each stops.
 
-    ``callbacks[n]`` belongs to replica number n. A resumed loop starts from ``start``; ``stopping`` is the early
-    stopping of each replica there.
+    ``callbacks[n]`` belongs to replica number n. A resumed loop starts from ``start``; ``histories`` are the epochs of
+    each replica before it.
     """
-    stopping = list(stopping) or [EarlyStopping(settings.training.patience) for _ in range(len(replicas))]
+    histories = list(histories) or [()] * len(replicas)
+    patience, monitor = settings.training.patience, settings.training.monitor
+    stopping = [EarlyStopping.after(history, patience, monitor) for history in histories]
+    plateaus = [_plateau(settings.training).after(history) for history in histories]
     stepper = Stepper(replicas, store, settings.step)
     stepper.rehearse(settings.training.batch_size)
     start, watch = start or EpochState(START.epoch), watch or NoWatch()
@@ -158,11 +161,13 @@ def train(
     with EpochOrders(store, size, settings.bucketing, rows_seen) as epoch_orders:
         for epoch in range(start.number, settings.training.epochs + 1):
             state = start if epoch == start.number else EpochState(epoch)
-            rows, batch_ms = train_epoch(stepper, epoch_orders, settings, callbacks, state, watch)
+            shares = _shares(settings.training, replicas, plateaus)
+            rows, batch_ms = train_epoch(stepper, epoch_orders, settings, callbacks, state, watch, shares)
             stopped = []
             for k, (number, row) in enumerate(zip(replicas.numbers, rows, strict=True)):
                 if not isinstance(row, StoppedError):
                     stopping[number].add(row)
+                    plateaus[number].add(row)
                 if _stops(callbacks[number], row, replicas, k) or stopping[number].stops:
                     stopped.append(number)
             if stopped:
@@ -198,8 +203,11 @@ def train_epoch(
     callbacks: Sequence[Callback],
     epoch: EpochState,
     watch: Watch,
+    shares: Sequence[float],
 ) -> tuple[list[EpochMetrics | StoppedError], float | None]:
     """Takes the steps of an epoch that are left, then evaluates.
+
+    ``shares``  the share of each replica's learning rate that plateaus have left.
 
     Returns for each replica its row of ``metrics.csv`` or the error that ends it, and the median time of a step in
     milliseconds.
@@ -212,7 +220,7 @@ def train_epoch(
         replicas.begin_epoch(epoch.number)
     try:
         watch.begin(epoch.number, epoch.step)
-        _take_steps(stepper, settings, callbacks, epoch, order, clock, watch)
+        _take_steps(stepper, settings, callbacks, epoch, order, clock, watch, shares)
         evaluated = evaluate(replicas, store, settings, watch.beat)
     except SaveAndStop:
         _save(callbacks, epoch, replicas)
@@ -228,18 +236,22 @@ def train_epoch(
             rows.append(diverged(f"the training loss became {loss}", epoch.number))
             continue
         times = {"epoch_seconds": seconds, "batch_ms_p50": p50, "batch_ms_p99": p99}
-        rate = replicas.hyperparameters[k].learning_rate * factor
+        rate = replicas.hyperparameters[k].learning_rate * (factor * shares[k])
         known = {"epoch": epoch.number, "train_loss": loss, **times, "learning_rate": rate}
-        rows.append(row_of(found_metrics, known, scores[k], labels[order[k]]))
+        rows.append(row_of(found_metrics, known, scores[k], labels[order[k]], settings.training.monitor))
     return rows, p50
 
 
 def row_of(
-    evaluated: EpochMetrics | metrics.NotFiniteError, known: EpochMetrics, scores: Tensor, labels: Tensor
+    evaluated: EpochMetrics | metrics.NotFiniteError,
+    known: EpochMetrics,
+    scores: Tensor,
+    labels: Tensor,
+    monitor: str = MONITOR,
 ) -> EpochMetrics | StoppedError:
     """An epoch's row of ``metrics.csv``: ``evaluated``, ``known`` and the AUC of the training ``scores`` (row,).
 
-    Returns an error instead if a score is not finite, or if there is no validation AUC.
+    Returns an error instead if a score is not finite, or if there is no validation AUC or no ``monitor``.
     """
     try:
         if isinstance(evaluated, metrics.NotFiniteError):
@@ -250,6 +262,8 @@ def row_of(
     row = {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
     if row["val_auc"] is None:
         return NoValueError("there is no validation AUC, since all validation rows have the same label")
+    if row[monitor] is None:
+        return NoValueError(f"training.monitor: {monitor} does not exist in this run; choose another metric")
     return row
 
 
@@ -261,6 +275,7 @@ def _take_steps(
     order: Tensor,
     clock: StepClock,
     watch: Watch,
+    shares: Sequence[float],
 ) -> None:
     """Takes the steps of an epoch that are left, on the rows in ``order`` (replica, row)."""
     replicas, size, saves_every = stepper.replicas, settings.training.batch_size, settings.training.checkpoint_seconds
@@ -269,7 +284,8 @@ def _take_steps(
     replicas.model.train()
     for step in range(epoch.step, len(longest)):
         number = (epoch.number - 1) * len(longest) + step
-        replicas.set_learning_rate(_rate_factor(settings.training, epoch.number, step, len(longest)))
+        factor = _rate_factor(settings.training, epoch.number, step, len(longest))
+        replicas.set_learning_rates([factor * share for share in shares])
         with clock:
             loss, logits = stepper.step(order[:, step * size : (step + 1) * size], number, longest[step])
         epoch.add(loss, logits)
@@ -298,3 +314,17 @@ def _rate_factor(training: Training, epoch: int, step: int, steps: int) -> float
     """``learning_rate_factor`` at ``step`` (from 0) of an epoch of ``steps`` steps."""
     total = steps * training.epochs
     return learning_rate_factor((epoch - 1) * steps + step, total, training.schedule, training.warmup_fraction)
+
+
+def _plateau(training: Training) -> Plateau:
+    return Plateau(
+        training.plateau_epochs, training.plateau_factor, training.plateau_lowest_rate, monitor=training.monitor
+    )
+
+
+def _shares(training: Training, replicas: Replicas, plateaus: Sequence[Plateau]) -> list[float]:
+    """The share of each replica's learning rate that its own plateaus have left."""
+    if training.schedule != "plateau":
+        return [1.0] * len(replicas)
+    rates = [h.learning_rate for h in replicas.hyperparameters]
+    return [plateaus[number].share_of(rate) for number, rate in zip(replicas.numbers, rates, strict=True)]

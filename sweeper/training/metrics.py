@@ -56,6 +56,17 @@ def grouped_auc(scores: Tensor, labels: Tensor, users: Tensor) -> float:
 
     scores, labels, users (n,). NaN if no user has both. (Weighted by samples as in FuxiCTR, not by clicks.)
     """
+    value, samples, both = user_aucs(scores, labels, users)
+    if not bool(both.any()):
+        return float("nan")
+    return float((value[both] * samples[both]).sum() / samples[both].sum())
+
+
+def user_aucs(scores: Tensor, labels: Tensor, users: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each user's AUC, samples, and whether the user has both classes: else the AUC is NaN. All (user,), in order.
+
+    scores, labels, users (n,).
+    """
     check_finite(scores)
     _, group = users.unique(return_inverse=True)
     # Ranks within a user are ranks of the pairs (user, score): order by score, then stably by user.
@@ -73,10 +84,8 @@ def grouped_auc(scores: Tensor, labels: Tensor, users: Tensor) -> float:
     clicks = torch.zeros(len(samples), dtype=torch.float64, device=g.device).index_add_(0, g, positive)
     rank_sum = torch.zeros_like(clicks).index_add_(0, g, rank * positive)
     both = (clicks > 0) & (clicks < samples)
-    if not bool(both.any()):
-        return float("nan")
-    value = (rank_sum - clicks * (clicks + 1) / 2)[both] / (clicks * (samples - clicks))[both]
-    return float((value * samples[both]).sum() / samples[both].sum())
+    value = (rank_sum - clicks * (clicks + 1) / 2) / (clicks * (samples - clicks))
+    return value, samples, both
 
 
 def log_loss(logits: Tensor, labels: Tensor) -> float:

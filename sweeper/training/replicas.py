@@ -26,6 +26,7 @@ class Hyperparameters:
 
     ``embedding_l2``       weight decay of embedding tables in addition to ``weight_decay``.
     ``reinit_embeddings``  whether embedding tables are drawn again at each epoch but the first.
+    ``positive_weight``    how many times a click's loss counts. ``focal_gamma``: of the focal loss.
     """
 
     seed: int
@@ -35,6 +36,8 @@ class Hyperparameters:
     learning_rate: float
     embedding_l2: float = 0.0
     reinit_embeddings: bool = False
+    positive_weight: float = 1.0
+    focal_gamma: float = 2.0
 
 
 #: The config key of each hyperparameter. Jobs that differ in any other key cannot train in lock-step.
@@ -46,6 +49,8 @@ REPLICA_KEYS = {
     "learning_rate": "training.learning_rate",
     "embedding_l2": "regularization.embedding_l2",
     "reinit_embeddings": "regularization.reinit_embeddings",
+    "positive_weight": "training.positive_weight",
+    "focal_gamma": "training.focal_gamma",
 }
 
 
@@ -85,7 +90,7 @@ class Replicas:
         self.model = stack(all_initialized(build_model, seeds, in_threads=in_threads), device)
         self._columns: dict[str, Tensor] = {}
         self._dropout_keys = torch.empty(0)
-        self._factor = 1.0
+        self._factors = [1.0] * len(self.hyperparameters)
         settings = [
             OptimizerSettings(h.learning_rate, h.weight_decay, h.weight_decay + h.embedding_l2)
             for h in self.hyperparameters
@@ -114,13 +119,13 @@ class Replicas:
             put(keys, self._dropout_keys)
         set_dropout(self.model, self.column("dropout"), self._dropout_keys, first)
 
-    def set_learning_rate(self, factor: float) -> None:
-        """Multiplies every replica's learning rate by ``factor`` from the next step on."""
-        self._factor = factor
+    def set_learning_rates(self, factors: Sequence[float]) -> None:
+        """Multiplies each replica's learning rate by its factor from the next step on."""
+        self._factors = list(factors)
 
     def begin_step(self) -> None:
         """Prepares the optimizers for a training step; call it before the first forward pass, outside of a graph."""
-        self._optimizers.begin_step(self._factor)
+        self._optimizers.begin_step(self._factors)
 
     def step(self, clip_norm: float | None) -> None:
         """Steps every replica's optimizers, with gradients clipped by the replica's own norm, and clears gradients."""
@@ -153,6 +158,7 @@ class Replicas:
         keep(self.model, staying)
         self.numbers = [self.numbers[k] for k in staying]
         self.hyperparameters = [self.hyperparameters[k] for k in staying]
+        self._factors = [self._factors[k] for k in staying]
         self._columns.clear()
         self._optimizers.keep(staying)
 

@@ -24,7 +24,7 @@ from mdaf.model.kernels.backend import interpreting, triton_obstacle
 from mdaf.model.kernels.precompile import requests_only
 from mdaf.model.layers.basic import set_dropout
 from mdaf.sweeper.machine.device import computing_in, make_current
-from mdaf.sweeper.training.losses import branch_losses, cross_entropy, smoothed
+from mdaf.sweeper.training.losses import BatchLoss, SampleLoss, branch_losses, cross_entropy
 from mdaf.sweeper.training.microbatches import micro_batch_sizes
 from mdaf.sweeper.training.replicas import Replicas
 
@@ -48,6 +48,7 @@ class StepSettings:
     ``precision``       fp32, tf32 or bf16.
     ``graphs``          whether steps are captured in CUDA graphs, on devices that can.
     ``positions``       positions per forward pass, as in ``micro_batch_sizes``; None: the whole batch.
+    ``loss``            the loss of each sample.
     """
 
     grad_clip_norm: float | None
@@ -55,6 +56,7 @@ class StepSettings:
     precision: str = "fp32"
     graphs: bool = True
     positions: int | None = None
+    loss: SampleLoss = cross_entropy
 
 
 @dataclass
@@ -190,10 +192,18 @@ class Stepper:
         """Adds the gradient of ``batch``, part of a batch of ``size``. Returns its share of the loss, and logits."""
         with computing_in(self.settings.precision, self.replicas.device):
             output = self.replicas.model(batch)
-        soft_labels = smoothed(batch.labels, self.replicas.column("label_smoothing").unsqueeze(1))
-        loss = cross_entropy(output.logits, soft_labels, size)
-        (loss + branch_losses(output.branches, loss, soft_labels, size)).sum().backward()
+        loss_of_logits = self._batch_loss(batch.labels, size)
+        loss = loss_of_logits(output.logits)
+        (loss + branch_losses(output.branches, loss, loss_of_logits)).sum().backward()
         return loss.detach(), output.logits.detach()
+
+    def _batch_loss(self, labels: Tensor, size: int) -> BatchLoss:
+        """The loss for ``labels`` (replica, batch), part of a batch of ``size``."""
+        smoothing, gamma, weight = (
+            self.replicas.column(name).unsqueeze(1) for name in ("label_smoothing", "focal_gamma", "positive_weight")
+        )
+        weighted = any(h.positive_weight != 1 for h in self.replicas.hyperparameters)
+        return BatchLoss(self.settings.loss, labels, smoothing, gamma, weight if weighted else None, size)
 
     def _capture(self, key: tuple[int, ...], chosen: Tensor) -> _Captured | None:
         """Captures a step on batches of this shape in a CUDA graph; None if that fails."""

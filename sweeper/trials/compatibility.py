@@ -19,7 +19,7 @@ from optuna.distributions import BaseDistribution
 from mdaf.errors import UserError
 from mdaf.former_names import lasting
 from mdaf.sweeper.hydra_ext.overrides import key_of, parsed
-from mdaf.sweeper.hydra_ext.run_config import NOT_HASHED, is_our_schema
+from mdaf.sweeper.hydra_ext.run_config import ADDED_LATER, NOT_HASHED, is_our_schema
 from mdaf.sweeper.trials.space import Space, meaning
 from mdaf.sweeper.trials.user_attrs import CONFIG, DATA_HASH, MEANINGS, OBJECTIVE, complaint
 
@@ -75,7 +75,7 @@ def run_config(config: DictConfig, space: Space, fixed: Sequence[str]) -> str | 
     leaves: dict[str, Any] = {}
     ignored = (*NOT_HASHED, "criteria") if is_our_schema(config) else ()
     for key, value in _flat(lasting(OmegaConf.to_container(config, resolve=False)), ignored=("hydra", *ignored)):
-        if _searched(key, space) or key in set_by:
+        if _searched(key, space) or key in set_by or (ignored and value == ADDED_LATER.get(key, ...)):
             continue
         if value is None and _last(key) in SEEDS:
             return None

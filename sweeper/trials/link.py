@@ -174,7 +174,7 @@ class TrialLink:
         for name, greatest in self.constraints.items():
             if only_given and name not in row:
                 continue
-            excess = math.nan if row[name] is None else row[name] - greatest
+            excess = math.nan if row.get(name) is None else row[name] - greatest
             self._trial.set_constraint(name, math.inf if math.isnan(excess) else excess)
 
     def _given_up(self) -> GivenUpError:

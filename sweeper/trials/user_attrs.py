@@ -81,7 +81,7 @@ USER_ATTRIBUTES = (
     UserAttribute("versions", (dict, str), "job", "the versions of the packages, as JSON or as a mapping"),
     UserAttribute("effective", (dict,), "job", "parameter -> the value in the job's config"),
     UserAttribute(MICRO_BATCH, (int,), "job", "samples per forward pass"),
-    UserAttribute("best_epoch", (int,), "job", "the epoch with the best validation AUC"),
+    UserAttribute("best_epoch", (int,), "job", "the best epoch, by training.monitor"),
     UserAttribute("train_auc", NUMBER, "job", "the AUC on training rows at the best epoch"),
     UserAttribute("train_val_gap", NUMBER, "job", "training AUC minus validation AUC at the best epoch"),
     UserAttribute("val_loss", NUMBER, "job", "the log loss on validation rows at the best epoch"),
@@ -89,6 +89,12 @@ USER_ATTRIBUTES = (
     UserAttribute("gate_mean", NUMBER, "job", "the mean of the fusion gate at the best epoch"),
     UserAttribute("val_auc_in_history", NUMBER, "job", "there, the AUC on rows whose item is in the user's history"),
     UserAttribute("val_auc_new_items", NUMBER, "job", "and the AUC on rows whose item is new to the user"),
+    UserAttribute("hr@K", NUMBER, "job", "there, of next-click tasks: how often a positive is among the K best"),
+    UserAttribute("ndcg@K", NUMBER, "job", "the same, weighted by its rank"),
+    UserAttribute("mrr", NUMBER, "job", "and the mean of one over its rank among all its candidates"),
+    UserAttribute("monitor", (str,), "job", "training.monitor; absent, as the next two, if that is val_auc"),
+    UserAttribute("val_auc", NUMBER, "job", "the AUC on validation rows at the best epoch"),
+    UserAttribute("val_gauc", NUMBER, "job", "the gAUC on validation rows at the best epoch"),
     UserAttribute("epoch_seconds", NUMBER, "job", "seconds of the best epoch"),
     UserAttribute(
         OUTCOME, (dict,), "job", "state and values, for the case that the sweep's process is gone when the job ends"

@@ -1,4 +1,4 @@
-"""Whether two models' AUCs on the same rows differ: DeLong's test, and a bootstrap by user."""
+"""Whether two models' AUCs on the same rows differ: DeLong's test."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
-
-_TOGETHER = 1 << 22  # weights of rows held at a time while resampling
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class DeLong:
 def roc_auc(scores: np.ndarray, labels: np.ndarray) -> float:
     """Area under the ROC curve, ties counting half; scores, labels (row,). NaN if one of the classes is absent.
 
-    ValueError where a score is not finite, as in ``delong`` and ``resampled_aucs``: it has no rank.
+    ValueError where a score is not finite, as in ``delong``: it has no rank.
     """
     _check_finite(scores)
     positive = labels > 0.5
@@ -63,39 +61,3 @@ def delong(scores_a: np.ndarray, scores_b: np.ndarray, labels: np.ndarray) -> De
     difference = areas[0] - areas[1]
     p = float(2 * stats.norm.sf(abs(difference) / error)) if error > 0 else float(difference == 0)
     return DeLong(areas[0], areas[1], error, p)
-
-
-def user_weights(users: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each user is drawn in each resample, (resample, user) int32; users (row,) are dense indices."""
-    present, _ = np.unique(users, return_inverse=True)
-    drawn = rng.integers(0, len(present), size=(resamples, len(present)))
-    return np.stack([np.bincount(row, minlength=len(present)) for row in drawn]).astype(np.int32)
-
-
-def resampled_aucs(scores: np.ndarray, labels: np.ndarray, users: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The AUC under each row of ``user_weights``, (resample,); NaN where a resample lacks a class.
-
-    Users are drawn whole: rows of one user share the user's taste, so they are one observation more than many.
-    """
-    _check_finite(scores)
-    _, user = np.unique(users, return_inverse=True)
-    order = np.argsort(scores, kind="stable")
-    ordered = scores[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))  # of each group of ties
-    click = labels[order] > 0.5
-    found = np.empty(len(weights))
-    step = max(1, _TOGETHER // len(scores))
-    for first in range(0, len(weights), step):
-        weight = weights[first : first + step][:, user[order]].astype(np.float64)  # (resample, row)
-        clicks = np.add.reduceat(weight * click, starts, axis=1)  # (resample, tie)
-        others = np.add.reduceat(weight * ~click, starts, axis=1)
-        below = np.cumsum(others, axis=1) - others / 2
-        with np.errstate(invalid="ignore", divide="ignore"):
-            found[first : first + step] = (clicks * below).sum(axis=1) / (clicks.sum(axis=1) * others.sum(axis=1))
-    return found
-
-
-def resampled_error(differences: np.ndarray) -> float | None:
-    """Standard deviation of resampled differences, those without a value left out; None for fewer than two."""
-    known = differences[np.isfinite(differences)]
-    return float(known.std(ddof=1)) if len(known) > 1 else None

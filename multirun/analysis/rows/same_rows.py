@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mdaf.errors import UserError
-from mdaf.multirun.analysis.rows.roc import DeLong, delong, resampled_aucs, resampled_error, roc_auc, user_weights
+from mdaf.multirun.analysis.rows.roc import DeLong, delong, roc_auc
 from mdaf.multirun.analysis.rows.scores import Scores, read_scores
 from mdaf.streams import stream_seed
+from mdaf.sweeper.training.resampling import resampled_aucs, resampled_error, user_weights
 
 
 class RunOfPoint(NamedTuple):

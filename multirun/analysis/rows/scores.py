@@ -1,7 +1,6 @@
 """A finished run's scores of a split's rows, from its best checkpoint; kept beside it, since they are computed once.
 
-The test split is scored here and nowhere else. Each time is written to a log that only grows, so that a report can say
-how often the test split was read.
+Each time that the test split is scored is written to a log that only grows (``mdaf.sweeper.runs.test_reads``).
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +22,11 @@ from mdaf.data.store.event_store import EventStore
 from mdaf.errors import UserError
 from mdaf.plain_files import plain
 from mdaf.sweeper.job.trained_run import TrainedRun
-from mdaf.sweeper.runs.provenance import commit
 from mdaf.sweeper.runs.reader import BEST, checkpoint_digest
+from mdaf.sweeper.runs.test_reads import log_read
 from mdaf.sweeper.training.evaluation import predict
 
 log = logging.getLogger(__name__)
-
-TEST_READS = "test_reads.jsonl"
 
 
 class NotFiniteError(UserError):
@@ -138,28 +134,3 @@ def score_runs(folders: Sequence[Path], split: str, log_folder: Path) -> int:
         scorer.keep(folder, split)
     log.info("the %s split was scored for %d runs", split, len(missing))
     return len(missing)
-
-
-def log_read(folders: Sequence[Path], log_folder: Path, purpose: str = "report") -> None:
-    """Adds a line before the test split is read, so that even a read that was interrupted is in the log."""
-    record = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "purpose": purpose,
-        "commit": commit(),
-        "runs": [str(folder) for folder in folders],
-        "checkpoints": [(checkpoint_digest(folder) or "")[:12] for folder in folders],
-    }
-    log_folder.mkdir(parents=True, exist_ok=True)
-    with (log_folder / TEST_READS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
-
-
-def reads_of_test(log_folder: Path) -> list[dict[str, object]]:
-    """The log of reads of the test split, oldest first."""
-    file = log_folder / TEST_READS
-    try:
-        return (
-            [dict(json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
-        )
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{file} is damaged: expected a JSON object in each line ({error})") from None

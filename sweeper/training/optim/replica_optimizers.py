@@ -68,12 +68,12 @@ class ReplicaOptimizers:
         """Parameter names of the embedding tables."""
         return [*self._names[0], *(self._deferred.tables if self._deferred else ())]
 
-    def begin_step(self, factor: float) -> None:
-        """Sets the learning rates of the next step: each replica's own, times ``factor``. A graph does not capture it.
+    def begin_step(self, factors: Sequence[float]) -> None:
+        """Sets the learning rates of the next step: each replica's own, times its factor. A graph does not capture it.
 
         Call it before the first forward pass of the step, since lookups in deferred tables need the rates.
         """
-        rates = [s.learning_rate * factor for s in self._settings]
+        rates = [s.learning_rate * factor for s, factor in zip(self._settings, factors, strict=True)]
         if self._device.type == "cuda":  # in place: a captured step reads them there
             put(torch.tensor(rates), self._rates)
         else:

@@ -17,13 +17,13 @@ from mdaf.multirun.analysis.rows.scores import (
     NotFiniteError,
     Scorer,
     read_scores,
-    reads_of_test,
     score_runs,
     scores_file,
 )
 from mdaf.multirun.launching.table import collect, show
 from mdaf.multirun.report.summarize import summary
 from mdaf.multirun.report.verify import verify
+from mdaf.sweeper.runs.test_reads import reads_of_test
 from mdaf.sweeper.study.comparison import compare, run_from_folder
 from tests.multirun.fakes import history, write_run
 from tests.sweeper.inside import run

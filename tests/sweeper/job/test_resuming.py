@@ -89,6 +89,7 @@ def test_a_run_killed_within_epochs_ends_as_if_it_had_not_been(
             ["regularization.reinit_embeddings=true", "data.bucketing=4", "device.micro_batch=50"],
             marks=pytest.mark.slow,
         ),
+        ("plateau", ["training.schedule=plateau", "training.monitor=val_loss", "training.learning_rate=5e-2"]),
         pytest.param("patience", ["training.patience=1", "training.learning_rate=1e-12"], marks=pytest.mark.slow),
         ("deferred", []),
     ],

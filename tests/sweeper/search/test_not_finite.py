@@ -18,7 +18,7 @@ from optuna.trial import create_trial
 from mdaf.multirun.analysis.rows import roc
 from mdaf.sweeper.study import figures, queries
 from mdaf.sweeper.study.plots import plots_page
-from mdaf.sweeper.training import metrics
+from mdaf.sweeper.training import metrics, resampling
 from mdaf.sweeper.training.evaluation import gate_statistics
 from mdaf.sweeper.training.replicas import Replicas
 from mdaf.sweeper.trials.outcome import values_of
@@ -40,7 +40,9 @@ def test_no_metric_ranks_scores_that_are_not_finite(bad: float) -> None:
         lambda: gate_statistics(scores),
         lambda: roc.roc_auc(scores.numpy(), LABELS.numpy()),
         lambda: roc.delong(LABELS.numpy(), scores.numpy(), LABELS.numpy()),
-        lambda: roc.resampled_aucs(scores.numpy(), LABELS.numpy(), users.numpy(), np.ones((2, 2), dtype=np.int32)),
+        lambda: resampling.resampled_aucs(
+            scores.numpy(), LABELS.numpy(), users.numpy(), np.ones((2, 2), dtype=np.int32)
+        ),
     ):
         with pytest.raises(ValueError, match="no finite numbers"):
             metric()

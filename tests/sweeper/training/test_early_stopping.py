@@ -41,6 +41,13 @@ def test_the_best_is_the_first_of_equals_for_a_run_that_trains_and_for_one_that_
     assert EarlyStopping.after(history).best == best_epoch(history) == history[1]
 
 
+def test_where_a_loss_is_monitored_the_lowest_is_the_best() -> None:
+    history = [{"epoch": n, "val_loss": loss, "val_auc": n} for n, loss in enumerate((0.5, 0.4, 0.4, 0.6), 1)]
+    stopping = EarlyStopping.after(history, patience=2, monitor="val_loss")
+    assert stopping.best == best_epoch(history, "val_loss") == history[1]
+    assert stopping.stops
+
+
 def test_each_epoch_says_whether_it_is_the_best_so_far() -> None:
     stopping = EarlyStopping()
     assert [stopping.add(metrics) for metrics in epochs(0.5, 0.6, 0.6, 0.7)] == [True, True, False, True]

@@ -9,7 +9,7 @@ from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.sweeper.training.evaluation import evaluate
 from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
-from mdaf.sweeper.training.losses import branch_losses
+from mdaf.sweeper.training.losses import BatchLoss, branch_losses, cross_entropy
 from mdaf.sweeper.training.step import Stepper, longest_histories, padded_length
 from tests.gpu import needs_cuda, needs_two_gpus
 from tests.sweeper.inside import assert_same_run, start
@@ -106,7 +106,9 @@ def test_a_branch_adds_its_loss_by_as_much_as_it_is_worse_than_the_model() -> No
     better, worse = torch.tensor([[4.0, -4.0]]), torch.tensor([[0.0, 0.0]], requires_grad=True)
     loss = torch.tensor([0.1])
     coin = float(torch.tensor(2.0).log())
-    added = branch_losses([better, worse], loss, labels, size=2)
+    zero, gamma = torch.zeros(1, 1), torch.ones(1, 1)
+    batch_loss = BatchLoss(cross_entropy, labels, smoothing=zero, gamma=gamma, weight=None, size=2)
+    added = branch_losses([better, worse], loss, batch_loss)
     assert isinstance(added, torch.Tensor)
     assert added.tolist() == pytest.approx([(coin - 0.1) * coin])
     added.sum().backward()
