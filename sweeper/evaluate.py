@@ -2,72 +2,100 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING, NoReturn
 
 from mdaf import logs
 from mdaf.children import import_alike
 from mdaf.errors import UserError, did_you_mean
 from mdaf.extras import require
 from mdaf.reporting import reported_in_one_line
-from mdaf.sweeper.runs.metric_columns import column
-from mdaf.sweeper.study.usage import OneLineGroup
+from mdaf.sweeper.runs.metric_columns import column, is_ranking
 from mdaf.terminal import output, tables
-from mdaf.terminal.programs import program
+from mdaf.terminal.programs import beside
 
 if TYPE_CHECKING:
     from mdaf.sweeper.job.split_figures import SplitFigures
 
 SPLITS = ("train", "validation", "test")
-KEYS = ("data.split", "training.ranking_at")
+KEYS = ("data.split", "data.root", "training.ranking_at")
 READS = Path("runs")  # holds the log of reads of the test split that are no report's
 
-app = typer.Typer(cls=OneLineGroup, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that reports an error in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; {self.prog} --help\n")
 
 
-@app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(help="data.split=train|validation|test and training.ranking_at=[1,3], in the order you like."),
-    ] = None,
-    resamples: Annotated[int, typer.Option(min=0, help="Resamples of users for the intervals; 0: none.")] = 1000,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
-) -> None:
-    """Figures of a split from a run's best checkpoint, by default of validation. Writes nothing into the run.
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=" ".join(beside("sweeper.evaluate")),
+        description="Figures of a split from the best checkpoint of a finished run. Writes nothing into the run.",
+        epilog="The intervals are of 95 %, over resampled users. ECE has none, since that of a resample is biased.",
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="the folder of a finished run")
+    parser.add_argument(
+        "overrides",
+        metavar="KEY=VALUE",
+        nargs="*",
+        help="data.split=train|validation|test (default: validation); data.root=FOLDER of stores; "
+        "training.ranking_at=[1,3] (default: the run's)",
+    )
+    parser.add_argument(
+        "--resamples", metavar="N", type=int, default=1000, help="of users, for the intervals; 0: none; default: 1000"
+    )
+    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
+    return parser
 
-    The interval is that of 95 % over resampled users. Those of ECE are left out, since a resample's is biased.
-    """
-    typed = _typed(overrides or [])
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Console script ``mdaf-evaluate``. Prints the figures; after a mistake one line on stderr and exit code 2."""
+    import_alike()
+    output.make_safe()
+    logs.set_up()
+    with reported_in_one_line():
+        options = _parser().parse_intermixed_args(arguments)
+        require("ctr", _parser().prog)
+        _evaluate(options)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    typed = _typed(options.overrides)
     split = _split(typed.get("data.split", "validation"))
     cuts = _cuts(typed["training.ranking_at"]) if "training.ranking_at" in typed else None
+    if options.resamples < 0:
+        raise UserError(f"--resamples {options.resamples}: expected a whole number from 0")
+    if not options.run.is_dir():
+        raise UserError(f"{options.run}: there is no such folder, expected that of a finished run")
     from mdaf.sweeper.job.split_figures import split_figures
+    from mdaf.sweeper.runs.reader import read_finished_run
     from mdaf.sweeper.runs.test_reads import log_read
 
-    if not run.is_dir():
-        raise UserError(f"{run}: there is no such folder, expected that of a finished run")
+    read_finished_run(options.run)
     if split == "test":
-        log_read([run], READS, "evaluate")
-    found = split_figures(run, split, resamples, cuts)
-    if as_json:
-        typer.echo(json.dumps(asdict(found), indent=2))
+        log_read([options.run], READS, "evaluate")
+    found = split_figures(options.run, split, options.resamples, cuts, typed.get("data.root"))
+    if options.json:
+        print(json.dumps(asdict(found), indent=2))
     else:
         _show(found)
 
 
-def _typed(overrides: list[str]) -> dict[str, str]:
+def _typed(overrides: Sequence[str]) -> dict[str, str]:
     """What was typed after the run, by key."""
     found: dict[str, str] = {}
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or key not in KEYS:
-            raise UserError(f"found {text}{did_you_mean(key, KEYS)}; expected {' and '.join(f'{k}=...' for k in KEYS)}")
+            raise UserError(f"found {text}{did_you_mean(key, KEYS)}; expected {', '.join(f'{k}=...' for k in KEYS)}")
         found[key] = value
     return found
 
@@ -85,12 +113,12 @@ def _cuts(text: str) -> tuple[int, ...]:
 
 
 def _show(found: SplitFigures) -> None:
-    typer.echo(
+    print(
         f"{found.split}: {found.rows:,} rows of {found.users:,} users, {found.positives:,} positives; "
         f"epoch {found.best_epoch} of {found.run}"
     )
     rows = [(name, figure) for name, figure in found.figures.items() if figure.value is not None]
-    headings = [(column(name) if _is_own(name) else column(f"val_{name}")).heading for name, _ in rows]
+    headings = [(column(name) if is_ranking(name) else column(f"val_{name}")).heading for name, _ in rows]
     intervals = ["" if f.low is None else f"[{f.low:.4f}, {f.high:.4f}]" for _, f in rows]
     block = [
         tables.Column("metric", [heading.removeprefix("val ") for heading in headings]),
@@ -102,19 +130,5 @@ def _show(found: SplitFigures) -> None:
     console.print(table)
 
 
-def _is_own(name: str) -> bool:
-    return "@" in name or name == "mrr"
-
-
-def main() -> None:
-    """Console script ``mdaf-evaluate``."""
-    import_alike()
-    output.make_safe()
-    logs.set_up()
-    with reported_in_one_line():
-        require("ctr", program())
-        app(prog_name=program())
-
-
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

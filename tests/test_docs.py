@@ -22,7 +22,7 @@ from mdaf.errors import UserError
 from mdaf.multirun import commands
 from mdaf.multirun.__main__ import COMMANDS
 from mdaf.multirun.phase4.overrides import split
-from mdaf.sweeper import command_line
+from mdaf.sweeper import command_line, evaluate
 from mdaf.sweeper.check.__main__ import composed as checked
 from mdaf.sweeper.predict import cli as predict
 from mdaf.sweeper.study import cli as study
@@ -33,7 +33,7 @@ from tests.processes import ROOT
 
 FENCED = re.compile(r"^```\w*\n(.*?)^```", re.M | re.S)
 INLINE = re.compile(r"(?<!`)`((?:python -m|mdaf)\b[^`]*)`(?!`)")
-PROGRAM = r"(?:python -m (sweeper\.study|sweeper\.predict|sweeper|multirun|data|benchmarks\.\w+)|(mdaf(?:-\w+)?))"
+PROGRAM = r"(?:python -m (sweeper(?:\.study|\.predict|\.evaluate)?|multirun|data|benchmarks\.\w+)|(mdaf(?:-\w+)?))"
 COMMAND = re.compile(PROGRAM + r"(?= |$)(.*)", re.S)
 PLACEHOLDERS = {
     "data=NAME": "data=synthetic",
@@ -89,6 +89,8 @@ def test_a_command_line_of_the_documentation_is_taken(file: str, line: str, monk
         _composed("config", words)
     elif program == "sweeper.predict":
         predict._parser().parse_args(words or ["RUN", "FILE", "--out", "scores.csv"])
+    elif program == "sweeper.evaluate":
+        evaluate._parser().parse_intermixed_args(words or ["RUN"])
     elif program == "data":
         options = _parser().parse_args(re.split(r"\|", words[0])[:1] + words[1:] if words else ["prepare"])
         _compose(options.overrides)

@@ -50,17 +50,24 @@ class SplitFigures:
     figures: dict[str, Figure]
 
 
-def split_figures(folder: Path, split: str, resamples: int, cuts: tuple[int, ...] | None = None) -> SplitFigures:
+def split_figures(
+    folder: Path, split: str, resamples: int, cuts: tuple[int, ...] | None = None, root: str | None = None
+) -> SplitFigures:
     """Scores a split with a run's best checkpoint and measures the scores as validation is measured in training.
 
-    ``cuts``  K of HR@K and NDCG@K; None: those of the run. Nothing is written into the run's folder.
+    ``cuts``  K of HR@K and NDCG@K; None: those of the run. ``root``: the folder of stores; None: that of the run.
+
+    Nothing is written into the run's folder.
 
     UserError if the run has not ended or is damaged, if its data are not those that it was trained on, or if its scores
     are not finite.
     """
     run = TrainedRun.read(folder)
     device = run.set_up_device()
-    store = prepare_config(run.config.data)
+    data = run.config.data.copy()
+    if root is not None:
+        data.root = root
+    store = prepare_config(data)
     run.refuse_other_data(store)
     gathered = DeviceStore(store, device, run.config.device.memory_fraction, run.config.data.history_order)
     replicas = run.model(store, device)

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mdaf.allowed import allowed, is_named, refusal
 from mdaf.errors import UserError
 from mdaf.reporting import one_line
 
@@ -61,11 +62,13 @@ def loss_of(name: str) -> SampleLoss:
     """The loss that ``training.loss`` names: one of ``LOSSES``, or a function of the user's own, as ``mine.loss``.
 
     An own function takes logits and targets (replica, batch) and returns the loss of each sample in that shape. It is
-    tried on a few numbers. UserError if there is no such function, or if it does something else. Whether a config may
-    name it is checked before, in ``mdaf.sweeper.hydra_ext.training_keys``.
+    tried on a few numbers. UserError if the user has not allowed it, if there is no such function, or if it does
+    something else.
     """
     if name in LOSSES:
         return LOSSES[name]
+    if not is_named(name, allowed()):
+        raise UserError(f"training.loss: {refusal(name)}")
     module, _, function = name.rpartition(".")
     try:
         own = getattr(importlib.import_module(module), function)

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from mdaf.errors import UserError
 from mdaf.sweeper import evaluate
 from mdaf.sweeper.job.split_figures import split_figures
 from mdaf.sweeper.runs.checkpoint import read
@@ -91,13 +90,13 @@ def test_ranking_metrics_of_a_next_click_log_are_monitored_recorded_and_evaluate
     assert 0 < best["hr@1"] <= best["ndcg@2"] <= best["hr@2"] <= 1
     capsys.readouterr()
     monkeypatch.chdir(tmp_path)
-    evaluate.app(["ranked", "--json", "--resamples", "20"], standalone_mode=False)
+    evaluate.main(["ranked", "--json", "--resamples", "20"])
     figures = json.loads(capsys.readouterr().out)["figures"]
     assert {name: figures[name]["value"] for name in ("hr@1", "ndcg@2", "mrr")} == {
         name: best[name] for name in ("hr@1", "ndcg@2", "mrr")
     }
     assert figures["mrr"]["low"] < best["mrr"] < figures["mrr"]["high"]
-    evaluate.app(["ranked", "data.split=test", "training.ranking_at=[1,3]", "--resamples", "0"], standalone_mode=False)
+    evaluate.main(["ranked", "data.split=test", "training.ranking_at=[1,3]", "--resamples", "0"])
     said = capsys.readouterr().out
     assert "NDCG@3" in said
     assert "test: " in said
@@ -133,14 +132,16 @@ def test_a_sweep_of_a_loss_says_which_direction_to_type(work: Path, capsys: pyte
         (["by-loss", "data.split=tset"], "data.split: found tset; did you mean test?"),
         (["by-loss", "data.spilt=test"], "found data.spilt=test; did you mean data.split?"),
         (["by-loss", "training.ranking_at=0"], "training.ranking_at: found 0, expected whole numbers"),
-        (["refused"], "refused: holds no result.json, expected a finished run"),
+        (["refused", "data.split=test"], "refused: holds no result.json, expected a finished run"),
     ],
 )
 def test_what_cannot_be_evaluated_is_one_line(
-    work: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], said: str
 ) -> None:
     monkeypatch.chdir(work)
     (work / "refused").mkdir(exist_ok=True)
-    with pytest.raises(UserError) as error:
-        evaluate.app(words, standalone_mode=False)
-    assert str(error.value).startswith(said)
+    with pytest.raises(SystemExit) as end:
+        evaluate.main(words)
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {said}")
+    assert not (work / "runs/test_reads.jsonl").exists()

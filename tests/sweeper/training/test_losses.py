@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
+import mdaf.allowed
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.event_store import EventStore
 from mdaf.errors import UserError
-from mdaf.sweeper.hydra_ext import targets
 from mdaf.sweeper.hydra_ext.run_config import validate
 from mdaf.sweeper.training.losses import BatchLoss, cross_entropy, focal, loss_of
 from tests.sweeper.tiny import composed
@@ -90,7 +90,7 @@ def squared(logits: Tensor, targets: Tensor) -> Tensor:
 
 @pytest.fixture
 def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(targets, "STARTED_WITH", "somebodys_losses.*")
+    monkeypatch.setattr(mdaf.allowed, "STARTED_WITH", "somebodys_losses.*")
     found = own(
         squared=squared,
         mean=lambda logits, targets: squared(logits, targets).mean(),
