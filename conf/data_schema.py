@@ -46,8 +46,12 @@ class UserBehavior(Log):
     """Taobao's UserBehavior.csv."""
 
     held_out_users: float = bounded(0, 1, open_high=True)
+    splits: str | None = MISSING
+    validation_share: float | None = bounded(0, 1, open_low=True, open_high=True)
+    test_share: float | None = bounded(0, 1, open_low=True, open_high=True)
     task: str = MISSING
     negatives: int = bounded(1)
+    negatives_from: str = MISSING
     period_start: str = MISSING
     period_end: str = MISSING
     validation_start: str = MISSING
@@ -128,6 +132,8 @@ class EventLog(Log):
     view: str | None = MISSING
     purchase: str | None = MISSING
     negatives: int = bounded(1)
+    negatives_from: str = MISSING
+    splits: str | None = MISSING
     validation_start: str | None = MISSING
     test_start: str | None = MISSING
     validation_share: float = bounded(0, 1, open_low=True, open_high=True)

@@ -15,7 +15,8 @@ from typing import Any
 
 from mdaf.data.new_rows.row_format import Cell, Own, RowFormat, When, words
 from mdaf.data.preparing.field_names import ROLES, cell_rules, field_names, refuse_label_elsewhere
-from mdaf.data.preparing.layout import MOMENTS, Layout, Periods
+from mdaf.data.preparing.layout import MOMENTS, Layout
+from mdaf.data.preparing.negatives import check_negatives
 from mdaf.data.preparing.next_click import PROTOCOL, TASKS, Protocol
 from mdaf.data.preparing.own_log import OwnLog
 from mdaf.data.preparing.side_tables import SideTable
@@ -29,6 +30,7 @@ from mdaf.data.preparing.source import (
     split_times,
 )
 from mdaf.data.preparing.spill import GIGABYTE, block_bytes
+from mdaf.data.preparing.splits import BY_USER, GIVEN, LEAVE_ONE_OUT, rule_of
 from mdaf.data.reading.cells import member_list, short_decimal
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.formats.by_ending import Spelling, table_file
@@ -90,6 +92,8 @@ class EventLogFile:
     quotes: bool = True
     item_table: Mapping[str, Any] = field(default_factory=lambda: NO_TABLE)
     user_table: Mapping[str, Any] = field(default_factory=lambda: NO_TABLE)
+    splits: str | None = None
+    negatives_from: str = "day"
 
     name = "event_log"
 
@@ -101,22 +105,33 @@ class EventLogFile:
         refuse_others("pooling", self.pooling, POOLINGS)
         self._check_columns()
         check_held_out(self.held_out_users)
-        if self.held_out_users and self.samples_path is not None:
-            raise DataError(
-                "data.held_out_users: the file of data.samples_path says which rows are the test; set it to 0"
-            )
+        self._check_splits()
+        check_negatives(self.negatives_from, self.negatives, self._draws)
         check_time_format(self.time_format)
         for separator in (self.separator, *(self._table_settings(owner)["separator"] for owner in OWNERS)):
             spelled_out(self.separator if separator is None else separator)
         check_header("data.header", self.header)
-        if self.validation_start is None and self.samples_path is None:
-            check_shares(self.validation_share, self.test_share)
         check_min_count(self._min_count, self._layout.tables)
         self._check_cells()
-        if (self.validation_start is None) != (self.test_start is None):
-            raise DataError("data.validation_start and data.test_start: set both, or none to split by shares")
         if self.task == "buy" and (self.view is None or self.purchase is None or not self._has("behaviour")):
             raise DataError("data.task=buy needs data.columns.behaviour, data.view and data.purchase")
+
+    @cached_property
+    def _rule(self) -> str:
+        return rule_of(self.splits, self.held_out_users, self.samples_path is not None)
+
+    @property
+    def _draws(self) -> bool:
+        """Whether negatives are drawn for the log's rows."""
+        return self.task == "next_click" and not self._has("label") and self.samples_path is None
+
+    def _check_splits(self) -> None:
+        if self._rule != GIVEN and self.validation_start is None:
+            check_shares(self.validation_share, self.test_share)
+        if (self.validation_start is None) != (self.test_start is None):
+            raise DataError("data.validation_start and data.test_start: set both, or none to split by shares")
+        if self._rule in (BY_USER, LEAVE_ONE_OUT) and self.validation_start is not None:
+            raise DataError(f"data.validation_start: data.splits={self._rule} is not by time; leave the two dates out")
 
     def _check_columns(self) -> None:
         without = [role for role in ("user", "item", "time") if not self._has(role)]
@@ -142,6 +157,8 @@ class EventLogFile:
             raise DataError(f"{null}: a log without it needs a label for each row; set data.columns.label")
         if role == "user" and (self.held_out_users or self.user_table.get("path")):
             raise DataError(f"{null}: without users there is no data.held_out_users and no data.user_table")
+        if role == "user" and self.splits in (BY_USER, LEAVE_ONE_OUT):
+            raise DataError(f"{null}: without users there is no data.splits={self.splits}")
         if role == "item" and not any(self._fields.values()):
             raise DataError(f"{null}: expected other fields of a row, in data.context_fields")
         if role == "item" and self.item_table.get("path"):
@@ -302,8 +319,8 @@ class EventLogFile:
         validation, test = split_times(self, "validation_start", "test_start") if dated else (0, 0)
         protocol = Protocol(
             task=self.task,
-            periods=Periods(0, 0, self.utc_offset_hours),
             negatives=self.negatives,
+            negatives_from=self.negatives_from,
             view=self.view,
             purchase=self.purchase,
             min_count=self._min_count,
@@ -324,6 +341,7 @@ class EventLogFile:
             labelled=self._has("label"),
             said=("category",) if said else (),
             every_row=self.history == "all",
+            rule=self._rule,
             dates=(validation, test) if dated else None,
             shares=(self.validation_share, self.test_share),
             held_out_users=self.held_out_users,

@@ -22,6 +22,7 @@ from mdaf.data.preparing.layout import Layout, Periods
 from mdaf.data.preparing.raw_log import RawLog
 from mdaf.data.preparing.source import Contents, check_held_out, refuse_below, refuse_others, settings_of, split_times
 from mdaf.data.preparing.spill import block_bytes
+from mdaf.data.preparing.splits import ByTime
 from mdaf.data.reading.cells import decimal, member_list, number, short_decimal, word
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes
@@ -116,7 +117,7 @@ class MovieLens:
         periods = Periods(validation, test, self.utc_offset_hours)
         items, users, defects = self._properties()
         with writer.workspace() as folder:
-            log = RawLog(folder, self._layout, periods, held_out_users=self.held_out_users)
+            log = RawLog(folder, self._layout, ByTime(periods, self.held_out_users))
             for rows, found, share in self._ratings(ratings):
                 between(progress, 0.0, 0.5)("reading", share)
                 known = rows.join(items, on="item", how="left").join(users, on="user", how="left")
@@ -131,7 +132,6 @@ class MovieLens:
                 writer,
                 log,
                 folder,
-                periods=periods,
                 min_count=self.min_count,
                 memory_gb=self.memory_gb,
                 defects=defects,

@@ -18,6 +18,7 @@ from mdaf.data.preparing.impressions import write_impressions
 from mdaf.data.preparing.layout import CLICK_TABLES, Periods, click_layout
 from mdaf.data.preparing.raw_log import RawLog
 from mdaf.data.preparing.source import Contents, check_held_out, refuse_below, settings_of
+from mdaf.data.preparing.splits import ByTime
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.local_time import DAY, unix_seconds
@@ -106,7 +107,7 @@ class Synthetic:
         """Generates the log and writes its store."""
         with writer.workspace() as folder:
             layout = click_layout(self.length)
-            log = RawLog(folder, layout, self.periods, held_out_users=self.held_out_users)
+            log = RawLog(folder, layout, ByTime(self.periods, self.held_out_users))
             for part in self.parts(between(progress, 0.0, 0.5)):
                 log.add_events(part.events)
                 log.add_samples(part.impressions.with_columns(self.periods.moments()))
@@ -114,7 +115,6 @@ class Synthetic:
                 writer,
                 log,
                 folder,
-                periods=self.periods,
                 min_count=self.min_count,
                 memory_gb=self.memory_gb,
                 defects=Defects(),

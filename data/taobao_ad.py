@@ -22,6 +22,7 @@ from mdaf.data.preparing.layout import MOMENTS, Layout, Periods
 from mdaf.data.preparing.raw_log import RawLog
 from mdaf.data.preparing.source import Contents, refuse_below, refuse_others, settings_of, split_times
 from mdaf.data.preparing.spill import block_bytes
+from mdaf.data.preparing.splits import ByTime
 from mdaf.data.reading.cells import decimal, number, short_decimal
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes
@@ -144,7 +145,7 @@ class TaobaoAd:
         events = ("category", "brand", "behaviour") if behaviours else ("item", "category", "brand")
         layout = Layout(events, (*STATIC, *MOMENTS), self.length, cells=price_rules(self.price))
         with writer.workspace() as folder:
-            log = RawLog(folder, layout, periods)
+            log = RawLog(folder, layout, ByTime(periods))
             defects = self._read_impressions(log, periods, between(progress, 0.0, 0.2 if behaviours else 0.5))
             if behaviours:
                 defects += self._read_behaviours(log, behaviours, between(progress, 0.2, 0.5))
@@ -152,7 +153,6 @@ class TaobaoAd:
                 writer,
                 log,
                 folder,
-                periods=periods,
                 min_count=self.min_count,
                 memory_gb=self.memory_gb,
                 defects=defects,

@@ -7,7 +7,7 @@ Each row has its own history, so no row affects another one. Events have an orde
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,14 @@ from mdaf.data.preparing.layout import Layout, Periods
 from mdaf.data.preparing.raw_log import RawLog
 from mdaf.data.preparing.source import Contents, check_shares, refuse_below, refuse_others, settings_of
 from mdaf.data.preparing.spill import block_bytes
+from mdaf.data.preparing.splits import ByTime
 from mdaf.data.reading.cells import no_numbers, number, numbers
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.formats.delimited import Lines, TextFile
 from mdaf.data.reading.log_files import required_file
 from mdaf.data.reading.rows import RAW, Rows
+from mdaf.data.store.promises import USERS
 from mdaf.data.store.vocabulary import check_min_count
 from mdaf.data.store.writer import StoreWriter
 from mdaf.data.taobao_ad import (
@@ -91,7 +93,7 @@ class TaobaoAdJoined:
         layout = Layout(("category", "brand"), STATIC, self.length, gaps=False, owner="row", cells=cells)
         defects = Defects()
         with writer.workspace() as folder:
-            log = RawLog(folder, layout, periods)
+            log = RawLog(folder, layout, ByTime(periods))
             rows = _rows(text, self.price)
             for lines in text.frames(block_bytes(self.memory_gb)):
                 between(progress, 0.0, 0.5)("reading", lines.share)
@@ -100,16 +102,16 @@ class TaobaoAdJoined:
                 log.add_events(_events(samples))
                 defects += found
             defects.refuse_if_too_many(str(self.path), self.max_bad_fraction)
-            return write_impressions(
+            contents = write_impressions(
                 writer,
                 log,
                 folder,
-                periods=periods,
                 min_count=self.min_count,
                 memory_gb=self.memory_gb,
                 defects=defects,
                 progress=between(progress, 0.5, 1.0),
             )
+            return replace(contents, promise=USERS)  # its times are made up
 
     def new_rows(self) -> RowFormat:
         """Rows under a header, with the columns user, item, position, categories and brands: the lists of the history.

@@ -15,10 +15,30 @@ import polars as pl
 
 from mdaf.data.new_rows.row_format import Own, RowFormat, numbers, words
 from mdaf.data.preparing.layout import CLICK_TABLES, Periods, click_layout
+from mdaf.data.preparing.negatives import check_negatives
 from mdaf.data.preparing.next_click import PROTOCOL, TASKS, Protocol, write_next_click
 from mdaf.data.preparing.raw_log import OwnFields, RawLog
-from mdaf.data.preparing.source import Contents, check_held_out, refuse_below, refuse_others, settings_of, split_times
-from mdaf.data.preparing.spill import block_bytes
+from mdaf.data.preparing.source import (
+    Contents,
+    check_held_out,
+    check_shares,
+    refuse_below,
+    refuse_others,
+    settings_of,
+    split_times,
+)
+from mdaf.data.preparing.spill import SpilledFrames, block_bytes
+from mdaf.data.preparing.splits import (
+    BY_USER,
+    LEAVE_ONE_OUT,
+    SHARE,
+    ByTime,
+    ByUser,
+    Splits,
+    leave_one_out,
+    numbered,
+    rule_of,
+)
 from mdaf.data.reading.cells import number
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes
@@ -27,6 +47,7 @@ from mdaf.data.reading.log_files import required_file
 from mdaf.data.reading.rows import Rows
 from mdaf.data.store.vocabulary import check_min_count
 from mdaf.data.store.writer import StoreWriter
+from mdaf.errors import DataError
 from mdaf.terminal.progress import Progress, between
 
 COLUMNS = ("user", "item", "category", "behaviour", "time")
@@ -54,6 +75,10 @@ class UserBehavior:
     memory_gb: float
     seed: int
     held_out_users: float = 0.0
+    splits: str | None = None
+    validation_share: float | None = None
+    test_share: float | None = None
+    negatives_from: str = "day"
 
     name = "user_behavior"
 
@@ -63,6 +88,18 @@ class UserBehavior:
         check_held_out(self.held_out_users)
         check_min_count(self.min_count, CLICK_TABLES)
         split_times(self, *_TIMES)
+        check_negatives(self.negatives_from, self.negatives, self.task == "next_click")
+        check_shares(*self._shares)
+        if self._rule != BY_USER and (self.validation_share, self.test_share) != (None, None):
+            raise DataError("data.validation_share and data.test_share: they are of data.splits=user; leave them out")
+
+    @cached_property
+    def _rule(self) -> str:
+        return rule_of(self.splits, self.held_out_users)
+
+    @property
+    def _shares(self) -> tuple[float, float]:
+        return self.validation_share or SHARE, self.test_share or SHARE
 
     @cached_property
     def _file(self) -> Path:
@@ -78,21 +115,27 @@ class UserBehavior:
         text = TextFile(self._file, COLUMNS, _EXPECTED)
         text.check()
         start, validation, test, stop = split_times(self, *_TIMES)
-        periods = Periods(validation, test, self.utc_offset_hours)
         with writer.workspace() as folder:
-            log = RawLog(
-                folder, click_layout(self.length), periods, [OwnFields("item", ["category"])], self.held_out_users
-            )
-            defects = Defects()
-            for events, found, share in read_log(text, (start, stop), block_bytes(self.memory_gb)):
-                between(progress, 0.0, 0.5)("reading", share)
-                log.add_events(events)
-                defects += found
+            found: list[Defects] = []
+            splits: Splits = ByTime(Periods(validation, test, self.utc_offset_hours), self.held_out_users)
+            events = self._events(text, (start, stop), found, between(progress, 0.0, 0.5))
+            if self._rule == BY_USER:
+                splits = ByUser(self.utc_offset_hours, *self._shares)
+            elif self._rule == LEAVE_ONE_OUT:
+                rows = SpilledFrames(folder / "rows")
+                for frame in events:
+                    rows.append(frame)
+                splits = leave_one_out(rows, self.utc_offset_hours, "pv", ("item", "behaviour"))
+                events = numbered(rows)
+            log = RawLog(folder, click_layout(self.length), splits, [OwnFields("item", ["category"])])
+            for frame in events:
+                log.add_events(frame)
+            defects = sum(found, Defects())
             defects.refuse_if_too_many(str(self.path), self.max_bad_fraction)
             protocol = Protocol(
                 task=self.task,
-                periods=periods,
                 negatives=self.negatives,
+                negatives_from=self.negatives_from,
                 view="pv",
                 purchase="buy",
                 min_count=self.min_count,
@@ -112,6 +155,15 @@ class UserBehavior:
             utc_offset_hours=self.utc_offset_hours,
             unique=True,
         )
+
+    def _events(
+        self, text: TextFile, period: tuple[int, int], found: list[Defects], progress: Progress
+    ) -> Iterator[pl.DataFrame]:
+        """The usable rows in blocks, whose defects are added to ``found``."""
+        for rows, defects, share in read_log(text, period, block_bytes(self.memory_gb)):
+            progress("reading", share)
+            found.append(defects)
+            yield rows
 
 
 def read_log(text: TextFile, period: tuple[int, int], size: int) -> Iterator[tuple[pl.DataFrame, Defects, float]]:

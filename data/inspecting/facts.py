@@ -16,6 +16,7 @@ from mdaf.data.schema import FIRST_ID, UNKNOWN
 from mdaf.data.store.arrays import read_parts
 from mdaf.data.store.event_store import GAP_FIELD, SPLITS, USER_TABLE, EventStore
 from mdaf.data.store.histories import ITEM, item_in_history
+from mdaf.data.store.promises import promise_in_words
 from mdaf.data.store.seen import MOST, seen_in_training, unknown_users
 from mdaf.terminal.printable import printable
 from mdaf.terminal.tables import Column, fitted, left_out
@@ -142,6 +143,7 @@ def show(store: EventStore, found: Inspection, console: Console) -> None:
     users = len(np.unique(store.users_of))
     console.print(f"{counts['events']:,} events of {users:,} users; histories of up to {store.schema.length}")
     _print(console, "Samples", ["", *found.splits], [*_span_rows(store, found.splits), *_split_rows(found.splits)])
+    console.print(f"Splits: {promise_in_words(store)}.")
     if (unknown := found.splits["validation"].unknown_users) > MOST:
         console.print(
             f"Training has not seen {unknown:.0%} of the users in validation, so models do without the user's id: "

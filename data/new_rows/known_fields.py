@@ -45,8 +45,9 @@ class KnownFields:
         return np.where(known, said["code"].to_numpy()[place], np.int32(UNKNOWN)).astype(np.int32)
 
     def _days(self, time: np.ndarray) -> np.ndarray:
-        """The number of each time's local day and split; a day that two splits share counts as two."""
-        split = np.searchsorted(self._store.boundaries, time, side="right")
+        """The number of each time's local day and split; a day that two splits share by time counts as two."""
+        by_time = self._store.training_ends is None
+        split = np.searchsorted(self._store.boundaries, time, side="right") if by_time else 0
         return local_days(time, self._offset) * len(SPLITS) + split
 
     def _said_of(self, field: str, own: Own) -> pl.DataFrame:

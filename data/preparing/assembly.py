@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from mdaf.data.preparing.layout import Periods
 from mdaf.data.preparing.raw_log import Encoding, RawLog
-from mdaf.data.preparing.spill import OWNER, TIME, UserRanges, cuts_of, record_type, records_of, rows_at_once
+from mdaf.data.preparing.spill import OWNER, TIME, TRAINED, UserRanges, cuts_of, record_type, records_of, rows_at_once
 from mdaf.data.schema import FIRST_ID
 from mdaf.data.store.event_store import SPLITS
 from mdaf.data.store.writer import StoreWriter
@@ -35,6 +34,7 @@ class SortedEvents:
     codes: Mapping[str, np.ndarray]
     first_user: int
     offsets: np.ndarray
+    training_ends: np.ndarray | None = None
 
     def starts(self, user: np.ndarray) -> np.ndarray:
         """The position in the store of each user's first event, int64."""
@@ -86,13 +86,10 @@ class Assembly:
     ``repeated``  how many rows were dropped so far.
     """
 
-    def __init__(
-        self, log: RawLog, encoding: Encoding, periods: Periods, folder: Path, memory_gb: float, unique: bool
-    ) -> None:
+    def __init__(self, log: RawLog, encoding: Encoding, folder: Path, memory_gb: float, unique: bool) -> None:
         self.repeated = 0
         self._log = log
         self._encoding = encoding
-        self._periods = periods
         self._folder = folder
         self._unique = unique
         self._owner = log.layout.owner
@@ -112,16 +109,20 @@ class Assembly:
             part = self._sorted(events.take(number), first, last, position)
             position = int(part.offsets[-1])
             writer.user_offsets(part.offsets[1:])
+            if part.training_ends is not None:
+                writer.training_ends(part.training_ends)
             writer.events(part.time, part.codes)
             yield part, self._samples_of(samples.take(number))
 
     def _routed_events(self, progress: Progress) -> UserRanges:
         fields = self._log.layout.events
-        dtype = record_type(dict.fromkeys(fields, np.int32))
+        flags = () if self._log.splits.by_time else (TRAINED,)
+        dtype = record_type({**dict.fromkeys(flags, np.bool_), **dict.fromkeys(fields, np.int32)})
         ranges = UserRanges(self._folder / "events by user", dtype, self._cuts)
         for number, frame in enumerate(self._log.events):
             progress("encoding events", 0.4 * number / len(self._log.events))
-            ranges.append(records_of(dtype, self._columns(frame, fields)))
+            known = {name: frame[name].to_numpy() for name in flags}
+            ranges.append(records_of(dtype, {**known, **self._columns(frame, fields)}))
         return ranges
 
     def _routed_samples(self, progress: Progress) -> UserRanges:
@@ -131,8 +132,6 @@ class Assembly:
         ranges = UserRanges(self._folder / "samples by user", dtype, self._cuts)
         for number, frame in enumerate(self._log.samples):
             progress("encoding samples", 0.4 + 0.1 * number / len(self._log.samples))
-            if "split" not in frame.columns:
-                frame = frame.with_columns(split=self._periods.split_of(pl.col("time")))
             if "probability" not in frame.columns:
                 frame = frame.with_columns(probability=pl.lit(float("nan"), pl.Float32))
             columns_of = {LABEL: "label", SPLIT: "split", PROBABILITY: "probability"}
@@ -153,12 +152,17 @@ class Assembly:
             order = kept
         user = records[OWNER][order]
         counts = np.bincount(user - first, minlength=last - first)
+        offsets = position + np.concatenate([[0], np.cumsum(counts)])
+        ends = None
+        if not self._log.splits.by_time:
+            ends = offsets[:-1] + np.bincount((user - first)[records[TRAINED][order]], minlength=last - first)
         return SortedEvents(
             user=user,
             time=records[TIME][order],
             codes={name: records[name][order] for name in self._log.layout.events},
             first_user=first,
-            offsets=position + np.concatenate([[0], np.cumsum(counts)]),
+            offsets=offsets,
+            training_ends=ends,
         )
 
     def _samples_of(self, records: np.ndarray) -> Samples:
@@ -185,11 +189,11 @@ def _by_user_and_time(records: np.ndarray) -> np.ndarray:
 
 
 def _first_of_equals(records: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """``order`` without rows that equal an earlier one in every field."""
+    """``order`` without rows that equal an earlier one in every field of the log."""
     user, time = records[OWNER][order], records[TIME][order]
     same = (np.diff(user) == 0) & (np.diff(time) == 0)
     tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
     rows = records[order[tied]]
-    frame = pl.DataFrame({name: rows[name] for name in records.dtype.names or ()})
+    frame = pl.DataFrame({name: rows[name] for name in records.dtype.names or () if name != TRAINED})
     repeats = tied[~frame.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()]
     return np.delete(order, repeats)

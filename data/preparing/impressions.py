@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from mdaf.data.preparing.assembly import Assembly
-from mdaf.data.preparing.layout import Periods
 from mdaf.data.preparing.raw_log import RawLog
 from mdaf.data.preparing.source import Contents
 from mdaf.data.preparing.vocabularies import write_vocabularies
@@ -25,7 +24,6 @@ def write_impressions(
     log: RawLog,
     folder: Path,
     *,
-    periods: Periods,
     min_count: Mapping[str, int],
     memory_gb: float,
     defects: Defects,
@@ -38,14 +36,14 @@ def write_impressions(
     ``min_count``  table -> how often an id must occur in training to have a row; default 1.
     ``unique``     whether to drop, and to count, events that equal an earlier one in all fields.
 
-    Raises DataError if no sample is before the validation period.
+    Raises DataError if there is nothing to train on.
     """
     progress("building vocabularies", 0.0)
     if not log.trained_rows:
-        raise DataError("no sample lies before the validation period: nothing to train on (data.validation_start)")
+        raise nothing_to_train_on("sample", log)
     encoding = log.encode(min_count)
     fitted = write_vocabularies(writer, log.layout, encoding.vocabularies, min_count)
-    assembly = Assembly(log, encoding, periods, folder, memory_gb, unique)
+    assembly = Assembly(log, encoding, folder, memory_gb, unique)
     users_of: list[np.ndarray] = []
     for events, samples in assembly.write_events(writer, progress):
         samples.write(writer, events.ends(samples.user, samples.time))
@@ -56,7 +54,12 @@ def write_impressions(
     if users_of:
         writer.users_of(np.concatenate(users_of))
     defects += Defects(dropped={"repeated row": assembly.repeated}, corrected=encoding.changed)
-    assert log.first_time is not None
-    schema = log.layout.schema(encoding.vocabularies, periods.validation - log.first_time, fitted)
+    schema = log.layout.schema(encoding.vocabularies, log.longest_gap(), fitted)
     cells = {table: found.rows for table, found in fitted.items()}
-    return Contents(schema, periods.validation, periods.test, defects, cells=cells)
+    return Contents(schema, *log.boundaries, defects, promise=log.splits.promise, cells=cells)
+
+
+def nothing_to_train_on(kind: str, log: RawLog) -> DataError:
+    """The error if no sample or event, ``kind``, is of training."""
+    where = "lies before the validation period" if log.splits.by_time else "is of training"
+    return DataError(f"no {kind} {where}: nothing to train on ({log.splits.keys})")

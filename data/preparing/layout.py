@@ -88,6 +88,12 @@ def click_layout(length: int) -> Layout:
     return Layout(events=CLICK_EVENTS, static=CLICK_STATIC, length=length)
 
 
+def moments(utc_offset_hours: float) -> tuple[pl.Expr, pl.Expr]:
+    """Columns hour (0 to 23) and weekday (Monday 0) in local time, of a column ``time``."""
+    hour, weekday = local_hours(pl.col("time"), utc_offset_hours), local_weekdays(pl.col("time"), utc_offset_hours)
+    return hour.cast(pl.Int8).alias("hour"), weekday.cast(pl.Int8).alias("weekday")
+
+
 @dataclass(frozen=True)
 class Periods:
     """When validation and test begin, in unix seconds, and the log's offset to UTC in hours.
@@ -101,9 +107,7 @@ class Periods:
 
     def moments(self) -> tuple[pl.Expr, pl.Expr]:
         """Columns hour (0 to 23) and weekday (Monday 0) in local time, of a column ``time``."""
-        time, offset = pl.col("time"), self.utc_offset_hours
-        hour, weekday = local_hours(time, offset), local_weekdays(time, offset)
-        return hour.cast(pl.Int8).alias("hour"), weekday.cast(pl.Int8).alias("weekday")
+        return moments(self.utc_offset_hours)
 
     def splits_of(self, time: np.ndarray) -> np.ndarray:
         """The index in ``SPLITS`` of the split to which each time belongs, int64."""

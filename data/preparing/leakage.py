@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from mdaf.data.reading.local_time import FARTHEST
 from mdaf.data.schema import FIRST_ID
 from mdaf.data.store.arrays import parts_of, read_at, read_part, read_parts
-from mdaf.data.store.event_store import EventStore
+from mdaf.data.store.event_store import SPLITS, EventStore
+from mdaf.data.store.promises import NONE, TIME, TRAINING_FIRST, USERS, WITHIN_USERS, promise_of
 from mdaf.data.store.seen import seen_in_training
 from mdaf.errors import LeakageError
 
@@ -14,16 +16,19 @@ from mdaf.errors import LeakageError
 def leakage_check(store: EventStore) -> None:
     """Raises LeakageError if the store has leakage.
 
-    Splits must follow each other in time. Histories must end before their samples. The users of the test must be the
-    held-out users, if there are any. Every row of an embedding table must occur in training.
+    The splits must keep their promise; see ``mdaf.data.store.promises``. Histories must end before their samples. The
+    users of the test must be the held-out users, if there are any. Every row of an embedding table must occur in
+    training.
     """
     for split, samples in store.samples.items():
         for part in parts_of(len(samples)):
             time = read_part(samples.time, part)
-            _check_period(store, split, time)
+            if store.training_ends is None:
+                _check_period(store, split, time)
             _check_histories(store, split, time, read_part(samples.user, part), read_part(samples.end, part))
     if store.held_out:
         _check_held_out(store)
+    _check_promise(store)
     _check_order(store)
     _check_vocabularies(store)
 
@@ -38,6 +43,36 @@ def _check_period(store: EventStore, split: str, time: np.ndarray) -> None:
         raise LeakageError(f"{store.folder}: a {split} sample is from {time.min()}, the split begins at {first}")
     if last is not None and time.max() >= last:
         raise LeakageError(f"{store.folder}: a {split} sample is from {time.max()}, the split ends at {last}")
+
+
+def _check_promise(store: EventStore) -> None:
+    """Raises LeakageError if what the splits promise of each user does not hold."""
+    promise = promise_of(store)
+    if promise in (TIME, TRAINING_FIRST, NONE):  # ``_check_period`` has checked the first two
+        return
+    train, validation, test = (_span_of_users(store, split) for split in SPLITS)
+    if promise == USERS:
+        present = np.sum([first <= last for first, last in (train, validation, test)], axis=0)
+        broken, found = present > 1, "is in two splits"
+    else:
+        held = np.minimum(validation[0], test[0])
+        broken, found = train[1] > held, "has a training sample after one of validation or test"
+        if promise == WITHIN_USERS and not broken.any():
+            broken, found = validation[1] > test[0], "has a validation sample after one of the test"
+    if broken.any():
+        raise LeakageError(f"{store.folder}: a user {found}, user number {int(np.flatnonzero(broken)[0])}")
+
+
+def _span_of_users(store: EventStore, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """The times of each user's first and last sample of a split, (users,); the first is later where there is none."""
+    count = int(store.users_of.max(initial=-1)) + 1
+    first, last = np.full(count, FARTHEST, dtype=np.int64), np.full(count, -FARTHEST, dtype=np.int64)
+    samples = store.samples[split]
+    for part in parts_of(len(samples)):
+        user, time = store.users_of[read_part(samples.user, part)], read_part(samples.time, part)
+        np.minimum.at(first, user, time)
+        np.maximum.at(last, user, time)
+    return first, last
 
 
 def _check_histories(store: EventStore, split: str, time: np.ndarray, user: np.ndarray, end: np.ndarray) -> None:

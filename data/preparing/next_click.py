@@ -1,16 +1,16 @@
 """Makes samples from a log without impressions, for one of two tasks. Sources with such logs call ``write_next_click``.
 
-``next_click``  Every view with an earlier event is a positive. Negatives are items drawn by their popularity on the
-                day of the sample and in its split, the positive alone excluded. If they were drawn by popularity in
-                the training period, all items that training has never seen would be positives, and a model could
-                score well by recognizing that alone.
+``next_click``  Every view with an earlier event is a positive, and negatives are drawn for it: see
+                ``mdaf.data.preparing.negatives``.
 ``buy``         Every view with an earlier event is a sample. It is a positive if its user buys the item later on the
                 same local day and in the same split.
+
+Rows that equal an earlier one in all fields are dropped before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,16 +19,17 @@ import numpy as np
 import polars as pl
 
 from mdaf.data.preparing.assembly import Assembly, Samples, SortedEvents
-from mdaf.data.preparing.layout import MOMENTS, Periods
-from mdaf.data.preparing.negatives import NO_ITEM, draw_negatives
+from mdaf.data.preparing.impressions import nothing_to_train_on
+from mdaf.data.preparing.layout import MOMENTS, moments
+from mdaf.data.preparing.negatives import NO_ITEM, draw_from_histories, draw_negatives, shares_of
 from mdaf.data.preparing.raw_log import Encoding, OwnCodes, RawLog
 from mdaf.data.preparing.source import Contents
+from mdaf.data.preparing.splits import Splits
 from mdaf.data.preparing.vocabularies import write_vocabularies
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.local_time import local_days
 from mdaf.data.schema import FIRST_ID, UNKNOWN
 from mdaf.data.store.event_store import SPLITS, USER_TABLE
-from mdaf.data.store.held_out import held_out
 from mdaf.data.store.writer import StoreWriter
 from mdaf.errors import DataError
 from mdaf.streams import stream_seed
@@ -44,15 +45,16 @@ _CHUNK = 1 << 18  # views whose samples are made at once; it bounds the memory a
 class Protocol:
     """How samples are made from a log.
 
-    ``negatives``  negatives for each positive of ``next_click``.
-    ``view``       the behaviour of events that show a candidate; None: every event.
-    ``purchase``   the behaviour that the task ``buy`` predicts.
-    ``min_count``  table -> how many events in training an id needs to have a row; default 1.
+    ``negatives``       negatives for each positive of ``next_click``.
+    ``negatives_from``  where they are drawn from, one of ``SOURCES``.
+    ``view``            the behaviour of events that show a candidate; None: every event.
+    ``purchase``        the behaviour that the task ``buy`` predicts.
+    ``min_count``       table -> how many events in training an id needs to have a row; default 1.
     """
 
     task: str
-    periods: Periods
     negatives: int
+    negatives_from: str
     view: str | None
     purchase: str | None
     min_count: Mapping[str, int]
@@ -70,81 +72,66 @@ def write_next_click(
 ) -> Contents:
     """Writes the store of a clean log without samples, and makes its samples by the protocol.
 
-    All static fields but hour and weekday must belong to items or users. Rows that equal an earlier one in all fields
-    are dropped and counted. ``folder`` is for temporary files. Raises DataError if no event is before the validation
-    period.
+    All static fields but hour and weekday must belong to items or users. ``folder`` is for temporary files. Raises
+    DataError if there is nothing to train on.
     """
     progress("building vocabularies", 0.0)
     if not log.trained_rows:
-        keys = "data.validation_start, data.held_out_users" if log.held_out_users else "data.validation_start"
-        raise DataError(f"no event lies before the validation period: nothing to train on ({keys})")
+        raise nothing_to_train_on("event", log)
     encoding = log.encode(protocol.min_count)
-    assembly = Assembly(log, encoding, protocol.periods, folder, memory_gb, unique=True)
-    pools = _Pools(folder / "pools", protocol.periods)
-    users = encoding.vocabularies[USER_TABLE].values
-    held_users = held_out(users, log.held_out_users) if log.held_out_users else None
+    assembly = Assembly(log, encoding, folder, memory_gb, unique=True)
+    pools = _Pools(folder / "pools", log.splits)
+    placed = log.splits.of_users(encoding.vocabularies[USER_TABLE].values)
     bounds = [0]
     for events, _ in assembly.write_events(writer, between(progress, 0.0, 0.6)):
         time, item = events.time, events.codes["item"]
-        viewed = _candidates(events, encoding, protocol, held_users)
-        pools.add(time[viewed], item[viewed])
+        split, viewed = log.splits.of_events(events, _behaviour(encoding, protocol.view, events.codes), placed)
+        pools.add(time[viewed], split[viewed], item[viewed])
         position = np.flatnonzero(viewed & (events.ends(events.user, time) > events.starts(events.user)))
-        trained = time[position] < protocol.periods.validation
-        moments = pl.DataFrame({"time": time[position]}).select(protocol.periods.moments())
-        log.count_moments(moments, trained)
+        moments_of = pl.DataFrame({"time": time[position]}).select(moments(log.splits.utc_offset_hours))
+        log.count_moments(moments_of, split[position] == 0)
         bounds.append(int(events.offsets[-1]))
     moments_known = log.moment_vocabularies(protocol.min_count)
     encoding = replace(encoding, vocabularies={**encoding.vocabularies, **moments_known})
     fitted = write_vocabularies(writer, log.layout, encoding.vocabularies, protocol.min_count)
 
-    sampler = _Sampler(log.layout.static, encoding, protocol, pools, held_users)
+    sampler = _Sampler(log, encoding, protocol, pools, placed)
     for number, (start, stop) in enumerate(pairwise(bounds)):
         progress("making samples", 0.6 + 0.4 * number / (len(bounds) - 1))
-        sampler.write(_written_events(writer, log.layout.events, start, stop), writer)
+        sampler.write(_written_events(writer, log, start, stop), writer)
     lacking = {"negatives that could not be drawn": sampler.undrawn}
     defects += Defects(dropped={"repeated row": assembly.repeated}, corrected=encoding.changed, incomplete=lacking)
-    assert log.first_time is not None
-    schema = log.layout.schema(encoding.vocabularies, protocol.periods.validation - log.first_time, fitted)
+    schema = log.layout.schema(encoding.vocabularies, log.longest_gap(), fitted)
     cells = {table: found.rows for table, found in fitted.items()}
     grouped = protocol.task == "next_click"
-    return Contents(schema, protocol.periods.validation, protocol.periods.test, defects, grouped, cells)
+    return Contents(schema, *log.boundaries, defects, log.splits.promise, grouped, cells)
 
 
 class _Pools:
     """The items from which negatives are drawn: a file for each local day and split, with an entry for each view."""
 
-    def __init__(self, folder: Path, periods: Periods) -> None:
+    def __init__(self, folder: Path, splits: Splits) -> None:
         folder.mkdir()
         self._folder = folder
-        self._periods = periods
+        self._splits = splits
 
-    def numbers(self, time: np.ndarray) -> np.ndarray:
-        """The number of the pool for each time, int64. A day that two splits share has two pools."""
-        days = local_days(time, self._periods.utc_offset_hours)
-        return days * len(SPLITS) + self._periods.splits_of(time)
+    def numbers(self, time: np.ndarray, split: np.ndarray) -> np.ndarray:
+        """The number of the pool for each time and split, int64. A day that two splits share has two pools."""
+        return local_days(time, self._splits.utc_offset_hours) * len(SPLITS) + split
 
-    def add(self, time: np.ndarray, item: np.ndarray) -> None:
-        numbers = self.numbers(time)
+    def are_known(self, since: np.ndarray, time: np.ndarray) -> np.ndarray:
+        """Whether what is known from ``since`` on is known at the end of the pool of ``time``."""
+        phase = self._splits.phase
+        return self.numbers(since, phase(since)) <= self.numbers(time, phase(time))
+
+    def add(self, time: np.ndarray, split: np.ndarray, item: np.ndarray) -> None:
+        numbers = self.numbers(time, split)
         for number in np.unique(numbers):
             with (self._folder / str(number)).open("ab") as file:
                 item[numbers == number].tofile(file)
 
     def of(self, number: int) -> np.ndarray:
         return np.memmap(self._folder / str(number), dtype=np.int32, mode="r")
-
-
-def _candidates(
-    events: SortedEvents, encoding: Encoding, protocol: Protocol, held_users: np.ndarray | None
-) -> np.ndarray:
-    """Which events show a candidate, bool (events,).
-
-    ``held_users``  which users are held out, bool (users,): these have candidates only in the test, and all others only
-                    before it. None: a user has candidates in every split.
-    """
-    viewed = _behaviour(encoding, protocol.view, events.codes)
-    if held_users is not None:
-        viewed = viewed & (held_users[events.user] == (protocol.periods.splits_of(events.time) == SPLITS.index("test")))
-    return viewed
 
 
 def _behaviour(encoding: Encoding, behaviour: str | None, codes: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -159,7 +146,7 @@ def _behaviour(encoding: Encoding, behaviour: str | None, codes: Mapping[str, np
     return codes["behaviour"] == code
 
 
-def _written_events(writer: StoreWriter, fields: Sequence[str], start: int, stop: int) -> SortedEvents:
+def _written_events(writer: StoreWriter, log: RawLog, start: int, stop: int) -> SortedEvents:
     """The events at the positions ``start`` to ``stop`` of the store that is being written: those of whole users."""
     offsets = writer.read("user_offsets")
     first, last = np.searchsorted(offsets, [start, stop], side="left")
@@ -167,9 +154,10 @@ def _written_events(writer: StoreWriter, fields: Sequence[str], start: int, stop
     return SortedEvents(
         user=np.repeat(np.arange(first, last, dtype=np.int32), np.diff(own)),
         time=writer.read("events.time", start, stop),
-        codes={name: writer.read(f"events.{name}", start, stop) for name in fields},
+        codes={name: writer.read(f"events.{name}", start, stop) for name in log.layout.events},
         first_user=int(first),
         offsets=own,
+        training_ends=None if log.splits.by_time else writer.read("training_ends", int(first), int(last)),
     )
 
 
@@ -177,57 +165,71 @@ class _Sampler:
     """Makes the samples of a range of users, in the order of their events."""
 
     def __init__(
-        self,
-        static: Sequence[str],
-        encoding: Encoding,
-        protocol: Protocol,
-        pools: _Pools,
-        held_users: np.ndarray | None,
+        self, log: RawLog, encoding: Encoding, protocol: Protocol, pools: _Pools, placed: np.ndarray | None
     ) -> None:
-        self._static = static
+        self._static = log.layout.static
+        self._splits = log.splits
         self._encoding = encoding
         self._protocol = protocol
         self._pools = pools
-        self._held = held_users
+        self._placed = placed
         self._items = FIRST_ID + len(encoding.vocabularies["item"].values)
-        self.undrawn = 0  # negatives of positives that were the only item of their day
+        self.undrawn = 0  # negatives of positives that were the only item of their day or history
 
     def write(self, events: SortedEvents, writer: StoreWriter) -> None:
         """Appends the samples of these events."""
         ends = events.ends(events.user, events.time)
-        viewed = _candidates(events, self._encoding, self._protocol, self._held)
+        shown = _behaviour(self._encoding, self._protocol.view, events.codes)
+        split, viewed = self._splits.of_events(events, shown, self._placed)
         rows = np.flatnonzero(viewed & (ends > events.starts(events.user)))
         if self._protocol.task == "buy":
-            bought = self._bought_later(events)
+            bought = self._bought_later(events, split)
             for part in _in_chunks(rows):
                 every = np.arange(len(part))
-                self._samples(events, part, every, events.codes["item"][part], bought[part]).write(writer, ends[part])
+                items = events.codes["item"][part]
+                self._samples(events, part, every, items, bought[part], split[part]).write(writer, ends[part])
             return
         for part in _in_chunks(rows):
-            items = np.column_stack([events.codes["item"][part], self._negatives(events, part)]).reshape(-1)
+            drawn = self._negatives(events, part, split[part], ends[part])
+            items = np.column_stack([events.codes["item"][part], drawn]).reshape(-1)
             kept = items != NO_ITEM
             self.undrawn += int((~kept).sum())
             label = (np.arange(len(items)) % (1 + self._protocol.negatives) == 0)[kept]
             which = np.repeat(np.arange(len(part)), 1 + self._protocol.negatives)[kept]
-            self._samples(events, part, which, items[kept], label).write(writer, ends[part][which])
+            self._samples(events, part, which, items[kept], label, split[part]).write(writer, ends[part][which])
 
-    def _negatives(self, events: SortedEvents, rows: np.ndarray) -> np.ndarray:
-        """The negative items for the positives at ``rows``, (rows, negatives)."""
-        pools = self._pools.numbers(events.time[rows])
-        drawn = np.empty((len(rows), self._protocol.negatives), dtype=np.int32)
+    def _negatives(self, events: SortedEvents, rows: np.ndarray, split: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """The negative items for the positives at ``rows``, (rows, negatives), ``NO_ITEM`` where none is left to draw.
+
+        ``split``, ``ends``  the split of each positive, and the end of its history, (rows,) each.
+        """
+        of_day, of_history = shares_of(self._protocol.negatives_from, self._protocol.negatives)
+        number = events.offsets[0] + rows
+        drawn = [np.empty((len(rows), 0), dtype=np.int32)]
+        if of_day:
+            drawn.append(self._of_day(events, rows, split, of_day))
+        if of_history:
+            stream = stream_seed(self._protocol.seed, "negatives of the history")
+            item, first = events.codes["item"], events.offsets[0]
+            starts = events.starts(events.user[rows]) - first
+            drawn.append(draw_from_histories(stream, item, starts, ends - first, item[rows], number, of_history))
+        return np.concatenate(drawn, axis=1)
+
+    def _of_day(self, events: SortedEvents, rows: np.ndarray, split: np.ndarray, count: int) -> np.ndarray:
+        pools = self._pools.numbers(events.time[rows], split)
+        drawn = np.empty((len(rows), count), dtype=np.int32)
         for pool in np.unique(pools).tolist():
             mine = pools == pool
             stream = stream_seed(self._protocol.seed, "negatives", pool // len(SPLITS))
             item, number = events.codes["item"][rows[mine]], events.offsets[0] + rows[mine]
-            drawn[mine] = draw_negatives(stream, self._pools.of(pool), item, number, self._protocol.negatives)
+            drawn[mine] = draw_negatives(stream, self._pools.of(pool), item, number, count)
         return drawn
 
-    def _bought_later(self, events: SortedEvents) -> np.ndarray:
+    def _bought_later(self, events: SortedEvents, split: np.ndarray) -> np.ndarray:
         """Whether each event's user buys its item at the same time or later, on the same day and in the same split."""
-        periods, time = self._protocol.periods, events.time
-        days = local_days(time, periods.utc_offset_hours)
+        time = events.time
+        days = local_days(time, self._splits.utc_offset_hours)
         days = days - days.min(initial=0)
-        split = periods.splits_of(time)
         key = (events.user - events.first_user).astype(np.int64) * self._items + events.codes["item"]
         key = (key * (int(days.max(initial=0)) + 1) + days) * len(SPLITS) + split
         buys = np.flatnonzero(_behaviour(self._encoding, self._protocol.purchase, events.codes))
@@ -239,16 +241,20 @@ class _Sampler:
         return (key[last][position] == key) & (time[last][position] >= time)
 
     def _samples(
-        self, events: SortedEvents, rows: np.ndarray, which: np.ndarray, item: np.ndarray, label: np.ndarray
+        self,
+        events: SortedEvents,
+        rows: np.ndarray,
+        which: np.ndarray,
+        item: np.ndarray,
+        label: np.ndarray,
+        split: np.ndarray,
     ) -> Samples:
         """The samples with the candidates ``item`` (samples,).
 
-        A sample has the user and the time of the event ``rows[which]``.
+        A sample has the user and the time of the event ``rows[which]``, and the split ``split[which]``.
         """
         user, time = events.user[rows], events.time[rows]
-        frame = pl.DataFrame({"time": time}).select(
-            *self._protocol.periods.moments(), self._protocol.periods.split_of(pl.col("time")).alias("split")
-        )
+        frame = pl.DataFrame({"time": time}).select(moments(self._splits.utc_offset_hours))
         codes = {USER_TABLE: (user + np.int32(FIRST_ID))[which], "item": item}
         for name in self._static:
             if name in MOMENTS:
@@ -256,8 +262,7 @@ class _Sampler:
             elif name not in codes:
                 codes[name] = self._own_codes(self._encoding.own[name], codes, time[which])
         static = {name: codes[name] for name in self._static}
-        split = frame["split"].to_numpy()[which]
-        return Samples(user=user[which], time=time[which], label=label, split=split, static=static)
+        return Samples(user=user[which], time=time[which], label=label, split=split[which], static=static)
 
     def _own_codes(self, own: OwnCodes, codes: Mapping[str, np.ndarray], time: np.ndarray) -> np.ndarray:
         """The codes of an item's or a user's field at some times.
@@ -268,7 +273,7 @@ class _Sampler:
         owners = codes[own.owner]
         if own.since is None or own.owner == USER_TABLE or self._protocol.task == "buy":
             return own.of(owners, time)
-        known = self._pools.numbers(own.since[owners]) <= self._pools.numbers(time)
+        known = self._pools.are_known(own.since[owners], time)
         return np.where(known, own.codes[owners], np.int32(UNKNOWN))
 
 

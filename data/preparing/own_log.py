@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +11,9 @@ from typing import Protocol
 
 import polars as pl
 
+from mdaf.data.preparing.given_splits import given_splits
 from mdaf.data.preparing.impressions import write_impressions
-from mdaf.data.preparing.layout import Layout, Periods
+from mdaf.data.preparing.layout import Layout, Periods, moments
 from mdaf.data.preparing.lost_labels import LostLabels, unit_hint
 from mdaf.data.preparing.next_click import Protocol as NextClick
 from mdaf.data.preparing.next_click import write_next_click
@@ -21,13 +22,24 @@ from mdaf.data.preparing.same_ids import refuse_other_spellings
 from mdaf.data.preparing.side_tables import SideTable, described
 from mdaf.data.preparing.source import Contents
 from mdaf.data.preparing.spill import SpilledFrames
-from mdaf.data.preparing.splits import periods_of_shares, positions_of_shares, span_of
+from mdaf.data.preparing.splits import (
+    BY_USER,
+    LEAVE_ONE_OUT,
+    ByTime,
+    ByUser,
+    LeaveOneOut,
+    Splits,
+    leave_one_out,
+    numbered,
+    periods_of_shares,
+    positions_of_shares,
+    span_of,
+)
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.log_table import Block
 from mdaf.data.reading.times import UNITS, likelier_unit, span
-from mdaf.data.store.event_store import SPLITS
+from mdaf.data.store.promises import NONE, SENTENCES
 from mdaf.data.store.writer import StoreWriter
-from mdaf.errors import DataError
 from mdaf.terminal.progress import Progress, between
 
 log = logging.getLogger(__name__)
@@ -53,8 +65,9 @@ class OwnLog:
     ``labelled``                    whether the log's rows have labels.
     ``said``                        the fields of an item that the rows of ``samples`` say themselves.
     ``every_row``                   whether the history of a labelled log holds all rows, not the positives alone.
+    ``rule``                        how rows are split, one of ``splits.RULES``.
     ``dates``                       when validation and test begin, in unix seconds; None: by ``shares`` of the rows.
-    ``protocol``                    how samples of a log without labels are made, but for the periods.
+    ``protocol``                    how samples of a log without labels are made.
     """
 
     path: str
@@ -70,6 +83,7 @@ class OwnLog:
     labelled: bool
     said: tuple[str, ...]
     every_row: bool
+    rule: str
     dates: tuple[int, int] | None
     shares: tuple[float, float]
     held_out_users: float
@@ -90,11 +104,13 @@ class OwnLog:
             later, write = between(progress, 0.3, 0.5), between(progress, 0.5, 1.0)
             if self.samples is not None:
                 return self._build_given(writer, folder, read, later, write)
-            periods = self._periods(read.rows)
-            read.lost.refuse_a_split_without(self.path, read.rows, periods, self.max_bad_fraction, read.defects)
+            splits = self._splits(read.rows)
+            if isinstance(splits, ByTime):
+                lost, periods = read.lost, splits.periods
+                lost.refuse_a_split_without(self.path, read.rows, periods, self.max_bad_fraction, read.defects)
             if self.labelled:
-                return self._build_labelled(writer, folder, read, periods, later, write)
-            return self._build_next_click(writer, folder, read, periods, later, write)
+                return self._build_labelled(writer, folder, read, splits, later, write)
+            return self._build_next_click(writer, folder, read, splits, later, write)
 
     def _read(self, table: Table, path: str, folder: Path, progress: Progress) -> _Read:
         read, hint = _Read(SpilledFrames(folder)), ""
@@ -139,33 +155,44 @@ class OwnLog:
             hint = f"; in data.time_format={unit} they would reach {span(low, high, offset)}"
         return span(first, last, offset), hint
 
-    def _periods(self, rows: SpilledFrames) -> Periods:
-        """The periods: by the config's dates, or else by the hours at which the config's shares of the rows begin."""
+    def _splits(self, rows: SpilledFrames) -> Splits:
+        """The rule by which the log's own rows are split."""
+        offset = self.utc_offset_hours
+        if self.rule == BY_USER:
+            return ByUser(offset, *self.shares)
+        if self.rule == LEAVE_ONE_OUT:
+            if self.labelled:
+                return leave_one_out(rows, offset)
+            return leave_one_out(rows, offset, self.protocol.view, ("item", *self._told_by_events()))
         if not self.timed:
-            return Periods(*positions_of_shares(rows, *self.shares, self.path), self.utc_offset_hours)
+            return ByTime(Periods(*positions_of_shares(rows, *self.shares, self.path), offset), self.held_out_users)
         begins = self.dates or periods_of_shares(rows, *self.shares, self.path, "".join(self._span(rows)))
-        return Periods(*begins, self.utc_offset_hours)
+        return ByTime(Periods(*begins, offset), self.held_out_users)
+
+    def _told_by_events(self) -> tuple[str, ...]:
+        """The fields that each event says for itself, beside its item."""
+        owned = {"item", *self.item_fields, *self.user_fields}
+        return tuple(name for name in self.layout.events if name not in owned)
 
     def _build_next_click(
-        self, writer: StoreWriter, folder: Path, read: _Read, periods: Periods, progress: Progress, write: Progress
+        self, writer: StoreWriter, folder: Path, read: _Read, splits: Splits, progress: Progress, write: Progress
     ) -> Contents:
-        raw = RawLog(folder, self.layout, periods, self._own(), self.held_out_users)
-        for number, frame in enumerate(read.rows):
+        raw = RawLog(folder, self.layout, splits, self._own())
+        for number, frame in enumerate(_frames(read.rows, splits)):
             progress("counting", number / len(read.rows))
             raw.add_events(frame)
-        protocol = replace(self.protocol, periods=periods)
-        return write_next_click(writer, raw, folder, protocol, self.memory_gb, read.defects, write)
+        return write_next_click(writer, raw, folder, self.protocol, self.memory_gb, read.defects, write)
 
     def _build_labelled(
-        self, writer: StoreWriter, folder: Path, read: _Read, periods: Periods, progress: Progress, write: Progress
+        self, writer: StoreWriter, folder: Path, read: _Read, splits: Splits, progress: Progress, write: Progress
     ) -> Contents:
-        raw = RawLog(folder, self.layout, periods, held_out_users=self.held_out_users)
-        for number, frame in enumerate(read.rows):
+        raw = RawLog(folder, self.layout, splits)
+        for number, frame in enumerate(_frames(read.rows, splits)):
             progress("counting", number / len(read.rows))
-            raw.add_samples(frame.with_columns(periods.moments()))
+            raw.add_samples(frame.with_columns(moments(self.utc_offset_hours)))
             if not self.anonymous:
                 raw.add_events(frame if self.every_row else frame.filter(pl.col("label") == 1))
-        return self._write(writer, raw, folder, periods, read.defects, write)
+        return self._write(writer, raw, folder, read.defects, write)
 
     def _build_given(
         self, writer: StoreWriter, folder: Path, read: _Read, progress: Progress, write: Progress
@@ -173,54 +200,36 @@ class OwnLog:
         assert self.samples is not None
         given = self._read(self.samples, self.samples_path, folder / "given", progress)
         given.lost.refuse_a_split_without(self.samples_path, given.rows, None, self.max_bad_fraction, given.defects)
-        periods = self._periods_of(given.rows)
+        splits = given_splits(given.rows, self.samples_path, self.utc_offset_hours)
+        if splits.promise == NONE:
+            log.warning("%s: %s", self.samples_path, SENTENCES[NONE])
         refuse_other_spellings(read.rows, given.rows, ("user", "item", *self.said), self.samples_path)
         given = self._described(given, folder / "given, described")
         # Fields in the file of samples and in side tables are taken from there, all other fields from the events.
-        raw = RawLog(folder, self.layout, periods, self._own())
+        raw = RawLog(folder, self.layout, splits, self._own())
         for number, frame in enumerate(read.rows):
             progress("counting", number / (len(read.rows) + len(given.rows)))
             raw.add_events(frame)
         for frame in given.rows:
-            raw.add_samples(frame.with_columns(periods.moments()), frame["split"] == 0)
-        contents = self._write(writer, raw, folder, periods, read.defects, write)
+            raw.add_samples(frame.with_columns(moments(self.utc_offset_hours)))
+        contents = self._write(writer, raw, folder, read.defects, write)
         contents.defects.refuse_if_too_many(self.path, self.max_bad_fraction)  # of the log alone
         return replace(contents, defects=contents.defects + given.defects)
 
-    def _periods_of(self, samples: SpilledFrames) -> Periods:
-        """The periods of samples that say their split."""
-        spans = (
-            pl.concat(
-                frame.group_by("split").agg(first=pl.col("time").min(), last=pl.col("time").max()) for frame in samples
-            )
-            .group_by("split")
-            .agg(pl.col("first").min(), pl.col("last").max())
-        )
-        first, last = dict(zip(spans["split"], spans["first"], strict=True)), dict(spans.select("split", "last").rows())
-        if len(first) < len(SPLITS):
-            missing = next(name for number, name in enumerate(SPLITS) if number not in first)
-            raise DataError(f"data.samples_path={self.samples_path} has no row of split {missing}")
-        begins = min(first[1], first[2])
-        if last[0] >= begins:
-            raise DataError(
-                f"data.samples_path={self.samples_path}: a row of split train is from {last[0]}, the first of "
-                f"validation and test from {begins}; expected training to end before"
-            )
-        return Periods(begins, first[2] if last[1] < first[2] else begins, self.utc_offset_hours)
-
-    def _write(
-        self, writer: StoreWriter, raw: RawLog, folder: Path, periods: Periods, defects: Defects, progress: Progress
-    ) -> Contents:
+    def _write(self, writer: StoreWriter, raw: RawLog, folder: Path, defects: Defects, progress: Progress) -> Contents:
         return write_impressions(
             writer,
             raw,
             folder,
-            periods=periods,
             min_count=self.min_count,
             memory_gb=self.memory_gb,
             defects=defects,
             progress=progress,
         )
+
+
+def _frames(rows: SpilledFrames, splits: Splits) -> Iterable[pl.DataFrame]:
+    return numbered(rows) if isinstance(splits, LeaveOneOut) else rows
 
 
 @dataclass

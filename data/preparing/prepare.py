@@ -22,10 +22,12 @@ from mdaf.data.preparing.leakage import leakage_check
 from mdaf.data.preparing.scratch import scratch, set_aside, sweep
 from mdaf.data.preparing.source import Contents, Source, source_from
 from mdaf.data.preparing.spill import GIGABYTE
+from mdaf.data.preparing.splits import BY_USER, LEAVE_ONE_OUT
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.log_files import expanded
 from mdaf.data.store.event_store import EventStore
 from mdaf.data.store.manifest import CANDIDATE_GROUPS, CRC32, FORMAT_VERSION, REMEDY, SPLITS, write_manifest
+from mdaf.data.store.promises import PROMISE
 from mdaf.data.store.ranges import check_ranges
 from mdaf.data.store.verification import checksums_of, stamped, states_of
 from mdaf.data.store.writer import StoreWriter
@@ -132,12 +134,22 @@ def _unwritable(folder: Path, error: Exception) -> DataError:
 def _refuse_empty_splits(source: Source, lengths: Mapping[str, int]) -> None:
     for split in SPLITS:
         if not lengths.get(f"{split}.label"):
-            share = getattr(source, "held_out_users", 0)
-            both = f", and have users of both kinds for data.held_out_users={share}" if share else ""
-            raise DataError(
-                f"{source.name}: the {split} split is empty; the log must reach from before the validation period "
-                f"into the test period (data.validation_start, data.test_start){both}"
-            )
+            raise DataError(f"{source.name}: the {split} split is empty; {_needed(source)}")
+
+
+def _needed(source: Source) -> str:
+    """What a log needs so that no split is empty."""
+    rule = getattr(source, "splits", None)
+    if rule == LEAVE_ONE_OUT:
+        return "data.splits=leave_one_out needs users with three rows or more"
+    if rule == BY_USER:
+        return "the log has too few users for data.validation_share and data.test_share"
+    share = getattr(source, "held_out_users", 0)
+    both = f", and have users of both kinds for data.held_out_users={share}" if share else ""
+    return (
+        "the log must reach from before the validation period into the test period (data.validation_start, "
+        f"data.test_start){both}"
+    )
 
 
 def _refuse_one_sided_splits(source: Source, counts: Mapping[str, tuple[int, int]]) -> None:
@@ -174,6 +186,7 @@ def _write_manifest(folder: Path, identity: Mapping[str, Any], contents: Content
             },
             "defects": contents.defects.to_json(),
             CANDIDATE_GROUPS: contents.grouped,
+            PROMISE: contents.promise,
             "files": files,
             CRC32: checksums_of(folder, files),
         }

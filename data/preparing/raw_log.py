@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from mdaf.data.preparing.layout import MOMENTS, Layout, Periods
-from mdaf.data.preparing.spill import SpilledFrames
+from mdaf.data.preparing.layout import MOMENTS, Layout
+from mdaf.data.preparing.spill import TRAINED, SpilledFrames
+from mdaf.data.preparing.splits import Splits
 from mdaf.data.reading.local_time import FARTHEST
 from mdaf.data.schema import FIRST_ID, UNKNOWN
-from mdaf.data.store.held_out import held_out
 from mdaf.data.store.vocabulary import ValueCounts, Vocabulary
 
 _COMPACT_AT = 1 << 22
@@ -152,54 +152,48 @@ class Encoding:
 class RawLog:
     """The events of a log, and its samples if it has impressions, in files below ``folder``.
 
-    ``periods``         rows before the validation period count as training for the vocabularies.
-    ``own``             fields that belong to an item or a user; events and samples need not have them.
-    ``held_out_users``  the share of users whose samples are the test. Their samples in the test period are kept, and
-                        the other users' samples before it. Vocabularies do not count held-out users.
+    ``splits``  says which rows are of training, which alone count for the vocabularies, and which become samples.
+    ``own``     fields that belong to an item or a user; events and samples need not have them.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        layout: Layout,
-        periods: Periods,
-        own: Sequence[OwnFields] = (),
-        held_out_users: float = 0.0,
-    ) -> None:
+    def __init__(self, folder: Path, layout: Layout, splits: Splits, own: Sequence[OwnFields] = ()) -> None:
         self.layout = layout
+        self.splits = splits
         self.events = SpilledFrames(folder / "events")
         self.samples = SpilledFrames(folder / "samples")
         self.first_time: int | None = None
         self.trained_rows = 0
-        self.held_out_users = held_out_users
-        self._periods = periods
+        self._last_trained = 0
         self._counts = {table: ValueCounts() for table in (*layout.tables, layout.owner)}
         self._own = own
         self._settled = {name for own_fields in own for name in (own_fields.owner, *own_fields.fields)}
+
+    @property
+    def boundaries(self) -> tuple[int, int]:
+        """The unix seconds at which validation and test begin; once all rows are added."""
+        return self.splits.boundaries(self._last_trained)
+
+    def longest_gap(self) -> int:
+        """The longest time between an event and a training sample, in seconds."""
+        assert self.first_time is not None
+        return self.boundaries[0] - self.first_time
 
     def add_events(self, frame: pl.DataFrame) -> None:
         """Adds events with the columns owner, time and the layout's event fields. They need not be sorted by time."""
         if not len(frame):
             return
-        trained = (frame["time"] < self._periods.validation) & ~self._held(frame)
+        trained = self.splits.trained(frame)
         for own in self._own:
             own.add(frame, trained)
         self._count(frame, trained, {self.layout.owner, *self.layout.events} - self._settled)
-        self.trained_rows += int(trained.sum())
-        self.events.append(frame)
+        self.events.append(frame if self.splits.by_time else frame.with_columns(trained.alias(TRAINED)))
 
-    def add_samples(self, frame: pl.DataFrame, trained: pl.Series | None = None) -> None:
-        """Adds samples with the columns time, label, the layout's static fields, and split and probability if known.
-
-        ``trained``  which rows are in the training split; by default this depends on their time.
-        """
-        if self.held_out_users:
-            frame = frame.filter(self._held(frame) == (frame["time"] >= self._periods.test))
+    def add_samples(self, frame: pl.DataFrame) -> None:
+        """Adds samples with the columns time, label, the layout's static fields, and split and probability if known."""
+        frame = self.splits.sampled(frame)
         if not len(frame):
             return
-        trained = frame["time"] < self._periods.validation if trained is None else trained
-        self._count(frame, trained, {self.layout.owner, *self.layout.static})
-        self.trained_rows += int(trained.sum())
+        self._count(frame, frame["split"] == 0, {self.layout.owner, *self.layout.static})
         self.samples.append(frame)
 
     def count_moments(self, moments: pl.DataFrame, trained: np.ndarray) -> None:
@@ -251,12 +245,12 @@ class RawLog:
         by_owner[owners] = since.fill_null(FARTHEST).to_numpy()
         return by_owner
 
-    def _held(self, frame: pl.DataFrame) -> pl.Series:
-        """Which rows belong to held-out users."""
-        return pl.Series(held_out(frame[self.layout.owner], self.held_out_users))
-
     def _count(self, frame: pl.DataFrame, trained: pl.Series, columns: set[str]) -> None:
         first = int(frame["time"].min())  # type: ignore[arg-type]
+        self.trained_rows += int(trained.sum())
+        if not self.splits.by_time and trained.any():
+            last = int(frame["time"].filter(trained).max())  # type: ignore[arg-type]
+            self._last_trained = max(last, self._last_trained)
         self.first_time = first if self.first_time is None else min(first, self.first_time)
         for name in columns:
             if name in frame.columns:

@@ -25,6 +25,9 @@ from mdaf.terminal.progress import Progress
 # Settings that older stores do not have, with the value that gives the same store.
 ADDED_LATER: dict[str, Any] = {
     "held_out_users": 0.0,
+    "negatives_from": "day",
+    "validation_share": None,
+    "test_share": None,
     "numeric_fields": [],
     "numeric": "buckets",
     "buckets": 32,
@@ -38,6 +41,7 @@ ADDED_LATER: dict[str, Any] = {
     "age": "decades",
     "price": "doublings",
 }
+DEFAULT_SPLITS = (None, "time", "given")  # given: exactly if there is a file of samples
 NOT_OF_THE_SOURCE = (
     "root",
     "bucketing",
@@ -51,6 +55,7 @@ class Contents:
     """The description of the store that a source has written.
 
     ``validation``, ``test``  unix seconds at which these splits begin.
+    ``promise``               which of ``mdaf.data.store.promises`` the splits keep.
     ``grouped``               whether samples are positives, each followed by the negatives that were drawn for it.
     ``cells``                 table -> how its cells become rows, for numeric and multi-valued fields.
     """
@@ -59,6 +64,7 @@ class Contents:
     validation: int
     test: int
     defects: Defects
+    promise: str
     grouped: bool = False
     cells: Mapping[str, CellRows] = field(default_factory=dict)
 
@@ -153,4 +159,6 @@ def settings_of(source: Any, *without: str) -> dict[str, Any]:
     """The settings of a source that change its store. Paths, limits for bad rows and memory do not."""
     irrelevant = ("path", "samples_path", "max_bad_fraction", "memory_gb", *without)
     kept = {key: value for key, value in asdict(source).items() if key not in irrelevant}
+    if kept.get("splits") in DEFAULT_SPLITS:
+        kept.pop("splits", None)
     return {key: value for key, value in kept.items() if key not in ADDED_LATER or value != ADDED_LATER[key]}

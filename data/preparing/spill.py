@@ -10,6 +10,7 @@ import polars as pl
 
 GIGABYTE = 1_000_000_000
 OWNER, TIME = "#owner", "#time"  # fields of every record; no field of a log has such a name
+TRAINED = "#trained"  # whether an event is of training
 _BYTES_WHILE_SORTED = 200  # for each event: itself, its sort keys, the copies made by sorting
 _TEXT_SHARE = 100  # parsing a block of text takes this many times its size in memory
 

@@ -103,6 +103,8 @@ class EventStore:
     ``samples``       split -> ``Samples``.
     ``cell_rows``     table -> how a raw cell of a numeric or multi-valued field becomes rows of it.
     ``held_out``      the share of users whose samples are the test.
+    ``training_ends`` (users,) int64: the position after the last event of training of each history; None: training
+                      ends at the same time for all users.
     """
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -114,6 +116,8 @@ class EventStore:
         self.users = len(self.user_offsets) - 1
         own = "users_of.npy" not in manifest["files"]
         self.users_of = np.arange(self.users) if own else self._load("users_of", np.int32)
+        ends = "training_ends.npy" in manifest["files"]
+        self.training_ends = self._load("training_ends", np.int64) if ends else None
         self.time = self._load("events.time", np.int64)
         stored = [field.name for field in self.schema.sequence if field.name != GAP_FIELD]
         self.events = {name: self._load(f"events.{name}", np.int32) for name in stored}
@@ -178,6 +182,8 @@ class EventStore:
             arrays = [samples.user, samples.end, samples.time, *samples.static.values(), samples.probability]
             if any(array is not None and len(array) != len(samples) for array in arrays):
                 raise DamagedStoreError(f"{self.folder}: arrays of split {split} differ in length", REMEDY)
+        if self.training_ends is not None and len(self.training_ends) != self.users:
+            raise DamagedStoreError(f"{self.folder}: training_ends is not as long as there are users", REMEDY)
         if any(len(codes) != len(self.time) for codes in self.events.values()):
             raise DamagedStoreError(f"{self.folder}: arrays of events differ in length", REMEDY)
         for table, cells in self.schema.cells.items():
@@ -194,7 +200,10 @@ class EventStore:
 
     @property
     def boundaries(self) -> tuple[int, int]:
-        """The times at which validation and test begin, in unix seconds."""
+        """The times at which validation and test begin, in unix seconds.
+
+        With ``training_ends`` both are the second after the last row of training.
+        """
         return self.manifest["boundaries"]["validation"], self.manifest["boundaries"]["test"]
 
     @cached_property
@@ -207,12 +216,18 @@ class EventStore:
 
         These are the events before validation, without those of held-out users.
         """
+        places = np.arange(*part.indices(len(self.time)))
+        if self.training_ends is not None:
+            return places < self.training_ends[self._owners(places)]
         early = read_part(self.time, part) < self.boundaries[0]
         if self.held_out:
-            places = np.arange(*part.indices(len(self.time)))
-            owner = np.searchsorted(self.user_offsets, places, side="right") - 1
+            owner = self._owners(places)
             early &= ~self.held_out_users[self.users_of[owner]]
         return early
+
+    def _owners(self, places: np.ndarray) -> np.ndarray:
+        """The history to which each position of the event arrays belongs."""
+        return np.searchsorted(self.user_offsets, places, side="right") - 1
 
     def vocabulary(self, table: str) -> np.ndarray:
         """The raw values of a table's codes, numbers or words: element i is the value of code ``FIRST_ID + i``."""

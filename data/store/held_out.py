@@ -1,4 +1,4 @@
-"""Chooses the users who are held out for the test by a hash of their id, so that all logs hold out the same users."""
+"""Chooses users by a hash of their id, so that the same users are chosen in all logs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ def held_out(users: pl.Series | np.ndarray, share: float) -> np.ndarray:
     The hash is that of the id's text, so numbers and words with the same text agree.
     """
     rows = users if isinstance(users, pl.Series) else pl.Series(users)
-    if share <= 0:
-        return np.zeros(len(rows), dtype=bool)
-    ids = rows.unique()
-    chosen = pl.Series([_place(str(value)) < share for value in ids.to_list()], dtype=pl.Boolean)
-    return rows.is_in(ids.filter(chosen).implode()).to_numpy()
+    return share_of(rows, _SALT) < share if share > 0 else np.zeros(len(rows), dtype=bool)
 
 
-def _place(user: str) -> float:
-    """A number in [0, 1) that depends only on the id."""
-    digest = hashlib.blake2b(user.encode(), digest_size=7, salt=b"", person=b"", key=_SALT).digest()
+def share_of(users: pl.Series, salt: bytes) -> np.ndarray:
+    """A number in [0, 1) for each row that depends on its user's id and on ``salt`` alone, (rows,)."""
+    ids = users.unique()
+    shares = pl.DataFrame({"id": ids, "share": [_place(str(value), salt) for value in ids.to_list()]})
+    return users.alias("id").to_frame().join(shares, on="id", how="left", maintain_order="left")["share"].to_numpy()
+
+
+def _place(user: str, salt: bytes) -> float:
+    digest = hashlib.blake2b(user.encode(), digest_size=7, salt=b"", person=b"", key=salt).digest()
     return int.from_bytes(digest, "little") / (1 << 56)

@@ -13,6 +13,7 @@ from typing import Any
 from mdaf.atomic import fsync_folder
 from mdaf.data.reading.defects import Defects
 from mdaf.data.schema import Schema
+from mdaf.data.store.promises import PROMISE, SENTENCES, TIME
 from mdaf.errors import DamagedStoreError, DataError
 
 FORMAT_VERSION = 2
@@ -101,6 +102,8 @@ def _check(manifest: Mapping[str, Any]) -> None:
         _check_numbers("defects", kinds, kinds)
     if not all(isinstance(text, str) for text in defects.examples.values()):
         raise ValueError("defects has examples that are no text")
+    if manifest.get(PROMISE, TIME) not in SENTENCES:
+        raise ValueError(f"{PROMISE} is {manifest[PROMISE]!r}, expected one of {', '.join(SENTENCES)}")
     if type(manifest.get(CANDIDATE_GROUPS, False)) is not bool:
         raise ValueError(f"{CANDIDATE_GROUPS} is {manifest[CANDIDATE_GROUPS]!r}, expected true or false")
     if not _HASH.fullmatch(manifest["data_hash"]):

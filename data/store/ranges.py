@@ -21,6 +21,7 @@ def check_ranges(store: EventStore) -> None:
     Such a value would read past the end of an array, or train the wrong row of an embedding table.
     """
     _check_offsets(store)
+    _check_training_ends(store)
     for field in store.schema.sequence:
         if field.name in store.events:
             _check_codes(store, f"events.{field.name}", store.events[field.name], field.table)
@@ -43,6 +44,12 @@ def _check_offsets(store: EventStore) -> None:
         raise _out_of_range(store, "user_offsets", f"no ascending positions from 0 to {len(store.time):,}")
     if len(store.users_of) != store.users or store.users_of.min(initial=0) < 0:
         raise _out_of_range(store, "users_of", "no user for each history")
+
+
+def _check_training_ends(store: EventStore) -> None:
+    ends, offsets = store.training_ends, store.user_offsets
+    if ends is not None and ((ends < offsets[:-1]) | (ends > offsets[1:])).any():
+        raise _out_of_range(store, "training_ends", "a position outside its user's events")
 
 
 def _check_codes(store: EventStore, name: str, codes: np.ndarray, table: str) -> None:

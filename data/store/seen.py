@@ -51,6 +51,9 @@ def _known_by_events(store: EventStore) -> np.ndarray:
     """Whether each user has an event that belongs to training, bool by the user's index (see ``users_of``)."""
     known = np.zeros(int(store.users_of.max(initial=-1)) + 1, dtype=bool)
     first, last = store.user_offsets[:-1], store.user_offsets[1:]
+    if store.training_ends is not None:
+        known[store.users_of[np.asarray(store.training_ends) > first]] = True
+        return known
     active = np.flatnonzero(first < last)
     known[store.users_of[active[read_at(store.time, first[active]) < store.boundaries[0]]]] = True
     return known & ~store.held_out_users[: len(known)] if store.held_out else known

@@ -95,6 +95,10 @@ class StoreWriter:
         """The position of each user's first event, and at the end the number of all events: (users + 1,)."""
         self._append("user_offsets", offsets, np.int64)
 
+    def training_ends(self, ends: np.ndarray) -> None:
+        """The position after the last training event of each user, if splits are not the same for all: (users,)."""
+        self._append("training_ends", ends, np.int64)
+
     def users_of(self, users: np.ndarray) -> None:
         """The index of the user of each range of ``user_offsets``: (ranges,). By default it is the range's index."""
         self._append("users_of", users, np.int32)

@@ -22,6 +22,7 @@ class Source:
     ``folder``   the run's folder, relative to that of the report.
     ``study``    that the run confirms or repeats, None if none; ``trial``: the one that had this configuration, if any.
     ``checkpoint``  SHA-256 of the run's best.pt, if figures come from it; versions before this did not write it.
+    ``splits``      a sentence that says what the data's splits promise; versions before this did not write it.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Source:
     commit: str
     device: str
     checkpoint: str = ""
+    splits: str = ""
 
 
 def check_agreement(run: RecordedRun) -> None:

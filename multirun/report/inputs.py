@@ -150,6 +150,7 @@ def source_of(folder: Path, stage: str, point: str, report: Path, study: str | N
         data_hash=result["data_hash"],
         commit=result["commit"],
         device=result["device"],
+        splits=result.get("splits", ""),
         checkpoint=""
         if stage == SEARCH
         else own_checkpoint(folder, result) or "",  # no figure of a search comes from it

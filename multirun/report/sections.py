@@ -434,9 +434,10 @@ def validity(report: Report) -> Section:
         if reads
         else "The test split was not read."
     )
+    promised = [Text(f"Splits: {words}.") for words in sorted({one.splits for one in report.inputs.runs} - {""})]
     return Section(
         "Statistical validity",
-        [Text(share), Table(["analysis", "", "why"], rows), Text(read), Text("Limits:"), Items(LIMITS)],
+        [Text(share), Table(["analysis", "", "why"], rows), *promised, Text(read), Text("Limits:"), Items(LIMITS)],
     )
 
 

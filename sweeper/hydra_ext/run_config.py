@@ -63,6 +63,10 @@ ADDED_LATER: dict[str, Any] = {
     "data.genres": "one",
     "data.age": "decades",
     "data.price": "doublings",
+    "data.splits": None,
+    "data.negatives_from": "day",
+    "data.validation_share": None,
+    "data.test_share": None,
 }
 # Keys that were once not hashed, with the value that all runs had then. With this value they are still not hashed, so
 # that the hashes of those runs stay valid.

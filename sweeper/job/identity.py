@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mdaf.data.store.event_store import EventStore
+from mdaf.data.store.promises import promise_in_words
 from mdaf.sweeper.hydra_ext.run_config import config_hash
 from mdaf.sweeper.machine.device import choose_precision, describe
 from mdaf.sweeper.runs import provenance
@@ -49,6 +50,7 @@ def identify(cfg: DictConfig, store: EventStore, device: torch.device) -> dict[s
         "study": cfg.sweep.study,
         "trial": cfg.sweep.trial,
         "store": shown(store.folder),
+        "splits": promise_in_words(store),
         "versions": provenance.versions(),
     }
 

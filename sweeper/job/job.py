@@ -16,6 +16,7 @@ from mdaf.conf.schema import Criteria
 from mdaf.config_keys import check_keys
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.device_store import DeviceStore
+from mdaf.data.store.promises import promise_in_words
 from mdaf.sweeper.hydra_ext.directories import work_where_it_was_typed
 from mdaf.sweeper.hydra_ext.own_config import OwnConfig
 from mdaf.sweeper.hydra_ext.run_config import validate
@@ -63,6 +64,8 @@ class Job:
             self.recorder = self._recorder(stack)
             self.log = JobLog()
             stack.callback(self.log.close)
+            with self.log.active():
+                log.info("splits: %s", promise_in_words(self.store))
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Job:

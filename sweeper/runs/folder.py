@@ -9,7 +9,8 @@ is ``RunFolder.write_result``, with what ``mdaf.sweeper.job.recorder`` hands ove
 - ``monitor``: the metric that decided the best epoch, where it is not ``val_auc``
 - ``steadiness``, ``slow_downs``: a sentence on the machine, and each slow-down
 - what the run was, from ``mdaf.sweeper.job.identity``: ``config_hash``, ``data_hash``, ``commit``, ``seed``,
-  ``device``, ``precision``, ``study``, ``trial``, ``versions`` and the values that a sweep searches
+  ``device``, ``precision``, ``study``, ``trial``, ``versions`` and the values that a sweep searches; ``splits`` says in
+  a sentence what the data's splits promise
 - ``parts``: the parts of a run that went on with other code or on another device
 - ``checkpoint``: the digest of best.pt
 """

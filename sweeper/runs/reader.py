@@ -53,6 +53,7 @@ _KINDS: dict[str, tuple[type, ...]] = {  # of what stands in result.json, where 
     "commit": (str,),
     "device": (str,),
     "precision": (str,),
+    "splits": (str,),
     "checkpoint": (str,),
     "parts": (list,),
     "study": (str, type(None)),

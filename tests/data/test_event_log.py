@@ -192,13 +192,6 @@ def test_given_samples_are_trained_on_and_scored_as_they_are(tmp_path: Path, roo
             assert raw(store, "category", store.events["category"][history]) == before["kind"].to_list()
 
 
-def test_given_samples_whose_training_reaches_into_validation_are_refused(tmp_path: Path, root: Path) -> None:
-    rows = [("u1", "i1", "c1", START + DAY * n, 0, split) for n, split in enumerate(("val", "train", "test"))]
-    path = write(tmp_path, samples_of(*rows), "samples.csv")
-    with pytest.raises(DataError, match=r"samples_path.*training to end before"):
-        prepare(event_log(write(tmp_path), samples_path=str(path)), root)
-
-
 def test_given_samples_without_a_split_are_refused(tmp_path: Path, root: Path) -> None:
     path = write(tmp_path, samples_of(("u1", "i1", "c1", START, 0, "train")), "samples.csv")
     with pytest.raises(DataError, match="has no row of split validation"):
