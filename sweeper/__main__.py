@@ -26,7 +26,7 @@ from mdaf.terminal import output
 from mdaf.terminal.programs import program
 
 #: First words that are commands of their own, and the module whose ``main`` runs each with the words after it.
-COMMANDS = {"check": "mdaf.sweeper.check.__main__"}
+COMMANDS = {"check": "mdaf.sweeper.check.__main__", "export": "mdaf.sweeper.export.cli"}
 
 
 def prepare() -> None:

@@ -24,6 +24,7 @@ from mdaf.multirun.__main__ import COMMANDS
 from mdaf.multirun.phase4.overrides import split
 from mdaf.sweeper import command_line, evaluate
 from mdaf.sweeper.check.__main__ import composed as checked
+from mdaf.sweeper.export import cli as export
 from mdaf.sweeper.predict import cli as predict
 from mdaf.sweeper.study import cli as study
 from mdaf.sweeper.trials.compatibility import agree
@@ -33,7 +34,9 @@ from tests.processes import ROOT
 
 FENCED = re.compile(r"^```\w*\n(.*?)^```", re.M | re.S)
 INLINE = re.compile(r"(?<!`)`((?:python -m|mdaf)\b[^`]*)`(?!`)")
-PROGRAM = r"(?:python -m (sweeper(?:\.study|\.predict|\.evaluate)?|multirun|data|benchmarks\.\w+)|(mdaf(?:-\w+)?))"
+PROGRAM = (
+    r"(?:python -m (sweeper(?:\.(?:study|predict|export|evaluate))?|multirun|data|benchmarks\.\w+)|(mdaf(?:-\w+)?))"
+)
 COMMAND = re.compile(PROGRAM + r"(?= |$)(.*)", re.S)
 PLACEHOLDERS = {
     "data=NAME": "data=synthetic",
@@ -87,6 +90,8 @@ def test_a_command_line_of_the_documentation_is_taken(file: str, line: str, monk
     elif program == "sweeper":
         command_line.check(words, schema.Config)
         _composed("config", words)
+    elif program == "sweeper.export":
+        export._parser().parse_args(words or ["RUN", "--out", "exported"])
     elif program == "sweeper.predict":
         predict._parser().parse_args(words or ["RUN", "FILE", "--out", "scores.csv"])
     elif program == "sweeper.evaluate":

@@ -12,6 +12,7 @@ SCRIPTS: Final = {
     "sweeper.study": "mdaf-study",
     "sweeper.predict": "mdaf-predict",
     "sweeper.evaluate": "mdaf-evaluate",
+    "sweeper.export": "mdaf-export",
     "multirun": "mdaf-phase4",
     "data": "mdaf-data",
 }

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 
 import torch
@@ -12,6 +15,26 @@ from torch import Tensor
 #: Backends of a fused operation. ``reference`` computes the equations in PyTorch, ``cpu`` is numba, ``triton`` is CUDA.
 #: ``auto`` picks by device and by what is installed.
 FUSED_BACKENDS = ("auto", "reference", "cpu", "triton")
+
+_REFERENCE_ONLY: ContextVar[bool] = ContextVar("reference_only", default=False)
+
+
+@contextmanager
+def reference_kernels() -> Iterator[None]:
+    """Within this context every operation is computed in plain PyTorch, whatever backend it is asked for.
+
+    A model is traced in it: what is exported calls no kernel of this project.
+    """
+    token = _REFERENCE_ONLY.set(True)
+    try:
+        yield
+    finally:
+        _REFERENCE_ONLY.reset(token)
+
+
+def reference_only() -> bool:
+    """Whether ``reference_kernels`` is in force."""
+    return _REFERENCE_ONLY.get()
 
 
 @cache
@@ -50,8 +73,8 @@ def fused_backend(operation: str, backend: str, device: torch.device, dtype: tor
     """
     if backend not in FUSED_BACKENDS:
         raise ValueError(f"{operation}: unknown backend {backend}, expected one of {', '.join(FUSED_BACKENDS)}")
-    if backend == "reference":
-        return backend
+    if backend == "reference" or reference_only():
+        return "reference"
     obstacles = {"cpu": cpu_obstacle, "triton": triton_obstacle}
     if backend == "auto":
         preferred = {"cuda": "triton", "cpu": "cpu"}.get(device.type)
@@ -67,5 +90,7 @@ def chosen_for(operation: str, backend: str, x: Tensor, *others: Tensor) -> str:
     Use it for operations whose CPU kernel takes float32 only. On a CPU, other types go to the reference.
     """
     found = fused_backend(operation, backend, x.device, x.dtype)
+    if found == "reference":
+        return found
     wide = all(tensor.dtype == torch.float32 for tensor in (x, *others))
     return "reference" if x.numel() == 0 or (found == "cpu" and not wide) else found

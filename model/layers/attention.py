@@ -51,6 +51,8 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, readable: Tensor) -> Tens
     ``readable`` (replica, batch, queries, length) bool says which positions a query attends to.
     """
     masks = readable.flatten(0, 1).unsqueeze(1)
+    if not query.is_cuda:
+        return F.scaled_dot_product_attention(query, key, value, masks)
     parts = zip(*(t.split(MOST_SEQUENCES) for t in (query, key, value, masks)), strict=True)
     attended = [F.scaled_dot_product_attention(q, k, v, mask) for q, k, v, mask in parts]
     return attended[0] if len(attended) == 1 else torch.cat(attended)

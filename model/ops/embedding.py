@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from mdaf.model.kernels.backend import triton_obstacle
+from mdaf.model.kernels.backend import reference_only, triton_obstacle
 
 __all__ = ["RowReader", "Rows", "lookup", "side_by_side"]
 
@@ -85,6 +85,8 @@ def side_by_side(parts: Sequence[Rows], dtype: torch.dtype, backend: str = "auto
 
 
 def _chosen(backend: str, weight: Tensor) -> str:
+    if reference_only():
+        return "reference"
     if backend != "auto":
         return backend
     fits = weight.device.type == "cuda" and triton_obstacle(weight.device, weight.dtype) is None

@@ -8,11 +8,20 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mdaf.model.kernels.backend import reference_only
+
 
 def take_position(x: Tensor, position: Tensor) -> Tensor:
     """x (replica, batch, length, channel), position (replica, batch) int64 -> x there: (replica, batch, 1, channel)."""
+    if reference_only():
+        return _taken(x, position)
     taken: Tensor = _TakePosition.apply(x, position)
     return taken
+
+
+def _taken(x: Tensor, position: Tensor) -> Tensor:
+    """``take_position`` without a gradient of its own. Not ``take_along_dim``, which fixes sizes when it is traced."""
+    return x.gather(2, position[..., None, None].expand(-1, -1, 1, x.shape[-1]))
 
 
 class _TakePosition(torch.autograd.Function):
@@ -25,7 +34,7 @@ class _TakePosition(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, position: Tensor) -> Tensor:
         ctx.save_for_backward(position)
         ctx.length = x.shape[2]
-        return torch.take_along_dim(x, position[..., None, None], dim=2)
+        return _taken(x, position)
 
     @staticmethod
     @once_differentiable

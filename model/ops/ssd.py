@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mdaf.model.kernels.backend import reference_only
+
 
 def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, chunk: int) -> Tensor:
     """y (replica, batch, length, head, width) of all positions.
@@ -23,17 +25,16 @@ def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, chunk: int) -> T
     ``chunk``     positions that one product computes; only the rounding depends on it.
     """
     length = x.shape[2]
-    chunk = min(chunk, length)
     inputs = (dt.unsqueeze(-1) * x).transpose(2, 3)  # (replica, batch, head, length, width)
     log_decay = (dt * A[:, None, None]).transpose(2, 3)
+    if reference_only():  # one chunk, since a traced length is not known
+        return _within(inputs, _prefix_sums(log_decay), B.unsqueeze(2), C.unsqueeze(2)).transpose(2, 3)
+    chunk = min(chunk, length)
     missing = -length % chunk
     inputs, B, C = (F.pad(t, (0, 0, 0, missing)).unflatten(-2, (-1, chunk)) for t in (inputs, B, C))
     total = _prefix_sums(F.pad(log_decay, (0, missing)).unflatten(-1, (-1, chunk)))  # (..., head, chunks, position)
     B, C = B.unsqueeze(2), C.unsqueeze(2)
-    between = total.unsqueeze(-1) - total.unsqueeze(-2)
-    ahead = torch.ones(chunk, chunk, dtype=torch.bool, device=x.device).triu(1)
-    weights = (C @ B.mT) * between.masked_fill(ahead, float("-inf")).exp()
-    y = weights @ inputs
+    y = _within(inputs, total, B, C)
     if y.shape[3] > 1:
         to_end = (total[..., -1:] - total).exp().unsqueeze(-1)
         states = B.mT @ (to_end * inputs)  # what each chunk adds: (..., head, chunks, state, width)
@@ -45,6 +46,18 @@ def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, chunk: int) -> T
     return y.flatten(3, 4)[:, :, :, :length].transpose(2, 3)
 
 
+def _within(inputs: Tensor, total: Tensor, B: Tensor, C: Tensor) -> Tensor:
+    """The product M o C B^T times ``inputs`` (..., position, width) of single chunks: (..., position, width).
+
+    ``total``     (..., position): prefix sums of dt A.
+    ``B``, ``C``  (..., position, state).
+    """
+    position = torch.arange(inputs.shape[-2], device=inputs.device)
+    between = total.unsqueeze(-1) - total.unsqueeze(-2)
+    ahead = position > position.unsqueeze(-1)
+    return ((C @ B.mT) * between.masked_fill(ahead, float("-inf")).exp().float()) @ inputs
+
+
 def ssd_at(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, position: Tensor) -> Tensor:
     """``ssd`` at one ``position`` (replica, batch) of each sequence: (replica, batch, 1, head, width).
 
@@ -52,19 +65,22 @@ def ssd_at(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, position: Ten
     in the length.
     """
     total = _prefix_sums((dt * A[:, None, None]).transpose(2, 3))  # (replica, batch, head, length)
-    there = torch.take_along_dim(total, position[..., None, None], dim=-1)
+    there = total.gather(-1, position[..., None, None].expand(-1, -1, total.shape[2], -1))
     ahead = torch.arange(x.shape[2], device=x.device) > position[..., None, None]
     decay = (there - total).masked_fill(ahead, float("-inf")).exp()
-    weights = (C @ B.mT) * decay * dt.transpose(2, 3)
+    weights = (C @ B.mT) * decay.float() * dt.transpose(2, 3)
     y = weights.unsqueeze(-2) @ x.transpose(2, 3)  # (replica, batch, head, 1, width)
     return y.transpose(2, 3)
 
 
 def _prefix_sums(a: Tensor) -> Tensor:
-    """Inclusive prefix sums along the last axis, in float32.
+    """Inclusive prefix sums along the last axis, in float32; in float64 where only references are used.
 
     They are a product with a triangular matrix, whose order of additions is fixed. CUDA's cumsum does not promise that.
+    A single chunk has longer sums than the chunks of a training step: float64 keeps their differences exact.
     """
+    if reference_only():
+        return a.double().cumsum(-1)
     triangle = torch.ones(a.shape[-1], a.shape[-1], device=a.device).triu()
     with torch.autocast(a.device.type, enabled=False):
         return a.float() @ triangle

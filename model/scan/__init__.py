@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mdaf.model.kernels.backend import cpu_obstacle, triton_obstacle
+from mdaf.model.kernels.backend import cpu_obstacle, reference_only, triton_obstacle
 from mdaf.model.ops.positions import take_position
 
 __all__ = ["BACKENDS", "choose_backend", "last_output", "selective_scan"]
@@ -93,9 +93,14 @@ def last_output(
 
 
 def choose_backend(backend: str, device: torch.device, dtype: torch.dtype = torch.float32) -> str:
-    """The backend that ``backend`` stands for on ``device``. Raises ``ValueError`` if it cannot run there."""
+    """The backend that ``backend`` stands for on ``device``. Raises ``ValueError`` if it cannot run there.
+
+    Where only references are used it is ``traced``, the reference whose length may be dynamic.
+    """
     if backend not in BACKENDS:
         raise ValueError(f"model.scan={backend}: unknown backend, expected one of {', '.join(BACKENDS)}")
+    if reference_only():
+        return "traced"
     if backend == "auto":
         preferred = {"cuda": ("triton", "mamba_ssm"), "cpu": ("cpu", "reference")}.get(device.type, ())
         return next((name for name in preferred if _obstacle(name, device, dtype) is None), "chunked")

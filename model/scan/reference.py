@@ -5,9 +5,13 @@ It takes any floating type. The kernels are tested against it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Recurrence = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def valid_positions(lengths: Tensor | None, x: Tensor) -> Tensor | None:
@@ -32,10 +36,19 @@ def run(dt: Tensor, u: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor) -> tu
     """
     rate = A.transpose(1, 2)[:, None]
     steps = []
-    for dt_t, u_t, B_t, C_t in zip(*(sequence.unbind(2) for sequence in (dt, u, B, C)), strict=True):
-        h = torch.exp(dt_t[:, :, None, :] * rate) * h + B_t[..., None] * u_t[:, :, None, :]
-        steps.append((h * C_t[..., None]).sum(2))
+    for now in zip(*(sequence.unbind(2) for sequence in (dt, u, B, C)), strict=True):
+        h, y = step(h, rate, *now)
+        steps.append(y)
     return torch.stack(steps, dim=2), h
+
+
+def step(h: Tensor, rate: Tensor, dt: Tensor, u: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
+    """One step of the recurrence: the next state, and C . h of it, (replica, batch, channel).
+
+    ``rate`` (replica, 1, state, channel) is A; the others are those of ``run`` at one position.
+    """
+    h = torch.exp(dt[:, :, None, :] * rate) * h + B[..., None] * u[:, :, None, :]
+    return h, (h * C[..., None]).sum(2)
 
 
 def scan(
@@ -48,6 +61,7 @@ def scan(
     z: Tensor | None,
     lengths: Tensor | None,
     delta_bias: Tensor | None,
+    recurrence: Recurrence = run,
 ) -> Tensor:
     """Arguments and result as in ``mdaf.model.scan.selective_scan``; the state has the widest type of the arguments."""
     valid = valid_positions(lengths, x)
@@ -55,7 +69,7 @@ def scan(
     if delta_bias is not None:
         delta = delta + delta_bias[:, None, None, :]
     delta = F.softplus(delta)
-    y = run(delta, delta * x, A, B, C, torch.zeros((), dtype=A.dtype, device=x.device))[0] if x.numel() else x
+    y = recurrence(delta, delta * x, A, B, C, torch.zeros((), dtype=A.dtype, device=x.device))[0] if x.numel() else x
     y = y + D[:, None, None, :] * x
     if z is not None:
         y = y * F.silu(keep_valid(valid, z))

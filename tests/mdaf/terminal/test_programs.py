@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,9 +22,8 @@ def test_the_names_are_those_that_are_installed() -> None:
     from importlib.metadata import entry_points
 
     installed = {one.name: one.value for one in entry_points(group="console_scripts") if one.value.startswith("mdaf.")}
-    assert {name: value.partition(":")[0].partition(".__main__")[0] for name, value in installed.items()} == {
-        name: f"mdaf.{package}" + (".cli" if package == "sweeper.study" else "") for package, name in SCRIPTS.items()
-    }
+    modules = {name: re.sub(r"(\.__main__|\.cli)?:\w+$", "", value) for name, value in installed.items()}
+    assert modules == {name: f"mdaf.{package}" for package, name in SCRIPTS.items()}
 
 
 @pytest.mark.parametrize("module", ["data", "mdaf.data"])

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mdaf.model.kernels.backend import reference_kernels
 from mdaf.model.layers.mamba2 import Mamba2
 from mdaf.model.ops.ssd import ssd, ssd_at
 
@@ -46,6 +47,13 @@ def test_it_is_the_recurrence_whatever_the_chunk(length: int, chunk: int) -> Non
     of_fast = torch.autograd.grad((fast * weight).sum(), arguments)
     of_slow = torch.autograd.grad((slow * weight).sum(), arguments)
     torch.testing.assert_close(of_fast, of_slow, rtol=1e-3, atol=1e-4)
+
+
+def test_a_length_that_is_not_known_is_one_chunk_that_is_as_exact() -> None:
+    arguments = inputs(length=150)
+    with reference_kernels():
+        whole = ssd(*arguments, chunk=64)
+    torch.testing.assert_close(whole, ssd(*arguments, chunk=64), rtol=1e-5, atol=1e-5)
 
 
 def test_one_position_alone_is_that_of_the_recurrence() -> None:

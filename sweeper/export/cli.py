@@ -1,0 +1,135 @@
+"""The command ``mdaf-export``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from mdaf.errors import UserError
+from mdaf.extras import require
+from mdaf.interruption import messages_of_parent
+from mdaf.reporting import reported_in_one_line
+from mdaf.terminal import output
+from mdaf.terminal.programs import beside
+
+if TYPE_CHECKING:  # torch takes seconds to import, and --help does not need it
+    from mdaf.data.store.event_store import EventStore
+    from mdaf.sweeper.job.trained_run import TrainedRun
+
+ONNX, TORCH = "onnx", "torch"
+ROWS = 256  # validation rows that are scored in the check
+
+_EPILOG = """\
+FOLDER holds model.onnx or model.pt2, and model.json, which says how to feed it: names, types and axes of the inputs.
+The files are checked against the model before the folder appears. docs/predict.md has an example.
+
+  {export} runs/RUN --out exported
+  {export} runs/RUN --out exported --format onnx,torch --vocabularies
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that reports an error in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    name = " ".join(beside("sweeper.export"))
+    parser = _Parser(
+        prog=name,
+        description="Writes the model of a finished run as ONNX, or as a program of torch.export.",
+        epilog=_EPILOG.format(export=name),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="the folder of a finished run")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, required=True, help="a new folder")
+    parser.add_argument(
+        "--format", metavar="FORMAT", default=ONNX, help=f"{ONNX}, {TORCH} or both: {ONNX},{TORCH}; default: {ONNX}"
+    )
+    parser.add_argument(
+        "--vocabularies", action="store_true", help="also the ids of raw values; they hold the ids of users, too"
+    )
+    parser.add_argument("--root", metavar="FOLDER", type=Path, help="of stores; default: data.root of the run")
+    parser.add_argument("--store", metavar="FOLDER", type=Path, help="the store that the run was trained on")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exports a run's model and returns the exit code, 0; errors of a user are one line and exit code 2."""
+    output.make_safe()
+    with messages_of_parent(goes_on="the same command begins again", folder="--out"), reported_in_one_line():
+        options = _parser().parse_args(arguments)
+        formats = _formats(options.format)
+        require("ctr", _parser().prog)
+        if ONNX in formats:
+            require("onnx", f"--format {ONNX}")
+        _export(options, formats)
+    return 0
+
+
+def _formats(typed: str) -> list[str]:
+    found = typed.split(",")
+    if not set(found) <= {ONNX, TORCH}:
+        raise UserError(f"--format {typed}: expected {ONNX}, {TORCH} or {ONNX},{TORCH}")
+    return found
+
+
+def _export(options: argparse.Namespace, formats: Sequence[str]) -> None:
+    import torch
+
+    from mdaf.data.preparing.source import source_from
+    from mdaf.data.store.device_store import DeviceStore
+    from mdaf.sweeper.export.folder import export_model, refuse_existing
+    from mdaf.sweeper.export.vocabularies import write_vocabularies
+    from mdaf.sweeper.job.trained_run import TrainedRun
+    from mdaf.sweeper.predict.stores import store_of
+
+    refuse_existing(options.out)
+    run = TrainedRun.read(options.run)
+    store = store_of(run, source_from(run.config.data), options.root, options.store)
+    gathered = DeviceStore(store, torch.device("cpu"), history_order=run.config.data.history_order)
+    model: Any = run.model(store, torch.device("cpu")).model
+
+    def also(folder: Path) -> Mapping[str, Any]:
+        if not options.vocabularies:
+            return {}
+        return {"vocabularies": write_vocabularies(store, store.schema.tables, folder)}
+
+    rows = gathered.rows("validation")[None, :ROWS]
+    checked = export_model(
+        model,
+        store.schema.without(run.config.model.get("without") or ()),
+        options.out,
+        formats,
+        [gathered.gather("validation", rows)],
+        _about(run, store),
+        also,
+    )
+    for name, largest in checked.largest.items():
+        print(f"{name}: the largest difference from the model is {largest:.1e}, over {checked.rows:,} samples")
+    print(f"{options.out}: model.json says how to feed it")
+
+
+def _about(run: TrainedRun, store: EventStore) -> dict[str, Any]:
+    """What ``model.json`` says of the run and of its data."""
+    from mdaf.sweeper.runs.provenance import commit, versions
+    from mdaf.sweeper.runs.reader import checkpoint_digest
+
+    return {
+        "run": {
+            "model": str(run.config.model._target_),
+            "seed": run.saved.seed,
+            "config_hash": run.saved.config_hash,
+            "checkpoint": checkpoint_digest(run.folder),
+        },
+        "data": {
+            "store": store.folder.name,
+            "data_hash": store.data_hash,
+            "cells": {table: rule.to_json() for table, rule in store.cell_rows.items()},
+        },
+        "versions": {**versions(), "commit": commit()},
+    }
