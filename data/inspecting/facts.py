@@ -17,7 +17,7 @@ from mdaf.data.store.arrays import read_parts
 from mdaf.data.store.event_store import GAP_FIELD, SPLITS, USER_TABLE, EventStore
 from mdaf.data.store.histories import ITEM, item_in_history
 from mdaf.data.store.promises import promise_in_words
-from mdaf.data.store.seen import MOST, seen_in_training, unknown_users
+from mdaf.data.store.seen import MOST, has_users, seen_in_training, unknown_users
 from mdaf.terminal.printable import printable
 from mdaf.terminal.tables import Column, fitted, left_out
 
@@ -31,7 +31,7 @@ class SplitFacts:
     ``rows``             the number of samples.
     ``lengths``          quantiles of the history lengths, in events.
     ``empty_histories``  the share of samples without history.
-    ``new_users``        the share of samples whose user does not occur in training.
+    ``new_users``        the share of samples whose user does not occur in training; None if the log has no users.
     ``unknown_users``    the share of the split's users who do not occur in training.
     ``unseen``           static field -> the shares of positives and of negatives whose value never occurs in training.
                          If the two differ, a model can score just by noticing that a value is new.
@@ -48,7 +48,7 @@ class SplitFacts:
     click_rate: float
     lengths: Mapping[str, float]
     empty_histories: float
-    new_users: float
+    new_users: float | None
     unknown_users: float
     unseen: Mapping[str, tuple[float, float]]
     rowless: Mapping[str, float]
@@ -87,8 +87,9 @@ def inspect(store: EventStore) -> Inspection:
 def _split_facts(store: EventStore, split: str, seen: Mapping[str, np.ndarray]) -> SplitFacts:
     samples = store.samples[split]
     lengths = store.history_lengths(split)
-    known = seen[USER_TABLE][FIRST_ID:]
-    new_user = [~known[store.users_of[user]] for user in read_parts(samples.user)]
+    users = has_users(store)
+    known = seen[USER_TABLE][FIRST_ID:] if users else np.zeros(0, dtype=bool)
+    new_user = [~known[store.users_of[user]] for user in read_parts(samples.user)] if users else []
     unseen, rowless, missing = {}, {}, {}
     new_items = None
     for field in store.schema.static:
@@ -109,7 +110,7 @@ def _split_facts(store: EventStore, split: str, seen: Mapping[str, np.ndarray]) 
         click_rate=_share(np.asarray(samples.label, dtype=bool)),
         lengths={name: float(np.quantile(lengths, q)) for name, q in QUANTILES.items()},
         empty_histories=_share(lengths == 0),
-        new_users=_share(np.concatenate(new_user)),
+        new_users=_share(np.concatenate(new_user)) if users else None,
         unknown_users=unknown_users(store, split),
         unseen=unseen,
         rowless=rowless,
@@ -172,7 +173,8 @@ def _rule_rows(rules: Mapping[str, Mapping[str, float | None]]) -> list[list[str
 
 def _span_rows(store: EventStore, facts: Mapping[str, SplitFacts]) -> list[list[str]]:
     """First and last sample in the log's local time; none where times only stand for an order."""
-    if all(field.name != GAP_FIELD for field in store.schema.sequence):
+    untimed = store.manifest["settings"].get("columns", {}).get("time", "") is None
+    if untimed or all(field.name != GAP_FIELD for field in store.schema.sequence):
         return []
     offset = float(store.manifest["settings"].get("utc_offset_hours", 0))
     ends = (("first sample", 0), ("last sample", 1))
@@ -198,8 +200,9 @@ def _split_rows(facts: Mapping[str, SplitFacts]) -> list[list[str]]:
         ["click rate", *(f"{fact.click_rate:.4f}" for fact in every)],
         *([f"history length, {name}", *(f"{fact.lengths[name]:g}" for fact in every)] for name in QUANTILES),
         ["empty history", *(f"{fact.empty_histories:.2%}" for fact in every)],
-        ["user unknown to training", *(f"{fact.new_users:.2%}" for fact in every)],
     ]
+    if all(fact.new_users is not None for fact in every):
+        rows.append(["user unknown to training", *(f"{fact.new_users:.2%}" for fact in every)])
     if all(fact.new_items is not None for fact in every):
         rows.append(["item unknown to training", *(f"{fact.new_items:.2%}" for fact in every)])
     held = [fact.in_history for fact in every if fact.in_history is not None]

@@ -36,8 +36,18 @@ def seen_in_training(store: EventStore) -> dict[str, np.ndarray]:
     return seen
 
 
+def has_users(store: EventStore) -> bool:
+    """Whether samples have the user's id as a field. In a log without users each row is of another one."""
+    return any(field.table == USER_TABLE for field in store.schema.static)
+
+
 def unknown_users(store: EventStore, split: str) -> float:
-    """The share of a split's users who do not occur in training, neither in an event nor in a sample."""
+    """The share of a split's users who do not occur in training, neither in an event nor in a sample.
+
+    0 if the log has no users: each row has its own then, and none is known.
+    """
+    if not has_users(store):
+        return 0.0
     known = _known_by_events(store)
     users = np.unique(np.concatenate([np.unique(store.users_of[u]) for u in read_parts(store.samples[split].user)]))
     if known[users].all():

@@ -24,7 +24,22 @@ OPTIONS = sorted(
     for path in FOLDER.rglob("*.yaml")
     if path.parent != FOLDER and not path.stem.startswith("_")  # what several options share
 )
-READ_A_FILE = ("user_behavior", "movielens", "taobao_ad", "taobao_ad_joined", "event_log")
+READ_A_FILE = (
+    "user_behavior",
+    "movielens",
+    "taobao_ad",
+    "taobao_ad_joined",
+    "event_log",
+    "movielens_1m",
+    "movielens_10m",
+    "movielens_20m",
+    "recbole",
+    "amazon_2018",
+    "amazon_2023",
+    "kuairand",
+    "criteo",
+    "avazu",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -54,7 +54,7 @@ def test_a_glob_over_a_group_takes_its_options_alone() -> None:
         ("data=userbehavior", "did you mean data=user_behavior?"),
         ("hydra/sweeper=regularisation", "did you mean hydra/sweeper=regularization?"),
         ("hydra/sweeper/sampler=tep hydra/sweeper=regularization", "did you mean hydra/sweeper/sampler=tpe?"),
-        ("data=nothing", "data=nothing: no such option, expected one of event_log, movielens, "),
+        ("data=nothing", "data=nothing: no such option, expected one of amazon_2018, amazon_2023, "),
     ],
 )
 def test_an_option_that_is_none_is_one_line_with_what_was_meant(typed: str, said: str) -> None:
