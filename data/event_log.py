@@ -384,6 +384,8 @@ class EventLogFile:
             positive_from=self.positive_from,
             unique=not labelled and not given,
             separator=self.separator,
+            between=self._spelling.between,
+            header=() if given or self.header is None else tuple(self.header),
         )
 
     def _new_cells(self, columns: Mapping[str, str], optional: Collection[str]) -> dict[str, Cell]:

@@ -126,6 +126,7 @@ class TaobaoAdJoined:
             own=described_fields(),
             event_own={},
             lists=dict(zip(("category", "brand"), _LISTS, strict=True)),
+            between=dict.fromkeys(_LISTS, "|"),
         )
 
     def _samples(self, read: Rows, lines: Lines, before: int) -> tuple[pl.DataFrame, Defects]:

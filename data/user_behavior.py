@@ -144,7 +144,7 @@ class UserBehavior:
             return write_next_click(writer, log, folder, protocol, self.memory_gb, defects, between(progress, 0.5, 1.0))
 
     def new_rows(self) -> RowFormat:
-        """Rows under a header, with user, item, time (unix seconds) and category; events with behaviour too."""
+        """Rows with the columns user, item, time (unix seconds) and category; events with behaviour too."""
         own = {"category": Own("item", "day" if self.task == "next_click" else "at")}
         ids = numbers("user", "item", "time", "category", optional=own)
         return RowFormat(
@@ -154,6 +154,7 @@ class UserBehavior:
             event_own={"category": Own("item", "at")},
             utc_offset_hours=self.utc_offset_hours,
             unique=True,
+            header=COLUMNS,
         )
 
     def _events(

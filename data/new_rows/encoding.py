@@ -9,10 +9,11 @@ import polars as pl
 
 from mdaf.data.new_rows.candidates import Candidates
 from mdaf.data.new_rows.codes import Codes, StoreCodes
-from mdaf.data.new_rows.histories import Events, of_one_user_each
+from mdaf.data.new_rows.histories import Events
 from mdaf.data.new_rows.known_fields import KnownFields
 from mdaf.data.new_rows.row_format import TIME, Own, RowFormat
-from mdaf.data.preparing.layout import MOMENTS, Periods
+from mdaf.data.preparing.layout import MOMENTS, moments
+from mdaf.data.reading.local_time import FARTHEST
 from mdaf.data.schema import UNKNOWN
 from mdaf.data.store.cell_rows import Pairs
 from mdaf.data.store.event_store import GAP_FIELD, USER_TABLE, EventStore
@@ -30,7 +31,7 @@ class RowEncoder:
         self._codes = Codes(StoreCodes(store))
         self._known = KnownFields(store, form.utc_offset_hours)
         self._pairs_of_store: dict[str, Pairs] = {}
-        self._moments = Periods(*store.boundaries, form.utc_offset_hours).moments()
+        self._moments = moments(form.utc_offset_hours)
         self._stored = [field.name for field in store.schema.sequence if field.name != GAP_FIELD]
         self._events = self._own_events() if given is None else self._given_events(given)
 
@@ -44,13 +45,17 @@ class RowEncoder:
         """
         codes = self._codes.copy()
         lists = self._form.lists
-        time = np.zeros(len(rows), np.int64) if lists else rows[TIME].to_numpy()
+        time = rows[TIME].to_numpy() if TIME in rows.columns else np.full(len(rows), FARTHEST)
         static = self._fields(codes, rows, [field.name for field in self._store.schema.static], self._form.own, time)
         if lists:
             order = np.arange(len(rows))
             events, first, end = self._listed(codes, rows)
         else:
-            user = static[USER_TABLE] if USER_TABLE in static else codes.encode(USER_TABLE, rows[USER_TABLE])
+            user = (
+                codes.encode(USER_TABLE, rows[USER_TABLE])
+                if USER_TABLE in rows.columns
+                else np.zeros(len(rows), np.int32)
+            )
             order = np.lexsort((time, np.where(user == UNKNOWN, np.iinfo(np.int32).max, user)))
             first, end = self._events.before(user[order], time[order], self._store.schema.length)
             events, shift = self._events.around(first, end)
@@ -64,10 +69,10 @@ class RowEncoder:
     ) -> dict[str, np.ndarray]:
         """The codes of some fields of rows. What belongs to an owner may come from the store."""
         found: dict[str, np.ndarray] = {}
-        moments = rows.select(self._moments) if TIME in rows.columns else None
+        hours = rows.select(self._moments) if TIME in rows.columns else None
         for name in sorted(names, key=lambda name: name in own):  # owners first
-            if name in MOMENTS and name not in rows.columns and moments is not None:
-                found[name] = codes.encode(name, moments[name])
+            if name in MOMENTS and name not in rows.columns and hours is not None:
+                found[name] = codes.encode(name, hours[name])
                 continue
             said = codes.encode(name, rows[name]) if name in rows.columns else None
             if name in own:
@@ -107,14 +112,17 @@ class RowEncoder:
         return Pairs(joined(known.ids, fresh.ids), joined(known.weights, fresh.weights))
 
     def _own_events(self) -> Events:
-        if self._form.lists or not of_one_user_each(self._store):
+        if USER_TABLE not in self._form.rows or self._form.lists:
             return Events(np.zeros(0, np.int64), {}, np.zeros(1, np.int64))
         return Events.of_store(self._store)
 
     def _given_events(self, given: Iterable[pl.DataFrame]) -> Events:
         parts = [pl.DataFrame(schema={"user": pl.Int32, TIME: pl.Int64, **dict.fromkeys(self._stored, pl.Int32)})]
+        read = 0
         for rows in given:
-            time = rows[TIME].to_numpy()
+            # Events without times are in their order, as in a log without them.
+            time = rows[TIME].to_numpy() if TIME in rows.columns else np.arange(read, read + len(rows))
+            read += len(rows)
             fields = self._fields(self._codes, rows, self._stored, self._form.event_own, time)
             parts.append(pl.DataFrame({"user": self._codes.encode(USER_TABLE, rows[USER_TABLE]), TIME: time, **fields}))
         users = self._codes.known.size(USER_TABLE) + len(self._codes.added.get(USER_TABLE, ()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -12,13 +13,15 @@ import polars as pl
 from mdaf.data.new_rows.row_format import TIME, Cell, RowFormat
 from mdaf.data.reading.cells import flag, said
 from mdaf.data.reading.defects import Defects
-from mdaf.data.reading.formats.delimited import BAD_QUOTES, MORE, NOT_UTF8, SPELLED, TextFile, spelled_out
+from mdaf.data.reading.formats.by_ending import JSON, PARQUET
+from mdaf.data.reading.formats.delimited import BAD_QUOTES, MORE, NOT_JSON, NOT_UTF8, SPELLED, TextFile, spelled_out
+from mdaf.data.reading.formats.json_lines import JsonLines
+from mdaf.data.reading.formats.lines import beginning_of_text, compression, line_blocks
 from mdaf.data.reading.formats.parquet import ParquetFile, as_text
 from mdaf.data.reading.times import out_of_range, unix_times
 from mdaf.errors import DataError, did_you_mean
 from mdaf.terminal.printable import in_a_line
 
-PARQUET = (".parquet", ".pq")
 _BLOCK_BYTES = 1 << 24
 _SLICE = 1 << 18  # rows of a Parquet file that are read at once
 _ROW_GROUP = 1 << 32
@@ -60,28 +63,39 @@ class Table(Protocol):
 
 
 class _Lines:
-    """Delimited text with a header."""
+    """Delimited text. Its first line names its columns, or it has those of ``header``."""
 
     row = "line"
 
-    def __init__(self, path: Path, separator: str) -> None:
+    def __init__(self, path: Path, separator: str, header: Sequence[str]) -> None:
         self.name = str(path)
         self._path = path
         self._separator = spelled_out(separator)
+        self._header = header
+        self._named = True
         self._columns: list[str] = []
 
-    def _file(self, columns: Sequence[str], separator: str) -> TextFile:
-        expected = f"the columns {', '.join(columns)}, named in the first line"
-        return TextFile(self._path, columns, expected, separator, header=True, quotes=True)
+    def _file(self, columns: Sequence[str], separator: str | None = None) -> TextFile:
+        expected = f"the columns {', '.join(columns)}{', named in the first line' if self._named else ''}"
+        return TextFile(
+            self._path,
+            columns,
+            expected,
+            separator or self._separator,
+            header=self._named,
+            quotes=True,
+            names=() if self._named else self._header,
+        )
 
     def columns(self, wanted: Sequence[str]) -> list[str]:
-        for separator in dict.fromkeys((self._separator, *SPELLED)):
-            names = self._file((), separator).header_names()
-            if set(wanted) <= set(names):
-                self._separator = separator
-                break
-        self._file(wanted, self._separator).check()
-        self._columns = self._file((), self._separator).header_names()
+        first = {one: self._file((), one).header_names() for one in dict.fromkeys((self._separator, *SPELLED))}
+        fitting = [separator for separator, names in first.items() if set(wanted) <= set(names)]
+        if fitting:
+            self._separator = fitting[0]
+        elif self._header and len(first[self._separator]) == len(self._header):
+            self._named = False
+        self._file(wanted).check()
+        self._columns = self._file(()).header_names() if self._named else list(self._header)
         if doubled := [name for name in self._columns if self._columns.count(name) > 1]:
             raise DataError(f"{self.name} has several columns {doubled[0]!r}; expected one of each")
         return self._columns
@@ -90,20 +104,68 @@ class _Lines:
         return {}
 
     def blocks(self, needed: Sequence[str]) -> Iterator[Block]:
-        for lines in self._file(self._columns, self._separator).frames(_BLOCK_BYTES):
+        for lines in self._file(self._columns).frames(_BLOCK_BYTES):
             frame = lines.frame.drop(MORE)
             yield Block(frame, frame.select(needed), lines.frame[MORE], lines.first, lines.share)
+
+
+class _Json:
+    """JSON lines. An object may lack a key; all objects have the types of the first block."""
+
+    row = "line"
+
+    def __init__(self, path: Path, between: Mapping[str, str]) -> None:
+        self.name = str(path)
+        self._path = path
+        self._between = between
+
+    def columns(self, wanted: Sequence[str]) -> list[str]:
+        self._objects(wanted).check()
+        # A key within an object is no column of the file, but may be wanted.
+        return list(dict.fromkeys((*self._schema, *wanted)))
+
+    def _objects(self, keys: Sequence[str]) -> JsonLines:
+        return JsonLines(self._path, keys, f"the keys {', '.join(keys)}", self._between)
+
+    def kinds(self) -> Mapping[str, pl.DataType]:
+        return {}  # every key is read as text
+
+    @cached_property
+    def _schema(self) -> Mapping[str, pl.DataType]:
+        head = beginning_of_text(self._path, _BLOCK_BYTES)
+        return self._read(head if head.endswith(b"\n") else head[: head.rfind(b"\n") + 1] or head, None).schema
+
+    def blocks(self, needed: Sequence[str]) -> Iterator[Block]:
+        texts = self._objects(needed).frames(_BLOCK_BYTES)
+        for (content, _), lines in zip(line_blocks(self._path, _BLOCK_BYTES), texts, strict=True):
+            frame = self._read(content, self._schema)
+            text, more = lines.frame.drop(MORE), lines.frame[MORE]
+            if len(frame) != len(text):  # blank lines, or others that are no objects
+                content = b"\n".join(
+                    line if line.strip() else b"{}" for line in content.removesuffix(b"\n").split(b"\n")
+                )
+                frame = self._read(content, self._schema)
+            yield Block(frame, text, more, lines.first, lines.share)
+
+    def _read(self, content: bytes, schema: Mapping[str, pl.DataType] | None) -> pl.DataFrame:
+        try:
+            return pl.read_ndjson(content, schema=schema, infer_schema_length=None)
+        except (pl.exceptions.PolarsError, BaseExceptionGroup) as error:
+            reason = next(iter(str(error).splitlines()), "")
+            raise DataError(f"{self.name} cannot be read as JSON lines: {reason}") from None
 
 
 class _Parquet:
     row = "row"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, between: Mapping[str, str]) -> None:
         self.name = str(path)
         self._path = path
+        self._between = between
 
     def columns(self, wanted: Sequence[str]) -> list[str]:
-        ParquetFile(self._path, wanted, f"the columns {', '.join(wanted)}", _ROW_GROUP).check()
+        expected = f"the columns {', '.join(wanted)}"
+        ParquetFile(self._path, wanted, expected, _ROW_GROUP, self._between).check()
         return list(pl.read_parquet_schema(self._path))
 
     def kinds(self) -> Mapping[str, pl.DataType]:
@@ -115,7 +177,9 @@ class _Parquet:
             total = file.select(pl.len()).collect().item()
             for start in range(0, total, _SLICE):
                 frame = file.slice(start, _SLICE).collect()
-                yield Block(frame, _texts(frame, needed), None, start + 1, min(1.0, (start + _SLICE) / total))
+                yield Block(
+                    frame, _texts(frame, needed, self._between), None, start + 1, min(1.0, (start + _SLICE) / total)
+                )
         except pl.exceptions.PolarsError as error:
             raise DataError(f"{self.name} cannot be read: {next(iter(str(error).splitlines()), '')}") from None
 
@@ -123,9 +187,10 @@ class _Parquet:
 class _Frame:
     row = "row"
 
-    def __init__(self, frame: pl.DataFrame, name: str) -> None:
+    def __init__(self, frame: pl.DataFrame, name: str, between: Mapping[str, str]) -> None:
         self.name = name
         self._frame = frame
+        self._between = between
 
     def columns(self, wanted: Sequence[str]) -> list[str]:
         if absent := [name for name in wanted if name not in self._frame.columns]:
@@ -141,17 +206,26 @@ class _Frame:
     def blocks(self, needed: Sequence[str]) -> Iterator[Block]:
         for start in range(0, len(self._frame), _SLICE):
             frame = self._frame.slice(start, _SLICE)
-            yield Block(frame, _texts(frame, needed), None, start + 1, min(1.0, (start + _SLICE) / len(self._frame)))
+            yield Block(
+                frame,
+                _texts(frame, needed, self._between),
+                None,
+                start + 1,
+                min(1.0, (start + _SLICE) / len(self._frame)),
+            )
 
 
-def table_of(given: Path | pl.DataFrame, separator: str, name: str = "the data frame") -> Table:
+def table_of(given: Path | pl.DataFrame, form: RowFormat, name: str = "the data frame") -> Table:
     """The rows in a file, told by its ending, or in a data frame, which messages call ``name``."""
     if isinstance(given, pl.DataFrame):
-        return _Frame(given, name)
+        return _Frame(given, name, form.between)
     if not given.is_file():
         found = "is a folder" if given.is_dir() else "does not exist" if not given.exists() else "is no regular file"
-        raise DataError(f"{given} {found}; expected a file of rows, CSV, TSV or Parquet")
-    return _Parquet(given) if given.suffix.lower() in PARQUET else _Lines(given, separator)
+        raise DataError(f"{given} {found}; expected a file of rows, CSV, TSV, JSON lines or Parquet")
+    ending = (given.with_suffix("") if compression(given) else given).suffix.lower()
+    if ending in JSON:
+        return _Json(given, form.between)
+    return _Parquet(given, form.between) if ending in PARQUET else _Lines(given, form.separator, form.header)
 
 
 @dataclass(frozen=True)
@@ -175,7 +249,11 @@ class Rows:
             cells = {**cells, LABEL: Cell(form.label, flag(LABEL), needed=False)}
         there = {name: cell for name, cell in cells.items() if cell.column in names}
         for name, cell in there.items():
-            if (kind := table.kinds().get(cell.column)) is not None and kind.is_nested():
+            if (
+                (kind := table.kinds().get(cell.column)) is not None
+                and kind.is_nested()
+                and not (isinstance(kind, pl.List) and cell.column in form.between)
+            ):
                 raise DataError(f"{table.name}: column {cell.column!r} ({name}) holds {kind}; expected plain values")
         return cls(table, form, there, names)
 
@@ -251,7 +329,7 @@ class Rows:
 
 
 def _defect(more: str) -> str:
-    return more if more in (NOT_UTF8, BAD_QUOTES) else f"too many fields, {_shown(more)} behind the last one"
+    return more if more in (NOT_UTF8, BAD_QUOTES, NOT_JSON) else f"too many fields, {_shown(more)} behind the last one"
 
 
 def _shown(value: object) -> str:
@@ -259,5 +337,5 @@ def _shown(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _texts(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    return frame.select(as_text(frame[name]).replace("", None).alias(name) for name in columns)
+def _texts(frame: pl.DataFrame, columns: Sequence[str], between: Mapping[str, str]) -> pl.DataFrame:
+    return frame.select(as_text(frame[name], between.get(name)).replace("", None).alias(name) for name in columns)

@@ -10,7 +10,7 @@ import polars as pl
 
 from mdaf.data.schema import FIRST_ID
 from mdaf.data.store.arrays import read_at, refuse_cut
-from mdaf.data.store.event_store import USER_TABLE, EventStore
+from mdaf.data.store.event_store import EventStore
 
 _SPARSE = 64  # positions this far apart on average are read one by one
 
@@ -101,8 +101,3 @@ def _taken(array: np.ndarray, positions: np.ndarray) -> np.ndarray:
         refuse_cut(array)
         return np.array(array[positions])
     return read_at(array, positions)
-
-
-def of_one_user_each(store: EventStore) -> bool:
-    """Whether each history of a store is that of a user, not of a single row."""
-    return USER_TABLE in store.schema.tables and "users_of.npy" not in store.manifest["files"]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, runtime_checkable
 
 import polars as pl
 
 from mdaf.data.reading.cells import number, word
-from mdaf.data.schema import Schema
+from mdaf.data.store.event_store import EventStore
 
 TIME = "time"
 _WHOSE = ("user", "item", TIME)  # what is read whether it is a field or not
@@ -63,6 +63,8 @@ class RowFormat:
     ``lists``      event field -> the field of a row that lists its values, oldest first, where each row has a history
                    of its own; there are no times then.
     ``separator``  of text, unless the header shows another one.
+    ``between``    column -> what stands between the values of a list, where a cell holds a list.
+    ``header``     the names of the columns of text whose first line does not name them; empty: it always does.
     """
 
     rows: Mapping[str, Cell]
@@ -76,15 +78,24 @@ class RowFormat:
     unique: bool = False
     lists: Mapping[str, str] = field(default_factory=dict)
     separator: str = ","
+    header: Sequence[str] = ()
+    between: Mapping[str, str] = field(default_factory=dict)
 
-    def of(self, schema: Schema) -> RowFormat:
-        """This format without what samples and events of a store with this schema do not have."""
-        static, events = {f.name for f in schema.static}, {f.name for f in schema.sequence}
+    def of(self, store: EventStore) -> RowFormat:
+        """This format without what the samples and events of a store do not have.
+
+        What tables beside the log have said of items and users holds without a time.
+        """
+        static, events = ({f.name for f in fields} for fields in (store.schema.static, store.schema.sequence))
         in_rows, in_events = {*_WHOSE, *static, *self.lists.values()}, {*_WHOSE, *events}
+        tables = {owner: store.manifest.get(f"{owner}_table") or {} for owner in ("item", "user")}
+        told = {name: Own(owner, "always") for owner, table in tables.items() for name in table.get("fields", ())}
         return replace(
             self,
             rows={name: cell for name, cell in self.rows.items() if name in in_rows},
             events={name: cell for name, cell in self.events.items() if name in in_events},
+            own={name: told.get(name, own) for name, own in self.own.items()},
+            event_own={name: told.get(name, own) for name, own in self.event_own.items()},
         )
 
 

@@ -44,7 +44,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="the folder of a finished run")
-    parser.add_argument("file", metavar="FILE", type=Path, help="the rows: CSV, TSV or Parquet")
+    parser.add_argument(
+        "file", metavar="FILE", type=Path, help="the rows: CSV, TSV, JSON lines or Parquet; .gz or .zst"
+    )
     parser.add_argument("--out", metavar="FILE", type=Path, required=True, help=".csv, .tsv, .jsonl or .parquet")
     parser.add_argument(
         "--events", metavar="FILE", type=Path, help="of the histories; default: those of the run's store"

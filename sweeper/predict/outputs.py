@@ -11,7 +11,7 @@ from typing import BinaryIO
 import polars as pl
 
 from mdaf.atomic import write_atomically
-from mdaf.data.new_rows.files import PARQUET
+from mdaf.data.reading.formats.by_ending import PARQUET
 from mdaf.errors import UserError
 
 _TEXT: dict[str, Callable[[pl.DataFrame, BinaryIO, bool], None]] = {

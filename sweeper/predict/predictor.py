@@ -66,7 +66,7 @@ class Predictor:
         self.store: EventStore = store_of(
             self.run, source, None if root is None else Path(root), None if store is None else Path(store)
         )
-        self.format: RowFormat = source.new_rows().of(self.store.schema)
+        self.format: RowFormat = source.new_rows().of(self.store)
         config = self.run.config
         config.device.name = device or _device_here(str(config.device.name))
         config.device.precision = precision or config.device.precision
@@ -136,7 +136,7 @@ class Predictor:
         return found.logits[0].double().cpu().numpy()
 
     def _table(self, given: pl.DataFrame | Path, name: str) -> Table:
-        return table_of(given, self.format.separator, name)
+        return table_of(given, self.format, name)
 
     def _events(self, given: pl.DataFrame | Path, progress: Progress) -> Iterator[pl.DataFrame]:
         if not self.format.events:

@@ -13,8 +13,8 @@ from mdaf.data.reading.formats.parquet import ParquetFile
 from mdaf.errors import DataError
 
 TableFile = TextFile | ParquetFile | JsonLines
-_PARQUET = (".parquet", ".pq")
-_JSON = (".json", ".jsonl", ".ndjson")
+PARQUET = (".parquet", ".pq")
+JSON = (".json", ".jsonl", ".ndjson")
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ def table_file(path: Path, columns: Sequence[str], expected: str, spelling: Spel
     """A file from which some columns are read. ``expected`` describes it in error messages."""
     bare = path.with_suffix("") if compression(path) else path
     ending = bare.suffix.lower()
-    if ending in _PARQUET:
+    if ending in PARQUET:
         if bare != path:
             raise DataError(f"{path} is a Parquet file in an archive; decompress it: Parquet is compressed in itself")
         _refuse_header(path, spelling)
         return ParquetFile(path, columns, expected, most=spelling.row_group_bytes, between=spelling.between)
-    if ending in _JSON:
+    if ending in JSON:
         _refuse_header(path, spelling)
         return JsonLines(path, columns, f"{expected}, as keys of a JSON object a line", spelling.between)
     header = spelling.header

@@ -89,18 +89,13 @@ class ParquetFile:
         total = self._tried(file.select(pl.len()).collect).item()
         for start in range(0, total, rows):
             part = self._tried(file.slice(start, rows).collect)
-            text = part.with_columns(self._text(part[name]).replace("", None) for name in self.columns)
+            text = part.with_columns(
+                as_text(part[name], self.between.get(name)).replace("", None) for name in self.columns
+            )
             in_bytes = [name for name in self.columns if part[name].dtype == pl.Binary]
             replaced = pl.any_horizontal(pl.lit(False), pl.col(in_bytes).str.contains(REPLACEMENT, literal=True))
             more = pl.when(replaced).then(pl.lit(NOT_UTF8)).otherwise(pl.lit(None, pl.String)).alias(MORE)
             yield Lines(text.with_columns(more), min(1.0, (start + rows) / total), start + 1)
-
-    def _text(self, column: pl.Series) -> pl.Series:
-        """A column as text, with its values between their separator if it holds lists."""
-        if not isinstance(column.dtype, pl.List):
-            return as_text(column)
-        values = column.list.eval(pl.element().cast(pl.String).drop_nulls())
-        return values.list.join(self.between[column.name])
 
     def _tried(self, read: Callable[[], T]) -> T:
         try:
@@ -110,8 +105,10 @@ class ParquetFile:
             raise DataError(f"{self.path} cannot be read: {reason}; expected {self.expected}") from None
 
 
-def as_text(column: pl.Series) -> pl.Series:
-    """A column as text. A time becomes its unix seconds."""
+def as_text(column: pl.Series, between: str | None = None) -> pl.Series:
+    """A column as text. A time becomes its unix seconds. ``between`` is put between the values of lists."""
+    if isinstance(column.dtype, pl.List) and between is not None:
+        return column.list.eval(pl.element().cast(pl.String).drop_nulls()).list.join(between)
     if column.dtype == pl.Date:
         column = column.cast(pl.Datetime)
     if isinstance(column.dtype, pl.Datetime):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -40,12 +41,12 @@ def rows_of(store: EventStore, split: str, fields: Sequence[str]) -> pl.DataFram
 def encoded(source: Source, store: EventStore, rows: pl.DataFrame, events: pl.DataFrame | Path | None = None) -> Batch:
     """The batch of all rows, in their order."""
     assert isinstance(source, DescribesRows)
-    form = source.new_rows().of(store.schema)
+    form = source.new_rows().of(store)
     given = None
     if events is not None:
-        table = table_of(events, form.separator)
+        table = table_of(events, form)
         given = (frame for frame, _, _ in Rows.of(table, form, form.events).events())
-    typed = [typed for _, typed, _ in Rows.of(table_of(rows, ","), form, form.rows).scorable()]
+    typed = [typed for _, typed, _ in Rows.of(table_of(rows, form), form, form.rows).scorable()]
     candidates, order = RowEncoder(store, form, given).candidates(pl.concat(typed))
     gathered = DeviceStore(candidates, "cpu")
     place = torch.empty(len(order), dtype=torch.int64)
@@ -74,6 +75,38 @@ def _event_log(folder: Path, **settings: object) -> Source:
 def _next_click(folder: Path) -> Source:
     columns = {**COLUMNS, "category": "kind", "behaviour": "did"}
     return _event_log(folder, columns=columns, user_fields=["age"], item_fields=["maker"], view="view")
+
+
+def _leave_one_out(folder: Path) -> Source:
+    columns = {**COLUMNS, "category": "kind", "behaviour": "did"}
+    return _event_log(folder, columns=columns, user_fields=["age"], splits="leave_one_out", negatives_from="mixed")
+
+
+def _by_user(folder: Path) -> Source:
+    return _event_log(
+        folder,
+        columns={**COLUMNS, "category": "kind"},
+        item_fields=["maker"],
+        splits="user",
+        validation_share=0.3,
+        test_share=0.3,
+    )
+
+
+def _side_tables(folder: Path) -> Source:
+    """Makers and ages are described in files of their own, from the beginning."""
+    log = test_event_log.ROWS
+    for name, key, field in (("items", "what", "maker"), ("users", "who", "age")):
+        log.select(key, field).unique(key, keep="first").write_csv(folder / f"{name}.csv")
+    tables = {f"{owner}_table": {"path": str(folder / f"{owner}s.csv")} for owner in ("item", "user")}
+    log.drop("maker", "age").write_csv(folder / "log.csv")
+    return event_log(folder / "log.csv", columns=COLUMNS, item_fields=["maker"], user_fields=["age"], **tables)
+
+
+def _without_users(folder: Path) -> Source:
+    """Impressions of nobody in particular and at no time: only their own columns say something."""
+    columns = {"user": None, "item": None, "time": None, "label": "clicked"}
+    return _event_log(folder, columns=columns, context_fields=["kind", "maker", "age"], numeric_fields=["age"])
 
 
 def _labelled(folder: Path) -> Source:
@@ -129,6 +162,10 @@ def _movielens(folder: Path) -> Source:
 
 SOURCES: dict[str, tuple[Callable[[Path], Source], dict[str, str]]] = {  # and field -> column of what is needed
     "next click": (_next_click, {"user": "who", "item": "what", "time": "when"}),
+    "leave one out": (_leave_one_out, COLUMNS),
+    "whole users": (_by_user, COLUMNS),
+    "side tables": (_side_tables, COLUMNS),
+    "without users": (_without_users, {"kind": "kind", "maker": "maker", "age": "age"}),
     "labelled": (_labelled, {"user": "who", "item": "what", "category": "kind", "time": "when"}),
     "file of samples": (_given, {"user": "user", "item": "item", "category": "category", "time": "time"}),
     "numbers and lists": (
@@ -148,9 +185,11 @@ def test_the_samples_of_a_store_written_as_raw_rows_give_the_same_batch(name: st
     source = make(tmp_path)
     store = prepare(source, tmp_path / "stores")
     for split in ("validation", "test"):
-        fields = dict.fromkeys(("user", "item", *columns))
+        fields = dict.fromkeys(columns or ("user", "item"))
+        if "position" in columns:
+            fields |= dict.fromkeys(("user", "item"))
         fields.pop("time", None)
-        rows = rows_of(store, split, list(fields)).rename(columns)
+        rows = rows_of(store, split, list(fields)).rename(columns, strict=False)
         assert_same(encoded(source, store, rows), of_split(store, split))
 
 
@@ -176,9 +215,7 @@ def test_the_log_given_as_events_gives_the_histories_of_the_store(name: str, tmp
     make, columns = SOURCES[name]
     source = make(tmp_path)
     store = prepare(source, tmp_path / "stores")
-    log = tmp_path / "log.csv"
-    if name == "user_behavior":
-        log.write_text(f"user,item,category,behaviour,time\n{log.read_text()}")
+    log = tmp_path / "log.csv"  # that of user_behavior has no header
     fields = ["user", "item", *(["category"] if name == "file of samples" else [])]
     rows = rows_of(store, "test", fields).rename({field: columns.get(field, field) for field in (*fields, "time")})
     assert_same(encoded(source, store, rows, log), of_split(store, "test"))
@@ -246,11 +283,13 @@ def test_ids_and_times_are_read_alike_in_every_format(shop: tuple[Source, EventS
     for rows in (floats, moments, local, plain.with_columns(pl.all().cast(pl.String))):
         assert_same(encoded(source, store, rows), expected)
     assert isinstance(source, DescribesRows)
-    form = source.new_rows().of(store.schema)
+    form = source.new_rows().of(store)
     plain.write_csv(tmp_path / "rows.tsv", separator="\t")
     floats.write_parquet(tmp_path / "rows.parquet")
-    for file in ("rows.tsv", "rows.parquet"):
-        blocks = Rows.of(table_of(tmp_path / file, ","), form, form.rows).scorable()
+    (tmp_path / "rows.csv.gz").write_bytes(gzip.compress(plain.write_csv().encode()))
+    (tmp_path / "rows.jsonl").write_text(plain.write_ndjson().replace("}\n", "}\n\n", 1))
+    for file in ("rows.tsv", "rows.parquet", "rows.csv.gz", "rows.jsonl"):
+        blocks = Rows.of(table_of(tmp_path / file, form), form, form.rows).scorable()
         typed = pl.concat(typed for _, typed, _ in blocks)
         assert typed.select(plain.columns).rows() == plain.rows(), file
 
