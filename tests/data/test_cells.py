@@ -83,13 +83,18 @@ def test_a_batch_holds_the_rows_that_each_raw_cell_reads(store: EventStore) -> N
     raw = {(row["who"], row["when"]): row for row in LOG.iter_rows(named=True)}
     users, times = store.vocabulary("user").tolist(), store.events
 
-    def pair(table: str, cell: object) -> tuple[list[int], list[float]]:
-        ids, weights = store.cell_rows[table].encode(pl.Series([None if cell is None else str(cell)], dtype=pl.String))
-        lacking = store.schema.cells[table].members - ids.shape[1]
-        return [*ids[0].tolist(), *[0] * lacking], [*weights[0].tolist(), *[0.0] * lacking]
+    def read_alone(table: str) -> dict[object, tuple[list[int], list[float]]]:
+        """The ids and weights of each raw cell of a field."""
+        raw_cells = LOG[table].unique()
+        ids, weights = store.cell_rows[table].encode(raw_cells)
+        lacking = ((0, 0), (0, store.schema.cells[table].members - ids.shape[1]))
+        padded = zip(np.pad(ids, lacking).tolist(), np.pad(weights, lacking).tolist(), strict=True)
+        return dict(zip(raw_cells.to_list(), padded, strict=True))
+
+    pairs = {table: read_alone(table) for table in store.schema.cells}
 
     def compare(found: dict[str, torch.Tensor], at: tuple[int, ...], name: str, cell: object) -> None:
-        ids, weights = pair(name, cell)
+        ids, weights = pairs[name][cell]
         if store.schema.cells[name].kind == BUCKETS:
             assert found[name][at] == ids[0]
             assert weights_of(name) not in found

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mdaf.data.schema import Batch, Field, weights_of
+from mdaf.data.schema import MATCH_EQUALS, UNKNOWN, Batch, Field, weights_of
 from mdaf.model.layers.fields import Tables, attribute
+from mdaf.model.layers.sequence import SequenceBranch
 from mdaf.model.stack import stack
 from mdaf.sweeper.training.optim.deferred_adam import DeferredAdam
 from tests.model.test_zoo import LEARNED
@@ -80,6 +82,38 @@ def test_each_weight_of_candidate_and_history_reaches_the_score(name: str) -> No
         candidate = model(replace(samples, static=doubled(samples.static, key))).logits
         assert (event - scores).abs().max() > 1e-6, field
         assert (candidate - scores).abs().max() > 1e-6, field
+
+
+def with_candidate(samples: Batch) -> Batch:
+    """The samples with the candidate as one more event, written cell by cell."""
+    wide = {name: torch.cat([ids, torch.zeros_like(ids[:, :, :1])], dim=2) for name, ids in samples.sequence.items()}
+    for replica, lengths in enumerate(samples.lengths.tolist()):
+        for row, end in enumerate(lengths):
+            for name, ids in wide.items():
+                field = name.partition("/")[0]
+                if field in WEIGHTED.target:
+                    ids[replica, row, end] = samples.static[name][replica, row]
+                elif field.startswith("match_"):
+                    ids[replica, row, end] = MATCH_EQUALS
+                elif field in ("dwell", "tags"):  # unknown: one row, with weight 1
+                    ids[replica, row, end, 0] = 1 if name != field else UNKNOWN
+                else:
+                    ids[replica, row, end] = UNKNOWN
+    return replace(samples, sequence=wide, lengths=samples.lengths + 1)
+
+
+def test_the_candidate_is_appended_to_the_events_with_its_weights() -> None:
+    kind: dict[str, Any] = {"kind": "mamba", "layers": 1, "state": 4, "conv": 4, "expand": 2, "scan": "reference"}
+    embedding = {"item": 8, "other": 4}
+    aware, plain = (
+        SequenceBranch(
+            schema, embedding=embedding, hidden=16, pooling="last", target_aware=target, match_features=True, **kind
+        )
+        for schema, target in ((WEIGHTED, True), (replace(WEIGHTED, length=WEIGHTED.length + 1), False))
+    )
+    plain.load_state_dict(aware.state_dict())
+    samples = weighted_batch([[3, 0, 6, 1]])
+    torch.testing.assert_close(aware(samples), plain(with_candidate(samples)))
 
 
 def test_a_field_is_the_sum_of_its_rows_by_hand() -> None:

@@ -79,7 +79,14 @@ def reached(folder: Path, numeric: str, model: str, *overrides: str) -> float:
 @pytest.mark.parametrize("numeric", ["buckets", "vector"])
 def test_a_small_model_comes_close_to_the_oracle(folder: Path, numeric: str) -> None:
     fields = ("data.context_fields=[price,tags]", "model.without=[user,item]")
-    assert abs(reached(folder, numeric, "dcnv2", *fields)) < CLOSE
+    small = (
+        "model.embedding=8",
+        "model.cross_layers=1",
+        "model.deep=[32]",
+        "training.epochs=3",
+        "training.train_sample=1000",
+    )
+    assert abs(reached(folder, numeric, "dcnv2", *fields, *small)) < CLOSE
 
 
 @pytest.mark.slow
