@@ -63,6 +63,9 @@ class MovieLens(Log):
     """MovieLens in atomic files."""
 
     held_out_users: float = bounded(0, 1, open_high=True)
+    splits: str | None = MISSING
+    validation_share: float | None = bounded(0, 1, open_low=True, open_high=True)
+    test_share: float | None = bounded(0, 1, open_low=True, open_high=True)
     click_rating: float = MISSING
     genres: Literal["one", "many"] = MISSING
     age: Literal["decades", "number"] = MISSING

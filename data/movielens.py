@@ -22,7 +22,7 @@ from mdaf.data.preparing.layout import Layout, Periods
 from mdaf.data.preparing.raw_log import RawLog
 from mdaf.data.preparing.source import Contents, check_held_out, refuse_below, refuse_others, settings_of, split_times
 from mdaf.data.preparing.spill import block_bytes
-from mdaf.data.preparing.splits import ByTime
+from mdaf.data.preparing.splits import DatedSource
 from mdaf.data.reading.cells import decimal, member_list, number, short_decimal, word
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes
@@ -63,6 +63,9 @@ class MovieLens:
     memory_gb: float
     seed: int
     held_out_users: float = 0.0
+    splits: str | None = None
+    validation_share: float | None = None
+    test_share: float | None = None
     genres: str = ONE
     age: str = DECADES
 
@@ -75,6 +78,11 @@ class MovieLens:
         check_held_out(self.held_out_users)
         check_min_count(self.min_count, self._layout.tables)
         split_times(self, "validation_start", "test_start")
+        _ = self._splits
+
+    @cached_property
+    def _splits(self) -> DatedSource:
+        return DatedSource(self.splits, self.validation_share, self.test_share, self.held_out_users)
 
     @property
     def _layout(self) -> Layout:
@@ -117,16 +125,15 @@ class MovieLens:
         periods = Periods(validation, test, self.utc_offset_hours)
         items, users, defects = self._properties()
         with writer.workspace() as folder:
-            log = RawLog(folder, self._layout, ByTime(periods, self.held_out_users))
-            for rows, found, share in self._ratings(ratings):
-                between(progress, 0.0, 0.5)("reading", share)
-                known = rows.join(items, on="item", how="left").join(users, on="user", how="left")
-                lacking = {"item without genres": "category", "user without a profile": "gender"}
-                unknown = {kind: int(known[column].is_null().sum()) for kind, column in lacking.items()}
-                defects += found + Defects(incomplete=unknown)
-                log.add_events(known.select("user", "time", *_EVENTS))
+            lost: list[Defects] = []
+            read = self._known(ratings, items, users, lost, between(progress, 0.0, 0.5))
+            splits, known = self._splits.of(read, folder, periods)
+            log = RawLog(folder, self._layout, splits)
+            for rows in known:
+                log.add_events(rows.drop("age", "gender", "occupation"))
                 label = (pl.col("rating") >= self.click_rating).cast(pl.UInt8).alias("label")
-                log.add_samples(known.with_columns(label, *periods.moments()).drop("rating"))
+                log.add_samples(rows.with_columns(label, *periods.moments()).drop("rating"))
+            defects = sum(lost, defects)
             defects.refuse_if_too_many(str(self.path), self.max_bad_fraction)
             return write_impressions(
                 writer,
@@ -137,6 +144,19 @@ class MovieLens:
                 defects=defects,
                 progress=between(progress, 0.5, 1.0),
             )
+
+    def _known(
+        self, text: TextFile, items: pl.DataFrame, users: pl.DataFrame, lost: list[Defects], progress: Progress
+    ) -> Iterator[pl.DataFrame]:
+        """The ratings in blocks, with what is known of their items and users; defects are added to ``lost``."""
+        lacking = {"item without genres": "category", "user without a profile": "gender"}
+        for rows, found, share in self._ratings(text):
+            progress("reading", share)
+            known = rows.join(items, on="item", how="left", maintain_order="left")
+            known = known.join(users, on="user", how="left", maintain_order="left")
+            unknown = {kind: int(known[column].is_null().sum()) for kind, column in lacking.items()}
+            lost.append(found + Defects(incomplete=unknown))
+            yield known
 
     def new_rows(self) -> RowFormat:
         """Rows with the columns user, item and time (unix seconds); events with rating too.

@@ -21,24 +21,13 @@ from mdaf.data.preparing.raw_log import OwnFields, RawLog
 from mdaf.data.preparing.source import (
     Contents,
     check_held_out,
-    check_shares,
     refuse_below,
     refuse_others,
     settings_of,
     split_times,
 )
-from mdaf.data.preparing.spill import SpilledFrames, block_bytes
-from mdaf.data.preparing.splits import (
-    BY_USER,
-    LEAVE_ONE_OUT,
-    SHARE,
-    ByTime,
-    ByUser,
-    Splits,
-    leave_one_out,
-    numbered,
-    rule_of,
-)
+from mdaf.data.preparing.spill import block_bytes
+from mdaf.data.preparing.splits import DatedSource
 from mdaf.data.reading.cells import number
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes
@@ -47,7 +36,6 @@ from mdaf.data.reading.log_files import required_file
 from mdaf.data.reading.rows import Rows
 from mdaf.data.store.vocabulary import check_min_count
 from mdaf.data.store.writer import StoreWriter
-from mdaf.errors import DataError
 from mdaf.terminal.progress import Progress, between
 
 COLUMNS = ("user", "item", "category", "behaviour", "time")
@@ -89,17 +77,11 @@ class UserBehavior:
         check_min_count(self.min_count, CLICK_TABLES)
         split_times(self, *_TIMES)
         check_negatives(self.negatives_from, self.negatives, self.task == "next_click")
-        check_shares(*self._shares)
-        if self._rule != BY_USER and (self.validation_share, self.test_share) != (None, None):
-            raise DataError("data.validation_share and data.test_share: they are of data.splits=user; leave them out")
+        _ = self._splits
 
     @cached_property
-    def _rule(self) -> str:
-        return rule_of(self.splits, self.held_out_users)
-
-    @property
-    def _shares(self) -> tuple[float, float]:
-        return self.validation_share or SHARE, self.test_share or SHARE
+    def _splits(self) -> DatedSource:
+        return DatedSource(self.splits, self.validation_share, self.test_share, self.held_out_users)
 
     @cached_property
     def _file(self) -> Path:
@@ -117,16 +99,9 @@ class UserBehavior:
         start, validation, test, stop = split_times(self, *_TIMES)
         with writer.workspace() as folder:
             found: list[Defects] = []
-            splits: Splits = ByTime(Periods(validation, test, self.utc_offset_hours), self.held_out_users)
-            events = self._events(text, (start, stop), found, between(progress, 0.0, 0.5))
-            if self._rule == BY_USER:
-                splits = ByUser(self.utc_offset_hours, *self._shares)
-            elif self._rule == LEAVE_ONE_OUT:
-                rows = SpilledFrames(folder / "rows")
-                for frame in events:
-                    rows.append(frame)
-                splits = leave_one_out(rows, self.utc_offset_hours, "pv", ("item", "behaviour"))
-                events = numbered(rows)
+            read = self._events(text, (start, stop), found, between(progress, 0.0, 0.5))
+            periods = Periods(validation, test, self.utc_offset_hours)
+            splits, events = self._splits.of(read, folder, periods, "pv", ("item", "behaviour"))
             log = RawLog(folder, click_layout(self.length), splits, [OwnFields("item", ["category"])])
             for frame in events:
                 log.add_events(frame)

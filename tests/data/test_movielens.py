@@ -181,3 +181,16 @@ def test_genres_may_be_several_categories_and_an_age_a_number(tmp_path: Path, ro
         assert weights == ([0.5, 0.5] if items[code - FIRST_ID] < 20 else [0.0, 1.0])
     ages = batch.static[weights_of("age")][0, :, 0].numpy()
     assert sorted(set(ages.tolist())) == pytest.approx([-1, 1])  # 24 and 39, equally often
+
+
+def test_each_users_last_rating_tests_and_the_one_before_it_validates(tmp_path: Path, root: Path) -> None:
+    again = [
+        (user, item, 6 - rating, time + DAY // 2) for user, item, rating, time in RATINGS
+    ]  # both labels at the end
+    store = prepare(movielens(write(tmp_path, inter=RATINGS + again), splits="leave_one_out"), root)
+    last = {user: sorted(row[3] for row in RATINGS + again if row[0] == user) for user in (1, 2)}
+    for split, place in (("validation", -2), ("test", -1)):
+        assert sorted(store.samples[split].time.tolist()) == sorted(times[place] for times in last.values())
+    assert len(store.samples["train"]) == len(RATINGS + again) - 4
+    with pytest.raises(DataError, match=r"data\.validation_share and data\.test_share: they are of data\.splits=user"):
+        movielens(None, splits="leave_one_out", test_share=0.2)
