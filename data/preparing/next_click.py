@@ -38,6 +38,7 @@ from mdaf.terminal.progress import Progress, between
 
 TASKS = ("next_click", "buy")
 PROTOCOL = 2  # part of a store's identity; protocol 1 excluded all items of the user from the negatives
+_LEAST = 100
 _CHUNK = 1 << 18  # views whose samples are made at once; it bounds the memory and does not affect the result
 
 
@@ -108,12 +109,17 @@ def write_next_click(
 
 
 class _Pools:
-    """The items from which negatives are drawn: a file for each local day and split, with an entry for each view."""
+    """The items from which negatives are drawn: a file for each local day and split, with an entry for each view.
+
+    If splits are not by time, a day may hold few rows of a split. Then the days before are part of its pool, until it
+    has ``_LEAST`` views of the split.
+    """
 
     def __init__(self, folder: Path, splits: Splits) -> None:
         folder.mkdir()
         self._folder = folder
         self._splits = splits
+        self._numbers: set[int] = set()
 
     def numbers(self, time: np.ndarray, split: np.ndarray) -> np.ndarray:
         """The number of the pool for each time and split, int64. A day that two splits share has two pools."""
@@ -126,11 +132,20 @@ class _Pools:
 
     def add(self, time: np.ndarray, split: np.ndarray, item: np.ndarray) -> None:
         numbers = self.numbers(time, split)
-        for number in np.unique(numbers):
+        for number in np.unique(numbers).tolist():
+            self._numbers.add(number)
             with (self._folder / str(number)).open("ab") as file:
                 item[numbers == number].tofile(file)
 
     def of(self, number: int) -> np.ndarray:
+        parts = [self._day(number)]
+        if not self._splits.by_time:
+            earlier = sorted(other for other in self._numbers if other < number and (number - other) % len(SPLITS) == 0)
+            while sum(map(len, parts)) < _LEAST and earlier:
+                parts.append(self._day(earlier.pop()))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _day(self, number: int) -> np.ndarray:
         return np.memmap(self._folder / str(number), dtype=np.int32, mode="r")
 
 
