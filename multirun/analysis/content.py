@@ -189,8 +189,10 @@ class ConfigurationFigures:
     """A configuration over its seeds: the spread of each metric at the best epoch, and the mean curve.
 
     A point of ``curve`` holds ``epoch``, and for each metric the mean, lowest and highest value, or None.
-    ``epoch_optimism``  how much the mean validation AUC gains by choosing each run's best epoch by itself, beside the
-                        best epoch of the mean curve: a lower bound of what that choice flatters.
+    ``epoch_optimism``  how much the mean of the metric that decides the best epoch gains by choosing each run's best
+                        epoch by itself, beside the best epoch of the mean curve: a lower bound of what that choice
+                        flatters.
+    ``monitor``         the metric that decides the best epoch; None: the validation AUC.
     """
 
     seeds: list[int]
@@ -199,6 +201,7 @@ class ConfigurationFigures:
     curve: list[dict[str, Any]]
     from_: list[str]
     epoch_optimism: float | None = None
+    monitor: str | None = None
 
 
 @dataclass(frozen=True)

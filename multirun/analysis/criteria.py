@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from mdaf.conf.schema import Criteria, Tiers
 from mdaf.sweeper.job.criteria import Judgement, NextStep, decide, judge
-from mdaf.sweeper.runs.metric_columns import best_epoch
+from mdaf.sweeper.runs.metric_columns import MONITOR, best_epoch
 
 Tier = Literal["1", "1.5", "2", "3"]
 
@@ -47,15 +47,17 @@ def assess(
     criteria: Criteria,
     tiers: Tiers,
     bests: Sequence[Mapping[str, Any]] = (),
+    monitor: str = MONITOR,
 ) -> Assessment:
     """Judges the epochs that were run, of ``planned``; rows need epoch, val_auc, train_auc and train_val_gap.
 
     ``history``  of one run, or the mean curve of several.
     ``bests``    each run's own best epoch, if there are several: the best validation AUC is then their mean, as it is
                  everywhere in a report, and the best epoch their median.
+    ``monitor``  the metric that decides the best epoch.
     """
-    best = _best(bests) if bests else best_epoch(history)
-    judgements = judge(history, planned, criteria, best)
+    best = _best(bests) if bests else best_epoch(history, monitor)
+    judgements = judge(history, planned, criteria, best, monitor)
     decision = decide(judgements)
     tier = tier_of(judgements, best["val_auc"], criteria, tiers)
     return Assessment(judgements, tier, decision.next_step, decision.reason, _gap(history, tiers))

@@ -43,7 +43,7 @@ from mdaf.multirun.analysis.sources import Source, check_same_data
 from mdaf.multirun.analysis.statistics import Spread, spread
 from mdaf.multirun.analysis.validity import Evidence, analyses, share_of_plan, sufficiency
 from mdaf.streams import stream_seed
-from mdaf.sweeper.runs.metric_columns import CURVES, ON_TEST, OVER_SEEDS
+from mdaf.sweeper.runs.metric_columns import CURVES, MONITOR, ON_TEST, OVER_SEEDS, column, ranking_in
 from mdaf.sweeper.runs.reader import RecordedRun, read_finished_run
 from mdaf.sweeper.training.metrics import calibration_error, log_loss
 
@@ -144,7 +144,8 @@ def _run_figures(run: RecordedRun, on_test: Mapping[str, float]) -> RunFigures:
 
 def _mean_best(runs: Sequence[RecordedRun]) -> dict[str, float | None]:
     """Means over the runs of each metric at its best epoch; None where a model has no such metric."""
-    return {name: _mean([run.best[name] for run in runs]) for name in OVER_SEEDS}
+    names = (*OVER_SEEDS, *ranking_in([run.best for run in runs]))
+    return {name: _mean([run.best.get(name) for run in runs]) for name in names}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -163,20 +164,30 @@ def _configuration(
     bests = [runs[one].best for one in seeds.values()]
     figures = {
         name: over_seeds(name, [best[name] for best in bests])
-        for name in OVER_SEEDS
-        if all(best[name] is not None for best in bests)
+        for name in (*OVER_SEEDS, *ranking_in(bests))
+        if all(best.get(name) is not None for best in bests)
     }
     tested = [on_test[one] for one in seeds.values() if on_test[one]]
     figures |= {name: over_seeds(name, [one[name] for one in tested]) for name in ON_TEST if tested}
-    curve = _mean_curve([runs[one] for one in seeds.values()])
+    own = [runs[one] for one in seeds.values()]
+    curve, monitor = _mean_curve(own), own[0].monitor
     return ConfigurationFigures(
         seeds=list(seeds),
         best_epochs=[best["epoch"] for best in bests],
         figures=figures,
         curve=curve,
         from_=list(seeds.values()),
-        epoch_optimism=figures["val_auc"].mean - max(row["val_auc"]["mean"] for row in curve if row["val_auc"]),
+        epoch_optimism=_epoch_optimism(own, monitor),
+        monitor=None if monitor == MONITOR else monitor,
     )
+
+
+def _epoch_optimism(runs: Sequence[RecordedRun], monitor: str) -> float:
+    """How much better the mean over the runs' own best epochs is than the best epoch of their mean curve."""
+    epochs = min(len(run.history) for run in runs)
+    curve = [float(np.mean([run.history[index][monitor] for run in runs])) for index in range(epochs)]
+    chosen = float(np.mean([run.best[monitor] for run in runs]))
+    return chosen - max(curve) if column(monitor).higher_is_better else min(curve) - chosen
 
 
 def _mean_curve(runs: Sequence[RecordedRun]) -> list[dict[str, Any]]:
@@ -200,7 +211,7 @@ def _criteria(inputs: Inputs, ids: Sequence[str], runs: Runs) -> CriteriaFigures
         for row in _mean_curve([runs[one] for one in ids])
     ]
     bests = [runs[one].best for one in ids]
-    found = assess(history, inputs.epochs, inputs.criteria, inputs.tiers, bests)
+    found = assess(history, inputs.epochs, inputs.criteria, inputs.tiers, bests, runs[ids[0]].monitor)
     return CriteriaFigures(**vars(found), from_=list(ids))
 
 

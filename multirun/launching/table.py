@@ -13,7 +13,7 @@ from rich.console import Console
 
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.versions import of_other_code
-from mdaf.sweeper.runs.metric_columns import OF_A_MULTIRUN
+from mdaf.sweeper.runs.metric_columns import OF_A_MULTIRUN, ranking_in
 from mdaf.sweeper.runs.reader import RecordedRun, read_run
 from mdaf.terminal import tables
 
@@ -48,7 +48,7 @@ def collect(folders: Iterable[Path]) -> list[RunRow]:
         if not result:
             continue
         row = {"configuration": _configuration(run), "seed": result["seed"], "best_epoch": result["best_epoch"]}
-        row |= {name: result["best"].get(name) for name in OF_A_MULTIRUN}
+        row |= {name: result["best"].get(name) for name in (*OF_A_MULTIRUN, *ranking_in([result["best"]]))}
         rows.append(row | {"run": folder.name, "folder": str(folder), "data": result.get("data_hash", "")})
         rows[-1]["commit"] = result.get("commit", "")
     if len({row["data"] for row in rows}) > 1:
@@ -68,10 +68,15 @@ def spread(runs: Sequence[RunRow]) -> dict[str, dict[str, Spread]]:
     A seed that was run twice counts once: it would make the spread smaller than it is.
     """
     return {
-        configuration: {name: _spread(run[name] for run in by_seed.values()) for name in OF_A_MULTIRUN}
+        configuration: {name: _spread(run.get(name) for run in by_seed.values()) for name in metrics_of(block)}
         for configuration, block in _by_configuration(runs).items()
         for by_seed in [{run["seed"]: run for run in block}]
     }
+
+
+def metrics_of(block: Sequence[RunRow]) -> list[str]:
+    """The metrics that a configuration's runs have."""
+    return [*OF_A_MULTIRUN, *ranking_in(block)]
 
 
 def _by_configuration(runs: Sequence[RunRow]) -> dict[str, list[RunRow]]:
@@ -97,8 +102,8 @@ def show(runs: Sequence[RunRow], title: str, console: Console | None = None) -> 
             tables.Column("seed", [*(str(run["seed"]) for run in block), "", ""], right=True, rank=1),
             tables.Column("best_epoch", [*(str(run["best_epoch"]) for run in block), "", ""], right=True, rank=4),
         ]
-        for name in OF_A_MULTIRUN:
-            figures = [_figure(run[name]) for run in block] + [_figure(one) for one in spreads[configuration][name]]
+        for name in metrics_of(block):
+            figures = [_figure(run.get(name)) for run in block] + [_figure(one) for one in spreads[configuration][name]]
             columns.append(tables.Column(name, figures, right=True, rank=IMPORTANT.get(name, 5)))
         heading = f"{title}  {configuration}".strip()
         table, dropped = tables.fitted(columns, console.width, framed=True, title=heading, lines=[len(block)])

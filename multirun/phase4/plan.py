@@ -26,9 +26,10 @@ from mdaf.multirun.phase4.unfinished import make_way
 from mdaf.signals import EXIT_AT_ONCE, EXIT_RESUMABLE, Interrupted
 from mdaf.sweeper.hydra_ext.config_sources import ORIGIN, is_ours, rerun_command
 from mdaf.sweeper.hydra_ext.overrides import hydra_value, key_of, meant, same
+from mdaf.sweeper.runs.metric_columns import MONITOR
 from mdaf.sweeper.runs.reader import RecordedRun, read_finished_run
 from mdaf.sweeper.storage.opening import open_storage
-from mdaf.sweeper.study.consistency import AttributeOnly, check_trial
+from mdaf.sweeper.study.consistency import AttributeOnly, check_trial, objectives_of
 from mdaf.sweeper.study.queries import (
     best_records,
     load_studies,
@@ -78,8 +79,11 @@ def open_study(storage_url: str, study_name: str | None) -> Study:
     refuse_of_another(study)
     if len(study.directions) > 1:
         raise UserError(f"study {study.study_name!r} has several objectives, so no single winner; name one objective")
-    if study.direction is not StudyDirection.MAXIMIZE:
-        raise UserError(f"study {study.study_name!r} minimizes, expected one that maximizes the validation AUC")
+    if (metric := objectives_of(study)[0]) != MONITOR or study.direction is not StudyDirection.MAXIMIZE:
+        raise UserError(
+            f"study {study.study_name!r} {study.direction.name.lower()}s {metric}, and Phase 4 compares AUCs; sweep "
+            "with sweep.objectives=[val_auc], which leaves training.monitor as it is"
+        )
     return study
 
 

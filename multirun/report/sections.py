@@ -33,7 +33,7 @@ from mdaf.multirun.report.blocks import Block, Chart, Items, Section, Table, Tex
 from mdaf.multirun.report.decision_section import decision_section
 from mdaf.multirun.report.summary_section import detectable, executive_summary, recommendation
 from mdaf.sweeper.job.criteria import decision_text
-from mdaf.sweeper.runs.metric_columns import IN_A_REPORT
+from mdaf.sweeper.runs.metric_columns import IN_A_REPORT, MONITOR, ranking_in
 
 WITH_INTERVALS = ("val_auc", "test_auc", "test_loss", "test_ece")
 PHASES = {"weak": "Phase 1", "strong": "Phase 3", "balanced": "Phase 3 Revised"}
@@ -151,7 +151,8 @@ def results(report: Report) -> Section:
         Text(
             "Mean and standard deviation over the seeds, each run at its best epoch, with 95 % intervals of the mean. "
             "A bootstrap interval needs 5 seeds."
-        )
+        ),
+        *_other_monitor(figures.configurations),
     ]
     for name in IN_A_REPORT:
         rows = [
@@ -182,8 +183,18 @@ def results(report: Report) -> Section:
     return Section("Results", blocks)
 
 
+def _other_monitor(configurations: Mapping[str, ConfigurationFigures]) -> list[Block]:
+    """Which metric decides the best epoch, where it is not the validation AUC."""
+    others = {point: block.monitor for point, block in configurations.items() if block.monitor is not None}
+    if not others:
+        return []
+    which = listed(sorted(set(others.values())))
+    of = "" if len(others) == len(configurations) else f" of {listed([named(point) for point in others])}"
+    return [Text(f"The best epoch{of} is that of the best {which} (training.monitor), not of the highest val_auc.")]
+
+
 def _best_epochs(configurations: Mapping[str, ConfigurationFigures]) -> list[Block]:
-    """What it adds to the validation AUC that each run has its own best epoch."""
+    """What it adds to the metric that decides the best epoch that each run has its own."""
     known = {point: block for point, block in configurations.items() if block.epoch_optimism is not None}
     if not known:
         return []
@@ -191,20 +202,22 @@ def _best_epochs(configurations: Mapping[str, ConfigurationFigures]) -> list[Blo
         [named(point), ", ".join(map(str, block.best_epochs)), signed(block.epoch_optimism)]
         for point, block in known.items()
     ]
+    decide = sorted({block.monitor or MONITOR for block in known.values()})
+    flattered = "validation AUC" if decide == [MONITOR] else listed(decide)
     text = (
-        "A run's best epoch is chosen on the validation rows, which flatters its validation AUC there, and not equally "
+        f"A run's best epoch is chosen on the validation rows, which flatters its {flattered} there, and not equally "
         "for all configurations. Below is how much the mean gains beside the best epoch of the mean curve; the test "
         "split is free of it. The criteria are judged by the same best epochs."
     )
-    return [Text(text), Table(["configuration", "best epoch of each seed", "gain in val_auc"], rows)]
+    return [Text(text), Table(["configuration", "best epoch of each seed", f"gain in {listed(decide)}"], rows)]
 
 
 def _all_means(configurations: Mapping[str, ConfigurationFigures]) -> Table:
-    rows = []
+    rows, names = [], (*IN_A_REPORT, *ranking_in([block.figures for block in configurations.values()]))
     for point, block in configurations.items():
-        means = (block.figures.get(name) for name in IN_A_REPORT)
+        means = (block.figures.get(name) for name in names)
         rows.append([named(point), *(auc4(found.mean if found else None) for found in means)])
-    return Table(["mean of", *IN_A_REPORT], rows)
+    return Table(["mean of", *names], rows)
 
 
 def _pairs(report: Report) -> list[Block]:

@@ -25,7 +25,7 @@ from mdaf.sweeper.storage.opening import masked, masked_text, open_storage
 from mdaf.sweeper.storage.retrying import StorageAwayError, briefly
 from mdaf.sweeper.study import filters, live, points, queries
 from mdaf.sweeper.study.comparison import ComparedRun, compare, run_from_folder, run_from_trial
-from mdaf.sweeper.study.consistency import check_study, check_trial
+from mdaf.sweeper.study.consistency import check_study, check_trial, objectives_of
 from mdaf.sweeper.study.copying import copy_study
 from mdaf.sweeper.study.options import (
     DEFAULT_STORAGE,
@@ -466,7 +466,7 @@ def backup(
 def _run(text: str, study: Study | None) -> ComparedRun:
     """A run by trial number, or by folder; a folder whose name is a number is written ./7."""
     if text.isdecimal() and study is not None:
-        return run_from_trial(queries.find_trial(study, int(text)))
+        return run_from_trial(queries.find_trial(study, int(text)), objectives_of(study)[0])
     return run_from_folder(Path(text))
 
 

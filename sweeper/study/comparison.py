@@ -9,7 +9,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from mdaf.errors import UserError
-from mdaf.sweeper.runs.metric_columns import COMPARED, EpochMetrics, best_epoch
+from mdaf.sweeper.runs.metric_columns import COMPARED, EpochMetrics, best_epoch, is_objective, monitor_in, ranking_in
 from mdaf.sweeper.runs.reader import read_run
 from mdaf.sweeper.study.queries import QueryError, Row
 from mdaf.sweeper.trials.admitted import run_folder
@@ -34,7 +34,7 @@ class ComparedRun:
 def run_from_folder(folder: Path) -> ComparedRun:
     """Reads a run folder's ``metrics.csv`` and, for the best epoch, its ``result.json``.
 
-    A run that has not ended has no ``result.json`` yet: its best epoch is then the one of the highest validation AUC.
+    A run that has not ended has no ``result.json`` yet: its best epoch is then the one that its config's monitor names.
     """
     if not (folder / "metrics.csv").is_file():
         raise QueryError(f"{folder} is not a run's folder: it holds no metrics.csv")
@@ -50,11 +50,12 @@ def run_from_folder(folder: Path) -> ComparedRun:
     return ComparedRun(str(folder), best, epochs, data_hash=run.result.get("data_hash", ""))
 
 
-def run_from_trial(trial: FrozenTrial) -> ComparedRun:
+def run_from_trial(trial: FrozenTrial, reported: str | None = None) -> ComparedRun:
     """A trial's run: its folder if that lies below this directory, else what the storage holds.
 
-    The storage holds the validation AUC of each epoch, and the other metrics of the best one. Of another program's
-    trial it holds the value that the job reported after each epoch; the last one is compared.
+    The storage holds the metric that was ``reported`` after each epoch, by default that which decides the best epoch,
+    and the other metrics of the best one. Of another program's trial it holds the value that the job reported after
+    each epoch; the last one is compared.
     """
     attributes = trial.user_attrs
     name = f"trial {trial.number}"
@@ -63,16 +64,17 @@ def run_from_trial(trial: FrozenTrial) -> ComparedRun:
         run = run_from_folder(folder)
         return replace(run, name=name, params=dict(trial.params))
     ours = "config_hash" in attributes or "best_epoch" in attributes
-    metric = "val_auc" if ours else VALUE
+    named = reported if reported is not None and is_objective(reported) else monitor_in(attributes)
+    metric = named if ours else VALUE
     epochs = {epoch: {metric: value} for epoch, value in trial.intermediate_values.items()}
     if not epochs:
         raise QueryError(f"{name} ({trial.state.name}) has no epoch to compare: neither a run folder here nor values")
     best = attributes.get("best_epoch") if ours else max(epochs)
     if best not in epochs:
-        best = int(best_epoch({"epoch": epoch, **epochs[epoch]} for epoch in sorted(epochs))["epoch"])
+        best = int(best_epoch(({"epoch": epoch, **epochs[epoch]} for epoch in sorted(epochs)), metric)["epoch"])
     elif ours:
-        recorded = {metric: attributes.get(metric) for metric in COMPARED}
-        epochs[best] |= {metric: float(value) for metric, value in recorded.items() if isinstance(value, int | float)}
+        recorded = {name: attributes.get(name) for name in (*COMPARED, *ranking_in([attributes]))}
+        epochs[best] |= {name: float(value) for name, value in recorded.items() if isinstance(value, int | float)}
     return ComparedRun(name, best, epochs, dict(trial.params), str(attributes.get("data_hash") or ""))
 
 
@@ -95,7 +97,11 @@ def compare(baseline: ComparedRun, other: ComparedRun, epoch: int | None = None)
     rows = [_row("epoch", *at)]
     if VALUE not in there:  # which epoch was another program's best one is not known
         rows.append(_row("best_epoch", baseline.best_epoch, other.best_epoch))
-    rows += [_row(name, first.get(name), second.get(name)) for name in (VALUE, *COMPARED) if name in there]
+    rows += [
+        _row(name, first.get(name), second.get(name))
+        for name in (VALUE, *COMPARED, *ranking_in([dict.fromkeys(there)]))
+        if name in there
+    ]
     names = sorted({*baseline.params, *other.params})
     return rows + [_row(f"params.{name}", baseline.params.get(name), other.params.get(name)) for name in names]
 
@@ -110,4 +116,5 @@ def _row(metric: str, first: Any, second: Any) -> Row:
 
 
 def _numbers(metrics: EpochMetrics) -> dict[str, float]:
-    return {name: metrics[name] for name in COMPARED if metrics[name] is not None}
+    names = (*COMPARED, *ranking_in([metrics]))
+    return {name: metrics[name] for name in names if metrics.get(name) is not None}

@@ -16,7 +16,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.errors import UserError
-from mdaf.sweeper.runs.metric_columns import RECORDED, EpochMetrics
+from mdaf.sweeper.runs.metric_columns import MONITOR, RECORDED, EpochMetrics, ranking_in
 from mdaf.sweeper.runs.reader import CONFIG, RESULT, read_run
 from mdaf.sweeper.study.queries import trials_of
 from mdaf.sweeper.trials.admitted import run_folder
@@ -24,7 +24,7 @@ from mdaf.sweeper.trials.space import key_of
 from mdaf.sweeper.trials.user_attrs import OBJECTIVE
 
 RELATIVE = 1e-9  # databases may round the last digit
-FROM_THE_RESULT = ("best_epoch", "config_hash", "data_hash", "seed")
+FROM_THE_RESULT = ("best_epoch", "monitor", "config_hash", "data_hash", "seed")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _compared(
     states = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}
     yield "trial", trial.number, RESULT, result["trial"]
     yield "state", states[trial.state], RESULT, result["state"]
-    names = _objectives(study)
+    names = objectives_of(study)
     best: EpochMetrics = next((row for row in history if row["epoch"] == result["best_epoch"]), {})
     if trial.state is TrialState.COMPLETE:
         for name, value in zip(names, trial.values, strict=False):
@@ -99,7 +99,7 @@ def _compared(
         by_epoch = {row["epoch"]: row.get(names[0]) for row in history}
         for epoch, value in trial.intermediate_values.items():
             yield f"{names[0]} of epoch {epoch}", value, "metrics.csv", by_epoch.get(epoch)
-    for name in RECORDED:
+    for name in (*RECORDED, *ranking_in([best])):
         if name in trial.user_attrs:
             yield name, trial.user_attrs[name], "metrics.csv", best.get(name)
     for name in FROM_THE_RESULT:
@@ -111,13 +111,13 @@ def _compared(
             yield name, value, str(CONFIG), used
 
 
-def _objectives(study: Study) -> list[str]:
+def objectives_of(study: Study) -> list[str]:
     """The metrics that the study's values are."""
     try:
         names = json.loads(study.user_attrs.get(OBJECTIVE) or "{}").get("names")
     except (AttributeError, TypeError, ValueError):
         names = None
-    return [str(name) for name in names] if isinstance(names, list) and names else ["val_auc"]
+    return [str(name) for name in names] if isinstance(names, list) and names else [MONITOR]
 
 
 def _value_in(config: DictConfig, key: str) -> Any:

@@ -21,7 +21,7 @@ from mdaf.data.store.event_store import EventStore
 from mdaf.multirun.phase4.points import composed
 from mdaf.sweeper.hydra_ext.config_sources import ORIGIN
 from mdaf.sweeper.hydra_ext.run_config import config_hash
-from mdaf.sweeper.runs.metric_columns import COLUMNS
+from mdaf.sweeper.runs.metric_columns import COLUMNS, MONITOR, best_epoch, ranking_in
 from mdaf.sweeper.runs.reader import checkpoint_digest
 from mdaf.sweeper.training.model_factory import decide_fields
 from mdaf.sweeper.trials.same_point import point_id
@@ -79,7 +79,7 @@ def write_run(
     OmegaConf.save(config, folder / ".hydra/config.yaml")
     (folder / ".hydra/overrides.yaml").write_text("[]")
     with (folder / "metrics.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, [*COLUMNS, *ranking_in(rows)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     (folder / "best.pt").write_bytes(b"weights")
@@ -89,8 +89,10 @@ def write_run(
         logits = separation * labels + rng.normal(0, 1, 60)
         held = {"logits": logits, "labels": labels, "users": np.arange(60) // 4}
         np.savez(folder / f"scores_{split}.npz", checkpoint=np.array(checkpoint_digest(folder)), **held)
-    best = max(rows, key=lambda row: row["val_auc"])
+    monitor = config.training.monitor
+    best = best_epoch(rows, monitor)
     result = {
+        **({} if monitor == MONITOR else {"monitor": monitor}),
         "state": "complete",
         "best_epoch": best["epoch"],
         "best": best,

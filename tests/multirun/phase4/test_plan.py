@@ -7,6 +7,7 @@ import json
 import math
 from pathlib import Path
 
+import optuna
 import pytest
 import torch
 
@@ -17,6 +18,7 @@ from mdaf.multirun.report.verify import verify
 from mdaf.sweeper.runs.checkpoint import DIGEST, sealed
 from mdaf.sweeper.runs.metric_columns import OF_A_MULTIRUN
 from mdaf.sweeper.runs.packing import pack
+from mdaf.sweeper.trials.user_attrs import OBJECTIVE
 from tests.sweeper.tiny import TINY, typed
 
 
@@ -101,6 +103,14 @@ def test_without_a_study_it_says_what_is_missing(here: Path, tmp_path: Path) -> 
         open_study(f"sqlite:///{tmp_path}/studies.db", None)
     with pytest.raises(UserError, match="there is no study 'absent'"):
         open_study(f"sqlite:///{here}/runs/studies.db", "absent")
+
+
+def test_a_study_that_another_metric_judges_is_refused_with_what_to_type(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/studies.db"
+    study = optuna.create_study(storage=url, study_name="by-loss", direction="minimize")
+    study.set_user_attr(OBJECTIVE, json.dumps({"names": ["val_loss"]}))
+    with pytest.raises(UserError, match=r"minimizes val_loss, and Phase 4 compares AUCs; .*objectives=\[val_auc\]"):
+        open_study(url, "by-loss")
 
 
 def test_the_spread_is_over_the_seeds_of_one_configuration(tmp_path: Path) -> None:

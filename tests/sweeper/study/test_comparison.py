@@ -88,6 +88,15 @@ def test_a_trial_is_read_from_its_folder_if_that_is_here_and_from_the_storage_if
     assert run_from_trial(trial).params == stored.params == {"dropout": 0.2}
 
 
+def test_of_a_trial_without_its_folder_the_metric_that_was_reported_is_known() -> None:
+    trial = create_trial(
+        value=0.4, user_attrs={"config_hash": "a", "monitor": "val_loss"}, intermediate_values={1: 0.4, 2: 0.5}
+    )
+    for reported in (None, "val_loss", "no metric"):
+        run = run_from_trial(trial, reported)
+        assert (run.best_epoch, run.epochs[1]) == (1, {"val_loss": 0.4})
+
+
 def test_trials_of_another_program_are_compared_by_the_values_of_their_last_epochs() -> None:
     first, second = (
         run_from_trial(create_trial(value=last, intermediate_values={0: 9.0, 1: last})) for last in (1.0, 3.0)
