@@ -324,7 +324,7 @@ def _draw(model: nn.Module, rates: tuple[float, ...], seeds: tuple[int, ...]) ->
 def _backward(model: nn.Module, batch: Batch) -> Tensor:
     """A training step's logits, detached; its gradients are in the parameters."""
     logits: Tensor = model.train()(batch).logits
-    cross_entropy(logits, batch.labels, len(batch)).sum().backward()
+    (cross_entropy(logits, batch.labels, torch.zeros(())).sum() / len(batch)).backward()
     return logits.detach()
 
 

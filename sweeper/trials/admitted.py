@@ -28,6 +28,7 @@ PATHS = (
     "data.root",
     *(f"data.{owner}_table.{key}" for owner in ("item", "user") for key in ("path", "beside")),
 )
+LOSS = "training.loss"  # the one value of a key that may name a function
 STUDIES = Path("runs/studies")  # where this program puts the run folders of studies
 LONGEST, LONGEST_PART = 1000, 255  # of a path and of each part: the system raises an error for longer ones
 FETCHED = ".fetched"  # in a run folder that came from a store: what it says was not typed here
@@ -42,7 +43,8 @@ def refusal(override: str, *, own: bool = True, typed: bool = False) -> str | No
 
     ``own``    whether the override is for this program. For another program any key is accepted that Hydra itself does
                not follow.
-    ``typed``  whether the override was typed here. Then it may contain interpolations.
+    ``typed``  whether the override was typed here. Then it may contain interpolations and name a loss of one's own,
+               which ``MDAF_ALLOW`` has to allow too.
     """
     try:
         parsed = OverridesParser.create().parse_override(override)
@@ -57,6 +59,8 @@ def refusal(override: str, *, own: bool = True, typed: bool = False) -> str | No
     keys, texts = [key, *(f"{key}.{inner}" for inner in _keys(value))], [*_texts(value), override]
     if any(part.startswith("_") for name in keys for part in name.split(".")):
         return "a key that begins with _ may name code"
+    if own and not typed and LOSS in keys and any("." in text for text in _texts(value)):
+        return "a loss with its module names code"
     if not typed and any("${" in text for text in texts):
         return "an interpolation may read what is no part of the study"
     if own and key.partition(".")[0] not in SETTABLE:
