@@ -385,8 +385,13 @@ class EventLogFile:
             unique=not labelled and not given,
             separator=self.separator,
             between=self._spelling.between,
-            header=() if given or self.header is None else tuple(self.header),
+            headers=[] if given or self.header is None else self._new_headers(self.header),
         )
+
+    def _new_headers(self, header: Sequence[str]) -> list[list[str]]:
+        """The columns of new rows without a header: those of the log, with its label or without."""
+        label = self.columns.get("label")
+        return [list(header), [name for name in header if name != label]]
 
     def _new_cells(self, columns: Mapping[str, str], optional: Collection[str]) -> dict[str, Cell]:
         """Cells in these ``columns``, field -> column; those of the ``optional`` fields may be absent."""

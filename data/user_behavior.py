@@ -129,7 +129,7 @@ class UserBehavior:
             event_own={"category": Own("item", "at")},
             utc_offset_hours=self.utc_offset_hours,
             unique=True,
-            header=COLUMNS,
+            headers=[COLUMNS],
         )
 
     def _events(

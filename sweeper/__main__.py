@@ -26,7 +26,11 @@ from mdaf.terminal import output
 from mdaf.terminal.programs import program
 
 #: First words that are commands of their own, and the module whose ``main`` runs each with the words after it.
-COMMANDS = {"check": "mdaf.sweeper.check.__main__", "export": "mdaf.sweeper.export.cli"}
+COMMANDS = {
+    "check": "mdaf.sweeper.check.__main__",
+    "export": "mdaf.sweeper.export.cli",
+    "predict": "mdaf.sweeper.predict.cli",
+}
 
 
 def prepare() -> None:
@@ -55,7 +59,8 @@ def job(cfg: DictConfig) -> float | tuple[float, ...]:
 def main() -> None:
     """Console script ``mdaf``."""
     if sys.argv[1:2] and sys.argv[1] in COMMANDS:
-        importlib.import_module(COMMANDS[sys.argv.pop(1)]).main()
+        if code := importlib.import_module(COMMANDS[sys.argv.pop(1)]).main():
+            sys.exit(code)
         return
     import_alike()
     with reported_in_one_line():

@@ -75,6 +75,8 @@ def test_a_command_line_of_the_documentation_is_taken(file: str, line: str, monk
     assert match is not None
     program = match[1] or SCRIPTS[match[2]]
     words = _words(match[3])
+    if program == "sweeper" and words[:1] == ["predict"]:  # mdaf predict
+        program = f"sweeper.{words.pop(0)}"
     monkeypatch.setattr("sys.argv", [program])
     conf.register()
     if program == "sweeper.study":

@@ -63,17 +63,19 @@ class Table(Protocol):
 
 
 class _Lines:
-    """Delimited text. Its first line names its columns, or it has those of ``header``."""
+    """Delimited text. Its first line names its columns, or it has those of one of ``headers``."""
 
     row = "line"
 
-    def __init__(self, path: Path, separator: str, header: Sequence[str]) -> None:
+    def __init__(self, path: Path, separator: str, headers: Sequence[Sequence[str]]) -> None:
         self.name = str(path)
         self._path = path
         self._separator = spelled_out(separator)
-        self._header = header
+        self._headers = headers
+        self._header: Sequence[str] = ()
         self._named = True
         self._columns: list[str] = []
+        self._written: list[str] = []
 
     def _file(self, columns: Sequence[str], separator: str | None = None) -> TextFile:
         expected = f"the columns {', '.join(columns)}{', named in the first line' if self._named else ''}"
@@ -88,14 +90,18 @@ class _Lines:
         )
 
     def columns(self, wanted: Sequence[str]) -> list[str]:
-        first = {one: self._file((), one).header_names() for one in dict.fromkeys((self._separator, *SPELLED))}
+        # In an atomic file a column ``user_id`` is called ``user_id:token``, and stays so in what is written.
+        first = {one: self._file(wanted, one).header_names() for one in dict.fromkeys((self._separator, *SPELLED))}
         fitting = [separator for separator, names in first.items() if set(wanted) <= set(names)]
         if fitting:
             self._separator = fitting[0]
-        elif self._header and len(first[self._separator]) == len(self._header):
-            self._named = False
+        else:
+            width = len(first[self._separator])
+            self._header = next((names for names in self._headers if len(names) == width), ())
+            self._named = not self._header
         self._file(wanted).check()
-        self._columns = self._file(()).header_names() if self._named else list(self._header)
+        self._columns = self._file(wanted).header_names() if self._named else list(self._header)
+        self._written = self._file(()).header_names() if self._named else self._columns
         if doubled := [name for name in self._columns if self._columns.count(name) > 1]:
             raise DataError(f"{self.name} has several columns {doubled[0]!r}; expected one of each")
         return self._columns
@@ -106,7 +112,9 @@ class _Lines:
     def blocks(self, needed: Sequence[str]) -> Iterator[Block]:
         for lines in self._file(self._columns).frames(_BLOCK_BYTES):
             frame = lines.frame.drop(MORE)
-            yield Block(frame, frame.select(needed), lines.frame[MORE], lines.first, lines.share)
+            text = frame.select(needed)
+            frame.columns = self._written
+            yield Block(frame, text, lines.frame[MORE], lines.first, lines.share)
 
 
 class _Json:
@@ -225,7 +233,7 @@ def table_of(given: Path | pl.DataFrame, form: RowFormat, name: str = "the data 
     ending = (given.with_suffix("") if compression(given) else given).suffix.lower()
     if ending in JSON:
         return _Json(given, form.between)
-    return _Parquet(given, form.between) if ending in PARQUET else _Lines(given, form.separator, form.header)
+    return _Parquet(given, form.between) if ending in PARQUET else _Lines(given, form.separator, form.headers)
 
 
 @dataclass(frozen=True)

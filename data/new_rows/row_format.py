@@ -64,7 +64,7 @@ class RowFormat:
                    of its own; there are no times then.
     ``separator``  of text, unless the header shows another one.
     ``between``    column -> what stands between the values of a list, where a cell holds a list.
-    ``header``     the names of the columns of text whose first line does not name them; empty: it always does.
+    ``headers``    the names of the columns of text whose first line does not name them: one of these, by their number.
     """
 
     rows: Mapping[str, Cell]
@@ -78,7 +78,7 @@ class RowFormat:
     unique: bool = False
     lists: Mapping[str, str] = field(default_factory=dict)
     separator: str = ","
-    header: Sequence[str] = ()
+    headers: Sequence[Sequence[str]] = ()
     between: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, store: EventStore) -> RowFormat:
