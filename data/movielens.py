@@ -42,7 +42,7 @@ DECADES, NUMBER = "decades", "number"  # what an age is
 _BETWEEN_GENRES = " "
 _YEARS = 10  # the width of an age bucket
 _RATINGS = {"user_id:token": "user", "item_id:token": "item", "rating:float": "rating", "timestamp:float": "time"}
-_ITEMS = {"item_id:token": "item", "class:token_seq": "category"}
+_GENRES = ("class:token_seq", "genre:token_seq", "genres:token_seq")  # what the column is called in the public files
 _USERS = {"user_id:token": "user", "age:token": "age", "gender:token": "gender", "occupation:token": "occupation"}
 _EVENTS = ("item", "category", "rating")
 _STATIC = ("user", "item", "category", "age", "gender", "occupation", "hour", "weekday")
@@ -109,7 +109,9 @@ class MovieLens:
         for other in others:
             if not os.path.isfile(other):
                 raise DataError(f"data.path={self.path}: {other.name} must lie beside it, and does not")
-        paths = zip((ratings, *others), (_RATINGS, _ITEMS, _USERS), strict=True)
+        genres = next((name for name in _GENRES if _atomic(others[0], ()).has(name)), _GENRES[0])
+        items = {"item_id:token": "item", genres: "category"}
+        paths = zip((ratings, *others), (_RATINGS, items, _USERS), strict=True)
         return tuple(_atomic(path, columns) for path, columns in paths)  # type: ignore[return-value]
 
     def fingerprint(self, hashes: FileHashes) -> dict[str, Any]:
@@ -193,7 +195,8 @@ class MovieLens:
     def _properties(self) -> tuple[pl.DataFrame, pl.DataFrame, Defects]:
         """Items with their category, users with age bucket, gender and occupation, and the defects of both files."""
         _, item_file, user_file = self._files
-        items, bad_items = self._described(item_file, _ITEMS, "item", {"category": self._category})
+        named = dict(zip(item_file.columns, ("item", "category"), strict=True))
+        items, bad_items = self._described(item_file, named, "item", {"category": self._category})
         users, bad_users = self._described(user_file, _USERS, "user", {"age": self._age}, ["age"])
         return items, users, bad_items + bad_users
 

@@ -18,7 +18,7 @@ from mdaf.data.preparing.lost_labels import LostLabels, unit_hint
 from mdaf.data.preparing.next_click import Protocol as NextClick
 from mdaf.data.preparing.next_click import write_next_click
 from mdaf.data.preparing.raw_log import OwnFields, RawLog
-from mdaf.data.preparing.same_ids import refuse_other_spellings
+from mdaf.data.preparing.same_ids import refuse_other_spellings, refuse_other_times
 from mdaf.data.preparing.side_tables import SideTable, described
 from mdaf.data.preparing.source import Contents
 from mdaf.data.preparing.spill import SpilledFrames
@@ -203,6 +203,7 @@ class OwnLog:
         splits = given_splits(given.rows, self.samples_path, self.utc_offset_hours)
         if splits.promise == NONE:
             log.warning("%s: %s", self.samples_path, SENTENCES[NONE])
+        refuse_other_times(read.rows, given.rows, self.samples_path, self.utc_offset_hours)
         refuse_other_spellings(read.rows, given.rows, ("user", "item", *self.said), self.samples_path)
         given = self._described(given, folder / "given, described")
         # Fields in the file of samples and in side tables are taken from there, all other fields from the events.

@@ -95,6 +95,16 @@ def test_genres_are_the_category_and_users_have_an_age_bucket_gender_and_occupat
     assert set(store.vocabulary("occupation").tolist()) == {"artist", "lawyer"}
 
 
+@pytest.mark.parametrize("name", ["genre", "genres"])
+def test_the_genres_are_read_whatever_the_files_of_another_size_call_them(
+    tmp_path: Path, root: Path, name: str
+) -> None:
+    path = write(tmp_path)
+    items = tmp_path / "ml.item"
+    items.write_text(items.read_text().replace("class:token_seq", f"{name}:token_seq"))
+    assert set(prepare(movielens(path), root).vocabulary("category").tolist()) == {"Drama War", "Comedy"}
+
+
 def test_what_is_wrong_with_the_files_is_counted(tmp_path: Path, root: Path) -> None:
     ratings = [*RATINGS, "1\t10", "1\tx\t3\t883634400", "", "1\t10\t3\t883634400\t9", (1, 99, 5, NEW_YEAR)]
     store = prepare(movielens(write(tmp_path, inter=ratings, user=USERS[:1]), max_bad_fraction=0.5), root)

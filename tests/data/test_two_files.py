@@ -61,7 +61,13 @@ def test_a_log_of_decimals_gives_the_histories_that_one_of_whole_numbers_gives(t
             pl.col("user").cast(pl.String).str.zfill(7),
             "writes 7 users otherwise than data.path: '0000100' is '100' there",
         ),
-        (pl.format("u{}", pl.col("user")).alias("user"), "none of its 7 users is in data.path"),
+        (
+            pl.format("u{}", pl.col("user")).alias("user"),
+            "none of its 7 users is in .* 'u100', while .* '100'",
+        ),
+        (pl.col("item") - 10**8, r"none of its 9 items is in data.path.* '900000000', while .* '1000000000'"),
+        (pl.col("time") // 1000, r"before its first event.*reach from 1970-01-19 .*such as 1577836.*from 2020-01-01"),
+        (pl.col("time") * 2, r"long after its last event.*reach from 2069-12-31 .*the log from 2020-01-01"),
         (
             (pl.col("user") + 2**60).cast(pl.Float64),
             r"user too large for a decimal .*samples.csv, line 2, column 'user': '1.1529",
