@@ -7,7 +7,7 @@ form of offsets. So this module converts a pattern to a regular expression, and 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import polars as pl
 
@@ -39,13 +39,22 @@ _PARTS = {
 _SAME = {"B": "%b", "A": "%a", "e": "%d", "D": "%m/%d/%y", "x": "%m/%d/%y", "F": "%Y-%m-%d", "T": "%H:%M:%S",
          "X": "%H:%M:%S", "R": "%H:%M", "c": "%a %b %d %H:%M:%S %Y"}  # fmt: skip
 _PLAIN = {"Y", "m", "d", "H", "M", "S"}  # for these, polars agrees with Python and is faster
+_WEEKS = re.compile("%[GVuUWw]")  # numbers of weeks and their days, which Python reads: slower, and seldom needed
+_ANY_DAY = datetime(2021, 3, 4, 5, 6, 7)
 _PLAUSIBLE = (datetime(1980, 1, 1, tzinfo=UTC).timestamp(), datetime(2100, 1, 1, tzinfo=UTC).timestamp())
 
 
 def check_time_format(time_format: str) -> None:
     """Raises DataError unless the format is a unit, or a pattern that contains a full date."""
-    if time_format not in UNITS:
+    if time_format in UNITS:
+        return
+    if not _WEEKS.search(time_format):
         _directives(time_format)
+    elif (read := _by_python(_ANY_DAY.strftime(time_format), time_format)) is None or read.date() != _ANY_DAY.date():
+        raise DataError(
+            f"data.time_format={time_format} does not say a year, a week and its day; expected a pattern such as "
+            '"%G-W%V-%u"'
+        )
 
 
 def unix_times(name: str, time_format: str, utc_offset_hours: float) -> pl.Expr:
@@ -112,6 +121,8 @@ def _directives(time_format: str) -> list[str]:
 
 def _read(text: pl.Series, time_format: str, ahead: int) -> pl.Series:
     """The unix seconds of texts in a pattern. ``ahead`` is the offset of local time to UTC in seconds."""
+    if _WEEKS.search(time_format):
+        return _read_by_python(text, time_format, ahead)
     pieces = _directives(time_format)
     text = text.str.strip_chars().str.replace(r"^([0-9]+)\.0*$", "$1")  # a number that was stored as a decimal
     letters = [piece[1:] for piece in pieces if piece[0] == "%" and piece != "%%"]
@@ -119,6 +130,23 @@ def _read(text: pl.Series, time_format: str, ahead: int) -> pl.Series:
         return text.str.to_datetime(time_format, strict=False, time_unit="us").dt.epoch("s") - ahead
     parts = text.str.extract_groups(_expression(pieces)).struct.unnest()
     return parts.select(_seconds(set(letters), ahead)).to_series()
+
+
+def _read_by_python(text: pl.Series, time_format: str, ahead: int) -> pl.Series:
+    """As ``_read``, text by text."""
+    distinct = text.drop_nulls().unique()
+    times = (_by_python(each.strip(), time_format) for each in distinct)
+    zone = timezone(timedelta(seconds=ahead))
+    instants = (time and (time if time.tzinfo else time.replace(tzinfo=zone)) for time in times)
+    seconds = [None if time is None else int(time.timestamp() // 1) for time in instants]
+    return text.replace_strict(distinct, pl.Series(seconds, dtype=pl.Int64), default=None, return_dtype=pl.Int64)
+
+
+def _by_python(text: str, time_format: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, time_format)
+    except ValueError:
+        return None
 
 
 def _expression(pieces: list[str]) -> str:

@@ -185,3 +185,12 @@ def test_bad_lines_of_json_are_counted_and_told(tmp_path: Path, root: Path) -> N
     assert store.defects.dropped == {"not JSON": 2, "blank line": 1, "cut line": 1}
     assert store.defects.examples["not JSON"] == "log.jsonl, line 4"
     assert len(static(store, "item")) == len(ROWS)
+
+
+def test_a_vocabulary_takes_what_its_text_takes_however_long_one_word_is(tmp_path: Path, root: Path) -> None:
+    long = ROWS.with_columns(what=pl.when(pl.int_range(pl.len()) == 7).then(pl.lit("x" * 20_000)).otherwise("what"))
+    long.write_csv(tmp_path / "log.csv")
+    store = prepare(event_log(tmp_path / "log.csv", **SETTINGS), root)
+    sizes = {name: (store.folder / name).stat().st_size for name in store.manifest["files"]}
+    assert 20_000 < sizes["vocabulary.item.npy"] < 21_000
+    assert sum(size for name, size in sizes.items() if name.startswith(("vocabulary", "word_ends"))) < 25_000

@@ -25,6 +25,8 @@ PATTERNS = (
     "%j of %Y, %H h",
     "%c",
     "%x %X",
+    "%G-W%V-%u %H:%M:%S",
+    "%Y week %W, day %w, %Hh",
 )
 
 
@@ -64,6 +66,7 @@ def test_a_pattern_is_read_as_python_reads_it(time: datetime, offset: int, patte
         ("2023-11-15T08:58:31+08:00", "%Y-%m-%dT%H:%M:%S%z", 1_700_009_911),
         ("2023-11-15T08:58:31+08", "%Y-%m-%dT%H:%M:%S%z", 1_700_009_911),
         ("2023-11-15T08:58:31.999999999-03:30", "%Y-%m-%dT%H:%M:%S.%f%z", 1_700_051_311),
+        ("2023-W46-3 08:58", "%G-W%V-%u %H:%M", 1_700_009_880),
         ("2023-11-15T08:58:31", "%Y-%m-%dT%H:%M:%S", 1_700_009_911),  # local time
         ("23111500.0", "%y%m%d%H", 1_699_977_600),  # a number that was kept as a decimal
         ("2023-02-30", "%Y-%m-%d", None),
@@ -89,7 +92,16 @@ def test_times_of_another_unit_are_recognized(given_unit: str) -> None:
         assert likelier_unit(1_700_009_911 * each, given_unit) == (None if unit == given_unit else unit)
 
 
-@pytest.mark.parametrize(("wrong", "said"), [("%H:%M", "no year"), ("%Y-%m-%d %Q", "%Q is not read"), ("sec", "no ye")])
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("%H:%M", "no year"),
+        ("%Y-%m-%d %Q", "%Q is not read"),
+        ("sec", "no ye"),
+        ("%Y %W", "a year, a week and its day"),
+        ("%G-%V", "a year, a week and its day"),
+    ],
+)
 def test_a_pattern_that_cannot_be_read_is_refused_before_the_log_is(wrong: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         check_time_format(wrong)
