@@ -44,7 +44,7 @@ class Trees(nn.Module):
             twice = torch.cat([features, torch.where(features.isnan(), -torch.inf, features)], dim=-1)
             trees, nodes = self.feature[r].shape
             first = torch.arange(trees, device=x.device) * nodes
-            at = first.expand(len(features), -1)
+            at = first.expand(features.shape[0], -1)
             for _ in range(self.depth):
                 asked = twice.gather(1, self.feature[r].take(at))
                 # Not "above": a missing feature is neither below nor above a threshold, and goes on behind.

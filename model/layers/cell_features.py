@@ -96,5 +96,5 @@ def _valid(events: Tensor, lengths: Tensor) -> Tensor:
 
 def _at_end(events: Tensor, lengths: Tensor) -> Tensor:
     """The last event's value, of (replica, batch, length); NaN without one."""
-    found = torch.take_along_dim(events, (lengths - 1).clamp(min=0).unsqueeze(-1), dim=-1).squeeze(-1)
+    found = events.gather(-1, (lengths - 1).clamp(min=0).unsqueeze(-1)).squeeze(-1)
     return found.masked_fill(lengths < 1, torch.nan)

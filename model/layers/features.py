@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from mdaf.data.schema import BUCKETS, FIRST_ID, MATCH_EQUALS, Batch, Field, Schema, weights_of
 from mdaf.model.layers.cell_features import CellFeatures
@@ -86,7 +87,7 @@ class Features:
         columns = {f"{field.name}": batch.static[field.name] for field in self.plain}
         for field in self.counted:
             ids = batch.static[field.name].long()
-            known = torch.take_along_dim(popularity[field.name], ids, dim=1)
+            known = popularity[field.name].gather(1, ids)
             columns[f"{field.name} popularity"] = known.masked_fill(ids < FIRST_ID, torch.nan)
         columns["history length"] = batch.lengths
         last = batch.lengths - 1
@@ -128,15 +129,14 @@ def count_ids(counts: Tensor, ids: Tensor) -> None:
 
 def _value_at(ids: Tensor, position: Tensor) -> Tensor:
     """ids (replica, batch, length) at position (replica, batch): float32, NaN where the position is -1."""
-    found = torch.take_along_dim(ids, position.clamp(min=0).unsqueeze(-1), dim=-1).squeeze(-1)
+    found = ids.gather(-1, position.clamp(min=0).unsqueeze(-1)).squeeze(-1)
     return found.float().masked_fill(position < 0, torch.nan)
 
 
 def _distinct(ids: Tensor) -> Tensor:
     """The number of distinct ids of each history, without padding: (replica, batch, length) -> (replica, batch)."""
     ordered = ids.sort(dim=-1).values
-    first_occurrence = torch.ones_like(ordered, dtype=torch.bool)
-    first_occurrence[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
+    first_occurrence = ordered != F.pad(ordered, (1, 0), value=-1)[..., : ordered.shape[-1]]
     return (first_occurrence & (ordered > 0)).sum(dim=-1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from mdaf.data.schema import Batch, Schema
 from mdaf.errors import UserError
+from mdaf.model.boosted import Boosted
 from mdaf.model.ctr import CTRModel, Output
 from mdaf.sweeper.export.checks import TOLERANCE
 from mdaf.sweeper.export.folder import export_model
@@ -87,6 +89,17 @@ def test_every_neural_model_is_exported(tmp_path: Path, variant: tuple[str, ...]
 
 
 @pytest.mark.slow
+def test_boosted_trees_are_exported(tmp_path: Path) -> None:
+    schema = replace(SCHEMA, tables={**SCHEMA.tables, "user": 120, "item": 300})  # large tables are read by popularity
+    model = Boosted(schema, trees=5, leaves=7, depth=3, samples_per_leaf=5, learning_rate=0.3, l2=1.0, rows=1000)
+    samples = batch([[n % 7 for n in range(200)]])
+    model.count(samples)
+    model.fit(model.training_features(samples)[0], samples.labels[0], share=1.0, seed=0)
+    export_model(model, schema, tmp_path / "out", ["onnx", "torch"], [samples])
+    check_against(model, schema, tmp_path / "out")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mdaf_mamba", "din", "deepfm"])
 def test_numbers_and_lists_are_fed_as_ids_and_weights(tmp_path: Path, name: str) -> None:
     model = zoo_model(name, schema=WEIGHTED)
@@ -96,7 +109,7 @@ def test_numbers_and_lists_are_fed_as_ids_and_weights(tmp_path: Path, name: str)
 
 @pytest.mark.slow
 def test_a_long_history_is_scanned_as_exactly(tmp_path: Path) -> None:
-    long = Schema(**{**SCHEMA.__dict__, "length": 150})
+    long = replace(SCHEMA, length=150)
     for name in ("mdaf_mamba", "mdaf_mamba2", "mdaf_bst"):
         checked = export_model(zoo_model(name, schema=long), long, tmp_path / name)
         assert checked.largest["onnx"] <= TOLERANCE
