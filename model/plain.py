@@ -6,6 +6,7 @@ replica is computed by exactly the operations of a run that trains it alone, so 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -94,6 +95,19 @@ def _with_replica_axis(module: nn.Module) -> nn.Module:
             setattr(owner, name, made.setdefault(id(parameter), stacked))
         for name, buffer in list(owner.named_buffers(recurse=False, remove_duplicate=False)):
             owner.register_buffer(name, made.setdefault(id(buffer), buffer.detach()[None].clone()))
+    return module
+
+
+def unstacked(model: PlainModel) -> nn.Module:
+    """A copy of the module of a model with one replica, as its author wrote it: without a replica axis."""
+    module = copy.deepcopy(model.module)
+    made: dict[int, Any] = {}
+    for owner in module.modules():
+        for name, parameter in list(owner.named_parameters(recurse=False, remove_duplicate=False)):
+            single = nn.Parameter(parameter.detach()[0], requires_grad=parameter.requires_grad)
+            setattr(owner, name, made.setdefault(id(parameter), single))
+        for name, buffer in list(owner.named_buffers(recurse=False, remove_duplicate=False)):
+            owner.register_buffer(name, made.setdefault(id(buffer), buffer.detach()[0]))
     return module
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -39,8 +40,10 @@ def traced(scoring: Scoring, example: Feed, inputs: list[Input], longest: int) -
         with torch.no_grad(), reference_kernels(), _quietly():
             return torch.export.export(scoring, (dict(example),), dynamic_shapes=(shapes,))
     except Exception as error:  # whatever a model's code or the tracer raises
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise UserError(f"the model cannot be exported: {reason.strip()}") from error
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        if fixed := re.match(r"Constraints violated \((.*?)\)", reason):
+            reason = f"an operation of it takes the traced size of {fixed[1]} alone, expected any size"
+        raise UserError(f"the model cannot be exported: {reason}") from error
 
 
 def write_torch(program: ExportedProgram, file: Path) -> None:

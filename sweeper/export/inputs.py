@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mdaf.data.schema import FIRST_ID, UNKNOWN, Batch, Field, Schema, weights_of
 from mdaf.errors import UserError
-from mdaf.model.ctr import CTRModel
+from mdaf.model.ctr import CTRModel, Output
+from mdaf.model.plain import PlainModel, unstacked
 
 LENGTHS = "lengths"
 STATIC, SEQUENCE = "static", "sequence"
@@ -98,6 +99,22 @@ class _Watched(Mapping[str, Tensor]):
         return len(self._tensors)
 
 
+class Stripped(torch.nn.Module):
+    """A model of one replica without the axis of replicas: batch (batch, ...) -> logits (batch,)."""
+
+    def __init__(self, model: CTRModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> Tensor:
+        static, sequence = (
+            {key: tensor.unsqueeze(0) for key, tensor in part.items()} for part in (batch.static, batch.sequence)
+        )
+        output = self.model(Batch(static, sequence, batch.lengths.unsqueeze(0), batch.labels.unsqueeze(0)))
+        logits: Tensor = output.logits[0]
+        return logits
+
+
 class Scoring(torch.nn.Module):
     """A model of one replica as a function of its inputs: name -> tensor, without the axis of replicas.
 
@@ -106,18 +123,19 @@ class Scoring(torch.nn.Module):
 
     def __init__(self, model: CTRModel, inputs: list[Input]) -> None:
         super().__init__()
-        self.model = model
+        self.model = unstacked(model) if isinstance(model, PlainModel) else Stripped(model)
         self._inputs = inputs
 
     def forward(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         def those_of(of: str) -> dict[str, Tensor]:
-            return {one.key: tensors[one.name].unsqueeze(0) for one in self._inputs if one.of == of}
+            return {one.key: tensors[one.name] for one in self._inputs if one.of == of}
 
         static, sequence = those_of(STATIC), those_of(SEQUENCE)
         samples = next(iter(tensors.values())).shape[0]
-        zeros = torch.zeros(1, samples)  # labels, which no score depends on, and lengths that the model does not read
+        zeros = torch.zeros(samples)  # labels, which no score depends on, and lengths that the model does not read
         lengths = those_of(LENGTHS).get(LENGTHS, zeros.long())
-        logit = self.model(Batch(static, sequence, lengths, zeros)).logits[0].float()
+        found = self.model(Batch(static, sequence, lengths, zeros))
+        logit = (found.logits if isinstance(found, Output) else found).float()
         return logit, torch.sigmoid(logit)
 
 
