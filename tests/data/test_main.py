@@ -26,7 +26,15 @@ def test_prepare_prints_where_the_store_lies(root: Path, capsys: pytest.CaptureF
 def test_inspect_shows_rows_bad_rows_rules_and_the_oracle(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "inspect", "data=synthetic_tiny", f"data.root={root}")
     assert code == 0
-    for said in ("2,000", "click rate", "history length, median", "category recency", "popularity", "oracle"):
+    for said in (
+        "2,000",
+        "Splits: training ends before validation",
+        "click rate",
+        "history length, median",
+        "category recency",
+        "popularity",
+        "oracle",
+    ):
         assert said in out
 
 

@@ -70,6 +70,10 @@ def test_the_log_can_be_followed_and_the_summary_is_in_plain_words(here: Path) -
     summary = (here / "run/summary.txt").read_text()
     for part in ("Configuration", "Trajectory (2 of 2 epochs)", "Criteria", "PENDING", "What follows"):
         assert part in summary
+    promised = json.loads((here / "run/result.json").read_text())["splits"]
+    assert promised.startswith("training ends before validation begins")
+    assert promised in summary
+    assert any(line.endswith(f"splits: {promised}") for line in log)
 
 
 def test_several_seeds_end_with_a_table_of_them_and_their_spread(here: Path) -> None:

@@ -209,6 +209,16 @@ def test_the_sections_are_those_of_the_research_in_order(report: dict[str, Any])
     ]
 
 
+def test_what_the_splits_of_the_data_promise_is_said_where_runs_know_it(report: dict[str, Any]) -> None:
+    known, unknown = json.loads(json.dumps(report)), json.loads(json.dumps(report))
+    for one in known["inputs"]["runs"]:
+        one["splits"] = "no user is in two splits"
+    for one in unknown["inputs"]["runs"]:
+        del one["splits"]
+    assert "\nSplits: no user is in two splits.\n" in markdown(Report.from_json(known))
+    assert "Splits:" not in markdown(Report.from_json(unknown))
+
+
 def test_every_row_of_a_table_has_a_cell_for_each_heading(report: dict[str, Any]) -> None:
     tables = [
         block for section in sections(Report.from_json(report)) for block in section.blocks if isinstance(block, Table)
