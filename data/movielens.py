@@ -109,7 +109,7 @@ class MovieLens:
         for other in others:
             if not os.path.isfile(other):
                 raise DataError(f"data.path={self.path}: {other.name} must lie beside it, and does not")
-        genres = next((name for name in _GENRES if _atomic(others[0], ()).has(name)), _GENRES[0])
+        genres = next((name for name in _GENRES if _atomic(others[0], {}).has(name)), _GENRES[0])
         items = {"item_id:token": "item", genres: "category"}
         paths = zip((ratings, *others), (_RATINGS, items, _USERS), strict=True)
         return tuple(_atomic(path, columns) for path, columns in paths)  # type: ignore[return-value]
