@@ -115,8 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="prepare|inspect|generate")
     for name, task in _TASKS.items():
         command = commands.add_parser(name, help=task, description=task, epilog=epilog, formatter_class=raw)
-        command.add_argument("--config-dir", metavar="FOLDER", help="of configs of your own, beside the program's")
-        command.add_argument("--config-name", metavar="NAME", help="the config to start from, in the place of config")
+        command.add_argument("--config-dir", "-cd", metavar="FOLDER", help="of your own configs, beside the program's")
+        command.add_argument("--config-name", "-cn", metavar="NAME", help="the config to start from instead of config")
         command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="say data=synthetic data.seed=1")
         if name == "inspect":
             command.add_argument("--deep", action="store_true", help="verify every byte of the store first")

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mdaf.errors import UserError, did_you_mean
+from mdaf.errors import NotAllowedError, UserError, did_you_mean
 from mdaf.former_names import current
 
 VARIABLE = "MDAF_ALLOW"  # names of classes, or packages as mine.samplers.*, with commas between them
@@ -81,7 +81,7 @@ def permitted(target: str, package: str) -> str:
     if not _NAME.fullmatch(target):
         raise UserError(f"found {target}, expected a class of {package}, or one of your own, such as mine.Model")
     if not target.startswith(f"{package}.") and not is_named(target, allowed()):
-        raise UserError(refusal(target))
+        raise NotAllowedError(refusal(target))
     return target
 
 
@@ -100,7 +100,7 @@ def class_named(target: str, package: str) -> type[Any]:
         raise UserError(f"found {target}, expected a class")
     defined = f"{found.__module__}.{found.__qualname__}"
     if not target.startswith(f"{package}.") and target not in allowed() and not is_named(defined, allowed()):
-        raise UserError(refusal(defined))
+        raise NotAllowedError(refusal(defined))
     return found
 
 

@@ -10,6 +10,10 @@ class UserError(ValueError):
     """Bad input. One line: which key or file, what was found, what was expected, what to type instead."""
 
 
+class NotAllowedError(UserError):
+    """A config names code that the user has not allowed. The line to type is in the message."""
+
+
 class StoppedError(RuntimeError):
     """A correctly configured run ended without a result. One line; ``exit_code`` is that of the process."""
 

@@ -11,7 +11,7 @@ from mdaf.errors import UserError
 from mdaf.multirun.phase4.plan import Winner
 from mdaf.sweeper.hydra_ext.config_sources import ORIGIN, Configs
 from mdaf.sweeper.hydra_ext.overrides import hydra_value
-from mdaf.sweeper.trials.admitted import SETTABLE, path_in, shown_refusals
+from mdaf.sweeper.trials.admitted import SETTABLE, is_allowed_code, path_in, shown_refusals
 from mdaf.sweeper.trials.space import key_of
 from mdaf.terminal.programs import beside
 
@@ -53,9 +53,9 @@ def overrides_of(trial: Winner, typed: Sequence[str], configs: Configs) -> tuple
     keys = {key_of(override) for override in typed}
     refused = {override: why for override, why in trial.refused.items() if key_of(override) not in keys}
     if refused:
-        paths = [override for override in refused if path_in(override)]
+        own = [override for override in refused if path_in(override) or is_allowed_code(override)]
         whys = shown_refusals(refused)
-        line = shlex.join([*beside("multirun"), *configs.words(), f"study={hydra_value(trial.study)}", *typed, *paths])
-        way = f"if that is right, type it: {line}" if len(paths) == len(refused) else "nothing of it is run"
+        line = shlex.join([*beside("multirun"), *configs.words(), f"study={hydra_value(trial.study)}", *typed, *own])
+        way = f"if that is right, type it: {line}" if len(own) == len(refused) else "nothing of it is run"
         raise UserError(f"study {trial.study}, trial {trial.number}: {whys}; {way}")
     return (*(override for override in trial.overrides if key_of(override) not in keys), *typed)

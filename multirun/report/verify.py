@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mdaf.errors import UserError
+from mdaf.errors import NotAllowedError, UserError
 from mdaf.multirun.analysis.content import FORMAT, Inputs, Report
 from mdaf.multirun.analysis.figures import compute
 from mdaf.multirun.analysis.json_form import from_json
@@ -112,6 +112,8 @@ def _deep(runs: Mapping[str, Any], sources: list[Source], base: Path) -> Iterato
                 continue
             try:
                 scores = scorer.score(folder, split)
+            except NotAllowedError:
+                raise  # the same of every run
             except UserError as error:
                 yield Difference(f"runs.{source.id}.{name} (from best.pt)", reported, f"nothing: {error}")
                 continue

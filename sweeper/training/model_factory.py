@@ -34,7 +34,7 @@ def class_of(node: DictConfig) -> type[nn.Module]:
     try:
         named = class_named(str(node._target_), OURS)
     except UserError as error:
-        raise UserError(f"model._target_: {error}") from None
+        raise type(error)(f"model._target_: {error}") from None
     expected = CTRModel if _is_ours(named) else nn.Module
     if not issubclass(named, expected):
         said = f"{expected.__module__.removesuffix('.modules.module')}.{expected.__qualname__}"

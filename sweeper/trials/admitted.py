@@ -16,6 +16,8 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from mdaf.allowed import permitted
+from mdaf.errors import UserError
 from mdaf.names import folder_of
 from mdaf.plain_files import plain_text
 from mdaf.terminal.printable import in_a_line
@@ -78,6 +80,18 @@ def path_in(override: str) -> str | None:
     except HydraException:
         return None
     return next((key for key in keys if key in PATHS), None)
+
+
+def is_allowed_code(override: str) -> bool:
+    """Whether an override names a model or a source that the user allows (``MDAF_ALLOW``). It has to be typed still."""
+    key, _, value = override.lstrip("+").partition("=")
+    group = key.partition(".")[0]
+    if key not in ("model._target_", "data._target_"):
+        return False
+    try:
+        return bool(permitted(value, f"mdaf.{group}"))
+    except UserError:
+        return False
 
 
 def typed_here(study: str) -> frozenset[str]:

@@ -1,47 +1,80 @@
-"""The example of a model class of one's own in our training loop."""
+"""The example of a model and a source of one's own, in a folder outside of the package."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.examples.readme import EXAMPLES, ROOT, blocks
-from tests.sweeper.tiny import typed
+from tests.examples.readme import EXAMPLES, SCRIPTS, blocks, copy_of
+from tests.processes import ROOT
+from tests.sweeper.inside import assert_same_run
 
-EXAMPLE = EXAMPLES / "own_model"
+MODULES = {**SCRIPTS, "mdaf-predict": "mdaf.sweeper.predict"}
+EXPORT, MAKE_LOG, CHECK = blocks("own_model")[0]
+FIRST, *OTHERS = blocks("own_model")[1]
+[PREDICT] = blocks("own_model")[2]
+ROWS = "visitor,sku,at,shelf\nu1,s3,1769500000,shelf 1\nnew,s99,1769500000,\n"
 
 
-def test_a_model_of_ones_own_is_trained_by_our_loop(tmp_path: Path) -> None:
-    (tmp_path / "conf/model").mkdir(parents=True)
-    shutil.copy(EXAMPLE / "history_mean.yaml", tmp_path / "conf/model")
-    words = blocks("own_model")[0][2].split()[3:]
-    run = typed("tests.examples.with_model", str(EXAMPLE), "--config-dir", "conf", *words, cwd=tmp_path)
-    assert run.returncode == 0, run.stderr
-    (result,) = (json.loads(file.read_text()) for file in tmp_path.rglob("result.json"))
-    assert result["model"] == "history_mean"
-    assert 0.4 < result["objective"] < 1
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return copy_of("own_model", tmp_path)
+
+
+def typed(line: str, folder: Path) -> str:
+    """What a line prints that is typed after the first one, in a process that begins as a shell begins it."""
+    exported = dict(word.split("=", 1) for word in shlex.split(EXPORT)[1:])
+    exported["PYTHONPATH"] += f"{os.pathsep}{ROOT}"
+    program, *words = shlex.split(line)
+    command = [sys.executable, *(words if program == "python" else ["-m", MODULES[program], *words])]
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    done = subprocess.run(command, cwd=folder, env={**inherited, **exported}, capture_output=True, text=True)
+    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def result(folder: Path) -> dict[str, object]:
+    return dict(json.loads((folder / "result.json").read_text()))
+
+
+def test_a_model_and_a_source_of_ones_own_are_checked_trained_and_used(folder: Path) -> None:
+    typed(MAKE_LOG, folder)
+    assert typed(CHECK, folder).splitlines()[-1] == "16 checks, nothing is wrong"
+    typed(FIRST, folder)
+    assert (result(folder / "runs/first")["model"], result(folder / "runs/first")["data"]) == (
+        "history_mean",
+        "sessions",
+    )
+    (folder / "rows.csv").write_text(ROWS)
+    typed(PREDICT, folder)
+    header, *rows = (folder / "scores.csv").read_text().splitlines()
+    assert header == "visitor,sku,at,shelf,score"
+    assert len(rows) == 2
+    assert all(0 < float(row.rpartition(",")[2]) < 1 for row in rows)
 
 
 @pytest.mark.slow
-def test_its_lines_run_as_typed_in_a_clone(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    for name in ("conf", "data", "examples", "mdaf", "model", "multirun", "sweeper"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    # The links that `make .imports` makes stand in for an editable installation of this copy.
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": f"{tmp_path}/.imports{os.pathsep}{tmp_path}",
-        "PYTHONSAFEPATH": "1",
-    }
-    for line in ("make --silent .imports", *blocks("own_model")[0]):
-        done = subprocess.run(line, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
-    results = [json.loads(file.read_text()) for file in (tmp_path / "runs").rglob("result.json")]
-    assert [result["model"] for result in results] == ["history_mean"] * 4
+def test_they_are_swept_confirmed_and_verified_and_the_same_run_twice_is_the_same(folder: Path) -> None:
+    for line in (MAKE_LOG, FIRST, *OTHERS):
+        shown = typed(line, folder)
+    assert "hold, and the AUCs are those of the checkpoints" in shown
+    typed(FIRST.replace("runs/first", "runs/again"), folder)
+    assert_same_run(folder / "runs/first", folder / "runs/again")
+    typed(FIRST.replace("history_mean", "history_mean_fast").replace("runs/first", "runs/fast"), folder)
+    assert result(folder / "runs/fast")["model"] == "history_mean_fast"
+
+
+@pytest.mark.slow
+def test_its_own_test_runs(folder: Path) -> None:
+    [line] = [
+        row.split("`")[3]
+        for row in (EXAMPLES / "own_model/README.md").read_text().splitlines()
+        if row.startswith("| `test_mine.py`")
+    ]
+    assert "2 passed" in typed(f"{line} -p no:cacheprovider", folder)

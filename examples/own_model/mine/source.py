@@ -1,4 +1,4 @@
-"""The source ``sessions``: JSON lines, each a page that was shown, with all of its items and the one that was clicked."""
+"""The source ``sessions``: JSON lines, each a page that was shown, with its items and the one that was clicked."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ from typing import Any
 import polars as pl
 
 from mdaf.data.new_rows.row_format import Cell, Own, RowFormat, words
-from mdaf.data.preparing.impressions import write_impressions
-from mdaf.data.preparing.layout import Layout, Periods
-from mdaf.data.preparing.raw_log import RawLog
+from mdaf.data.preparing.from_frames import write_frames
 from mdaf.data.preparing.source import Contents, refuse_below, settings_of, split_times
 from mdaf.data.reading.cells import number
-from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.log_files import required_file
 from mdaf.data.store.writer import StoreWriter
 from mdaf.errors import DataError
-from mdaf.terminal.progress import Progress, between
+from mdaf.terminal.progress import Progress
 
 VERSION = 1  # raise it when this file reads the same log in another way
 LINE = {"visitor": pl.String, "at": pl.Int64, "shown": pl.List(pl.Struct({"sku": pl.String, "shelf": pl.String}))}
@@ -56,25 +53,22 @@ class Sessions:
 
     def build(self, writer: StoreWriter, progress: Progress) -> Contents:
         """Writes the store: a sample for each item that was shown, an event for each click."""
-        periods = Periods(*split_times(self, "validation_start", "test_start"), self.utc_offset_hours)
-        layout = Layout(
-            events=("item", "category"), static=("user", "item", "category", "hour", "weekday"), length=self.length
-        )
         rows = self._rows()
-        with writer.workspace() as folder:
-            log = RawLog(folder, layout, periods)
-            log.add_events(rows.filter(pl.col("label") == 1).select("user", "time", "item", "category"))
-            log.add_samples(rows.with_columns(*periods.moments()))
-            return write_impressions(
-                writer,
-                log,
-                folder,
-                periods=periods,
-                min_count=self.min_count,
-                memory_gb=self.memory_gb,
-                defects=Defects(rows=len(rows)),
-                progress=between(progress, 0.5, 1.0),
-            )
+        clicks = rows.filter(pl.col("label") == 1)
+        validation, test = split_times(self, "validation_start", "test_start")
+        return write_frames(
+            writer,
+            progress,
+            [(clicks, rows)],
+            event_fields=("item", "category"),
+            sample_fields=("user", "item", "category"),
+            length=self.length,
+            validation=validation,
+            test=test,
+            utc_offset_hours=self.utc_offset_hours,
+            min_count=self.min_count,
+            memory_gb=self.memory_gb,
+        )
 
     def new_rows(self) -> RowFormat:
         """How rows look that a trained model is to score, for ``mdaf-predict``. A source may do without."""
