@@ -60,6 +60,7 @@ def test_a_model_and_a_source_of_ones_own_are_checked_trained_and_used(folder: P
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_they_are_swept_confirmed_and_verified_and_the_same_run_twice_is_the_same(folder: Path) -> None:
     for line in (MAKE_LOG, FIRST, *OTHERS):
         shown = typed(line, folder)

@@ -1,0 +1,36 @@
+"""What of a study goes into the runs of Phase 4: code never does, unless it is typed and allowed."""
+
+from __future__ import annotations
+
+import pytest
+
+from mdaf.errors import UserError
+from mdaf.multirun.phase4.overrides import overrides_of
+from mdaf.multirun.phase4.plan import Winner
+from mdaf.sweeper.hydra_ext.config_sources import Configs
+from mdaf.sweeper.trials.admitted import sorted_out
+
+MINE = "model._target_=mine.Model"
+
+
+def winner(*said: str) -> Winner:
+    taken, refused = sorted_out(said, "base")
+    return Winner("base", 3, 0.7, tuple(taken), refused)
+
+
+def test_a_class_that_a_study_names_is_run_only_if_it_is_allowed_and_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial, configs = winner("model=din", MINE), Configs(folder="own")
+    with pytest.raises(UserError, match=r"model._target_=mine.Model: a key .* may name code; nothing of it is run"):
+        overrides_of(trial, [], configs)
+    monkeypatch.setattr("mdaf.allowed.STARTED_WITH", "mine.Model")
+    line = rf"type it: python -m multirun --config-dir own study=base {MINE}$"
+    with pytest.raises(UserError, match=line.replace(".", r"\.")):
+        overrides_of(trial, [], configs)
+    assert overrides_of(trial, [MINE], configs) == ("model=din", MINE)
+
+
+@pytest.mark.parametrize("said", ["+model._partial_=true", "model.head._target_=mine.Model", "data._target_=os.system"])
+def test_no_permission_for_a_class_lets_a_study_name_other_code(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mdaf.allowed.STARTED_WITH", "mine.*")
+    with pytest.raises(UserError, match="nothing of it is run"):
+        overrides_of(winner(said), [], Configs())
