@@ -230,6 +230,21 @@ def test_the_learning_rate_warms_up_and_then_stays_or_falls_to_zero() -> None:
     assert cosine[-1] == pytest.approx(0.0)
 
 
+def test_each_replica_has_a_plateau_of_its_own_and_the_rate_that_it_would_have_alone(store: EventStore) -> None:
+    short = ("training.schedule=plateau", "training.epochs=5", "training.steps_per_epoch=1", "training.train_sample=50")
+    points = [replace(POINT, learning_rate=rate, seed=seed) for rate, seed in ((0.3, 1), (1e-4, 2))]
+    stacked = trained(store, *short, points=points)
+    shares = []
+    for point, book in zip(points, stacked, strict=True):
+        [alone] = trained(store, *short, points=[point])
+        assert [row["learning_rate"] for row in book.rows] == [row["learning_rate"] for row in alone.rows]
+        shares.append([row["learning_rate"] / point.learning_rate for row in book.rows])
+        aucs = [row["val_auc"] for row in book.rows]
+        worse = [aucs[n] <= max(aucs[:n]) for n in range(1, 4)]  # the last epoch trains with what those before say
+        assert shares[-1] == pytest.approx([1.0, 1.0, *(0.5 ** sum(worse[:n]) for n in (1, 2, 3))])
+    assert shares[0] != shares[1]
+
+
 def test_each_replica_tells_its_auc_on_items_of_the_history_and_on_new_ones(store: EventStore) -> None:
     gathered = DeviceStore(store, CPU)
     held, labels = gathered.item_in_history("validation"), gathered.labels("validation")
