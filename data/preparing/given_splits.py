@@ -2,16 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
 import polars as pl
 
 from mdaf.data.preparing.layout import Periods
 from mdaf.data.preparing.spill import SpilledFrames
-from mdaf.data.preparing.splits import ByTime, Given, Splits
+from mdaf.data.preparing.splits import ByRow, ByTime, Splits
 from mdaf.data.store.event_store import SPLITS, USER_TABLE
 from mdaf.data.store.promises import NONE, TRAINING_FIRST_WITHIN_USERS, USERS, WITHIN_USERS
 from mdaf.errors import DataError
 
+if TYPE_CHECKING:
+    from mdaf.data.preparing.assembly import SortedEvents
+
 _NEVER = -(1 << 62)  # before all times
+
+
+@dataclass(frozen=True)
+class Given(ByRow):
+    """Samples say their split themselves, and training does not end before the others begin.
+
+    ``ends``     one row for each user with samples of validation or test: user, and the time before which his events
+                 count as training.
+    ``promise``  what was found to hold.
+    """
+
+    ends: pl.DataFrame
+    promise: str
+
+    keys = "data.samples_path"
+
+    def trained(self, rows: pl.DataFrame) -> pl.Series:
+        """See ``Splits``."""
+        ends = rows.select(USER_TABLE).join(self.ends, on=USER_TABLE, how="left", maintain_order="left")["end"]
+        return (rows["time"] < ends).fill_null(True)
+
+    def sampled(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """See ``Splits``."""
+        return rows
+
+    def of_events(
+        self, events: SortedEvents, shown: np.ndarray, users: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Samples are not made from events."""
+        raise NotImplementedError
 
 
 def given_splits(samples: SpilledFrames, path: str, utc_offset_hours: float) -> Splits:

@@ -14,27 +14,17 @@ import polars as pl
 from mdaf.data.preparing.given_splits import given_splits
 from mdaf.data.preparing.impressions import write_impressions
 from mdaf.data.preparing.layout import Layout, Periods, moments
+from mdaf.data.preparing.leave_one_out import LeaveOneOut, leave_one_out, numbered
 from mdaf.data.preparing.lost_labels import LostLabels, unit_hint
 from mdaf.data.preparing.next_click import Protocol as NextClick
 from mdaf.data.preparing.next_click import write_next_click
 from mdaf.data.preparing.raw_log import OwnFields, RawLog
+from mdaf.data.preparing.row_shares import periods_of_shares, positions_of_shares, span_of
 from mdaf.data.preparing.same_ids import refuse_other_spellings, refuse_other_times
 from mdaf.data.preparing.side_tables import SideTable, described
 from mdaf.data.preparing.source import Contents
 from mdaf.data.preparing.spill import SpilledFrames
-from mdaf.data.preparing.splits import (
-    BY_USER,
-    LEAVE_ONE_OUT,
-    ByTime,
-    ByUser,
-    LeaveOneOut,
-    Splits,
-    leave_one_out,
-    numbered,
-    periods_of_shares,
-    positions_of_shares,
-    span_of,
-)
+from mdaf.data.preparing.splits import BY_USER, LEAVE_ONE_OUT, ByTime, ByUser, Splits
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.log_table import Block
 from mdaf.data.reading.times import UNITS, likelier_unit, span
