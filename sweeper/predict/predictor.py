@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import polars as pl
 from mdaf.data.new_rows.candidates import ROWS, Candidates
 from mdaf.data.new_rows.encoding import RowEncoder
 from mdaf.data.new_rows.files import Rows, Table, table_of
-from mdaf.data.new_rows.row_format import DescribesRows, RowFormat
+from mdaf.data.new_rows.row_format import RowFormat
 from mdaf.data.preparing.source import source_from
 from mdaf.data.reading.defects import Defects
 from mdaf.data.store.device_store import DeviceStore
@@ -58,7 +58,8 @@ class Predictor:
         """
         self.run = TrainedRun.read(Path(folder))
         source = source_from(self.run.config.data)
-        if not isinstance(source, DescribesRows):
+        describe: Callable[[], RowFormat] | None = getattr(source, "new_rows", None)
+        if describe is None:
             raise DataError(
                 f"{folder}: its source, {source.name}, does not say how new rows are written; give its class a method "
                 "new_rows, as mdaf.data.new_rows.row_format describes"
@@ -66,7 +67,7 @@ class Predictor:
         self.store: EventStore = store_of(
             self.run, source, None if root is None else Path(root), None if store is None else Path(store)
         )
-        self.format: RowFormat = source.new_rows().of(self.store)
+        self.format: RowFormat = describe().of(self.store)
         config = self.run.config
         config.device.name = device or _device_here(str(config.device.name))
         config.device.precision = precision or config.device.precision

@@ -12,6 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import mdaf
+from mdaf.data.synthetic import Synthetic
 from mdaf.sweeper.hydra_ext.run_config import config_hash
 from mdaf.sweeper.predict.cli import main
 from tests.sweeper.predict.runs import SIZE, run_of
@@ -150,3 +151,11 @@ def test_the_config_of_somebody_elses_run_may_name_no_code(
         line = refused(capsys, copy, rows, "--out", tmp_path / "scores.csv")
         assert not (tmp_path / "here").exists()
         assert f"{group}._target_" in line or "config hash" in line, line
+
+
+def test_a_source_that_does_not_describe_new_rows_is_one_line(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Synthetic, "new_rows")
+    line = refused(capsys, run, "rows.csv", "--out", tmp_path / "scores.csv")
+    assert "its source, synthetic, does not say how new rows are written; give its class a method new_rows" in line
