@@ -153,7 +153,8 @@ def _looks_made(setting: Setting, question: tuple[Point, Point]) -> LooksMade:
     challenger, balanced = question
     epochs = composed(challenger.overrides).training.epochs
     names = [f"trial-{challenger.trial}", f"{balanced.name} at {several(epochs, 'epoch')}"]
-    return LooksMade(setting.home, Question(a, b), names, planned(design.plan, design.seeds, design.rows))
+    plan_now = planned(design.plan, design.seeds, design.rows)
+    return LooksMade(setting.home, Question(a, b), names, plan_now, setting.roots)
 
 
 def _looks(setting: Setting, points: Sequence[Point], named: Named, inquiry: Inquiry) -> Looks:

@@ -72,7 +72,8 @@ class ComparedPair(SeedDifference):
     """The difference ``a - b`` of two configurations with the error of rows, and its verdict.
 
     ``users_error``  standard error of the mean over resampled users; None where rows are not known.
-    ``interval``     95 %, of the mean, with the error of seeds and that of users; ``p``: two-sided, likewise.
+    ``interval``     of the mean, with the error of seeds and that of users: 95 %, or at one minus the level of a look;
+                     ``p``: two-sided, likewise.
     ``holm_p``       ``p`` adjusted over all comparisons that share the error ``alpha``.
     ``seed_correlation``  of the two configurations' values over the seeds; None with fewer than three.
     """
@@ -92,10 +93,11 @@ def compare_pairs(
     alpha: float,
     margin: float | None = None,
     rows: RowsOfPairs | None = None,
+    confidence: float = 0.95,
 ) -> list[ComparedPair]:
     """Each pair (a, b) by the differences ``a - b`` over the seeds that both have; all of them share ``alpha``.
 
-    Pairs without a common seed are left out.
+    Pairs without a common seed are left out. ``confidence``: of the intervals that are shown.
     """
     pairs = [pair for pair in pairs if common(values, *pair)]
     samples = [_sample(values, *pair) for pair in pairs]
@@ -122,7 +124,7 @@ def compare_pairs(
                 seed_correlation=correlation([values[a][s] for s in seeds], [values[b][s] for s in seeds]),
                 delong=tests[a, b],
                 users_error=error,
-                interval=_interval(sample, error, 0.95),
+                interval=_interval(sample, error, confidence),
                 p=p,
                 holm_p=adjusted,
                 verdict=verdict(one.spread.mean, one.spread.n, adjusted, alpha, at_level, margin),

@@ -235,6 +235,8 @@ class DecisionFigures:
     ``verdict``         of ``a`` against ``b`` at the last look that was made; ``stop``: why it was the last.
     ``deploy``          ``a`` if it is better, else ``b``.
     ``detectable``      the true difference that these looks find with 80 %, at the spread that was seen.
+    ``exaggeration``    by what share of itself that difference is too large on average where it is called better, since
+                        that is said where the mean happens to be large.
     ``false_better``    how often such looks call ``a`` better where it is equal.
     """
 
@@ -251,6 +253,7 @@ class DecisionFigures:
     detectable: float | None
     false_better: float
     from_: list[str]
+    exaggeration: float | None = None
 
 
 @dataclass(frozen=True)

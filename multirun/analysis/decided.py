@@ -11,7 +11,7 @@ from mdaf.multirun.analysis.comparisons import ComparedPair, compare_pairs
 from mdaf.multirun.analysis.content import Comparison, DecisionFigures, Inputs, OtherRows
 from mdaf.multirun.analysis.looks.decision import Look, LookPlan, make_looks
 from mdaf.multirun.analysis.looks.levels import nominal_level
-from mdaf.multirun.analysis.looks.power import detectable_effect, power_of
+from mdaf.multirun.analysis.looks.power import detectable_effect, exaggeration, power_of
 from mdaf.multirun.analysis.rows.roc import DeLong
 from mdaf.multirun.analysis.rows.same_rows import RunOfPoint, SameRows
 from mdaf.multirun.analysis.statistics import paired
@@ -104,7 +104,9 @@ class Decided:
     def _compared(self, pairs: Sequence[tuple[str, str]], alpha: float) -> list[ComparedPair]:
         if not pairs:
             return []
-        return compare_pairs(pairs, self._values[self._inputs.rows], alpha, self._inputs.margin, self._rows)
+        confidence = 0.95 if self._question is None else 1 - self._question.level
+        values = self._values[self._inputs.rows]
+        return compare_pairs(pairs, values, alpha, self._inputs.margin, self._rows, confidence)
 
     def _answered(self) -> DecisionFigures | None:
         inputs, asked = self._inputs, self._inputs.looks
@@ -129,6 +131,7 @@ class Decided:
             stop=last.stop,
             deploy=asked.a if last.verdict == "better" else asked.b,
             detectable=effect * last.sd if effect is not None and last.sd else None,
+            exaggeration=None if effect is None else exaggeration(effect, plan.looks, level.level, plan.futility),
             false_better=power_of(0.0, plan.looks, level.level, plan.futility).better,
             from_=[self._phase4[point][seed] for point in (asked.a, asked.b) for seed in last.seeds],
         )

@@ -258,12 +258,13 @@ def _infrastructure(inputs: Inputs, runs: Runs) -> Infrastructure:
 def _evidence(inputs: Inputs, phase4: Repeated, runs: Runs, comparisons: Sequence[ComparedPair]) -> EvidenceFigures:
     """What every configuration has: the fewest seeds and the fewest epochs decide."""
     looks = inputs.looks
-    planned_seeds = looks.made[-1] if looks is not None and looks.made else inputs.seeds[PHASE_4]
+    made = 0 if looks is None else len(looks.made)
+    planned_seeds = looks.planned[made - 1] if looks is not None and made else len(inputs.seeds[PHASE_4])
     found = Evidence(
         epochs=min(len(runs[one].history) for seeds in phase4.values() for one in seeds.values()),
         epochs_planned=inputs.epochs,
         seeds=min(len(seeds) for seeds in phase4.values()),
-        seeds_planned=len(planned_seeds),
+        seeds_planned=planned_seeds,
         pairs=[one.n for one in comparisons],
     )
     planned = analyses(found)

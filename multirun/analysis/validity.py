@@ -39,7 +39,7 @@ def share_of_plan(evidence: Evidence) -> float:
 def sufficiency(found: list[Analysis]) -> str:
     """Whether every analysis of the plan is valid, in words."""
     every = all(analysis.valid for analysis in found)
-    return "statistically sufficient for the planned analyses" if every else "statistically insufficient"
+    return "complete, so that every planned analysis can be made" if every else "statistically insufficient"
 
 
 def analyses(evidence: Evidence) -> list[Analysis]:
@@ -70,8 +70,10 @@ def analyses(evidence: Evidence) -> list[Analysis]:
 
 
 LIMITS = (
-    "Few seeds: the t-test and its intervals rest on the differences being roughly normal, which so few cannot show.",
-    "One data set and one time split: nothing here says how another market, month or catalogue would turn out.",
+    "Few seeds: the t-test and its intervals rest on the differences being roughly normal, which so few cannot show. "
+    "A configuration that collapses on one seed of ten seldom does so within four, and may be called better wrongly.",
+    "One data set and one time split: nothing here says how another market, month or catalogue would turn out. All "
+    "seeds train on the same rows, so the chance of which rows those are is in no error.",
     "The error of rows is that of resampled users, all of one period. What a seed does to single users is in the error "
     "of seeds and in that of users, so it counts twice.",
     "A run's validation AUC is that of its best epoch, which is chosen on the rows that it is measured on. The test "

@@ -28,6 +28,11 @@ def interval(ends: Sequence[float] | None, form: str = ".4f") -> str:
     return ABSENT if ends is None else f"[{ends[0]:{form}}, {ends[1]:{form}}]"
 
 
+def confidence(alpha: float, looks: int) -> str:
+    """What an interval at one minus the level of a look is called: by the probability with which all looks hold it."""
+    return f"{100 * (1 - alpha):g} % interval{' over all looks' if looks > 1 else ''}"
+
+
 def p_value(p: float | None) -> str:
     """A p, not smaller than can be told."""
     if p is None:

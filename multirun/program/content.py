@@ -50,13 +50,15 @@ class Run:
 class Looks:
     """When the question was to be looked at, and the seeds of the looks that were made.
 
-    ``other_plans``  looks at this very question that were made under another plan.
+    ``other_plans``      looks at this very question that were made under another plan.
+    ``other_questions``  that were looked at for the same study.
     """
 
     planned: list[int]
     futility: int | None
     made: list[list[int]]
     other_plans: list[str]
+    other_questions: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,7 @@ class Inputs:
                     once.
     ``margin``      differences up to this size matter to nobody; None where nobody said so.
     ``raced``       whether the study is a race, which ran its points on several seeds and named the winner itself.
+    ``forced``      what was not met and ``force=true`` went past, in words.
     """
 
     title: str
@@ -96,6 +99,7 @@ class Inputs:
     looks: Looks | None
     runs: list[Run]
     raced: bool = False
+    forced: list[str] = field(default_factory=list)
 
     @property
     def sign(self) -> int:
@@ -143,7 +147,7 @@ class Configuration:
 class Comparison(SeedDifference):
     """The difference ``a - b`` of two points, and its verdict on ``a``.
 
-    Rows are not known, so ``interval`` is the ``t_interval``.
+    Rows are not known, so ``interval`` is Student's: of 95 %, or at one minus the level of a look.
     """
 
     seed_correlation: float | None
@@ -160,6 +164,7 @@ class Decision:
     ``level``  two-sided, of each look, so that all of them together keep ``alpha``; simulated, with a standard error.
     ``looks``  the ``mean`` of a look is by how much the winner is ahead, and positive where it is.
     ``stop``   why the last look was the last.
+    ``detectable``, ``exaggeration``  as in a report on this program's own runs.
     """
 
     level: float
@@ -168,6 +173,8 @@ class Decision:
     verdict: Verdict
     stop: str | None
     from_: list[str]
+    detectable: float | None = None
+    exaggeration: float | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from mdaf.multirun.analysis.comparisons import compare_pairs
 from mdaf.multirun.analysis.confirmation import ConfirmedCandidate, confirm
 from mdaf.multirun.analysis.looks.decision import LookPlan, make_looks
 from mdaf.multirun.analysis.looks.levels import nominal_level
+from mdaf.multirun.analysis.looks.power import detectable_effect, exaggeration
 from mdaf.multirun.analysis.statistics import Interval, spread
 from mdaf.multirun.program.content import (
     CONFIRMATION,
@@ -166,7 +167,9 @@ def _comparisons(inputs: Inputs, values: Mapping[str, float], decision: Decision
     turned = {name: {seed: inputs.sign * values[run.id] for seed, run in of.items()} for name, of in runs.items()}
     level = inputs.alpha if decision is None else decision.level
     found = []
-    for pair in compare_pairs([(inputs.winner, inputs.baseline)], turned, level, inputs.margin):
+    confidence = 0.95 if decision is None else 1 - decision.level
+    pairs = [(inputs.winner, inputs.baseline)]
+    for pair in compare_pairs(pairs, turned, level, inputs.margin, confidence=confidence):
         ids = [runs[name][seed].id for name in (pair.a, pair.b) for seed in pair.seeds]
         fields = {
             field.name: getattr(pair, field.name) for field in dataclasses.fields(Comparison) if field.name != "from_"
@@ -215,6 +218,7 @@ def _decision(inputs: Inputs, values: Mapping[str, float]) -> Decision | None:
     plan = look_plan(inputs.looks, inputs.alpha, inputs.margin)
     looks = make_looks(leads(winner, baseline, inputs.sign), inputs.looks.made, plan)
     last, level = looks[-1], nominal_level(plan.looks, plan.alpha)
+    effect = detectable_effect(plan.looks, level.level, plan.futility)
     return Decision(
         level=level.level,
         standard_error=level.standard_error,
@@ -222,4 +226,6 @@ def _decision(inputs: Inputs, values: Mapping[str, float]) -> Decision | None:
         verdict=last.verdict,
         stop=last.stop,
         from_=[runs[name][seed].id for name in (inputs.winner, inputs.baseline) for seed in last.seeds],
+        detectable=effect * last.sd if effect is not None and last.sd else None,
+        exaggeration=None if effect is None else exaggeration(effect, plan.looks, level.level, plan.futility),
     )

@@ -48,16 +48,25 @@ def design_of(cfg: DictConfig) -> Design:
 class Inquiry:
     """The question whether the first of two points is better than the second.
 
-    ``home``  the folder of the log of the looks that were made.
+    ``home``       the folder of the log of the looks that were made.
+    ``elsewhere``  folders below which there may be other such logs.
     """
 
-    def __init__(self, points: tuple[Point, Point], design: Design, replicates: Replicates, home: Path) -> None:
+    def __init__(
+        self,
+        points: tuple[Point, Point],
+        design: Design,
+        replicates: Replicates,
+        home: Path,
+        elsewhere: Sequence[Path] = (),
+    ) -> None:
         self._points, self._design, self._replicates = points, design, replicates
         self._made = None
         if design.plan is not None:
             names = [point.name for point in points]
             question = Question(*(self._computed(point) for point in points))
-            self._made = LooksMade(home, question, names, planned(design.plan, design.seeds, "values"))
+            plan = planned(design.plan, design.seeds, "values")
+            self._made = LooksMade(home, question, names, plan, elsewhere, folder_name=home.name)
 
     def _computed(self, point: Point) -> str:
         return f"{self._replicates.objective.name} at {json.dumps(point.params, sort_keys=True)}"
@@ -106,7 +115,7 @@ class Inquiry:
         plan, made = self._design.plan, self._made
         if plan is None or made is None:
             return None
-        return Looks(list(plan.looks), plan.futility, made.seeds(), made.other_plans())
+        return Looks(list(plan.looks), plan.futility, made.seeds(), made.other_plans(), made.other_questions())
 
     def _looks(self) -> list[Look]:
         assert self._design.plan is not None

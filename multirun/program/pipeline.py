@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -49,6 +49,8 @@ class Question:
     """What a verdict is on: the study, its objective, its best points and the baseline, and the program of its runs.
 
     ``confirm_seeds``  on which the best points are confirmed; none where they aren't.
+    ``elsewhere``      below which there may be logs of looks beside its own.
+    ``forced``         what ``force=true`` went past, in words.
     """
 
     study: Study
@@ -61,6 +63,8 @@ class Question:
     program: Program
     replicates: Replicates
     design: Design
+    elsewhere: tuple[Path, ...]
+    forced: list[str]
 
     @property
     def others(self) -> list[Point]:
@@ -89,7 +93,7 @@ def decide(cfg: DictConfig) -> tuple[Path, Report]:
 def inquiry_of(question: Question, confirmation: Sequence[Series], home: Path) -> Inquiry:
     """The question about the point that confirmation names."""
     points = (_compared(question, confirmation), question.baseline)
-    return Inquiry(points, question.design, question.replicates, home)
+    return Inquiry(points, question.design, question.replicates, home, question.elsewhere)
 
 
 def ask(cfg: DictConfig) -> Question:
@@ -117,20 +121,38 @@ def ask(cfg: DictConfig) -> Question:
     replicates = Replicates(cfg.storage, study, objective, str(cfg.seed_key), space, signs_of(study), folder)
     config = program.config(replicates.point_overrides(candidates[0]))
     check_seed_key(config, replicates.seed_key, program)
-    check_config(study, config, [*space, replicates.seed_key.lstrip(SIGNS)], program, force=cfg.force)
+    other = check_config(study, config, [*space, replicates.seed_key.lstrip(SIGNS)], program, force=cfg.force)
     seeds = search_seeds(study, seed_in(config, replicates.seed_key))
     check_disjoint(seeds or [], confirm_seeds, design.seeds)
     distances = _distances(candidates, baseline, space)
     return Question(
-        study, objective, candidates, baseline, distances, seeds, confirm_seeds, program, replicates, design
+        study=study,
+        objective=objective,
+        candidates=candidates,
+        baseline=baseline,
+        distances=distances,
+        search_seeds=seeds,
+        confirm_seeds=confirm_seeds,
+        program=program,
+        replicates=replicates,
+        design=design,
+        elsewhere=(Path(cfg.folder), Path(cfg.reuse)),
+        forced=other,
     )
 
 
-def check_config(study: Study, config: DictConfig, besides: Sequence[str], program: Program, *, force: bool) -> None:
-    """UserError where the program's config is not the one that the study's trials had, but for what is searched."""
+def check_config(
+    study: Study, config: DictConfig, besides: Sequence[str], program: Program, *, force: bool
+) -> list[str]:
+    """UserError where the program's config is not the one that the study's trials had, but for what is searched.
+
+    With ``force`` the differences in words instead.
+    """
     found = differences_from(study, config, besides)
-    if not found or force:
-        return
+    if force:
+        return [f"the config that the study's trials had, which differs in {listed(list(found))}"] if found else []
+    if not found:
+        return []
     key, (ours, theirs) = next(iter(found.items()))
     others = [word for word in program.text.split() if word.lstrip(SIGNS).partition("=")[0] != key]
     typed = in_a_line(" ".join([*others, f"{key}={theirs}"]))
@@ -177,22 +199,26 @@ def _decided(cfg: DictConfig, question: Question, home: Path) -> tuple[Path, Rep
     """Runs what is missing, and writes the report."""
     replicates, program, seeds = question.replicates, question.program, question.confirm_seeds
     confirmation = replicates.run_missing(program, question.candidates, seeds) if seeds else []
-    if not cfg.force:
-        check_seeds_matter(question, confirmation)
+    forced = [*question.forced, *check_seeds_matter(question, confirmation, force=cfg.force)]
     inquiry = inquiry_of(question, confirmation, home)
     inquiry.check_plan(force=cfg.force)
     repeated = inquiry.answer(program)
     runs_of = replicates.load()
     assert runs_of is not None
-    inputs = _inputs(cfg, question, confirmation, repeated, inquiry.looks())
+    inputs = replace(_inputs(cfg, question, confirmation, repeated, inquiry.looks()), forced=forced)
     return write_report(home / "report", inputs, question.study, runs_of)
 
 
-def check_seeds_matter(question: Question, confirmation: Sequence[Series]) -> None:
-    """UserError where no value of any point depends on the seed: most likely the program doesn't read that key."""
+def check_seeds_matter(question: Question, confirmation: Sequence[Series], *, force: bool) -> list[str]:
+    """UserError where no value of any point depends on the seed: most likely the program doesn't read that key.
+
+    With ``force`` that in words instead.
+    """
     values = [{tuple(trial.values) for trial in one.done.values()} for one in confirmation if len(one.done) > 1]
     if not values or any(len(found) > 1 for found in values):
-        return
+        return []
+    if force:
+        return ["values that depend on the seed: each point has the same one on all seeds of confirmation"]
     key, value = question.replicates.seed_key.lstrip(SIGNS), next(iter(values[0]))[question.objective.index]
     raise UserError(
         f"seed_key: {key} changes nothing: each point has the same value on all seeds of confirmation, such as "

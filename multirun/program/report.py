@@ -78,7 +78,7 @@ def _folder_of(first: Path, inputs: Mapping[str, Any]) -> Path:
 
 
 def _plan_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: held for name, held in inputs.items() if name not in NOT_OF_THE_PLAN}
+    return {name: held for name, held in ({"forced": []} | dict(inputs)).items() if name not in NOT_OF_THE_PLAN}
 
 
 # ---- verifying

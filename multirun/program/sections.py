@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from mdaf.multirun.analysis.verdict_rule import MIN_SEEDS
-from mdaf.multirun.analysis.wording import ABSENT, interval, listed, number, p_value, several
+from mdaf.multirun.analysis.wording import ABSENT, confidence, interval, listed, number, p_value, several
 from mdaf.multirun.program.content import CONFIRMATION, PHASE_4, Comparison, Confirmation, Decision, Point, Report
 from mdaf.multirun.report.blocks import Block, Chart, Items, Section, Table, Text
 from mdaf.multirun.report.drawing import differences
@@ -17,9 +17,15 @@ RULE = (
     "A point is 'better' (or 'worse') if the paired t-test over the seeds has p below {level:.4g} and there are at "
     "least {seeds} pairs{margin}. Otherwise the two are 'indistinguishable', which does not mean equal."
 )
+SEEDS_ALONE = (
+    "The error is that of the seeds alone, since only the program knows its rows. If it evaluates all runs on the same "
+    "rows, these have also chosen the winner, and what they happen to favour counts as better."
+)
 LIMITS = (
     "The seeds of the runs are all that varies. Whether a difference would also hold on other rows of the same data, "
-    "or on other data, is not tested: only the program knows the rows.",
+    "or on other data, is not tested.",
+    "Few seeds: the t-test and its intervals rest on the differences being roughly normal, which so few cannot show. "
+    "A point that collapses on one seed of ten seldom does so within four, and may be called better wrongly.",
     "A smaller difference than the one that is detectable may exist and stay unseen.",
     "The program, its data and its machine are taken to be the same for all runs. A change of the program's config is "
     "noticed, a change of its code is not.",
@@ -56,15 +62,18 @@ def _better(report: Report) -> str:
 def summary(report: Report) -> Section:
     """The whole in a few sentences, the decision first."""
     inputs, figures = report.inputs, report.figures
-    sentences = [_verdict(row) for row in figures.comparisons]
+    sentences = [*_caveats(report), *(_verdict(report, row) for row in figures.comparisons)]
+    if figures.comparisons:
+        sentences.append(SEEDS_ALONE)
     if figures.decision is not None:
         sentences.append(_looked(report, figures.decision))
+    fresh = "seeds that the search did not use" if inputs.search_seeds is not None else "seeds of its own"
     sentences.append(
         f"Judged is {inputs.objective}, of which a {_better(report)} value is better, in "
-        f"{several(len(inputs.runs), 'run')} on seeds that the search did not use."
+        f"{several(len(inputs.runs), 'run')} on {fresh}, beside those of the search."
     )
     for name, block in figures.configurations.items():
-        spread = "" if block.spread.sd is None else f" ± {value(block.spread.sd)}"
+        spread = "" if block.spread.sd is None else f" ± {value(block.spread.sd)} (standard deviation)"
         sentences.append(
             f"{name}: {value(block.spread.mean)}{spread} over {several(block.spread.n, 'seed')}, 95 % interval of the "
             f"mean {interval(block.spread.t_interval, '.6g')}."
@@ -80,22 +89,51 @@ def summary(report: Report) -> Section:
     else:
         row = next((row for row in found.candidates if row.name == inputs.winner), None)
         if row is not None and row.optimism is not None:
+            error = "" if row.optimism_error is None else f" ± {row.optimism_error:.4g} (one standard error)"
             sentences.append(
                 f"The sweep said {value(row.sweep_value)} of {row.name}, fresh seeds say {value(row.mean)}: the sweep "
-                f"was {abs(row.optimism):.4g} too {'optimistic' if row.optimism > 0 else 'pessimistic'}."
+                f"was {abs(row.optimism):.4g}{error} too {'optimistic' if row.optimism > 0 else 'pessimistic'}."
             )
         if found.named == inputs.baseline:
             sentences.append(
-                f"On the confirmation seeds no point was better than {inputs.baseline} beyond the noise; "
+                f"On the confirmation seeds no point was ahead of {inputs.baseline} by more than the noise; "
                 f"{inputs.winner} has the best mean of the others, and is compared with it."
             )
     return Section("Executive summary", [Items(sentences)])
 
 
-def _verdict(row: Comparison) -> str:
+def _caveats(report: Report) -> list[str]:
+    """What qualifies every figure: what was forced, runs that failed, looks beside the plan."""
+    inputs, found = report.inputs, []
+    if inputs.forced:
+        found.append(f"It was started with force=true although it lacked {'; '.join(inputs.forced)}.")
+    if failed := _failed_runs(report, PHASE_4):
+        found.append(
+            f"Runs failed: {failed}. Compared are the seeds on which both points have a value: how often one of them "
+            "fails is no part of the verdict."
+        )
+    if inputs.looks is not None and inputs.looks.other_plans:
+        found.append(
+            f"The plan of looks was changed with force=true: the same question was looked at before with "
+            f"{'; and with '.join(inputs.looks.other_plans)}. The error of all these looks together is larger than "
+            f"{inputs.alpha:g}, and nobody knows by how much."
+        )
+    return found
+
+
+def _confidence(report: Report) -> str:
+    """What the interval of the difference is called."""
+    looks = report.inputs.looks
+    return "95 % interval" if looks is None else confidence(report.inputs.alpha, len(looks.planned))
+
+
+def _verdict(report: Report, row: Comparison) -> str:
     figures = f"mean difference {difference(row.mean)} over {several(row.n, 'seed')}"
-    if row.t_interval is not None:
-        figures += f", 95 % interval {interval(row.t_interval, '+.4g')}, p {p_value(row.holm_p)}"
+    if row.interval is not None:
+        decision = report.figures.decision
+        level = report.inputs.alpha if decision is None else decision.level
+        figures += f", {_confidence(report)} {interval(row.interval, '+.4g')}"
+        figures += f", p {p_value(row.holm_p)} against a level of {level:.4g}"
     if row.holm_p is None and row.mean and row.n >= MIN_SEEDS:
         return (
             f"{row.a} and {row.b} get no verdict: mean difference {difference(row.mean)}, the same number on each of "
@@ -116,7 +154,12 @@ def _looked(report: Report, found: Decision) -> str:
         "futility": f"no more seeds were run, since {report.inputs.winner} was not ahead",
         "last look": "that was the last look",
     }.get(str(found.stop), "the question is open")
-    other = f" It was looked at before with {listed(looks.other_plans)}." if looks.other_plans else ""
+    other = (
+        f" Beside this question, looks were made for this study at others: {'; '.join(looks.other_questions)}. Each of "
+        f"them has an error of {report.inputs.alpha:g} of its own."
+        if looks.other_questions
+        else ""
+    )
     times = "once" if len(found.looks) == 1 else several(len(found.looks), "time")
     return (
         f"The question was to be looked at after {listed(looks.planned)} pairs of seeds, and was looked at "
@@ -193,13 +236,15 @@ def confirmation(report: Report, found: Confirmation) -> Section:
 
 
 def _failed(report: Report, stage: str) -> list[Block]:
+    which = _failed_runs(report, stage)
+    return [Text(f"Some runs failed and are missing from all figures: {which}.")] if which else []
+
+
+def _failed_runs(report: Report, stage: str) -> str:
     failed = {
         name.removeprefix(f"{stage}/"): seeds for name, seeds in report.inputs.failed.items() if name.startswith(stage)
     }
-    if not failed:
-        return []
-    which = "; ".join(f"{point}: seed {listed(seeds)}" for point, seeds in failed.items())
-    return [Text(f"Some runs failed and are missing from all figures: {which}.")]
+    return "; ".join(f"{point} on seed {listed(seeds)}" for point, seeds in failed.items())
 
 
 def results(report: Report) -> Section:
@@ -227,13 +272,13 @@ def results(report: Report) -> Section:
         blocks += [
             Text("The difference, paired by seed. " + _rule(report)),
             Table(
-                ["difference", "verdict", "mean", "t interval", "seeds", "effect", "t p", "exact p"],
+                ["difference", "verdict", "mean", _confidence(report), "seeds", "effect", "t p", "exact p"],
                 [
                     [
                         f"{row.a} - {row.b}",
                         row.verdict,
                         difference(row.mean),
-                        interval(row.t_interval, "+.4g"),
+                        interval(row.interval, "+.4g"),
                         str(row.n),
                         number(row.effect),
                         p_value(row.t_p),
@@ -243,8 +288,8 @@ def results(report: Report) -> Section:
                 ],
             ),
             *_looks(report),
-            Chart("pairs", f"A dot a seed, and the mean with its 95 % interval. {_side(report)}"),
-            Items([detectable(row) for row in figures.comparisons]),
+            Chart("pairs", f"A dot a seed, and the mean with its interval. {_side(report)}"),
+            Items(_can_find(report)),
         ]
     return Section("Results", blocks)
 
@@ -279,7 +324,7 @@ def _looks(report: Report) -> list[Block]:
         ]
         for one in found.looks
     ]
-    head = ["look after", "pairs", f"{report.inputs.winner} ahead by", "interval at all looks", "p", "verdict"]
+    head = ["look after", "pairs", f"{report.inputs.winner} ahead by", _confidence(report), "p", "verdict"]
     return [Table(head, rows)]
 
 
@@ -288,6 +333,26 @@ def detectable(row: Comparison) -> str:
     if row.detectable is None:
         return f"{several(row.n, 'pair')} without spread, so nothing can be said of what could be detected."
     return f"{several(row.n, 'pair')} of this spread detect a difference of {row.detectable:.4g} with 80 % power."
+
+
+def _can_find(report: Report) -> list[str]:
+    """What the comparison, or its looks, could have found."""
+    found = report.figures.decision
+    if found is None:
+        return [detectable(row) for row in report.figures.comparisons]
+    items = []
+    if found.detectable is not None:
+        items.append(
+            f"At the spread that was seen, these looks find a true difference of {found.detectable:.4g} with 80 % "
+            "power. The spread of so few pairs is itself uncertain."
+        )
+    if found.exaggeration is not None:
+        items.append(
+            "Where they say better, the mean difference is too large on average, since that is said where it happens "
+            f"to be large: a true difference that is found with 80 % by {100 * found.exaggeration:.0f} % of itself, a "
+            "smaller one by more."
+        )
+    return items
 
 
 def validity(report: Report) -> Section:
@@ -316,12 +381,12 @@ def recommendation(report: Report) -> Section:
     if row.verdict == "better":
         text = f"Take {winner}: it is better than {baseline}."
     elif row.verdict == "equivalent":
-        text = f"Keep {baseline}, or take the cheaper of the two: they differ by less than the margin."
+        text = f"Keep {baseline}, or take the cheaper of the two: the interval lies within the margin."
     elif row.verdict == "worse":
         text = f"Keep {baseline}: it is better than {winner}."
     else:
         text = (
-            f"Nothing proves {winner} better than {baseline}. Keep {baseline}, which was there before the search, or "
-            "the cheaper of the two."
+            f"{winner} is not shown to be better than {baseline}, nor to be no better. Keep {baseline}, the baseline, "
+            "or the cheaper of the two."
         )
     return Section("Recommendation", [Text(text)])

@@ -15,7 +15,18 @@ from mdaf.multirun.analysis.content import (
 )
 from mdaf.multirun.analysis.looks.decision import Stop
 from mdaf.multirun.analysis.versions import of_other_code
-from mdaf.multirun.analysis.wording import auc4, interval, listed, number, p_value, several, signed, standard_error
+from mdaf.multirun.analysis.wording import (
+    auc4,
+    confidence,
+    interval,
+    listed,
+    number,
+    p_value,
+    several,
+    signed,
+    standard_error,
+)
+from mdaf.multirun.phase4.points import SEARCHED
 from mdaf.multirun.report.blocks import Block, Items, Section, Table, Text
 
 WHY: dict[Stop | None, str] = {
@@ -27,7 +38,7 @@ WHY: dict[Stop | None, str] = {
 
 
 def caveats(report: Report) -> list[str]:
-    """What qualifies every figure of the report: other code, other epochs, what was forced, looks beside the plan."""
+    """What qualifies every figure: other code or epochs, what was forced, runs that failed, looks beside the plan."""
     inputs = report.inputs
     trained = [run.commit for run in inputs.runs if run.stage != SEARCH]
     others = of_other_code(trained, trained[0] if report.commit is None and trained else str(report.commit))
@@ -38,6 +49,12 @@ def caveats(report: Report) -> list[str]:
         found.append(
             f"The runs that are compared have {several(inputs.epochs, 'epoch')}, the study's trials had "
             f"{inputs.search_epochs}: the winner was chosen at another number of epochs than it is judged at."
+        )
+    if inputs.failed:
+        which = "; ".join(f"{point} on seed {listed(seeds)}" for point, seeds in inputs.failed.items())
+        found.append(
+            f"Runs failed: {which}. Compared are the seeds on which both configurations finished: how often one of "
+            "them fails is no part of the verdict."
         )
     if inputs.looks is not None and inputs.looks.other_plans:
         found.append(
@@ -54,10 +71,11 @@ def decided(report: Report) -> list[str]:
     sentences = []
     if (found := figures.decision) is not None:
         assert inputs.looks is not None
-        sentences += [verdict_in_words(found), _error(found, inputs.looks), _deploy(found)]
+        sentences += [verdict_in_words(found, inputs.looks), _error(found, inputs.looks), _deploy(found)]
+        sentences += _borrowed(report)
         if inputs.looks.other_questions:
             sentences.append(
-                f"Beside this question, looks were made for this study at others: "
+                f"Beside this question, looks were made at others, for this study or against the same {found.b}: "
                 f"{'; '.join(inputs.looks.other_questions)}. Each of them has an error of {found.alpha:g} of its own."
             )
     elif figures.comparisons:
@@ -70,7 +88,7 @@ def decided(report: Report) -> list[str]:
     return [*sentences, *_spent(report)]
 
 
-def verdict_in_words(found: DecisionFigures) -> str:
+def verdict_in_words(found: DecisionFigures, looks: Looks) -> str:
     """The verdict and the figures behind it, in a sentence."""
     last = found.looks[-1]
     if last.mean is None or last.interval is None:
@@ -84,13 +102,14 @@ def verdict_in_words(found: DecisionFigures) -> str:
     }[found.verdict]
     return (
         f"Decided on {found.rows} rows: {word}. The mean difference in AUC is {signed(last.mean)} over "
-        f"{several(last.n, 'pair')} of seeds, {100 * (1 - found.level):.1f} % interval "
+        f"{several(last.n, 'pair')} of seeds, {confidence(found.alpha, len(looks.planned))} "
         f"{interval(last.interval, '+.5f')}, p {p_value(last.p)} against a level of {found.level:.4f} for each look."
     )
 
 
 def _error(found: DecisionFigures, looks: Looks) -> str:
-    simulated = f", simulated to ±{100 * found.standard_error:.2f} points" if found.standard_error else ""
+    error = f" ± {100 * found.standard_error:.2f} points, one standard error"
+    simulated = f", simulated{error}" if found.standard_error else ""
     together = "all of them together have" if len(looks.planned) > 1 else "it has"
     why = WHY[found.stop]
     return (
@@ -106,6 +125,21 @@ def _deploy(found: DecisionFigures) -> str:
     return f"Deploy {found.b}: it stays unless the verdict says that {found.a} is better."
 
 
+def _borrowed(report: Report) -> list[str]:
+    """What the search chose beside the regularization: both configurations have it, so nothing is said of it."""
+    inputs, asked = report.inputs, report.figures.decision
+    trial = next((trial for trial in inputs.trials if trial.trial == inputs.winner_trial), None)
+    changed = {change.key for change in inputs.changes}
+    others = [] if trial is None else [key for key in trial.params if key not in changed and key not in SEARCHED]
+    if not others or asked is None:
+        return []
+    values = listed([f"{key} {number(trial.params[key])}" for key in others] if trial is not None else [])
+    return [
+        f"The search chose {values} as well. Both configurations have that, so {asked.b} is not what there was before "
+        "the search, and nothing is decided on it."
+    ]
+
+
 def _spent(report: Report) -> list[str]:
     spent = report.figures.spent
     if not spent or report.inputs.study is None:
@@ -118,11 +152,12 @@ def _spent(report: Report) -> list[str]:
 
 def optimism(found: ClaimFigures, said: Claim | None) -> str:
     """What was said of the named winner, and what fresh seeds kept of it."""
-    own = "" if said is None or said.standard_error is None else f" ± {said.standard_error:.5f}"
+    own = "" if said is None or said.standard_error is None else f" ± {said.standard_error:.5f} (its own deviation)"
     error = "" if found.standard_error is None else f" ± {found.standard_error:.5f} (one standard error)"
     return (
         f"{found.point} was named by {found.by}, {auc4(found.claimed)}{own}. {several(found.n, 'fresh seed')} gave "
-        f"{auc4(found.fresh)} on the same validation rows: an optimism of {signed(found.optimism)}{error}."
+        f"{auc4(found.fresh)} on the same validation rows: an optimism of {signed(found.optimism)}{error}. "
+        "The luck of the search's seeds is a part of it."
     )
 
 
@@ -143,7 +178,8 @@ def decision_section(report: Report) -> Section:
         ]
         for look in found.looks
     ]
-    head = ["pairs planned", "pairs", "mean difference", "interval", "p", "error of users", "verdict", "then"]
+    said = confidence(found.alpha, len(report.inputs.looks.planned) if report.inputs.looks else 1)
+    head = ["pairs planned", "pairs", "mean difference", said, "p", "error of users", "verdict", "then"]
     blocks: list[Block] = [Text(_rule(report.inputs, found)), Table(head, rows)]
     if any(look.users_error is None for look in found.looks):
         blocks.append(Text(_seeds_alone(report, found)))
@@ -167,7 +203,8 @@ def _rule(inputs: Inputs, found: DecisionFigures) -> str:
     )
     return (
         f"One question: is {found.a} better than {found.b}? It is decided on {found.rows} rows, by the mean "
-        f"difference over seeds that nothing was chosen on, at a level of {found.level:.4f} at each look. Interval and "
+        f"difference over seeds that nothing was chosen on, at a level of {found.level:.4f} at each look. The interval "
+        f"is at one minus that level, so that all looks hold it with {100 * (1 - found.alpha):g} %. Interval and "
         "p have two errors that add up: that of the seeds (paired t) and that of the rows, which is the standard error "
         f"over resampled users.{margin}{futility} Other comparisons are secondary: they are "
         "tested at the same level, under Holm, and only if this question was answered with better or worse."
@@ -185,11 +222,20 @@ def _seeds_alone(report: Report, found: DecisionFigures) -> str:
 
 
 def _can_find(found: DecisionFigures) -> list[str]:
-    items = [f"Where nothing differs, such looks call {found.a} better in {100 * found.false_better:.1f} % of cases."]
+    items = [
+        f"Where nothing differs, such looks call {found.a} better in {100 * found.false_better:.1f} % of cases, if the "
+        "differences are roughly normal."
+    ]
     if found.detectable is not None:
         items.append(
             f"At the spread that was seen, they find a true difference of {found.detectable:.5f} with 80 % power, the "
             "error of rows aside. The spread of so few pairs is itself uncertain."
+        )
+    if found.exaggeration is not None:
+        items.append(
+            f"Where they call {found.a} better, the mean difference is too large on average, since that is said where "
+            f"it happens to be large: a true difference that is found with 80 % by {100 * found.exaggeration:.0f} % of "
+            "itself, a smaller one by more."
         )
     return items
 
@@ -201,7 +247,10 @@ def asked_blocks(report: Report) -> list[Block]:
         return []
     text = _deploy(found)
     if found.verdict == "equivalent":
-        text += f" The two differ by less than {number(report.inputs.margin)}: take whichever is cheaper."
+        text += (
+            f" The interval lies within ±{number(report.inputs.margin)}: where {found.a} has another merit, such as a "
+            "lower cost, nothing speaks against it."
+        )
     if found.verdict == "indistinguishable":
         text += " Indistinguishable does not mean equal: a smaller difference than these looks can find may be there."
     return [Text(text)]

@@ -19,6 +19,7 @@ from mdaf.multirun.analysis.validity import LIMITS
 from mdaf.multirun.analysis.verdict_rule import MIN_SEEDS, RULE
 from mdaf.multirun.analysis.wording import (
     auc4,
+    confidence,
     duration,
     interval,
     listed,
@@ -260,17 +261,20 @@ def _pairs(report: Report) -> list[Block]:
         if figures.decision is None
         else "The rule stands in the section Decision."
     )
+    asked, looks = figures.decision, inputs.looks
+    level = "95 %" if asked is None or looks is None else f"the {confidence(asked.alpha, len(looks.planned))}"
     return [
         Text(f"Differences in AUC on {inputs.rows} rows, paired by seed. {rule}"),
         Table(head, rows),
         Text(
-            "Interval (95 %) and p have both errors, that of seeds and that of users. The t p is of the seeds alone. "
+            f"Interval ({level}) and p have both errors, that of seeds and that of users. The t p is of the seeds "
+            "alone. "
             f"The exact p is that of all sign flips of the differences; {said}. These two are reported and decide "
             "nothing."
         ),
-        Chart("pairs", "A dot a seed, and the mean with its 95 % interval. Left of zero the second one is ahead."),
+        Chart("pairs", "A dot a seed, and the mean with its interval. Left of zero the second one is ahead."),
         *_on_other_rows(figures.comparisons),
-        Items([detectable(row) for row in figures.comparisons]),
+        *([Items([detectable(row) for row in figures.comparisons])] if asked is None else []),
         *_rows_of_pairs(figures.comparisons, inputs.rows),
     ]
 
@@ -442,10 +446,12 @@ def validity(report: Report) -> Section:
     reads = report.test_reads
     tested = sum(len(read["runs"]) for read in reads)
     read = (
-        f"The test split was read for {several(tested, 'run')}, after their training, {several(len(reads), 'time')}; "
-        "the log is test_reads.jsonl."
+        f"For reports on this study the test split was read for {several(tested, 'run')}, after their training, "
+        f"{several(len(reads), 'time')}; the log is test_reads.jsonl. Who else read it is not known here."
         if reads
-        else "The test split was not read."
+        else "The test split was not read for this report: its runs had been scored before."
+        if any(run.test_auc is not None for run in report.figures.runs.values())
+        else "The test split was not read for this report."
     )
     promised = [Text(f"Splits: {words}.") for words in sorted({one.splits for one in report.inputs.runs} - {""})]
     return Section(

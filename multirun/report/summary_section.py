@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from mdaf.multirun.analysis.content import Comparison, ConfigurationFigures, CriteriaFigures, Report
-from mdaf.multirun.analysis.wording import auc4, interval, listed, number, p_value, several, signed
+from mdaf.multirun.analysis.wording import auc4, confidence, interval, listed, number, p_value, several, signed
 from mdaf.multirun.report.blocks import Block, Items, Section, Text
 from mdaf.multirun.report.decision_section import asked_blocks, caveats, decided, optimism
 from mdaf.sweeper.job.criteria import decision_text
@@ -16,7 +16,7 @@ def executive_summary(report: Report) -> Section:
     """The whole in a few sentences."""
     inputs, figures = report.inputs, report.figures
     sentences = [*caveats(report), *decided(report)]
-    sentences += [_verdict(row) for row in _beside(report) if inputs.winner in (None, row.a, row.b)]
+    sentences += [_verdict(report, row) for row in _beside(report) if inputs.winner in (None, row.a, row.b)]
     sentences += _search(report) if inputs.study else []
     sentences += [optimism(figures.claim, inputs.claim)] if figures.claim is not None else []
     sentences += [_spread(name, block) for name, block in figures.configurations.items()]
@@ -24,9 +24,6 @@ def executive_summary(report: Report) -> Section:
         noise = " and ".join(f"{auc4(sd)} in {split} AUC" for split, sd in figures.noise.items())
         sentences.append(f"One seed has a standard deviation of {noise}, pooled over the configurations.")
     sentences += [_criteria(point, figures.criteria[point]) for point in _judged(report)]
-    if inputs.failed:
-        missing = "; ".join(f"{point} without seed {listed(seeds)}" for point, seeds in inputs.failed.items())
-        sentences.append(f"Runs that failed are missing from the figures: {missing}.")
     evidence = figures.evidence
     sentences.append(
         f"The evidence is {evidence.verdict}: {100 * evidence.share:.0f} % of the planned epochs and seeds."
@@ -91,8 +88,8 @@ def _spread(name: str, block: ConfigurationFigures) -> str:
     if found.sd is None:
         return f"{name}: validation AUC {auc4(found.mean)} {over}, which says nothing of its spread{beside}."
     return (
-        f"{name}: validation AUC {auc4(found.mean)} ± {auc4(found.sd)} {over}, 95 % interval of the mean "
-        f"{interval(found.t_interval)}{beside}."
+        f"{name}: validation AUC {auc4(found.mean)} ± {auc4(found.sd)} (standard deviation) {over}, "
+        f"95 % interval of the mean {interval(found.t_interval)}{beside}."
     )
 
 
@@ -103,10 +100,14 @@ def _calibration(block: ConfigurationFigures, split: str) -> str:
     return f", {', '.join(known)}" if known else ""
 
 
-def _verdict(row: Comparison) -> str:
+def _verdict(report: Report, row: Comparison) -> str:
     figures = f"mean difference {signed(row.mean)} over {several(row.n, 'seed')}"
     if row.interval is not None:
-        figures += f", 95 % interval {interval(row.interval, '+.5f')}, adjusted p {p_value(row.holm_p)}"
+        asked, looks = report.figures.decision, report.inputs.looks
+        level = report.inputs.alpha if asked is None else asked.level
+        said = "95 % interval" if asked is None or looks is None else confidence(asked.alpha, len(looks.planned))
+        figures += f", {said} {interval(row.interval, '+.5f')}, adjusted p {p_value(row.holm_p)}"
+        figures += f" against a level of {level:.4g}"
     if row.verdict in ("indistinguishable", "equivalent"):
         return f"{row.a} and {row.b} are {row.verdict}: {figures}."
     return f"{row.a} is {row.verdict} than {row.b}: {figures}."
@@ -160,6 +161,6 @@ def _choice(winner: str, others: Mapping[str, str]) -> str:
         )
     ahead = f" It is better than {listed(better)}." if better else ""
     return (
-        f"No evidence supports that {winner} is better than {listed(equal)}.{ahead} Between such points, keep the one "
-        "that was planned before the search (balanced), or the cheapest."
+        f"{winner} is not shown to be better than {listed(equal)}, nor to be no better.{ahead} Between such points, "
+        "keep the one that was planned before the search (balanced), or the cheapest."
     )

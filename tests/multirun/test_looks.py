@@ -9,16 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from omegaconf import DictConfig
 
 from mdaf import conf
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.looks.power import detectable_effect
+from mdaf.multirun.analysis.statistics import combined_interval
 from mdaf.multirun.phase4 import plan as phase4
 from mdaf.multirun.pipeline import decide
 from mdaf.multirun.report.verify import verify
-from tests.multirun.fakes import Trainer, make_study, noisy, settings
+from tests.multirun.fakes import WIDE, Trainer, make_study, noisy, settings
 
 FEW = ("design=sequential", "confirm.top=0")
 PHASE_4 = [42, 123, 456, 789, 2024, 3001, 3002, 3003, 3004, 3005]
@@ -69,6 +71,10 @@ def summary_of(folder: Path) -> str:
     return (folder / "report.md").read_text().partition("## Executive summary")[2].partition("\n## ")[0]
 
 
+def text_of(folder: Path) -> str:
+    return (folder / "report.md").read_text()
+
+
 def test_a_clear_answer_stops_at_the_first_look_and_is_deployed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = train(monkeypatch)
     folder = decide(settings(here, *FEW))
@@ -83,6 +89,35 @@ def test_a_clear_answer_stops_at_the_first_look_and_is_deployed(here: Path, monk
     )
     assert "It took 12 runs: 4 of the search, 0 of confirmation, 8 of Phase 4." in text
     assert verify(folder / "report.json") == []
+
+
+def test_one_difference_has_one_interval_which_holds_over_all_looks(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(monkeypatch)
+    folder = decide(settings(here, *FEW, "points=[winner,balanced,weak]"))
+    figures = report_of(folder)["figures"]
+    question, weak = figures["comparisons"]
+    assert question["interval"] == pytest.approx(figures["decision"]["looks"][-1]["interval"])
+    values = [weak["by_seed"][str(seed)] for seed in weak["seeds"]]
+    level = 1 - figures["decision"]["level"]
+    assert weak["interval"] == pytest.approx(combined_interval(np.array(values), weak["users_error"], level))
+    assert summary_of(folder).count("95 % interval over all looks [") == 2
+    assert f"by {100 * figures['decision']['exaggeration']:.0f} % of itself, a smaller one by more" in text_of(folder)
+
+
+def test_what_the_search_chose_beside_the_regularization_is_said_first(
+    tmp_path_factory: pytest.TempPathFactory, stores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path_factory.mktemp("wide")
+    monkeypatch.chdir(folder)
+    (folder / "runs").mkdir()
+    os.symlink(stores, folder / "runs/stores")
+    make_study(folder, space=WIDE)
+    train(monkeypatch)
+    text = summary_of(decide(settings(folder, *FEW)))
+    assert "The search chose training.learning_rate 0.001 as well." in text
+    assert "balanced is not what there was before the search" in text
 
 
 def test_a_winner_that_is_not_ahead_is_given_up_at_six_pairs_and_balanced_stays(
@@ -157,6 +192,21 @@ def test_another_plan_after_a_look_is_refused_and_shown_where_it_is_forced(
     assert "looks=[4,6,8,10] alpha=0.05" in summary_of(folder)
 
 
+def test_another_folder_is_no_way_to_look_anew(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(monkeypatch, winner_behind)
+    decide(settings(here, *FEW, f"folder={here}/runs/first"))
+    (here / "runs/damaged").mkdir()
+    (here / "runs/damaged/looks.jsonl").write_text("{}")
+    anew = [*FEW, "looks=[4,8]", f"folder={here}/runs/second"]
+    with pytest.raises(UserError, match=r"were looked at with looks=\[4,6,8,10\] .* before"):
+        decide(settings(here, *anew))
+    folder = decide(settings(here, *anew, "force=true"))
+    assert "the same question was looked at before with looks=[4,6,8,10]" in summary_of(folder)
+    assert "The test split was not read for this report: its runs had been scored before." in text_of(folder)
+
+
 def test_what_force_and_changed_epochs_did_is_said_first_and_other_questions_are_shown(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,7 +217,7 @@ def test_what_force_and_changed_epochs_did_is_said_first_and_other_questions_are
     assert "The runs that are compared have 3 epochs, the study's trials had 2" in text
     assert "It was started with force=true although it lacked a complete run" in text
     assert text.index("force=true") < text.index("Decided on test rows")
-    assert "looks were made for this study at others: trial-3 against balanced at 2 epochs" in text
+    assert "looks were made at others, for this study or against the same balanced: trial-3 against balanced at" in text
 
 
 def test_a_seed_that_failed_leaves_its_look_as_it_was_made(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,6 +226,9 @@ def test_a_seed_that_failed_leaves_its_look_as_it_was_made(here: Path, monkeypat
     looks = report_of(folder)["figures"]["decision"]["looks"]
     assert [(look["planned"], look["n"]) for look in looks][:2] == [(4, 3), (6, 5)]
     assert trainer.trained.count(("trial-3", 456)) == 1
+    assert summary_of(folder).index("Runs failed: balanced on seed 456.") < summary_of(folder).index("Decided on")
+    assert report_of(folder)["figures"]["evidence"]["seeds_planned"] == looks[-1]["planned"]
+    assert report_of(folder)["figures"]["evidence"]["share"] < 1
     trainer.fails = ()
     again = report_of(decide(settings(here, *FEW)))["figures"]["decision"]["looks"]
     assert again == looks

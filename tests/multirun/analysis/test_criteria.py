@@ -57,7 +57,7 @@ def test_one_epoch_of_one_seed_is_statistically_insufficient() -> None:
 
 
 def test_the_whole_plan_is_sufficient_and_four_seeds_are_not() -> None:
-    assert sufficiency(analyses(Evidence(5, 5, 5, 5, pairs=[5, 5]))).startswith("statistically sufficient")
+    assert sufficiency(analyses(Evidence(5, 5, 5, 5, pairs=[5, 5]))).startswith("complete")
     four = {analysis.name for analysis in analyses(Evidence(5, 5, 4, 5, pairs=[5, 4])) if not analysis.valid}
     assert four == {"comparison over all planned seeds"}
 

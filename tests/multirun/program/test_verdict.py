@@ -82,7 +82,7 @@ def test_a_winner_that_is_none_better_is_called_indistinguishable(tmp_path: Path
     swept(tmp_path, "hydra.sweeper.sampler.seed=1", task=noise)  # by chance another sweep may give a false verdict
     folder, report, _ = judged(tmp_path, *FEW, task=noise)
     assert [row.verdict for row in report.figures.comparisons] == ["indistinguishable"]
-    assert "Keep usual, which was there before the search" in (folder / "report.md").read_text()
+    assert "Keep usual, the baseline, or the cheaper" in (folder / "report.md").read_text()
 
 
 def test_a_seed_that_changes_nothing_ends_in_one_line_after_confirmation(tmp_path: Path) -> None:
@@ -145,6 +145,23 @@ def test_a_race_names_its_winner_itself_and_nothing_is_confirmed(tmp_path: Path)
     assert verify(folder / "report.json", f"sqlite:///{tmp_path}/s.db") == []
 
 
+def test_the_difference_has_one_interval_which_holds_over_all_looks_and_its_error_is_that_of_seeds(
+    minimized: Path,
+) -> None:
+    figures, text = report_in(minimized)["figures"], (minimized / "phase4/s/report/report.md").read_text()
+    low, high = figures["decision"]["looks"][-1]["interval"]
+    assert figures["comparisons"][0]["interval"] == pytest.approx([-high, -low])  # a smaller loss is better
+    assert "95 % interval over all looks [" in text
+    assert "The error is that of the seeds alone" in text.partition("## Configuration")[0]
+
+
+def test_another_folder_is_no_way_to_look_anew_at_another_program(study: Path, minimized: Path) -> None:
+    shutil.copytree(minimized / "phase4", study / "phase4")
+    elsewhere = (f"folder={study}/phase4/other", f"reuse={study}")
+    with pytest.raises(UserError, match=r"were looked at with looks=\[4,6,8,10\] .* before"):
+        judged(study, *elsewhere, "looks=[4]")
+
+
 def test_a_report_of_another_program_has_nothing_on_rows(minimized: Path) -> None:
     folder = minimized / "phase4/s/report"
     page = (folder / "report.html").read_text()
@@ -190,7 +207,9 @@ def test_a_seed_that_fails_is_left_out_and_named_and_of_confirmation_tried_again
         f"phase 4/{name}": [456] for name in (report.inputs.winner, "usual")
     }
     assert report.inputs.failed["confirmation/usual"] == [1002]
-    assert "missing from all figures" in (folder / "report.md").read_text()
+    text = (folder / "report.md").read_text()
+    assert "missing from all figures" in text
+    assert text.index("Runs failed: ") < text.index(" is better than usual")
     assert report.figures.comparisons[0].seeds == [42, 123, 789]
     _, again, _ = judged(searched_study)
     assert "confirmation/usual" not in again.inputs.failed
@@ -319,7 +338,9 @@ def test_runs_of_another_config_than_the_trials_had_are_refused_with_what_to_typ
     swept(tmp_path, "z=bar")
     with in_this_process(tmp_path), pytest.raises(UserError, match=r'if that is right, type it: .* z=bar"'):
         decide(phase4(tmp_path))
-    assert judged(tmp_path, "force=true", *FEW)[1].inputs.runs
+    text = (judged(tmp_path, "force=true", *FEW)[0] / "report.md").read_text()
+    first = text.partition("## Executive summary")[2].strip().splitlines()[0]
+    assert "force=true although it lacked the config that the study's trials had, which differs in z." in first
 
 
 @pytest.mark.parametrize(
