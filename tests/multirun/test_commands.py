@@ -28,7 +28,8 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_finished_runs_are_summarized_and_their_report_holds(runs: Path) -> None:
     found = CliRunner().invoke(app, ["summarize", str(runs), "--out", "report"])
     assert found.exit_code == 0, found.output
-    assert "validation AUC 0.7100 ± 0.0100 over 3 seeds (42, 123, 456)" in " ".join(found.output.split())
+    said = " ".join(found.output.split())
+    assert "validation AUC 0.7100 ± 0.0100 (standard deviation) over 3 seeds (42, 123, 456)" in said
     held = CliRunner().invoke(app, ["verify", "report/report.json"])
     assert (held.exit_code, "figures of 3 runs hold" in held.output) == (0, True)
 

@@ -128,7 +128,7 @@ def test_with_a_failed_seed_four_are_reported_and_it_says_so(here: Path, monkeyp
     assert report["inputs"]["failed"] == {"weak": [456]}
     pair = next(row for row in report["figures"]["comparisons"] if row["b"] == "weak")
     assert (pair["n"], pair["seeds"]) == (4, [42, 123, 789, 2024])
-    assert "weak without seed 456" in (folder / "report.md").read_text()
+    assert "Runs failed: weak on seed 456." in (folder / "report.md").read_text()
     assert report["figures"]["evidence"]["seeds"] == 4
     assert verify(folder / "report.json") == []
     trainer.fails, before = (), len(trainer.trained)
