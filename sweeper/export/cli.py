@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from mdaf import signals
 from mdaf.errors import UserError
 from mdaf.extras import require
-from mdaf.interruption import messages_of_parent
 from mdaf.reporting import reported_in_one_line
 from mdaf.terminal import output
 from mdaf.terminal.programs import beside
@@ -59,15 +60,23 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exports a run's model and returns the exit code, 0; errors of a user are one line and exit code 2."""
+    """Exports a run's model and returns the exit code.
+
+    The code is 0; 2, after one line on stderr, for a mistake of the user; 75 if a signal ended the command, which then
+    leaves nothing half written.
+    """
     output.make_safe()
-    with messages_of_parent(goes_on="the same command begins again", folder="--out"), reported_in_one_line():
+    with reported_in_one_line():
         options = _parser().parse_args(arguments)
         formats = _formats(options.format)
         require("ctr", _parser().prog)
         if ONNX in formats:
             require("onnx", f"--format {ONNX}")
-        _export(options, formats)
+        try:
+            _export(options, formats)
+        except signals.Interrupted as error:
+            print(f"interrupted {error}; nothing is left half written: the same command begins again", file=sys.stderr)
+            return signals.EXIT_RESUMABLE
     return 0
 
 
@@ -106,7 +115,7 @@ def _export(options: argparse.Namespace, formats: Sequence[str]) -> None:
         options.out,
         formats,
         [gathered.gather("validation", rows)],
-        _about(run, store),
+        _about(run, store, formats),
         also,
     )
     for name, largest in checked.largest.items():
@@ -114,11 +123,14 @@ def _export(options: argparse.Namespace, formats: Sequence[str]) -> None:
     print(f"{options.out}: model.json says how to feed it")
 
 
-def _about(run: TrainedRun, store: EventStore) -> dict[str, Any]:
+def _about(run: TrainedRun, store: EventStore, formats: Sequence[str]) -> dict[str, Any]:
     """What ``model.json`` says of the run and of its data."""
+    from importlib.metadata import version
+
     from mdaf.sweeper.runs.provenance import commit, versions
     from mdaf.sweeper.runs.reader import checkpoint_digest
 
+    of_onnx = {name: version(name) for name in ("onnx", "onnxscript", "onnxruntime") if ONNX in formats}
     return {
         "run": {
             "model": str(run.config.model._target_),
@@ -131,5 +143,5 @@ def _about(run: TrainedRun, store: EventStore) -> dict[str, Any]:
             "data_hash": store.data_hash,
             "cells": {table: rule.to_json() for table, rule in store.cell_rows.items()},
         },
-        "versions": {**versions(), "commit": commit()},
+        "versions": {**versions(), **of_onnx, "commit": commit()},
     }

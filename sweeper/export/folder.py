@@ -137,6 +137,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
         for file in _files(draft):
             with file.open("rb") as content:
                 os.fsync(content.fileno())
+        fsync_folder(draft)
         draft.chmod(0o777 & ~_umask())
         refuse_existing(folder)
         draft.rename(folder)

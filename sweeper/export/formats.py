@@ -38,12 +38,21 @@ def traced(scoring: Scoring, example: Feed, inputs: list[Input], longest: int) -
     shapes = {one.name: {n: axes[axis] for n, axis in enumerate(one.axes) if axis in axes} for one in inputs}
     try:
         with torch.no_grad(), reference_kernels(), _quietly():
-            return torch.export.export(scoring, (dict(example),), dynamic_shapes=(shapes,))
+            return _without_traces(torch.export.export(scoring, (dict(example),), dynamic_shapes=(shapes,)))
     except Exception as error:  # whatever a model's code or the tracer raises
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         if fixed := re.match(r"Constraints violated \((.*?)\)", reason):
             reason = f"an operation of it takes the traced size of {fixed[1]} alone, expected any size"
         raise UserError(f"the model cannot be exported: {reason}") from error
+
+
+def _without_traces(program: ExportedProgram) -> ExportedProgram:
+    """The program without the lines of code that each operation comes from: they name folders of this machine."""
+    for graph in program.graph_module.modules():
+        if isinstance(graph, torch.fx.GraphModule):
+            for node in graph.graph.nodes:
+                node.meta.pop("stack_trace", None)
+    return program
 
 
 def write_torch(program: ExportedProgram, file: Path) -> None:

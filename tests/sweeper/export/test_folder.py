@@ -21,6 +21,7 @@ from mdaf.sweeper.export.folder import export_model
 from tests.model.samples import SCHEMA, batch
 from tests.model.weighted import WEIGHTED, weighted_batch
 from tests.model.zoo import MODELS, trained_by_gradient, zoo_model
+from tests.processes import ROOT
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
 pytest.importorskip("onnxscript", reason="the extra [onnx] is not installed")
@@ -80,6 +81,7 @@ def test_a_model_with_a_scan_is_exported_with_dynamic_batch_and_length(tmp_path:
     assert checked.largest["onnx"] <= TOLERANCE
     check_against(model, SCHEMA, tmp_path / "out")
     assert sorted(file.name for file in tmp_path.rglob("*")) == ["model.json", "model.onnx", "out"]
+    assert str(ROOT).encode() not in (tmp_path / "out/model.onnx").read_bytes()  # nothing of this machine
 
 
 @pytest.mark.slow
