@@ -114,6 +114,11 @@ def _labelled(folder: Path) -> Source:
     return _event_log(folder, columns=columns, user_fields=["age"], item_fields=["maker"], history="all")
 
 
+def _clicks(folder: Path) -> Source:
+    """Histories hold the clicked rows alone."""
+    return _event_log(folder, columns={**COLUMNS, "label": "clicked"}, history="positives")
+
+
 def _given(folder: Path) -> Source:
     log = test_event_log.ROWS
     split = pl.Series(np.where(np.arange(len(log)) < 150, "train", np.where(np.arange(len(log)) < 200, "val", "test")))
@@ -162,6 +167,7 @@ def _movielens(folder: Path) -> Source:
 
 SOURCES: dict[str, tuple[Callable[[Path], Source], dict[str, str]]] = {  # and field -> column of what is needed
     "next click": (_next_click, {"user": "who", "item": "what", "time": "when"}),
+    "clicks": (_clicks, COLUMNS),
     "leave one out": (_leave_one_out, COLUMNS),
     "whole users": (_by_user, COLUMNS),
     "side tables": (_side_tables, COLUMNS),
@@ -210,7 +216,7 @@ def test_rows_that_list_their_own_history_give_the_batch_of_the_store(tmp_path: 
     assert_same(encoded(source, store, rows.with_columns(**{k: pl.Series(v) for k, v in lists.items()})), expected)
 
 
-@pytest.mark.parametrize("name", ["next click", "file of samples", "user_behavior"])
+@pytest.mark.parametrize("name", ["next click", "clicks", "file of samples", "user_behavior"])
 def test_the_log_given_as_events_gives_the_histories_of_the_store(name: str, tmp_path: Path) -> None:
     make, columns = SOURCES[name]
     source = make(tmp_path)
