@@ -59,8 +59,23 @@ def _check_promise(store: EventStore) -> None:
         broken, found = train[1] > held, "has a training sample after one of validation or test"
         if promise == WITHIN_USERS and not broken.any():
             broken, found = validation[1] > test[0], "has a validation sample after one of the test"
+    if not broken.any() and store.training_ends is not None:
+        broken, found = _trains_late(store, promise, np.minimum(validation[0], test[0])), "has a later training event"
     if broken.any():
         raise LeakageError(f"{store.folder}: a user {found}, user number {int(np.flatnonzero(broken)[0])}")
+
+
+def _trains_late(store: EventStore, promise: str, held: np.ndarray) -> np.ndarray:
+    """Whether a user's events count as training that must not, bool (users,).
+
+    ``held``  the time of each user's first sample of validation or test, (users,).
+    """
+    assert store.training_ends is not None
+    late = np.zeros(store.users, dtype=bool)
+    some = np.flatnonzero(store.training_ends > store.user_offsets[:-1])
+    last = read_at(store.time, store.training_ends[some] - 1)
+    late[some] = held[some] < FARTHEST if promise == USERS else last > held[some]
+    return late
 
 
 def _span_of_users(store: EventStore, split: str) -> tuple[np.ndarray, np.ndarray]:

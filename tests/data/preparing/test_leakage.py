@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from mdaf.data.preparing.leakage import leakage_check
+from mdaf.data.preparing.prepare import prepare
 from mdaf.data.store.event_store import EventStore
-from mdaf.errors import LeakageError
+from mdaf.data.store.ranges import check_ranges
+from mdaf.errors import DamagedStoreError, LeakageError
+from tests.data.logs import START, user_behavior, write_rows
 from tests.data.stores import reseal
 
 
@@ -108,3 +111,21 @@ def test_events_out_of_order_are_found(synthetic_store: EventStore, tmp_path: Pa
 
     with pytest.raises(LeakageError, match="order of time"):
         leakage_check(spoiled(synthetic_store, tmp_path, "events.time", change))
+
+
+@pytest.mark.parametrize("rule", ["user", "leave_one_out"])
+def test_events_that_count_as_training_though_they_are_of_validation_or_test_are_found(
+    tmp_path: Path, rule: str
+) -> None:
+    rows = [(n % 40, n * 7 % 11, n * 7 % 11 % 3, "pv", START + n * 900) for n in range(800)]
+    shares = {"validation_share": 0.3, "test_share": 0.3} if rule == "user" else {}
+    log = write_rows(tmp_path / "log.csv", rows)
+    store = prepare(user_behavior(log, splits=rule, **shares), tmp_path / "stores")
+
+    def change(ends: np.ndarray) -> None:
+        ends[:] = store.user_offsets[1:]
+
+    with pytest.raises(LeakageError, match="has a later training event"):
+        leakage_check(spoiled(store, tmp_path, "training_ends", change))
+    with pytest.raises(DamagedStoreError, match=r"training_ends.npy holds a position outside"):
+        check_ranges(spoiled(store, tmp_path / "other", "training_ends", lambda ends: ends.__iadd__(40)))
