@@ -101,6 +101,8 @@ def _zstd_blocks(path: Path, block_bytes: int, longest: int) -> Iterator[LineBlo
     """The blocks of a file in zstd. polars decompresses it; the share that is read is a guess."""
     size, done, number = max(1, path.stat().st_size), 0, 1
     lines = max(1, block_bytes // _BYTES_OF_A_LINE)
+    if not hasattr(pl, "scan_lines"):
+        raise DataError(f"{path}: polars {pl.__version__} cannot read zstd in parts; decompress it, or update polars")
     try:
         for frame in pl.scan_lines(path, glob=False).collect_batches(chunk_size=lines, maintain_order=True):
             column = frame.to_series()
