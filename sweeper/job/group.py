@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from omegaconf import DictConfig
 from torch import Tensor
 
 from mdaf.conf.schema import Guard
 from mdaf.data.store.device_store import DeviceStore
+from mdaf.errors import UserError
 from mdaf.interruption import Interruption
 from mdaf.model.ctr import Estimator
 from mdaf.sweeper.hydra_ext.eta import after_first_epoch, already_there
@@ -91,6 +93,7 @@ def _train_group(
     jobs = [r.job for r in ready]
     cfg, device = jobs[0].cfg, gathered.device
     replicas = build_replicas(cfg, jobs[0].store, [hyperparameters(job.cfg) for job in jobs], device)
+    _refuse_cut_batches(cfg, replicas)
     parameters = sum(p.numel() for p in replicas.model.parameters()) // len(replicas)
     in_step = f", one of {len(jobs)} replicas in lock-step" if len(jobs) > 1 else ""
     for job in jobs:
@@ -119,6 +122,17 @@ def _train_group(
                 job.recorder.progress.close()  # restores the terminal, however the loop ended
     del replicas  # frees the device's memory
     _on_cpu(left, replace(guard, action="warn"))
+
+
+def _refuse_cut_batches(cfg: DictConfig, replicas: Replicas) -> None:
+    """UserError for micro-batches of a model whose gradient is another one there. They may change rounding alone."""
+    size = cfg.device.micro_batch
+    if size is not None and size < cfg.training.batch_size and not replicas.separable:
+        raise UserError(
+            f"device.micro_batch={size}: this model learns otherwise from a batch in pieces (separable is False: "
+            "normalization over the batch, dropout, or a loss of several parts); leave it out, or lower "
+            "training.batch_size"
+        )
 
 
 def _keep(slow_down: dict[str, Any], jobs: Sequence[Job]) -> None:

@@ -72,6 +72,14 @@ def test_a_run_killed_within_an_epoch_goes_on_to_the_same_weights_and_buffers(
     assert_same_run(work / "killed", work / "alone")
 
 
+@pytest.mark.usefixtures("allowed")
+def test_batches_of_a_plain_module_are_not_cut(work: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert train(work, "device.micro_batch=50", "hydra.run.dir=cut") == 2
+    [line] = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: device.micro_batch=50: this model learns otherwise from a batch in pieces")
+    assert not (work / "cut/metrics.csv").exists()
+
+
 def test_without_permission_it_is_one_line_and_nothing_is_imported(
     work: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
