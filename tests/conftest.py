@@ -8,6 +8,7 @@ from collections.abc import Iterator
 for threads in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(threads, "1")
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
@@ -43,6 +44,10 @@ FIRST = (
     "tests/sweeper/search/test_other_program.py",
     "tests/sweeper/search/test_hydra_suites.py",
 )
+
+# The suite tries the same examples each time; ``pytest --hypothesis-profile=default`` tries new ones.
+hypothesis.settings.register_profile("suite", derandomize=True)
+hypothesis.settings.load_profile("suite")
 
 # So that an assertion of its that fails shows what differed.
 pytest.register_assert_rewrite("tests.sweeper.inside")
