@@ -152,7 +152,8 @@ def _spent(report: Report) -> list[str]:
 
 def optimism(found: ClaimFigures, said: Claim | None) -> str:
     """What was said of the named winner, and what fresh seeds kept of it."""
-    own = "" if said is None or said.standard_error is None else f" ± {said.standard_error:.5f} (its own deviation)"
+    own = "" if said is None or said.standard_error is None else f" ± {said.standard_error:.5f}"
+    own += " (posterior standard deviation)" if own else ""
     error = "" if found.standard_error is None else f" ± {found.standard_error:.5f} (one standard error)"
     return (
         f"{found.point} was named by {found.by}, {auc4(found.claimed)}{own}. {several(found.n, 'fresh seed')} gave "
