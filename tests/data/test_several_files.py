@@ -194,3 +194,21 @@ def test_a_vocabulary_takes_what_its_text_takes_however_long_one_word_is(tmp_pat
     sizes = {name: (store.folder / name).stat().st_size for name in store.manifest["files"]}
     assert 20_000 < sizes["vocabulary.item.npy"] < 21_000
     assert sum(size for name, size in sizes.items() if name.startswith(("vocabulary", "word_ends"))) < 25_000
+
+
+@pytest.mark.parametrize("ending", ["parquet", "jsonl", "csv"])
+def test_lists_are_the_same_in_every_format(tmp_path: Path, root: Path, ending: str) -> None:
+    tags = pl.concat_list(pl.lit("a"), "did", pl.lit(None, pl.String), pl.col("age").cast(pl.String))
+    log, path = ROWS.with_columns(tags=tags), tmp_path / f"log.{ending}"
+    if ending == "parquet":
+        log.write_parquet(path)
+    elif ending == "jsonl":
+        log.write_ndjson(path)
+    else:
+        log.with_columns(pl.col("tags").list.eval(pl.element().drop_nulls()).list.join("|")).write_csv(path)
+    columns = {**COLUMNS, "label": "clicked"}
+    listed = {"context_fields": ["tags"], "list_fields": {"tags": "|"}}
+    store = prepare(event_log(path, columns=columns, **listed), root)
+    members = {tuple(sorted(["a", did, str(age)])) for did, age in ROWS.select("did", "age").iter_rows()}
+    assert {tuple(cell.split("|")) for cell in store.vocabulary("tags")} == {tuple(sorted(each)) for each in members}
+    assert len(static(store, "tags")) == len(ROWS)
