@@ -40,6 +40,7 @@ def required_files(typed: object, key: str, expected: str) -> list[Path]:
     or if one is named twice.
     """
     parts: list[Any] = list(typed) if isinstance(typed, list | tuple) else [typed]
+    parts = [str(part) if isinstance(part, int) else part for part in parts]  # a folder called 2023
     if not parts or not all(isinstance(part, str) or part is None for part in parts):
         raise DataError(f"{key}={typed}: expected the path of {expected}, or a list of paths: {key}=[a.csv,b.csv]")
     files = [file for part in parts for file in _files(part, key, expected)]

@@ -164,6 +164,7 @@ def test_naive_times_are_local_in_every_format_and_times_with_an_offset_are_inst
         ({"log.json": '{"who": 1, "what": 2, "at": 3}\n'}, ["log.json"], "has no column 'when'"),
         ({"log.json": "who,what\n"}, ["log.json"], "does not begin with a JSON object a line"),
         ({}, [], "expected the path of a log"),
+        ({"2023": ""}, ["2023"], "2023 is empty"),
     ],
 )
 def test_files_that_are_no_log_are_one_line(
