@@ -114,11 +114,11 @@ def test_numbers_and_lists_are_fed_as_ids_and_weights(tmp_path: Path, name: str)
 
 
 @pytest.mark.slow
-def test_a_long_history_is_scanned_as_exactly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["mdaf_mamba", "mdaf_mamba2", "mdaf_bst"])
+def test_a_long_history_is_scanned_as_exactly(tmp_path: Path, name: str) -> None:
     long = replace(SCHEMA, length=150)
-    for name in ("mdaf_mamba", "mdaf_mamba2", "mdaf_bst"):
-        checked = export_model(zoo_model(name, schema=long), long, tmp_path / name)
-        assert checked.largest["onnx"] <= TOLERANCE
+    checked = export_model(zoo_model(name, schema=long), long, tmp_path / name)
+    assert checked.largest["onnx"] <= TOLERANCE
 
 
 class OneTable(CTRModel):
