@@ -113,7 +113,7 @@ def sweep(
     typed = [f"hydra/sweeper={sweeper}", *overrides]
     if not any(override.startswith("hydra.sweep.dir=") for override in overrides):
         typed.append(f"hydra.sweep.dir={swept.folder}")
-    if not any("sampler" in text for text in (config, *overrides)):
+    if sweeper != "basic" and not any("sampler" in text for text in (config, *overrides)):
         typed.append("hydra.sweeper.sampler.seed=1")
     if stored:
         if not (folder / "s.db").exists():
