@@ -23,10 +23,10 @@ from tests.sweeper.tiny import composed
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of BST with small widths and random weights."""
+    """A run of DIN with small widths and random weights: quick to trace, and it reads each event."""
     work = tmp_path_factory.mktemp("work")
-    widths = ("model.sequence.embedding={item: 8, other: 4}", "model.sequence.hidden=16", "model.head=[8]")
-    return run_of(work / "run", composed("model=bst", f"data.root={work / 'stores'}", *widths, tiny=SIZE))
+    widths = ("model.embedding={item: 8, other: 4}", "model.attention=[8]", "model.head=[8]")
+    return run_of(work / "run", composed("model=din", f"data.root={work / 'stores'}", *widths, tiny=SIZE))
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
