@@ -35,6 +35,18 @@ def check_tensors(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.sparse:
             raise ValueError(f"{name} has sparse=True; leave it out: training.embedding_optimizer=lazy does the same")
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
+            raise ValueError(
+                f"{name} has max_norm, by which an evaluation changes weights; scale its output in forward"
+            )
+        computed = [
+            key for key, value in vars(module).items() if isinstance(value, Tensor) and value.grad_fn is not None
+        ]
+        if computed:
+            raise ValueError(
+                f"{name}.{computed[0]} is computed from parameters when the model is built, as "
+                "torch.nn.utils.weight_norm does; use torch.nn.utils.parametrizations, or compute it in forward"
+            )
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError("the model has no parameter that can be trained")
 

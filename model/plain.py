@@ -53,6 +53,7 @@ class PlainModel(CTRModel):
             if isinstance(layer, kind) and getattr(layer, attribute) > 0
         ]
         self.module = _with_replica_axis(module)
+        self.places = _places(module)
         self.draws = Dropout()  # through which it is told rate and key
 
     def forward(self, batch: Batch) -> Output:
@@ -64,15 +65,24 @@ class PlainModel(CTRModel):
         for k in range(replicas):
             own = {name: parts[k] for name, parts in parameters.items()}
             own |= {name: buffer[k] for name, buffer in buffers.items()}
+            placed = {place: own[name] for place, name in self.places.items()}
             samples = batch.replica(k)
             self._set_rate(k)
             with seeded(self._seed(k), batch.labels.device):
-                outputs.append(_checked(functional_call(self.module, own, (samples,)), samples))
+                found = functional_call(self.module, placed, (samples,), tie_weights=False)
+            outputs.append(_checked(found, samples, learns=self.training and torch.is_grad_enabled()))
+            own |= {name: placed[name] for name in buffers}
             with torch.no_grad():
                 for name, buffer in buffers.items():  # those that it has changed not in place, but assigned anew
                     if own[name].data_ptr() != buffer[k].data_ptr():
                         buffer[k].copy_(own[name])
+        self._refuse_new()
         return _stacked(outputs)
+
+    def _refuse_new(self) -> None:
+        made = {name for named in (self.module.named_parameters, self.module.named_buffers) for name, _ in named()}
+        if new := sorted(made - set(self.places.values())):
+            raise UserError(f"model: forward has made {new[0]}, which is not trained; make it in the constructor")
 
     def _set_rate(self, k: int) -> None:
         if self.training and self.dropouts:
@@ -98,6 +108,21 @@ def _with_replica_axis(module: nn.Module) -> nn.Module:
     return module
 
 
+def _places(module: nn.Module) -> dict[str, str]:
+    """Where each parameter and buffer stands: a name of each place -> the tensor's first name.
+
+    A layer with several names is one place, since a place must be filled, and emptied, once. A tensor that several
+    layers share has a place in each of them.
+    """
+    first = {id(t): name for named in (module.named_parameters, module.named_buffers) for name, t in named()}
+    return {
+        f"{prefix}.{name}".lstrip("."): first[id(tensor)]
+        for prefix, owner in module.named_modules()
+        for named in (owner.named_parameters, owner.named_buffers)
+        for name, tensor in named(recurse=False, remove_duplicate=False)
+    }
+
+
 def unstacked(model: PlainModel) -> nn.Module:
     """A copy of the module of a model with one replica, as its author wrote it: without a replica axis."""
     module = copy.deepcopy(model.module)
@@ -116,7 +141,7 @@ def _parts(parameter: Tensor) -> tuple[Tensor, ...]:
     return (parameter.squeeze(0),) if len(parameter) == 1 else parameter.unbind()
 
 
-def _checked(found: Any, samples: Batch) -> Output:
+def _checked(found: Any, samples: Batch, *, learns: bool) -> Output:
     output = found if isinstance(found, Output) else Output(found)
     expected = samples.labels.shape
     for tensor in (output.logits, output.gate, *output.branches):
@@ -126,6 +151,8 @@ def _checked(found: Any, samples: Batch) -> Output:
         if shape != tuple(expected):
             hint = "; add .squeeze(-1)" if shape == (*expected, 1) else ""
             raise UserError(f"model: forward gave {shape}, expected logits (batch,) = {tuple(expected)}{hint}")
+    if learns and not output.logits.requires_grad:
+        raise UserError("model: forward gave logits without a gradient, so nothing can be learned; leave out .detach()")
     return output
 
 

@@ -33,6 +33,8 @@ CPU = torch.device("cpu")
 SEEDS = (1, 2, 3)
 RATES = (0.2, 0.0, 0.4)
 SHOWN = 3  # names in a sentence
+LARGE = 8.0  # times the weights that were drawn
+SCORED = "each sample gets a score"  # without which no other check says anything
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,11 @@ def findings(config: DictConfig) -> list[Finding]:
     found = list(_found(subject, {"it is built": built}))
     if found[0].is_wrong or not trained:
         return found
-    return [*found, *_found(subject, CHECKS)]
+    for finding in _found(subject, CHECKS):
+        found.append(finding)
+        if finding.is_wrong and finding.check == SCORED:
+            break
+    return found
 
 
 def _found(subject: Subject, checks: dict[str, Callable[[Subject], str | None]]) -> Iterator[Finding]:
@@ -128,12 +134,28 @@ def seed_decides(subject: Subject) -> str | None:
 
 
 def scores_samples(subject: Subject) -> str:
-    """A finite logit a sample."""
+    """A finite logit a sample, in training and in an evaluation, through which the weights can learn."""
     logits = subject.model()(subject.batch).logits
     if logits.shape != subject.batch.labels.shape:
         raise FaultError(f"logits {tuple(logits.shape)}", f"give {tuple(subject.batch.labels.shape)}: (replica, batch)")
     _finite(logits)
+    if not logits.requires_grad:
+        raise FaultError("the scores have no gradient, so nothing can be learned", "leave out .detach() and no_grad")
+    _finite(subject.scores(subject.batch))
     return f"{logits.shape[1]} samples"
+
+
+def logits_not_probabilities(subject: Subject) -> None:
+    """With large weights of either sign scores leave the range of probabilities."""
+    for factor in (-LARGE, LARGE):
+        model = subject.model().eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(factor)
+            logits = model(subject.batch).logits
+        if not bool(((logits >= 0) & (logits <= 1)).all()):
+            return
+    raise FaultError("all scores are between 0 and 1, whatever the weights", "give logits: leave out the last sigmoid")
 
 
 def gradients(subject: Subject) -> None:
@@ -174,10 +196,10 @@ def lock_step(subject: Subject) -> str:
 
 def dropout(subject: Subject) -> str | None:
     """regularization.dropout decides all that is random in training."""
-    model = subject.model()
     found = {}
     for rate in (0.0, 0.5):
         for seed in SEEDS[:2]:
+            model = subject.model()
             _draw(model, (rate,), (seed,))
             with torch.no_grad():
                 found[rate, seed] = model.train()(subject.batch).logits
@@ -300,7 +322,8 @@ def half_precision(subject: Subject) -> None:
 
 CHECKS: dict[str, Callable[[Subject], str | None]] = {
     "the seed decides the weights": seed_decides,
-    "each sample gets a score": scores_samples,
+    SCORED: scores_samples,
+    "scores are logits": logits_not_probabilities,
     "every parameter learns": gradients,
     "replicas in lock-step are solo runs": lock_step,
     "dropout is the config's": dropout,

@@ -98,6 +98,43 @@ def test_dropout_has_the_rate_of_the_config_and_one_seed_gives_one_mask() -> Non
     assert never.dropouts == []
 
 
+class Shares(nn.Module):
+    """One layer under two names, and one weight in two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.item, self.same = nn.Embedding(9, 2), nn.Embedding(9, 2)
+        self.same.weight = self.item.weight
+        layer = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+        self.layers = nn.ModuleList([layer, layer])
+
+    def forward(self, batch: Batch) -> Tensor:
+        vector: Tensor = self.item(batch.lengths) + self.same(batch.lengths)
+        for layer in self.layers:
+            vector = layer(vector)
+        return vector.sum(dim=-1)
+
+
+def test_a_layer_with_two_names_is_one_layer_with_one_weight_at_every_step() -> None:
+    models = all_initialized(lambda: PlainModel(Shares()), [1, 2])
+    stacked, samples = stack(models), part(batch(LENGTHS), 0)
+    both = batch([LENGTHS[0], LENGTHS[0]])
+    mine = initialized(Shares, 2)
+    optimizers = [torch.optim.SGD(model.parameters(), lr=0.1) for model in (stacked, mine)]
+    for _ in range(3):
+        logits = stacked.train()(both).logits
+        alone = mine.train()(samples.replica(0))
+        assert torch.equal(logits[1], alone)
+        for scores, optimizer in ((logits, optimizers[0]), (alone, optimizers[1])):
+            scores.square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    own = {name.removeprefix("module."): tensor for name, tensor in replica_state(stacked, 1).items()}
+    assert own["layers.0.1.num_batches_tracked"] == 6
+    for name, tensor in mine.state_dict().items():
+        assert name not in own or torch.equal(own[name], tensor), name
+
+
 class Faulty(nn.Module):
     def __init__(self, change: Callable[[nn.Module], Any] = lambda module: None, returned: Any = None) -> None:
         super().__init__()
@@ -118,10 +155,16 @@ FAULTS = [
     (_setting("lazy", lambda: nn.LazyLinear(2)), r"lazy.weight has no shape yet; use layers that are told their sizes"),
     (_setting("table", lambda: nn.Embedding(3, 2, sparse=True)), r"table has sparse=True; leave it out"),
     (_setting("wide", lambda: nn.Linear(2, 2).double()), r"wide.weight is torch.float64, expected float32"),
+    (_setting("near", lambda: nn.Embedding(3, 2, max_norm=1.0)), r"near has max_norm, by which an evaluation changes"),
+    (
+        lambda module: nn.utils.weight_norm(module.layer),
+        r"layer.weight is computed from parameters .*utils.parametrizations",
+    ),
     (lambda module: module.requires_grad_(False), r"the model has no parameter that can be trained"),
 ]
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
 @pytest.mark.parametrize(("change", "said"), FAULTS, ids=[said.split()[0] for _, said in FAULTS])
 def test_what_a_checkpoint_or_an_optimizer_could_not_hold_is_refused(change: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
@@ -134,11 +177,27 @@ def test_what_a_checkpoint_or_an_optimizer_could_not_hold_is_refused(change: Any
         (lambda x: x[:, None], r"forward gave \(4, 1\), expected logits \(batch,\) = \(4,\); add .squeeze\(-1\)"),
         (lambda x: x.sum(), r"forward gave \(\), expected logits"),
         (lambda x: {"logits": x}, r"forward gave dict, expected logits"),
+        (lambda x: x.detach(), r"forward gave logits without a gradient"),
     ],
 )
 def test_a_forward_pass_that_gives_no_logit_a_sample_is_refused(returned: Any, said: str) -> None:
     with pytest.raises(UserError, match=said):
         PlainModel(Faulty(returned=returned))(batch(LENGTHS[:1]))
+
+
+class MakesLater(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+
+    def forward(self, batch: Batch) -> Tensor:
+        self.late = nn.Linear(1, 1)
+        return batch.lengths * self.layer.bias * self.late.bias
+
+
+def test_a_forward_pass_that_makes_parameters_is_refused() -> None:
+    with pytest.raises(UserError, match=r"forward has made late.bias, .* make it in the constructor"):
+        PlainModel(MakesLater())(batch(LENGTHS[:1]))
 
 
 class Stacked(CTRModel):

@@ -102,6 +102,24 @@ class CountsInEvaluation(Sound):
         return super().score(batch, history)
 
 
+class Sigmoid(Sound):
+    def score(self, batch: Batch, history: Tensor) -> Tensor:
+        return super().score(batch, history).sigmoid()
+
+
+class NoNumber(Sound):
+    def score(self, batch: Batch, history: Tensor) -> Tensor:
+        return super().score(batch, history) * (1.0 if self.training else float("nan"))
+
+
+class BuffersDecide(Sound):
+    """In training it scores by a buffer that the last step has changed."""
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__(schema)
+        self.head = nn.utils.parametrizations.spectral_norm(self.head)
+
+
 class FunctionalDropout(Sound):
     def score(self, batch: Batch, history: Tensor) -> Tensor:
         return super().score(batch, nn.functional.dropout(history, 0.2, self.training))
@@ -142,7 +160,7 @@ def checked(store: DeviceStore, kind: type[nn.Module], *names: str) -> dict[str,
     return {f.check: f"{f.result} {f.said}" for f in _found(subject, {"built": built, **chosen}) if f.result != "ok"}
 
 
-@pytest.mark.parametrize("kind", [Sound, AllLayers])
+@pytest.mark.parametrize("kind", [Sound, AllLayers, BuffersDecide])
 def test_a_model_without_fault_passes_every_check(store: DeviceStore, kind: type[nn.Module]) -> None:
     assert checked(store, kind) == {}
 
@@ -159,6 +177,8 @@ def test_a_model_without_fault_passes_every_check(store: DeviceStore, kind: type
         (ReadsLabels, "labels", "WRONG the score depends on batch.labels"),
         (Counts, "saving and going on", "WRONG after it was saved and loaded, a step gives other values for"),
         (CountsInEvaluation, "an evaluation repeats", "WRONG an evaluation changes calls"),
+        (Sigmoid, "scores are logits", "WRONG all scores are between 0 and 1, whatever the weights"),
+        (NoNumber, "each sample gets a score", "WRONG a score is not finite"),
         (FunctionalDropout, "dropout is the config's", "note training draws random numbers with regularization.drop"),
         (OnlyOne, "dropout is the config's", "note regularization.dropout has no effect"),
         (OnlyOne, "replicas in lock-step are solo runs", "WRONG the gradient of item: differences up to"),
