@@ -41,9 +41,10 @@ ONE, MANY = "one", "many"  # what a list of genres is: one category, or several
 DECADES, NUMBER = "decades", "number"  # what an age is
 _BETWEEN_GENRES = " "
 _YEARS = 10  # the width of an age bucket
-_RATINGS = {"user_id:token": "user", "item_id:token": "item", "rating:float": "rating", "timestamp:float": "time"}
-_GENRES = ("class:token_seq", "genre:token_seq", "genres:token_seq")  # what the column is called in the public files
-_USERS = {"user_id:token": "user", "age:token": "age", "gender:token": "gender", "occupation:token": "occupation"}
+# The columns without their types, which differ between the public files: age:token and age:float.
+_RATINGS = {"user_id": "user", "item_id": "item", "rating": "rating", "timestamp": "time"}
+_GENRES = ("class", "genre", "genres")  # what the column is called in the public files
+_USERS = {"user_id": "user", "age": "age", "gender": "gender", "occupation": "occupation"}
 _EVENTS = ("item", "category", "rating")
 _STATIC = ("user", "item", "category", "age", "gender", "occupation", "hour", "weekday")
 
@@ -110,7 +111,7 @@ class MovieLens:
             if not os.path.isfile(other):
                 raise DataError(f"data.path={self.path}: {other.name} must lie beside it, and does not")
         genres = next((name for name in _GENRES if _atomic(others[0], {}).has(name)), _GENRES[0])
-        items = {"item_id:token": "item", genres: "category"}
+        items = {"item_id": "item", genres: "category"}
         paths = zip((ratings, *others), (_RATINGS, items, _USERS), strict=True)
         return tuple(_atomic(path, columns) for path, columns in paths)  # type: ignore[return-value]
 

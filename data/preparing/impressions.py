@@ -12,6 +12,7 @@ from mdaf.data.preparing.raw_log import RawLog
 from mdaf.data.preparing.source import Contents
 from mdaf.data.preparing.vocabularies import write_vocabularies
 from mdaf.data.reading.defects import Defects
+from mdaf.data.reading.local_time import local_text
 from mdaf.data.schema import FIRST_ID
 from mdaf.data.store.event_store import USER_TABLE
 from mdaf.data.store.writer import StoreWriter
@@ -62,4 +63,5 @@ def write_impressions(
 def nothing_to_train_on(kind: str, log: RawLog) -> DataError:
     """The error if no sample or event, ``kind``, is of training."""
     where = "lies before the validation period" if log.splits.by_time else "is of training"
-    return DataError(f"no {kind} {where}: nothing to train on ({log.splits.keys})")
+    begins = "" if log.first_time is None else f"; the log begins {local_text(log.first_time, log.splits.utc_offset_hours)}"
+    return DataError(f"no {kind} {where}: nothing to train on ({log.splits.keys}){begins}")

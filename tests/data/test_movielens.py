@@ -161,6 +161,22 @@ def test_a_file_of_another_kind_gives_one_clear_line(
     assert not list(root.iterdir())
 
 
+def test_columns_are_found_whatever_type_the_atomic_files_give_them(tmp_path: Path, root: Path) -> None:
+    """Some public files have age:float; a header may even leave the types out."""
+    expected = prepare(movielens(write(tmp_path)), root / "expected")
+    users, ratings = tmp_path / "ml.user", tmp_path / "ml.inter"
+    users.write_text(users.read_text().replace("age:token", "age:float").replace("\t24\t", "\t24.0\t"))
+    ratings.write_text(ratings.read_text().replace(HEADERS["inter"], "user_id\titem_id\trating\ttimestamp"))
+    found = prepare(movielens(ratings), root / "found")
+    for table in ("user", "item", "age", "rating"):
+        np.testing.assert_array_equal(found.vocabulary(table), expected.vocabulary(table))
+
+
+def test_a_log_of_other_years_is_refused_with_its_beginning(tmp_path: Path, root: Path) -> None:
+    with pytest.raises(DataError, match=r"nothing to train on \(data.validation_start\); the log begins 1998-01-01"):
+        prepare(movielens(write(tmp_path), validation_start="1997-01-01", test_start="1997-02-01"), root)
+
+
 def test_a_missing_companion_is_refused_by_its_name(tmp_path: Path, root: Path) -> None:
     path = write(tmp_path)
     (tmp_path / "ml.user").unlink()

@@ -171,8 +171,9 @@ class TextFile:
             with contextlib.suppress(csv.Error):
                 fields = next(csv.reader([text], delimiter=between))
         names = [name.replace(between, self.separator).strip().strip('"') for name in fields]
-        typed = all(name.endswith(_ATOMIC) for name in names) and not set(self.columns) <= set(names)
-        return [name.rpartition(":")[0] for name in names] if typed else names
+        if all(name.endswith(_ATOMIC) for name in names):
+            return [name if name in self.columns else name.rpartition(":")[0] for name in names]
+        return names
 
     def _width(self, line: bytes) -> int:
         if self.quotes:
