@@ -17,12 +17,12 @@ from typing import Any
 import polars as pl
 
 from mdaf.data.new_rows.row_format import Cell, Own, RowFormat, numbers, words
-from mdaf.data.preparing.dated_splits import DatedSource
 from mdaf.data.preparing.impressions import write_impressions
 from mdaf.data.preparing.layout import Layout, Periods
 from mdaf.data.preparing.raw_log import RawLog
 from mdaf.data.preparing.source import Contents, check_held_out, refuse_below, refuse_others, settings_of, split_times
 from mdaf.data.preparing.spill import block_bytes
+from mdaf.data.preparing.splits.dated import DatedSource
 from mdaf.data.reading.cells import decimal, member_list, number, short_decimal, word
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes

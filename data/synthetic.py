@@ -18,7 +18,7 @@ from mdaf.data.preparing.impressions import write_impressions
 from mdaf.data.preparing.layout import CLICK_TABLES, Periods, click_layout
 from mdaf.data.preparing.raw_log import RawLog
 from mdaf.data.preparing.source import Contents, check_held_out, refuse_below, settings_of
-from mdaf.data.preparing.splits import ByTime
+from mdaf.data.preparing.splits.rules import ByTime
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.local_time import DAY, unix_seconds

@@ -22,7 +22,7 @@ from mdaf.data.preparing.layout import MOMENTS, Layout, Periods
 from mdaf.data.preparing.raw_log import RawLog
 from mdaf.data.preparing.source import Contents, refuse_below, refuse_others, settings_of, split_times
 from mdaf.data.preparing.spill import block_bytes
-from mdaf.data.preparing.splits import ByTime
+from mdaf.data.preparing.splits.rules import ByTime
 from mdaf.data.reading.cells import decimal, number, short_decimal
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes

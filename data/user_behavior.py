@@ -14,7 +14,6 @@ from typing import Any
 import polars as pl
 
 from mdaf.data.new_rows.row_format import Own, RowFormat, numbers, words
-from mdaf.data.preparing.dated_splits import DatedSource
 from mdaf.data.preparing.layout import CLICK_TABLES, Periods, click_layout
 from mdaf.data.preparing.negatives import check_negatives
 from mdaf.data.preparing.next_click import PROTOCOL, TASKS, Protocol, write_next_click
@@ -28,6 +27,7 @@ from mdaf.data.preparing.source import (
     split_times,
 )
 from mdaf.data.preparing.spill import block_bytes
+from mdaf.data.preparing.splits.dated import DatedSource
 from mdaf.data.reading.cells import number
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes

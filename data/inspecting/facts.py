@@ -10,7 +10,7 @@ from rich.console import Console
 
 from mdaf.data.inspecting.baselines import oracle_auc, rule_aucs_of_both
 from mdaf.data.inspecting.cell_facts import cell_facts
-from mdaf.data.preparing.deciding import DecidingFact, deciding_facts
+from mdaf.data.preparing.checking.deciding import DecidingFact, deciding_facts
 from mdaf.data.reading.local_time import local_text
 from mdaf.data.schema import FIRST_ID, UNKNOWN
 from mdaf.data.store.arrays import read_parts

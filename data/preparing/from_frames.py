@@ -10,7 +10,7 @@ from mdaf.data.preparing.impressions import write_impressions
 from mdaf.data.preparing.layout import MOMENTS, Layout, Periods
 from mdaf.data.preparing.raw_log import RawLog
 from mdaf.data.preparing.source import Contents
-from mdaf.data.preparing.splits import ByTime
+from mdaf.data.preparing.splits.rules import ByTime
 from mdaf.data.reading.defects import Defects
 from mdaf.data.store.writer import StoreWriter
 from mdaf.errors import DataError

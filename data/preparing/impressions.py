@@ -63,5 +63,7 @@ def write_impressions(
 def nothing_to_train_on(kind: str, log: RawLog) -> DataError:
     """The error if no sample or event, ``kind``, is of training."""
     where = "lies before the validation period" if log.splits.by_time else "is of training"
-    begins = "" if log.first_time is None else f"; the log begins {local_text(log.first_time, log.splits.utc_offset_hours)}"
-    return DataError(f"no {kind} {where}: nothing to train on ({log.splits.keys}){begins}")
+    error = f"no {kind} {where}: nothing to train on ({log.splits.keys})"
+    if log.first_time is not None:
+        error += f"; the log begins {local_text(log.first_time, log.splits.utc_offset_hours)}"
+    return DataError(error)

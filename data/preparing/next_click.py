@@ -24,7 +24,7 @@ from mdaf.data.preparing.layout import MOMENTS, moments
 from mdaf.data.preparing.negatives import NO_ITEM, draw_from_histories, draw_negatives, shares_of
 from mdaf.data.preparing.raw_log import Encoding, OwnCodes, RawLog
 from mdaf.data.preparing.source import Contents
-from mdaf.data.preparing.splits import Splits
+from mdaf.data.preparing.splits.rules import Splits
 from mdaf.data.preparing.vocabularies import write_vocabularies
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.local_time import local_days

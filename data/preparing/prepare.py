@@ -17,12 +17,12 @@ import polars as pl
 from omegaconf import DictConfig
 
 from mdaf.atomic import exchange, fsync_folder
-from mdaf.data.preparing.deciding import REFUSE, check_deciding
-from mdaf.data.preparing.leakage import leakage_check
+from mdaf.data.preparing.checking.deciding import REFUSE, check_deciding
+from mdaf.data.preparing.checking.leakage import leakage_check
 from mdaf.data.preparing.scratch import scratch, set_aside, sweep
 from mdaf.data.preparing.source import Contents, Source, source_from
 from mdaf.data.preparing.spill import GIGABYTE
-from mdaf.data.preparing.splits import BY_USER, LEAVE_ONE_OUT
+from mdaf.data.preparing.splits.rules import BY_USER, LEAVE_ONE_OUT
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.log_files import expanded
 from mdaf.data.store.event_store import EventStore

@@ -11,7 +11,7 @@ import polars as pl
 
 from mdaf.data.preparing.layout import MOMENTS, Layout
 from mdaf.data.preparing.spill import TRAINED, SpilledFrames
-from mdaf.data.preparing.splits import Splits
+from mdaf.data.preparing.splits.rules import Splits
 from mdaf.data.reading.local_time import FARTHEST
 from mdaf.data.schema import FIRST_ID, UNKNOWN
 from mdaf.data.store.vocabulary import ValueCounts, Vocabulary

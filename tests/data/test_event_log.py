@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdaf.data.event_log import HISTORIES, EventLogFile
+from mdaf.data.event_log import EventLogFile
+from mdaf.data.preparing.own_log.settings import HISTORIES
 from mdaf.data.preparing.prepare import prepare
 from mdaf.data.reading.defects import Defects
 from mdaf.data.schema import FIRST_ID, UNKNOWN

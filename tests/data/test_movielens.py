@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mdaf.data.movielens import MovieLens
-from mdaf.data.preparing.leakage import leakage_check
+from mdaf.data.preparing.checking.leakage import leakage_check
 from mdaf.data.preparing.prepare import prepare
 from mdaf.data.reading.defects import Defects
 from mdaf.data.schema import FIRST_ID, LIST, VECTOR, Cells, weights_of

@@ -10,7 +10,7 @@ import torch
 
 from mdaf.data.inspecting.facts import inspect
 from mdaf.data.inspecting.page import write_page
-from mdaf.data.preparing.leakage import leakage_check
+from mdaf.data.preparing.checking.leakage import leakage_check
 from mdaf.data.preparing.prepare import prepare
 from mdaf.data.reading.defects import Defects
 from mdaf.data.schema import FIRST_ID, UNKNOWN, Cells, weights_of

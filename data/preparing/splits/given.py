@@ -10,7 +10,7 @@ import polars as pl
 
 from mdaf.data.preparing.layout import Periods
 from mdaf.data.preparing.spill import SpilledFrames
-from mdaf.data.preparing.splits import ByRow, ByTime, Splits
+from mdaf.data.preparing.splits.rules import ByRow, ByTime, Splits
 from mdaf.data.store.event_store import SPLITS, USER_TABLE
 from mdaf.data.store.promises import NONE, TRAINING_FIRST_WITHIN_USERS, USERS, WITHIN_USERS
 from mdaf.errors import DataError

@@ -11,20 +11,20 @@ from typing import Protocol
 
 import polars as pl
 
-from mdaf.data.preparing.given_splits import given_splits
+from mdaf.data.preparing.checking.lost_labels import LostLabels, unit_hint
+from mdaf.data.preparing.checking.same_ids import refuse_other_spellings, refuse_other_times
 from mdaf.data.preparing.impressions import write_impressions
 from mdaf.data.preparing.layout import Layout, Periods, moments
-from mdaf.data.preparing.leave_one_out import LeaveOneOut, leave_one_out, numbered
-from mdaf.data.preparing.lost_labels import LostLabels, unit_hint
 from mdaf.data.preparing.next_click import Protocol as NextClick
 from mdaf.data.preparing.next_click import write_next_click
+from mdaf.data.preparing.own_log.side_tables import SideTable, described
 from mdaf.data.preparing.raw_log import OwnFields, RawLog
-from mdaf.data.preparing.row_shares import periods_of_shares, positions_of_shares, span_of
-from mdaf.data.preparing.same_ids import refuse_other_spellings, refuse_other_times
-from mdaf.data.preparing.side_tables import SideTable, described
 from mdaf.data.preparing.source import Contents
 from mdaf.data.preparing.spill import SpilledFrames
-from mdaf.data.preparing.splits import BY_USER, LEAVE_ONE_OUT, ByTime, ByUser, Splits
+from mdaf.data.preparing.splits.given import given_splits
+from mdaf.data.preparing.splits.leave_one_out import LeaveOneOut, leave_one_out, numbered
+from mdaf.data.preparing.splits.rules import BY_USER, LEAVE_ONE_OUT, ByTime, ByUser, Splits
+from mdaf.data.preparing.splits.shares import periods_of_shares, positions_of_shares, span_of
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.log_table import Block
 from mdaf.data.reading.times import UNITS, likelier_unit, span
@@ -55,7 +55,7 @@ class OwnLog:
     ``labelled``                    whether the log's rows have labels.
     ``said``                        the fields of an item that the rows of ``samples`` say themselves.
     ``every_row``                   whether the history of a labelled log holds all rows, not the positives alone.
-    ``rule``                        how rows are split, one of ``splits.RULES``.
+    ``rule``                        how rows are split, one of ``splits.rules.RULES``.
     ``dates``                       when validation and test begin, in unix seconds; None: by ``shares`` of the rows.
     ``protocol``                    how samples of a log without labels are made.
     """

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdaf.data.preparing.deciding import WARN
+from mdaf.data.preparing.checking.deciding import WARN
 from mdaf.data.preparing.prepare import prepare
 from mdaf.data.schema import UNKNOWN
 from mdaf.data.store.event_store import EventStore

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from mdaf.data.preparing.spill import SpilledFrames
-from mdaf.data.preparing.splits import ByRow
+from mdaf.data.preparing.splits.rules import ByRow
 from mdaf.data.store.event_store import USER_TABLE
 from mdaf.data.store.promises import WITHIN_USERS
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import polars as pl
 
 from mdaf.data.preparing.layout import Periods
-from mdaf.data.preparing.leave_one_out import leave_one_out, numbered
 from mdaf.data.preparing.source import check_shares
 from mdaf.data.preparing.spill import SpilledFrames
-from mdaf.data.preparing.splits import BY_TIME, BY_USER, ByTime, ByUser, Splits, rule_of
+from mdaf.data.preparing.splits.leave_one_out import leave_one_out, numbered
+from mdaf.data.preparing.splits.rules import BY_TIME, BY_USER, ByTime, ByUser, Splits, rule_of
 from mdaf.errors import DataError
 
 SHARE = 0.1  # of validation and of the test, of users, where the config says none

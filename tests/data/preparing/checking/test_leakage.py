@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mdaf.data.preparing.leakage import leakage_check
+from mdaf.data.preparing.checking.leakage import leakage_check
 from mdaf.data.preparing.prepare import prepare
 from mdaf.data.store.event_store import EventStore
 from mdaf.data.store.ranges import check_ranges

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 import polars as pl
 
 from mdaf.data.preparing.raw_log import plural
-from mdaf.data.preparing.row_shares import span_of
 from mdaf.data.preparing.spill import SpilledFrames
+from mdaf.data.preparing.splits.shares import span_of
 from mdaf.data.reading.times import span
 from mdaf.errors import DataError
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from mdaf.data.event_log import EventLogFile
-from mdaf.data.preparing.leakage import leakage_check
+from mdaf.data.preparing.checking.leakage import leakage_check
 from mdaf.data.preparing.prepare import prepare
 from mdaf.data.schema import FIRST_ID
 from mdaf.data.store.event_store import SPLITS, EventStore

@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mdaf.data.event_log import NO_TABLE, EventLogFile
+from mdaf.data.event_log import EventLogFile
+from mdaf.data.preparing.own_log.settings import NO_TABLE
 from mdaf.data.preparing.prepare import prepare
 from mdaf.data.store.event_store import SPLITS, EventStore
 from mdaf.errors import DataError

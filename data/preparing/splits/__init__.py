@@ -1,0 +1,1 @@
+"""The rules that decide which split each row is in."""
