@@ -11,8 +11,9 @@ import polars as pl
 
 from mdaf.data.new_rows.candidates import ROWS, Candidates
 from mdaf.data.new_rows.encoding import RowEncoder
-from mdaf.data.new_rows.files import Rows, Table, table_of
 from mdaf.data.new_rows.row_format import RowFormat
+from mdaf.data.new_rows.rows import Rows
+from mdaf.data.new_rows.tables import Table, table_of
 from mdaf.data.preparing.source import source_from
 from mdaf.data.reading.defects import Defects
 from mdaf.data.store.device_store import DeviceStore

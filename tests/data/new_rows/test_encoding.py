@@ -13,8 +13,9 @@ import torch
 
 from mdaf.data.new_rows.candidates import ROWS
 from mdaf.data.new_rows.encoding import RowEncoder
-from mdaf.data.new_rows.files import Rows, table_of
 from mdaf.data.new_rows.row_format import DescribesRows
+from mdaf.data.new_rows.rows import Rows
+from mdaf.data.new_rows.tables import table_of
 from mdaf.data.preparing.prepare import prepare
 from mdaf.data.preparing.source import Source
 from mdaf.data.schema import FIRST_ID, UNKNOWN, Batch
