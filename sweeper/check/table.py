@@ -22,4 +22,5 @@ def show(found: Sequence[Finding]) -> None:
     if left_out:
         console.print(tables.left_out(left_out, "a wider terminal, or a pipe, shows them"))
     wrong = sum(finding.is_wrong for finding in found)
-    console.print(f"{len(found)} checks, {wrong} wrong" if wrong else f"{len(found)} checks, nothing is wrong")
+    checks = "1 check" if len(found) == 1 else f"{len(found)} checks"
+    console.print(f"{checks}, {wrong} wrong" if wrong else f"{checks}, nothing is wrong")

@@ -17,7 +17,8 @@ from mdaf.data.store.device_store import DeviceStore
 from mdaf.model.ctr import CTRModel, Output
 from mdaf.sweeper import __main__ as program
 from mdaf.sweeper.check import __main__ as command
-from mdaf.sweeper.check.checks import CHECKS, Subject, _found, built, findings
+from mdaf.sweeper.check.checks import CHECKS, _found, built, findings
+from mdaf.sweeper.check.subject import Subject
 from mdaf.sweeper.training.model_factory import Builder
 from tests.model.all_layers import AllLayers
 from tests.sweeper.tiny import composed
