@@ -41,6 +41,7 @@ class Subject:
 
     @cached_property
     def batch(self) -> Batch:
+        """A few training samples."""
         return samples.samples(self.store)
 
     def scores(self, batch: Batch, seed: int = SEEDS[0]) -> Tensor:
@@ -50,22 +51,25 @@ class Subject:
         return logits
 
     def replicas(self, seed: int) -> Replicas:
+        """A stack of this one model, ready to train."""
         point = Hyperparameters(seed, RATES[0], 0.0, 0.0, 1e-2)
         return Replicas(self.build, [point], Update(), CPU)
 
 
 def draw(model: nn.Module, rates: tuple[float, ...], seeds: tuple[int, ...]) -> None:
+    """Sets the dropout of each replica: its rate, and the seed that it draws from."""
     set_dropout(model, torch.tensor(rates), dropout_keys(model, seeds))
 
 
 def backward(model: nn.Module, batch: Batch) -> Tensor:
-    """A training step's logits, detached; its gradients are in the parameters."""
+    """A training step's logits, (replica, batch), detached; its gradients are in the parameters."""
     logits: Tensor = model.train()(batch).logits
     (cross_entropy(logits, batch.labels, torch.zeros(())).sum() / len(batch)).backward()
     return logits.detach()
 
 
 def try_on(subject: Subject, batch: Batch) -> None:
+    """Raises FaultError unless the scores and the gradients of ``batch`` are finite."""
     model = subject.model()
     refuse_not_finite(backward(model, batch))
     grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
@@ -75,6 +79,7 @@ def try_on(subject: Subject, batch: Batch) -> None:
 
 
 def refuse_not_finite(logits: Tensor) -> None:
+    """Raises FaultError for a score that is not finite."""
     if not bool(torch.isfinite(logits).all()):
         raise FaultError("a score is not finite", "look for log, sqrt, a division by 0, a softmax over nothing")
 
@@ -82,6 +87,7 @@ def refuse_not_finite(logits: Tensor) -> None:
 def refuse_apart(
     found: Tensor | None, expected: Tensor, what: str, mend: str = "compute each replica by its own tensors"
 ) -> None:
+    """Raises FaultError if ``found`` is not as ``expected`` but for rounding. ``what`` they are, and how to mend it."""
     if found is None:
         raise FaultError(f"{what} is missing", mend)
     found, expected = found.detach().float(), expected.detach().float()
@@ -90,6 +96,7 @@ def refuse_apart(
 
 
 def shortened(names: list[str]) -> str:
+    """At most ``SHOWN`` of the names, as the author wrote them, and how many more there are."""
     shown = [name.removeprefix("module.") for name in names]
     more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
     return ", ".join(shown[:SHOWN]) + more
