@@ -95,7 +95,7 @@ def _export(options: argparse.Namespace, formats: Sequence[str]) -> None:
     from mdaf.sweeper.export.folder import export_model, refuse_existing
     from mdaf.sweeper.export.vocabularies import write_vocabularies
     from mdaf.sweeper.job.trained_run import TrainedRun
-    from mdaf.sweeper.predict.stores import store_of
+    from mdaf.sweeper.job.trained_store import store_of
 
     refuse_existing(options.out)
     run = TrainedRun.read(options.run)

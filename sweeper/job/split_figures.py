@@ -10,11 +10,12 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from mdaf.data.preparing.prepare import prepare_config
+from mdaf.data.preparing.source import source_from
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.errors import UserError
 from mdaf.streams import stream_seed
 from mdaf.sweeper.job.trained_run import TrainedRun
+from mdaf.sweeper.job.trained_store import store_of
 from mdaf.sweeper.runs.metric_columns import KINDS, MONITOR
 from mdaf.sweeper.training.evaluation import Measured, cuts_of, predict
 from mdaf.sweeper.training.metrics import NotFiniteError, user_aucs
@@ -59,16 +60,12 @@ def split_figures(
 
     Nothing is written into the run's folder.
 
-    UserError if the run has not ended or is damaged, if its data are not those that it was trained on, or if its scores
-    are not finite.
+    UserError if the run has not ended or is damaged, if the store that it was trained on is not there, or if its
+    scores are not finite.
     """
     run = TrainedRun.read(folder)
     device = run.set_up_device()
-    data = run.config.data.copy()
-    if root is not None:
-        data.root = root
-    store = prepare_config(data)
-    run.refuse_other_data(store)
+    store = store_of(run, source_from(run.config.data), None if root is None else Path(root), option="data.root=FOLDER")
     gathered = DeviceStore(store, device, run.config.device.memory_fraction, run.config.data.history_order)
     replicas = run.model(store, device)
     size, rows = run.config.training.eval_batch_size, gathered.rows(split)[None]
@@ -81,6 +78,7 @@ def split_figures(
     except NotFiniteError as error:
         raise UserError(f"{folder}: {error}: the run diverged") from None
     bounds = _intervals(logits, measured, resamples)
+    figures = {name.removeprefix("val_"): _figure(value, bounds.get(name, ())) for name, value in values.items()}
     return SplitFigures(
         run=str(folder),
         split=split,
@@ -91,13 +89,12 @@ def split_figures(
         resamples=resamples,
         device=str(device),
         data_hash=store.data_hash,
-        figures={
-            name.removeprefix("val_"): Figure(
-                None if value is None or np.isnan(value) else value, *bounds.get(name, ())
-            )
-            for name, value in values.items()
-        },
+        figures=figures,
     )
+
+
+def _figure(value: float | None, bounds: tuple[()] | tuple[float, float]) -> Figure:
+    return Figure(None if value is None or np.isnan(value) else value, *bounds)
 
 
 def _intervals(logits: Tensor, measured: Measured, resamples: int) -> dict[str, tuple[float, float]]:

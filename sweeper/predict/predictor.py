@@ -20,8 +20,8 @@ from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.event_store import EventStore
 from mdaf.errors import DataError, UserError
 from mdaf.sweeper.job.trained_run import TrainedRun
+from mdaf.sweeper.job.trained_store import store_of
 from mdaf.sweeper.machine.device import available_devices
-from mdaf.sweeper.predict.stores import store_of
 from mdaf.sweeper.runs.reader import BEST
 from mdaf.sweeper.training.evaluation import predict
 from mdaf.terminal.progress import Progress, silent

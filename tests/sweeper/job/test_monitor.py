@@ -90,6 +90,7 @@ def test_ranking_metrics_of_a_next_click_log_are_monitored_recorded_and_evaluate
     assert 0 < best["hr@1"] <= best["ndcg@2"] <= best["hr@2"] <= 1
     capsys.readouterr()
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "clicks.csv").unlink()  # the store is enough
     evaluate.main(["ranked", "--json", "--resamples", "20"])
     figures = json.loads(capsys.readouterr().out)["figures"]
     assert {name: figures[name]["value"] for name in ("hr@1", "ndcg@2", "mrr")} == {
@@ -132,6 +133,7 @@ def test_a_sweep_of_a_loss_says_which_direction_to_type(work: Path, capsys: pyte
         (["by-loss", "data.split=tset"], "data.split: found tset; did you mean test?"),
         (["by-loss", "data.spilt=test"], "found data.spilt=test; did you mean data.split?"),
         (["by-loss", "training.ranking_at=0"], "training.ranking_at: found 0, expected whole numbers"),
+        (["by-loss", "data.root=elsewhere"], "elsewhere/synthetic-"),
         (["refused", "data.split=test"], "refused: holds no result.json, expected a finished run"),
     ],
 )

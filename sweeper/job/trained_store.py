@@ -18,11 +18,13 @@ from mdaf.terminal.programs import beside
 _HASH = re.compile(r"[0-9a-f]{32}")
 
 
-def store_of(run: TrainedRun, source: Source, root: Path | None, store: Path | None) -> EventStore:
+def store_of(
+    run: TrainedRun, source: Source, root: Path | None, store: Path | None = None, option: str = "--root"
+) -> EventStore:
     """Opens the store of a run, without changing it.
 
-    ``root``   the folder of stores; None: ``data.root`` of the run's config.
-    ``store``  the store itself; None: the one in the folder of stores that the run's data hash names.
+    ``root``    the folder of stores; None: ``data.root`` of the run's config. ``option``: how it is typed.
+    ``store``   the store itself; None: the one in the folder of stores that the run's data hash names.
 
     UserError if there is no such store, or one of other data.
     """
@@ -34,7 +36,7 @@ def store_of(run: TrainedRun, source: Source, root: Path | None, store: Path | N
     if not folder.is_dir():
         raise UserError(
             f"{folder} is not there: the store that {run.folder} was trained on; give the folder of stores with "
-            f"--root, or prepare it again: {_how_to_prepare(run)}"
+            f"{option}, or prepare it again: {_how_to_prepare(run)}"
         )
     try:
         opened = EventStore.open(folder)
