@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -18,6 +18,9 @@ from mdaf.reporting import one_line
 from mdaf.terminal import output
 from mdaf.terminal.printable import in_a_line
 from mdaf.terminal.programs import beside
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _EPILOG = """\
 The file has the columns of the run's log: those that data.columns names, or user, item, time and further fields.
@@ -116,5 +119,13 @@ def _run(options: argparse.Namespace) -> None:
         scored = predictor.scored(
             options.file, options.events, score=options.score, rows_at_once=rows, progress=progress
         )
-        count = write_rows(options.out, scored)
+        count = write_rows(options.out, _until_asked(scored))
     print(f"{options.out}: {count:,} rows")
+
+
+def _until_asked(blocks: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same blocks. Raises Interrupted after the one in which a signal came whose exception was lost."""
+    for block in blocks:
+        yield block
+        if reason := signals.asked():
+            raise signals.Interrupted(reason)

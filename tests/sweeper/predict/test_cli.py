@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from omegaconf import OmegaConf
 
 import mdaf
+from mdaf import signals
 from mdaf.data.synthetic import Synthetic
 from mdaf.sweeper.hydra_ext.run_config import config_hash
 from mdaf.sweeper.predict.cli import main
+from mdaf.sweeper.predict.predictor import Predictor
 from tests.sweeper.predict.runs import SIZE, run_of
 from tests.sweeper.tiny import composed
 
@@ -111,6 +116,23 @@ def test_a_mistake_is_one_line_and_leaves_no_file(
     assert "there is no folder" in refused(capsys, run, rows, "--out", tmp_path / "no/scores.csv")
     assert "which is read" in refused(capsys, run, rows, "--out", rows)
     assert not list(tmp_path.glob("*scores.*"))
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_signal_ends_the_command_and_leaves_no_file_even_if_python_drops_its_exception(
+    lost: bool, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(self: Predictor, encoder: object, typed: pl.DataFrame) -> np.ndarray:
+        with suppress(signals.Interrupted) if lost else nullcontext():
+            signal.raise_signal(signal.SIGTERM)
+        return np.full(len(typed), 0.5)
+
+    monkeypatch.setattr(Predictor, "_scores", interrupted)
+    ROWS.write_csv(tmp_path / "rows.csv")
+    for name in ("scores.csv", "scores.parquet"):
+        assert main([str(run), str(tmp_path / "rows.csv"), "--out", str(tmp_path / name), "--rows", "2"]) == 75
+        assert capsys.readouterr().err.startswith("interrupted by SIGTERM; nothing is left half written")
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 
 
 def test_a_store_that_is_not_there_is_one_line_that_says_how_to_prepare_it(
