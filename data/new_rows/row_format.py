@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import polars as pl
 
@@ -97,6 +97,14 @@ class RowFormat:
             own={name: told.get(name, own) for name, own in self.own.items()},
             event_own={name: told.get(name, own) for name, own in self.event_own.items()},
         )
+
+
+@runtime_checkable
+class DescribesRows(Protocol):
+    """A source that says how new rows are written."""
+
+    def new_rows(self) -> RowFormat:
+        """The format of rows that a model is to score."""
 
 
 def words(columns: Mapping[str, str], optional: Collection[str] = ()) -> dict[str, Cell]:
