@@ -59,11 +59,8 @@ class EventLogFile(EventLogSettings):
 
     def _side_table(self, owner: str) -> SideTable | None:
         typed, key = self.table_settings(owner), f"data.{owner}_table"
-        if typed["path"] is not None:
-            paths = required_files(typed["path"], f"{key}.path", f"a table of {owner}s, CSV, JSON lines or Parquet")
-        elif typed["beside"] is not None and (file := beside(self._files[0], typed["beside"])).is_file():
-            paths = [file]
-        else:
+        paths = self._side_files(owner)
+        if not paths:
             return None
         spelling = replace(
             self._spelling,
@@ -84,6 +81,24 @@ class EventLogFile(EventLogSettings):
         return SideTable(
             owner, paths, column, fields, spelling, block_bytes(self.memory_gb), self.max_bad_fraction, self._cell_kinds
         )  # fmt: skip
+
+    def _side_files(self, owner: str) -> list[Path]:
+        """The files that describe the items, or the users; none if the config names none, or none is beside the log."""
+        typed, key = self.table_settings(owner), f"data.{owner}_table"
+        if typed["path"] is not None:
+            return required_files(typed["path"], f"{key}.path", f"a table of {owner}s, CSV, JSON lines or Parquet")
+        if typed["beside"] is not None and (file := beside(self._files[0], typed["beside"])).is_file():
+            return [file]
+        return []
+
+    def _lacking(self, told: Collection[str]) -> str:
+        """Which columns side tables lack, so that they are looked for in the log; for its error message."""
+        said = ""
+        for owner in OWNERS:
+            files = self._side_files(owner) if self.has(owner) else []
+            absent = [column for name, column in self._columns_of(owner).items() if name not in told] if files else []
+            said += f"; {files[0].name} has no {', no '.join(absent)}" if absent else ""
+        return said
 
     def _columns_of(self, owner: str) -> dict[str, str]:
         """The fields of items or users, and their columns."""
@@ -209,7 +224,7 @@ class EventLogFile(EventLogSettings):
         fields = {name: column for columns in own.values() for name, column in columns.items()}
         told = {name for table in self._side_tables for name in table.fields}
         columns = {name: column for name, column in {**roles, **fields}.items() if name not in told}
-        return self._table_of(self._files, columns, "data.columns", self._spelling)
+        return self._table_of(self._files, columns, f"data.columns{self._lacking(told)}", self._spelling)
 
     def _given_table(self) -> LogTable:
         """The files of samples."""

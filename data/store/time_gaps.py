@@ -22,3 +22,8 @@ def gap_bucket(seconds: torch.Tensor, buckets: int) -> torch.Tensor:
 def gap_buckets(longest: int) -> int:
     """The number of buckets for gaps up to ``longest`` seconds; at least 1."""
     return 1 + int(gap_bucket(torch.tensor([max(1, longest)]), 1 << 16))
+
+
+def gap_edges(buckets: int) -> list[int]:
+    """The least seconds of each bucket: 1, 2, 3, 4, 6, 8 ..."""
+    return [1, *(2 ** (n // 2) * (2 + n % 2) // 2 for n in range(2, buckets + 1))]

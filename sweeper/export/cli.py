@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,6 +16,8 @@ from mdaf.terminal import output
 from mdaf.terminal.programs import beside
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help does not need it
+    from mdaf.data.new_rows.row_format import RowFormat
+    from mdaf.data.preparing.source import Source
     from mdaf.data.store.event_store import EventStore
     from mdaf.sweeper.job.trained_run import TrainedRun
 
@@ -99,7 +101,8 @@ def _export(options: argparse.Namespace, formats: Sequence[str]) -> None:
 
     refuse_existing(options.out)
     run = TrainedRun.read(options.run)
-    store = store_of(run, source_from(run.config.data), options.root, options.store)
+    source = source_from(run.config.data)
+    store = store_of(run, source, options.root, options.store)
     gathered = DeviceStore(store, torch.device("cpu"), history_order=run.config.data.history_order)
     model: Any = run.model(store, torch.device("cpu")).model
 
@@ -115,7 +118,7 @@ def _export(options: argparse.Namespace, formats: Sequence[str]) -> None:
         options.out,
         formats,
         [gathered.gather("validation", rows)],
-        _about(run, store, formats),
+        _about(run, source, store, formats),
         also,
     )
     for name, largest in checked.largest.items():
@@ -123,13 +126,14 @@ def _export(options: argparse.Namespace, formats: Sequence[str]) -> None:
     print(f"{options.out}: model.json says how to feed it")
 
 
-def _about(run: TrainedRun, store: EventStore, formats: Sequence[str]) -> dict[str, Any]:
+def _about(run: TrainedRun, source: Source, store: EventStore, formats: Sequence[str]) -> dict[str, Any]:
     """What ``model.json`` says of the run and of its data."""
     from importlib.metadata import version
 
     from mdaf.sweeper.runs.provenance import commit, versions
     from mdaf.sweeper.runs.reader import checkpoint_digest
 
+    describe: Callable[[], RowFormat] | None = getattr(source, "new_rows", None)
     of_onnx = {name: version(name) for name in ("onnx", "onnxscript", "onnxruntime") if ONNX in formats}
     return {
         "run": {
@@ -141,6 +145,7 @@ def _about(run: TrainedRun, store: EventStore, formats: Sequence[str]) -> dict[s
         "data": {
             "store": store.folder.name,
             "data_hash": store.data_hash,
+            "utc_offset_hours": None if describe is None else describe().utc_offset_hours,
             "cells": {table: rule.to_json() for table, rule in store.cell_rows.items()},
         },
         "versions": {**versions(), **of_onnx, "commit": commit()},

@@ -16,6 +16,8 @@ import numpy as np
 
 from mdaf.atomic import fsync_folder
 from mdaf.data.schema import FIRST_ID, MATCH_DIFFERS, MATCH_EQUALS, PADDING, UNKNOWN, Batch, Schema
+from mdaf.data.store.event_store import GAP_FIELD
+from mdaf.data.store.time_gaps import gap_edges
 from mdaf.errors import UserError
 from mdaf.model.ctr import CTRModel
 from mdaf.sweeper.export.checks import TOLERANCE, Check, compare
@@ -85,6 +87,7 @@ def description(schema: Schema, inputs: Sequence[Input], checked: Check) -> dict
         for of, fields in ((STATIC, schema.static), (SEQUENCE, (*schema.sequence, *schema.matches)))
         for field in fields
     }
+    gaps = [schema.tables[tables[key]] - FIRST_ID for key in tables if key == (SEQUENCE, GAP_FIELD)]
     return {
         "format": FORMAT,
         "inputs": [
@@ -106,6 +109,7 @@ def description(schema: Schema, inputs: Sequence[Input], checked: Check) -> dict
             "match_differs": MATCH_DIFFERS,
             "match_equals": MATCH_EQUALS,
         },
+        "gap_edges": gap_edges(gaps[0]) if gaps else None,
         "tables": {table: schema.tables[table] for table in sorted({tables[key] for key in tables})},
         "check": {
             "batches": checked.batches,

@@ -292,6 +292,11 @@ PARQUET = parquet(ROWS)
     [
         ("log.csv", b"", "is empty"),
         ("log.csv", b"who,what,when\n", "no usable row"),
+        (
+            "log.csv",
+            b"who,what,when\n1,2,2020-01-01\n",
+            "is seconds since 1970: type the format of your times",
+        ),
         ("log.csv", gzip.compress(b"who,what,when\n" * 50, mtime=0), "gzip-compressed"),
         ("log.csv", b"user,what,when\n1,2,3\n", "has no column 'who'"),
         ("log.csv", b"who,what,when,who\n1,2,3,4\n", "has several columns 'who'"),

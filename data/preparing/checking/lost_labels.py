@@ -56,7 +56,13 @@ class LostLabels:
 
 
 def unit_hint(bad: pl.DataFrame, time_format: str) -> str:
-    """A hint for the error message if times are out of range because they have another unit; empty if they have not."""
+    """A hint for the error message if most bad rows have times in another format or unit; empty if they have not."""
+    if 2 * (bad[KIND] == "not a time").sum() > len(bad):
+        spelled = " since 1970" if time_format in UNITS else ""
+        return (
+            f"; data.time_format is {time_format}{spelled}: type the format of your times, such as "
+            "'data.time_format=\"%Y-%m-%d %H:%M:%S\"' for 2024-01-31 23:59:59"
+        )
     far = bad.filter(pl.col(KIND) == "time out of range")
     if not len(far) or time_format not in UNITS:
         return ""

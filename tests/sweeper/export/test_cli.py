@@ -13,6 +13,7 @@ from mdaf import extras
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.schema import UNKNOWN
 from mdaf.data.store.device_store import DeviceStore
+from mdaf.data.store.event_store import EventStore
 from mdaf.multirun.analysis.rows.scores import Scorer
 from mdaf.sweeper.export.checks import TOLERANCE
 from mdaf.sweeper.export.cli import main
@@ -40,6 +41,15 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return said
 
 
+def gaps_by(edges: list[int], store: EventStore, shape: tuple[int, ...]) -> np.ndarray:
+    """The ids of the gaps of validation, from times and the edges alone."""
+    samples, found = store.samples["validation"], np.zeros(shape, dtype=np.int64)
+    for row, (time, end, user) in enumerate(zip(samples.time, samples.end, samples.user, strict=True)):
+        seen = store.time[max(store.user_offsets[user], end - shape[1]) : end]
+        found[row, : len(seen)] = 1 + np.searchsorted(edges, time - seen, side="right")
+    return found
+
+
 def test_another_program_gives_raw_rows_the_scores_of_evaluation(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -62,6 +72,8 @@ def test_another_program_gives_raw_rows_the_scores_of_evaluation(
     every = {
         f"{of}.{name}": part[0].numpy() for of in ("static", "sequence") for name, part in getattr(samples, of).items()
     }
+    every["sequence.gap"] = gaps_by(said["gap_edges"], store, every["sequence.gap"].shape)
+    assert said["data"]["utc_offset_hours"] == 8
     every |= {"lengths": samples.lengths[0].numpy(), "static.item": coded.fill_null(UNKNOWN).to_numpy()}
     feed = {one["name"]: every[one["name"]].astype(one["dtype"]) for one in said["inputs"]}
     (scores,) = onnxruntime.InferenceSession(str(out / "model.onnx")).run(["score"], feed)

@@ -85,7 +85,7 @@ def test_what_a_table_says_of_candidates_is_known_before_their_first_event(tmp_p
                                            ", and the log has items such as 'i0'"),
         ({"item_table": {"key": "film"}}, "films.csv has no column 'film'"),
         ({"item_fields": []}, r"has none of the columns in data.item_fields \(none\)"),
-        ({"item_fields": ["maker", "price"]}, "log.csv has no column 'price'"),
+        ({"item_fields": ["maker", "price"]}, r"log.csv has no column .price.*; films.csv has no price\)"),
         ({"item_table": {"path": "absent.csv"}}, "data.item_table.path=absent.csv does not exist"),
         ({"item_table": {"file": "films.csv"}}, "data.item_table.file: no such key"),
         ({"item_table": {"beside": "../films.csv"}}, "data.item_table.beside=../films.csv: expected the name"),
