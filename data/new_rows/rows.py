@@ -12,7 +12,7 @@ from mdaf.data.new_rows.tables import Block, Table
 from mdaf.data.reading.cells import flag, said
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.formats.delimited import BAD_QUOTES, NOT_JSON, NOT_UTF8
-from mdaf.data.reading.times import out_of_range, unix_times
+from mdaf.data.reading.times import out_of_range, times_of
 from mdaf.errors import DataError
 from mdaf.terminal.printable import in_a_line
 
@@ -59,10 +59,8 @@ class Rows:
     def _typed(self, name: str, cell: Cell) -> pl.Expr:
         if name != TIME:
             return cell.typed.alias(name)
-        kind, ahead = self.table.kinds().get(cell.column), int(self.form.utc_offset_hours * 3600)
-        if kind is None or not kind.is_temporal():
-            return unix_times(TIME, self.form.time_format, self.form.utc_offset_hours)
-        return unix_times(TIME, "seconds", 0) - (ahead if getattr(kind, "time_zone", None) is None else 0)
+        kind, where = self.table.kinds().get(cell.column), f"{self.table.name}: column {cell.column!r}"
+        return times_of(TIME, kind, self.form.time_format, self.form.utc_offset_hours, where)
 
     def scorable(self) -> Iterator[tuple[pl.DataFrame, pl.DataFrame, float]]:
         """All rows: their columns as given, their typed fields, and the share that is read. Blank lines are left out.
@@ -101,7 +99,9 @@ class Rows:
     def events(self) -> Iterator[tuple[pl.DataFrame, Defects, float]]:
         """The rows that are events of a history, with the numbers of the others, and the share that is read."""
         for block, typed in self.blocks():
-            lost = typed[TIME].is_null() | typed.select(out_of_range(TIME)).to_series().fill_null(True)
+            lost = pl.repeat(False, len(typed), dtype=pl.Boolean, eager=True)
+            if TIME in typed.columns:
+                lost |= typed[TIME].is_null() | typed.select(out_of_range(TIME)).to_series().fill_null(True)
             for name in ("user", "item"):
                 if name in typed.columns and self.cells[name].needed:
                     lost |= typed[name].is_null()

@@ -16,11 +16,9 @@ from mdaf.data.reading.file_hashes import size_of
 from mdaf.data.reading.formats.by_ending import Spelling, TableFile, table_file
 from mdaf.data.reading.formats.parquet import ParquetFile
 from mdaf.data.reading.rows import RAW, Rows
-from mdaf.data.reading.times import out_of_range, unix_times
-from mdaf.errors import DataError
+from mdaf.data.reading.times import out_of_range, times_of
 
 _SPLITS = {"train": 0, "training": 0, "val": 1, "validation": 1, "valid": 1, "dev": 1, "test": 2}
-_HOUR = 3600
 
 
 class Block(NamedTuple):
@@ -140,13 +138,6 @@ class LogTable:
 
     def _time(self, file: TableFile, column: str) -> pl.Expr:
         """Unix seconds of the column time; null if it is not a time."""
-        kind = file.kind_of(column) if isinstance(file, ParquetFile) else pl.String()
-        if isinstance(kind, pl.Float32):
-            raise DataError(
-                f"{file.path}: column {column!r} holds {kind}, which rounds times to minutes; write it as whole numbers"
-            )
-        if not kind.is_temporal():
-            return unix_times("time", self.time_format, self.utc_offset_hours)
-        local = getattr(kind, "time_zone", None) is None  # with a time zone, the time is in UTC
-        ahead = int(self.utc_offset_hours * _HOUR) if local else 0
-        return unix_times("time", "seconds", 0) - ahead
+        kind = file.kind_of(column) if isinstance(file, ParquetFile) else None
+        where = f"{file.path}: column {column!r}"
+        return times_of("time", kind, self.time_format, self.utc_offset_hours, where)

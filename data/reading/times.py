@@ -72,6 +72,21 @@ def unix_times(name: str, time_format: str, utc_offset_hours: float) -> pl.Expr:
     )
 
 
+def times_of(name: str, kind: pl.DataType | None, time_format: str, utc_offset_hours: float, where: str) -> pl.Expr:
+    """As ``unix_times``, of the text of a column of a Parquet file or a data frame.
+
+    ``kind``   the column's type; None: text. A date or a time needs no format: its text is seconds. Without a time zone
+               it is local time.
+    ``where``  the file and the column, for the DataError if the type cannot hold a time.
+    """
+    if isinstance(kind, pl.Float32):
+        raise DataError(f"{where} holds {kind}, which rounds times to minutes; write it as whole numbers")
+    if kind is None or not kind.is_temporal():
+        return unix_times(name, time_format, utc_offset_hours)
+    local = getattr(kind, "time_zone", None) is None  # with a time zone, the time is in UTC
+    return unix_times(name, "seconds", 0) - (int(utc_offset_hours * 3600) if local else 0)
+
+
 def span(first: int, last: int, utc_offset_hours: float = 0) -> str:
     """Two times in unix seconds as the text ``from ... to ...``, in local time."""
 

@@ -21,6 +21,7 @@ from mdaf.data.preparing.source import Source
 from mdaf.data.schema import FIRST_ID, UNKNOWN, Batch
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.event_store import EventStore
+from mdaf.errors import DataError
 from tests.data import test_event_log, test_movielens, test_taobao_ad
 from tests.data.logs import ANCHOR, OTHER, START, synthetic, user_behavior, write_rows
 from tests.data.test_event_log import COLUMNS, SAMPLE_COLUMNS, event_log
@@ -228,6 +229,13 @@ def test_the_log_given_as_events_gives_the_histories_of_the_store(name: str, tmp
     assert_same(encoded(source, store, rows, log), of_split(store, "test"))
 
 
+def test_events_without_times_are_in_their_order_and_a_row_comes_after_all_of_them(tmp_path: Path) -> None:
+    source = _event_log(tmp_path, columns={**COLUMNS, "time": None, "label": "clicked"}, history="all")
+    store = prepare(source, tmp_path / "stores")
+    rows = test_event_log.ROWS.select("who", "what").unique("who", keep="first", maintain_order=True)
+    assert_same(encoded(source, store, rows, tmp_path / "log.csv"), encoded(source, store, rows))
+
+
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Source, EventStore]:
     """A log of views with categories, and its store."""
@@ -289,6 +297,8 @@ def test_ids_and_times_are_read_alike_in_every_format(shop: tuple[Source, EventS
     local = plain.with_columns(time=pl.from_epoch(pl.col("time") + 8 * 3600))
     for rows in (floats, moments, local, plain.with_columns(pl.all().cast(pl.String))):
         assert_same(encoded(source, store, rows), expected)
+    with pytest.raises(DataError, match="column 'time' holds Float32, which rounds times to minutes"):
+        encoded(source, store, plain.with_columns(pl.col("time").cast(pl.Float32)))
     assert isinstance(source, DescribesRows)
     form = source.new_rows().of(store)
     plain.write_csv(tmp_path / "rows.tsv", separator="\t")
