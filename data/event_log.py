@@ -71,13 +71,15 @@ class EventLogFile(EventLogSettings):
         fields = {name: column for name, column in wanted.items() if table_file(paths[0], (), "", spelling).has(column)}
         if not fields and typed["path"] is None:
             return None
+        column = str(typed["key"] or self.columns[owner])
         if not fields:
+            if wanted:
+                table_file(paths[0], (column,), f"the column {column} ({key})", spelling).check()
             listed = ", ".join(wanted.values()) or "none"
             raise DataError(
                 f"{key}.path={named(typed['path'])} has none of the columns in data.{owner}_fields ({listed}); name "
                 "some of its columns there"
             )
-        column = str(typed["key"] or self.columns[owner])
         return SideTable(
             owner, paths, column, fields, spelling, block_bytes(self.memory_gb), self.max_bad_fraction, self._cell_kinds
         )  # fmt: skip

@@ -30,8 +30,7 @@ def decimal(name: str) -> pl.Expr:
 
 def flag(name: str) -> pl.Expr:
     """As ``decimal``; the words true and false are 1 and 0."""
-    named = pl.col(name).str.strip_chars().str.to_lowercase().replace({"true": "1", "false": "0"})
-    return named.map_batches(_decimal, return_dtype=pl.Float64, is_elementwise=True)
+    return pl.col(name).map_batches(lambda text: _decimal(_flags(text)), return_dtype=pl.Float64, is_elementwise=True)
 
 
 def word(name: str) -> pl.Expr:
@@ -60,13 +59,19 @@ def no_numbers(name: str) -> pl.Expr:
 
 
 def short_decimal(name: str) -> pl.Expr:
-    """A column of text as finite numbers of ``DIGITS`` significant digits, written as text: 12.34, 2005; else null."""
+    """A column of text as finite numbers of ``DIGITS`` significant digits, written as text: 12.34, 2005; else null.
+
+    The words true and false are 1 and 0.
+    """
     return pl.col(name).map_batches(short_decimals, return_dtype=pl.String, is_elementwise=True)
 
 
 def short_decimals(text: pl.Series) -> pl.Series:
     """As ``short_decimal``, of a series of text."""
-    found = _decimal(text).to_numpy()
+    decimals = _decimal(text)
+    if decimals.null_count() > text.null_count():
+        decimals = _decimal(_flags(text))
+    found = decimals.to_numpy()
     with np.errstate(all="ignore"):
         power = DIGITS - 1 - np.floor(np.log10(np.abs(found)))
         scale = 10.0 ** np.abs(np.clip(power, -300, 300))
@@ -112,6 +117,11 @@ def _whole(text: pl.Series) -> pl.Series:
     exact = pl.when(pl.col("decimals").abs() < _EXACT).then(pl.col("decimals"))
     either = pl.DataFrame({"whole": text.cast(pl.Int64, strict=False), "decimals": decimals})
     return either.select(pl.coalesce("whole", exact)).to_series().rename(text.name)
+
+
+def _flags(text: pl.Series) -> pl.Series:
+    """A series of text with 1 and 0 for the words true and false."""
+    return text.str.strip_chars().str.to_lowercase().replace({"true": "1", "false": "0"})
 
 
 def _decimal(text: pl.Series) -> pl.Series:

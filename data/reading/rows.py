@@ -10,7 +10,7 @@ import polars as pl
 from mdaf.data.reading.cells import said
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.formats.by_ending import TableFile
-from mdaf.data.reading.formats.delimited import BAD_QUOTES, MORE, NOT_JSON, NOT_UTF8, REPLACEMENT, Lines
+from mdaf.data.reading.formats.delimited import BAD_QUOTES, MORE, NOT_JSON, NOT_UTF8, REPLACEMENT, Lines, column_of
 
 KIND = "<kind>"  # a column with the kind of a row's defect; null for a good row
 RAW = "<raw> "  # a column with this prefix has the text of the file
@@ -48,7 +48,7 @@ class Rows:
 
         ``before``  the rows of earlier files, for the numbers of rows.
         """
-        named = lines.frame.select(*(pl.col(column).alias(name) for name, column in self.columns.items()), MORE)
+        named = lines.frame.select(*(column_of(column).alias(name) for name, column in self.columns.items()), MORE)
         rows = named.select(*(self.typed.get(name, pl.col(name)) for name in self.columns))
         if self.numbered:
             number = pl.int_range(pl.len(), dtype=pl.Int64) + (before + lines.first)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -21,7 +21,7 @@ from mdaf.errors import DataError
 
 log = logging.getLogger(__name__)
 
-LONGEST = 32  # members of a list that have a row of their own; of more, the most frequent ones are taken
+LONGEST = 32  # members of a list that training knows; of more, the most frequent ones are taken and nothing else
 FARTHEST = 10.0  # standard deviations from the mean; a number farther away counts as this far
 MEAN, SUM = "mean", "sum"
 POOLINGS = (MEAN, SUM)
@@ -113,7 +113,8 @@ class Vector:
         """See ``CellRows``."""
         found = numbers_of(cells)
         missing = np.isnan(found)
-        value = np.clip((found - self.mean) / self.std, -FARTHEST, FARTHEST)
+        with np.errstate(over="ignore"):
+            value = np.clip((found - self.mean) / self.std, -FARTHEST, FARTHEST)
         return _one(np.where(missing, UNKNOWN, FIRST_ID), np.where(missing, 1.0, value))
 
     def to_json(self) -> dict[str, Any]:
@@ -153,6 +154,7 @@ class Members:
         cell_of, id_of, place = cell_of[kept], id_of[kept], place[kept]
         own = np.minimum(every, LONGEST)
         others = np.bincount(cell[~known], minlength=len(cells))
+        others[own == LONGEST] = 0
         others[(own == 0) & (others == 0)] = 1  # a missing cell
         weight = 1.0 / (own + others) if self.pooling == MEAN else np.ones(len(cells))
         width = int((own + (others > 0)).max(initial=1))
@@ -221,9 +223,12 @@ class Numeric:
         order = np.argsort(found[known], kind="stable")
         values, counts = found[known][order], counts[known][order]
         if self.method == VECTOR:
-            mean = float(np.average(values, weights=counts))
-            std = float(np.sqrt(np.average((values - mean) ** 2, weights=counts)))
-            return Vector(mean, std if std > 0 else 1.0)
+            # A power of two is exact, and keeps the squares of the largest and the smallest numbers within range.
+            power = int(np.frexp(np.abs(values).max())[1])
+            short = np.ldexp(values, -power)
+            mean = float(np.average(short, weights=counts))
+            std = float(np.sqrt(np.average((short - mean) ** 2, weights=counts)))
+            return Vector(float(np.ldexp(mean, power)), float(np.ldexp(std, power)) or 1.0)
         below = np.cumsum(counts) / counts.sum()
         levels = np.arange(1, self.buckets) / self.buckets
         edges = np.unique(values[np.searchsorted(below, levels, side="left")])
@@ -244,12 +249,13 @@ class MultiValued:
         frequent = counts.filter(pl.col("count") >= max(1, min_count)).sort("count", "member", descending=[True, False])
         fitted = Members(self.separator, self.pooling, tuple(frequent["member"].to_list()))
         known = fitted.listed(cells.values).filter(pl.col("id") != UNKNOWN)["cell"].to_numpy()
-        if cut := int((np.bincount(known) > LONGEST).sum() if len(known) else 0):
-            log.warning(
-                "%s: %s lists have more than %s members; the most frequent %s of each count",
-                name,
-                cut,
-                LONGEST,
-                LONGEST,
-            )
-        return fitted
+        cut = int((np.bincount(known) > LONGEST).sum() if len(known) else 0)
+        if not cut:
+            return fitted
+        log.warning(
+            "%s: %s lists have more than %s members; the most frequent %s of each count", name, cut, LONGEST, LONGEST
+        )
+        # A member of long lists alone may never be among these, and nothing would be learned of it.
+        taken = np.unique(fitted.encode(cells.values.filter(pl.Series(cells.trained > 0))).ids)
+        kept = (fitted.values[row - FIRST_ID] for row in taken.tolist() if row >= FIRST_ID)
+        return replace(fitted, values=tuple(kept))

@@ -427,6 +427,9 @@ def test_columns_may_be_called_as_the_program_calls_other_things(tmp_path: Path,
         "a.b",
         "length of it",
         "#label",
+        "*",
+        "^what.*$",
+        "日" * 150,
     )
     frame = ROWS.with_columns(pl.col("maker").alias(name) for name in odd if name != "kind")
     columns = {**COLUMNS, "label": "clicked", "category": "age"}
@@ -434,11 +437,16 @@ def test_columns_may_be_called_as_the_program_calls_other_things(tmp_path: Path,
     names = [field.name for field in store.schema.static]
     assert names[3:-2] == [
         "type", "item_label", "item_split", "item_first", "item_total", "kind", "item_gap", "item_match_item", "a_b",
-        "a.b", "length of it", "_label",
+        "a.b", "length of it", "_label", "_", "_what.*$", "日" * 66,
     ]  # fmt: skip
     expected = sorted(zip(*(ROWS["maker"] for _ in odd[:5]), ROWS["kind"], ROWS["when"], strict=True))
     found = static(store, *names[3:9])
     assert sorted(row[:-1] for row in found) == expected
+    frame.rename({"label": ""}).write_parquet(tmp_path / "log.parquet")
+    source = event_log(tmp_path / "log.parquet", columns=columns, item_fields=["", *odd[2:-3], *odd[-2:]])
+    as_parquet = prepare(source, root)
+    assert [field.name for field in as_parquet.schema.static][3] == "_"
+    assert static(as_parquet, "_", "_what.*$") == static(store, "item_label", "_what.*$")
 
 
 def test_one_long_id_makes_no_other_longer(tmp_path: Path, root: Path) -> None:

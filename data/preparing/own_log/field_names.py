@@ -14,7 +14,8 @@ from mdaf.errors import DataError
 ROLES = ("user", "item", "time", "category", "behaviour", "label")
 _TAKEN = {*ROLES, *MOMENTS, GAP_FIELD, "match", "split", "probability", "first", "trained", "total", "value"}
 _UNFIT = re.compile(r"[/\\\x00-\x1f\x7f]|^\.|^[#<]|^own ")  # not possible in file names, or used for other columns
-_LONGEST = 100  # characters, since files of a store have these names
+_LONGEST = 100  # characters, and 200 bytes, since files of a store have these names
+_PATTERN = re.compile(r"^\*$|^\^(?=.*\$$)")  # what polars takes for a pattern of names, at its beginning
 
 
 def field_name(owner: str, column: str) -> str:
@@ -22,7 +23,8 @@ def field_name(owner: str, column: str) -> str:
 
     It is the column's name, with the owner in front if that name has another meaning here.
     """
-    name = _UNFIT.sub("_", column)[:_LONGEST]
+    name = _PATTERN.sub("_", _UNFIT.sub("_", column))[:_LONGEST] or "_"
+    name = name.encode("utf-8", "replace")[: 2 * _LONGEST].decode("utf-8", "ignore")
     taken = name in _TAKEN or name.startswith(MATCH_PREFIX) or name == "other"
     return f"{owner}_{name}" if taken else name
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 
 from mdaf.data.reading.formats.lines import beginning_of_text, line_blocks
 from mdaf.errors import DataError, did_you_mean
@@ -188,7 +189,7 @@ class TextFile:
 
     def _parse(self, names: list[str], block: bytes) -> pl.DataFrame:
         between = self._between
-        if between == _UNIT:
+        if between != self.separator.encode():
             block = block.replace(_UNIT, b" ").replace(self.separator.encode(), _UNIT)
         bad_quotes = between * len(names) + BAD_QUOTES.encode()
         if quoted := self.quotes and b'"' in block:
@@ -208,9 +209,11 @@ class TextFile:
         if quoted and between == _UNIT:
             frame = frame.with_columns(pl.all().str.replace_all(_UNIT.decode(), self.separator, literal=True))
         if lossy:
-            replaced = pl.any_horizontal(pl.col(*self.columns).str.contains(REPLACEMENT, literal=True))
+            replaced = pl.any_horizontal(
+                column_of(name).str.contains(REPLACEMENT, literal=True) for name in self.columns
+            )
             frame = frame.with_columns(pl.when(replaced).then(pl.lit(NOT_UTF8)).otherwise(pl.col(MORE)).alias(MORE))
-        columns = [pl.when(pl.col(name) != "").then(pl.col(name)) for name in self.columns]
+        columns = [pl.when(column_of(name) != "").then(column_of(name)) for name in self.columns]
         return frame.select(*columns, MORE)
 
     def _read(self, names: list[str], block: bytes, encoding: str, quoted: bool) -> pl.DataFrame:
@@ -252,6 +255,11 @@ def check_header(key: str, names: Sequence[str] | None) -> None:
 
 def _shown(line: bytes) -> str:
     return repr(re.sub(r"[^\x20-\x7e]", "?", line[:60].decode("latin-1")))
+
+
+def column_of(name: str) -> pl.Expr:
+    """The column of exactly this name: to ``pl.col``, names such as ``*`` and ``^a.*$`` are patterns."""
+    return cs.by_name(name).as_expr()
 
 
 def known_kind(head: bytes) -> str | None:

@@ -1,26 +1,32 @@
 """Reads JSON lines, one object a line, in blocks that fit in memory, and returns them as ``TextFile`` returns lines.
 
-polars reads a block at once where every line is a sound object. A block with any other line is read line by line.
+polars reads a block at once where every line is a sound object with plain values. A block with any other line is read
+line by line: polars writes a list that it does not expect, an object, and a large decimal otherwise than is wanted.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from mdaf.data.reading.formats.delimited import MORE, NOT_JSON, NOT_UTF8, REPLACEMENT, Lines, known_kind
+from mdaf.data.reading.formats.delimited import MORE, NOT_JSON, NOT_UTF8, REPLACEMENT, Lines, column_of, known_kind
 from mdaf.data.reading.formats.lines import beginning_of_text, line_blocks
 from mdaf.errors import DataError, did_you_mean
 
 BETWEEN = "|"  # stands between the values of a list, unless the column has a separator of its own
 _HEAD = 1 << 20  # bytes at the beginning of a file in which each column must occur
 _WHERE = f"in its first {_HEAD >> 20} MB"
+_EXACT = 1 << 53  # a decimal represents all whole numbers below this exactly
+_LARGE = rb"-?[0-9]+(?:\.[0-9]*)?[eE]\+?[0-9]|-?[0-9]{16,}\."  # a decimal that may be larger
+_PLAIN, _LIST = rb"[\[{]|" + _LARGE, rb"\{|\[[^\]]*[\[{]|" + _LARGE  # what polars does not read as a text, as a list
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class JsonLines:
             frame = self._read_at_once(block)
             if frame is None or len(frame) != lines:
                 frame = self._read_each(block)
-            columns = [pl.when(pl.col(name) != "").then(pl.col(name)) for name in self.columns]
+            columns = [pl.when(column_of(name) != "").then(column_of(name)) for name in self.columns]
             yield Lines(frame.select(*columns, MORE), share, number)
             number += lines
 
@@ -102,8 +108,20 @@ class JsonLines:
             node[keys[-1]] = pl.List(pl.String()) if listed else pl.String()
         return {key: _as_type(kind) for key, kind in tree.items()}
 
+    @cached_property
+    def _unfit(self) -> re.Pattern[bytes]:
+        """Matches where a block holds a value, under one of the keys, that polars is not to read."""
+        found = []
+        for column in self.columns:
+            listed = any(isinstance(_found(line, column)[1], list) for line in self._objects)
+            names = {column, column.rpartition(".")[2]}
+            spelled = {json.dumps(name, ensure_ascii=ascii)[1:-1].encode() for name in names for ascii in (True, False)}
+            keys = b"|".join(re.escape(key) for key in sorted(spelled))
+            found.append(rb"(?:%s)\"\s*:\s*(?:%s)" % (keys, _LIST if listed else _PLAIN))
+        return re.compile(b'"(?:' + b"|".join(found) + b")")
+
     def _read_at_once(self, block: bytes) -> pl.DataFrame | None:
-        if self._kinds is None or b"\n\n" in block:
+        if self._kinds is None or b"\n\n" in block or self._unfit.search(block):
             return None
         try:
             frame = pl.read_ndjson(block, schema=self._kinds)
@@ -112,7 +130,7 @@ class JsonLines:
         columns = []
         for column in self.columns:
             first, *inner = [column] if column in self._kinds else column.split(".")
-            value = pl.col(first)
+            value = column_of(first)
             for key in inner:
                 value = value.struct.field(key)
             if frame.select(value).dtypes[0] == pl.List:
@@ -143,7 +161,9 @@ class JsonLines:
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, float):
-            return str(int(value)) if value.is_integer() else repr(value)
+            if value.is_integer() and abs(value) >= _EXACT:  # different numbers may have become this one
+                return f"{int(value)}e+0"  # see ``cells.rounded``
+            return np.format_float_positional(value, trim="-")
         if isinstance(value, list):
             kept = (self._text(column, each) for each in value if each is not None)
             return self.between.get(column, BETWEEN).join(each or "" for each in kept)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import polars as pl
 
-from mdaf.data.reading.formats.delimited import MORE, NOT_UTF8, REPLACEMENT, Lines, known_kind
+from mdaf.data.reading.formats.delimited import MORE, NOT_UTF8, REPLACEMENT, Lines, column_of, known_kind
 from mdaf.data.reading.formats.lines import beginning
 from mdaf.data.reading.formats.parquet_footer import largest_row_group
 from mdaf.errors import DataError, did_you_mean
@@ -44,9 +44,14 @@ class ParquetFile:
         self._check_ends()
         names = self._tried(lambda: pl.read_parquet_schema(self.path))
         for name in self.columns:
-            listed = name in self.between and isinstance(names.get(name), pl.List)
-            if name in names and not listed and (names[name].is_nested() or names[name] in _OTHERS):
-                raise DataError(f"{self.path}: column {name!r} holds {names[name]}; expected numbers, words or times")
+            listed = _is_list(names.get(name))
+            if listed and name in self.between:
+                continue
+            if name in names and (names[name].is_nested() or names[name] in _OTHERS):
+                hint = ", or a column of lists that data.list_fields names" if listed else ""
+                raise DataError(
+                    f"{self.path}: column {name!r} holds {names[name]}; expected numbers, words or times{hint}"
+                )
         absent = [name for name in self.columns if name not in names]
         if absent:
             raise DataError(
@@ -85,17 +90,21 @@ class ParquetFile:
                 "memory (data.memory_gb)"
             )
         rows = max(1, block_bytes // _BYTES_OF_A_ROW)
-        file = pl.scan_parquet(self.path, glob=False).select(self.columns)
+        # Columns are called by numbers meanwhile, since polars takes names such as * for patterns.
+        numbers = {str(number): name for number, name in enumerate(self.columns)}
+        file = pl.scan_parquet(self.path, glob=False).select(
+            column_of(name).alias(number) for number, name in numbers.items()
+        )
         total = self._tried(file.select(pl.len()).collect).item()
         for start in range(0, total, rows):
             part = self._tried(file.slice(start, rows).collect)
             text = part.with_columns(
-                as_text(part[name], self.between.get(name)).replace("", None) for name in self.columns
+                as_text(part[number], self.between.get(name)).replace("", None) for number, name in numbers.items()
             )
-            in_bytes = [name for name in self.columns if part[name].dtype == pl.Binary]
+            in_bytes = [number for number in numbers if part[number].dtype == pl.Binary]
             replaced = pl.any_horizontal(pl.lit(False), pl.col(in_bytes).str.contains(REPLACEMENT, literal=True))
             more = pl.when(replaced).then(pl.lit(NOT_UTF8)).otherwise(pl.lit(None, pl.String)).alias(MORE)
-            yield Lines(text.with_columns(more), min(1.0, (start + rows) / total), start + 1)
+            yield Lines(text.with_columns(more).rename(numbers), min(1.0, (start + rows) / total), start + 1)
 
     def _tried(self, read: Callable[[], T]) -> T:
         try:
@@ -105,8 +114,15 @@ class ParquetFile:
             raise DataError(f"{self.path} cannot be read: {reason}; expected {self.expected}") from None
 
 
+def _is_list(kind: pl.DataType | None) -> bool:
+    """Whether a column holds lists of plain values."""
+    return isinstance(kind, pl.List | pl.Array) and not isinstance(kind.inner, pl.List | pl.Array | pl.Struct)
+
+
 def as_text(column: pl.Series, between: str | None = None) -> pl.Series:
     """A column as text. A time becomes its unix seconds. ``between`` is put between the values of lists."""
+    if isinstance(column.dtype, pl.Array):
+        column = column.arr.to_list()
     if isinstance(column.dtype, pl.List) and between is not None:
         return column.list.eval(pl.element().cast(pl.String).drop_nulls()).list.join(between)
     if column.dtype == pl.Date:

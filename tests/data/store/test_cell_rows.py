@@ -55,6 +55,20 @@ def test_of_a_long_list_the_most_frequent_members_count_and_that_is_said(caplog:
     assert list(found) == list(range(FIRST_ID, FIRST_ID + LONGEST))
     assert set(found.values()) == {1 / LONGEST}
     assert f"tags: 1 lists have more than {LONGEST} members" in caplog.text
+    assert isinstance(rows, Members)
+    assert rows.values == tuple(names[:LONGEST])  # nothing is learned of the others, so they have no row
+    assert read(rows, names[-1]) == [{UNKNOWN: 1}]
+
+
+def test_the_largest_and_the_smallest_numbers_are_standardized_as_others() -> None:
+    for size in (1e300, 1e-290):
+        rows = Numeric("vector").fit("x", cells_of([repr(size), repr(3 * size)]), 1)
+        assert read(rows, repr(3 * size), repr(-1.7e308))[0] == {FIRST_ID: pytest.approx(1)}
+
+
+def test_a_truth_value_is_one_or_zero() -> None:
+    rows = Numeric("vector").fit("x", cells_of(["true", "False", "1", "0.0"]), 1)
+    assert read(rows, " TRUE", "false", "yes") == [{FIRST_ID: 1}, {FIRST_ID: -1}, {UNKNOWN: 1}]
 
 
 def test_a_number_in_buckets_keeps_its_order_and_one_of_two_spellings_is_the_same_number() -> None:

@@ -84,6 +84,7 @@ def test_what_a_table_says_of_candidates_is_known_before_their_first_event(tmp_p
         ({"item_table": {"key": "maker"}}, "films.csv describes no item of the log: its column 'maker' has such as 'm0'"
                                            ", and the log has items such as 'i0'"),
         ({"item_table": {"key": "film"}}, "films.csv has no column 'film'"),
+        ({"item_table": {"separator": ";"}}, "films.csv has no column .*; it is comma-separated"),
         ({"item_fields": []}, r"has none of the columns in data.item_fields \(none\)"),
         ({"item_fields": ["maker", "price"]}, r"log.csv has no column .price.*; films.csv has no price\)"),
         ({"item_table": {"path": "absent.csv"}}, "data.item_table.path=absent.csv does not exist"),

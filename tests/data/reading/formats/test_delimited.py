@@ -18,7 +18,7 @@ def rows_of(path: Path, content: bytes, separator: str = ",", size: int = 1 << 1
     return [row for lines in file.frames(size) for row in lines.frame.select("a", "b", MORE).iter_rows()]
 
 
-@pytest.mark.parametrize("separator", ["\t", "\\t", "tab", "::", "|", "\\|", ";", " ", "\\x01", "¦", ","])
+@pytest.mark.parametrize("separator", ["\t", "\\t", "tab", "::", "|", "\\|", ";", " ", "\\x01", "\\x1f", "¦", ","])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_any_separator_line_end_and_byte_order_mark_is_read(
