@@ -75,6 +75,11 @@ def _unreadable(override: str) -> str:
     if "=~" in override:
         return f"a ~ is not expanded within an override, type {override.replace('=~', '=$HOME')}"
     key, _, value = override.partition("=")
+    if value.startswith("["):
+        value = re.sub(r"[^\[\]{},:\"']*[^\x00-\x7f][^\[\]{},:\"']*", lambda word: f'"{word[0].strip()}"', value)
+        return f"words with such characters need quotes, type '{key}={value}'"
+    if value.startswith("{"):
+        return "words with such characters need quotes, and keys cannot have them here: write those in a file"
     return f"a value with such characters needs quotes of its own, type '{key}=\"{value}\"'"
 
 

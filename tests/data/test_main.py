@@ -112,6 +112,8 @@ def test_help_names_every_data_set_and_how_to_see_its_settings(
         (["data=user_behavior", "data.path='~nobody.here/log.csv'"], "the home folder is not known"),
         (["data=taobao_ad", "data.path='~nobody.here/log'"], "the home folder is not known"),
         (["data=user_behavior", f"data.path={'x' * 300}"], "cannot be read: File name too long"),
+        (["data=event_log", "data.item_fields=[größe,a, b ü]"], """type 'data.item_fields=["größe",a,"b ü"]'"""),
+        (["data=event_log", "data.list_fields={größe: ';'}"], "keys cannot have them here: write those in a file"),
         (["data=nothing"], "data=nothing: no such option"),
         (["data.bogus=1"], "data.bogus"),
         (["data.length=long"], "data.length=long: Value 'long'"),
