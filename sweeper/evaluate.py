@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from mdaf import logs
 from mdaf.children import import_alike
@@ -18,6 +18,7 @@ from mdaf.extras import require
 from mdaf.reporting import reported_in_one_line
 from mdaf.sweeper.runs.metric_columns import column, is_ranking
 from mdaf.terminal import output, tables
+from mdaf.terminal.parser import Parser
 from mdaf.terminal.programs import beside
 
 if TYPE_CHECKING:
@@ -28,15 +29,8 @@ KEYS = ("data.split", "data.root", "training.ranking_at")
 READS = Path("runs")  # holds the log of reads of the test split that are no report's
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that reports an error in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; {self.prog} --help\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog=" ".join(beside("sweeper.evaluate")),
         description="Figures of a split from the best checkpoint of a finished run. Writes nothing into the run.",
         epilog="The intervals are of 95 %, over resampled users. ECE has none, since that of a resample is biased.",

@@ -53,15 +53,22 @@ hypothesis.settings.load_profile("suite")
 pytest.register_assert_rewrite("tests.sweeper.inside")
 
 
+SAFE_PATH = os.environ.get("PYTHONSAFEPATH")
+
+
 @pytest.fixture(autouse=True)
 def _where_modules_come_from() -> Iterator[None]:
-    """Takes back what a console script's ``main`` sets for its child processes."""
-    before = os.environ.get("PYTHONSAFEPATH")
+    """Takes back what a console script's ``main`` sets for its child processes, in this test or in a shared fixture."""
+    _restore_safe_path()
     yield
-    if before is None:
+    _restore_safe_path()
+
+
+def _restore_safe_path() -> None:
+    if SAFE_PATH is None:
         os.environ.pop("PYTHONSAFEPATH", None)
     else:
-        os.environ["PYTHONSAFEPATH"] = before
+        os.environ["PYTHONSAFEPATH"] = SAFE_PATH
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -6,13 +6,14 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from mdaf import signals
 from mdaf.errors import UserError
 from mdaf.extras import require
 from mdaf.reporting import reported_in_one_line
 from mdaf.terminal import output
+from mdaf.terminal.parser import Parser
 from mdaf.terminal.programs import beside
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help does not need it
@@ -33,16 +34,9 @@ The files are checked against the model before the folder appears. docs/predict.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that reports an error in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; {self.prog} --help\n")
-
-
 def _parser() -> argparse.ArgumentParser:
     name = " ".join(beside("sweeper.export"))
-    parser = _Parser(
+    parser = Parser(
         prog=name,
         description="Writes the model of a finished run as ONNX, or as a program of torch.export.",
         epilog=_EPILOG.format(export=name),

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -16,6 +16,7 @@ from mdaf.errors import DataError, UserError
 from mdaf.extras import require
 from mdaf.reporting import one_line
 from mdaf.terminal import output
+from mdaf.terminal.parser import Parser
 from mdaf.terminal.printable import in_a_line
 from mdaf.terminal.programs import beside
 
@@ -31,16 +32,9 @@ It needs no labels. Its columns and its order are kept, and one column is added.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that reports an error in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; {self.prog} --help\n")
-
-
 def _parser() -> argparse.ArgumentParser:
     name = " ".join(beside("sweeper.predict"))
-    parser = _Parser(
+    parser = Parser(
         prog=name,
         description="Scores rows with raw ids with the model of a finished run: the probability of a click.",
         epilog=_EPILOG.format(predict=name),
