@@ -72,8 +72,8 @@ def check_looks(looks: Sequence[int], seeds: Sequence[int]) -> None:
     """UserError unless the looks are rising numbers of pairs for which there are seeds."""
     if not looks or looks[0] < MIN_SEEDS or any(a >= b for a, b in itertools.pairwise(looks)):
         raise UserError(
-            f"looks: found {list(looks)}, expected rising numbers of pairs, {MIN_SEEDS} or more; the fewest seeds that "
-            f"give a verdict are looks=[{MIN_SEEDS}] with {MIN_SEEDS} seeds"
+            f"looks: found {list(looks)}, expected rising numbers of pairs, {MIN_SEEDS} or more; type "
+            f"looks=[{MIN_SEEDS}], or design={RESEARCH} with two seeds"
         )
     if looks[-1] > len(seeds):
         raise UserError(

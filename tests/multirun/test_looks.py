@@ -311,7 +311,7 @@ def test_the_plan_says_how_many_runs_at_least_and_at_most_and_how_long(
         (["design=both"], "design: found 'both', expected sequential or research"),
         (["points=[winner,weak]"], "expected winner and balanced, which design=sequential compares"),
         (["seeds=[42,123,456,789,2024]"], r"there are 5 seeds; .* say looks=\[5\], or compare all points once"),
-        (["looks=[2,4]"], r"looks: found \[2, 4\], expected rising numbers of pairs, 3 or more"),
+        (["looks=[2,4]"], r"expected rising numbers of pairs, 3 or more; type looks=\[3\], or design=research"),
         (["looks=[6,4]"], "expected rising numbers of pairs"),
         (["looks=[]"], "expected rising numbers of pairs"),
     ],
