@@ -24,15 +24,18 @@ VALUES = [
 ]
 
 
+KEY = "x (ü) #1-*"
+
+
 def read(path: Path, *lines: str) -> list[str | None]:
     path.write_text("\n".join(lines))
-    return [text for block in JsonLines(path, ["x"], "x").frames(1 << 20) for text in block.frame["x"]]
+    return [text for block in JsonLines(path, [KEY], "x").frames(1 << 20) for text in block.frame[KEY]]
 
 
 @pytest.mark.parametrize("value", VALUES, ids=str)
 def test_a_value_is_read_alike_beside_sound_and_damaged_lines(tmp_path: Path, value: object) -> None:
-    line = json.dumps({"x": value})
-    head = [json.dumps({"x": "word", "pad": "-" * (1 << 20)})]  # what a key holds is guessed from the first megabyte
+    line = json.dumps({KEY: value})
+    head = [json.dumps({KEY: "word", "pad": "-" * (1 << 20)})]  # what a key holds is guessed from the first megabyte
     alone, late, damaged = (
         read(tmp_path / "a.jsonl", *lines) for lines in ([line], [*head, line], [*head, line, '{"x": 1'])
     )
