@@ -45,7 +45,7 @@ def result(folder: Path) -> dict[str, object]:
 
 def test_a_model_and_a_source_of_ones_own_are_checked_trained_and_used(folder: Path) -> None:
     typed(MAKE_LOG, folder)
-    assert typed(CHECK, folder).splitlines()[-1] == "16 checks, nothing is wrong"
+    assert typed(CHECK, folder).splitlines()[-1] == "17 checks, nothing is wrong"
     typed(FIRST, folder)
     assert (result(folder / "runs/first")["model"], result(folder / "runs/first")["data"]) == (
         "history_mean",

@@ -52,5 +52,5 @@ def test_the_researchs_dimensions_on_its_vocabularies_leave_out_the_dead_tables(
         static=(*SCHEMA.static, Field("weekday", "weekday")),
     )
     with torch.device("meta"):
-        model = builder(node("mdaf_mamba"), schema)()
+        model = builder(node("mdaf_mamba"), schema).construct()
     assert sum(p.numel() for p in model.parameters()) == 36_934_290  # of 45,969,365, 9,335,091 got no gradient

@@ -123,10 +123,10 @@ def test_a_sweep_fills_the_study_and_each_trial_says_what_it_effectively_trained
         (["data=user_behavior", "data.path=absent.csv"], "data.path=absent.csv does not exist"),
         (["device=cuda:99"], "device"),
         (["device.name=tpu"], "device.name: found tpu"),
-        (["model._target_=os.system"], "model._target_: found os.system"),
+        (["model._target_=os.system"], "model._target_: os.system is not on the list"),
         (
             ["model._target_=mdaf.data.preparing.prepare.prepare"],
-            "model._target_: found mdaf.data.preparing.prepare.prepare",
+            "model._target_: mdaf.data.preparing.prepare.prepare is not on the list",
         ),
         (["model._target_=mdaf.model.mdaf.dataclass"], "model"),
         (["-m", "hydra/sweeper=regularization", "sweep.storage=nowhere"], "nowhere"),
