@@ -155,7 +155,7 @@ def test_runs_of_an_earlier_command_are_taken_and_a_look_is_made_once(
     assert len(trainer.trained) == 8
 
 
-@pytest.mark.parametrize("budget", [1, 3])
+@pytest.mark.parametrize("budget", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_an_interrupted_command_goes_on_and_looks_no_more_often(
     here: Path, monkeypatch: pytest.MonkeyPatch, budget: int
 ) -> None:
