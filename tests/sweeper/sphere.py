@@ -40,6 +40,9 @@ hydra:
       y: choice(-5, 0, 5)
 """
 
+#: Overrides that choose the sampler or its seed hold one of these.
+SEEDED = ("sampler.seed=", "sweeper/sampler=", "sampler=")
+
 Task = Callable[[DictConfig], Any]
 
 
@@ -95,7 +98,7 @@ def sweep(
 ) -> Swept:
     """``app.py -m hydra/sweeper=... hydra.sweep.dir=FOLDER/runs OVERRIDES``, and what came of it.
 
-    Trials are drawn from a seed unless the overrides or the config say something about the sampler: a test that counts
+    Trials are drawn from a seed unless the overrides or the config choose the sampler or its seed: a test that counts
     jobs would fail now and then where one point is drawn twice.
 
     ``stored``: in the study "s" of FOLDER/s.db, one job a launch; or else in memory, as upstream's defaults are.
@@ -113,7 +116,8 @@ def sweep(
     typed = [f"hydra/sweeper={sweeper}", *overrides]
     if not any(override.startswith("hydra.sweep.dir=") for override in overrides):
         typed.append(f"hydra.sweep.dir={swept.folder}")
-    if sweeper != "basic" and not any("sampler" in text for text in (config, *overrides)):
+    decided = "sampler" in config or any(word in text for text in overrides for word in SEEDED)
+    if sweeper != "basic" and not decided:
         typed.append("hydra.sweeper.sampler.seed=1")
     if stored:
         if not (folder / "s.db").exists():
