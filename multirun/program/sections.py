@@ -8,7 +8,17 @@ from typing import Any
 import plotly.graph_objects as go
 
 from mdaf.multirun.analysis.verdict_rule import MIN_SEEDS
-from mdaf.multirun.analysis.wording import ABSENT, confidence, interval, listed, number, p_value, several
+from mdaf.multirun.analysis.wording import (
+    ABSENT,
+    caveat_of_force,
+    caveat_of_other_plans,
+    confidence,
+    interval,
+    listed,
+    number,
+    p_value,
+    several,
+)
 from mdaf.multirun.program.content import CONFIRMATION, PHASE_4, Comparison, Confirmation, Decision, Point, Report
 from mdaf.multirun.report.blocks import Block, Chart, Items, Section, Table, Text
 from mdaf.multirun.report.drawing import differences
@@ -106,18 +116,14 @@ def _caveats(report: Report) -> list[str]:
     """What qualifies every figure: what was forced, runs that failed, looks beside the plan."""
     inputs, found = report.inputs, []
     if inputs.forced:
-        found.append(f"It was started with force=true although it lacked {'; '.join(inputs.forced)}.")
+        found.append(caveat_of_force(inputs.forced))
     if failed := _failed_runs(report, PHASE_4):
         found.append(
             f"Runs failed: {failed}. Compared are the seeds on which both points have a value: how often one of them "
             "fails is no part of the verdict."
         )
     if inputs.looks is not None and inputs.looks.other_plans:
-        found.append(
-            f"The plan of looks was changed with force=true: the same question was looked at before with "
-            f"{'; and with '.join(inputs.looks.other_plans)}. The error of all these looks together is larger than "
-            f"{inputs.alpha:g}, and nobody knows by how much."
-        )
+        found.append(caveat_of_other_plans(inputs.looks.other_plans, inputs.alpha))
     return found
 
 

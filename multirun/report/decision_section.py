@@ -17,6 +17,8 @@ from mdaf.multirun.analysis.looks.decision import Stop
 from mdaf.multirun.analysis.versions import of_other_code
 from mdaf.multirun.analysis.wording import (
     auc4,
+    caveat_of_force,
+    caveat_of_other_plans,
     confidence,
     interval,
     listed,
@@ -44,7 +46,7 @@ def caveats(report: Report) -> list[str]:
     others = of_other_code(trained, trained[0] if report.commit is None and trained else str(report.commit))
     found = [f"Compared are {others}."] if others else []
     if inputs.forced:
-        found.append(f"It was started with force=true although it lacked {'; '.join(inputs.forced)}.")
+        found.append(caveat_of_force(inputs.forced))
     if inputs.search_epochs is not None:
         found.append(
             f"The runs that are compared have {several(inputs.epochs, 'epoch')}, the study's trials had "
@@ -57,11 +59,7 @@ def caveats(report: Report) -> list[str]:
             "them fails is no part of the verdict."
         )
     if inputs.looks is not None and inputs.looks.other_plans:
-        found.append(
-            f"The plan of looks was changed with force=true: the same question was looked at before with "
-            f"{'; and with '.join(inputs.looks.other_plans)}. The error of all these looks together is larger than "
-            f"{inputs.alpha:g}, and nobody knows by how much."
-        )
+        found.append(caveat_of_other_plans(inputs.looks.other_plans, inputs.alpha))
     return found
 
 
