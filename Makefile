@@ -1,4 +1,5 @@
-# Two commands: `make sweep` runs the main job on an embedded default, `make test` runs every test.
+# Two commands: `make sweep` runs the main job on an embedded default, `make test` runs every test. `make docs` builds the
+# documentation as a site.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +8,7 @@ READY := $(VENV)/.installed
 # They import this project some hundred times, so its bytecode is kept, whatever the environment says.
 TESTERS = $(shell $(BIN)/python -c "import os; print(min(4, (os.cpu_count() or 1) * 2))")
 
-.PHONY: sweep test types suite clean picture .imports
+.PHONY: sweep test types suite clean picture docs .imports
 
 # Each of these goes on where it stopped and repeats nothing that is there. As much of a race and of Phase 4 as fits the
 # minutes that two cores have.
@@ -38,9 +39,15 @@ suite:
 	for file in mdaf/*; do ln -sfn ../../$$file .imports/$$file; done
 	for room in conf data model sweeper multirun; do ln -sfn ../../$$room .imports/mdaf/$$room; done
 
+# The site, into site/: open site/index.html in a browser. Needs no network once its packages are installed.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(VENV)/.docs .imports
+	$(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
 # Who imports whom, drawn anew into docs/architecture.md.
 picture:
-	$(BIN)/python docs/draw_imports.py
+	$(BIN)/python docs/making/draw_imports.py
 
 # torch first and exact: with it in place nothing else asks for a newer one, which would fetch gigabytes of CUDA.
 $(READY): pyproject.toml
@@ -50,5 +57,9 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[ctr,dev]'
 	touch $(READY)
 
+$(VENV)/.docs: $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $(VENV)/.docs
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs site

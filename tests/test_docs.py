@@ -6,10 +6,12 @@ import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
+from typing import Any
 
 import optuna
 import pytest
 import typer
+import yaml
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
@@ -32,6 +34,7 @@ from mdaf.sweeper.trials.space import wanted
 from mdaf.terminal import programs
 from tests.processes import ROOT
 
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCED = re.compile(r"^```\w*\n(.*?)^```", re.M | re.S)
 INLINE = re.compile(r"(?<!`)`((?:python -m|mdaf)\b[^`]*)`(?!`)")
 PROGRAM = (
@@ -50,18 +53,19 @@ SCRIPTS = {script: package for package, script in programs.SCRIPTS.items()}
 
 def shown() -> Iterator[tuple[str, str]]:
     """File and command line: of code blocks and of inline code."""
-    for file in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for file in PAGES:
         text = file.read_text()
+        name = str(file.relative_to(ROOT))
         for block in FENCED.findall(text):
             for line in block.replace("\\\n", " ").splitlines():
                 line = line.removeprefix("$ ")
                 if wrapped := re.search(r'--wrap "(.*)"', line):
                     line = wrapped[1]
                 if COMMAND.match(line):
-                    yield file.name, line
+                    yield name, line
         for line in INLINE.findall(FENCED.sub("", text)):
             if COMMAND.fullmatch(" ".join(line.split())):
-                yield file.name, " ".join(line.split())
+                yield name, " ".join(line.split())
 
 
 LINES = sorted(set(shown()))
@@ -150,6 +154,19 @@ def _composed(name: str, words: list[str]) -> DictConfig:
     mode = RunMode.MULTIRUN if {"-m", "--multirun"} & set(words) else RunMode.RUN
     with initialize_config_module("mdaf.conf"):
         return GlobalHydra.instance().config_loader().load_configuration(name, overrides, run_mode=mode)
+
+
+def _in_nav(entries: list[Any]) -> Iterator[str]:
+    for entry in entries:
+        for value in entry.values() if isinstance(entry, dict) else [entry]:
+            yield from _in_nav(value) if isinstance(value, list) else [value]
+
+
+def test_every_page_has_one_line_in_the_nav_of_the_site() -> None:
+    """mkdocs.yml; the changelog and the page for contributors come from the root of the clone."""
+    nav = sorted(_in_nav(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
+    pages = [str(page.relative_to(ROOT / "docs")) for page in PAGES if page.is_relative_to(ROOT / "docs")]
+    assert nav == sorted([*pages, "changelog.md", "contributing.md"]), "name each page once under nav in mkdocs.yml"
 
 
 def test_the_documentation_shows_every_program() -> None:

@@ -16,7 +16,7 @@ PATH = re.compile(
 )
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(?:#[\w-]+)?\)")
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")],
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")],
     key=lambda page: page.relative_to(ROOT),
 )
 
@@ -56,7 +56,7 @@ def test_every_python_name_of_the_public_api_can_be_imported() -> None:
 
 def test_the_pictures_of_the_architecture_are_those_of_the_code() -> None:
     page = (ROOT / "docs/architecture.md").read_text()
-    draw = runpy.run_path(str(ROOT / "docs/draw_imports.py"))
+    draw = runpy.run_path(str(ROOT / "docs/making/draw_imports.py"))
     assert draw["drawn"](page) == page, "type: make picture"
     assert page.count("```mermaid") == 2
     assert "multirun --> sweeper" in page

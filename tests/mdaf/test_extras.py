@@ -153,7 +153,7 @@ def test_what_is_no_extra_is_named_itself(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_nothing_tells_to_install_this_package_from_an_index() -> None:
-    files = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    files = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     for room in ("mdaf", "sweeper", "data", "model", "multirun", "benchmarks"):
         files += (ROOT / room).rglob("*.py")
     assert [file.name for file in files if re.search(r"pip install '?mdaf-sweep", file.read_text())] == []

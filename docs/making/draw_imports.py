@@ -1,4 +1,4 @@
-"""Draws who imports whom, from the code, into docs/architecture.md: ``python docs/draw_imports.py``.
+"""Draws who imports whom, from the code, into docs/architecture.md: ``python docs/making/draw_imports.py``.
 
 The page holds two pictures between comments, as mermaid text. ``--check`` changes nothing and ends with 1 if they are
 not those of the code.
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/architecture.md"
 ROOMS = ("conf", "data", "model", "sweeper", "multirun")
 HALVES = {
