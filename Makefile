@@ -8,7 +8,7 @@ READY := $(VENV)/.installed
 # They import this project some hundred times, so its bytecode is kept, whatever the environment says.
 TESTERS = $(shell $(BIN)/python -c "import os; print(min(4, (os.cpu_count() or 1) * 2))")
 
-.PHONY: sweep test types suite clean picture docs .imports
+.PHONY: sweep test types suite clean picture reference docs .imports
 
 # Each of these goes on where it stopped and repeats nothing that is there. As much of a race and of Phase 4 as fits the
 # minutes that two cores have.
@@ -44,6 +44,10 @@ docs: export NO_MKDOCS_2_WARNING = 1
 docs: $(VENV)/.docs .imports
 	$(BIN)/python -m mkdocs build --strict --quiet
 	@echo "open site/index.html"
+
+# The pages of docs/reference that come from schemas and parsers.
+reference:
+	$(BIN)/python docs/making/reference.py
 
 # Who imports whom, drawn anew into docs/architecture.md.
 picture:

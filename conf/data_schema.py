@@ -13,7 +13,17 @@ from mdaf.conf.schema import bounded, positive
 
 @dataclass
 class Common:
-    """What every data set has."""
+    """What every data set has.
+
+    ``_target_``        Class of the source.
+    ``root``            Folder of the prepared stores.
+    ``memory_gb``       Memory in GB that preparing may take, whatever the size of the log; vocabularies come on top.
+    ``bucketing``       Sorts samples by history length within this many batches, which saves padding; 0: plain shuffle.
+    ``history_order``   Order of a history's events: by `time`, or `shuffled` to measure what the order is worth.
+    ``decided_labels``  What happens when one field alone decides the label: `refuse` the data, or `warn`.
+    ``seed``            Seed of what is drawn while preparing: negatives, simulated logs.
+    ``length``          Greatest number of events in a history.
+    """
 
     _target_: str = MISSING
     root: str = MISSING
@@ -27,7 +37,13 @@ class Common:
 
 @dataclass
 class Table(Common):
-    """Raw rows in files."""
+    """Raw rows in files.
+
+    ``path``              The raw file or folder.
+    ``min_count``         Occurrences in training that an id of each field needs for an embedding row of its own; rarer
+                          ids share one.
+    ``max_bad_fraction``  A file with a larger share of bad rows is refused.
+    """
 
     path: str | None = MISSING
     min_count: dict[str, int] = MISSING
@@ -36,14 +52,33 @@ class Table(Common):
 
 @dataclass
 class Log(Table):
-    """Raw rows with times."""
+    """Raw rows with times.
+
+    ``utc_offset_hours``  Offset of local time from UTC in hours; days and hours are local.
+    """
 
     utc_offset_hours: float = bounded(-12, 14)
 
 
 @dataclass
 class UserBehavior(Log):
-    """Taobao's UserBehavior.csv."""
+    """Taobao's UserBehavior.csv.
+
+    ``held_out_users``    Share of users, chosen by a hash, whose rows are the test split and nothing else; 0: all users
+                          are in all splits.
+    ``splits``            How rows are split: by `time`, by `user` or `leave_one_out`; null: by time.
+    ``validation_share``  Share of users in validation with `splits=user`; null: 0.1.
+    ``test_share``        Share of users in the test split with `splits=user`; null: 0.1.
+    ``task``              `next_click`: will the user view this item next; `buy`: does the user buy the viewed item that
+                          day.
+    ``negatives``         Negatives drawn for each positive of `next_click`; never the viewed item itself.
+    ``negatives_from``    Where negatives come from: the popularity of that `day`, the user's `history`, or half of each
+                          (`mixed`).
+    ``period_start``      First local date that counts; earlier rows are bad rows.
+    ``period_end``        First local date that no longer counts.
+    ``validation_start``  Local date at which validation begins with splits by time.
+    ``test_start``        Local date at which the test split begins with splits by time.
+    """
 
     held_out_users: float = bounded(0, 1, open_high=True)
     splits: str | None = MISSING
@@ -60,7 +95,19 @@ class UserBehavior(Log):
 
 @dataclass
 class MovieLens(Log):
-    """MovieLens in atomic files."""
+    """MovieLens in atomic files.
+
+    ``held_out_users``    Share of users, chosen by a hash, whose rows are the test split and nothing else; 0: all users
+                          are in all splits.
+    ``splits``            How rows are split: by `time`, by `user` or `leave_one_out`; null: by time.
+    ``validation_share``  Share of users in validation with `splits=user`; null: 0.1.
+    ``test_share``        Share of users in the test split with `splits=user`; null: 0.1.
+    ``click_rating``      Lowest rating that counts as a click.
+    ``genres``            An item's category is its list of genres (`one`), or the mean of its genres' vectors (`many`).
+    ``age``               A user's age is a bucket of ten years, or a number that scales a vector.
+    ``validation_start``  Local date at which validation begins with splits by time.
+    ``test_start``        Local date at which the test split begins with splits by time.
+    """
 
     held_out_users: float = bounded(0, 1, open_high=True)
     splits: str | None = MISSING
@@ -75,7 +122,16 @@ class MovieLens(Log):
 
 @dataclass
 class TaobaoAd(Log):
-    """Ali Display Ad Click from its raw files."""
+    """Ali Display Ad Click from its raw files.
+
+    ``behaviour_start``   Behaviours before this local date are bad rows.
+    ``period_start``      Impressions before this local date are bad rows.
+    ``test_start``        The local date whose impressions are validation and test (day 8).
+    ``period_end``        First local date that no longer counts.
+    ``price``             How a price becomes input: two buckets for each doubling, buckets by quantiles, or a vector
+                          times the number.
+    ``validation_share``  Share of day 8's users who are validation; the others are the test.
+    """
 
     behaviour_start: str = MISSING
     period_start: str = MISSING
@@ -87,7 +143,13 @@ class TaobaoAd(Log):
 
 @dataclass
 class TaobaoAdJoined(Table):
-    """Ali Display Ad Click, already joined."""
+    """Ali Display Ad Click, already joined.
+
+    ``price``             How a price becomes input: two buckets for each doubling, buckets by quantiles, or a vector
+                          times the number.
+    ``validation_share``  Share of users in validation.
+    ``test_share``        Share of users in the test split.
+    """
 
     price: Literal["doublings", "buckets", "vector"] = MISSING
     validation_share: float = bounded(0, 1, open_low=True, open_high=True)
@@ -96,7 +158,14 @@ class TaobaoAdJoined(Table):
 
 @dataclass
 class SideTable:
-    """A table that describes items or users."""
+    """A table that describes items or users.
+
+    ``path``       The table's file, or a list of files; null: there is no table, or `beside` names it.
+    ``beside``     Its name, or its ending, in the log's folder, such as `.item`.
+    ``key``        Column of the ids; null: named as in the log.
+    ``header``     Names of its columns if it has no header line.
+    ``separator``  Its separator; null: the log's.
+    """
 
     path: Any = MISSING
     beside: str | None = MISSING
@@ -107,7 +176,47 @@ class SideTable:
 
 @dataclass
 class EventLog(Log):
-    """Anyone's own log: CSV, JSON lines or Parquet."""
+    """Anyone's own log: CSV, JSON lines or Parquet.
+
+    ``path``              The log: a file, a folder, a pattern such as `logs/*.csv`, or a list.
+    ``held_out_users``    Share of users, chosen by a hash, whose rows are the test split and nothing else; 0: all users
+                          are in all splits.
+    ``samples_path``      A file with the rows to train on and to score; histories come from the log. null: the log's
+                          rows.
+    ``header``            Names of the columns of a file without a header line.
+    ``quotes``            Whether text may stand in double quotes.
+    ``columns``           Names of the log's columns for user, item, time, category, behaviour and label; null: the log
+                          has none.
+    ``sample_columns``    Names of the columns of `samples_path`.
+    ``user_fields``       Further columns that describe the user, such as `[age, city]`.
+    ``item_fields``       Further columns that describe the item, such as `[brand, price]`.
+    ``event_fields``      Columns that say how an event went, such as `[dwell_seconds]`; they are in histories only.
+    ``context_fields``    Columns that describe an impression, such as `[banner_position]`; they are in samples only.
+    ``numeric_fields``    Which of these columns are numbers.
+    ``numeric``           A number becomes one of `buckets`, or a standardized value times a vector (`vector`).
+    ``buckets``           Number of buckets of a numeric field, with equally many training rows in each.
+    ``list_fields``       Which of these columns hold several values, and their separator: `{genres: "|"}`.
+    ``pooling``           How the vectors of several values become one.
+    ``separator``         Separator of a text file, such as `,`, `\\t` or `::`.
+    ``time_format``       `seconds` since 1970 (or milli-, micro-, nanoseconds), or a pattern such as `%Y-%m-%d
+                          %H:%M:%S`.
+    ``positive_from``     A row is a click when its label is at least this number.
+    ``history``           Which rows of a log with labels are events of a history: `positives`, or `all`.
+    ``task``              For a log without labels: `next_click` or `buy`.
+    ``view``              For a log without labels: the behaviour that means an item was viewed; null: every behaviour
+                          does.
+    ``purchase``          For the task `buy`: the behaviour to predict.
+    ``negatives``         Negatives drawn for each positive of `next_click`.
+    ``negatives_from``    Where negatives come from: the popularity of that `day`, the user's `history`, or half of each
+                          (`mixed`).
+    ``splits``            How rows are split: `time`, `user`, `leave_one_out` or `given` (a column of `samples_path`);
+                          null: given or time.
+    ``validation_start``  Local date or time at which validation begins with splits by time; null: the shares decide.
+    ``test_start``        Local date or time at which the test split begins with splits by time; null: the shares
+                          decide.
+    ``validation_share``  Share of rows (by time) or of users in validation.
+    ``test_share``        Share of rows (by time) or of users in the test split.
+    """
 
     path: Any = MISSING  # a path, or a list of paths
     held_out_users: float = bounded(0, 1, open_high=True)
@@ -145,7 +254,26 @@ class EventLog(Log):
 
 @dataclass
 class Synthetic(Common):
-    """A made-up click log."""
+    """A made-up click log.
+
+    ``held_out_users``    Share of users, chosen by a hash, whose rows are the test split and nothing else; 0: all users
+                          are in all splits.
+    ``users``             Number of users.
+    ``items``             Number of items.
+    ``categories``        Number of categories.
+    ``views``             Number of events from browsing; each click adds one.
+    ``views_before``      Events of each user in the days before training begins.
+    ``days_before``       Number of days before training begins that have events.
+    ``train_rows``        Number of training impressions.
+    ``validation_rows``   Number of validation impressions, on the day after training.
+    ``test_rows``         Number of test impressions, on the day after validation.
+    ``click_rate``        Share of impressions that are clicked.
+    ``start``             Local date of training's first day.
+    ``train_days``        Number of training days.
+    ``utc_offset_hours``  Offset of local time from UTC in hours.
+    ``min_count``         Occurrences in training that an id of each field needs for an embedding row of its own; rarer
+                          ids share one.
+    """
 
     held_out_users: float = bounded(0, 1, open_high=True)
     users: int = bounded(1)

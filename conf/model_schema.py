@@ -13,7 +13,12 @@ from mdaf.conf.schema import bounded, positive
 
 @dataclass
 class StaticBranch:
-    """DCNv3 over the static fields."""
+    """DCNv3 over the static fields.
+
+    ``embedding``       Width of the embedding of each static field.
+    ``deep_layers``     Layers of the exponential cross network.
+    ``shallow_layers``  Layers of the linear cross network.
+    """
 
     embedding: int = bounded(1)
     deep_layers: int = bounded(1)
@@ -22,7 +27,15 @@ class StaticBranch:
 
 @dataclass
 class Sequence:
-    """A history, the candidate in view."""
+    """A history, the candidate in view.
+
+    ``embedding``       Width of the embeddings of items, categories and other fields of events.
+    ``hidden``          Width of the encoder.
+    ``layers``          Number of the encoder's layers.
+    ``pooling``         What represents the history: the `last` position, or the `mean` of all.
+    ``target_aware``    Whether the candidate is the last element of the sequence.
+    ``match_features``  Whether each event says if its item and its category equal the candidate's.
+    """
 
     embedding: dict[str, int] = bounded(1)
     hidden: int = bounded(1)
@@ -34,7 +47,13 @@ class Sequence:
 
 @dataclass
 class MambaSequence(Sequence):
-    """Mamba4Rec's layers."""
+    """Mamba4Rec's layers.
+
+    ``kind``    Kind of encoder; fixed for this model.
+    ``state``   Size of the state of the recurrence for each channel.
+    ``conv``    Width of the causal convolution.
+    ``expand``  Inner width as a multiple of `hidden`.
+    """
 
     kind: Literal["mamba"] = MISSING
     state: int = bounded(1)
@@ -44,7 +63,15 @@ class MambaSequence(Sequence):
 
 @dataclass
 class Mamba2Sequence(Sequence):
-    """Mamba4Rec's layers with Mamba-2."""
+    """Mamba4Rec's layers with Mamba-2.
+
+    ``kind``    Kind of encoder; fixed for this model.
+    ``state``   Size of the state of the recurrence for each head.
+    ``conv``    Width of the causal convolution.
+    ``expand``  Inner width as a multiple of `hidden`.
+    ``head``    Channels per head.
+    ``chunk``   Positions that are computed as one block; changes speed, not results beyond rounding.
+    """
 
     kind: Literal["mamba2"] = MISSING
     state: int = bounded(1)
@@ -56,7 +83,12 @@ class Mamba2Sequence(Sequence):
 
 @dataclass
 class TransformerSequence(Sequence):
-    """BST's layers."""
+    """BST's layers.
+
+    ``kind``    Kind of encoder; fixed for this model.
+    ``heads``   Number of attention heads.
+    ``expand``  Inner width of the feed-forward network as a multiple of `hidden`.
+    """
 
     kind: Literal["transformer"] = MISSING
     heads: int = bounded(1)
@@ -65,7 +97,11 @@ class TransformerSequence(Sequence):
 
 @dataclass
 class Model:
-    """What every model has."""
+    """What every model has.
+
+    ``_target_``  Class of the model.
+    ``without``   Fields that the model leaves out; null: `[user]` where most users of validation are new, else none.
+    """
 
     _target_: str = MISSING
     without: list[str] | None = MISSING
@@ -73,7 +109,11 @@ class Model:
 
 @dataclass
 class MDAF(Model):
-    """A static branch, a sequential branch and what mixes them."""
+    """A static branch, a sequential branch and what mixes them.
+
+    ``fusion``  How the branches are mixed: `gate`, `concat`, or one branch alone (`static`, `sequence`).
+    ``head``    Widths of the layers of the network that gives the logit.
+    """
 
     static: StaticBranch = field(default_factory=StaticBranch)
     fusion: Literal["gate", "concat", "static", "sequence"] = MISSING
@@ -82,7 +122,10 @@ class MDAF(Model):
 
 @dataclass
 class MDAFMamba(MDAF):
-    """With Mamba-1."""
+    """With Mamba-1.
+
+    ``scan``      Implementation of Mamba's scan; `auto` takes the fastest that runs here.
+    """
 
     sequence: MambaSequence = field(default_factory=MambaSequence)
     scan: Literal["auto", "reference", "cpu", "triton", "mamba_ssm"] = MISSING
@@ -104,7 +147,11 @@ class MDAFTransformer(MDAF):
 
 @dataclass
 class Mamba4Rec(Model):
-    """A history against the candidate."""
+    """A history against the candidate.
+
+    ``head``      Widths of the layers of the network that gives the logit.
+    ``scan``      Implementation of Mamba's scan; `auto` takes the fastest that runs here.
+    """
 
     sequence: MambaSequence = field(default_factory=MambaSequence)
     head: list[int] = bounded(1)
@@ -113,7 +160,10 @@ class Mamba4Rec(Model):
 
 @dataclass
 class BST(Model):
-    """The Behavior Sequence Transformer."""
+    """The Behavior Sequence Transformer.
+
+    ``head``      Widths of the layers of the network that gives the logit.
+    """
 
     sequence: TransformerSequence = field(default_factory=TransformerSequence)
     head: list[int] = bounded(1)
@@ -121,7 +171,13 @@ class BST(Model):
 
 @dataclass
 class DIN(Model):
-    """The Deep Interest Network."""
+    """The Deep Interest Network.
+
+    ``embedding``       Width of the embeddings of items, categories and other fields.
+    ``attention``       Widths of the layers of the network that weighs an event.
+    ``match_features``  Whether each event says if its item and its category equal the candidate's.
+    ``head``            Widths of the layers of the network that gives the logit.
+    """
 
     embedding: dict[str, int] = bounded(1)
     attention: list[int] = bounded(1)
@@ -131,7 +187,12 @@ class DIN(Model):
 
 @dataclass
 class Fields(Model):
-    """A model of fields, of which the history is some more."""
+    """A model of fields, of which the history is some more.
+
+    ``embedding``       Width of the embedding of each field.
+    ``history``         `mean`: each field of the events, averaged, is one more field; `none`: static fields alone.
+    ``match_features``  Whether the averaged fields of events say how many of them equal the candidate.
+    """
 
     embedding: int = bounded(1)
     history: Literal["mean", "none"] = MISSING
@@ -140,7 +201,12 @@ class Fields(Model):
 
 @dataclass
 class DCNv3(Fields):
-    """The exponential and the linear cross network."""
+    """The exponential and the linear cross network.
+
+    ``deep_layers``     Layers of the exponential cross network.
+    ``shallow_layers``  Layers of the linear cross network.
+    ``tri_bce``         Whether each network has a loss of its own, as in the paper.
+    """
 
     deep_layers: int = bounded(1)
     shallow_layers: int = bounded(1)
@@ -149,7 +215,11 @@ class DCNv3(Fields):
 
 @dataclass
 class DCNv2(Fields):
-    """Crosses beside a deep network."""
+    """Crosses beside a deep network.
+
+    ``cross_layers``  Number of cross layers.
+    ``deep``          Widths of the layers of the deep network.
+    """
 
     cross_layers: int = bounded(1)
     deep: list[int] = bounded(1)
@@ -157,14 +227,26 @@ class DCNv2(Fields):
 
 @dataclass
 class DeepFM(Fields):
-    """A factorization machine and a deep network."""
+    """A factorization machine and a deep network.
+
+    ``deep``  Widths of the layers of the deep network.
+    """
 
     deep: list[int] = bounded(1)
 
 
 @dataclass
 class Boosted(Model):
-    """Gradient boosted trees."""
+    """Gradient boosted trees.
+
+    ``trees``             Number of trees after the last epoch.
+    ``leaves``            Greatest number of leaves of a tree.
+    ``depth``             Greatest number of splits above a leaf.
+    ``samples_per_leaf``  Smallest number of samples in a leaf.
+    ``learning_rate``     Share of each tree that is added to the sum.
+    ``l2``                L2 penalty on the values of leaves.
+    ``rows``              Greatest number of training rows that are used.
+    """
 
     trees: int = bounded(1)
     leaves: int = bounded(2)

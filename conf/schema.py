@@ -50,7 +50,15 @@ def positive() -> Any:
 
 @dataclass
 class Regularization:
-    """The regularization of a run, which a sweep searches."""
+    """The regularization of a run, which a sweep searches.
+
+    ``name``               Names these settings in summaries and reports.
+    ``dropout``            Probability with which each activation is dropped during training.
+    ``weight_decay``       Strength of the L2 penalty on all weights; `training.decay` says how it is applied.
+    ``label_smoothing``    Moves labels towards 1/2: a click becomes 1 - s/2, no click s/2.
+    ``embedding_l2``       Further weight decay of embedding tables, added to `weight_decay`.
+    ``reinit_embeddings``  Whether embedding tables are drawn anew at the start of each epoch (MEDA).
+    """
 
     name: str = MISSING
     dropout: float = bounded(0, 1, open_high=True)
@@ -62,7 +70,36 @@ class Regularization:
 
 @dataclass
 class Training:
-    """Settings of the training loop."""
+    """Settings of the training loop.
+
+    ``epochs``               Number of passes over the training rows.
+    ``batch_size``           Samples per optimizer step.
+    ``eval_batch_size``      Greatest number of samples per forward pass in evaluation; a CPU takes fewer where that is
+                             faster.
+    ``learning_rate``        Learning rate of Adam after the warmup.
+    ``grad_clip_norm``       Greatest allowed norm of a replica's whole gradient; null: gradients are not clipped.
+    ``decay``                How weight decay is applied: `coupled` adds it to Adam's gradient (L2), `decoupled` is
+                             AdamW.
+    ``embedding_optimizer``  Which rows of an embedding table a step moves: `full` all of them, `lazy` those in the
+                             batch.
+    ``schedule``             Learning rate schedule after the warmup.
+    ``warmup_fraction``      Share of all steps during which the learning rate rises linearly to its full value.
+    ``plateau_epochs``       With `schedule=plateau`: epochs without a better monitor before the learning rate is
+                             lowered.
+    ``plateau_factor``       With `schedule=plateau`: the learning rate is multiplied by this number.
+    ``plateau_lowest_rate``  With `schedule=plateau`: the learning rate never falls below this value.
+    ``loss``                 The loss: `bce`, `focal`, or a function of your own such as `mine.loss`.
+    ``focal_gamma``          Exponent of `loss=focal`: how little well predicted samples count; 0 gives `bce`.
+    ``positive_weight``      How many times the loss of a click counts; null: once. It shifts predicted probabilities.
+    ``monitor``              Validation column of `metrics.csv` that decides the best epoch, early stopping and a
+                             sweep's objective.
+    ``patience``             Epochs without a better monitor after which the run stops early; null: it never stops
+                             early.
+    ``ranking_at``           The K of HR@K and NDCG@K, which are measured where negatives are drawn.
+    ``train_sample``         Number of training rows on which `train_auc` is measured; the seed decides which rows.
+    ``checkpoint_seconds``   Seconds between checkpoints within an epoch; null: a checkpoint after each epoch only.
+    ``steps_per_epoch``      Greatest number of steps per epoch, for a short try; null: every row is seen.
+    """
 
     epochs: int = bounded(1)
     batch_size: int = bounded(1)
@@ -91,9 +128,12 @@ class Training:
 class Guard:
     """What to do about a device that becomes slow or hangs.
 
-    ``factor``    steps that take so many times longer than in the first full epoch
-    ``patience``  for so many seconds are a slow-down
-    ``hang``      seconds without progress after which the process ends; null: never
+    ``factor``    Steps are slow when they take this many times longer than those of the first full epoch.
+    ``patience``  Steps that stay slow for this many seconds are a slow-down.
+    ``action``    On a slow-down: `warn` logs it, `stop` saves and exits, `fallback_cpu` goes on from the checkpoint on
+                  the CPU.
+    ``hang``      Seconds without progress after which the process writes its stacks and exits with code 76; null:
+                  never.
     """
 
     factor: float = bounded(1, open_low=True)
@@ -104,7 +144,18 @@ class Guard:
 
 @dataclass
 class Device:
-    """The device of a run, and how it is used."""
+    """The device of a run, and how it is used.
+
+    ``name``             `auto` (CUDA, else MPS, else CPU), `cpu`, `mps`, `cuda` or `cuda:1`.
+    ``threads``          CPU threads; null: torch's own choice.
+    ``micro_batch``      Samples per forward pass within a step of `batch_size`; null: all of them, or on a CPU the
+                         fastest number.
+    ``gpus_per_trial``   GPUs that a cluster's launcher asks for; with Ray a fraction puts several trials on one GPU.
+    ``precision``        Precision of matrix products; with `bf16`, weights and optimizer states stay in fp32.
+    ``graphs``           Whether steps on CUDA are captured in CUDA graphs: same results, less time per step.
+    ``memory_fraction``  Greatest share of device memory for the store; a larger store stays on disk and is read in
+                         batches.
+    """
 
     name: str = MISSING
     threads: int | None = bounded(1)
@@ -118,7 +169,11 @@ class Device:
 
 @dataclass
 class Plateau:
-    """Ends a sweep after so many trials without an improvement of more than ``epsilon``."""
+    """Ends a sweep after so many trials without an improvement of more than ``epsilon``.
+
+    ``trials``   The sweep ends after this many trials without an improvement; null: never.
+    ``epsilon``  A smaller gain than this is no improvement.
+    """
 
     trials: int | None = bounded(1)
     epsilon: float = bounded(0)
@@ -129,6 +184,24 @@ class Sweep:
     """The study of a job, and when its sweep ends.
 
     The sweeper sets ``trial``; do not set it by hand.
+
+    ``storage``       URL of the study database: `sqlite:///`, `journal:///`, `postgresql+psycopg://` or
+                      `mysql+pymysql://`.
+    ``study``         Name of the study of this job; the sweeper sets it.
+    ``trial``         Number of the trial of this job; the sweeper sets it.
+    ``objectives``    Columns of `metrics.csv` that a job returns, at its best epoch; one for each
+                      `hydra.sweeper.direction`.
+    ``artifacts``     URL such as `s3://bucket/runs` to which each finished run folder is copied; null: nothing is
+                      copied.
+    ``workers``       Processes on this machine; each asks for its next trial when it is free.
+    ``max_failures``  Failed trials in a row that end the sweep; null: 2 * n_trials in all; inf: never.
+    ``max_deaths``    A point whose process was killed, hung or lost this many times is not tried again; inf: it always
+                      is.
+    ``max_retries``   How many times a resumed sweep tries a failed known point, or a failed point of a grid, again.
+    ``timeout``       Seconds after which no further trial starts; null: no limit.
+    ``target``        The sweep ends when the objective reaches this value; null: no target.
+    ``force``         Whether a sweep may resume a study whose trials have another objective, search space, config or
+                      data.
     """
 
     storage: str = MISSING
@@ -150,7 +223,12 @@ class Sweep:
 class Criteria:
     """The research's success criteria. They are configuration, because each data set has its own targets.
 
-    ``epoch`` is the one at which overfitting is judged.
+    ``min_val_auc``        Lowest validation AUC that is a success.
+    ``first_best_epoch``   The best epoch may not be earlier than this one.
+    ``last_best_epoch``    The best epoch may not be later than this one.
+    ``max_train_val_gap``  Training AUC minus validation AUC must be below this at epoch `epoch`.
+    ``max_train_auc``      The training AUC must be below this at epoch `epoch`.
+    ``epoch``              The epoch at which overfitting is judged.
     """
 
     min_val_auc: float = bounded(0, 1)
@@ -163,7 +241,14 @@ class Criteria:
 
 @dataclass
 class Config:
-    """The whole config of a job."""
+    """The whole config of a job.
+
+    ``model``       The model: a config group, see [Models](#model).
+    ``data``        The data source: a config group, see [Data](#data).
+    ``seed``        Seed of everything that a run draws: weights, batches, dropout.
+    ``resume``      `auto` continues the most recent run of this very command, and repeats no finished one.
+    ``experiment``  A config group that sets keys of several groups at once; null: none.
+    """
 
     model: Any = MISSING
     data: Any = MISSING
@@ -179,7 +264,12 @@ class Config:
 
 @dataclass
 class Confirm:
-    """Which trials are run again on seeds that the search did not use."""
+    """Which trials are run again on seeds that the search did not use.
+
+    ``top``    Number of the study's best trials that are confirmed, beside the balanced point; 0: the best trial wins
+               unconfirmed.
+    ``seeds``  Seeds of confirmation, which neither the search nor Phase 4 uses.
+    """
 
     top: int = bounded(0)
     seeds: list[int] = MISSING
@@ -189,8 +279,9 @@ class Confirm:
 class Pace:
     """When an epoch counts as slow.
 
-    ``ratio``    over the median of the run's epochs; in the earlier experiment it was 30 and more.
-    ``seconds``  over the median: below this, whatever the ratio, it is the noise of short epochs.
+    ``ratio``    An epoch is slow when it takes this many times the median epoch of its run, and more than `seconds`
+                 besides.
+    ``seconds``  A difference to the median below this many seconds is the noise of short epochs.
     """
 
     ratio: float = bounded(1)
@@ -201,8 +292,8 @@ class Pace:
 class Tiers:
     """What the criteria need besides to become a tier.
 
-    ``near_miss``    how far below its target a validation AUC is still tier 2.
-    ``healthy_gap``  the train-validation gap that the research calls healthy; a remark, no criterion.
+    ``near_miss``    A validation AUC at most this far below its target is still tier 2.
+    ``healthy_gap``  The range of the train-validation gap that the report calls healthy; a remark, not a criterion.
     """
 
     near_miss: float = bounded(0, 1)
@@ -211,7 +302,37 @@ class Tiers:
 
 @dataclass
 class Phase4:
-    """What is confirmed and repeated, over which seeds, where to, and how it is judged."""
+    """What is confirmed and repeated, over which seeds, where to, and how it is judged.
+
+    ``storage``    URL of the study database.
+    ``study``      Name of the study; null: the only one of the storage, or the most recently active one.
+    ``folder``     Runs go to FOLDER/STUDY/POINT/seed-S, the report to FOLDER/STUDY/report.
+    ``program``    The command that runs another Hydra program, such as `python -m their.module`; null: a study of this
+                   program.
+    ``seed_key``   Of another program: the config key that seeds a run.
+    ``baseline``   Of another program: what the winner is compared with, as a known point's name, a trial's number or a
+                   mapping.
+    ``objective``  Which objective is judged where the study has several; null: the only one.
+    ``design``     `sequential` looks after growing numbers of seeds; `research` compares four points on five seeds
+                   once.
+    ``looks``      With `design=sequential`: numbers of pairs of seeds after which the difference is tested.
+    ``futility``   With `design=sequential`: number of pairs from which a mean difference that is not positive ends the
+                   comparison; null: never.
+    ``margin``     Differences up to this size do not matter to you; adds the verdict `equivalent`. null: no margin.
+    ``seeds``      Seeds of the comparison; null: the ten (or, with `design=research`, five) that `conf/phase4.yaml`
+                   names.
+    ``points``     Points that are run; null: winner and balanced, with `design=research` also weak and strong.
+    ``epochs``     Epochs of every run; null: as many as the study's trials had.
+    ``test``       Whether the test split decides; false: the validation rows decide.
+    ``alpha``      Two-sided level of significance, over all looks or comparisons together.
+    ``resamples``  Number of bootstrap resamples of users for the interval over rows.
+    ``ask``        Whether the plan is shown and confirmed before anything is trained; `--yes` is `ask=false`.
+    ``force``      Whether to start although a precondition is not met or the looks differ from the plan; the report
+                   says so.
+    ``launcher``   Option of `hydra/launcher` for the runs; null: the runs' own default.
+    ``overrides``  Overrides of every run that replace those of the study, such as `[device=cpu]`.
+    ``reuse``      Folder whose finished runs of the same config and data are reused.
+    """
 
     storage: str = MISSING
     study: str | None = MISSING

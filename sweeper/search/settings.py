@@ -22,7 +22,11 @@ TEXTS = ("storage", "study_name", "custom_search_space")
 
 @dataclass(frozen=True)
 class Plateau:
-    """Ends the sweep after ``trials`` trials that improve the best value by at most ``epsilon``; None: never."""
+    """Ends the sweep when it no longer improves.
+
+    ``trials``   the sweep ends after this many trials without an improvement; None: never
+    ``epsilon``  a smaller gain than this is no improvement
+    """
 
     trials: int | None = None
     epsilon: float = 0.0
