@@ -1,4 +1,4 @@
-"""Workers that sleep instead of training: ``python -m benchmarks.cluster --storage URL``. Markdown for docs/cluster.md.
+"""Workers that sleep instead of training: ``python -m benchmarks.cluster --storage URL``. For docs/benchmarks.md.
 
 Each worker does to the study what a worker of a sweep does: claims a trial, asks the sampler, writes a job's
 attributes, reports, holds a lease, tells the result. Between asking and telling it sleeps. A run begins in the midst of

@@ -1,5 +1,5 @@
 """What naming a sweep's best trial at face value costs: ``python -m benchmarks.confirmation``. Markdown for
-docs/confirmation.md.
+docs/statistics.md.
 
 A repetition is one sweep on the surrogate of ``benchmarks.surrogate``: the three known points, then points drawn
 uniformly, each with the noise of one seed. Three ways to name a winner are compared: the highest value as it is; the

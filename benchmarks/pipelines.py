@@ -9,7 +9,7 @@ A pipeline is a sweep and the Phase 4 after it. There are three:
 
 Each is run as often as there are ``--searches``, each time with another seed. Winners of one search seed are compared
 in pairs of a seed, on validation rows and on test rows. What is finished is not repeated: the same command goes on.
-Prints Markdown for docs/results.md and docs/confirmation.md.
+Prints Markdown for docs/results.md and docs/statistics.md.
 """
 
 from __future__ import annotations

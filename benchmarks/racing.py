@@ -1,4 +1,4 @@
-"""What a way to decide a sweep costs and finds: ``python -m benchmarks.racing``. Markdown for docs/confirmation.md.
+"""What a way to decide a sweep costs and finds: ``python -m benchmarks.racing``. Markdown for docs/statistics.md.
 
 A repetition is a search on a landscape (``benchmarks.landscapes``), the naming of a winner, and Phase 4. Sampler,
 naming and verdict are the project's own functions. A run is its true value and noise. A part of the noise may be common
@@ -48,7 +48,7 @@ BALANCED = dict(KNOWN)["balanced"]
 TRIALS, TOP, CONFIRMED, REPEATED = 20, 3, 3, 5  # of the design of 0.2: trials, candidates, seeds of each, of Phase 4
 CONFIRMATION, PHASE_4 = range(1001, 1001 + CONFIRMED), range(3001, 3011)
 ALPHA = 0.05
-MAIN = ("fitted", "flat")  # landscapes that the claims of docs/confirmation.md are about
+MAIN = ("fitted", "flat")  # landscapes that the claims of docs/statistics.md are about
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 LOOKS = LookPlan((4, 6, 8, 10), ALPHA)
 TEN = LookPlan((10,), ALPHA, futility=None)

@@ -114,7 +114,7 @@ def sweeps() -> dict[str, DictConfig]:
     made = re.findall(r"python -m sweeper -m .*", (ROOT / "Makefile").read_text())
     lines = dict.fromkeys([*made, *(line for _, line in shown() if "hydra/sweeper=regularization" in line)])
     conf.register()
-    return {line: _composed("config", _words(line.partition("sweeper ")[2])) for line in lines}
+    return {line: _composed("config", _words(re.sub(PROGRAM, "", line, count=1))) for line in lines}
 
 
 def test_no_sweep_that_is_shown_is_refused_because_of_another_one() -> None:

@@ -27,7 +27,7 @@ ROWS = 256  # validation rows that are scored in the check
 
 _EPILOG = """\
 FOLDER holds model.onnx or model.pt2, and model.json, which says how to feed it: names, types and axes of the inputs.
-The files are checked against the model before the folder appears. docs/predict.md has an example.
+The files are checked against the model before the folder appears. docs/how-to/use-a-trained-model.md has an example.
 
   {export} runs/RUN --out exported
   {export} runs/RUN --out exported --format onnx,torch --vocabularies

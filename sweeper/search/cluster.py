@@ -30,7 +30,7 @@ def whole_gpus(share: float) -> int:
     if share != int(share):
         raise UserError(
             f"device.gpus_per_trial: found {share:g}, but submitit gives out whole GPUs; expected 0 or 1. To share "
-            "one, train replicas in it (docs/cluster.md) or use hydra/launcher=ray"
+            "one, train replicas in it (docs/how-to/launchers.md) or use hydra/launcher=ray"
         )
     return int(share)
 

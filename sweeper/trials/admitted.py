@@ -1,7 +1,7 @@
 """What a study may say to a command: values of this program's own keys. No code, no path, no command.
 
 Whoever can write in a study database can put anything into it. So each override that comes from one is looked at here
-before it gets into a command line, whether that one is started or only shown. ``docs/security.md`` has the table.
+before it gets into a command line, whether that one is started or only shown. The table is in docs/how-to/security.md.
 """
 
 from __future__ import annotations

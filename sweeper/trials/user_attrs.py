@@ -136,7 +136,7 @@ _WORDS = {list: "a list of texts", dict: "a mapping", int: "a whole number", str
 
 
 def as_markdown() -> str:
-    """The table of all user attributes, as docs/sweeps.md holds it."""
+    """The table of all user attributes, as docs/reference/user-attributes.md holds it."""
     lines = ["| attribute | of a | type | written by the | meaning |", "|---|---|---|---|---|"]
     for a in USER_ATTRIBUTES:
         kind = " or ".join(kind.__name__ for kind in a.types)

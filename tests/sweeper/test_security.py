@@ -166,8 +166,9 @@ def test_a_study_may_set_nothing_else(override: str) -> None:
 
 
 def test_the_table_of_who_may_set_what_is_what_is_done() -> None:
-    """docs/security.md: of each row the example in the second column, and yes or no in the third."""
-    rows = [line.split("|")[1:-1] for line in (ROOT / "docs/security.md").read_text().splitlines() if "| `" in line]
+    """docs/how-to/security.md: of each row the example in the second column, and yes or no in the third."""
+    page = (ROOT / "docs/how-to/security.md").read_text()
+    rows = [line.split("|")[1:-1] for line in page.splitlines() if "| `" in line]
     assert len(rows) >= 12
     for _, examples, answer, *_ in rows:
         for example in [part for part in examples.split("`") if part.strip() and part.strip() != ","]:

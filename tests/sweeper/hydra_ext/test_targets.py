@@ -168,8 +168,9 @@ written: list[Writer] = []
 
 
 def documented() -> type:
-    """The logger of docs/sweeps.md."""
-    [text] = re.findall(r"```python\n([^`]*SummaryWriter[^`]*)```", (ROOT / "docs/sweeps.md").read_text())
+    """The logger of docs/how-to/own-samplers-and-callbacks.md."""
+    page = (ROOT / "docs/how-to/own-samplers-and-callbacks.md").read_text()
+    [text] = re.findall(r"```python\n([^`]*SummaryWriter[^`]*)```", page)
     names: dict[str, type] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=Writer))

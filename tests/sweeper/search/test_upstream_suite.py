@@ -91,8 +91,8 @@ def outcomes(folder: Path, *, forked: bool) -> dict[str, str]:
 
 
 def listed() -> dict[str, int]:
-    """The tests that docs/sweeps.md lists, each with its number of cases."""
-    text = (ROOT / "docs/sweeps.md").read_text().partition("### Upstream's own tests")[2].partition("\n## ")[0]
+    """The tests that docs/reference/upstream-tests.md lists, each with its number of cases."""
+    text = (ROOT / "docs/reference/upstream-tests.md").read_text()
     return {
         name: int(cases) for name, cases in re.findall(r"^\| `(test_\w+)` \| (\d+) \| pass \| pass \|$", text, re.M)
     }

@@ -38,7 +38,7 @@ SPACE: dict[str, BaseDistribution] = {
     "regularization.dropout": FloatDistribution(0, 1),
     "regularization.weight_decay": FloatDistribution(1e-5, 1e-3, log=True),
 }
-STABLE = [  # documented in docs/sweeps.md
+STABLE = [  # documented in docs/how-to/ask-a-study.md
     *("id", "name", "runs", "mean", "standard_error", "posterior_mean", "posterior_sd", "feasible", "diverged"),
     *("params.regularization.dropout", "params.regularization.weight_decay", "seeds", "values", "trials"),
     *("complete", "pruned", "fail", "running", "waiting"),

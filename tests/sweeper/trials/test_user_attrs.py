@@ -8,10 +8,10 @@ from mdaf.sweeper.hydra_ext.config_sources import ORIGIN
 from mdaf.sweeper.trials.artifacts import ARTIFACTS
 from mdaf.sweeper.trials.user_attrs import TYPES, USER_ATTRIBUTES, as_markdown, complaint
 
-DOCS = Path(__file__).parents[3] / "docs/sweeps.md"
+DOCS = Path(__file__).parents[3] / "docs/reference/user-attributes.md"
 
 
-def test_the_page_about_sweeps_holds_the_table_of_user_attributes_as_the_code_has_it() -> None:
+def test_the_page_holds_the_table_of_user_attributes_as_the_code_has_it() -> None:
     assert as_markdown() in DOCS.read_text(), f"put this into {DOCS}:\n{as_markdown()}"
 
 
