@@ -94,7 +94,7 @@ def _decided(setting: Setting, confirmation: Sequence[Series]) -> Path:
     cfg = setting.cfg
     plan.run_missing(confirmation, setting.roots, cfg.launcher)
     named = name_winner(setting.candidates, confirmation)
-    points = points_of_design(setting.design, named, setting.home)
+    points = points_of_design(setting.design, named, setting.study)
     looks = None
     if (inquiry := inquiry_of(setting, points, named)) is not None:
         repeated = inquiry.ask(cfg.launcher, lambda folders: _score(setting, folders))
@@ -194,7 +194,7 @@ def agree(setting: Setting, confirmation: Sequence[Series], named: Named) -> Non
 
     Not where ``ask`` is false, nor where nothing is missing and one version of the code has trained all that is there.
     """
-    points = points_of_design(setting.design, named, setting.home)
+    points = points_of_design(setting.design, named, setting.study)
     inquiry = inquiry_of(setting, points, named)
     repeated = plan.plan(points, setting.design.seeds, setting.roots)
     stages: Mapping[str, Sequence[Series]] = {"confirmation": confirmation, "Phase 4": repeated if not inquiry else []}

@@ -15,9 +15,10 @@ from mdaf.multirun.analysis.confirmation import Confirmation, confirm, distance
 from mdaf.multirun.analysis.content import CandidateInput, Claim
 from mdaf.multirun.phase4 import plan
 from mdaf.multirun.phase4.design import BALANCED, RUNNER_UP, WINNER, Design
+from mdaf.multirun.phase4.known import GROUP, known_point, known_values
 from mdaf.multirun.phase4.overrides import overrides_of
 from mdaf.multirun.phase4.plan import Series, Winner
-from mdaf.multirun.phase4.points import Point, composed, configs, known_point, known_values, point_hash, with_epochs
+from mdaf.multirun.phase4.points import Point, composed, configs, point_hash, with_epochs
 from mdaf.sweeper.runs.reader import read_finished_run
 from mdaf.sweeper.study.queries import find_trial, trials_of
 
@@ -72,9 +73,10 @@ def find_candidates(study: Study, cfg: DictConfig, home: Path) -> list[Candidate
     top = max(1, cfg.confirm.top)
     trials = plan.best_trials(study, top + 1)
     points = [_trial_point(trial, cfg, home) for trial in trials]
-    balanced = known_point(BALANCED, points[0], home)
+    balanced = known_point(BALANCED, points[0], study)
     same = point_hash(balanced)
-    reference = known_values(BALANCED)
+    reference = known_values(BALANCED, study)
+    best = find_trial(study, trials[0].number).params
     candidates: list[Candidate] = []
     for trial, point in zip(trials, points, strict=True):
         if len(candidates) == top and not all(candidate.is_balanced for candidate in candidates):
@@ -85,7 +87,8 @@ def find_candidates(study: Study, cfg: DictConfig, home: Path) -> list[Candidate
         far = distance(found.params, reference, found.distributions)
         candidates.append(Candidate(point, trial.value, far, trial.expected))
     if cfg.confirm.top and not raced(candidates) and not any(candidate.is_balanced for candidate in candidates):
-        tried = _trial_at(study, reference)
+        others = {key: value for key, value in best.items() if not key.startswith(GROUP)}
+        tried = _trial_at(study, others | reference)
         if tried is not None:
             balanced = replace(balanced, trial=tried.number)
         candidates.append(Candidate(balanced, None if tried is None else tried.values[0], 0.0))
@@ -146,32 +149,32 @@ def _named(winner: Candidate, by: str, others: Sequence[Candidate]) -> Named:
     return Named(winner, by, others[0] if others else None)
 
 
-def points_of(names: Sequence[str], winner: Point, home: Path) -> list[Point]:
+def points_of(names: Sequence[str], winner: Point, study: Study) -> list[Point]:
     """Phase 4's points by name; a known point that is the winner's own configuration goes by the known name alone."""
     found: dict[str, Point] = {}
     own = point_hash(winner)
     for name in names:
-        point = replace(winner, name=WINNER) if name == WINNER else known_point(name, winner, home)
+        point = replace(winner, name=WINNER) if name == WINNER else known_point(name, winner, study)
         key = point_hash(point)
         if not (name == WINNER and key in found):
             found[key] = replace(point, trial=winner.trial) if key == own else point
     return list(found.values())
 
 
-def points_of_design(design: Design, named: Named, home: Path) -> list[Point]:
+def points_of_design(design: Design, named: Named, study: Study) -> list[Point]:
     """The points that are repeated. Where the winner is balanced itself, the next best is compared with it.
 
     UserError if the study has no other point.
     """
     if design.plan is None:
-        return points_of(design.points, named.winner.point, home)
+        return points_of(design.points, named.winner.point, study)
     if named.challenger is None:
         raise UserError(
             "the study has no other point than balanced, so there is nothing to compare; let it run more trials, or "
             "repeat the known points: design=research"
         )
     names = [WINNER, BALANCED, *design.secondary]
-    points = points_of(names, named.challenger.point, home)
+    points = points_of(names, named.challenger.point, study)
     if not named.winner.is_balanced:
         return points
     return [replace(point, name=RUNNER_UP) if point.name == WINNER else point for point in points]

@@ -1,4 +1,4 @@
-"""The configurations that are compared: a study's trials, and the known points, everything else as in the winner."""
+"""The configurations that are compared: how each is composed, what tells two apart, and which runs there are."""
 
 from __future__ import annotations
 
@@ -15,17 +15,14 @@ from omegaconf import DictConfig, OmegaConf
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.event_store import EventStore
 from mdaf.errors import UserError
-from mdaf.multirun.phase4.design import KNOWN
 from mdaf.sweeper.hydra_ext.config_sources import Configs
-from mdaf.sweeper.hydra_ext.overrides import hydra_value, key_of
+from mdaf.sweeper.hydra_ext.overrides import key_of
 from mdaf.sweeper.hydra_ext.run_config import config_hash, validate
 from mdaf.sweeper.runs.reader import BEST, IDENTITY, RESULT, own_checkpoint, read_run
 from mdaf.sweeper.training.model_factory import decide_fields
 from mdaf.sweeper.trials.admitted import came_from_elsewhere
 
 log = logging.getLogger(__name__)
-
-SEARCHED = ("regularization.dropout", "regularization.weight_decay", "regularization.label_smoothing")
 
 
 @dataclass(frozen=True)
@@ -39,21 +36,6 @@ class Point:
     overrides: tuple[str, ...]
     folder: Path
     trial: int | None = None
-
-
-def known_values(name: str) -> dict[str, float]:
-    """The searched parameters at a known point. UserError if there is no such option of the group."""
-    if name not in KNOWN:
-        raise UserError(f"points: found {name!r}, expected winner, {', '.join(KNOWN)}")
-    config = composed([f"regularization={name}"])
-    return {key: float(OmegaConf.select(config, key)) for key in SEARCHED}
-
-
-def known_point(name: str, like: Point, folder: Path) -> Point:
-    """A known point that differs from ``like`` in its regularization only."""
-    kept = [override for override in like.overrides if not key_of(override).startswith("regularization.")]
-    own = [f"{key}={hydra_value(value)}" for key, value in known_values(name).items()]
-    return Point(name, (*kept, *own), folder / name)
 
 
 def with_epochs(overrides: Sequence[str], epochs: int | None) -> tuple[str, ...]:

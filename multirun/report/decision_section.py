@@ -28,7 +28,7 @@ from mdaf.multirun.analysis.wording import (
     signed,
     standard_error,
 )
-from mdaf.multirun.phase4.points import SEARCHED
+from mdaf.multirun.phase4.known import SEARCHED
 from mdaf.multirun.report.blocks import Block, Items, Section, Table, Text
 
 WHY: dict[Stop | None, str] = {

@@ -32,8 +32,9 @@ from mdaf.multirun.analysis.json_form import from_json
 from mdaf.multirun.analysis.sources import Source, check_agreement
 from mdaf.multirun.phase4.candidates import Named
 from mdaf.multirun.phase4.design import Design
+from mdaf.multirun.phase4.known import SEARCHED
 from mdaf.multirun.phase4.plan import Series, search_seeds
-from mdaf.multirun.phase4.points import SEARCHED, checked, differences, point_hash
+from mdaf.multirun.phase4.points import checked, differences, point_hash
 from mdaf.sweeper.runs.reader import own_checkpoint, read_finished_run, read_run
 from mdaf.sweeper.study.queries import trials_of
 from mdaf.sweeper.trials.admitted import run_folder

@@ -17,7 +17,7 @@ from mdaf.multirun.analysis.rows.scores import read_scores
 from mdaf.multirun.analysis.sources import check_same_data, configuration_of
 from mdaf.multirun.analysis.wording import number
 from mdaf.multirun.phase4.design import OF_THE_RESEARCH
-from mdaf.multirun.phase4.points import SEARCHED
+from mdaf.multirun.phase4.known import SEARCHED
 from mdaf.multirun.report.inputs import criteria_of, pairs, rules, source_of
 from mdaf.multirun.report.printing import print_sections
 from mdaf.multirun.report.sections import criteria, results

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.confirmation import BALANCED, simulate
 from benchmarks.surrogate import KNOWN_POINTS
 from mdaf import conf
-from mdaf.multirun.phase4.points import known_values
+from mdaf.multirun.phase4.known import known_values
 
 
 def test_without_noise_nothing_is_claimed_too_much_and_nothing_is_worse_than_balanced() -> None:

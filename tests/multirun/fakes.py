@@ -25,7 +25,7 @@ from mdaf.sweeper.runs.metric_columns import COLUMNS, MONITOR, best_epoch, ranki
 from mdaf.sweeper.runs.reader import checkpoint_digest
 from mdaf.sweeper.training.model_factory import decide_fields
 from mdaf.sweeper.trials.same_point import point_id
-from mdaf.sweeper.trials.user_attrs import POINT_ID, SEED
+from mdaf.sweeper.trials.user_attrs import POINT, POINT_ID, SEED
 from tests.sweeper.tiny import TINY
 
 STUDY = "made-up"
@@ -117,18 +117,21 @@ def make_study(
     others: Mapping[int, str] | None = None,
     space: Mapping[str, FloatDistribution] = SPACE,
     runs_again: Sequence[tuple[int, int, float]] = (),
+    values: Sequence[float] = VALUES,
+    named: Mapping[int, str] | None = None,
 ) -> str:
     """A study of four complete trials with their runs, the last the best; its storage's URL.
 
     ``space``: ``WIDE`` gives every point an embedding_l2 of .002 and a learning rate of .001 besides.
     ``others``: trials that say that their run had another config's hash.
+    ``named``: trials that tried a known point, and its name.
     ``runs_again``: (trial, seed, value) of further runs of a point, as a race leaves them.
     """
     url = f"sqlite:///{folder}/studies.db"
     study = optuna.create_study(storage=url, study_name=STUDY, direction="maximize")
     if typed_with is not None:
         study.set_user_attr(ORIGIN, typed_with)
-    for number, (point, value) in enumerate(zip(POINTS, VALUES, strict=True)):
+    for number, (point, value) in enumerate(zip(POINTS, values, strict=True)):
         params = dict(zip(space, (*point, 2e-3, 1e-3), strict=False))
         config = composed([*TINY, *(f"{key}={one}" for key, one in params.items()), f"seed={seed}"])
         run = write_run(folder / "search" / str(number), config, history(value, seconds=seconds), trial=number)
@@ -139,6 +142,7 @@ def make_study(
             "effective": params,
             "epoch_seconds": 60.0,
             "config_hash": (others or {}).get(number, config_hash(config)),
+            **({POINT: named[number]} if named and number in named else {}),
         }
         study.add_trial(
             optuna.trial.create_trial(params=params, distributions=dict(space), value=value, user_attrs=attributes)

@@ -76,15 +76,30 @@ def test_a_study_is_taken_to_its_verdict(here: Path, monkeypatch: pytest.MonkeyP
 def test_the_winner_of_a_wide_sweep_is_repeated_whole_and_balanced_has_its_learning_rate_alone(here: Path) -> None:
     url = make_study(here, space=WIDE)
     wide = settings(here, "confirm.top=1")
-    candidates = find_candidates(open_study(url, STUDY), wide, here)
+    study = open_study(url, STUDY)
+    candidates = find_candidates(study, wide, here)
     assert [candidate.point.name for candidate in candidates] == ["trial-3", "balanced"]
     own = {"training.learning_rate=0.001", "regularization.embedding_l2=0.002", "regularization.dropout=0.22"}
     for winner, balanced in (
-        points_of(["winner", "balanced"], candidates[0].point, here),
+        points_of(["winner", "balanced"], candidates[0].point, study),
         [candidate.point for candidate in candidates],
     ):
         assert own <= set(winner.overrides)
         assert own & set(balanced.overrides) == {"training.learning_rate=0.001"}
+
+
+def test_the_balanced_trial_of_a_wide_sweep_is_the_balanced_point_and_not_compared_with_itself(here: Path) -> None:
+    url = make_study(here, space=WIDE, values=(0.70, 0.75, 0.69, 0.74), named={1: "balanced"})
+    study = open_study(url, STUDY)
+    wide = settings(here, "confirm.top=1", "design=sequential")
+    candidates = find_candidates(study, wide, here)
+    assert [(candidate.point.name, candidate.point.trial) for candidate in candidates] == [
+        ("balanced", 1),
+        ("trial-3", 3),
+    ]
+    runner_up, balanced = points_of(["winner", "balanced"], candidates[1].point, study)
+    assert "regularization.embedding_l2=0.002" in balanced.overrides
+    assert "regularization.dropout=0.22" in runner_up.overrides
 
 
 def test_the_balanced_trial_and_the_balanced_point_are_one_candidate(
