@@ -1,11 +1,12 @@
 """What a sweep and its Phase 4 spend and find: ``python -m benchmarks.pipelines data=... data.path=FILE``.
 
-A pipeline is a sweep and the Phase 4 after it. There are three:
+A pipeline is a sweep and the Phase 4 after it:
 
 ``narrow``  ``hydra/sweeper=regularization``, 30 trials of one seed. The best three are confirmed on other seeds, then
             the winner and balanced are trained on five seeds.
 ``wide``    the same with ``hydra/sweeper=regularization_wide``.
 ``racing``  16 runs of ``regularization_wide`` with ``hydra/sweeper/sampler=racing``, and looks at 4, 6, 8 and 10 seeds.
+``longer``  a race of 20 runs, and looks at 4 and 6 seeds: more of the same runs go into the search.
 
 Each is run as often as there are ``--searches``, each time with another seed. Winners of one search seed are compared
 in pairs of a seed, on validation rows and on test rows. What is finished is not repeated: the same command goes on.
@@ -63,6 +64,13 @@ PIPELINES = {
     "wide": Pipeline(("hydra/sweeper=regularization_wide",), _RESEARCH, 30, 5),
     "racing": Pipeline(
         ("hydra/sweeper=regularization_wide", "hydra/sweeper/sampler=racing"), (), 16, 4, "hydra.sweeper.sampler.seed"
+    ),
+    "longer": Pipeline(
+        ("hydra/sweeper=regularization_wide", "hydra/sweeper/sampler=racing"),
+        ("looks=[4,6]", "futility=4"),
+        20,
+        4,
+        "hydra.sweeper.sampler.seed",
     ),
 }
 
