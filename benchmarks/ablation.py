@@ -5,9 +5,9 @@ then with all references together. Prints Markdown for docs/benchmarks.md.
 
 ``cost``  how much longer a step takes without the kernel, as a share of the step with all kernels.
 
-The scans' reference is ``model.scan=chunked``, the faster one of those in PyTorch. ``compiled`` is the model without
-kernels, but for the scans, through ``torch.compile``. Variants are measured in turn, ``--rounds`` times, and medians
-are printed, so that a machine that slows down slows all of them.
+The scans' reference is the chunked one, the faster of two in PyTorch. ``compiled`` is the model without kernels, but
+for the scans and Adam, through ``torch.compile``. Each variant is measured in turn with the whole, ``--rounds`` times,
+and medians are printed, so that a machine that slows down slows both.
 """
 
 from __future__ import annotations
@@ -83,9 +83,8 @@ class _Variant:
 
     def __init__(self, name: str, options: argparse.Namespace, count: int) -> None:
         self._names = {"": (), ALL: OPERATIONS, COMPILED: tuple(set(OPERATIONS) - set(KEPT))}.get(name, (name,))
-        overrides = [*options.overrides, *(["model.scan=chunked"] if SCAN in self._names else [])]
         with without(self._names):
-            self._steps = Steps(composed(overrides), count, options.steps)
+            self._steps = Steps(composed(options.overrides), count, options.steps)
             if name == COMPILED:
                 self._steps.replicas.model.compile(dynamic=True)
             self._steps.warm_up()
@@ -108,7 +107,7 @@ def _seconds(run: Callable[[], object], device: torch.device) -> float:
 
 @contextmanager
 def without(operations: Sequence[str]) -> Iterator[None]:
-    """Within this context these operations are computed by their references. ``scans`` is left to ``model.scan``."""
+    """Within this context these operations are computed by their references. SystemExit for an unknown one."""
     if unknown := set(operations) - set(OPERATIONS):
         raise SystemExit(f"--without: found {', '.join(sorted(unknown))}, expected {', '.join(OPERATIONS)}")
     chosen = backend.fused_backend
@@ -140,6 +139,7 @@ def _never(*_: Any) -> bool:
 _SWITCHES: dict[str, tuple[Any, str, Callable[..., Any]]] = {
     "lookup": (embedding, "_chosen", lambda *_: "reference"),
     "last output": (mamba, "last_output", _whole_scan),
+    SCAN: (scan, "choose_backend", lambda *_: "chunked"),
     "joint Adam": (replica_optimizers, "can_step_jointly", _never),
     "deferred Adam": (replica_optimizers, "can_defer", _never),
 }
