@@ -12,7 +12,9 @@ import types
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module, resources
+from functools import cache
+from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hydra import compose, initialize_config_module
@@ -23,6 +25,7 @@ from mdaf import conf
 from mdaf.conf import options, schema
 from mdaf.sweeper.search.settings import Plateau, SweepSettings
 
+ROOT = Path(__file__).parents[2]
 SENTENCE = re.compile(r"^ {4}``(\w+)`` +(.*(?:\n {5,}\S.*)*)", re.M)
 TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
 # Options that are made in Python, so that no YAML file says what they are.
@@ -129,48 +132,54 @@ def schemas() -> dict[str, tuple[type, dict[str, Any], list[str]]]:
     """``group=option`` -> the schema of its keys, its values, and other options that have the same schema."""
     found: dict[str, tuple[type, dict[str, Any], list[str]]] = {}
     by_schema: dict[tuple[str, type], str] = {}
-    for group in sorted(_groups_with_schemas()):
-        named = sorted(options.options_of(group), key=lambda one: (one not in _schema_names(group), one))
+    for group, module in sorted(_modules().items()):
+        named = sorted(options.options_of(group), key=lambda one: (one not in module.SCHEMAS, one))
         for option in named:
-            node = composed(f"{group}={option}")[group]
-            kind = OmegaConf.get_type(node)
-            values = OmegaConf.to_container(node, resolve=False)
-            assert isinstance(values, dict)
+            kind, values = _option(group, option)
             if first := by_schema.get((group, kind)):
                 found[first][2].append(option)
                 continue
             by_schema[group, kind] = f"{group}={option}"
-            found[f"{group}={option}"] = (kind, typing.cast(dict[str, Any], values), [])
+            found[f"{group}={option}"] = (kind, typing.cast(dict[str, Any], OmegaConf.to_container(values)), [])
     return found
 
 
+def _option(group: str, option: str) -> tuple[type, DictConfig]:
+    """Schema and values of an option, as the defaults lists of its files say. Composing each takes seconds."""
+    node = typing.cast(DictConfig, OmegaConf.load(ROOT / f"conf/{group}/{option}.yaml"))
+    kind, values = object, OmegaConf.create({})
+    for default in node.pop("defaults", ["_self_"]):
+        if default == "_self_":
+            values.merge_with(node)
+        elif default.startswith("schema_"):
+            kind = _modules()[group].SCHEMAS[default.removeprefix("schema_")]
+        else:
+            based_on, inherited = _option(group, default)
+            kind = kind if based_on is object else based_on
+            values.merge_with(inherited)
+    return kind, values
+
+
+@cache
 def _modules() -> dict[str, Any]:
     """Modules of conf/ that hold the schemas of a group's options, by the group's name."""
-    files = (file.name for file in resources.files("mdaf.conf").iterdir())
-    names = [name.removesuffix("_schema.py") for name in files if name.endswith("_schema.py")]
+    names = [file.name.removesuffix("_schema.py") for file in sorted((ROOT / "conf").glob("*_schema.py"))]
     modules = {name: import_module(f"mdaf.conf.{name}_schema") for name in names}
     return {name: module for name, module in modules.items() if hasattr(module, "SCHEMAS")}
 
 
-def _groups_with_schemas() -> list[str]:
-    return [name for name in _modules() if name in options.groups()]
-
-
-def _schema_names(group: str) -> list[str]:
-    return list(_modules()[group].SCHEMAS)
-
-
+@cache
 def all_keys() -> dict[str, list[Key]]:
     """Every key of the page, by the heading of its section."""
     conf.register()
+    modules = _modules()
     found: dict[str, list[Key]] = {ROOT_KEYS: []}
     with initialize_config_module("mdaf.conf"):
         config = composed("hydra/sweeper=regularization")
         values = typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
-        with_schemas = _groups_with_schemas()
         for key in keys_of(schema.Config, values):
             node = key.path.partition(".")[0] if "." in key.path else ""
-            if key.path not in with_schemas:
+            if key.path not in modules:
                 found.setdefault(node or ROOT_KEYS, []).append(key)
         for name, (kind, defaults, others) in schemas().items():
             heading = " ".join([name, *(f"(also {', '.join(others)})" for _ in others[:1])])
@@ -213,7 +222,7 @@ def choices() -> dict[str, dict[str, str]]:
 
 
 def _first_sentence(group: str, option: str) -> str:
-    file = resources.files("mdaf.conf").joinpath(f"{group}/{option}.yaml")
+    file = ROOT / f"conf/{group}/{option}.yaml"
     lines = file.read_text().splitlines() if file.is_file() else []
     comment = []
     for line in lines:
