@@ -260,6 +260,7 @@ INTRO = {
 }
 
 
+@cache
 def page() -> str:
     """The page as the schemas have it now."""
     parts = [HEAD]

@@ -10,10 +10,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import commands_page
 import config_page
 
 FOLDER = Path(__file__).parents[1] / "reference"
-PAGES = {"config.md": config_page.page}
+PAGES = {"config.md": config_page.page, "commands.md": commands_page.page}
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from types import ModuleType
 
 import pytest
@@ -10,18 +11,17 @@ import pytest
 from tests.processes import ROOT
 
 
-@pytest.fixture(scope="module")
-def config_page() -> ModuleType:
+def made(name: str) -> ModuleType:
+    """A module of docs/making, which is no package."""
     sys.path.insert(0, str(ROOT / "docs/making"))
     try:
-        import config_page
+        return import_module(name)
     finally:
         sys.path.pop(0)
-    return config_page
 
 
-def test_every_config_key_is_documented_by_a_sentence_of_its_schema(config_page: ModuleType) -> None:
-    keys = [key for section in config_page.all_keys().values() for key in section]
+def test_every_config_key_is_documented_by_a_sentence_of_its_schema() -> None:
+    keys = [key for section in made("config_page").all_keys().values() for key in section]
     assert len(keys) > 250
     without = sorted(
         {f"{key.owner}: a line with ``{key.path.rpartition('.')[2]}``" for key in keys if not key.sentence}
@@ -29,8 +29,16 @@ def test_every_config_key_is_documented_by_a_sentence_of_its_schema(config_page:
     assert without == [], "write what the key does into the docstring of its dataclass"
 
 
-def test_the_page_of_config_keys_is_what_the_schemas_say(config_page: ModuleType) -> None:
-    page = (ROOT / "docs/reference/config.md").read_text()
-    assert page == config_page.page(), "type: make reference"
-    assert "| `training.epochs` | whole number, >= 1 | `5` | Number of passes over the training rows. |" in page
-    assert "`sweep.max_failures` | number or null, >= 1 | `3` |" in page
+@pytest.mark.parametrize(
+    ("page", "line"),
+    [
+        ("config", "| `training.epochs` | whole number, >= 1 | `5` | Number of passes over the training rows. |"),
+        ("config", "| `sweep.max_failures` | number or null, >= 1 | `3` |"),
+        ("commands", "| `--top K` | How many trials, or points of a race. | `1` |"),
+        ("commands", "### mdaf-data inspect"),
+    ],
+)
+def test_a_page_of_the_reference_is_what_schemas_and_parsers_say(page: str, line: str) -> None:
+    text = (ROOT / f"docs/reference/{page}.md").read_text()
+    assert text == made(f"{page}_page").page(), "type: make reference"
+    assert line in text
