@@ -45,11 +45,11 @@ HEAD = """\
 
 <!-- Written by `make reference` from the programs; change their help texts, not this page. -->
 
-Every command, with its options. `--help` prints the same.
+Every command, with its options. `mdaf-study best --help` prints those of one command.
 
 ```
 mdaf --help
-mdaf-study best --help
+mdaf-study --help
 ```
 
 Words such as `training.epochs=3` are [config keys](config.md).
