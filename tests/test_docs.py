@@ -146,7 +146,7 @@ def _parsed(app: typer.Typer, words: list[str]) -> None:
 
 
 def _words(line: str) -> list[str]:
-    return [word for word in shlex.split(line, comments=True) if word not in ("...", "|")]
+    return [word for word in shlex.split(line, comments=True) if word not in ("...", "|", "--help")]
 
 
 def _composed(name: str, words: list[str]) -> DictConfig:
