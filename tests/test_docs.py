@@ -41,7 +41,9 @@ PROGRAM = (
     r"(?:python -m (sweeper(?:\.(?:study|predict|export|evaluate))?|multirun|data|benchmarks\.\w+)|(mdaf(?:-\w+)?))"
 )
 COMMAND = re.compile(PROGRAM + r"(?= |$)(.*)", re.S)
+OWN = ",".join(f"file://{ROOT}/examples/{name}/conf" for name in ("own_log", "own_model"))
 PLACEHOLDERS = {
+    "--config-dir conf": f"hydra.searchpath=[{OWN}]",
     "data=NAME": "data=synthetic",
     "data=...": "data=synthetic",
     "model=NAME": "model=din",
@@ -73,9 +75,7 @@ LINES = sorted(set(shown()))
 
 @pytest.mark.parametrize(("file", "line"), LINES, ids=[f"{file}: {line}" for file, line in LINES])
 def test_a_command_line_of_the_documentation_is_taken(file: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for placeholder, example in PLACEHOLDERS.items():
-        line = line.replace(placeholder, example)
-    match = COMMAND.match(line)
+    match = COMMAND.match(_filled(line))
     assert match is not None
     program = match[1] or SCRIPTS[match[2]]
     words = _words(match[3])
@@ -114,7 +114,7 @@ def sweeps() -> dict[str, DictConfig]:
     made = re.findall(r"python -m sweeper -m .*", (ROOT / "Makefile").read_text())
     lines = dict.fromkeys([*made, *(line for _, line in shown() if "hydra/sweeper=regularization" in line)])
     conf.register()
-    return {line: _composed("config", _words(re.sub(PROGRAM, "", line, count=1))) for line in lines}
+    return {line: _composed("config", _words(re.sub(PROGRAM, "", _filled(line), count=1))) for line in lines}
 
 
 def test_no_sweep_that_is_shown_is_refused_because_of_another_one() -> None:
@@ -134,6 +134,13 @@ def test_no_sweep_that_is_shown_is_refused_because_of_another_one() -> None:
     )
     assert named <= {name for _, name in studies}
     assert len(studies) > 3
+
+
+def _filled(line: str) -> str:
+    """The line with an example for each placeholder."""
+    for placeholder, example in PLACEHOLDERS.items():
+        line = line.replace(placeholder, example)
+    return line
 
 
 def _parsed(app: typer.Typer, words: list[str]) -> None:
