@@ -160,6 +160,7 @@ class Device:
     name: str = MISSING
     threads: int | None = bounded(1)
     micro_batch: int | None = bounded(1)
+    gpus: Any = MISSING
     gpus_per_trial: float = bounded(0, 1)
     precision: Literal["fp32", "tf32", "bf16"] = MISSING
     graphs: bool = MISSING

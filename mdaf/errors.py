@@ -21,6 +21,12 @@ class StoppedError(RuntimeError):
     of_its_point = False  # whether the parameters are the cause, so that a retry would end in the same way: it diverged
 
 
+class LostError(StoppedError):
+    """The process of a job is gone, without a word of the job. The same command goes on from what it has saved."""
+
+    exit_code = 75
+
+
 class DataError(ValueError):
     """A data file or data setting that cannot be used. One line, like ``UserError``."""
 

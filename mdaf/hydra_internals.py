@@ -82,6 +82,11 @@ def returned(result: JobReturn) -> Any:
     return result._return_value
 
 
+def keeps_traceback(result: JobReturn) -> bool:
+    """Whether a job's result from another process brings the traceback of its exception, which Hydra then raises."""
+    return getattr(result, "_remote_traceback", None) is not None
+
+
 # ---- what the versions do differently
 
 #: Whether Hydra itself keeps configs from naming what is not allowed (since 1.4). 1.3 creates whatever is named.

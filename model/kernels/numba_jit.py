@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
 import pickle
-import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -23,16 +21,11 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.compiler import Compiler
 
 from mdaf.model.caches import temporary_folder
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None  # type: ignore[assignment]
+from mdaf.model.kernels.compile_lock import CompileLock
 
 log = logging.getLogger(__name__)
 
 _DIGEST = 16  # bytes
-_LONGEST_WAIT = 120.0  # seconds; compiling a kernel takes less
 
 
 class _NoAliasCompiler(Compiler):
@@ -98,7 +91,7 @@ class KernelCache(FunctionCache):
         super().__init__(function)
         own = self._cache_file
         self._cache_file = _CheckedFile(own._cache_path, self._impl.filename_base, (own._source_stamp, _sources()))
-        self._lock = _CompileLock(Path(own._cache_path) / f"{self._impl.filename_base}.lock")
+        self._lock = CompileLock(Path(own._cache_path) / f"{self._impl.filename_base}.lock")
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled kernel for a signature, or None if this process must compile it; it then holds the lock."""
@@ -124,46 +117,6 @@ class KernelCache(FunctionCache):
         except Exception as error:  # a damaged file can raise anything
             log.info("%s cannot be used, its kernel is compiled anew: %s", self._cache_path, error)
             return None
-
-
-class _CompileLock:
-    """A lock between processes: its holder compiles a kernel. The system releases it if the holder dies.
-
-    Within a process numba lets one thread compile at a time.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor: int | None = None
-
-    def acquire(self) -> bool:
-        """Waits for the lock. False if the file system has no locks, or after ``_LONGEST_WAIT`` seconds."""
-        self.release()  # compiling may have failed before
-        if fcntl is None:
-            return False
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError:
-            return False
-        until = time.monotonic() + _LONGEST_WAIT
-        while time.monotonic() < until:
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(0.05)
-            except OSError:  # a file system without locks
-                break
-            else:
-                return True
-        self.release()
-        return False
-
-    def release(self) -> None:
-        """Releases the lock, if this process holds it."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
 
 
 class _CheckedFile(IndexDataCacheFile):

@@ -8,11 +8,16 @@ requested but not run, and so learns which kernels to compile.
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
+
+from mdaf import interruption
+from mdaf.model.kernels.compile_lock import CompileLock
 
 
 class RequestedKernels:
@@ -37,10 +42,36 @@ class RequestedKernels:
         """
         if not self._found:
             return
+        with _first_of_several(self._found):
+            self._compile(begin_thread)
+
+    def _compile(self, begin_thread: Callable[[], None]) -> None:
         # Only one thread at a time can run Python. With a thread on every processor they would mostly wait for the GIL.
         threads = min(len(self._found), max(2, (os.cpu_count() or 1) // 2))
         with ThreadPoolExecutor(threads, "compiling", begin_thread) as pool:
             wait([pool.submit(function.preload, data) for data, function in self._found.items()])
+
+
+@contextmanager
+def _first_of_several(found: Mapping[str, Any]) -> Iterator[None]:
+    """Lets one process at a time compile these kernels, unless one has: the others wait, and find them on disk."""
+    from triton import knobs
+    from triton.runtime import driver
+
+    folder = Path(knobs.cache.dir)
+    texts = [f"{data} {function.cache_key}" for data, function in sorted(found.items())]
+    name = hashlib.sha256("\n".join([str(driver.active.get_current_target()), *texts]).encode()).hexdigest()[:16]
+    done = folder / f"mdaf-{name}.compiled"
+    lock = CompileLock(folder / "mdaf.lock")
+    if done.exists() or not lock.acquire(interruption.check):
+        yield
+        return
+    try:
+        yield
+        with suppress(OSError):
+            done.touch()
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -4,30 +4,44 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from mdaf import sweeper
+from mdaf import gpus, sweeper
+from mdaf.errors import UserError
 from mdaf.hydra_internals import BASIC_SWEEPER, BasicLauncher
+from mdaf.multirun.launching.shares import OF_A_GROUP
 from mdaf.sweeper.hydra_ext.config_cache import ComposedAlike, ComposedOnce
 from mdaf.sweeper.hydra_ext.imports import imported_to_stay
+
+if TYPE_CHECKING:
+    from mdaf.multirun.launching.crew import Crew
+
+#: On a CPU the time of a group is that of its replicas.
+OF_A_GROUP_ON_A_CPU = 0.0
 
 
 class ReplicaLauncher(Launcher):
     """Trains the jobs of a launch that differ in nothing but replica keys in one loop, as replicas in lock-step.
 
     Which keys these are is said in ``mdaf.sweeper.training.replicas.REPLICA_KEYS``. Each job has the result
-    and the folder that it would have had alone. ``max_replicas`` go together at most; None: as many as fit.
+    and the folder that it would have had alone.
+
+    ``max_replicas``  go together at most; None: as many as fit.
+    ``processes``     that share the jobs of a launch on a CPU. On GPUs there is one for each of ``device.gpus``.
     """
 
-    def __init__(self, max_replicas: int | None = None) -> None:
+    def __init__(self, max_replicas: int | None = None, processes: int | None = None) -> None:
         self.max_replicas = max_replicas
+        self.processes = processes
+        self._crew: Crew | None = None
         self.hydra_context: HydraContext | None = None
         self.task_function: TaskFunction | None = None
         self.config: DictConfig | None = None
@@ -43,14 +57,42 @@ class ReplicaLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs the jobs and returns what came of each, in their order. UserError for another program's jobs."""
-        with imported_to_stay():
-            from mdaf.multirun.launching.lockstep import launch
-
         assert self.hydra_context is not None
         assert self.task_function is not None
         assert self.config is not None
         check_task(self.task_function)
-        return launch(self.hydra_context, self.config, job_overrides, initial_job_idx, self.max_replicas)
+        crew = self._crew_for(len(job_overrides))
+        with imported_to_stay():
+            from mdaf.multirun.launching.lockstep import launch, use_threads
+        if self.processes is not None:
+            use_threads(_threads_of(self.processes))
+        return launch(self.hydra_context, self.config, job_overrides, initial_job_idx, self.max_replicas, crew)
+
+    def _crew_for(self, jobs: int) -> Crew | None:
+        """The processes beside this one; None if a single one trains all jobs. They stay for the next launch."""
+        if self._crew is None and jobs > 1 and (environments := self._others()[: jobs - 1]):
+            from mdaf.multirun.launching.crew import Crew
+
+            self._crew = Crew(environments, OF_A_GROUP if self.processes is None else OF_A_GROUP_ON_A_CPU)
+        return self._crew if jobs > 1 else None
+
+    def _others(self) -> list[dict[str, str]]:
+        """The environment of each process beside this one: its GPU, or its part of the CPU's threads."""
+        assert self.config is not None
+        name = str(self.config.device.name)
+        if self.processes is not None and self.processes > 1:
+            if name.startswith("cuda") or (name == "auto" and gpus.visible()):
+                raise UserError(
+                    f"hydra.launcher.processes: found {self.processes}, expected null on GPUs, each of which has a "
+                    f"process: {gpus.KEY}={self.processes}"
+                )
+            return [_with_threads(self.processes)] * (self.processes - 1)
+        if name not in ("auto", "cuda"):
+            return []
+        names = gpus.chosen(OmegaConf.select(self.config, gpus.KEY))
+        if names:
+            gpus.take(names)
+        return [_with_threads(len(names)) | gpus.environment_of([one]) for one in names[1:]]
 
 
 class AutoLauncher(ReplicaLauncher):
@@ -58,7 +100,7 @@ class AutoLauncher(ReplicaLauncher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs the jobs and returns what came of each, in their order."""
-        if len(job_overrides) > 1 and self._on_cuda():
+        if len(job_overrides) > 1 and (self.processes is not None or self._on_cuda()):
             return super().launch(job_overrides, initial_job_idx)
         return self._basic.launch(job_overrides, initial_job_idx)
 
@@ -80,12 +122,20 @@ class AutoLauncher(ReplicaLauncher):
         return available_devices()[0] == "cuda"
 
 
+def _with_threads(processes: int) -> dict[str, str]:
+    """The variables by which a process takes its part of the cores, unless its user has set them."""
+    threads = str(_threads_of(processes))
+    return {name: os.environ.get(name, threads) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
+
+
+def _threads_of(processes: int) -> int:
+    return int(os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // processes))
+
+
 def check_task(task: TaskFunction) -> None:
     """UserError unless the jobs are those of ``python -m sweeper``: those of another program would not be called."""
     where = Path(inspect.getfile(inspect.unwrap(task))).resolve()  # a sweep wraps its jobs
     if where != Path(sweeper.__file__).resolve().with_name("__main__.py"):
-        from mdaf.errors import UserError
-
         raise UserError(
             f"hydra/launcher=replicas: found the task {task.__name__} of {where}, expected that of python -m sweeper, "
             "whose jobs it trains together; use another launcher, say hydra/launcher=basic"

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import torch
 from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from mdaf.hydra_internals import returned
 from mdaf.logs import keep_traceback
+from mdaf.multirun.launching.shares import shares
 from mdaf.reporting import in_one_line, is_interruption, is_out_of_memory
+from mdaf.sweeper.hydra_ext import eta
 from mdaf.sweeper.hydra_ext.config_cache import ComposedOnce
 from mdaf.sweeper.hydra_ext.run_config import is_hashed
 from mdaf.sweeper.job.group import train_jobs
@@ -26,7 +32,19 @@ from mdaf.sweeper.training.memory import Capacity, Footprint, footprint, forget_
 from mdaf.sweeper.training.replicas import REPLICA_KEYS
 from mdaf.sweeper.training.step import Stepper
 
+if TYPE_CHECKING:
+    from mdaf.multirun.launching.crew import Crew
+
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ComposedJob:
+    """A job of a launch: its number, its overrides and its composed config."""
+
+    number: int
+    overrides: list[str]
+    config: DictConfig
 
 
 def launch(
@@ -35,20 +53,75 @@ def launch(
     job_overrides: Sequence[Sequence[str]],
     first_number: int,
     max_replicas: int | None,
+    crew: Crew | None = None,
 ) -> list[JobReturn]:
-    """Runs a job for each list of overrides; results in that order. A job that fails has its error in its result."""
+    """Runs a job for each list of overrides; results in that order. A job that fails has its error in its result.
+
+    ``crew``  the processes that take a share of the jobs each; without any, all jobs run here.
+    """
+    begin(context, config)
+    jobs = (_composed(context, config, one, first_number + index) for index, one in enumerate(job_overrides))
+    if crew is None:
+        return run_jobs(context, config, jobs, max_replicas)
+    crew.check(context)
+    composed = list(jobs)
+    given = shares([kind_of(job) for job in composed], len(crew) + 1, crew.of_a_group)
+    eta.share(len(given))
+
+    def hand_out() -> None:
+        crew.begin(context, config, [[composed[n] for n in share] for share in given[1:]], max_replicas)
+
+    with crew.ending_with_this():
+        results = dict(zip(given[0], _run(context, config, composed, given[0], max_replicas, hand_out), strict=True))
+        for share, returns in zip(given[1:], crew.results(), strict=True):
+            results |= zip(share, returns, strict=True)
+    return [results[index] for index in range(len(composed))]
+
+
+def begin(context: HydraContext, config: DictConfig) -> None:
+    """Prepares this process for the jobs of a launch."""
     setup_globals()
     _log_as_sweep(context, config)
     Path(str(config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-    returns = [
-        _set_up(context, config, overrides, first_number + index) for index, overrides in enumerate(job_overrides)
-    ]
+
+
+def use_threads(count: int) -> None:
+    """Computes on so many threads of the CPU."""
+    torch.set_num_threads(count)
+
+
+def _run(
+    context: HydraContext,
+    config: DictConfig,
+    composed: Sequence[ComposedJob],
+    share: Sequence[int],
+    max_replicas: int | None,
+    hand_out: Callable[[], None],
+) -> list[JobReturn]:
+    """This process's own share. The others begin when its first job is set up: then the data are prepared."""
+
+    def each() -> Iterator[ComposedJob]:
+        for place, number in enumerate(share):
+            if place == 1:
+                hand_out()
+            yield composed[number]
+        if len(share) == 1:
+            hand_out()
+
+    return run_jobs(context, config, each(), max_replicas)
+
+
+def run_jobs(
+    context: HydraContext, config: DictConfig, jobs: Iterable[ComposedJob], max_replicas: int | None
+) -> list[JobReturn]:
+    """Sets every job up, trains those alike together, and finishes each by itself; results in their order."""
+    returns = [_set_up(context, config, job) for job in jobs]
     _log_as_sweep(context, config)
-    jobs = {index: returned(r) for index, r in enumerate(returns) if r.status is JobStatus.COMPLETED}
-    capacity = Capacity(max(map(held_bytes, {job.device for job in jobs.values()}), default=0))
-    for group in groups(list(jobs.values()), max_replicas):
+    ready = {index: returned(r) for index, r in enumerate(returns) if r.status is JobStatus.COMPLETED}
+    capacity = Capacity(max(map(held_bytes, {job.device for job in ready.values()}), default=0))
+    for group in groups(list(ready.values()), max_replicas):
         train_group(group, capacity)
-    for index, job in jobs.items():
+    for index, job in ready.items():
         _finish(returns[index], job)
     _log_as_sweep(context, config)
     return returns
@@ -81,20 +154,33 @@ def shape_of(cfg: DictConfig) -> str:
     return json.dumps(shared, sort_keys=True)
 
 
-def _set_up(context: HydraContext, config: DictConfig, overrides: Sequence[str], number: int) -> JobReturn:
-    """Hydra's own job, whose task is to become ready to train: the result's value is a ``Job``."""
-    _log_as_sweep(context, config)
-    log.info("\t#%d : %s", number, " ".join(filter_overrides(overrides)))
+def kind_of(job: ComposedJob) -> str:
+    """What jobs have in common that are trained in one group, as far as their configs say it."""
+    try:
+        alike = OmegaConf.masked_copy(job.config, [str(key) for key in job.config if key != "hydra"])
+        return shape_of(alike) if model_factory.by_gradient(alike.model) else f"alone {job.number}"
+    except OmegaConfBaseException:  # a value that only the job itself can tell
+        return f"alone {job.number}"
+
+
+def _composed(context: HydraContext, config: DictConfig, overrides: Sequence[str], number: int) -> ComposedJob:
     loader = context.config_loader
     taken = loader.take if isinstance(loader, ComposedOnce) else loader.load_sweep_config
     composed = taken(config, list(overrides))
     with open_dict(composed):
         composed.hydra.job.id = str(number)
         composed.hydra.job.num = number
+    return ComposedJob(number, list(overrides), composed)
+
+
+def _set_up(context: HydraContext, config: DictConfig, job: ComposedJob) -> JobReturn:
+    """Hydra's own job, whose task is to become ready to train: the result's value is a ``Job``."""
+    _log_as_sweep(context, config)
+    log.info("\t#%d : %s", job.number, " ".join(filter_overrides(job.overrides)))
     return run_job(
         hydra_context=context,
         task_function=Job,
-        config=composed,
+        config=job.config,
         job_dir_key="hydra.sweep.dir",
         job_subdir_key="hydra.sweep.subdir",
     )

@@ -25,6 +25,12 @@ def expect(plan: Plan | None) -> None:
     _plan = plan
 
 
+def share(processes: int) -> None:
+    """The expected runs are shared out over so many processes."""
+    if _plan is not None:
+        _plan.at_once *= processes
+
+
 def already_there() -> None:
     """One of the expected runs was finished earlier, and takes no time."""
     if _plan is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from mdaf import gpus
 from mdaf.allowed import permitted
 from mdaf.errors import UserError
 from mdaf.former_names import lasting
@@ -26,6 +27,7 @@ NOT_HASHED = {
     "device.name": "another kind of device only rounds differently; the result records the device",
     "device.threads": "only the rounding depends on it",
     "device.micro_batch": "only the rounding depends on it: the gradient is that of the whole batch",
+    "device.gpus": "which GPUs jobs are shared out to",
     "device.gpus_per_trial": "what a cluster is asked for",
     "device.graphs": "the same kernels are launched in another way",
     "device.memory_fraction": "where the store is kept during training",
@@ -100,6 +102,7 @@ def validate(cfg: DictConfig) -> None:
         except UserError as error:
             raise UserError(f"{group}._target_: {error}") from None
     check_bounds(cfg)
+    gpus.numbers_in(OmegaConf.select(cfg, gpus.KEY))
     check_training_keys(cfg.training)
 
 

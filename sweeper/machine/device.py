@@ -13,6 +13,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from mdaf import gpus
 from mdaf.errors import UserError
 from mdaf.model.ops.batched_matmul import cpu_factors_in
 
@@ -43,6 +44,8 @@ def select_device(name: str) -> torch.device:
 
 def set_up(cfg: DictConfig) -> torch.device:
     """Selects the device and prepares the process for it; ``cfg`` is the ``device`` group."""
+    if cfg.name in ("auto", "cuda") and (names := gpus.chosen(cfg.get("gpus"))):
+        gpus.take(names)
     device = select_device(cfg.name)
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)

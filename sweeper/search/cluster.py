@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mdaf.errors import UserError
+from mdaf.errors import LostError, UserError
 from mdaf.hydra_internals import register_resolver, start_ray
 
 FOLDER_VARIABLE = "MDAF_FOLDER"  # the sweep's working directory, also for its jobs on Ray
@@ -63,6 +63,8 @@ def connect(launcher: Any) -> None:
 
 def is_lost(error: BaseException) -> bool:
     """Whether a launcher's error means that a job's process or node was lost, not that the job itself failed."""
+    if isinstance(error, LostError):
+        return True
     for kind in type(error).__mro__:
         names = _LOST.get(kind.__module__.partition(".")[0], set())
         if kind.__name__ == "FailedJobError":  # submitit's error for a job that raised an exception

@@ -20,7 +20,7 @@ from optuna.samplers import GridSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import Trial
 
-from mdaf import signals
+from mdaf import gpus, signals
 from mdaf.children import PIPE_VARIABLE, follow_parent
 from mdaf.errors import UserError
 from mdaf.hydra_internals import changes_directory, created
@@ -145,12 +145,19 @@ class Search:
 
     def _run_workers(self, trials: Trials) -> None:
         try:
-            fleet.run_workers(min(self.settings.workers, max(1, self.settings.n_trials - trials.finished())))
+            count = min(self.settings.workers, max(1, self.settings.n_trials - trials.finished()))
+            fleet.run_workers(count, self._gpus(count))
         except BaseException:
             # A worker that did not end in time was killed, and its trial may still be running.
             trials.at_the_end(lambda: trials.reap(interrupted=True))
             raise
         trials.reap()  # a worker that was ended abruptly may have left its trial running
+
+    def _gpus(self, count: int) -> list[str]:
+        """The GPUs that workers share. Another program's job gets a single one: it may take whatever it sees."""
+        if is_our_schema(self.config):
+            return gpus.chosen(self.config.device.gpus)
+        return gpus.visible()[:count]
 
     def _loop(self, trials: Trials, search: Wanted) -> TrialLoop:
         jobs = Jobs(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from optuna.trial import FrozenTrial, Trial
 
 from mdaf.errors import DataError, UserError
+from mdaf.hydra_internals import returned
 from mdaf.interruption import Interruption
 from mdaf.reporting import is_user_error, one_line
 from mdaf.sweeper.hydra_ext.run_config import is_our_schema
@@ -50,6 +51,7 @@ class TrialLoop:
         self.stopping = stopping
         self.n_jobs = n_jobs
         self.max_failure_rate = max_failure_rate
+        self._lost = 0  # jobs in a row
 
     def run(self) -> None:
         """Runs the loop. However it ends, no trial of this process stays RUNNING."""
@@ -100,14 +102,28 @@ class TrialLoop:
                 self.trials.fail(trial, error)
             raise
         micro_batch = self.jobs.micro_batch
-        failures = [self.trials.finish(trial, one, micro_batch) for trial, one in zip(begun, results, strict=True)]
-        self._stop_if_failing([failure for failure in failures if failure is not None], len(begun))
+        failures = []
+        for trial, one in zip(begun, results, strict=True):
+            if isinstance(error := returned(one), Exception) and is_lost(error):
+                self.trials.lost(trial, error)
+                self._count_lost(error)
+                continue
+            self._count_lost(None)
+            if (failure := self.trials.finish(trial, one, micro_batch)) is not None:
+                failures.append(failure)
+        self._stop_if_failing(failures, len(begun))
+
+    def _count_lost(self, error: Exception | None) -> None:
+        """Counts a job that was lost with an error, or one that was not; UserError if too many in a row were."""
+        self._lost = self._lost + 1 if error is not None else 0
+        if error is not None and self._lost > LOST_IN_A_ROW * self.n_jobs:
+            raise UserError(f"{self._lost} jobs in a row were lost, the last one: {one_line(error)}")
 
     # ---- launchers that run each job in a process of its own
 
     def _keep_running(self) -> None:
         """Keeps ``n_jobs`` jobs running: when one ends, the next one starts. The point of a lost job is tried again."""
-        slots, ending, lost = JobSlots(self.jobs.launcher, self.n_jobs), False, 0
+        slots, ending = JobSlots(self.jobs.launcher, self.n_jobs), False
         while True:
             Interruption().check()  # a launcher may have suppressed the exception of a signal
             seen, begun = self.trials.seen(), False
@@ -123,10 +139,8 @@ class TrialLoop:
                 self._begin(trial, slots)
                 begun = True
             for ended in slots.wait(0.0 if begun else POLL_SECONDS):
-                lost = lost + 1 if self._end(ended) else 0
-                if lost > LOST_IN_A_ROW * self.n_jobs:
-                    assert isinstance(ended.result, Exception)
-                    raise UserError(f"{lost} jobs in a row were lost, the last one: {one_line(ended.result)}")
+                error = ended.result if isinstance(ended.result, Exception) else returned(ended.result)
+                self._count_lost(error if self._end(ended) else None)
 
     def _begin(self, trial: Trial, slots: JobSlots) -> None:
         try:

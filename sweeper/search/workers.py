@@ -14,10 +14,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import IO
 
+from mdaf import gpus
 from mdaf.children import Child
 from mdaf.errors import StoppedError, UserError
 from mdaf.interruption import EXIT_HUNG, EXIT_RESUMABLE, Interrupted, Interruption
@@ -57,8 +57,10 @@ def began() -> float:
     return float(os.environ.get(BEGAN_VARIABLE, time.time()))
 
 
-def run_workers(count: int) -> None:
+def run_workers(count: int, devices: Sequence[str] = ()) -> None:
     """Runs this process's own command in ``count`` workers at the same time, and waits for their end.
+
+    ``devices``  the names of the GPUs that they share.
 
     A worker that was killed is replaced, at most ``RESTARTS`` times in all. The next process that reads the study tries
     its trial again. If a worker ends with an error, ends the others and raises WorkerError, or WorkerStoppedError if
@@ -67,15 +69,15 @@ def run_workers(count: int) -> None:
     workers: list[Worker] = []
     with Interruption() as interruption:  # defers signals: one during the start of a process would leave it behind
         try:
-            _run(workers, count, interruption)
+            _run(workers, count, devices, interruption)
         finally:
             _end_all(workers)
 
 
-def _run(workers: list[Worker], count: int, interruption: Interruption) -> None:
+def _run(workers: list[Worker], count: int, devices: Sequence[str], interruption: Interruption) -> None:
     since = began()
     for number in range(count):
-        workers.append(_start(number, count, since))
+        workers.append(_start(number, count, devices, since))
     restarts = 0
     while (codes := [worker.poll() for worker in workers]) != [0] * count:
         interruption.check()
@@ -94,7 +96,7 @@ def _run(workers: list[Worker], count: int, interruption: Interruption) -> None:
                 raise WorkerError(f"workers were lost {restarts} times, the last one {_how_lost(code)}")
             log.warning("worker %d %s and is replaced", number, _how_lost(code))
             workers[number].close()
-            workers[number] = _start(number, count, since)
+            workers[number] = _start(number, count, devices, since)
         time.sleep(POLL_SECONDS)
 
 
@@ -147,24 +149,19 @@ class Worker:
         lines.close()
 
 
-def _start(number: int, count: int, since: float) -> Worker:
+def _start(number: int, count: int, devices: Sequence[str], since: float) -> Worker:
     environment = os.environ | {WORKER_VARIABLE: str(number), BEGAN_VARIABLE: repr(since), "PYTHONUNBUFFERED": "1"}
     threads = str(max(1, (os.cpu_count() or 1) // count))
     for variable in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         environment.setdefault(variable, threads)
-    devices = _gpus()
-    if len(devices) > 1:
-        environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
+    if mine := own_gpus(number, count, devices):
+        environment |= gpus.environment_of(mine)
     return Worker(number, environment)
 
 
-def _gpus() -> list[str]:
-    """The names of the CUDA devices that this process may use, found without initializing CUDA."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return [name for name in chosen.split(",") if name]
-    folder = Path("/proc/driver/nvidia/gpus")
-    return [str(number) for number in range(len(list(folder.iterdir())))] if folder.is_dir() else []
+def own_gpus(number: int, count: int, devices: Sequence[str]) -> list[str]:
+    """The GPUs of a worker: an even part of all; where there are fewer than workers, several workers share one."""
+    return list(devices[number::count]) or [devices[number % len(devices)]] if devices else []
 
 
 def _end_all(workers: list[Worker]) -> None:

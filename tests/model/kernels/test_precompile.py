@@ -63,6 +63,7 @@ def test_kernels_are_asked_for_once_and_compiled_and_none_is_run(tmp_path: Path)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.split() == ["1", "0", "1", "0"]
     assert len(list(tmp_path.rglob("_embedding_gather.cubin"))) == 1
+    assert len(list(tmp_path.glob("*.compiled"))) == 1  # which tells other processes that they need not wait
 
 
 if __name__ == "__main__":
