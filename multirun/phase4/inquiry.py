@@ -96,11 +96,12 @@ class Inquiry:
         series = []
         for point in self._question:
             failed = self._failed[point.name]
-            [one] = phase4.plan([point], [seed for seed in seeds if seed not in failed], self._roots)
-            phase4.run_missing([one], self._roots, launcher)
+            series += phase4.plan([point], [seed for seed in seeds if seed not in failed], self._roots)
+        phase4.run_missing(series, self._roots, launcher)
+        for one in series:
+            failed = self._failed[one.point.name]
             failed |= set(one.failed)
             one.failed = sorted(failed & set(seeds))
-            series.append(one)
         return series
 
     def _looks(self, series: Sequence[Series]) -> list[Look]:

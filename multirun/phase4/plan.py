@@ -21,7 +21,8 @@ from mdaf.children import Child
 from mdaf.conf.schema import Pace
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.pace import slow_epochs
-from mdaf.multirun.phase4.points import Finished, Point, composed, configs
+from mdaf.multirun.phase4.points import Finished, Point, checked, composed, configs, point_hash
+from mdaf.multirun.phase4.side_by_side import Command, run, slots
 from mdaf.multirun.phase4.unfinished import make_way
 from mdaf.signals import EXIT_AT_ONCE, EXIT_RESUMABLE, Interrupted
 from mdaf.sweeper.hydra_ext.config_sources import ORIGIN, is_ours, rerun_command
@@ -202,15 +203,17 @@ def plan(points: Sequence[Point], seeds: Sequence[int], roots: Sequence[Path]) -
 def run_missing(series: Sequence[Series], roots: Sequence[Path], launcher: str | None = None) -> None:
     """Trains what is missing. A seed that fails is said and left out; UserError if a point has no run at all.
 
-    Points that are the same configuration under two names share their runs.
+    Points that are the same configuration under two names share their runs. Where there are several GPUs, different
+    points are trained side by side.
     """
+    tried = _side_by_side(series, roots, launcher)
     for one in series:
-        folder = one.point.folder
+        folder = tried.get(one.point.name, one.point.folder)
         seeds = plan([one.point], one.missing, roots)[0]  # another point may have left it meanwhile
         one.done |= seeds.done
-        if seeds.missing:
+        if seeds.missing and one.point.name not in tried:
             folder = make_way(one.point, seeds.missing)
-            launch([*one.point.overrides, f"seed={','.join(map(str, seeds.missing))}"], folder, launcher)
+            launch(_with_seeds(seeds), folder, launcher)
             one.done |= plan([one.point], seeds.missing, roots)[0].done
         one.failed = [seed for seed in one.missing if seed not in one.done]
         one.missing = []
@@ -223,26 +226,36 @@ def run_missing(series: Sequence[Series], roots: Sequence[Path], launcher: str |
             )
 
 
+def _side_by_side(series: Sequence[Series], roots: Sequence[Path], launcher: str | None) -> dict[str, Path]:
+    """Trains what is missing of different points at once, each on GPUs of its own; their names and folders.
+
+    Nothing of that where there is only one GPU, or one point.
+    """
+    waiting: dict[str, Series] = {}
+    for one in (one for one in series if one.missing):
+        [left] = plan([one.point], one.missing, roots)
+        if left.missing:
+            waiting.setdefault(point_hash(one.point), left)
+    lefts = list(waiting.values())
+    if len(lefts) < 2 or len(given := slots(len(lefts), checked(lefts[0].point), launcher)) < 2:
+        return {}
+    folders = {left.point.name: make_way(left.point, left.missing) for left in lefts}
+    words = [command_of(_with_seeds(left), folders[left.point.name], launcher) for left in lefts]
+    run([Command(left.point.name, of) for left, of in zip(lefts, words, strict=True)], given)
+    return folders
+
+
+def _with_seeds(series: Series) -> list[str]:
+    return [*series.point.overrides, f"seed={','.join(map(str, series.missing))}"]
+
+
 def launch(overrides: Sequence[str], home: Path, launcher: str | None = None) -> int:
     """One Hydra multirun in a process of its own, the very command a user would type; its exit code.
 
     A job that fails leaves the others to run; one that an earlier command left unfinished goes on. Interrupted if it
     was, and then it is over.
     """
-    where = [f"hydra.sweep.dir={hydra_value(str(home))}", "hydra.sweep.subdir=seed-${seed}"]
-    chosen = [f"hydra/launcher={launcher}"] if launcher else []
-    command = [
-        sys.executable,
-        "-m",
-        "mdaf.sweeper",
-        "-m",
-        *configs().words(),
-        *overrides,
-        *where,
-        *chosen,
-        "~hydra.callbacks.table",
-    ]
-    process = start([*command, "resume=auto"])
+    process = start(command_of(overrides, home, launcher))
     try:
         code = process.wait()
     finally:
@@ -252,6 +265,14 @@ def launch(overrides: Sequence[str], home: Path, launcher: str | None = None) ->
     if code in (EXIT_AT_ONCE, -signal.SIGINT):
         raise KeyboardInterrupt
     return code
+
+
+def command_of(overrides: Sequence[str], home: Path, launcher: str | None = None) -> list[str]:
+    """The words of a Hydra multirun whose runs lie in ``home``, a folder for each seed."""
+    where = [f"hydra.sweep.dir={hydra_value(str(home))}", "hydra.sweep.subdir=seed-${seed}"]
+    chosen = [f"hydra/launcher={launcher}"] if launcher else []
+    program = [sys.executable, "-m", "mdaf.sweeper", "-m", *configs().words()]
+    return [*program, *overrides, *where, *chosen, "~hydra.callbacks.table", "resume=auto"]
 
 
 def start(command: Sequence[str]) -> Child:
