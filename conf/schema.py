@@ -150,6 +150,7 @@ class Device:
     ``threads``          CPU threads; null: torch's own choice.
     ``micro_batch``      Samples per forward pass within a step of `batch_size`; null: all of them, or on a CPU the
                          fastest number.
+    ``gpus``             GPUs over which a launch shares out its jobs: `all`, how many, or their numbers, as `[0,2]`.
     ``gpus_per_trial``   GPUs that a cluster's launcher asks for; with Ray a fraction puts several trials on one GPU.
     ``precision``        Precision of matrix products; with `bf16`, weights and optimizer states stay in fp32.
     ``graphs``           Whether steps on CUDA are captured in CUDA graphs: same results, less time per step.

@@ -1,8 +1,8 @@
 """The processes that train beside this one, one for each further GPU. They live as long as the launcher.
 
-Each has a GPU of its own (``CUDA_VISIBLE_DEVICES``), so CUDA's state, captured graphs and a crash of one process are its
-own. A share of jobs goes to it as composed configs through a socket, and the jobs' results come back. What it says on
-standard error is printed here, line by line. It leaves when this process ends, like any ``Child``.
+Each has a GPU of its own (``CUDA_VISIBLE_DEVICES``), so CUDA's state, captured graphs and a crash of one process are
+its own. A share of jobs goes to it as composed configs through a socket, and the jobs' results come back. What it says
+on standard error is printed here, line by line. It leaves when this process ends, like any ``Child``.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ def _lost(job: ComposedJob, jobs: Sequence[ComposedJob], member: _Member) -> Job
 
 
 def _raised(result: JobReturn) -> JobReturn:
-    """The result with a traceback of its error that begins here, where Hydra has kept none: so it is no error of Hydra's.
+    """The result with a traceback of its error that begins here, unless Hydra has kept one: it is no error of Hydra's.
 
     The traceback of the other process stands in a note of the error.
     """

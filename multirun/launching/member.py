@@ -41,7 +41,10 @@ def main(descriptor: int) -> None:
 
 
 def _sendable(result: JobReturn) -> JobReturn:
-    """The result with an error that the other process can read: where its own kind cannot be made anew, its parent's."""
+    """The result with an error that the other process can read: of its own kind or, if that can't be made, its parent.
+
+    An error that its message alone does not explain takes its traceback along.
+    """
     error = returned(result)
     if result.status is not JobStatus.FAILED:
         return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -53,4 +54,4 @@ def _even(members: Sequence[int], parts: int) -> list[list[int]]:
     ends = [0]
     for part in range(parts):
         ends.append(ends[-1] + small + (part < more))
-    return [list(members[start:end]) for start, end in zip(ends, ends[1:], strict=False)]
+    return [list(members[start:end]) for start, end in itertools.pairwise(ends)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,10 +19,11 @@ from omegaconf import OmegaConf
 
 from mdaf.errors import UserError
 from mdaf.multirun.launching import lockstep
-from mdaf.multirun.launching.launcher import AutoLauncher
+from mdaf.multirun.launching.launcher import AutoLauncher, ReplicaLauncher
 from mdaf.sweeper.__main__ import job
 from mdaf.sweeper.training.memory import Capacity, Footprint
 from mdaf.sweeper.training.replicas import REPLICA_KEYS, Hyperparameters
+from tests.processes import Running
 from tests.sweeper.sphere import sphere, sweep
 from tests.sweeper.tiny import TINY, typed
 
@@ -218,3 +221,75 @@ def test_another_programs_jobs_are_refused_in_one_line_before_any_runs(tmp_path:
         sweep(tmp_path, "x=choice(1,2)", launcher, task=task, sweeper=sweeper, stored=False)
     assert "\n" not in str(error.value)
     assert ran == []
+
+
+TWO_PROCESSES = ("hydra/launcher=replicas", "hydra.launcher.processes=2", "device.threads=1")
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run / "best.pt", weights_only=True)["weights"]
+
+
+def test_jobs_that_two_processes_share_leave_bit_for_bit_what_one_process_leaves(here: Path) -> None:
+    """Groups of two seeds in either: the size of a group may change rounding."""
+    jobs = ["seed=1,2,3,4", "training.epochs=1", "device.threads=1"]
+    together = launched(here, "one-process", *jobs, "hydra.launcher.max_replicas=2", launcher="replicas")
+    shared = launched(here, "two-processes", *jobs, "hydra.launcher.processes=2", launcher="replicas")
+    assert [run.name for run in shared] == ["0", "1", "2", "3"]
+    for run, other in zip(shared, together, strict=True):
+        assert {path.name for path in run.rglob("*")} == {path.name for path in other.rglob("*")}
+        assert "one of 2 replicas" in (run / "train.log").read_text()
+        assert identity(run) == identity(other)
+        mine, others = weights(run), weights(other)
+        assert mine.keys() == others.keys()
+        assert all(torch.equal(mine[name], others[name]) for name in mine)
+
+
+def identity(run: Path) -> dict[str, Any]:
+    """What a result says but for times."""
+    found = result(run)
+    best = {name: value for name, value in found["best"].items() if "ms" not in name and "seconds" not in name}
+    return {name: value for name, value in found.items() if name not in ("steadiness", "checkpoint")} | {"best": best}
+
+
+def other_process(running: Running) -> int:
+    """The process that trains beside a launch."""
+    [other] = [int(pid) for pid in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()]
+    return other
+
+
+def test_the_jobs_of_a_process_that_is_killed_are_named_and_the_others_end(here: Path) -> None:
+    words = [*TINY, "seed=1,2", "training.epochs=8", *TWO_PROCESSES, "hydra.sweep.dir=killed"]
+    running = Running("sweeper", "-m", *words, cwd=here)
+    running.wait_until(here / "killed/1/last.pt")
+    os.kill(other_process(running), signal.SIGKILL)
+    end = running.wait()
+    assert end.returncode == 75
+    lost = "error: the process of job #1 was killed by SIGKILL; the same command with resume=auto goes on"
+    assert end.stderr.splitlines()[-1] == lost
+    assert result(here / "killed/0")["epochs"] == 8
+    assert not (here / "killed/1/result.json").exists()
+
+
+@pytest.mark.slow
+def test_a_signal_makes_every_process_save_and_leave_and_the_same_command_goes_on(here: Path) -> None:
+    words = [*TINY, "seed=1,2", "training.epochs=12", *TWO_PROCESSES, "hydra.sweep.dir=stopped", "resume=auto"]
+    running = Running("sweeper", "-m", *words, cwd=here)
+    running.wait_until(here / "stopped/1/last.pt")
+    other = other_process(running)
+    os.kill(running.pid, signal.SIGTERM)
+    end = running.wait()
+    assert (end.returncode, end.stderr.splitlines()[-1][:23]) == (75, "interrupted by SIGTERM;")
+    assert not Path(f"/proc/{other}").exists()
+    again = typed("sweeper", "-m", *words, cwd=here)
+    assert again.returncode == 0, again.stderr
+    assert "going on in epoch" in again.stderr
+    assert [result(here / "stopped" / number)["epochs"] for number in ("0", "1")] == [12, 12]
+
+
+def test_processes_that_share_a_cpu_are_none_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher = ReplicaLauncher(processes=2)
+    config = OmegaConf.create({"device": {"name": "cuda"}})
+    launcher.setup(hydra_context=HydraContext(None, None), task_function=job.__wrapped__, config=config)  # type: ignore
+    with pytest.raises(UserError, match=r"hydra\.launcher\.processes: found 2, .* device\.gpus=2"):
+        launcher.launch([["seed=1"], ["seed=2"]], 0)
