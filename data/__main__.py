@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import hydra
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
-from mdaf import signals
 from mdaf.config_keys import check_keys
-from mdaf.errors import DataError, UserError, did_you_mean
+from mdaf.errors import DataError
 from mdaf.extras import require
-from mdaf.reporting import one_line
+from mdaf.reporting import BEGINS_AGAIN, reported_in_one_line
 from mdaf.terminal import output
-from mdaf.terminal.printable import in_a_line
+from mdaf.terminal.parser import Parser
 from mdaf.terminal.programs import beside
 
 if TYPE_CHECKING:  # the modules that read logs take seconds to import, and --help does not need them
@@ -47,26 +43,16 @@ and data.KEY=VALUE for its settings; all settings of one, with their values:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit code.
+    """Runs a command and returns 0.
 
-    The code is 0; 2, after one line on stderr, for a mistake of the user; 75 if a signal ended the command, which then
+    SystemExit 2, after one line on stderr, for a mistake of the user; 75 if a signal ended the command, which then
     leaves nothing half written.
     """
     output.make_safe()
-    try:
-        with signals.listening():
-            options = _parser().parse_args(arguments)
-            require("ctr", _parser().prog)
-            _run(options, _compose(options.overrides, options.config_dir, options.config_name))
-    except signals.Interrupted as error:
-        print(f"interrupted {error}; nothing is left half done: the same command begins again", file=sys.stderr)
-        return signals.EXIT_RESUMABLE
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return signals.EXIT_AT_ONCE
-    except (DataError, UserError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {in_a_line(one_line(error))}", file=sys.stderr)
-        return 2
+    with reported_in_one_line(BEGINS_AGAIN):
+        options = _parser().parse_args(arguments)
+        require("ctr", _parser().prog)
+        _run(options, _compose(options.overrides, options.config_dir, options.config_name))
     return 0
 
 
@@ -96,22 +82,11 @@ def _run(options: argparse.Namespace, node: DictConfig) -> None:
         print(options.html)
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that reports an error in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        misspelt = re.search(r"invalid choice: '(\S*)'", message)
-        flag = re.match(r"unrecognized arguments: (-\S+)", message)
-        meant = did_you_mean(misspelt[1], _TASKS) if misspelt else ""
-        meant = did_you_mean(flag[1], ("--deep", "--html", "--to", "--help")) if flag else meant
-        self.exit(2, f"error: {message}{meant or f'; {self.prog} --help'}\n")
-
-
 def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     sweeper, data = (" ".join(beside(package)) for package in ("sweeper", "data"))
     epilog = _EPILOG.format(names=", ".join(_sources()), sweeper=sweeper, data=data)
-    parser = _Parser(prog=data, epilog=epilog, formatter_class=raw)
+    parser = Parser(prog=data, epilog=epilog, formatter_class=raw)
     commands = parser.add_subparsers(dest="command", required=True, metavar="prepare|inspect|generate")
     for name, task in _TASKS.items():
         command = commands.add_parser(name, help=task, description=task, epilog=epilog, formatter_class=raw)

@@ -16,6 +16,7 @@ from mdaf.errors import DataError, text_of
 
 SCHEMA = "schema_"  # a schema's name begins with this; the name of its option follows
 CLOSE = 0.7  # difflib's ratio: a key that is more similar than this is suggested
+VERY_CLOSE = 0.85  # one of the same node, before a key of another node that has the very name
 
 
 def check_keys(
@@ -49,7 +50,7 @@ def refused_key(error: BaseException, arguments: Iterable[str] = ()) -> str | No
                    typed.
     """
     if deleted := re.match(r"Could not delete from config\. '([^']*)' does not exist", text_of(error)):
-        question = key_question(deleted[1], _keys_of_options()).replace("did you mean ", "did you mean ~")
+        question = key_question(deleted[1], keys_of_options()).replace("did you mean ", "did you mean ~")
         return f"~{deleted[1]}: there is no such key{question}"
     typed = re.match(r"Could not override '([^']*)'\.", text_of(error))
     cause = error.__cause__
@@ -82,7 +83,7 @@ def _options_with(key: str) -> list[str]:
     ]
 
 
-def _keys_of_options() -> list[str]:
+def keys_of_options() -> list[str]:
     """The keys that a config can have, with any choice of options."""
     found: list[str] = []
     for group, stored in ConfigStore.instance().repo.items():
@@ -116,12 +117,13 @@ def meant_key(typed: str, known: Iterable[str]) -> str | None:
     here = [key for key in known if key.rpartition(".")[0] == node]
     of_a_run = [key for key in known if not key.startswith("hydra.")]
     of_a_sweep = [key for key in known if key.startswith("hydra.sweeper.")]
-    for candidates, may_differ in (
-        (here, True),
-        (of_a_run, False),
-        (of_a_sweep, False),
-        (of_a_run, True),
-        (of_a_sweep, True),
+    for candidates, similar in (
+        (here, VERY_CLOSE),
+        (of_a_run, None),
+        (of_a_sweep, None),
+        (here, CLOSE),
+        (of_a_run, CLOSE),
+        (of_a_sweep, CLOSE),
     ):
         names: dict[str, str] = {}
         for key in candidates:
@@ -131,7 +133,7 @@ def meant_key(typed: str, known: Iterable[str]) -> str | None:
         if len(name) > 1 and name in names:
             return names[name]
         longer = [other for other in names if len(other) > 2]
-        if may_differ and (near := difflib.get_close_matches(name, longer, 1, CLOSE)):
+        if similar is not None and (near := difflib.get_close_matches(name, longer, 1, similar)):
             return names[near[0]]
     near = difflib.get_close_matches(typed, known, 1, CLOSE) if not is_node else []
     return near[0] if near else None

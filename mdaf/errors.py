@@ -51,11 +51,12 @@ def text_of(error: BaseException) -> str:
         return type(error).__name__
 
 
-def did_you_mean(found: str, known: Iterable[str], prefix: str = "") -> str:
+def did_you_mean(found: str, known: Iterable[str], prefix: str = "", cutoff: float = 0.6) -> str:
     """``; did you mean X?`` with the known name that is closest to ``found``; empty if none is close.
 
-    ``prefix`` is written before the name, so that the user can type it as it is.
+    ``prefix``  is written before the name, so that the user can type it as it is.
+    ``cutoff``  difflib's ratio from which a name is close.
     """
     names = {name.lower(): name for name in known}
-    closest = difflib.get_close_matches(found.lower(), names, n=1, cutoff=0.6)
+    closest = difflib.get_close_matches(found.lower(), names, n=1, cutoff=cutoff)
     return f"; did you mean {prefix}{names[closest[0]]}?" if closest else ""

@@ -25,6 +25,7 @@ from mdaf.secrets import masked_text
 from mdaf.terminal.printable import in_a_line
 
 EXIT_USER_ERROR = 2
+BEGINS_AGAIN = "nothing is left half written: the same command begins again"
 
 SAID_BY_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 _COMPOSING = ("hydra", "omegaconf")
@@ -61,6 +62,7 @@ def _composition_message(error: BaseException) -> str:
     text = re.sub(r"^Error merging override (.*?); ", r"\1: ", text)
     text = re.sub(r"^Error when parsing index: \d+, string: (.*?) out of \[.*?\]\.; ", r"\1: cannot be read; ", text)
     text = re.sub(r"LexerNoViableAltException: (.*); \^", lambda found: _unreadable(found[1]), text)
+    text = re.sub(r"^(\S+?)==(.*?): cannot be read; .*", r"\1==\2: found two equals signs; type \1=\2", text)
     text = re.sub(r"; See https://hydra.cc\S* for details", "", text)
     if match := _CHOICES.search(text):
         choices = [str(choice) for choice in ast.literal_eval(match["known"])]
@@ -93,17 +95,19 @@ def _no_such_option(error: MissingConfigException, path: str, options: Iterable[
 
 
 @contextmanager
-def reported_in_one_line() -> Iterator[None]:
+def reported_in_one_line(interrupted: str | None = None) -> Iterator[None]:
     """Prints errors that a user can correct as one line on standard error and exits; other errors pass through.
 
     The traceback of either goes to the run's log. An interruption by a signal is one line, too. With
     HYDRA_FULL_ERROR=1 all errors pass through with their tracebacks.
+
+    ``interrupted``  what is said of an interruption; None: that what is done is saved, and how to go on.
     """
     try:
         with signals.listening(), _hydra_raises():
             yield
     except signals.Interrupted as error:
-        _say_the_end(f"interrupted {error}; what is done is saved: {how_to_go_on()}")
+        _say_the_end(f"interrupted {error}; {interrupted or f'what is done is saved: {how_to_go_on()}'}")
         raise SystemExit(signals.EXIT_RESUMABLE) from None
     except KeyboardInterrupt:
         _say_the_end("interrupted")

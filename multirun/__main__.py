@@ -22,7 +22,7 @@ from mdaf.sweeper.hydra_ext.config_sources import Configs
 from mdaf.sweeper.hydra_ext.overrides import hydra_value, unquoted
 from mdaf.sweeper.hydra_ext.targets import explained
 from mdaf.terminal import output
-from mdaf.terminal.programs import beside, program
+from mdaf.terminal.programs import answer_version, beside, program
 
 PROGRAM = "program="
 COMMANDS = ("verify", "summarize")  # first words that train nothing: mdaf.multirun.commands
@@ -118,6 +118,7 @@ def _for_this_program(arguments: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """Console script ``mdaf-phase4``."""
+    answer_version()
     import_alike()
     output.make_safe()
     with reported_in_one_line():

@@ -1,4 +1,4 @@
-"""``python -m sweeper [overrides]``: one run, or with ``-m`` many."""
+"""``python -m sweeper [overrides]``: one run, or with ``-m`` many. A first word may be a command of its own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from mdaf import conf, hydra_internals, logs, names
 from mdaf.allowed import allowed
 from mdaf.children import follow_parent, import_alike
 from mdaf.conf import schema
+from mdaf.errors import UserError
 from mdaf.extras import require
 from mdaf.reporting import reported_in_one_line
 from mdaf.sweeper import command_line
@@ -23,14 +24,7 @@ from mdaf.sweeper.hydra_ext.overrides import unquoted
 from mdaf.sweeper.hydra_ext.targets import CALLBACKS, explained
 from mdaf.sweeper.search import cluster
 from mdaf.terminal import output
-from mdaf.terminal.programs import program
-
-#: First words that are commands of their own, and the module whose ``main`` runs each with the words after it.
-COMMANDS = {
-    "check": "mdaf.sweeper.check.__main__",
-    "export": "mdaf.sweeper.export.cli",
-    "predict": "mdaf.sweeper.predict.cli",
-}
+from mdaf.terminal.programs import WORDS, answer_version, program, taken_as_word
 
 
 def prepare() -> None:
@@ -58,20 +52,35 @@ def job(cfg: DictConfig) -> float | tuple[float, ...]:
 
 def main() -> None:
     """Console script ``mdaf``."""
-    if sys.argv[1:2] and sys.argv[1] in COMMANDS:
-        if code := importlib.import_module(COMMANDS[sys.argv.pop(1)]).main():
-            sys.exit(code)
+    if sys.argv[1:2] and sys.argv[1] in WORDS:
+        with taken_as_word() as word:
+            if code := importlib.import_module(WORDS[word].module).main():
+                sys.exit(code)
         return
+    answer_version()
     import_alike()
     with reported_in_one_line():
-        require("ctr", program())
+        _require_models()
     conf.register()
     prepare()
     sys.argv[1:] = unquoted(sys.argv[1:])
     with reported_in_one_line():
-        command_line.check(sys.argv[1:], schema.Config, commands=tuple(COMMANDS))
+        command_line.check(sys.argv[1:], schema.Config, commands=tuple(WORDS))
         with explained(), hydra_internals.allowing(allowed()):
             job()
+
+
+def _require_models() -> None:
+    """UserError where this program's own models are not installed: it names the words that work without them."""
+    light = [word for word, command in WORDS.items() if command.extra is None]
+    if {"--help", "-h"}.isdisjoint(sys.argv[1:]):
+        require("ctr", f"{program()}, beside {', '.join(f'{program()} {word}' for word in light)},")
+    try:
+        require("ctr", program())
+    except UserError as error:
+        works = "".join(f"\n  {program()} {word:11} {WORDS[word].task}" for word in light)
+        print(f"{error}\n\nWithout it:{works}")
+        raise SystemExit(0) from None
 
 
 if __name__ == "__main__":

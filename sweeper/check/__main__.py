@@ -17,7 +17,7 @@ from mdaf.sweeper.hydra_ext import run_dirs
 from mdaf.sweeper.hydra_ext.config_sources import Configs
 from mdaf.sweeper.hydra_ext.overrides import unquoted
 from mdaf.terminal import output
-from mdaf.terminal.programs import beside
+from mdaf.terminal.programs import answer_version, beside
 
 HELP = """\
 {check} [--config-dir FOLDER] model=NAME data=NAME [KEY=VALUE ...]
@@ -30,6 +30,7 @@ how to mend it. Trains nothing. Exit code 1: something is wrong; 2: it could not
 
 def main() -> None:
     """The command, with the words after ``mdaf check``."""
+    answer_version()
     import_alike()
     output.make_safe()
     words = unquoted(sys.argv[1:])

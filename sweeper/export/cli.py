@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdaf import signals
 from mdaf.errors import UserError
 from mdaf.extras import require
-from mdaf.reporting import reported_in_one_line
+from mdaf.reporting import BEGINS_AGAIN, reported_in_one_line
 from mdaf.terminal import output
 from mdaf.terminal.parser import Parser
 from mdaf.terminal.programs import beside
@@ -56,23 +54,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exports a run's model and returns the exit code.
+    """Exports a run's model and returns 0.
 
-    The code is 0; 2, after one line on stderr, for a mistake of the user; 75 if a signal ended the command, which then
+    SystemExit 2, after one line on stderr, for a mistake of the user; 75 if a signal ended the command, which then
     leaves nothing half written.
     """
     output.make_safe()
-    with reported_in_one_line():
+    with reported_in_one_line(BEGINS_AGAIN):
         options = _parser().parse_args(arguments)
         formats = _formats(options.format)
         require("ctr", _parser().prog)
         if ONNX in formats:
             require("onnx", f"--format {ONNX}")
-        try:
-            _export(options, formats)
-        except signals.Interrupted as error:
-            print(f"interrupted {error}; nothing is left half written: the same command begins again", file=sys.stderr)
-            return signals.EXIT_RESUMABLE
+        _export(options, formats)
     return 0
 
 

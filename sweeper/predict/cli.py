@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
-
 from mdaf import signals
-from mdaf.errors import DataError, UserError
+from mdaf.errors import UserError
 from mdaf.extras import require
-from mdaf.reporting import one_line
+from mdaf.reporting import BEGINS_AGAIN, reported_in_one_line
 from mdaf.terminal import output
 from mdaf.terminal.parser import Parser
-from mdaf.terminal.printable import in_a_line
 from mdaf.terminal.programs import beside
 
 if TYPE_CHECKING:
@@ -61,31 +56,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Scores a file and returns the exit code.
+    """Scores a file and returns 0.
 
-    The code is 0; 2, after one line on stderr, for a mistake of the user; 75 if a signal ended the command, which then
+    SystemExit 2, after one line on stderr, for a mistake of the user; 75 if a signal ended the command, which then
     leaves nothing half written.
     """
     output.make_safe()
-    try:
-        with signals.listening():
-            options = _parser().parse_args(arguments)
-            require("ctr", _parser().prog)
+    with reported_in_one_line(BEGINS_AGAIN):
+        options = _parser().parse_args(arguments)
+        require("ctr", _parser().prog)
+        try:
             _run(options)
-    except signals.Interrupted as error:
-        print(f"interrupted {error}; nothing is left half written: the same command begins again", file=sys.stderr)
-        return signals.EXIT_RESUMABLE
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return signals.EXIT_AT_ONCE
-    except (DataError, UserError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {in_a_line(one_line(error))}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.errno is None:
-            raise
-        print(f"error: {error.filename or options.out}: {error.strerror}", file=sys.stderr)
-        return 2
+        except OSError as error:
+            if error.errno is None:
+                raise
+            raise UserError(f"{error.filename or options.out}: {error.strerror}") from None
     return 0
 
 

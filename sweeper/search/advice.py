@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 
 from omegaconf import DictConfig
@@ -20,5 +21,6 @@ def study_command(words: str, study_name: str, storage: str | None) -> str | Non
     """The command that asks ``mdaf-study`` for ``words`` of a study; None for a study in memory, which is gone."""
     if storage is None:
         return None
-    elsewhere = "" if storage == DEFAULT_STORAGE else f" --storage {shlex.quote(masked(storage))}"
+    asked = os.environ.get("MDAF_STORAGE") or DEFAULT_STORAGE
+    elsewhere = "" if storage == asked else f" --storage {shlex.quote(masked(storage))}"
     return f"mdaf-study {words} --study {shlex.quote(study_name)}{elsewhere}"

@@ -35,6 +35,7 @@ from mdaf.sweeper.study.options import (
     StudyName,
     TextOrJson,
     choose,
+    other_database,
 )
 from mdaf.sweeper.study.output import (
     csv_text,
@@ -52,6 +53,7 @@ from mdaf.sweeper.study.usage import OneLineGroup
 from mdaf.sweeper.trials import artifacts
 from mdaf.terminal import output
 from mdaf.terminal.printable import in_a_line
+from mdaf.terminal.programs import answer_version
 
 
 class StudyGroup(OneLineGroup):
@@ -62,7 +64,7 @@ class StudyGroup(OneLineGroup):
             with signals.listening():
                 return super().invoke(ctx)
         except (UserError, StoppedError) as error:
-            note(f"mdaf-study: {masked_text(str(error))}")
+            note(f"mdaf-study: {masked_text(str(error))}{other_database(error)}")
             if isinstance(error, StorageAwayError):  # nothing is wrong with what was typed
                 raise typer.Exit(error.exit_code) from None
         except (StorageInternalError, SQLAlchemyError) as error:
@@ -505,7 +507,8 @@ for command in (live.watch, live.reap, live.retry, live.dashboard):
 
 
 def main() -> None:
-    """Entry point of ``mdaf-study`` and ``python -m sweeper.study``."""
+    """Entry point of ``mdaf-study``, ``mdaf study`` and ``python -m sweeper.study``."""
+    answer_version()
     output.make_safe()
     logs.set_up()
     with briefly():

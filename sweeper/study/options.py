@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -52,6 +55,18 @@ def choose(url: str, name: str | None, *, read_only: bool = True, runs: bool = F
             note(f"warning: {found}; it is left out")
             break
     return single_runs(chosen) if runs else chosen
+
+
+def other_database(error: Exception) -> str:
+    """The end of a message where ``MDAF_STORAGE`` chose the database in which nothing was found, and sweeps are here.
+
+    A sweep does not read that variable: its own key names its database.
+    """
+    named, file = os.environ.get("MDAF_STORAGE"), Path(DEFAULT_STORAGE.removeprefix("sqlite:///"))
+    is_typed = any(word == "--storage" or word.startswith("--storage=") for word in sys.argv)
+    if not isinstance(error, UserError) or is_typed or named in (None, "", DEFAULT_STORAGE) or not file.is_file():
+        return ""
+    return f"; MDAF_STORAGE chose that database, and {file} is here too: type --storage {DEFAULT_STORAGE}"
 
 
 def _chosen(storage: BaseStorage, name: str | None) -> Study:

@@ -6,7 +6,7 @@ import copy
 import itertools
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,7 @@ def wanted(params: Mapping[Any, Any], typed: Sequence[str], *, ours: bool = Fals
     key is both searched and set, since then the study would record one value and the job train another.
     """
     keys = {key_of(text) for text in typed}
+    _check_flat(params)
     given = [f"{key!s}={_param(value)}" for key, value in params.items() if str(key).lstrip(SIGNS) not in keys]
     space: Space = {}
     signs, fixed = {}, {}
@@ -82,6 +83,33 @@ def wanted(params: Mapping[Any, Any], typed: Sequence[str], *, ours: bool = Fals
         return Wanted(space, signs, list(fixed.values()), [])
     task = [text for text in fixed.values() if not key_of(text).startswith("sweep.") and key_of(text) != "resume"]
     return Wanted(space, signs, task, [text for text in fixed.values() if key_of(text) in ABOUT_JOBS])
+
+
+def _check_flat(params: Mapping[Any, Any]) -> None:
+    """UserError where a parameter is written below its node, or in a further ``params``: it would not be searched."""
+    for key, value in params.items():
+        for name, inner in _leaves(str(key), value) if isinstance(value, Mapping) else ():
+            if isinstance(inner, str) and _is_swept(inner):
+                flat = name.removeprefix("params.")
+                raise UserError(
+                    f"hydra.sweeper.params: {flat} is written below {key}, where it is not searched; write it in one "
+                    f"line, {flat}: {inner}, or type '{flat}={inner}'"
+                )
+
+
+def _leaves(prefix: str, node: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(f"{prefix}.{key}", value)
+        else:
+            yield f"{prefix}.{key}", value
+
+
+def _is_swept(text: str) -> bool:
+    try:
+        return parsed(f"key={text}").is_sweep_override()
+    except HydraException:
+        return False
 
 
 def _param(value: Any) -> str:

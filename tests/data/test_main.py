@@ -11,7 +11,10 @@ from tests.data.logs import ANCHOR, OTHER, write_rows
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of a command."""
-    code = main(arguments)
+    try:
+        code = main(arguments)
+    except SystemExit as end:
+        code = int(end.code or 0)
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 

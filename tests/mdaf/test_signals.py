@@ -50,8 +50,9 @@ def test_an_error_that_takes_the_place_of_a_signal_is_that_signal(
     monkeypatch.chdir(tmp_path)
     for kind in (AttributeError, DataError):
         monkeypatch.setattr(program, "_compose", lambda *_, kind=kind: cut_short(kind))
-        assert program.main(["prepare", "data=synthetic_tiny"]) == signals.EXIT_RESUMABLE
-        assert capsys.readouterr().err.startswith("interrupted by SIGTERM; nothing is left half done")
+        with pytest.raises(SystemExit, match=str(signals.EXIT_RESUMABLE)):
+            program.main(["prepare", "data=synthetic_tiny"])
+        assert capsys.readouterr().err.startswith("interrupted by SIGTERM; nothing is left half written")
 
 
 def test_an_error_after_a_signal_that_was_only_noted_is_its_own() -> None:
@@ -113,9 +114,9 @@ def test_preparing_that_a_signal_ends_is_one_line_and_leaves_nothing(
         signal.raise_signal(getattr(signal, name))
 
     monkeypatch.setattr(StoreWriter, "events", interrupted)
-    code = program.main(["prepare", "data=synthetic_tiny", f"data.root={tmp_path}/stores"])
+    with pytest.raises(SystemExit, match=str(signals.EXIT_RESUMABLE)):
+        program.main(["prepare", "data=synthetic_tiny", f"data.root={tmp_path}/stores"])
     said = capsys.readouterr()
-    assert code == signals.EXIT_RESUMABLE
-    assert said.err == f"interrupted by {name}; nothing is left half done: the same command begins again\n"
+    assert said.err == f"interrupted by {name}; nothing is left half written: the same command begins again\n"
     assert said.out == ""
     assert list((tmp_path / "stores").iterdir()) == []

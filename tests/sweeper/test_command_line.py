@@ -92,7 +92,7 @@ def test_a_value_that_is_typed_twice_is_refused_before_it_counts_twice(typed: st
         ("sed=3", "did you mean seed?"),
         ("~modl", "did you mean model?"),
         ("hydra/laucher=ray", "did you mean hydra/launcher?"),
-        ("hydra/sweper/pruner=median", "did you mean hydra/sweeper/pruner?"),
+        ("hydra/sweper/pruner=median", "did you mean hydra/sweeper/pruner=median?"),
         ("epochs=3", "there is no group or key epochs; did you mean training.epochs=3?"),
         ("n_trials=3", "there is no group or key n_trials; did you mean hydra.sweeper.n_trials=3?"),
         ("workers=4", "there is no group or key workers; did you mean sweep.workers=4?"),
@@ -116,3 +116,55 @@ def test_a_misspelt_command_of_multirun_is_one_line_with_what_was_meant() -> Non
         with pytest.raises(UserError, match=f"did you mean {meant}") as caught:
             check([typed], schema.Phase4, sweeps=False, commands=COMMANDS)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("seed = 3", "did you mean seed=3?"),
+        ("seed= 3", "did you mean seed=3?"),
+        ("data=synthetic_tiny seed =3", "did you mean seed=3?"),
+        ("training.ranking_at=[1, 3]", "type 'training.ranking_at=[1,3]'"),
+        ("-m seed=1, 2", "type seed=1,2"),
+        ("model.dcnv3", "did you mean model=dcnv3?"),
+        ("model dcnv33", "did you mean model=dcnv3?"),
+        ("dcnv3", "did you mean model=dcnv3?"),
+        ("training.epochs:3", "did you mean training.epochs=3?"),
+        ("training.lr", "did you mean training.learning_rate=...?"),
+        ("--model=dcnv3", "did you mean model=dcnv3?"),
+        ("--lr 1e-3", "did you mean training.learning_rate=1e-3?"),
+        ("-multirun seed=1,2", "did you mean --multirun?"),
+        ("+model=bst", "type model=bst"),
+        ("data=logs/clicks.csv", "typed as data=event_log data.path=logs/clicks.csv"),
+        ("-m model=bst,dinn", "did you mean din?"),
+        ("sampler=gp", "did you mean hydra/sweeper/sampler=gp?"),
+        ("sweep.n_trials=3", "did you mean hydra.sweeper.n_trials=3?"),
+        ("--config-name phase3", "type experiment=phase3"),
+        ("--config-name mine", "needs --config-dir FOLDER"),
+        ("-m data=synthetic_tiny", "type python -m sweeper data=synthetic_tiny for one run"),
+    ],
+)
+def test_a_word_of_another_form_is_one_line_with_the_line_to_type(typed: str, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        check(typed.split(), schema.Config)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("typed", ["hydra/launcher=submitit_slurm", "experiment=phase4", "hydra.mode=MULTIRUN"])
+def test_one_run_may_need_m_for_its_launcher_or_its_experiment(typed: str) -> None:
+    check(["-m", typed], schema.Config)
+
+
+@pytest.mark.parametrize("elsewhere", ["sqlite:///elsewhere.db", "postgresql+psycopg://me:secret@host/studies"])
+def test_a_sweep_into_another_database_than_the_study_commands_ask_is_refused(
+    monkeypatch: pytest.MonkeyPatch, elsewhere: str
+) -> None:
+    monkeypatch.setenv("MDAF_STORAGE", elsewhere)
+    with pytest.raises(UserError, match=r'type sweep.storage="\$MDAF_STORAGE"') as caught:
+        check(["-m", "hydra/sweeper=regularization"], schema.Config)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(UserError, match=r'type storage="\$MDAF_STORAGE"'):
+        check(["study=x"], schema.Phase4, sweeps=False, commands=COMMANDS)
+    check(["-m", "hydra/sweeper=regularization", f"sweep.storage={elsewhere.partition('+')[0]}:///x"], schema.Config)
+    check(["-m", "seed=1,2"], schema.Config)

@@ -60,7 +60,8 @@ def test_a_log_that_is_generated_again_after_a_kill_leaves_nothing_else(
     assert main(["generate", "--to", str(tmp_path / "log"), "data=synthetic_tiny"]) == 0
     assert contents_of(tmp_path / "log") == ["events.csv", "impressions.csv"]
     before = (tmp_path / "log" / "events.csv").read_bytes()
-    assert main(["generate", "--to", str(tmp_path / "log"), "data=synthetic_tiny", "data.seed=1"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main(["generate", "--to", str(tmp_path / "log"), "data=synthetic_tiny", "data.seed=1"])
     assert "events.csv is there already; give another folder, or delete it" in capsys.readouterr().err
     assert (tmp_path / "log" / "events.csv").read_bytes() == before
 

@@ -47,7 +47,8 @@ def scores(run: Path) -> list[float]:
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """The one line with which the command ends."""
-    assert main([str(argument) for argument in arguments]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main([str(argument) for argument in arguments])
     captured = capsys.readouterr()
     assert captured.out == ""
     (line,) = captured.err.splitlines()
@@ -130,7 +131,8 @@ def test_a_signal_ends_the_command_and_leaves_no_file_even_if_python_drops_its_e
     monkeypatch.setattr(Predictor, "_scores", interrupted)
     ROWS.write_csv(tmp_path / "rows.csv")
     for name in ("scores.csv", "scores.parquet"):
-        assert main([str(run), str(tmp_path / "rows.csv"), "--out", str(tmp_path / name), "--rows", "2"]) == 75
+        with pytest.raises(SystemExit, match="75"):
+            main([str(run), str(tmp_path / "rows.csv"), "--out", str(tmp_path / name), "--rows", "2"])
         assert capsys.readouterr().err.startswith("interrupted by SIGTERM; nothing is left half written")
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 

@@ -135,6 +135,16 @@ def test_the_environment_names_a_storage_and_the_option_another(ask: Ask, monkey
     assert ask("list").exit_code == 0
 
 
+def test_a_sweep_that_wrote_into_another_database_than_the_environment_names_is_found(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "studies.db").touch()
+    monkeypatch.setenv("MDAF_STORAGE", "sqlite:///elsewhere.db")
+    assert "type --storage sqlite:///runs/studies.db" in _error(CliRunner().invoke(app, ["best"]))
+
+
 @pytest.mark.parametrize("storage", ["oracel://me:hunter2@host/db", "postgresql://me:hunter2@host:port/db"])
 def test_a_bad_url_is_one_line_that_hides_the_password(ask: Ask, storage: str) -> None:
     assert "me:***@host" in _error(ask("list", storage))

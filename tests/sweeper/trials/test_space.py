@@ -109,3 +109,19 @@ def test_nan_is_one_of_the_choices_that_hold_it() -> None:
     [space] = wanted({}, ["x=choice(0.5,nan)"]).space.values()
     assert math.isnan(checked_value("x", math.nan, space))
     assert checked_value("x", 0.5, space) == 0.5
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"model": {"dropout": "interval(0.0,0.5)"}},
+        {"model": {"head": {"dropout": "choice(0.1,0.2)"}}},
+        {"params": {"model.dropout": "range(1,4)"}},
+    ],
+)
+def test_a_parameter_that_is_written_below_another_key_is_refused_with_the_line_to_write(
+    params: dict[str, Any],
+) -> None:
+    with pytest.raises(UserError, match=r"is not searched; write it in one line, model\.(head\.)?dropout: \w+\("):
+        wanted(params, [])
+    assert wanted({"model": {"dropout": 0.5}}, []).fixed == ["model={dropout:0.5}"]
