@@ -7,6 +7,8 @@ To support another version, start here. The sweeper runs with both versions, thi
 from __future__ import annotations
 
 import argparse
+import copy
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
@@ -23,7 +25,8 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
 from hydra.utils import instantiate
-from omegaconf import OmegaConf, StringNode
+from omegaconf import DictConfig, ListConfig, OmegaConf, StringNode, nodes
+from omegaconf.base import Node
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # the ``_target_`` of a grid's sweeper
 
@@ -60,6 +63,75 @@ class ReadText(StringNode):
         copied = type(self)()
         self._deepcopy_impl(copied, memo)
         return copied
+
+
+#: OmegaConf's classes of single values.
+_VALUES = frozenset(
+    kind
+    for kind in vars(nodes).values()
+    if isinstance(kind, type) and issubclass(kind, nodes.ValueNode) and kind is not nodes.ValueNode
+)
+
+
+def copy_configs_fast() -> None:
+    """Makes ``copy.deepcopy`` of a config take a quarter of its time in this process. Its result stays the same.
+
+    Hydra copies a whole config several times for each job. OmegaConf makes and checks every node anew for it; here the
+    attributes of each node are copied. It is done for OmegaConf 2.4 alone, on which Hydra 1.4 stands.
+    """
+    if not CHECKS_TARGETS:
+        return
+    for kind in _VALUES:
+        kind.__deepcopy__ = _copied_value
+    for container in (DictConfig, ListConfig):
+        container.__deepcopy__ = _copied_container
+
+
+def _copied_value(node: Any, memo: dict[int, Any]) -> Any:
+    """The value itself is not copied, as OmegaConf does it."""
+    copied = _with_the_same_attributes(node, memo)
+    copied.__dict__["_flags_cache"] = None
+    return copied
+
+
+def _copied_container(node: Any, memo: dict[int, Any]) -> Any:
+    copied = _with_the_same_attributes(node, memo)
+    state = copied.__dict__
+    if state["_flags_cache"] is not None:
+        state["_flags_cache"] = dict(state["_flags_cache"])
+    if isinstance(content := state["_content"], dict):
+        state["_content"] = {key: _child_of(copied, child, memo) for key, child in content.items()}
+    elif isinstance(content, list):
+        state["_content"] = [_child_of(copied, child, memo) for child in content]
+    return copied
+
+
+def _child_of(parent: Node, child: Node, memo: dict[int, Any]) -> Node:
+    """A copy of ``child`` below ``parent``, which is a copy of its parent; other classes know how they are copied."""
+    if id(child) in memo:
+        copied = memo[id(child)]
+    elif type(child) in _VALUES:
+        copied = memo[id(child)] = _copied_value(child, memo)
+    else:
+        of = child.__dict__["_parent"]
+        try:
+            child.__dict__["_parent"] = None
+            copied = copy.deepcopy(child, memo)
+        finally:
+            child.__dict__["_parent"] = of
+    copied.__dict__["_parent"] = parent
+    return copied
+
+
+def _with_the_same_attributes(node: Any, memo: dict[int, Any]) -> Any:
+    copied, metadata = object.__new__(type(node)), object.__new__(type(node.__dict__["_metadata"]))
+    copied.__dict__.update(node.__dict__)
+    metadata.__dict__.update(node.__dict__["_metadata"].__dict__)
+    metadata.flags = None if metadata.flags is None else dict(metadata.flags)
+    cache = metadata.resolver_cache
+    metadata.resolver_cache = copy.deepcopy(cache, memo) if cache else defaultdict(dict)
+    copied.__dict__["_metadata"] = metadata
+    return copied
 
 
 def command_line_parser() -> argparse.ArgumentParser:
@@ -106,6 +178,7 @@ def allowed_by_the_program() -> tuple[str, ...]:
 
 def main(config_path: str, config_name: str, names: Sequence[str]) -> Callable[[Callable[..., Any]], Any]:
     """``hydra.main`` of a program of ours, whose configs may name ``names``. It is called with Hydra 1.4 alone."""
+    copy_configs_fast()
     if not CHECKS_TARGETS:
         return hydra.main(config_path=config_path, config_name=config_name, version_base=None)
     return hydra.main(config_path=config_path, config_name=config_name, execution_whitelist=tuple(names))

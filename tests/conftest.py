@@ -8,11 +8,14 @@ from collections.abc import Iterator
 for threads in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(threads, "1")
 
+gc.disable()  # until all tests are collected: nearly everything that is imported stays
+
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
 import mdaf  # noqa: E402, F401 - sets how OpenMP waits
+from mdaf.hydra_internals import copy_configs_fast  # noqa: E402
 
 # Without a GPU, Triton's kernels run in its interpreter; it must be told so before it is imported.
 INTERPRETED = not torch.cuda.is_available()
@@ -44,6 +47,8 @@ FIRST = (
     "tests/sweeper/search/test_other_program.py",
     "tests/sweeper/search/test_hydra_suites.py",
 )
+
+copy_configs_fast()  # as every command of this program and every sweep does
 
 # The suite tries the same examples each time; ``pytest --hypothesis-profile=default`` tries new ones.
 hypothesis.settings.register_profile("suite", derandomize=True)
@@ -87,3 +92,4 @@ def pytest_collection_finish() -> None:
     """What was imported stays: the garbage collector need not look at a million objects again in every test."""
     gc.collect()
     gc.freeze()
+    gc.enable()

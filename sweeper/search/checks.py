@@ -57,8 +57,10 @@ def check_settings(settings: SweepSettings, config: DictConfig) -> None:
         validate(_task(config))
 
 
-def check_space(asked: Wanted, config: DictConfig, hydra_context: HydraContext) -> None:
+def check_space(asked: Wanted, config: DictConfig, hydra_context: HydraContext, place: Sequence[str] = ()) -> None:
     """Composes jobs' configs at both ends of each interval and for each choice, as a job would, and checks them.
+
+    ``place``  overrides that say where a job runs. With them, the first job's config is derived from one of these.
 
     Raises UserError or Hydra's own error if a key is unknown, or if the space contains a value that a job cannot have.
     """
@@ -74,7 +76,7 @@ def check_space(asked: Wanted, config: DictConfig, hydra_context: HydraContext) 
             f"compare them with runs beside each other: {program()} -m training.monitor=val_auc,val_loss"
         )
     for point in _probes(asked.space):
-        overrides = [*asked.fixed, *asked.overrides_of(point), *asked.own]
+        overrides = [*asked.fixed, *asked.overrides_of(point), *asked.own, *place]
         job = hydra_context.config_loader.load_sweep_config(config, overrides)
         if is_our_schema(job):
             try:

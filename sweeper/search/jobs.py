@@ -25,6 +25,18 @@ if TYPE_CHECKING:
     from mdaf.sweeper.racing.race import Race
 
 
+def place_of_trial(
+    config: DictConfig, folder: str, storage: str | None, study_name: str | None, number: int
+) -> list[str]:
+    """The overrides that tell a job its folder and, if it is this program's own, its study and its trial's number."""
+    place = [f"hydra.sweep.dir={hydra_value(folder)}"]
+    if is_our_schema(config) and storage is not None:
+        place += [f"sweep.study={hydra_value(study_name)}", f"sweep.trial={number}"]
+        if storage != OmegaConf.select(config, "sweep.storage"):
+            place.append(f"sweep.storage={hydra_value(storage)}")
+    return place
+
+
 class Jobs:
     """What all jobs of a sweep have in common, and the launcher that runs them.
 
@@ -117,13 +129,9 @@ class Jobs:
         changed = {key_of(override) for override in retry}
         fixed = [override for override in self.search.fixed if key_of(override) not in changed]
         seed = [self.race.seed_override(trial)] if self.race is not None else []
-        trial_and_folder = [f"hydra.sweep.dir={hydra_value(self.folder)}"]
-        if is_our_schema(self.config) and self.storage is not None:
-            trial_and_folder += [f"sweep.study={hydra_value(self.study_name)}", f"sweep.trial={trial.number}"]
-            if self.storage != OmegaConf.select(self.config, "sweep.storage"):
-                trial_and_folder.append(f"sweep.storage={hydra_value(self.storage)}")
+        place = place_of_trial(self.config, self.folder, self.storage, self.study_name, trial.number)
         point = self.search.overrides_of(self._point(trial))
-        return [*fixed, *seed, *retry, *point, *self.search.own, *trial_and_folder]
+        return [*fixed, *seed, *retry, *point, *self.search.own, *place]
 
     def _point(self, trial: Trial) -> dict[str, Any]:
         """The trial's parameters that this sweep searches. An enqueued trial may have other parameters too.

@@ -23,7 +23,7 @@ from optuna.trial import Trial
 from mdaf import gpus, signals
 from mdaf.children import PIPE_VARIABLE, follow_parent
 from mdaf.errors import UserError
-from mdaf.hydra_internals import changes_directory, created
+from mdaf.hydra_internals import changes_directory, copy_configs_fast, created
 from mdaf.names import folder_of
 from mdaf.sweeper.hydra_ext import eta
 from mdaf.sweeper.hydra_ext.config_cache import ComposedAlike
@@ -35,7 +35,7 @@ from mdaf.sweeper.runs.reader import check_unfinished
 from mdaf.sweeper.search import workers as fleet
 from mdaf.sweeper.search.checks import check_settings, check_space
 from mdaf.sweeper.search.cluster import runs_elsewhere
-from mdaf.sweeper.search.jobs import Jobs
+from mdaf.sweeper.search.jobs import Jobs, place_of_trial
 from mdaf.sweeper.search.known_points import known_points
 from mdaf.sweeper.search.race_checks import check_race
 from mdaf.sweeper.search.reseeding import reseed
@@ -84,6 +84,7 @@ class Search:
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra. All sweeps of a study use the same folder, so that a later one can resume there."""
+        copy_configs_fast()
         storage, study_name = self.settings.storage, self.settings.study_name
         folder = str(OmegaConf.to_container(config.hydra.sweep, resolve=False)["dir"])  # type: ignore[index,call-overload]
         if storage is not None and study_name is not None and "${now:" in folder:
@@ -125,7 +126,8 @@ class Search:
             search = replace(search, fixed=sampler.without_seed(search.fixed))
             seeds = [sampler.override(sampler.seeds[0])]
         if not fleet.is_worker():
-            check_space(replace(search, fixed=[*search.fixed, *seeds]), self.config, self.hydra_context)
+            checked = replace(search, fixed=[*search.fixed, *seeds])
+            check_space(checked, self.config, self.hydra_context, self._place_of_first())
         trials = self._trials(search)
         if not fleet.is_worker():
             trials.retry_planned(settings.max_retries, self.stopping.began)
@@ -142,6 +144,10 @@ class Search:
                 whole = self._is_grid() and settings.replace_failed and settings.storage is not None
                 trials.report_missing(must_be_whole=whole)
         settle(storage_of(trials.study))
+
+    def _place_of_first(self) -> list[str]:
+        settings = self.settings
+        return place_of_trial(self.config, self.sweep_dir, settings.storage, settings.study_name or "new", 0)
 
     def _run_workers(self, trials: Trials) -> None:
         try:

@@ -7,6 +7,7 @@ other file uses a private name of Optuna.
 from __future__ import annotations
 
 import abc
+import functools
 import pickle
 from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -19,7 +20,7 @@ from optuna.samplers._lazy_random_state import LazyRandomState
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._base import DEFAULT_STUDY_NAME_PREFIX
 from optuna.storages._rdb import models
-from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.storages._rdb.storage import _create_scoped_session, _VersionManager
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import get_lock_file
 from optuna.study import Study, StudyDirection
@@ -166,6 +167,22 @@ class DatabaseStorage(RDBStorage, abc.ABC):
         trial_id_greater_than: int,
     ) -> list[FrozenTrial]:
         return self.fetch_trials(study_id, states, included_trial_ids, trial_id_greater_than)
+
+
+def _asked_once(ask: Callable[[_VersionManager], str]) -> Callable[[_VersionManager], str]:
+    """To find the version of the tables that it makes, Optuna has Alembic run a dozen scripts for each database."""
+    answers: list[str] = []
+
+    @functools.wraps(ask)
+    def answer(self: _VersionManager) -> str:
+        if not answers:
+            answers.append(ask(self))
+        return answers[0]
+
+    return answer
+
+
+_VersionManager.get_head_version = _asked_once(_VersionManager.get_head_version)  # type: ignore[method-assign]
 
 
 def with_identity(template: FrozenTrial, row: Any) -> FrozenTrial:

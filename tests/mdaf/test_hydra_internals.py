@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,7 +21,9 @@ from hydra.errors import InstantiationException
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.utils import UNSAFE_DISABLE_EXECUTION_CHECKS, execution_whitelist
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
+from omegaconf.base import Box, Node
+from omegaconf.errors import ReadonlyConfigError
 
 from mdaf import hydra_internals
 
@@ -123,3 +128,51 @@ def test_a_text_is_read_whenever_it_is_set_also_in_copies_and_merged_configs() -
     config = OmegaConf.create({"a": Shouted("x"), "b": "y"})
     merged = OmegaConf.merge(copy.deepcopy(config), {"a": "z", "b": "z"})
     assert (config.a, merged.a, merged.b) == ("X", "Z", "z")
+
+
+class Size(Enum):
+    SMALL = 1
+
+
+@dataclass
+class Typed:
+    number: int = 3
+    size: Size = Size.SMALL
+    either: int | str = "a"
+    maybe: float | None = None
+    names: list[str] = field(default_factory=lambda: ["x"])
+    missing: str = MISSING
+
+
+def node_states(node: Any) -> Iterator[tuple[Any, ...]]:
+    """What each node of a config is, in its order; also those of a union."""
+    content = node._content if isinstance(node, Box) else node._val
+    below = content.values() if isinstance(content, dict) else content if isinstance(content, list) else [content]
+    inner = [child for child in below if isinstance(child, Node)]
+    yield type(node), node._metadata, list(content) if isinstance(content, dict) else None if inner else content
+    for child in inner:
+        assert child._get_parent() is node
+        yield from node_states(child)
+
+
+def test_a_config_that_is_copied_fast_is_the_same_in_every_node_and_shares_none() -> None:
+    config = OmegaConf.create(
+        {"typed": Typed, "list": [1, {"a": None}, "???"], "text": "${list.0}", "opaque": 0, "none": None, "away": "???"}
+    )
+    config._set_flag("allow_objects", True)
+    config.opaque = opaque = object()
+    OmegaConf.set_struct(config, True)
+    OmegaConf.set_readonly(config.typed, True)
+    hydra_internals.copy_configs_fast()
+    copied = copy.deepcopy(config)
+    assert list(node_states(copied)) == list(node_states(config))
+    assert (copied.opaque, copied.text, copied.typed.size) == (opaque, 1, Size.SMALL)
+    with pytest.raises(ReadonlyConfigError):
+        copied.typed.number = 4
+    OmegaConf.set_readonly(copied.typed, False)
+    copied.typed.names.append("y")
+    copied.list[0] = copied.typed.either = 5
+    assert (config.typed.names, config.list[0], config.typed.either, config.text) == (["x"], 1, "a", 1)
+    assert OmegaConf.is_readonly(config.typed)
+    part = copy.deepcopy(config.typed)
+    assert part._get_parent() is config  # where its interpolations are resolved
