@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 import optuna
-from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import FloatDistribution
 
-from mdaf import conf
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.event_store import EventStore
 from mdaf.multirun.phase4.points import composed
@@ -26,7 +24,7 @@ from mdaf.sweeper.runs.reader import checkpoint_digest
 from mdaf.sweeper.training.model_factory import decide_fields
 from mdaf.sweeper.trials.same_point import point_id
 from mdaf.sweeper.trials.user_attrs import POINT, POINT_ID, SEED
-from tests.sweeper.tiny import TINY
+from tests.sweeper.tiny import TINY, below, empty_database
 
 STUDY = "made-up"
 SPACE = {
@@ -128,6 +126,8 @@ def make_study(
     ``runs_again``: (trial, seed, value) of further runs of a point, as a race leaves them.
     """
     url = f"sqlite:///{folder}/studies.db"
+    if not (folder / "studies.db").exists():
+        (folder / "studies.db").write_bytes(empty_database())
     study = optuna.create_study(storage=url, study_name=STUDY, direction="maximize")
     if typed_with is not None:
         study.set_user_attr(ORIGIN, typed_with)
@@ -202,9 +202,7 @@ def settings(folder: Path, *overrides: str) -> DictConfig:
 
     Of the research's design, unless another is named.
     """
-    conf.register()
-    where = [f"storage=sqlite:///{folder}/studies.db", f"folder={folder}/phase4", f"reuse={folder}/runs", "ask=false"]
-    small = ["confirm.top=2", "confirm.seeds=[1001,1002]", "resamples=50"]
+    small = ["confirm.top=2", "confirm.seeds=[1001,1002]", "resamples=50", "ask=false"]
     small += [] if any(override.startswith("design=") for override in overrides) else ["design=research"]
-    with initialize_config_module("mdaf.conf"):
-        return compose("phase4", overrides=[*where, *small, *overrides])
+    where = {"storage": f"sqlite:///{folder}/studies.db", "folder": f"{folder}/phase4", "reuse": f"{folder}/runs"}
+    return below(where, "phase4", *small, *overrides)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +22,7 @@ from optuna.trial import Trial
 from mdaf.interruption import environment
 from mdaf.sweeper.search.plugin import RegularizationSweeper
 from mdaf.sweeper.storage.opening import open_storage
+from tests.sweeper.tiny import empty_database
 
 CONFIG = """
 x: 1
@@ -121,7 +120,7 @@ def sweep(
         typed.append("hydra.sweeper.sampler.seed=1")
     if stored:
         if not (folder / "s.db").exists():
-            (folder / "s.db").write_bytes(_empty_database())
+            (folder / "s.db").write_bytes(empty_database())
         typed += [f"hydra.sweeper.storage={swept.url}", "hydra.sweeper.study_name=s", "hydra.sweeper.n_jobs=1"]
     with _hydra(folder) as hydra, environment({"HYDRA_FULL_ERROR": "1" if raises else "0"}):
         swept.returned = hydra.multirun(
@@ -130,19 +129,12 @@ def sweep(
     return swept
 
 
-@functools.cache
-def _empty_database() -> bytes:
-    """A database without a study: made once, since Optuna takes its time for it."""
-    with tempfile.TemporaryDirectory() as folder:
-        open_storage(f"sqlite:///{folder}/s.db", create=True)
-        return (Path(folder) / "s.db").read_bytes()
-
-
 @contextmanager
 def _hydra(folder: Path) -> Iterator[Hydra]:
     """Hydra for a program in ``folder``; what it holds globally is put back afterwards."""
     Plugins.instance().register(RegularizationSweeper)  # finds all plugins, which register their configs once
-    state = copy.deepcopy(Singleton.get_state())
+    # Not their whole content, which takes longer than a trial: the config store is only ever added to.
+    singletons = {kind: copy.copy(instance) for kind, instance in Singleton._instances.items()}
     GlobalHydra.instance().clear()
     try:
         yield Hydra.create_main_hydra_file_or_module(
@@ -150,4 +142,4 @@ def _hydra(folder: Path) -> Iterator[Hydra]:
         )
     finally:
         GlobalHydra.instance().clear()
-        Singleton.set_state(state)
+        Singleton._instances = singletons

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import subprocess
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
 from mdaf import conf
+from mdaf.sweeper.storage.opening import open_storage
 from tests.processes import ROOT, Running
 
-__all__ = ["ROOT", "TINY", "composed", "typed"]
+__all__ = ["ROOT", "TINY", "below", "composed", "empty_database", "typed"]
 
 # A model and a log small enough for a second of training.
 TINY = (
@@ -31,9 +36,34 @@ TINY = (
 
 def composed(*overrides: str, tiny: tuple[str, ...] = TINY) -> DictConfig:
     """The job's config with these overrides on top of ``tiny``, which suits MDAF-Mamba."""
+    return copy.deepcopy(_composed("config", (*tiny, *overrides)))
+
+
+def below(where: Mapping[str, str], name: str, *overrides: str) -> DictConfig:
+    """A config of the tree with ``overrides``, and with the places ``where`` unless one of them names another.
+
+    Places differ in each test, and composing takes long: without them it is done once for all tests.
+    """
+    config = copy.deepcopy(_composed(name, overrides))
+    for key, value in where.items():
+        if not any(override.startswith(f"{key}=") for override in overrides):
+            config[key] = value
+    return config
+
+
+@functools.cache
+def _composed(name: str, overrides: tuple[str, ...]) -> DictConfig:
     conf.register()
     with initialize_config_module("mdaf.conf"):
-        return compose("config", overrides=[*tiny, *overrides])
+        return compose(name, overrides=list(overrides))
+
+
+@functools.cache
+def empty_database() -> bytes:
+    """A study database without a study: made once, since Optuna takes its time for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        open_storage(f"sqlite:///{folder}/s.db", create=True)
+        return (Path(folder) / "s.db").read_bytes()
 
 
 def typed(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

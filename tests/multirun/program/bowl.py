@@ -10,17 +10,16 @@ from typing import Any
 from unittest.mock import patch
 
 import optuna
-from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 from optuna.study import Study
 
-from mdaf import conf
 from mdaf.interruption import environment
 from mdaf.multirun.program.content import Report
 from mdaf.multirun.program.pipeline import decide
 from mdaf.multirun.program.typed import OURS, Program
 from mdaf.sweeper.storage.opening import open_storage
 from tests.sweeper.sphere import CONFIG, sweep
+from tests.sweeper.tiny import below
 
 OUTER = {"x": 0.9, "y": 0.9}
 SWEEP = (
@@ -51,10 +50,8 @@ def swept(folder: Path, *overrides: str, task: Callable[[DictConfig], Any] = los
 
 def phase4(folder: Path, *overrides: str) -> DictConfig:
     """The config of ``mdaf-phase4 study=s program=... --yes``, which is composed as a user's is."""
-    conf.register()
-    typed = [f"storage=sqlite:///{folder}/s.db", "study=s", "program='python app.py'", f"folder={folder}/phase4"]
-    with initialize_config_module("mdaf.conf"):
-        return compose("phase4", overrides=[*typed, "ask=false", *overrides])
+    where = {"storage": f"sqlite:///{folder}/s.db", "folder": f"{folder}/phase4"}
+    return below(where, "phase4", "study=s", "program='python app.py'", "ask=false", *overrides)
 
 
 class Started:
