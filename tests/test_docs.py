@@ -28,6 +28,7 @@ from mdaf.sweeper import command_line, evaluate
 from mdaf.sweeper.check.__main__ import composed as checked
 from mdaf.sweeper.export import cli as export
 from mdaf.sweeper.predict import cli as predict
+from mdaf.sweeper.run_folders import cli as run_folders
 from mdaf.sweeper.study import cli as study
 from mdaf.sweeper.trials.compatibility import agree
 from mdaf.sweeper.trials.space import wanted
@@ -94,6 +95,9 @@ def test_a_command_line_of_the_documentation_is_taken(file: str, line: str, monk
         words = split([word for word in words if word != "--yes"])
         command_line.check(words, schema.Phase4, sweeps=False, commands=COMMANDS)
         _composed("phase4", words)
+    elif program == "sweeper" and words[:1] == ["runs"]:
+        parser = run_folders._clean_parser if words[1:2] == [run_folders.CLEAN] else run_folders._list_parser
+        parser().parse_args([word for word in words[1:] if word != run_folders.CLEAN])
     elif program == "sweeper" and words[:1] == ["check"]:
         checked(words[1:])
     elif program == "sweeper" and words != ["-m"]:  # the name of the flag, not a line to type

@@ -41,6 +41,7 @@ WORDS: Final = {
     "predict": Word("mdaf.sweeper.predict.cli", "scores a file with the model of a finished run"),
     "export": Word("mdaf.sweeper.export.cli", "writes the model of a finished run as ONNX or for torch"),
     "evaluate": Word("mdaf.sweeper.evaluate", "prints the figures of a finished run on a split"),
+    "runs": Word("mdaf.sweeper.run_folders.cli", "lists runs and sweeps; runs clean removes some of them", None),
     "study": Word("mdaf.sweeper.study.cli", "says what a sweep tried and what won", None),
     "phase4": Word("mdaf.multirun.__main__", "runs the best points again on fresh seeds, and reports", "verdict"),
     "data": Word("mdaf.data.__main__", "prepares and inspects a log"),

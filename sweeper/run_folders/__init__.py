@@ -1,0 +1,1 @@
+"""``mdaf runs``: what lies below runs/, and removing what nobody needs."""

@@ -1,0 +1,123 @@
+"""What studies and reports refer to, and so must stay. What they say only ever keeps a folder; it removes none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+from mdaf.errors import UserError
+from mdaf.secrets import masked
+from mdaf.sweeper.run_folders.found import Found, Group, Run
+from mdaf.sweeper.runs.reader import read_json
+from mdaf.sweeper.study.options import DEFAULT_STORAGE
+
+PARTS = 3  # so many last parts of a path tell a run, since a clone may have been moved: studies/STUDY/0
+_SQLITE, _JOURNAL = b"SQLite format 3\x00", b'{"'
+
+
+@dataclass
+class References:
+    """The ends of the paths that studies and reports name, each with what names it."""
+
+    ends: dict[tuple[str, ...], str] = field(default_factory=dict)
+
+    def add(self, path: PurePath, said_by: str) -> None:
+        parts = tuple(part for part in path.parts if part not in (".", "..", path.anchor))
+        if parts:
+            self.ends.setdefault(parts[-PARTS:], said_by)
+
+    def why_kept(self, group: Group, run: Run) -> str | None:
+        """Why a run has to stay; None if nothing refers to it."""
+        parts = run.path.absolute().parts
+        for count in range(1, PARTS + 1):
+            if said_by := self.ends.get(parts[-count:]):
+                return said_by
+        if run.study is not None or group.kind == "sweep":
+            return f"study {run.study or group.path.name}"
+        return "a Phase 4, which goes on with its runs" if group.kind == "phase4" else None
+
+
+def references(found: Found, typed: Sequence[str]) -> References:
+    """What the reports below the folder and the study databases refer to.
+
+    ``typed``  URLs of databases, beside those of ``MDAF_STORAGE``, of the default, and of the files below the folder.
+
+    UserError if one of them cannot be read, since then it is not known what must stay.
+    """
+    all_of_them = References()
+    for report in found.reports:
+        for folder in _runs_of(report):
+            all_of_them.add(folder, f"report {report}")
+    for url in _databases(found.root, typed):
+        for name, run_dir in _run_folders(url):
+            all_of_them.add(PurePath(run_dir), f"study {name}")
+    return all_of_them
+
+
+def _runs_of(report: Path) -> Iterator[PurePath]:
+    content = read_json(report, "what it refers to is not known, so nothing is removed; move it away")
+    inputs = content.get("inputs")
+    runs = inputs.get("runs") if isinstance(inputs, Mapping) else None
+    for run in runs if isinstance(runs, list) else ():
+        folder = run.get("folder") if isinstance(run, Mapping) else None
+        if isinstance(folder, str) and folder:
+            yield PurePath(os.path.normpath(report.parent.absolute() / folder))
+
+
+def _databases(root: Path, typed: Sequence[str]) -> list[str]:
+    """The URLs to ask: typed ones have to be there, the others are asked where they are."""
+    urls = [*typed, *filter(None, [os.environ.get("MDAF_STORAGE")])]
+    files = [Path(DEFAULT_STORAGE.removeprefix("sqlite:///"))]
+    for folder in (root, root.parent):
+        files += sorted(file for file in folder.iterdir() if file.is_file() and not file.is_symlink())
+    for file in files:
+        if url := _url_of(file):
+            urls.append(url)
+    return list(dict.fromkeys(urls))
+
+
+def _url_of(file: Path) -> str | None:
+    try:
+        with file.open("rb") as content:
+            start = content.read(len(_SQLITE))
+    except OSError:
+        return None
+    if start == _SQLITE:
+        return f"sqlite:///{file.absolute()}" if _holds_studies(file) else None
+    is_journal = start.startswith(_JOURNAL) and file.suffix in (".log", ".journal")
+    return f"journal:///{file.absolute()}" if is_journal else None
+
+
+def _holds_studies(file: Path) -> bool:
+    import sqlite3
+    from urllib.parse import quote
+
+    try:
+        connection = sqlite3.connect(f"file:{quote(str(file.absolute()))}?mode=ro", uri=True, timeout=5)
+        try:
+            found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'studies'").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return True  # opening it will say what is wrong
+    return found is not None
+
+
+def _run_folders(url: str) -> Iterable[tuple[str, str]]:
+    """The name of a study and the run folder of a trial, for each trial that names one."""
+    from mdaf.sweeper.storage.opening import open_storage
+
+    try:
+        storage = open_storage(url, create=False, read_only=True)
+        for study in storage.get_all_studies():
+            for trial in storage.get_all_trials(study._study_id, deepcopy=False):
+                run_dir = trial.user_attrs.get("run_dir")
+                if isinstance(run_dir, str) and run_dir:
+                    yield study.study_name, run_dir
+    except UserError as error:
+        raise UserError(f"{error}; what it refers to is not known, so nothing is removed") from None
+    except Exception as error:  # of the database or of Optuna
+        kind = type(error).__name__
+        raise UserError(f"{masked(url)}: cannot be asked ({kind}), so it is not known what to keep") from None
