@@ -170,6 +170,36 @@ class Device:
 
 
 @dataclass
+class Tracker:
+    """Where runs are shown besides their folders, and what is copied there.
+
+    ``uri``        a folder or a URL; None: what the tracker's own library does by itself
+    ``artifacts``  of ``summary``, ``metrics`` and ``checkpoint``
+    """
+
+    name: Literal["none", "tensorboard", "wandb", "mlflow", "aim"] = MISSING
+    project: str = MISSING
+    uri: str | None = MISSING
+    artifacts: list[str] = MISSING
+
+
+@dataclass
+class Alert:
+    """Whom a command tells that it has finished, is failing, or has found a new best value.
+
+    ``command``  a program and its arguments, which no shell reads
+    ``message``  whether the program gets the message on standard input or as a last argument
+    ``webhook``  a URL that gets the message as JSON
+    ``on``       of ``finished``, ``failing`` and ``new_best``
+    """
+
+    command: list[str] | None = MISSING
+    message: Literal["stdin", "argument"] = MISSING
+    webhook: str | None = MISSING
+    on: list[str] = MISSING
+
+
+@dataclass
 class Plateau:
     """Ends a sweep after so many trials without an improvement of more than ``epsilon``.
 
@@ -258,6 +288,8 @@ class Config:
     training: Training = field(default_factory=Training)
     device: Device = field(default_factory=Device)
     sweep: Sweep = field(default_factory=Sweep)
+    tracker: Tracker = field(default_factory=Tracker)
+    alert: Alert = field(default_factory=Alert)
     criteria: Criteria = field(default_factory=Criteria)
     seed: int = bounded(0)
     resume: Literal["never", "auto"] = MISSING
@@ -357,6 +389,8 @@ class Phase4:
     ask: bool = MISSING
     force: bool = MISSING
     launcher: str | None = MISSING
+    tracker: list[str] = MISSING
+    alert: Alert = field(default_factory=Alert)
     overrides: list[str] = MISSING
     reuse: str = MISSING
     pace: Pace = field(default_factory=Pace)

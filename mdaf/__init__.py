@@ -1,7 +1,7 @@
 """mdaf-sweep: finds, confirms and reports hyperparameters. The rooms are ``mdaf.sweeper``, ``mdaf.data`` and others.
 
-``mdaf.attach()`` is for jobs of any Hydra program, ``mdaf.load(run)`` for using a trained model. Importing this package
-imports neither Optuna nor torch.
+``mdaf.run``, ``mdaf.sweep``, ``mdaf.study``, ``mdaf.report`` and ``mdaf.load`` are this program from Python.
+``mdaf.attach()`` is for jobs of any Hydra program. Importing this package imports neither Optuna, pandas nor torch.
 """
 
 from __future__ import annotations
@@ -14,6 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from mdaf.api.finished_run import Run
+    from mdaf.api.reports import Report
     from mdaf.sweeper.predict.predictor import Predictor
     from mdaf.sweeper.trials.attached import AttachedTrial
 
@@ -35,20 +41,124 @@ def attach() -> AttachedTrial:
     return attach_here()
 
 
-def load(run: str | Path, **options: Any) -> Predictor:
-    """The model of a finished run: its method ``predict`` scores the rows of a data frame.
+def run(overrides: Sequence[str] | Mapping[str, Any] = (), *, quiet: bool = False) -> Run:
+    """Trains one model, and returns the finished run.
 
-    ``run``      the run's folder.
-    ``options``  as in ``mdaf.sweeper.predict.predictor.Predictor``: device, precision, batch_size, root, store.
+    The command `mdaf OVERRIDES` does the work, as a child process in the working directory. So the result is the
+    command's own, digit for digit. The calling process keeps its logs, signal handlers and memory, whatever happens in
+    the run. Starting the command takes some seconds. What it says is shown: in a notebook its latest lines in one
+    place, elsewhere each line on standard error.
 
-    UserError, in one line, if the run or its store is missing or damaged, or if the extra [ctr] is not installed.
+    Args:
+        overrides: As on the command line, such as `["model=din", "training.epochs=2"]`; or a dict, such as
+            `{"model": "din", "training.epochs": 2}`, whose values are Python's.
+        quiet: Whether to show nothing.
+
+    Returns:
+        The run: `folder`, `best_value`, `metrics` (a pandas frame), `predict(rows)`.
+
+    Raises:
+        UserError: In one line, where something that was typed is wrong.
+        StoppedError: Where the run ended without a result, because a device failed or a signal ended it.
+        KeyboardInterrupt: Where the kernel was interrupted. The state is saved, and `resume=auto` goes on from it.
+    """
+    from mdaf.api.finished_run import run as run_here
+
+    return run_here(overrides, quiet=quiet)
+
+
+def sweep(overrides: Sequence[str] | Mapping[str, Any] = (), *, quiet: bool = False) -> pd.DataFrame:
+    """Runs a sweep, `mdaf -m OVERRIDES`, as a child process (see `mdaf.run`), and returns the points of its study.
+
+    Args:
+        overrides: As for `mdaf.run`. Without a `hydra/sweeper=...` in it, `hydra/sweeper=regularization` is added. A
+            text such as `"interval(0, 0.5)"` is a range to search, also in a dict.
+        quiet: Whether to show nothing.
+
+    Returns:
+        The frame of `mdaf.study`.
+
+    Raises:
+        UserError: In one line, where something that was typed is wrong, or too many trials failed.
+        StoppedError: Where the sweep ended before its end. The same call goes on.
+        KeyboardInterrupt: Where the kernel was interrupted. The same call goes on.
+    """
+    from mdaf.api.studies import sweep as sweep_here
+
+    return sweep_here(overrides, quiet=quiet)
+
+
+def study(name: str | None = None, storage: str | None = None) -> pd.DataFrame:
+    """The points of a study, of this program or of any other that uses the sweeper.
+
+    Nothing in the database is changed. Only pandas is needed beside the light installation.
+
+    Args:
+        name: The study; None for the most recently active one.
+        storage: The database's URL; None for `MDAF_STORAGE` in the environment, or else `sqlite:///runs/studies.db`.
+
+    Returns:
+        A row for each point, the best first. `mean` and its standard `error` are over the finished runs of the point,
+        which have these `seeds`, `values` and `trials`. `posterior_mean` is what a further run of a raced study is
+        expected to give, and missing elsewhere. `params.KEY` are the parameters. With several objectives the columns
+        are `mean_0`, `error_0`, `mean_1` and so on. `attrs["study"]` is the study's name.
+
+    Raises:
+        UserError: In one line, where there is no such database or study.
+    """
+    from mdaf.api.studies import study as study_here
+
+    return study_here(name, storage)
+
+
+def report(
+    study: str | pd.DataFrame,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    storage: str | None = None,
+    folder: str | Path = "runs/phase4",
+    run: bool = False,
+    quiet: bool = False,
+) -> Report:
+    """The report of Phase 4 on a study: the one that is there, or with `run=True` a new one.
+
+    Args:
+        study: The study's name, or the frame that `mdaf.study` or `mdaf.sweep` returned.
+        overrides: With `run=True`, as for `mdaf-phase4`, such as `["looks=[4]", "confirm.top=1"]`.
+        storage: The database's URL, as for `mdaf.study`.
+        folder: Below which Phase 4 puts runs and reports.
+        run: Whether to run `mdaf-phase4`, which trains what is missing, without asking.
+        quiet: Whether to show nothing.
+
+    Returns:
+        The report: `verdict` (one sentence), `deploy`, `path` (the page), `figures`.
+
+    Raises:
+        UserError: In one line, where there is no report, or something that was typed is wrong.
+        StoppedError: Where Phase 4 ended before its end. The same call goes on.
+        KeyboardInterrupt: Where the kernel was interrupted. The same call goes on.
+    """
+    from mdaf.api.reports import report as report_here
+
+    return report_here(study, overrides, storage=storage, folder=folder, run=run, quiet=quiet)
+
+
+def load(run: str | Path | Run, **options: Any) -> Predictor:
+    """The model of a finished run: its method `predict` scores the rows of a data frame.
+
+    Args:
+        run: The run's folder, or what `mdaf.run` returned.
+        **options: As in `mdaf.sweeper.predict.predictor.Predictor`: device, precision, batch_size, root, store.
+
+    Raises:
+        UserError: In one line, if the run or its store is missing or damaged, or if the extra [ctr] is not installed.
     """
     from mdaf.extras import require
 
     require("ctr", "mdaf.load")
     from mdaf.sweeper.predict.predictor import Predictor
 
-    return Predictor(run, **options)
+    return Predictor(os.fspath(run), **options)
 
 
 def _refuse_two_clones() -> None:

@@ -16,6 +16,8 @@ from omegaconf import OmegaConf
 _PASSWORD_IN_QUERY = re.compile(
     r"([?&;](?:\w*(?:password|passwd|pwd|secret|token)\w*|access_key|key)\\?=)[^&;\s'\"]+", re.I
 )
+# The path of a webhook is what its sender proves itself with.
+_WEBHOOK = re.compile(r"(\bwebhook['\"]?\\?[=:]\s*['\"]?\w+\\?://[^/\s'\"]+/)[^\s'\",\]]+")
 
 
 def masked(url: str) -> str:
@@ -28,21 +30,29 @@ def masked_text(text: str) -> str:
     """Free text, such as a traceback, with the passwords of all URLs inside it replaced by ``***``."""
     # In the overrides of a grid Hydra writes a backslash before each colon.
     hidden = re.sub(r"\b([A-Za-z][\w+.-]*\\?://[^\s:/]*):\S*@", r"\1:***@", text)
-    return _PASSWORD_IN_QUERY.sub(r"\1***", hidden)
+    return _WEBHOOK.sub(r"\1***", _PASSWORD_IN_QUERY.sub(r"\1***", hidden))
 
 
 def masked_value(text: str) -> str:
     """One value of a config, or one override, with passwords replaced by ``***``. A password may contain blanks."""
-    return _PASSWORD_IN_QUERY.sub(r"\1***", re.sub(r"(\\?://[^\s:/@]*):.*@", r"\1:***@", text, flags=re.S))
+    hidden = re.sub(r"(\\?://[^\s:/@]*):.*@", r"\1:***@", text, flags=re.S)
+    return _WEBHOOK.sub(r"\1***", _PASSWORD_IN_QUERY.sub(r"\1***", hidden))
 
 
 def masked_values(node: Any) -> Any:
     """Nested mappings and lists with the passwords of all URLs in them replaced by ``***``."""
     if isinstance(node, Mapping):
-        return {key: masked_values(value) for key, value in node.items()}
+        return {key: _of_key(key, value) for key, value in node.items()}
     if isinstance(node, list | tuple):
         return [masked_values(value) for value in node]
     return masked_value(node) if isinstance(node, str) else node
+
+
+def _of_key(key: Any, value: Any) -> Any:
+    """A value of a mapping, masked by what its key says of it."""
+    if key == "webhook" and isinstance(value, str):
+        return masked_value(f"webhook={value}").removeprefix("webhook=")
+    return masked_values(value)
 
 
 def _masking(to_yaml: Callable[..., str]) -> Callable[..., str]:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from mdaf import conf, hydra_internals, logs
+from mdaf import alerts, conf, hydra_internals, logs, outcome
 from mdaf.allowed import allowed
 from mdaf.children import import_alike
 from mdaf.conf import schema
 from mdaf.extras import require
 from mdaf.interruption import messages_of_parent
-from mdaf.reporting import reported_in_one_line
+from mdaf.reporting import in_one_line, reported_in_one_line
 from mdaf.secrets import masked
 from mdaf.sweeper import command_line
 from mdaf.sweeper.hydra_ext.config_sources import Configs
@@ -41,12 +41,15 @@ def to_verdict(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from mdaf.config_keys import check_keys
-    from mdaf.sweeper.hydra_ext.run_config import check_bounds
+    from mdaf.sweeper.hydra_ext.run_config import check_alert, check_bounds
 
     check_keys(cfg, HydraConfig.get())
     check_bounds(cfg)
+    check_alert(cfg)
+    alerts.use(alerts.Alerts.of(cfg.alert, program()))
     GlobalHydra.instance().clear()  # this config is read; those of the runs are composed next
     folder, study = _decided(cfg) if cfg.program is None else _decided_by_values(cfg)
+    outcome.note(folder=folder, study=study)
     print(f"report: {folder}/report.html, report.md, report.json")
     for label, line in what_follows(folder, study, masked(cfg.storage), cfg.program is not None).items():
         print(f"{label + ':':8}{line}")
@@ -135,7 +138,7 @@ def main() -> None:
         arguments = ["ask=false" if argument == "--yes" else argument for argument in sys.argv[1:]]
         sys.argv[1:] = _for_another_program(arguments) or _for_this_program(arguments)
         command_line.check(sys.argv[1:], schema.Phase4, sweeps=False, commands=COMMANDS)
-        with explained(), hydra_internals.allowing(allowed()):
+        with explained(), hydra_internals.allowing(allowed()), alerts.at_the_end(in_one_line):
             job()
 
 

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import importlib
 import sys
-from contextlib import nullcontext
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from mdaf import conf, hydra_internals, logs, names
+from mdaf import alerts, conf, hydra_internals, logs, names, outcome
 from mdaf.allowed import allowed
 from mdaf.children import follow_parent, import_alike
 from mdaf.conf import schema
 from mdaf.errors import UserError
 from mdaf.extras import require
-from mdaf.reporting import reported_in_one_line
+from mdaf.reporting import in_one_line, reported_in_one_line
 from mdaf.sweeper import command_line
 from mdaf.sweeper.hydra_ext import run_dirs
 from mdaf.sweeper.hydra_ext.imports import imported_to_stay
 from mdaf.sweeper.hydra_ext.overrides import unquoted
 from mdaf.sweeper.hydra_ext.targets import CALLBACKS, explained
-from mdaf.sweeper.search import cluster
+from mdaf.sweeper.search import cluster, workers
 from mdaf.terminal import output
 from mdaf.terminal.programs import WORDS, answer_version, program, taken_as_word
 
@@ -46,8 +45,13 @@ def job(cfg: DictConfig) -> float | tuple[float, ...]:
 
     # A job of a sweep fails for itself; a run of its own ends here, before Hydra adds lines of its own.
     alone = HydraConfig.get().mode is not RunMode.MULTIRUN
-    with reported_in_one_line() if alone else nullcontext():
+    if not alone:
         return run(cfg)
+    with reported_in_one_line():
+        outcome.note(folder=HydraConfig.get().runtime.output_dir)
+        value = run(cfg)
+        outcome.note(value=value)
+    return value
 
 
 def main() -> None:
@@ -66,7 +70,8 @@ def main() -> None:
     sys.argv[1:] = unquoted(sys.argv[1:])
     with reported_in_one_line():
         command_line.check(sys.argv[1:], schema.Config, commands=tuple(WORDS))
-        with explained(), hydra_internals.allowing(allowed()):
+        ending = alerts.at_the_end(in_one_line, of_a_worker=workers.is_worker())
+        with explained(), hydra_internals.allowing(allowed()), ending:
             job()
 
 

@@ -26,6 +26,8 @@ INSTEAD = {  # what the points and the seeds are made of has keys of its own
 def split(arguments: Sequence[str]) -> list[str]:
     """The arguments as Hydra gets them: overrides of a run's own keys become one of ``overrides``.
 
+    Those of its tracker become one of ``tracker``: they are no part of what is compared.
+
     UserError for those that Phase 4 sets itself.
     """
     typed = [a for a in arguments if not a.startswith("-") and key_of(a).partition(".")[0] in SETTABLE]
@@ -33,8 +35,10 @@ def split(arguments: Sequence[str]) -> list[str]:
         key = key_of(override)
         if instead := INSTEAD.get(key) or INSTEAD.get(key.partition(".")[0]):
             raise UserError(f"{key}: Phase 4 sets it for each of its runs; expected {instead}")
-    rest = [argument for argument in arguments if argument not in typed]
-    return [*rest, f"overrides=[{','.join(map(hydra_value, typed))}]"] if typed else rest
+    tracked = [a for a in arguments if not a.startswith("-") and key_of(a).partition(".")[0] == "tracker"]
+    rest = [argument for argument in arguments if argument not in (*typed, *tracked)]
+    lists = {"tracker": tracked, "overrides": typed}
+    return [*rest, *(f"{key}=[{','.join(map(hydra_value, found))}]" for key, found in lists.items() if found)]
 
 
 def check_origin(study: Study, typed: Sequence[str], configs: Configs) -> None:

@@ -249,6 +249,18 @@ def _with_seeds(series: Series) -> list[str]:
     return [*series.point.overrides, f"seed={','.join(map(str, series.missing))}"]
 
 
+_tracker: tuple[str, ...] = ()
+
+
+def track(overrides: Sequence[str]) -> None:
+    """Starts runs from now on with these overrides of their tracker. UserError for an override of anything else."""
+    global _tracker
+    for override in overrides:
+        if key_of(override).partition(".")[0] != "tracker":
+            raise UserError(f"tracker: found {override}, expected overrides of the tracker such as tracker=mlflow")
+    _tracker = tuple(overrides)
+
+
 def launch(overrides: Sequence[str], home: Path, launcher: str | None = None) -> int:
     """One Hydra multirun in a process of its own, the very command a user would type; its exit code.
 
@@ -272,7 +284,7 @@ def command_of(overrides: Sequence[str], home: Path, launcher: str | None = None
     where = [f"hydra.sweep.dir={hydra_value(str(home))}", "hydra.sweep.subdir=seed-${seed}"]
     chosen = [f"hydra/launcher={launcher}"] if launcher else []
     program = [sys.executable, "-m", "mdaf.sweeper", "-m", *configs().words()]
-    return [*program, *overrides, *where, *chosen, "~hydra.callbacks.table", "resume=auto"]
+    return [*program, *overrides, *_tracker, *where, *chosen, "~hydra.callbacks.table", "resume=auto"]
 
 
 def start(command: Sequence[str]) -> Child:

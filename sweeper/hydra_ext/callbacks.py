@@ -17,6 +17,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mdaf import alerts
 from mdaf.config_keys import check_keys
 from mdaf.hydra_internals import BASIC_SWEEPER, jobs_of_grid
 from mdaf.reporting import reported_in_one_line
@@ -55,6 +56,19 @@ class Refusal(Callback):
                     for folder in _folders(config):
                         check_free(folder)
                         check_unfinished(folder)
+
+
+class WhomToTell(Callback):
+    """Takes from the command's own config whom it tells of its end, and of what."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        alerts.use(alerts.Alerts.of(OmegaConf.select(config, "alert"), "mdaf"))
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        found = alerts.Alerts.of(OmegaConf.select(config, "alert"), "mdaf")
+        if config.hydra.sweeper._target_ == BASIC_SWEEPER:  # of a grid's runs none is the best of a search
+            found.on = [event for event in found.on if event != alerts.NEW_BEST]
+        alerts.use(found)
 
 
 class MaskedOverrides(Callback):

@@ -5,23 +5,28 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mdaf import gpus
+from mdaf.alerts import EVENTS
 from mdaf.allowed import permitted
-from mdaf.errors import UserError
+from mdaf.errors import UserError, did_you_mean
 from mdaf.former_names import lasting
+from mdaf.sweeper.hydra_ext.overrides import key_of
 from mdaf.sweeper.hydra_ext.training_keys import check_training_keys
 
+ARTIFACTS = ("summary", "metrics", "checkpoint")  # what a tracker may get
 OUR_SCHEMA = "mdaf.conf.schema"
 
 # Keys and groups of keys that are not hashed, each with the reason why it does not change the result of a run. All
 # other keys are hashed. A test checks that every key of the schema is one or the other.
 NOT_HASHED = {
     "sweep": "the study and the trial of a job, and when the sweep ends",
+    "tracker": "where runs are shown besides their folders",
+    "alert": "whom the command tells of its end",
     "experiment": "the name of an overlay; the values that it sets are hashed themselves",
     "resume": "a resumed run has the same result",
     "device.name": "another kind of device only rounds differently; the result records the device",
@@ -42,6 +47,7 @@ NOT_HASHED = {
     "training.checkpoint_seconds": "how often a checkpoint is saved",
     "training.ranking_at": "which further figures of the same scores are recorded; training.monitor is hashed",
 }
+TELLING = ("tracker", "alert")  # groups that say who hears of a run: typed each time, and taken from no study
 GROUPS = {key.partition(".")[0] for key in NOT_HASHED if "." in key}
 # Keys that were added after studies were written, with the value that gives what all runs had before. With this value
 # they are no part of a study's or a run's identity, so that those of then stay valid.
@@ -86,6 +92,11 @@ def is_hashed(key: str) -> bool:
     return not any(".".join(parts[:count]) in NOT_HASHED for count in range(1, len(parts) + 1))
 
 
+def tells_only(override: str) -> bool:
+    """Whether an override says who hears of a run, and nothing of the run itself."""
+    return key_of(override).partition(".")[0] in TELLING
+
+
 def is_our_schema(config: DictConfig | None) -> bool:
     """Whether a config has the schema of this program's own jobs. The configs of other programs have another one."""
     return config is not None and getattr(OmegaConf.get_type(config), "__module__", None) == OUR_SCHEMA
@@ -104,6 +115,23 @@ def validate(cfg: DictConfig) -> None:
     check_bounds(cfg)
     gpus.numbers_in(OmegaConf.select(cfg, gpus.KEY))
     check_training_keys(cfg.training)
+    _check_words(cfg, "tracker.artifacts", ARTIFACTS)
+    check_alert(cfg)
+
+
+def check_alert(cfg: DictConfig) -> None:
+    """Raises UserError for an event that does not exist, and for a webhook that is no URL."""
+    _check_words(cfg, "alert.on", EVENTS)
+    webhook = OmegaConf.select(cfg, "alert.webhook")
+    if webhook is not None and not str(webhook).startswith(("https://", "http://")):
+        raise UserError("alert.webhook: found no URL, expected one that begins with https:// or http://")
+
+
+def _check_words(cfg: DictConfig, key: str, known: Sequence[str]) -> None:
+    for found in OmegaConf.select(cfg, key) or ():
+        if found not in known:
+            meant = did_you_mean(str(found), known)
+            raise UserError(f"{key}: found {found}, expected one or more of {', '.join(known)}{meant}")
 
 
 def check_bounds(cfg: DictConfig) -> None:

@@ -20,6 +20,7 @@ from mdaf.errors import UserError
 
 CALLBACKS = (
     "mdaf.sweeper.hydra_ext.callbacks.Refusal",
+    "mdaf.sweeper.hydra_ext.callbacks.WhomToTell",
     "mdaf.sweeper.hydra_ext.callbacks.MaskedOverrides",
     "mdaf.multirun.launching.callback.RunTable",
 )

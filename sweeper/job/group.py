@@ -42,6 +42,17 @@ def train_jobs(jobs: Sequence[Job]) -> None:
 
     If one job fails, its recorder keeps the exception, and the job raises it when it is finished.
     """
+    try:
+        _train(jobs)
+    except BaseException as error:
+        if not isinstance(error, Exception):  # an interruption, after which nobody finishes the jobs of a lock-step
+            for job in jobs:
+                if job.recorder.tracked is not None:
+                    job.recorder.tracked.ended_by(error)
+        raise
+
+
+def _train(jobs: Sequence[Job]) -> None:
     cfg, device, store = jobs[0].cfg, jobs[0].device, jobs[0].store
     gathered = jobs[0].gathered
     del jobs[0].gathered  # freed with this group: the next group needs the device's memory
@@ -191,8 +202,10 @@ class _LoggedRecorder:
 
 
 def announce(size: str, job: Job) -> None:
-    """Logs the model, the device, the data and the run's size once."""
+    """Logs the model, the device, the data and the run's size once, and begins the run at its tracker."""
     with job.log.active():
+        if job.recorder.tracked is not None:
+            job.recorder.tracked.begin()
         log.info(
             "%s on %s: %s; %s training rows, %s validation rows of %s",
             job.recorder.identity["model"],

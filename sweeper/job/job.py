@@ -25,6 +25,7 @@ from mdaf.sweeper.job.job_log import JobLog
 from mdaf.sweeper.job.measurable import check_measurable
 from mdaf.sweeper.job.recorder import Recorder
 from mdaf.sweeper.job.resuming import adopt, states_of
+from mdaf.sweeper.job.tracking import tracked
 from mdaf.sweeper.machine.device import set_up
 from mdaf.sweeper.runs.checkpoint import Position, Saved
 from mdaf.sweeper.runs.folder import RunFolder
@@ -62,6 +63,8 @@ class Job:
             check_measurable(cfg, self.store)
             self.decided_fields = self._decide_fields()
             self.recorder = self._recorder(stack)
+            if self.recorder.tracked is not None:
+                stack.push(self.recorder.tracked)
             self.log = JobLog()
             stack.callback(self.log.close)
             with self.log.active():
@@ -96,6 +99,8 @@ class Job:
         folder, identity = self.recorder.folder, self.recorder.identity
         if self.cfg.resume == "never":
             folder.clear()
+            if self.recorder.tracked is not None:
+                self.recorder.tracked.restart()
             return {}
         if self.trial is not None:
             adopt(folder, self.trial.earlier_folders(folder.path), identity["config_hash"], identity["data_hash"])
@@ -148,6 +153,7 @@ class Job:
             self.trial,
             list(cfg.sweep.objectives),
             cfg.training.monitor,
+            tracked(cfg, folder.path, identity),
         )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from mdaf import alerts
 from mdaf.conf.schema import Criteria
 from mdaf.errors import StoppedError, UserError
 from mdaf.model.stack import replica_state
@@ -37,6 +38,7 @@ from mdaf.sweeper.training.progress import EpochProgress
 from mdaf.sweeper.training.replicas import Trained
 
 if TYPE_CHECKING:  # a run without a study needs neither Optuna nor a database's drivers
+    from mdaf.sweeper.tracking.tracked_run import TrackedRun
     from mdaf.sweeper.trials.link import TrialLink
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ class Recorder:
     ``trial``       the link to the run's trial; None without a study.
     ``objectives``  columns of metrics.csv. The first one is reported to the trial after each epoch.
     ``monitor``     the metric that decides the best epoch.
+    ``tracked``     the run at its tracker; None without one.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Recorder:
         trial: TrialLink | None = None,
         objectives: Sequence[str] = (MONITOR,),
         monitor: str = MONITOR,
+        tracked: TrackedRun | None = None,
     ) -> None:
         self.folder = folder
         self.identity = dict(identity)
@@ -72,6 +76,7 @@ class Recorder:
         self.trial = trial
         self.objectives = tuple(objectives)
         self.monitor = monitor
+        self.tracked = tracked
         self.history: list[EpochMetrics] = []
         self._best_so_far = EarlyStopping(monitor=monitor)  # only to know the best epoch: the loop decides when to stop
         self.pruned = False
@@ -98,6 +103,9 @@ class Recorder:
         self.resident_mb.append(resident_mb())
         log.info(describe_epoch(row, self.epochs))
         self._report(row)
+        if improved and row["epoch"] > 1 and self.trial is None:
+            value = row[self.monitor]
+            alerts.tell(alerts.NEW_BEST, f"new best: epoch {row['epoch']}, {self.monitor} {value:.4f}", value=value)
         return self.pruned
 
     def save(self, position: Position, partial_epoch: PartialEpoch, replicas: Trained, k: int) -> None:
@@ -169,6 +177,8 @@ class Recorder:
             if not self.pruned:
                 self.trial.conclude(values)
         self.folder.finished()
+        if self.tracked is not None:
+            self.tracked.end("pruned" if self.pruned else "complete", best)
         if self.pruned:
             import optuna
 
@@ -204,7 +214,9 @@ class Recorder:
             log.info("the machine: %s", steadiness)
 
     def _report(self, row: EpochMetrics) -> None:
-        """Reports an epoch to the trial, unless that was done. Sets ``pruned`` if the pruner stops the run."""
+        """Reports an epoch to tracker and trial, unless that was done. Sets ``pruned`` if the pruner stops the run."""
+        if self.tracked is not None:
+            self.tracked.epoch(row)
         if self.trial is not None and row["epoch"] > self._reported_epochs:
             self._reported_epochs = row["epoch"]
             last = row["epoch"] == self.epochs  # stopping now would save no time and lose the result

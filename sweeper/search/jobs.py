@@ -13,7 +13,7 @@ from optuna.trial import Trial
 
 from mdaf.errors import UserError
 from mdaf.sweeper.hydra_ext.overrides import hydra_value, key_of
-from mdaf.sweeper.hydra_ext.run_config import is_our_schema
+from mdaf.sweeper.hydra_ext.run_config import is_our_schema, tells_only
 from mdaf.sweeper.storage.optuna_internals import stored_trial, suggest
 from mdaf.sweeper.trials.admitted import memory_overrides, refusal
 from mdaf.sweeper.trials.compatibility import run_config
@@ -76,7 +76,12 @@ class Jobs:
         """The user attributes that a trial needs to be run again, besides its parameters."""
         added = {name: sign for name, sign in self.search.signs.items() if sign}
         repeatable = {} if self._run_config is None else {RUN_CONFIG: self._run_config}
-        return {OVERRIDES: self.search.fixed} | ({ADDED: added} if added else {}) | repeatable
+        fixed = [text for text in self.search.fixed if not (self._is_ours and tells_only(text))]
+        return {OVERRIDES: fixed} | ({ADDED: added} if added else {}) | repeatable
+
+    @functools.cached_property
+    def _is_ours(self) -> bool:
+        return is_our_schema(self.config)
 
     @functools.cached_property
     def _run_config(self) -> str | None:

@@ -20,7 +20,7 @@ from optuna.samplers import GridSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import Trial
 
-from mdaf import gpus, signals
+from mdaf import gpus, outcome, signals
 from mdaf.children import PIPE_VARIABLE, follow_parent
 from mdaf.errors import UserError
 from mdaf.hydra_internals import changes_directory, copy_configs_fast, created
@@ -206,6 +206,7 @@ class Search:
             trials.bound_deaths(settings.max_deaths)
             kept = "hydra.sweeper.storage=sqlite:///runs/studies.db keeps it"
             where = f"memory alone ({kept})" if settings.storage is None else masked(settings.storage)
+            outcome.note(study=study.study_name, storage=settings.storage, folder=self.sweep_dir)
             log.info("study %s in %s: %d of %d trials", study.study_name, where, trials.finished(), settings.n_trials)
         return trials
 

@@ -16,6 +16,7 @@ from mdaf.sweeper.hydra_ext.run_config import is_our_schema
 from mdaf.sweeper.search.cluster import is_lost, runs_elsewhere
 from mdaf.sweeper.search.job_slots import JobEnd, JobSlots
 from mdaf.sweeper.search.jobs import Jobs
+from mdaf.sweeper.search.news import News
 from mdaf.sweeper.search.stopping import Stopping
 from mdaf.sweeper.search.tried_points import TAKE_VALUE, TriedPoints
 from mdaf.sweeper.trials.outcome import Failure, UnusableResultError
@@ -52,6 +53,7 @@ class TrialLoop:
         self.n_jobs = n_jobs
         self.max_failure_rate = max_failure_rate
         self._lost = 0  # jobs in a row
+        self.news = News(trials)
 
     def run(self) -> None:
         """Runs the loop. However it ends, no trial of this process stays RUNNING."""
@@ -109,7 +111,9 @@ class TrialLoop:
                 self._count_lost(error)
                 continue
             self._count_lost(None)
-            if (failure := self.trials.finish(trial, one, micro_batch)) is not None:
+            failure = self.trials.finish(trial, one, micro_batch)
+            self.news.of(trial, failure)
+            if failure is not None:
                 failures.append(failure)
         self._stop_if_failing(failures, len(begun))
 
@@ -163,6 +167,7 @@ class TrialLoop:
             failure = self.trials.fail(trial, result, self.jobs.micro_batch)
         else:
             failure = self.trials.finish(trial, result, self.jobs.micro_batch)
+        self.news.of(trial, failure)
         if failure is not None and failure.interrupted:  # only this job was interrupted: the others go on
             return True
         self._stop_if_failing([failure] if failure is not None else [], 1)
