@@ -20,8 +20,6 @@ from mdaf.terminal.parser import Parser
 from mdaf.terminal.programs import beside
 
 if TYPE_CHECKING:  # the modules that read logs take seconds to import, and --help does not need them
-    from rich.console import Console
-
     from mdaf.data.synthetic import ClickLog, Synthetic
 
 EVENTS, IMPRESSIONS = "events.csv", "impressions.csv"
@@ -57,16 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, node: DictConfig) -> None:
-    from rich.console import Console
-
     from mdaf.data.preparing.prepare import prepare_config
     from mdaf.terminal.progress import shown
 
-    console = Console(stderr=True)
     if options.command == "generate":
-        _generate(node, Path(options.to), console)
+        _generate(node, Path(options.to))
         return
-    with shown(console) as progress:
+    with shown() as progress:
         store = prepare_config(node, progress, options.command == "inspect" and options.deep)
     if options.command == "prepare":
         print(store.folder)
@@ -122,7 +117,7 @@ def _compose(overrides: Sequence[str], config_dir: str | None = None, config_nam
     return config.data
 
 
-def _generate(node: DictConfig, folder: Path, console: Console) -> None:
+def _generate(node: DictConfig, folder: Path) -> None:
     from mdaf.data.preparing.source import source_from
     from mdaf.data.synthetic import Synthetic
     from mdaf.terminal.progress import shown
@@ -131,11 +126,11 @@ def _generate(node: DictConfig, folder: Path, console: Console) -> None:
     if not isinstance(source, Synthetic):
         raise DataError(f"data={source.name} reads a log, it cannot generate one; use data=synthetic")
     try:
-        with shown(console) as progress:
+        with shown() as progress:
             events, impressions = _write_log(source.parts(progress), source, folder)
     except OSError as error:
         raise DataError(f"--to {folder}: cannot be written: {error.strerror or error}") from None
-    console.print(f"{events:,} events and {impressions:,} impressions")
+    print(f"{events:,} events and {impressions:,} impressions", file=sys.stderr)
     print(folder / EVENTS)
     print(folder / IMPRESSIONS)
 

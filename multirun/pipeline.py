@@ -5,7 +5,7 @@ Every stage asks the disk what is there already, so a command that was interrupt
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,8 @@ from mdaf.sweeper.runs.lock import locked
 from mdaf.sweeper.runs.provenance import commit
 from mdaf.sweeper.runs.reader import IDENTITY, read_run
 from mdaf.sweeper.runs.test_reads import reads_of_test
+from mdaf.terminal.counting import Runs
+from mdaf.terminal.tables import console
 
 
 @dataclass(frozen=True)
@@ -84,25 +86,42 @@ def decide(cfg: DictConfig) -> Path:
     confirmation = plan.plan([c.point for c in candidates], cfg.confirm.seeds, setting.roots) if confirmed else []
     # Until confirmation has run, nobody knows the winner, and the best trial stands for it.
     known = [] if any(one.missing for one in confirmation) else confirmation
-    agree(setting, confirmation, name_winner(candidates, known))
+    named = name_winner(candidates, known)
+    agree(setting, confirmation, named)
     home.mkdir(parents=True, exist_ok=True)
-    with locked(home):
-        return _decided(setting, confirmation)
+    with locked(home), _shown(setting, confirmation, named) as runs:
+        return _decided(setting, confirmation, runs)
 
 
-def _decided(setting: Setting, confirmation: Sequence[Series]) -> Path:
+def _shown(setting: Setting, confirmation: Sequence[Series], named: Named) -> Runs:
+    """The block with the status of the runs, on a terminal."""
+    stages, asked = stages_of(setting, confirmation, named)
+    least, most = plan.missing_runs(stages, asked)
+    there = _ended_below(setting.home)
+    title = ("Phase 4", f"of study {setting.study.study_name}")
+    return Runs(title, lambda: _ended_below(setting.home) - there, least, most, others=True)
+
+
+def _ended_below(folder: Path) -> int:
+    return sum(1 for _ in folder.rglob("result.json"))
+
+
+def _decided(setting: Setting, confirmation: Sequence[Series], runs: Runs) -> Path:
     """Trains what is missing, and writes the report; its folder."""
     cfg = setting.cfg
+    runs.say("confirmation" if any(one.missing for one in confirmation) else "")
     plan.run_missing(confirmation, setting.roots, cfg.launcher)
     named = name_winner(setting.candidates, confirmation)
     points = points_of_design(setting.design, named, setting.study)
     looks = None
     if (inquiry := inquiry_of(setting, points, named)) is not None:
-        repeated = inquiry.ask(cfg.launcher, lambda folders: _score(setting, folders))
+        repeated = inquiry.ask(cfg.launcher, lambda folders: _score(setting, folders), runs.say)
         looks = _looks(setting, points, named, inquiry)
     else:
         repeated = plan.plan(points, setting.design.seeds, setting.roots)
+        runs.say("training")
         plan.run_missing(repeated, setting.roots, cfg.launcher)
+        runs.say("scoring")
         _score(setting, [folder for one in repeated for folder in one.done.values()])
     stages = Stages(
         study=setting.study,
@@ -115,6 +134,7 @@ def _decided(setting: Setting, confirmation: Sequence[Series]) -> Path:
         forced=list(setting.forced),
         search_epochs=search_epochs(setting.study, cfg),
     )
+    runs.say("computing the figures of the report")
     folder, _ = write_beside_others(
         setting.report, lambda report: phase4_inputs(cfg, stages, report), reads_of_test(setting.report)
     )
@@ -190,22 +210,32 @@ def check(study: Study, cfg: DictConfig, design: Design, candidates: Sequence[Ca
     return unmet
 
 
+def stages_of(
+    setting: Setting, confirmation: Sequence[Series], named: Named
+) -> tuple[dict[str, Sequence[Series]], plan.AskedPlan | None]:
+    """The series of each stage, and the question whose runs depend on what its looks find, if there is one."""
+    points = points_of_design(setting.design, named, setting.study)
+    inquiry = inquiry_of(setting, points, named)
+    if inquiry is not None:
+        return {"confirmation": confirmation}, plan.AskedPlan(inquiry.title, inquiry.expected())
+    repeated = plan.plan(points, setting.design.seeds, setting.roots)
+    return {"confirmation": confirmation, "Phase 4": repeated}, None
+
+
 def agree(setting: Setting, confirmation: Sequence[Series], named: Named) -> None:
     """Shows the plan and asks; SystemExit where the answer is no.
 
     Not where ``ask`` is false, nor where nothing is missing and one version of the code has trained all that is there.
     """
     points = points_of_design(setting.design, named, setting.study)
-    inquiry = inquiry_of(setting, points, named)
+    stages, asked = stages_of(setting, confirmation, named)
     repeated = plan.plan(points, setting.design.seeds, setting.roots)
-    stages: Mapping[str, Sequence[Series]] = {"confirmation": confirmation, "Phase 4": repeated if not inquiry else []}
-    asked = None if inquiry is None else plan.AskedPlan(inquiry.title, inquiry.expected())
     seconds = plan.epoch_seconds(setting.study)
-    print(plan.describe_plan(stages, composed(points[0].overrides).training.epochs, seconds, asked))
+    console().print(plan.describe_plan(stages, composed(points[0].overrides).training.epochs, seconds, asked))
     every = [one for series in (confirmation, repeated) for one in series]
     reused = {folder: read_run(folder, IDENTITY).result["commit"] for one in every for folder in one.done.values()}
     if others := of_other_code(reused.values(), commit()):
-        print(f"reused are {others}")
+        console().print(f"reused are {others}")
     missing = any(one.missing for series in stages.values() for one in series) or (
         asked and asked.expected.missing_most
     )

@@ -102,3 +102,12 @@ def _file() -> str:
     if file.name != "__main__.py":
         return file.name
     return f"python -m {file.parent.name}"  # another program, such as pytest, called this one's main
+
+
+def command(package: str) -> str:
+    """The start of a command that works where this process was started, also in another program's folder.
+
+    ``package``  a key of ``SCRIPTS``
+    """
+    ours = {*SCRIPTS.values(), *(f"python -m {before}{name}" for name in SCRIPTS for before in ("", "mdaf."))}
+    return " ".join(beside(package)) if _file() in ours else SCRIPTS[package]

@@ -1,4 +1,4 @@
-"""Progress bars for long work, such as preparing a log. Without a terminal nothing is drawn."""
+"""Progress of long work, such as preparing a log. Without a terminal nothing is drawn."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.console import Console
+from rich.console import RenderableType
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
-SHOW_AFTER_SECONDS = 5.0  # shorter work shows no bar
+from mdaf.terminal import screen
+
+SHOW_AFTER_SECONDS = 5.0  # shorter work shows nothing
 
 
 class Progress(Protocol):
@@ -34,27 +37,44 @@ def between(progress: Progress, low: float, high: float) -> Progress:
 
 
 @contextmanager
-def shown(
-    console: Console | None = None,
+def shown(show_after: float = SHOW_AFTER_SECONDS, clock: Callable[[], float] = time.monotonic) -> Iterator[Progress]:
+    """A ``Progress`` that draws a bar. It appears after ``show_after`` seconds, and is gone at the end."""
+    columns = (TextColumn("{task.description}"), BarColumn(20), TaskProgressColumn(), TimeElapsedColumn())
+    bar = Bar(*columns, get_time=clock)
+    task = bar.add_task("starting", total=1.0)
+    with _after(show_after, clock, bar.get_renderable):
+
+        def progress(step: str, share: float) -> None:
+            bar.update(task, description=step, completed=share)
+
+        yield progress
+
+
+@contextmanager
+def working(
+    text: str,
     show_after: float = SHOW_AFTER_SECONDS,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[Progress]:
-    """A ``Progress`` that draws a bar on ``console``, by default standard error, if that is a terminal.
+    *,
+    before: float = 0.0,
+) -> Iterator[None]:
+    """Shows ``text`` and the seconds so far while work goes on whose length nobody knows.
 
-    The bar appears after ``show_after`` seconds and is erased at the end of the context.
+    It appears after ``show_after`` seconds, and is gone at the end. ``before`` are seconds of the same work that were
+    spent already.
     """
-    console = console or Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
-    task = bar.add_task("starting", total=1.0)
+    begun = clock() - before
+    with _after(show_after - before, clock, lambda: Text(f"{text}, {clock() - begun:.0f} s")):
+        yield
+
+
+@contextmanager
+def _after(seconds: float, clock: Callable[[], float], part: screen.Part) -> Iterator[None]:
+    """Draws a part if the context lasts longer than so many seconds."""
     begun = clock()
 
-    def progress(step: str, share: float) -> None:
-        bar.update(task, description=step, completed=share)
-        if not bar.live.is_started and clock() - begun >= show_after:
-            bar.start()
+    def drawn() -> RenderableType | None:
+        return part() if clock() - begun >= seconds else None
 
-    try:
-        yield progress
-    finally:
-        bar.stop()
+    with screen.shown(drawn):
+        yield

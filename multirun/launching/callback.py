@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,11 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from mdaf.hydra_internals import BASIC_SWEEPER, jobs_of_grid
+from mdaf.terminal.counting import Runs
+from mdaf.terminal.programs import command
+
+_block = ExitStack()  # no part of the callback, which launchers send to other processes
+PROCESS_A_JOB = ("joblib", "ray", "submitit_local", "submitit_slurm")  # launchers whose jobs print by themselves
 
 
 class RunTable(Callback):
@@ -24,11 +31,14 @@ class RunTable(Callback):
             from mdaf.sweeper.hydra_ext.overrides import typed_in
 
             parsed = OverridesParser.create().parse_overrides(typed_in(config)[1])
-            expect(Plan(len(jobs_of_grid(parsed))))
+            jobs = len(jobs_of_grid(parsed))
+            expect(Plan(jobs))
+            _block.enter_context(_runs_of(config, jobs))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         if config.hydra.sweeper._target_ != BASIC_SWEEPER:
             return
+        _block.close()
         from mdaf.multirun.launching.table import collect, show
 
         folder = Path(config.hydra.sweep.dir)
@@ -36,6 +46,19 @@ class RunTable(Callback):
         runs = collect(sorted((path for path in folder.glob("*") if path.is_dir()), key=_number))
         if runs:
             show(runs, title=str(folder))
+            summarize = f"{command('multirun')} summarize {shlex.quote(str(folder))}"
+            print(f"next, how sure these means are: {summarize}")
+
+
+def _runs_of(config: DictConfig, jobs: int) -> Runs:
+    """The block with the status of a grid."""
+    folder = Path(config.hydra.sweep.dir)
+    elsewhere = config.hydra.runtime.choices.get("hydra/launcher") in PROCESS_A_JOB
+    return Runs(("grid", str(folder)), lambda: _ended_in(folder), jobs, jobs, others=elsewhere)
+
+
+def _ended_in(folder: Path) -> int:
+    return sum(1 for _ in folder.rglob("result.json"))
 
 
 def _number(path: Path) -> tuple[int, str]:

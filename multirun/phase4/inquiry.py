@@ -68,13 +68,21 @@ class Inquiry:
         least, most = (_missing(there, self._seeds[:n]) for n in (first, last))
         return Expected(len(there) * first, len(there) * last, least, most)
 
-    def ask(self, launcher: str | None, score: Score) -> list[Series]:
-        """Trains, scores and looks until the question is answered or given up; the runs of every point."""
+    def ask(
+        self, launcher: str | None, score: Score, say: Callable[[str], object] = lambda stage: None
+    ) -> list[Series]:
+        """Trains, scores and looks until the question is answered or given up; the runs of every point.
+
+        ``say`` is told what is done now.
+        """
         series: list[Series] = []
         for index, planned in enumerate(self._plan.looks):
             made = self._made.seeds()
             seeds = made[index] if index < len(made) else self._seeds[:planned]
+            looks = f"look {index + 1} of at most {len(self._plan.looks)}, after {planned} pairs of seeds"
+            say(f"training for {looks}")
             series = self._trained(seeds, launcher)
+            say(f"scoring for {looks}")
             score([folder for one in series for folder in one.done.values()])
             if index >= len(made):
                 self._made.add(planned, [seed for seed in seeds if all(seed in one.done for one in series)])
@@ -82,6 +90,7 @@ class Inquiry:
             log.info("%s", _said(self._question, look))
             if look.stop is not None:
                 break
+        say("training the other points" if self._secondary else "")
         others = phase4.plan(self._secondary, self._made.seeds()[index], self._roots)
         phase4.run_missing(others, self._roots, launcher)
         score([folder for one in others for folder in one.done.values()])

@@ -315,22 +315,29 @@ class AskedPlan:
     expected: Expected
 
 
+def missing_runs(stages: Mapping[str, Sequence[Series]], asked: AskedPlan | None = None) -> tuple[int, int]:
+    """How many runs are missing in all, at least and at most."""
+    left = sum(len(one.missing) for series in stages.values() for one in series)
+    if asked is None:
+        return left, left
+    return left + asked.expected.missing_least, left + asked.expected.missing_most
+
+
 def describe_plan(
     stages: Mapping[str, Sequence[Series]], epochs: int, seconds: float | None, asked: AskedPlan | None = None
 ) -> str:
     """How many runs each stage needs, how many are there, and about how long the rest takes."""
-    lines, least, most = [], 0, 0
+    lines = []
+    least, most = missing_runs(stages, asked)
     for stage, series in stages.items():
         if not series:
             continue
         total = sum(len(one.done) + len(one.missing) for one in series)
         left = sum(len(one.missing) for one in series)
-        least, most = least + left, most + left
         names = ", ".join(one.point.name for one in series)
         lines.append(f"{stage}: {names}; {total} runs of {epochs} epochs, {total - left} are there already")
     if asked is not None:
         found = asked.expected
-        least, most = least + found.missing_least, most + found.missing_most
         there = _range(found.least - found.missing_least, found.most - found.missing_most)
         runs = _range(found.least, found.most)
         lines.append(f"Phase 4: {asked.title}; {runs} runs of {epochs} epochs, {there} are there already")

@@ -41,6 +41,7 @@ from mdaf.sweeper.hydra_ext.overrides import SIGNS, same
 from mdaf.sweeper.runs.lock import locked
 from mdaf.sweeper.study.queries import raced_points, trials_of
 from mdaf.sweeper.trials.compatibility import differences_from
+from mdaf.terminal.counting import Runs
 from mdaf.terminal.printable import in_a_line
 
 
@@ -86,8 +87,16 @@ def decide(cfg: DictConfig) -> tuple[Path, Report]:
     inquiry.check_plan(force=cfg.force)
     agree(cfg, question, confirmation, inquiry)
     home.mkdir(parents=True, exist_ok=True)
-    with locked(home):
+    with locked(home), _shown(question, confirmation, inquiry):
         return _decided(cfg, question, home)
+
+
+def _shown(question: Question, confirmation: Sequence[Series], inquiry: Inquiry) -> Runs:
+    """The block with the status of the runs, on a terminal."""
+    first, there = sum(len(one.missing) for one in confirmation), question.replicates.ended()
+    least, most = inquiry.expected()
+    title = ("verdict", f"on study {question.study.study_name}")
+    return Runs(title, lambda: question.replicates.ended() - there, first + least, first + most, others=True)
 
 
 def inquiry_of(question: Question, confirmation: Sequence[Series], home: Path) -> Inquiry:

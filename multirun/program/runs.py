@@ -104,6 +104,11 @@ class Replicates:
                 series.done[seed] = trial
         return series
 
+    def ended(self) -> int:
+        """How many runs have ended with a value."""
+        study = self.load()
+        return 0 if study is None else len(study.get_trials(deepcopy=False, states=FINISHED))
+
     def run_missing(self, program: Program, points: Sequence[Point], seeds: Sequence[int]) -> list[Series]:
         """Has the program run what is missing of these points; each of them as it is afterwards.
 

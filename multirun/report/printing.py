@@ -27,11 +27,19 @@ def _print(section: Section, console: Console) -> None:
             for item in block.items:
                 console.print(f"- {printable(item)}")
         elif isinstance(block, Table):
-            columns = [
-                tables.Column(heading, [row[number] for row in block.rows], rank=number)
-                for number, heading in enumerate(block.header)
-            ]
-            table, dropped = tables.fitted(columns, console.width, framed=True, title=block.caption or None)
-            console.print(table)
-            if dropped:
-                console.print(tables.left_out(dropped, "the report has all"))
+            _print_table(block, console)
+
+
+def _print_table(block: Table, console: Console) -> None:
+    """Prints a table; the columns that do not fit follow below, in further tables that begin with the first column."""
+    columns = [
+        tables.Column(heading, [row[number] for row in block.rows], rank=number)
+        for number, heading in enumerate(block.header)
+    ]
+    title = block.caption or None
+    while columns:
+        table, dropped = tables.fitted(columns, console.width, framed=True, title=title)
+        console.print(table)
+        left = [column for column in columns[1:] if column.heading in dropped]
+        columns = [columns[0], *left] if left and len(left) + 1 < len(columns) else left
+        title = None

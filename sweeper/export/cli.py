@@ -86,6 +86,7 @@ def _export(options: argparse.Namespace, formats: Sequence[str]) -> None:
     from mdaf.sweeper.export.vocabularies import write_vocabularies
     from mdaf.sweeper.job.trained_run import TrainedRun
     from mdaf.sweeper.job.trained_store import store_of
+    from mdaf.terminal.progress import working
 
     refuse_existing(options.out)
     run = TrainedRun.read(options.run)
@@ -100,15 +101,16 @@ def _export(options: argparse.Namespace, formats: Sequence[str]) -> None:
         return {"vocabularies": write_vocabularies(store, store.schema.tables, folder)}
 
     rows = gathered.rows("validation")[None, :ROWS]
-    checked = export_model(
-        model,
-        store.schema.without(run.config.model.get("without") or ()),
-        options.out,
-        formats,
-        [gathered.gather("validation", rows)],
-        _about(run, source, store, formats),
-        also,
-    )
+    with working("exporting the model"):
+        checked = export_model(
+            model,
+            store.schema.without(run.config.model.get("without") or ()),
+            options.out,
+            formats,
+            [gathered.gather("validation", rows)],
+            _about(run, source, store, formats),
+            also,
+        )
     for name, largest in checked.largest.items():
         print(f"{name}: the largest difference from the model is {largest:.1e}, over {checked.rows:,} samples")
     print(f"{options.out}: model.json says how to feed it")

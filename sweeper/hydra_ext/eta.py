@@ -7,6 +7,8 @@ import math
 import time
 from dataclasses import dataclass
 
+from mdaf.terminal.durations import in_words
+
 
 @dataclass
 class Plan:
@@ -56,11 +58,3 @@ def after_first_epoch(seconds: float, epoch: int, epochs: int, in_lock_step: int
     if epoch > 1:
         return f"estimate of what is left of {runs}: about {in_words(seconds_left)}, until {end:%Y-%m-%d %H:%M}"
     return f"estimate of the whole: {runs} take about {in_words(seconds_left + seconds)}, until {end:%Y-%m-%d %H:%M}"
-
-
-def in_words(seconds: float) -> str:
-    """A duration as text, such as 45 s, 12 min or 3 h 20 min."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

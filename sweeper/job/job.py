@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from contextlib import ExitStack, nullcontext
 from functools import cached_property
 from types import TracebackType
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mdaf.conf.schema import Criteria
@@ -35,6 +37,7 @@ from mdaf.sweeper.runs.reader import check_unfinished
 from mdaf.sweeper.training import model_factory
 from mdaf.sweeper.training.progress import EpochProgress
 from mdaf.sweeper.trials import artifacts
+from mdaf.terminal.programs import command
 from mdaf.terminal.progress import shown as shown_progress
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ class Job:
             check_keys(cfg, HydraConfig.get())
             validate(cfg)
             self.cfg = cfg
+            self._is_alone = HydraConfig.get().mode is not RunMode.MULTIRUN
             self.device = set_up(cfg.device) if model_factory.by_gradient(cfg.model) else torch.device("cpu")
             with shown_progress() as progress:
                 self.store = prepare_config(cfg.data, progress)
@@ -86,6 +90,9 @@ class Job:
             value = self.recorder.finish()
             folder = shown(self.recorder.folder.path)
             log.info("%s; everything about this run lies in %s", self._best_in_words(), folder)
+            if self._is_alone:
+                predict = f"{command('sweeper.predict')} {shlex.quote(str(folder))} FILE --out scores.csv"
+                log.info("next, its scores for the rows of a file: %s", predict)
         return value
 
     @cached_property

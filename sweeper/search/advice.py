@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
+from collections.abc import Sequence
 
-from omegaconf import DictConfig
+import optuna
+from omegaconf import DictConfig, OmegaConf
+from optuna.study import StudyDirection
 
+from mdaf.sweeper.hydra_ext.config_sources import Configs, program
+from mdaf.sweeper.hydra_ext.overrides import hydra_value
 from mdaf.sweeper.hydra_ext.run_config import is_our_schema
+from mdaf.sweeper.runs.metric_columns import MONITOR
 from mdaf.sweeper.storage.opening import masked
 from mdaf.sweeper.study.options import DEFAULT_STORAGE
+from mdaf.terminal.programs import command
 
 
 def key_for(name: str, config: DictConfig | None) -> str:
@@ -23,4 +31,35 @@ def study_command(words: str, study_name: str, storage: str | None) -> str | Non
         return None
     asked = os.environ.get("MDAF_STORAGE") or DEFAULT_STORAGE
     elsewhere = "" if storage == asked else f" --storage {shlex.quote(masked(storage))}"
-    return f"mdaf-study {words} --study {shlex.quote(study_name)}{elsewhere}"
+    return f"{command('sweeper.study')} {words} --study {shlex.quote(study_name)}{elsewhere}"
+
+
+def what_follows(study: optuna.Study, storage: str | None, config: DictConfig, objectives: Sequence[str]) -> list[str]:
+    """What to type after a sweep, each line with what it is for; nothing for a study in memory."""
+    best = study_command("best", study.study_name, storage)
+    if best is None:
+        return []
+    lines = [f"next, the best trials and how to run them again: {best}"]
+    if (verdict := _verdict_command(study, str(storage), config, objectives)) is not None:
+        lines.append(f"next, a verdict on the best over fresh seeds: {verdict}")
+    return lines
+
+
+def _verdict_command(study: optuna.Study, storage: str, config: DictConfig, objectives: Sequence[str]) -> str | None:
+    """The command of Phase 4; None for a study that it does not take."""
+    ours = is_our_schema(config)
+    if len(study.directions) > 1:
+        return None
+    if ours and (list(objectives) != [MONITOR] or study.direction is not StudyDirection.MAXIMIZE):
+        return None
+    if not ours and OmegaConf.select(config, "seed") is None:  # the key that seeds a run; only its user knows another
+        return None
+    words = [f"study={hydra_value(study.study_name)}"]
+    if storage != DEFAULT_STORAGE:
+        words.append(f"storage={hydra_value(masked(storage))}")
+    configs, _ = Configs.taken_from(sys.argv[1:])
+    if ours:
+        words = [*configs.words(), *words]
+    else:
+        words.append(f"program={' '.join([program(ours=False), *map(shlex.quote, configs.words())])}")
+    return f"{command('multirun')} {' '.join(map(shlex.quote, words))}"

@@ -33,6 +33,7 @@ from mdaf.sweeper.hydra_ext.run_config import is_our_schema
 from mdaf.sweeper.racing.sampler import RacingSampler
 from mdaf.sweeper.runs.reader import check_unfinished
 from mdaf.sweeper.search import workers as fleet
+from mdaf.sweeper.search.advice import what_follows
 from mdaf.sweeper.search.checks import check_settings, check_space
 from mdaf.sweeper.search.cluster import runs_elsewhere
 from mdaf.sweeper.search.jobs import Jobs, place_of_trial
@@ -43,9 +44,11 @@ from mdaf.sweeper.search.results_file import write_results
 from mdaf.sweeper.search.settings import SweepSettings
 from mdaf.sweeper.search.stopping import Stopping
 from mdaf.sweeper.search.trial_loop import TrialLoop
+from mdaf.sweeper.search.view import SweepView
 from mdaf.sweeper.storage.opening import masked, open_storage
 from mdaf.sweeper.storage.optuna_internals import storage_of
 from mdaf.sweeper.storage.sqlite_file import settle
+from mdaf.sweeper.study.status.status import Reader
 from mdaf.sweeper.trials.admitted import STUDIES
 from mdaf.sweeper.trials.allocation import Planned
 from mdaf.sweeper.trials.attached import TrialTask
@@ -54,12 +57,13 @@ from mdaf.sweeper.trials.link import TrialLink
 from mdaf.sweeper.trials.outcome import Objective
 from mdaf.sweeper.trials.space import Space, Wanted, grid_points, wanted
 from mdaf.sweeper.trials.trials import Trials
-from mdaf.sweeper.trials.user_attrs import RACE_RUNS, RACE_SEEDS
+from mdaf.sweeper.trials.user_attrs import FAILED_TRIALS, N_TRIALS, RACE_RUNS, RACE_SEEDS
 
 if TYPE_CHECKING:
     from mdaf.sweeper.racing.race import Race
 
 log = logging.getLogger(__name__)
+_FAILED = {False: "count", True: "replaced"}  # of the study's attribute
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # the sweep logs its own messages
 
 
@@ -133,21 +137,33 @@ class Search:
             trials.retry_planned(settings.max_retries, self.stopping.began)
         if fleet.is_first():
             eta.expect(eta.Plan(settings.n_trials - trials.finished(), settings.workers))
-        if settings.workers > 1 and not fleet.is_worker():
-            self._run_workers(trials)
-        else:
-            self._loop(trials, search).run()
+        with self._view(trials):
+            if settings.workers > 1 and not fleet.is_worker():
+                self._run_workers(trials)
+            else:
+                self._loop(trials, search).run()
         if not fleet.is_worker():
             try:
                 write_results(trials.study, Path(self.sweep_dir), settings.storage, self._stopped(trials))
             finally:
                 whole = self._is_grid() and settings.replace_failed and settings.storage is not None
                 trials.report_missing(must_be_whole=whole)
+            for line in what_follows(trials.study, settings.storage, self.config, settings.objectives or ()):
+                log.info("%s", line)
         settle(storage_of(trials.study))
 
     def _place_of_first(self) -> list[str]:
         settings = self.settings
         return place_of_trial(self.config, self.sweep_dir, settings.storage, settings.study_name or "new", 0)
+
+    def _view(self, trials: Trials) -> SweepView:
+        """The status block on the terminal."""
+        settings = self.settings
+        ends_by = None if settings.timeout is None else self.stopping.began + settings.timeout
+        reader = Reader(trials.study, at_once=max(settings.workers, settings.n_jobs), ends_by=ends_by)
+        elsewhere = runs_elsewhere(self.launcher)
+        held = None if settings.workers > 1 else trials.leases.held
+        return SweepView(reader, trials.study, held=held, jobs_elsewhere=elsewhere)
 
     def _run_workers(self, trials: Trials) -> None:
         try:
@@ -196,7 +212,7 @@ class Search:
             study,
             settings.n_trials,
             planned=self._planned(search.space),
-            only_planned=self._is_grid() or settings.only_enqueued,
+            only_planned=self._only_planned,
             replace_failed=settings.replace_failed,
             objective=Objective(settings.objectives, settings.constraints or {}),
             prepare=functools.partial(reseed, study.sampler, self.sampler_seed),
@@ -226,7 +242,7 @@ class Search:
         study = optuna.create_study(
             study_name=settings.study_name,
             storage=storage,
-            sampler=RandomSampler() if self._is_grid() or settings.only_enqueued else settings.sampler,
+            sampler=RandomSampler() if self._only_planned else settings.sampler,
             pruner=settings.pruner or NopPruner(),
             directions=[StudyDirection[name.upper()] for name in directions],
             load_if_exists=True,
@@ -247,11 +263,25 @@ class Search:
         settings = self.settings
         constraints = dict(settings.constraints or {})
         race = self._racing
-        told = {} if race is None else {RACE_SEEDS: list(race.seeds), RACE_RUNS: settings.n_trials}
+        told: dict[str, Any] = {
+            N_TRIALS: self._most_trials(search.space),
+            FAILED_TRIALS: _FAILED[settings.replace_failed],
+        }
+        if race is not None:
+            told |= {RACE_SEEDS: list(race.seeds), RACE_RUNS: settings.n_trials}
         return {
             **agree(study, settings.objectives, constraints, search.space, self.config, force=settings.force),
             **{name: value for name, value in told.items() if study.user_attrs.get(name) != value},
         }
+
+    def _most_trials(self, space: Space) -> int:
+        """How many trials the study is to have in the end: no more than there are points, if no other ones are run."""
+        n_trials = self.settings.n_trials
+        return min(n_trials, len(self._planned(space))) if self._only_planned else n_trials
+
+    @property
+    def _only_planned(self) -> bool:
+        return self._is_grid() or self.settings.only_enqueued
 
     @property
     def _racing(self) -> RacingSampler | None:

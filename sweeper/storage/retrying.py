@@ -131,6 +131,11 @@ def at_the_end(storage: BaseStorage, write_end: Callable[[], object]) -> None:
 _outages: dict[str, Outage] = {}  # by URL
 
 
+def away_since() -> float | None:
+    """Since when a study database of this process has been away (``time.monotonic``); None if all of them answer."""
+    return min((one.since for one in list(_outages.values()) if one.since is not None), default=None)
+
+
 def _outage(database: str) -> Outage:
     return _outages.setdefault(database, Outage())
 

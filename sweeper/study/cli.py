@@ -54,6 +54,7 @@ from mdaf.sweeper.trials import artifacts
 from mdaf.terminal import output
 from mdaf.terminal.printable import in_a_line
 from mdaf.terminal.programs import answer_version
+from mdaf.terminal.progress import shown, working
 
 
 class StudyGroup(OneLineGroup):
@@ -229,7 +230,8 @@ def _print_best(records: list[dict[str, Any]]) -> None:
         columns = {**points.compared(rows), **params, "seeds": "seeds", "trials": "trials"}
     else:
         columns = {"number": "trial", "value": "value", **params}
-    print_table(rows, {**columns, "run_dir": "run_dir"})
+    run_dir = {"run_dir": "run_dir"} if any(row["run_dir"] for row in rows) else {}
+    print_table(rows, {**columns, **run_dir})
 
 
 @app.command()
@@ -315,7 +317,8 @@ def importance(
     The importances sum to 1. Those of a race are computed from the means of its points.
     """
     chosen = choose(storage, study, runs=runs)
-    found = queries.importances(points.study_of_points(chosen) if queries.is_race(chosen) else chosen)
+    with working("computing importances"):
+        found = queries.importances(points.study_of_points(chosen) if queries.is_race(chosen) else chosen)
     if form is RecordFormat.json:
         say(json_text(found))
     else:
@@ -356,7 +359,8 @@ def verify(storage: StorageUrl = DEFAULT_STORAGE, study: StudyName = None) -> No
     exit code is 1 if anything does.
     """
     chosen = choose(storage, study)
-    found, absent = check_study(chosen)
+    with working("reading the run folders"):
+        found, absent = check_study(chosen)
     for difference in found:
         say(in_a_line(difference))
     if absent:
@@ -381,7 +385,9 @@ def plot(
     """
     from mdaf.sweeper.study.plots import plots_page
 
-    write_whole(output, plots_page(choose(storage, study, runs=runs)))
+    chosen = choose(storage, study, runs=runs)
+    with working("drawing the plots"):
+        write_whole(output, plots_page(chosen))
     say(str(output))
 
 
@@ -431,8 +437,11 @@ def fetch(
     Afterwards the report, compare and whatever reads run folders find them where their trials say.
     """
     chosen = choose(storage, study)
-    for trial, folder, url in artifacts.missing(chosen.study_name, queries.trials_of(chosen), source, to):
-        say(f"trial {trial.number}: {artifacts.fetch(url, folder)} files to {folder}")
+    missing = artifacts.missing(chosen.study_name, queries.trials_of(chosen), source, to)
+    with shown() as progress:
+        for number, (trial, folder, url) in enumerate(missing):
+            progress(f"copying run {number + 1} of {len(missing)}", number / len(missing))
+            say(f"trial {trial.number}: {artifacts.fetch(url, folder)} files to {folder}")
 
 
 @app.command("copy")
@@ -448,7 +457,8 @@ def copy_to(
     is; a study that TO holds already is not overwritten.
     """
     name = choose(source, study).study_name
-    copied = copy_study(source, target, name, running=running)
+    with working(f"copying study {name}"):
+        copied = copy_study(source, target, name, running=running)
     say(f"study {name}: {copied.trials} trials, {copied.rows} rows, from {masked(source)} to {masked(target)}")
 
 
@@ -461,7 +471,8 @@ def backup(
 
     Of a SQLite file or a journal; of a server it says what to type. What is there already is not overwritten.
     """
-    made = back_up(storage, target)
+    with working("copying the database"):
+        made = back_up(storage, target)
     say(f"{masked(storage)}: {made.studies} studies, {made.trials} trials, copied to {made.file}")
 
 

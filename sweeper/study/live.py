@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Sequence
@@ -10,16 +9,15 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
-from optuna.study import Study, StudyDirection
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Group
-from rich.live import Live
 from rich.text import Text
 
 from mdaf.extras import install
 from mdaf.process import is_gone
-from mdaf.sweeper.storage.opening import masked, masked_text, open_for_pages
-from mdaf.sweeper.study import points, queries
+from mdaf.sweeper.storage.opening import masked, open_for_pages
+from mdaf.sweeper.study import queries
 from mdaf.sweeper.study.filters import HEADINGS
 from mdaf.sweeper.study.options import (
     DEFAULT_STORAGE,
@@ -32,12 +30,15 @@ from mdaf.sweeper.study.options import (
 )
 from mdaf.sweeper.study.output import json_text, laid_out, note, print_table, say
 from mdaf.sweeper.study.queries import QueryError, Row
+from mdaf.sweeper.study.status.block import rows_of, share_of
+from mdaf.sweeper.study.status.status import Reader, Status, value_so_far
 from mdaf.sweeper.trials import leases
 from mdaf.sweeper.trials.retries import failed_points, point_of, tried_again_as
 from mdaf.sweeper.trials.same_point import point_id_of, seed_of
 from mdaf.sweeper.trials.trials import Trials
 from mdaf.sweeper.trials.user_attrs import DIED, ERROR, POINT, WITHDRAWN
-from mdaf.terminal import tables
+from mdaf.terminal import screen, tables
+from mdaf.terminal.counting import block
 from mdaf.terminal.printable import in_a_line
 
 # ---- watch
@@ -52,35 +53,34 @@ def watch(
 ) -> None:
     """The running and the latest trials, renewed until Ctrl-C.
 
-    Off a terminal it is printed once. Of a race it also says how many points and runs there are, and the best point.
+    Above them: how many trials have ended and of how many, the best one, and the time left. Off a terminal it is
+    printed once. Of a race it also says how many points and runs there are, and the best point.
     """
     chosen = choose(storage, study, runs=runs)
-    if not sys.stdout.isatty():
-        say(headline(chosen))
+    reader = Reader(chosen)
+    if not (sys.stdout.isatty() and screen.can_draw()):
+        say(headline(reader.read()))
         rows = live_rows(chosen, last)
         print_table(rows, _headings(rows))
         return
+    seen = (reader.read(), live_rows(chosen, last))
     try:
-        with Live(_view(chosen, last), auto_refresh=False) as live:
+        with screen.shown(lambda: view(*seen, screen.columns())):
             while True:
                 time.sleep(every)
-                live.update(_view(chosen, last), refresh=True)
+                seen = (reader.read(), live_rows(chosen, last))
     except KeyboardInterrupt:
-        return
+        print(headline(seen[0]))
 
 
-def headline(study: Study) -> str:
-    """The study in one line: trials by state, the best one; of a race also how many points and runs, the best point."""
-    found = ", ".join(f"{number} {state.lower()}" for state, number in queries.counts(study).items() if number)
-    line = f"{study.study_name}: {found or 'no trial yet'}"
-    if queries.is_race(study):
-        best = next((point for point in queries.raced_points(study) if point.feasible), None)
-        line = f"{study.study_name}: {points.progress(study)}: {found}"
-        return f"{line}; best: {points.in_words(best)}" if best else line
-    ranked = queries.ranked(study)
-    if len(study.directions) > 1:
-        return f"{line}; {len(ranked)} on the Pareto front"
-    return f"{line}; best: trial {ranked[0].number} with {ranked[0].values[0]:.5g}" if ranked else line
+def headline(status: Status) -> str:
+    """A sweep in one line: how many trials have ended and of how many, the best one, and the time left."""
+    rows = rows_of(status, time.time())
+    said = f"{rows['study']}: {rows['trials']}"
+    if status.running:
+        said += f", {len(status.running)} running"
+    parts = [said, *(f"{name}: {rows[name]}" for name in ("best", "left") if name in rows)]
+    return in_a_line("; ".join(parts))
 
 
 def live_rows(study: Study, last: int) -> list[Row]:
@@ -97,13 +97,12 @@ def live_rows(study: Study, last: int) -> list[Row]:
     finished.sort(key=lambda trial: (trial.datetime_complete or datetime.min, trial.number))
     shown = running[::-1] + (finished[-last:][::-1] if last else [])
     names = sorted({name for trial in shown for name in trial.params})
-    maximize = study.directions[0] == StudyDirection.MAXIMIZE
     return [
         {
             "number": trial.number,
             **which.get(trial.number, {}),
             "state": trial.state.name,
-            "value": _value_so_far(trial, maximize),
+            "value": _value(study, trial),
             "epoch": max(trial.intermediate_values, default=None),
             "seconds": _seconds_so_far(trial),
             **{f"params.{name}": trial.params.get(name) for name in names},
@@ -121,11 +120,8 @@ def _which_run(trials: Sequence[FrozenTrial]) -> dict[int, Row]:
     return {trial.number: {"point": names[point_id_of(trial)], "seed": seed_of(trial)} for trial in trials}
 
 
-def _value_so_far(trial: FrozenTrial, maximize: bool) -> Any:
-    if trial.values or not trial.intermediate_values:
-        return queries.objective(trial)
-    finite = [value for value in trial.intermediate_values.values() if math.isfinite(value)]
-    return (max if maximize else min)(finite, default=None)
+def _value(study: Study, trial: FrozenTrial) -> Any:
+    return queries.objective(trial) if trial.values or not trial.intermediate_values else value_so_far(study, trial)
 
 
 def _seconds_so_far(trial: FrozenTrial) -> int | None:
@@ -145,15 +141,14 @@ def _headings(rows: Sequence[Row]) -> dict[str, str]:
     return {key: HEADINGS.get(key, heading) for key, heading in queries.short_names(keys).items()}
 
 
-def _view(study: Study, last: int) -> Group:
-    rows = live_rows(study, last)
-    table, dropped = laid_out(rows, _headings(rows), tables.console().width)
+def view(status: Status, rows: Sequence[Row], width: int) -> Group:
+    """The status of a sweep above a table of its trials, in so many columns."""
+    table, dropped = laid_out(rows, _headings(rows), width)
     ends = "Ctrl-C ends this view"
     if dropped:
         ends = f"{tables.left_out(dropped, 'a wider terminal, or | cat, has all')}\n{ends}"
-    time_of_day = datetime.now().strftime("%H:%M:%S")
-    lines = [Text(in_a_line(masked_text(f"{time_of_day}  {headline(study)}")))]
-    return Group(*lines, table, Text(ends, style="dim"))
+    status_block = block(rows_of(status, time.time()), share_of(status))
+    return Group(status_block, table, Text(ends, style="dim"))
 
 
 # ---- reap

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch import Tensor
+
+from mdaf.terminal import screen
 
 REFRESH_SECONDS = 0.25
 
@@ -18,13 +20,12 @@ class EpochProgress:
     """
 
     def __init__(self, epochs: int, batch_size: int) -> None:
-        console = Console(stderr=True)
-        self._shown = console.is_terminal
-        self._console = console
+        self._shown = screen.can_draw()
         self._epochs = epochs
         self._batch_size = batch_size
         self._bar: Progress | None = None
         self._task = TaskID(0)
+        self._remove: Callable[[], None] = lambda: None
         self._first = 0  # the step after which the line appeared
         self._begun = self._refreshed = 0.0
 
@@ -42,9 +43,9 @@ class EpochProgress:
         text = f"loss {float(loss):.4f}"
         if step > self._first and now > self._begun:  # the rate counts the steps since the line appeared
             text += f"  {(step - self._first) * self._batch_size / (now - self._begun):,.0f} samples/s"
-        self._bar.update(self._task, completed=step, status=text)
         if step == steps:
-            self._bar.update(self._task, status=text + "  evaluating")
+            text += "  evaluating"
+        self._bar.update(self._task, completed=step, status=text)
 
     def hide(self) -> None:
         """Shows nothing from now on: one line is enough for replicas in lock-step."""
@@ -52,15 +53,12 @@ class EpochProgress:
 
     def close(self) -> None:
         """Removes the line."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        self._remove()
+        self._bar = None
 
     def _start(self, epoch: int, step: int, steps: int, now: float) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.completed}/{task.total}"))
-        self._bar = Progress(
-            *columns, TextColumn("{task.fields[status]}"), TimeRemainingColumn(), console=self._console, transient=True
-        )
+        columns = (TextColumn("{task.description}"), BarColumn(15), TextColumn("{task.completed}/{task.total}"))
+        self._bar = Progress(*columns, TextColumn("{task.fields[status]}"), TimeRemainingColumn())
         self._task = self._bar.add_task(f"epoch {epoch}/{self._epochs}", total=steps, completed=step, status="")
-        self._bar.start()
+        self._remove = screen.add(self._bar.get_renderable)
         self._first, self._begun = step, now

@@ -27,6 +27,7 @@ from mdaf.sweeper.machine.device import computing_in, make_current
 from mdaf.sweeper.training.losses import BatchLoss, SampleLoss, branch_losses, cross_entropy
 from mdaf.sweeper.training.microbatches import micro_batch_sizes
 from mdaf.sweeper.training.replicas import Replicas
+from mdaf.terminal.progress import working
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,8 @@ class Stepper:
                 batch = self.store.gather("train", rows, length)
                 self._dry_run(replace(batch, lengths=batch.lengths.clamp(max=length)))
         begun = time.perf_counter()
-        asked.compile(partial(make_current, device))
+        with working(f"compiling {len(asked)} kernels"):
+            asked.compile(partial(make_current, device))
         if (seconds := time.perf_counter() - begun) > WORTH_SAYING:
             log.info("%d kernels were compiled in %.0f s; later runs find them on disk", len(asked), seconds)
 

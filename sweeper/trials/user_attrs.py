@@ -23,6 +23,7 @@ ERROR, TRACEBACK, FAILED_BY, MICRO_BATCH = "error", "traceback", "failed_by", "m
 # Of a study: what holds for all of its trials.
 MAX_DEATHS, OBJECTIVE, MEANINGS, CONFIG, DATA_HASH = "max_deaths", "objective", "space", "common_config", "data_hash"
 RACE_SEEDS, RACE_RUNS = "race_seeds", "race_runs"
+N_TRIALS, FAILED_TRIALS = "n_trials", "failed_trials"
 CONFIRMS = "confirms"
 
 DEFAULT_MAX_DEATHS = 5  # a point that took so many processes with it is not tried again
@@ -120,6 +121,10 @@ USER_ATTRIBUTES = (
     UserAttribute(MEANINGS, (str,), "sweep", "parameter -> what it sets, as JSON", "study"),
     UserAttribute(CONFIG, (str,), "sweep", "the config of every job without the searched parameters, as JSON", "study"),
     UserAttribute(DATA_HASH, (str,), "job", "the hash of the prepared store that all trials train on", "study"),
+    UserAttribute(N_TRIALS, (int,), "sweep", "how many trials the latest sweep of the study is to reach", "study"),
+    UserAttribute(
+        FAILED_TRIALS, (str,), "sweep", "whether failed trials count among these: count or replaced", "study"
+    ),
     UserAttribute(RACE_SEEDS, (list,), "sweep", "the seeds that a race may run a point on", "study"),
     UserAttribute(RACE_RUNS, (int,), "sweep", "the total of runs that the latest sweep of a race is to reach", "study"),
     UserAttribute(

@@ -25,6 +25,7 @@ from mdaf.sweeper.job.trained_run import TrainedRun
 from mdaf.sweeper.runs.reader import BEST, checkpoint_digest
 from mdaf.sweeper.runs.test_reads import log_read
 from mdaf.sweeper.training.evaluation import predict
+from mdaf.terminal.progress import shown
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +131,9 @@ def score_runs(folders: Sequence[Path], split: str, log_folder: Path) -> int:
     if split == "test":
         log_read(missing, log_folder)
     scorer = Scorer()
-    for folder in missing:
-        scorer.keep(folder, split)
+    with shown() as progress:
+        for number, folder in enumerate(missing):
+            progress(f"scoring run {number + 1} of {len(missing)}", number / len(missing))
+            scorer.keep(folder, split)
     log.info("the %s split was scored for %d runs", split, len(missing))
     return len(missing)

@@ -147,7 +147,7 @@ def test_reap_of_a_study_in_which_nothing_runs_says_so(tmp_path: Path) -> None:
 def test_watch_off_a_terminal_prints_the_running_and_the_latest_trials_once(url: str) -> None:
     answer = ask(url, "watch")
     lines = answer.stdout.splitlines()
-    assert lines[0] == "s: 4 running, 1 complete; best: trial 4 with 0.58"
+    assert lines[0] == "s: 1 done, 4 running; best: trial 4 with 0.58: dropout=0.24"
     assert lines[1].split()[:6] == ["trial", "state", "value", "epoch", "seconds", "dropout"]
     assert [line.split()[0] for line in lines[2:]] == ["3", "2", "1", "0", "4"]
     assert "hunter2" not in answer.stdout
@@ -178,10 +178,10 @@ def test_watch_on_a_terminal_follows_the_study_until_ctrl_c(url: str) -> None:
     )
     os.close(theirs)
     try:
-        assert "best: trial 4" in read_until(ours, "Ctrl-C ends this view")
+        assert "trial 4 with 0.58" in read_until(ours, "Ctrl-C ends this view")
         study = load(url)
         study.tell(study.ask(SPACE), 0.61)
-        assert "best: trial 5" in read_until(ours, "best: trial 5 with 0.61")
+        assert "2 done" in read_until(ours, "trial 5 with 0.61")
     finally:
         process.send_signal(signal.SIGINT)
         read_until(ours, None)

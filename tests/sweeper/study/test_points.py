@@ -25,13 +25,13 @@ from typer.testing import CliRunner, Result
 
 from mdaf.sweeper.search.results_file import write_results
 from mdaf.sweeper.storage.opening import open_storage
-from mdaf.sweeper.study import live, plots
+from mdaf.sweeper.study import plots
 from mdaf.sweeper.study.cli import app
 from mdaf.sweeper.study.points import study_of_points
 from mdaf.sweeper.study.queries import importances, raced_points
 from mdaf.sweeper.trials.same_point import point_id
 from mdaf.sweeper.trials.user_attrs import POINT, POINT_ID, RACE_RUNS, SEED
-from tests.sweeper.study.test_widths import BROKEN, asked, on_a_terminal
+from tests.sweeper.study.test_widths import BROKEN, asked, on_a_terminal, view_of
 from tests.sweeper.tiny import ROOT
 
 SPACE: dict[str, BaseDistribution] = {
@@ -265,7 +265,7 @@ def test_of_many_points_the_page_draws_a_bounded_number(monkeypatch: pytest.Monk
 
 def test_watch_says_points_runs_of_the_total_and_the_best_point(ask: Ask) -> None:
     head, columns, *lines = ask("watch").stdout.splitlines()
-    assert head.startswith("raced: 9 points, 11 of 20 runs: 1 running, 11 complete, 1 fail; best: point balanced, ")
+    assert head.startswith("raced: 9 points, 11 of 20 runs, 1 failed, 1 running; best: point balanced, ")
     assert "mean 0.7010 ± 0.0042, a further run is expected to give 0." in head
     assert columns.split()[:4] == ["trial", "point", "seed", "state"]
     assert lines[0].split()[:4] == ["11", "balanced", "4", "RUNNING"]
@@ -320,7 +320,7 @@ def test_the_view_of_a_race_fits_its_terminal(url: str, columns: int, monkeypatc
     study = optuna.load_study(study_name="raced", storage=open_storage(url, create=False))
     from rich.console import Console
 
-    text = on_a_terminal(lambda: Console().print(live._view(study, 5)), columns, monkeypatch)
+    text = on_a_terminal(lambda: Console().print(view_of(study, 5, columns)), columns, monkeypatch)
     assert max(map(len, text.splitlines())) <= columns
     assert "a further run" in " ".join(text.split())
 

@@ -13,12 +13,14 @@ import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
+from rich.console import Group
 
 from mdaf.multirun.launching import table
 from mdaf.sweeper.runs.metric_columns import OF_A_MULTIRUN
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study import live
 from mdaf.sweeper.study.cli import app
+from mdaf.sweeper.study.status.status import Reader
 
 NAME = "regularization-mdaf_mamba-user_behavior"
 SPACE = {
@@ -91,6 +93,10 @@ def test_every_answer_of_the_study_can_be_read_at_every_width(
         assert "not shown, since the terminal is narrow: " in text
 
 
+def view_of(study: optuna.Study, last: int, columns: int) -> Group:
+    return live.view(Reader(study).read(), live.live_rows(study, last), columns - 1)
+
+
 @pytest.mark.parametrize("columns", [60, 80, 120])
 def test_the_view_of_a_running_sweep_fits_its_terminal_and_says_what_it_leaves_out(
     url: str, columns: int, monkeypatch: pytest.MonkeyPatch
@@ -98,7 +104,7 @@ def test_the_view_of_a_running_sweep_fits_its_terminal_and_says_what_it_leaves_o
     study = optuna.load_study(study_name=NAME, storage=open_storage(url, create=False))
     from rich.console import Console
 
-    text = on_a_terminal(lambda: Console().print(live._view(study, 10)), columns, monkeypatch)
+    text = on_a_terminal(lambda: Console().print(view_of(study, 10, columns)), columns, monkeypatch)
     assert max(map(len, text.splitlines())) <= columns
     assert "trial" in text
     assert ("not shown" in text) == (columns < 120)
