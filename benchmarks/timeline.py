@@ -156,7 +156,7 @@ def _install() -> None:
         ("record an epoch", Recorder, "epoch"),
         ("copy a state", RunFolder, "save"),
         ("write a state, in its thread", RunFolder, "_save"),
-        ("give memory back", loop, "return_cached_memory"),
+        ("give memory back", loop, "return_memory_if_short"),
         ("finish a job", lockstep, "_finish"),
         ("wait for the last state", RunFolder, "wait"),
     ]

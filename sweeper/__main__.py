@@ -18,7 +18,7 @@ from mdaf.extras import require
 from mdaf.reporting import in_one_line, reported_in_one_line
 from mdaf.sweeper import command_line
 from mdaf.sweeper.hydra_ext import run_dirs
-from mdaf.sweeper.hydra_ext.imports import imported_to_stay
+from mdaf.sweeper.hydra_ext.imports import end_quickly, imported_to_stay
 from mdaf.sweeper.hydra_ext.overrides import unquoted
 from mdaf.sweeper.hydra_ext.targets import CALLBACKS, explained
 from mdaf.sweeper.search import cluster, workers
@@ -67,6 +67,7 @@ def main() -> None:
         _require_models()
     conf.register()
     prepare()
+    end_quickly()
     sys.argv[1:] = unquoted(sys.argv[1:])
     with reported_in_one_line():
         command_line.check(sys.argv[1:], schema.Config, commands=tuple(WORDS))

@@ -18,19 +18,21 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from mdaf import gpus, signals
 from mdaf.children import Child
 from mdaf.errors import LostError, UserError
 from mdaf.hydra_internals import keeps_traceback, returned
 from mdaf.interruption import EXIT_HUNG, EXIT_RESUMABLE, how_to_go_on
-from mdaf.multirun.launching.lockstep import ComposedJob
 from mdaf.reporting import one_line
+
+if TYPE_CHECKING:  # it imports torch, and the processes are started before
+    from mdaf.multirun.launching.lockstep import ComposedJob
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 30.0  # from Ctrl-C to SIGKILL: time to save
@@ -49,10 +51,16 @@ class Crew:
         self._environments = list(environments)
         self._members = [_Member(environment) for environment in self._environments]
         self._given: list[Sequence[ComposedJob]] = []
-        weakref.finalize(self, _dismiss, self._members)  # also when this process ends
+        self._finalizer = weakref.finalize(self, _wait_for, self._members)  # also when this process ends
 
     def __len__(self) -> int:
         return len(self._members)
+
+    def dismiss(self) -> None:
+        """Lets idle processes leave, without waiting for them before this process ends."""
+        for member in self._members:
+            member.close()
+        _DISMISSED.append(self)
 
     def check(self, context: HydraContext) -> None:
         """UserError where other processes cannot call what is to be called around each job."""
@@ -187,7 +195,11 @@ def _print(lines: IO[bytes]) -> None:
     lines.close()
 
 
-def _dismiss(members: Sequence[_Member]) -> None:
+#: Crews whose processes are leaving.
+_DISMISSED: list[Crew] = []
+
+
+def _wait_for(members: Sequence[_Member]) -> None:
     """Lets idle processes leave, and waits for them."""
     for member in members:
         member.close()
@@ -200,7 +212,7 @@ def _dismiss(members: Sequence[_Member]) -> None:
 
 def _lost(job: ComposedJob, jobs: Sequence[ComposedJob], member: _Member) -> JobReturn:
     """The result of a job whose process is gone."""
-    overrides = list(OmegaConf.to_container(job.config.hydra.overrides.task))
+    overrides = [str(override) for override in job.config.hydra.overrides.task]
     others = ", ".join(f"#{one.number}" for one in jobs)
     text = f"the process of {'job' if len(jobs) == 1 else 'jobs'} {others} {_how(member.poll())}; {how_to_go_on()}"
     return _raised(JobReturn(overrides=overrides, status=JobStatus.FAILED, _return_value=LostError(text)))

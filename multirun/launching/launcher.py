@@ -66,13 +66,24 @@ class ReplicaLauncher(Launcher):
             from mdaf.multirun.launching.lockstep import launch, use_threads
         if self.processes is not None:
             use_threads(_threads_of(self.processes))
-        return launch(self.hydra_context, self.config, job_overrides, initial_job_idx, self.max_replicas, crew)
+        results = launch(self.hydra_context, self.config, job_overrides, initial_job_idx, self.max_replicas, crew)
+        if crew is not None and self._is_the_only_launch():
+            crew.dismiss()
+            self._crew = None
+        return results
+
+    def _is_the_only_launch(self) -> bool:
+        assert self.config is not None
+        chosen = self.config.hydra.sweeper
+        return bool(chosen._target_ == BASIC_SWEEPER and chosen.max_batch_size is None)
 
     def _crew_for(self, jobs: int) -> Crew | None:
         """The processes beside this one; None if a single one trains all jobs. They stay for the next launch."""
         if self._crew is None and jobs > 1 and (environments := self._others()[: jobs - 1]):
             from mdaf.multirun.launching.crew import Crew
 
+            assert self.task_function is not None
+            check_task(self.task_function)
             self._crew = Crew(environments, OF_A_GROUP if self.processes is None else OF_A_GROUP_ON_A_CPU)
         return self._crew if jobs > 1 else None
 
@@ -100,8 +111,12 @@ class AutoLauncher(ReplicaLauncher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs the jobs and returns what came of each, in their order."""
+        crew = self._crew_for(len(job_overrides))  # before torch is imported here, which takes them as long
         if len(job_overrides) > 1 and (self.processes is not None or self._on_cuda()):
             return super().launch(job_overrides, initial_job_idx)
+        if crew is not None:
+            crew.dismiss()
+            self._crew = None
         return self._basic.launch(job_overrides, initial_job_idx)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

@@ -16,7 +16,7 @@ from mdaf.allowed import allowed
 from mdaf.hydra_internals import keeps_traceback, returned
 from mdaf.reporting import in_one_line, reported_in_one_line
 from mdaf.sweeper.__main__ import prepare
-from mdaf.sweeper.hydra_ext.imports import imported_to_stay
+from mdaf.sweeper.hydra_ext.imports import end_quickly, imported_to_stay
 from mdaf.sweeper.hydra_ext.targets import explained
 
 
@@ -24,6 +24,7 @@ def main(descriptor: int) -> None:
     """Answers requests. Ends with the code of a signal if one asks for that, after the state was saved."""
     conf.register()
     prepare()
+    end_quickly()
     connection: Connection[Any, Any] = Connection(descriptor)
     with reported_in_one_line(), explained(), hydra_internals.allowing(allowed()):
         with imported_to_stay():

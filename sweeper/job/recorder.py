@@ -98,7 +98,9 @@ class Recorder:
         self.progress.close()
         self.history.append(row)
         improved = self._best_so_far.add(row)
-        state = self._state(Position(row["epoch"] + 1, 0), None, replicas, k)
+        # After the last epoch nobody goes on from the moments, which are twice as long as the weights.
+        moments = [] if row["epoch"] == self.epochs else replicas.optimizer_state(k)
+        state = self._state(Position(row["epoch"] + 1, 0), None, replicas, k, moments)
         self.folder.save(state, is_best=improved)
         self.resident_mb.append(resident_mb())
         log.info(describe_epoch(row, self.epochs))
@@ -109,7 +111,7 @@ class Recorder:
         return self.pruned
 
     def save(self, position: Position, partial_epoch: PartialEpoch, replicas: Trained, k: int) -> None:
-        self.folder.save(self._state(position, partial_epoch, replicas, k))
+        self.folder.save(self._state(position, partial_epoch, replicas, k, replicas.optimizer_state(k)))
         self.folder.wait()
 
     def go_on(self, state: Saved) -> None:
@@ -230,12 +232,19 @@ class Recorder:
             raise UserError(f"sweep.objectives: {name} does not exist in this run; choose another column")
         return float(value)
 
-    def _state(self, position: Position, partial_epoch: PartialEpoch | None, replicas: Trained, k: int) -> Saved:
+    def _state(
+        self,
+        position: Position,
+        partial_epoch: PartialEpoch | None,
+        replicas: Trained,
+        k: int,
+        moments: list[dict[str, Any]],
+    ) -> Saved:
         return Saved(
             position,
             self.history,
             replica_state(replicas.model, k),
-            replicas.optimizer_state(k),
+            moments,
             partial_epoch,
             replicas.hyperparameters[k].seed,
             self.identity["config_hash"],

@@ -17,6 +17,8 @@ from mdaf import gpus
 from mdaf.errors import UserError
 from mdaf.model.ops.batched_matmul import cpu_factors_in
 
+PLENTY = 0.5  # of a GPU's memory: giving memory back and asking for it again makes the host wait for the GPU
+
 
 def available_devices() -> list[str]:
     """The values that ``device.name`` accepts on this machine in addition to ``auto``; the fastest device first."""
@@ -144,8 +146,17 @@ def put(values: Tensor, target: Tensor) -> None:
 
 
 def return_cached_memory(device: torch.device) -> None:
-    """Returns the memory in the allocator's cache to the system; called between epochs."""
+    """Returns the memory in the allocator's cache to the system."""
     if device.type == "mps":
         torch.mps.empty_cache()
     if device.type == "cuda":
         torch.cuda.empty_cache()
+
+
+def return_memory_if_short(device: torch.device) -> None:
+    """The same, but not where a GPU has plenty left for other processes; called between epochs."""
+    if device.type == "cuda":
+        free, whole = torch.cuda.mem_get_info(device)
+        if free > PLENTY * whole:
+            return
+    return_cached_memory(device)

@@ -60,7 +60,7 @@ class Saved:
     """A checkpoint of one replica: everything that it needs to resume as if it had never stopped.
 
     ``history``   rows of metrics.csv so far
-    ``optimizer`` as ``Replicas.optimizer_state`` gives it
+    ``optimizer`` as ``Replicas.optimizer_state`` gives it; empty after the last epoch
     ``partial_epoch``  of the unfinished epoch; None between two epochs
     ``parts``     ``mdaf.sweeper.runs.parts`` of the run so far; none in states of versions that did not write them
     """

@@ -106,9 +106,10 @@ class TrialLoop:
         micro_batch = self.jobs.micro_batch
         failures = []
         for trial, one in zip(begun, results, strict=True):
-            if isinstance(error := returned(one), Exception) and is_lost(error):
-                self.trials.lost(trial, error)
-                self._count_lost(error)
+            value = returned(one)
+            if isinstance(value, Exception) and is_lost(value):
+                self.trials.lost(trial, value)
+                self._count_lost(value)
                 continue
             self._count_lost(None)
             failure = self.trials.finish(trial, one, micro_batch)

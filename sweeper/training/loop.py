@@ -21,7 +21,7 @@ from mdaf.conf.schema import Training
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.errors import StoppedError
 from mdaf.interruption import SaveAndStop
-from mdaf.sweeper.machine.device import return_cached_memory
+from mdaf.sweeper.machine.device import return_memory_if_short
 from mdaf.sweeper.machine.step_clock import StepClock
 from mdaf.sweeper.runs.checkpoint import START, PartialEpoch, Position
 from mdaf.sweeper.runs.metric_columns import MONITOR, EpochMetrics
@@ -177,7 +177,7 @@ def train(
                 return
             if epoch < settings.training.epochs:
                 watch.end(epoch, batch_ms)
-            return_cached_memory(replicas.device)
+            return_memory_if_short(replicas.device)
 
 
 def _stops(callback: Callback, row: EpochMetrics | StoppedError, replicas: Replicas, k: int) -> bool:

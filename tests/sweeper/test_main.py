@@ -51,6 +51,12 @@ def test_the_checkpoint_loads_without_pickled_code_and_holds_what_the_research_r
     assert {"weights", "optimizer", "streams"} <= set(checkpoint)
 
 
+def test_the_state_after_the_last_epoch_has_no_moments_since_nobody_goes_on_from_it(here: Path) -> None:
+    last = torch.load(here / "run/last.pt", weights_only=True)
+    assert (last["epoch"], last["optimizer"]["values"]) == (2, [])
+    assert sum(part.numel() for part in last["weights"].values()) > 0
+
+
 def test_the_result_says_what_was_run(here: Path) -> None:
     result = json.loads((here / "run/result.json").read_text())
     table = rows(here / "run/metrics.csv")

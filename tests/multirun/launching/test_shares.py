@@ -28,7 +28,7 @@ def test_groups_stay_whole_where_that_ends_no_later() -> None:
 
 def test_a_group_is_cut_where_the_others_would_wait_for_it() -> None:
     assert sizes(5, 5, 5, processes=2) == [8, 7]
-    assert sizes(12, 2, processes=2) == [12, 2]  # a third group would cost more
+    assert sizes(4, 2, processes=2) == [4, 2]  # a third group would cost more
     assert sizes(20, 2, processes=2) == [12, 10]
     assert shares(["alone 0", "alone 1", "alone 2"], 2, of_a_group=0) == [[0, 2], [1]]
 
