@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import importlib
 import shlex
 import sys
@@ -29,7 +31,12 @@ def require(extra: str, what: str) -> None:
     ``what``  needs it, say a command.
     """
     wanted = {one.name: one for one in map(Requirement, _requirements(extra))}
-    others = [f"{name} {found}" for name, one in wanted.items() if (found := _another_version(one)) is not None]
+    for_all = {one.name for one in _declared() if one.marker is None}
+    others = [
+        f"{name} {found}"
+        for name in wanted
+        if name in for_all and (found := _another_version(wanted[name])) is not None
+    ]
     if others:
         raise UserError(f"{what} needs the extra [{extra}], and found {', '.join(others)}: {install(extra)}")
     if absent := [name for name in wanted if find_spec(MODULES.get(name, name)) is None]:
@@ -47,10 +54,7 @@ def imported(module: str, extra: str, what: str) -> Any:
 
 
 def _another_version(wanted: Requirement) -> str | None:
-    """The version that is installed of what everyone has, if an extra needs another one; None if there is none such."""
-    for_all = [Requirement(line) for line in _declared()]
-    if not any(one.name == wanted.name and one.marker is None for one in for_all):
-        return None
+    """The version that is installed, if it is not a wanted one; else None."""
     found = metadata.version(wanted.name)
     return None if wanted.specifier.contains(found, prereleases=True) else found
 
@@ -58,8 +62,7 @@ def _another_version(wanted: Requirement) -> str | None:
 def _requirements(extra: str) -> list[str]:
     """What an extra adds; an extra that is made of others, theirs."""
     found: list[str] = []
-    for line in _declared():
-        requirement = Requirement(line)
+    for requirement in _declared():
         if requirement.marker is None or not requirement.marker.evaluate({"extra": extra}):
             continue
         if requirement.marker.evaluate({"extra": ""}):
@@ -67,13 +70,19 @@ def _requirements(extra: str) -> list[str]:
         if requirement.name == PACKAGE:
             found += [one for name in sorted(requirement.extras) for one in _requirements(name)]
         else:
-            requirement.marker = None
-            found.append(str(requirement))
+            bare = copy.copy(requirement)
+            bare.marker = None
+            found.append(str(bare))
     return found
 
 
-def _declared() -> list[str]:
+def _declared() -> tuple[Requirement, ...]:
     try:
-        return metadata.requires(PACKAGE) or []
+        return _read(tuple(metadata.requires(PACKAGE) or ()))
     except metadata.PackageNotFoundError:  # run from its folder, not installed
-        return []
+        return ()
+
+
+@functools.cache  # every command asks several times, and a hundred lines take long to parse
+def _read(lines: tuple[str, ...]) -> tuple[Requirement, ...]:
+    return tuple(map(Requirement, lines))
