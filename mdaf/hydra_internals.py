@@ -66,7 +66,7 @@ class ReadText(StringNode):
 
 
 #: OmegaConf's classes of single values.
-_VALUES = frozenset(
+_VALUES: frozenset[Any] = frozenset(
     kind
     for kind in vars(nodes).values()
     if isinstance(kind, type) and issubclass(kind, nodes.ValueNode) and kind is not nodes.ValueNode
@@ -83,7 +83,8 @@ def copy_configs_fast() -> None:
         return
     for kind in _VALUES:
         kind.__deepcopy__ = _copied_value
-    for container in (DictConfig, ListConfig):
+    containers: tuple[Any, ...] = (DictConfig, ListConfig)
+    for container in containers:
         container.__deepcopy__ = _copied_container
 
 

@@ -46,6 +46,7 @@ FIRST = (
     "tests/sweeper/search/test_killed_sweep.py",
     "tests/sweeper/search/test_other_program.py",
     "tests/sweeper/search/test_hydra_suites.py",
+    "tests/sweeper/search/test_upstream_suite.py",
 )
 
 copy_configs_fast()  # as every command of this program and every sweep does

@@ -182,7 +182,7 @@ def _asked_once(ask: Callable[[_VersionManager], str]) -> Callable[[_VersionMana
     return answer
 
 
-_VersionManager.get_head_version = _asked_once(_VersionManager.get_head_version)  # type: ignore[method-assign]
+_VersionManager.get_head_version = _asked_once(_VersionManager.get_head_version)  # type: ignore[assignment]
 
 
 def with_identity(template: FrozenTrial, row: Any) -> FrozenTrial:
