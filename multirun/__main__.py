@@ -63,18 +63,18 @@ def _decided(cfg: DictConfig) -> tuple[Path, str]:
 
     folder = decide(cfg)
     report = load_report(folder / "report.json")
-    show(report)
+    show(report, folder=folder)
     return folder, str(report.inputs.study)
 
 
 def _decided_by_values(cfg: DictConfig) -> tuple[Path, str]:
     """Of a study of another program: the report's folder, and the study that holds the runs."""
     from mdaf.multirun.program.pipeline import decide
-    from mdaf.multirun.program.sections import results, summary
+    from mdaf.multirun.program.sections import findings, results, verdict_section
     from mdaf.multirun.report.printing import print_sections
 
     folder, report = decide(cfg)
-    print_sections([summary(report), results(report)])
+    print_sections([verdict_section(report), findings(report), results(report)])
     return folder, report.inputs.runs_of
 
 

@@ -79,4 +79,4 @@ def summarize(
     from mdaf.multirun.report.summarize import show, summary
 
     with messages_of_parent(goes_on="the same command goes on", folder="--out"):
-        show(summary(folders, out))
+        show(summary(folders, out), folder=out)

@@ -108,6 +108,8 @@ class Inputs:
     ``rows``    the split on which differences are decided: ``test`` or ``validation``.
     ``forced``  preconditions that were not met and that ``force=true`` went past, in words.
     ``search_epochs``  of the study's trials, where the runs that are compared have another number.
+    ``judged``  whether configurations are judged by the criteria (``mdaf.sweeper.job.criteria.are_meant``). Reports
+                that do not say so judged them all.
     """
 
     title: str
@@ -136,6 +138,7 @@ class Inputs:
     claim: Claim | None = None
     forced: list[str] = field(default_factory=list)
     search_epochs: int | None = None
+    judged: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """As report.json holds it."""

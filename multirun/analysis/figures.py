@@ -74,7 +74,9 @@ def compute(inputs: Inputs, base: Path) -> Figures:
         configurations=configurations,
         comparisons=comparisons,
         **_deltas_and_ranking(decided.pairs, phase4, runs),
-        criteria={point: _criteria(inputs, list(seeds.values()), runs) for point, seeds in phase4.items()},
+        criteria={
+            point: _criteria(inputs, list(seeds.values()), runs) for point, seeds in phase4.items() if inputs.judged
+        },
         infrastructure=_infrastructure(inputs, runs),
         evidence=_evidence(inputs, phase4, runs, comparisons),
         decision=decided.question(),

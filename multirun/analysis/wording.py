@@ -28,6 +28,11 @@ def interval(ends: Sequence[float] | None, form: str = ".4f") -> str:
     return ABSENT if ends is None else f"[{ends[0]:{form}}, {ends[1]:{form}}]"
 
 
+def within(ends: Sequence[float] | None, low: float = 0.0, high: float = 1.0) -> tuple[float, float] | None:
+    """An interval of what cannot lie outside of these bounds, as an AUC cannot, cut off there."""
+    return None if ends is None else (max(low, ends[0]), min(high, ends[1]))
+
+
 def confidence(alpha: float, looks: int) -> str:
     """What an interval at one minus the level of a look is called: by the probability with which all looks hold it."""
     return f"{100 * (1 - alpha):g} % interval{' over all looks' if looks > 1 else ''}"

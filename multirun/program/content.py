@@ -76,6 +76,7 @@ class Inputs:
     ``margin``      differences up to this size matter to nobody; None where nobody said so.
     ``raced``       whether the study is a race, which ran its points on several seeds and named the winner itself.
     ``forced``      what was not met and ``force=true`` went past, in words.
+    ``signs``       parameter -> ``+`` or ``++``, with which the program's config gets it, where it does not have it.
     """
 
     title: str
@@ -100,6 +101,7 @@ class Inputs:
     runs: list[Run]
     raced: bool = False
     forced: list[str] = field(default_factory=list)
+    signs: dict[str, str] = field(default_factory=dict)
 
     @property
     def sign(self) -> int:

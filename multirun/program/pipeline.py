@@ -296,4 +296,5 @@ def _inputs(
             for seed, trial in one.done.items()
         ],
         raced=bool(raced_points(study)),
+        signs=dict(replicates.signs),
     )

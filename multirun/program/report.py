@@ -16,7 +16,7 @@ from mdaf.errors import UserError
 from mdaf.multirun.analysis.json_form import from_json
 from mdaf.multirun.program.content import FORMAT, KIND, Inputs, Report
 from mdaf.multirun.program.figures import compute
-from mdaf.multirun.program.sections import charts, sections
+from mdaf.multirun.program.sections import charts, colours, sections
 from mdaf.multirun.report import pages
 from mdaf.multirun.report.differences import Difference, as_read, differences, explained
 from mdaf.names import numbered
@@ -53,7 +53,7 @@ def write_report(first: Path, inputs: Inputs, study: Study, runs_of: Study) -> t
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "report.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
     _write(folder / "report.md", pages.markdown(report, sections(report)))
-    _write(folder / "report.html", pages.page(report, sections(report), charts(report)))
+    _write(folder / "report.html", pages.page(report, sections(report), charts(report), colours(report)))
     return folder, report
 
 
@@ -78,7 +78,9 @@ def _folder_of(first: Path, inputs: Mapping[str, Any]) -> Path:
 
 
 def _plan_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: held for name, held in ({"forced": []} | dict(inputs)).items() if name not in NOT_OF_THE_PLAN}
+    return {
+        name: held for name, held in ({"forced": [], "signs": {}} | dict(inputs)).items() if name not in NOT_OF_THE_PLAN
+    }
 
 
 # ---- verifying

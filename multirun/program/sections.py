@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import plotly.graph_objects as go
-
 from mdaf.multirun.analysis.verdict_rule import MIN_SEEDS
 from mdaf.multirun.analysis.wording import (
     ABSENT,
@@ -20,8 +18,11 @@ from mdaf.multirun.analysis.wording import (
     several,
 )
 from mdaf.multirun.program.content import CONFIRMATION, PHASE_4, Comparison, Confirmation, Decision, Point, Report
-from mdaf.multirun.report.blocks import Block, Chart, Items, Section, Table, Text
-from mdaf.multirun.report.drawing import differences
+from mdaf.multirun.report.blocks import Block, Chart, Items, Section, Table, Text, Verdict
+from mdaf.multirun.report.pages import Drawn
+from mdaf.multirun.report.pictures import differences, spreads
+from mdaf.pages.palette import colours_of
+from mdaf.sweeper.hydra_ext.overrides import override_text, words
 
 RULE = (
     "A point is 'better' (or 'worse') if the paired t-test over the seeds has p below {level:.4g} and there are at "
@@ -53,28 +54,118 @@ def difference(figure: float | None) -> str:
 
 
 def sections(report: Report) -> list[Section]:
-    """All sections in their order."""
-    found = [summary(report), configuration(report)]
+    """All sections in their order, the answer first."""
+    found = [verdict_section(report), findings(report), results(report)]
     if report.figures.confirmation is not None:
         found.append(confirmation(report, report.figures.confirmation))
-    return [*found, results(report), validity(report), runs(report), recommendation(report)]
+    return [*found, configuration(report), validity(report), runs(report)]
 
 
-def charts(report: Report) -> dict[str, go.Figure | None]:
+def colours(report: Report) -> dict[str, str]:
+    """The colour of each point, the same in all charts."""
+    inputs = report.inputs
+    return colours_of([inputs.winner, inputs.baseline, *inputs.candidates], inputs.winner)
+
+
+def charts(report: Report) -> dict[str, Drawn]:
     """The charts by name."""
-    return {"pairs": differences(report.figures.comparisons, f"difference in {report.inputs.objective}")}
+    inputs, figures = report.inputs, report.figures
+    rows = {
+        name: ([figures.runs[run] for run in block.from_], block.spread.mean, block.spread.t_interval)
+        for name, block in figures.configurations.items()
+    }
+    return {
+        "pairs": differences(
+            figures.comparisons,
+            f"difference in {inputs.objective}",
+            colours(report),
+            margin=inputs.margin,
+            greater_is_better=inputs.sign > 0,
+        ),
+        "spreads": spreads(rows, inputs.objective, colours(report)),
+    }
 
 
 def _better(report: Report) -> str:
     return "greater" if report.inputs.sign > 0 else "smaller"
 
 
-def summary(report: Report) -> Section:
-    """The whole in a few sentences, the decision first."""
+def verdict_section(report: Report) -> Section:
+    """The answer, its picture, what to take, and the line that runs it."""
+    inputs, rows = report.inputs, report.figures.comparisons
+    if not rows:
+        nothing = "No seed has a value of both points, so nothing was compared."
+        return Section("Verdict", [Verdict(lead=nothing, caveats=_caveats(report), why="", chart=None, deploy="")])
+    [row] = rows
+    chosen = inputs.winner if row.verdict == "better" else inputs.baseline
+    point = next(point for point in inputs.points if point.name == chosen)
+    overrides = [override_text(f"{inputs.signs.get(key, '')}{key}", held) for key, held in point.params.items()]
+    margin = "" if inputs.margin is None else f" The grey band is the margin of ±{inputs.margin:g}."
+    return Section(
+        "Verdict",
+        [
+            Verdict(
+                lead=_lead(row),
+                caveats=_caveats(report),
+                why=f"{_behind(report, row)} {SEEDS_ALONE}",
+                chart=Chart(
+                    "pairs", f"A dot a seed. The large dot is their mean, the bar its {_confidence(report)}.{margin}"
+                ),
+                deploy=_what_to_take(report, row),
+                command=f"{inputs.program} {words(overrides)}".rstrip(),
+                note=f"This runs {chosen} again, with the defaults of the program for all else.",
+            )
+        ],
+    )
+
+
+def _has_no_spread(row: Comparison) -> bool:
+    return row.holm_p is None and bool(row.mean) and row.n >= MIN_SEEDS
+
+
+def _lead(row: Comparison) -> str:
+    if _has_no_spread(row):
+        return f"{row.a} and {row.b} get no verdict."
+    if row.verdict in ("indistinguishable", "equivalent"):
+        within = ", within the margin" if row.verdict == "equivalent" else ""
+        return f"{row.a} and {row.b} are {row.verdict}{within}."
+    return f"{row.a} is {row.verdict} than {row.b}."
+
+
+def _behind(report: Report, row: Comparison) -> str:
+    """The figures behind the verdict."""
+    if _has_no_spread(row):
+        return (
+            f"The mean difference is {difference(row.mean)}, the same number on each of {several(row.n, 'seed')}. The "
+            "paired t-test weighs a difference against its spread, and there is none."
+        )
+    figures = f"The mean difference is {difference(row.mean)} over {several(row.n, 'seed')}"
+    if row.interval is not None:
+        decision = report.figures.decision
+        level = report.inputs.alpha if decision is None else decision.level
+        figures += f", {_confidence(report)} {interval(row.interval, '+.4g')}"
+        figures += f", p {p_value(row.holm_p)} against a level of {level:.4g}"
+    return f"{figures}."
+
+
+def _what_to_take(report: Report, row: Comparison) -> str:
+    winner, baseline = report.inputs.winner, report.inputs.baseline
+    if row.verdict == "better":
+        return f"Take {winner}: it is better than {baseline}."
+    if row.verdict == "equivalent":
+        return f"Keep {baseline}, or take the cheaper of the two: the interval lies within the margin."
+    if row.verdict == "worse":
+        return f"Keep {baseline}: it is better than {winner}."
+    return (
+        f"{winner} is not shown to be better than {baseline}, nor to be no better. Keep {baseline}, the baseline, or "
+        "the cheaper of the two."
+    )
+
+
+def findings(report: Report) -> Section:
+    """What was found beside the verdict."""
     inputs, figures = report.inputs, report.figures
-    sentences = [*_caveats(report), *(_verdict(report, row) for row in figures.comparisons)]
-    if figures.comparisons:
-        sentences.append(SEEDS_ALONE)
+    sentences = []
     if figures.decision is not None:
         sentences.append(_looked(report, figures.decision))
     fresh = "seeds that the search did not use" if inputs.search_seeds is not None else "seeds of its own"
@@ -109,7 +200,7 @@ def summary(report: Report) -> Section:
                 f"On the confirmation seeds no point was ahead of {inputs.baseline} by more than the noise; "
                 f"{inputs.winner} has the best mean of the others, and is compared with it."
             )
-    return Section("Executive summary", [Items(sentences)])
+    return Section("Findings", [Items(sentences)])
 
 
 def _caveats(report: Report) -> list[str]:
@@ -131,25 +222,6 @@ def _confidence(report: Report) -> str:
     """What the interval of the difference is called."""
     looks = report.inputs.looks
     return "95 % interval" if looks is None else confidence(report.inputs.alpha, len(looks.planned))
-
-
-def _verdict(report: Report, row: Comparison) -> str:
-    figures = f"mean difference {difference(row.mean)} over {several(row.n, 'seed')}"
-    if row.interval is not None:
-        decision = report.figures.decision
-        level = report.inputs.alpha if decision is None else decision.level
-        figures += f", {_confidence(report)} {interval(row.interval, '+.4g')}"
-        figures += f", p {p_value(row.holm_p)} against a level of {level:.4g}"
-    if row.holm_p is None and row.mean and row.n >= MIN_SEEDS:
-        return (
-            f"{row.a} and {row.b} get no verdict: mean difference {difference(row.mean)}, the same number on each of "
-            f"{several(row.n, 'seed')}. The paired t-test weighs a difference against its spread, and there is none."
-        )
-    if row.verdict == "indistinguishable":
-        return f"{row.a} and {row.b} are indistinguishable: {figures}."
-    if row.verdict == "equivalent":
-        return f"{row.a} and {row.b} are equivalent, within the margin: {figures}."
-    return f"{row.a} is {row.verdict} than {row.b}: {figures}."
 
 
 def _looked(report: Report, found: Decision) -> str:
@@ -194,6 +266,7 @@ def configuration(report: Report) -> Section:
             Table(["key", *(point.name for point in shown)], rows),
             Text(f"Seeds ({inputs.seed_key}) {stages}. {known}."),
         ],
+        folded=True,
     )
 
 
@@ -270,6 +343,7 @@ def results(report: Report) -> Section:
         for name, block in figures.configurations.items()
     ]
     blocks: list[Block] = [
+        Chart("spreads", "A dot a seed, the mean, and the 95 % interval of the mean."),
         Text(f"{inputs.objective} over the seeds of Phase 4, a {_better(report)} value is better."),
         Table(["point", "seeds", "mean", "sd", "t interval", "bootstrap interval", "values"], rows),
         *_failed(report, PHASE_4),
@@ -294,15 +368,9 @@ def results(report: Report) -> Section:
                 ],
             ),
             *_looks(report),
-            Chart("pairs", f"A dot a seed, and the mean with its interval. {_side(report)}"),
             Items(_can_find(report)),
         ]
     return Section("Results", blocks)
-
-
-def _side(report: Report) -> str:
-    side = "Right" if report.inputs.sign > 0 else "Left"
-    return f"{side} of zero {report.inputs.winner} is ahead."
 
 
 def _rule(report: Report) -> str:
@@ -363,7 +431,7 @@ def _can_find(report: Report) -> list[str]:
 
 def validity(report: Report) -> Section:
     """What these figures cannot say."""
-    return Section("Limits", [Items(LIMITS)])
+    return Section("Limits", [Items(LIMITS)], folded=True)
 
 
 def runs(report: Report) -> Section:
@@ -375,24 +443,4 @@ def runs(report: Report) -> Section:
         "every figure with the runs that it comes from; mdaf-phase4 verify report.json computes all of them again from "
         "the values in the study."
     )
-    return Section("Runs", [Text(text), Table(["run", "trial", inputs.objective], rows)])
-
-
-def recommendation(report: Report) -> Section:
-    """What to do next."""
-    winner, baseline = report.inputs.winner, report.inputs.baseline
-    if not report.figures.comparisons:
-        return Section("Recommendation", [Text("No seed has a value of both points, so nothing was compared.")])
-    [row] = report.figures.comparisons
-    if row.verdict == "better":
-        text = f"Take {winner}: it is better than {baseline}."
-    elif row.verdict == "equivalent":
-        text = f"Keep {baseline}, or take the cheaper of the two: the interval lies within the margin."
-    elif row.verdict == "worse":
-        text = f"Keep {baseline}: it is better than {winner}."
-    else:
-        text = (
-            f"{winner} is not shown to be better than {baseline}, nor to be no better. Keep {baseline}, the baseline, "
-            "or the cheaper of the two."
-        )
-    return Section("Recommendation", [Text(text)])
+    return Section("Runs", [Text(text), Table(["run", "trial", inputs.objective], rows)], folded=True)

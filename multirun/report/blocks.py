@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 
@@ -24,7 +24,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells that are text already."""
+    """Rows of cells that are text already. The first cell of a row is its heading."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -34,22 +34,61 @@ class Table:
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure by its name in ``charts.CHARTS``, with a sentence that says how to read it."""
+    """A figure by its name among the report's charts, with a sentence that says how to read it."""
 
     name: str
     caption: str
     kind: str = "chart"
 
 
-Block = Text | Items | Table | Chart
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The answer, as a page begins with it.
+
+    ``lead``     it in one sentence; ``caveats``: what qualifies every figure; ``why``: the figures behind it.
+    ``chart``    its picture.
+    ``deploy``   what to do; ``command``: the line to type for that, ``note``: what it is; both None if there is none.
+    """
+
+    lead: str
+    caveats: Sequence[str]
+    why: str
+    chart: Chart | None
+    deploy: str
+    command: str | None = None
+    note: str | None = None
+    kind: str = "verdict"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Blocks that a page shows only when they are asked for: raw tables."""
+
+    title: str
+    blocks: Sequence[Block]
+    kind: str = "fold"
+
+
+Block = Text | Items | Table | Chart | Verdict | Fold
+
+
+def every(blocks: Iterable[Block]) -> Iterator[Block]:
+    """The blocks, and those that are folded away in them or are a part of the verdict."""
+    for block in blocks:
+        yield block
+        if isinstance(block, Fold):
+            yield from every(block.blocks)
+        elif isinstance(block, Verdict) and block.chart is not None:
+            yield block.chart
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it."""
+    """A heading and what stands below it. ``folded``: whether a page shows that only when it is asked for."""
 
     title: str
     blocks: list[Block] = field(default_factory=list)
+    folded: bool = False
 
     @property
     def anchor(self) -> str:

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import cycle
 from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mdaf.multirun.analysis.content import CONFIRMATION, PHASE_4, SEARCH, ConfigurationFigures, Report, SearchTrial
-from mdaf.multirun.report.drawing import COLOURS, OTHER, differences, laid_out
+from mdaf.multirun.analysis.content import (
+    CONFIRMATION,
+    PHASE_4,
+    SEARCH,
+    Comparison,
+    ConfigurationFigures,
+    Report,
+    SearchTrial,
+)
+from mdaf.multirun.analysis.wording import within
+from mdaf.multirun.report.pages import Drawn
+from mdaf.multirun.report.pictures import differences, spreads
+from mdaf.pages.charts import laid_out
+from mdaf.pages.palette import BASELINE, BEST, NAMED, OTHER, colours_of, with_opacity
 
-#: Of the points with a name; a configuration that has none is the winner, or one of a summary's.
-KNOWN = {
-    "winner": COLOURS[0],
-    "runner-up": COLOURS[0],
-    "balanced": COLOURS[1],
-    "weak": COLOURS[2],
-    "strong": COLOURS[3],
-}
+ROW = 250  # pixels of a row of a chart
+
+
+def colours(report: Report) -> dict[str, str]:
+    """The colour of each configuration, the same in all charts."""
+    return colours_of([point.name for point in report.inputs.points], report.inputs.winner)
 
 
 def curves(report: Report) -> go.Figure | None:
@@ -32,7 +41,7 @@ def curves(report: Report) -> go.Figure | None:
     for row, (_, title) in enumerate(columns, start=1):
         figure.update_yaxes(title=title, row=row, col=1)
     figure.update_xaxes(title="epoch", dtick=1, row=2, col=1)
-    return laid_out(figure, rows=2)
+    return laid_out(figure, 110 + 2 * ROW)
 
 
 def gates(report: Report) -> go.Figure | None:
@@ -71,7 +80,7 @@ def gates(report: Report) -> go.Figure | None:
         return None
     figure.update_xaxes(title="epoch", dtick=1)
     figure.update_yaxes(title="share of the static branch", range=[0, 1])
-    return laid_out(figure, rows=1.6)
+    return laid_out(figure, 100 + ROW)
 
 
 def landscape(report: Report) -> go.Figure | None:
@@ -100,7 +109,7 @@ def landscape(report: Report) -> go.Figure | None:
                 showlegend=row == 1 and bool(members),
                 mode="markers",
                 marker={
-                    "color": KNOWN.get(group.rpartition(", ")[2], OTHER),
+                    "color": (BEST if group == "winner" else NAMED.get(group.rpartition(", ")[2], OTHER)),
                     "size": 8 if group == "other trials" else 13,
                     "symbol": "circle" if group == "other trials" else "diamond",
                 },
@@ -115,19 +124,52 @@ def landscape(report: Report) -> go.Figure | None:
             figure.update_xaxes(dtick="D2", row=row, col=1)  # 1, 2 and 5: more would overlap on a phone
         figure.update_yaxes(title="validation AUC", row=row, col=1)
     figure.update_xaxes(exponentformat="e")
-    return laid_out(figure, rows=len(numeric))
+    return laid_out(figure, 100 + ROW * len(numeric))
 
 
-def pairs(report: Report) -> go.Figure | None:
-    """Paired differences: a dot a seed, the mean and its t interval."""
-    return differences(report.figures.comparisons, f"difference in AUC on {report.inputs.rows} rows")
+def pairs(report: Report) -> str | None:
+    """The question's difference, or all where no question was asked, against zero and the margin."""
+    asked = report.figures.decision
+    return _differences(report, [row for row in report.figures.comparisons if asked is None or _is_asked(report, row)])
+
+
+def secondary(report: Report) -> str | None:
+    """The differences beside the question."""
+    if report.figures.decision is None:
+        return None
+    return _differences(report, [row for row in report.figures.comparisons if not _is_asked(report, row)])
+
+
+def _is_asked(report: Report, row: Comparison) -> bool:
+    asked = report.figures.decision
+    return asked is not None and (row.a, row.b) == (asked.a, asked.b)
+
+
+def _differences(report: Report, rows: Sequence[Comparison]) -> str | None:
+    inputs = report.inputs
+    return differences(rows, f"difference in AUC on {inputs.rows} rows", colours(report), margin=inputs.margin)
+
+
+def spread(report: Report) -> str | None:
+    """The AUC of each configuration: a dot a seed, the mean and its interval."""
+    found = report.figures.configurations
+    on_test = any("test_auc" in block.figures for block in found.values())
+    rows = {}
+    for name, block in found.items():
+        of = block.figures.get("test_auc" if on_test else "val_auc")
+        if of is not None:
+            runs = [report.figures.runs[run] for run in block.from_]
+            values = [run.test_auc if on_test else run.best["val_auc"] for run in runs]
+            held = [value for value in values if value is not None]
+            rows[name] = (held, of.mean, within(of.t_interval))
+    return spreads(rows, f"AUC on {'test' if on_test else 'validation'} rows", colours(report))
 
 
 def times(report: Report) -> go.Figure | None:
     """Seconds of every epoch, runs one after another."""
     figure = go.Figure()
     start = 0
-    for stage, colour in zip((SEARCH, CONFIRMATION, PHASE_4), (OTHER, COLOURS[1], COLOURS[0]), strict=True):
+    for stage, colour in zip((SEARCH, CONFIRMATION, PHASE_4), (OTHER, BASELINE, BEST), strict=True):
         x, y, text = [], [], []
         for name, run in report.figures.runs.items():
             if not name.startswith(f"{stage}/"):
@@ -149,24 +191,25 @@ def times(report: Report) -> go.Figure | None:
                 hovertemplate="%{text}: %{y:.1f} s<extra></extra>",
             )
     figure.update_xaxes(title="epoch, over all runs")
-    figure.update_yaxes(title="seconds", rangemode="tozero")
-    return laid_out(figure, rows=1.3)
+    figure.update_yaxes(title="seconds of an epoch", rangemode="tozero")
+    return laid_out(figure, 90 + ROW)
 
 
-CHARTS: dict[str, Callable[[Report], go.Figure | None]] = {
+CHARTS: dict[str, Callable[[Report], Drawn]] = {
     "curves": curves,
     "gates": gates,
     "landscape": landscape,
     "pairs": pairs,
+    "secondary": secondary,
+    "spreads": spread,
     "times": times,
 }
 
 
 def _configurations(report: Report) -> list[tuple[str, ConfigurationFigures, str]]:
-    """Each configuration's name, figures and colour; the known points have the same one in every chart."""
-    free = cycle(colour for colour in COLOURS if colour not in list(KNOWN.values())[1:])
-    found = report.figures.configurations.items()
-    return [(name, block, KNOWN.get(name) or next(free)) for name, block in found]
+    """Each configuration's name, figures and colour."""
+    found, known = report.figures.configurations, colours(report)
+    return [(name, block, known.get(name, OTHER)) for name, block in found.items()]
 
 
 def _band(figure: go.Figure, curve: Sequence[Mapping[str, Any]], column: str, name: str, colour: str, row: int) -> None:
@@ -206,12 +249,11 @@ def _filled(
     opacity: float,
     row: int = 1,
 ) -> None:
-    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
     figure.add_scatter(
         x=[*epochs, *reversed(epochs)],
         y=[*high, *reversed(low)],
         fill="toself",
-        fillcolor=f"rgba({red},{green},{blue},{opacity})",
+        fillcolor=with_opacity(colour, opacity),
         line={"width": 0},
         mode="lines",
         legendgroup=name,

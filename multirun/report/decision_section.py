@@ -63,46 +63,44 @@ def caveats(report: Report) -> list[str]:
     return found
 
 
-def decided(report: Report) -> list[str]:
-    """The first sentences of a report: the verdict, its rows and its error, the runs that it took, what to deploy."""
-    inputs, figures = report.inputs, report.figures
-    sentences = []
-    if (found := figures.decision) is not None:
-        assert inputs.looks is not None
-        sentences += [verdict_in_words(found, inputs.looks), _error(found, inputs.looks), _deploy(found)]
-        sentences += _borrowed(report)
-        if inputs.looks.other_questions:
-            sentences.append(
-                f"Beside this question, looks were made at others, for this study or against the same {found.b}: "
-                f"{'; '.join(inputs.looks.other_questions)}. Each of them has an error of {found.alpha:g} of its own."
-            )
-    elif figures.comparisons:
-        sentences.append(
-            f"{several(len(figures.comparisons), 'comparison')} of configurations, decided on {inputs.rows} rows. Over "
-            f"all of them together a false verdict has a probability of {inputs.alpha:g} at most (Holm)."
-        )
-    else:
-        sentences.append("Nothing was decided: there is one configuration, so nothing is compared.")
-    return [*sentences, *_spent(report)]
+def lead(found: DecisionFigures) -> str:
+    """The verdict in a sentence without a figure."""
+    last = found.looks[-1]
+    if last.mean is None or last.interval is None:
+        return f"Nothing is decided: {several(last.n, 'pair')} of seeds finished."
+    so_far = " so far" if found.stop is None else ""
+    return {
+        "better": f"{found.a} is better than {found.b}.",
+        "worse": f"{found.a} is worse than {found.b}.",
+        "equivalent": f"{found.a} and {found.b} are equivalent.",
+        "indistinguishable": f"{found.a} and {found.b} are indistinguishable{so_far}.",
+    }[found.verdict]
 
 
-def verdict_in_words(found: DecisionFigures, looks: Looks) -> str:
-    """The verdict and the figures behind it, in a sentence."""
+def figures_behind(found: DecisionFigures, looks: Looks) -> str:
+    """The figures behind the verdict, in a sentence."""
     last = found.looks[-1]
     if last.mean is None or last.interval is None:
         return f"Decided on {found.rows} rows: nothing, since {several(last.n, 'pair')} of seeds finished."
-    so_far = " so far" if found.stop is None else ""
-    word = {
-        "better": f"{found.a} is better than {found.b}",
-        "worse": f"{found.a} is worse than {found.b}",
-        "equivalent": f"{found.a} and {found.b} are equivalent",
-        "indistinguishable": f"{found.a} and {found.b} are indistinguishable{so_far}",
-    }[found.verdict]
     return (
-        f"Decided on {found.rows} rows: {word}. The mean difference in AUC is {signed(last.mean)} over "
+        f"Decided on {found.rows} rows: the mean difference in AUC is {signed(last.mean)} over "
         f"{several(last.n, 'pair')} of seeds, {confidence(found.alpha, len(looks.planned))} "
         f"{interval(last.interval, '+.5f')}, p {p_value(last.p)} against a level of {found.level:.4f} for each look."
     )
+
+
+def about_the_looks(report: Report) -> list[str]:
+    """The error of the looks, what the search chose besides, and other questions that were looked at."""
+    inputs, found = report.inputs, report.figures.decision
+    if found is None or inputs.looks is None:
+        return []
+    sentences = [_error(found, inputs.looks), *_borrowed(report)]
+    if inputs.looks.other_questions:
+        sentences.append(
+            f"Beside this question, looks were made at others, for this study or against the same {found.b}: "
+            f"{'; '.join(inputs.looks.other_questions)}. Each of them has an error of {found.alpha:g} of its own."
+        )
+    return sentences
 
 
 def _error(found: DecisionFigures, looks: Looks) -> str:
@@ -117,7 +115,8 @@ def _error(found: DecisionFigures, looks: Looks) -> str:
     )
 
 
-def _deploy(found: DecisionFigures) -> str:
+def deploy(found: DecisionFigures) -> str:
+    """What to do, by the verdict."""
     if found.deploy == found.a:
         return f"Deploy {found.a}."
     return f"Deploy {found.b}: it stays unless the verdict says that {found.a} is better."
@@ -138,13 +137,14 @@ def _borrowed(report: Report) -> list[str]:
     ]
 
 
-def _spent(report: Report) -> list[str]:
-    spent = report.figures.spent
-    if not spent or report.inputs.study is None:
+def spent(report: Report) -> list[str]:
+    """How many runs it took."""
+    runs = report.figures.spent
+    if not runs or report.inputs.study is None:
         return []
     return [
-        f"It took {sum(spent.values())} runs: {spent[SEARCH]} of the search, {spent[CONFIRMATION]} of confirmation, "
-        f"{spent[PHASE_4]} of Phase 4."
+        f"It took {sum(runs.values())} runs: {runs[SEARCH]} of the search, {runs[CONFIRMATION]} of confirmation, "
+        f"{runs[PHASE_4]} of Phase 4."
     ]
 
 
@@ -239,17 +239,16 @@ def _can_find(found: DecisionFigures) -> list[str]:
     return items
 
 
-def asked_blocks(report: Report) -> list[Block]:
-    """What the recommendation is where a question was asked."""
+def beside_the_verdict(report: Report) -> str:
+    """What else is known where the verdict says neither better nor worse."""
     found = report.figures.decision
     if found is None:
-        return []
-    text = _deploy(found)
+        return ""
     if found.verdict == "equivalent":
-        text += (
+        return (
             f" The interval lies within ±{number(report.inputs.margin)}: where {found.a} has another merit, such as a "
             "lower cost, nothing speaks against it."
         )
     if found.verdict == "indistinguishable":
-        text += " Indistinguishable does not mean equal: a smaller difference than these looks can find may be there."
-    return [Text(text)]
+        return " Indistinguishable does not mean equal: a smaller difference than these looks can find may be there."
+    return ""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from mdaf.multirun.report.blocks import Items, Section, Table, Text
+from mdaf.multirun.report.blocks import Block, Fold, Items, Section, Table, Text, Verdict
 from mdaf.terminal import tables
 from mdaf.terminal.printable import printable
 
@@ -20,8 +20,22 @@ def print_sections(sections: Sequence[Section], console: Console | None = None) 
 
 def _print(section: Section, console: Console) -> None:
     console.print(f"\n{printable(section.title)}", style="bold")
-    for block in section.blocks:
-        if isinstance(block, Text):
+    _print_blocks(section.blocks, console)
+
+
+def _print_blocks(blocks: Sequence[Block], console: Console) -> None:
+    for block in blocks:
+        if isinstance(block, Verdict):
+            console.print(printable(block.lead), style="bold")
+            for sentence in (*block.caveats, block.why, block.deploy):
+                if sentence:
+                    console.print(printable(sentence))
+            if block.command:
+                console.print(f"  {printable(block.command)}", soft_wrap=True, highlight=False)
+        elif isinstance(block, Fold):
+            console.print(f"\n{printable(block.title)}", style="bold")
+            _print_blocks(block.blocks, console)
+        elif isinstance(block, Text):
             console.print(printable(block.text))
         elif isinstance(block, Items):
             for item in block.items:

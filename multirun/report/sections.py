@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from mdaf.multirun.analysis.content import (
     CONFIRMATION,
@@ -29,10 +30,12 @@ from mdaf.multirun.analysis.wording import (
     short,
     signed,
     standard_error,
+    within,
 )
-from mdaf.multirun.report.blocks import Block, Chart, Items, Section, Table, Text
+from mdaf.multirun.report.blocks import Block, Chart, Fold, Items, Section, Table, Text
 from mdaf.multirun.report.decision_section import decision_section
-from mdaf.multirun.report.summary_section import detectable, executive_summary, recommendation
+from mdaf.multirun.report.summary_section import detectable, findings, spread_in_words
+from mdaf.multirun.report.verdict_section import verdict_section
 from mdaf.sweeper.job.criteria import decision_text
 from mdaf.sweeper.runs.metric_columns import IN_A_REPORT, MONITOR, ranking_in
 
@@ -45,24 +48,20 @@ NOT_THE_PHASES = (
 )
 
 
-def sections(report: Report) -> list[Section]:
-    """All sections in their order; those that this report has nothing for are left out."""
-    found = [executive_summary(report)]
+def sections(report: Report, folder: Path | None = None) -> list[Section]:
+    """All sections in their order, the answer first; those that this report has nothing for are left out.
+
+    ``folder``  the report's, to which its runs' folders are relative; None: this one.
+    """
+    found = [verdict_section(report, folder), findings(report), results(report)]
     if report.figures.decision is not None:
         found.append(decision_section(report))
-    found.append(configuration(report))
     if report.figures.confirmation is not None:
         found.append(confirmation(report))
-    return [
-        *found,
-        results(report),
-        comparison(report),
-        criteria(report),
-        infrastructure(report),
-        validity(report),
-        artifacts(report),
-        recommendation(report),
-    ]
+    found += [configuration(report), comparison(report)]
+    if report.figures.criteria:
+        found.append(criteria(report))
+    return [*found, infrastructure(report), validity(report), artifacts(report)]
 
 
 def named(point: str) -> str:
@@ -96,7 +95,7 @@ def configuration(report: Report) -> Section:
                 f"of Phase 4: {listed(seeds[PHASE_4])}. No seed is in two of these."
             )
         )
-    return Section("Configuration and changes", blocks)
+    return Section("Configuration and changes", blocks, folded=True)
 
 
 def confirmation(report: Report) -> Section:
@@ -148,29 +147,16 @@ def _failed(failed: Mapping[str, Sequence[int]]) -> str:
 def results(report: Report) -> Section:
     """Every configuration over its seeds, and the paired comparisons."""
     figures, inputs = report.figures, report.inputs
+    split = "test" if any("test_auc" in block.figures for block in figures.configurations.values()) else "validation"
     blocks: list[Block] = [
-        Text(
-            "Mean and standard deviation over the seeds, each run at its best epoch, with 95 % intervals of the mean. "
-            "A bootstrap interval needs 5 seeds."
-        ),
+        Chart("spreads", f"AUC on {split} rows: a dot a seed, the mean, and the 95 % interval of the mean."),
         *_other_monitor(figures.configurations),
+        _all_means(figures.configurations),
+        Text(
+            "Means over the seeds, each run at its best epoch. For val_loss, val_ece, train_val_gap and those of the "
+            "test split that are named so, less is better."
+        ),
     ]
-    for name in IN_A_REPORT:
-        rows = [
-            [
-                named(point),
-                str(block.figures[name].n),
-                auc4(block.figures[name].mean),
-                auc4(block.figures[name].sd),
-                interval(block.figures[name].t_interval),
-                interval(block.figures[name].bootstrap_interval),
-            ]
-            for point, block in figures.configurations.items()
-            if name in block.figures
-        ]
-        if rows and name in WITH_INTERVALS:
-            blocks.append(Table([name, "seeds", "mean", "sd", "t interval", "bootstrap interval"], rows))
-    blocks += [_all_means(figures.configurations), *_best_epochs(figures.configurations)]
     if inputs.failed:
         blocks.append(Text(_failed(inputs.failed)))
     blocks += [
@@ -181,7 +167,36 @@ def results(report: Report) -> Section:
     ]
     if figures.comparisons:
         blocks += _pairs(report)
-    return Section("Results", blocks)
+    return Section("Results", [*blocks, _with_intervals(report)])
+
+
+def _with_intervals(report: Report) -> Fold:
+    """Each metric that matters with its spread, and what each run's own best epoch adds."""
+    figures = report.figures
+    blocks: list[Block] = [
+        Text(
+            "Mean and standard deviation over the seeds, each run at its best epoch, with 95 % intervals of the mean. "
+            "A bootstrap interval needs 5 seeds. Where a metric has bounds, its interval is cut off there."
+        ),
+        Items([spread_in_words(name, block) for name, block in figures.configurations.items()]),
+    ]
+    for name in WITH_INTERVALS:
+        bounds = (0.0, math.inf) if name.endswith("_loss") else (0.0, 1.0)
+        rows = [
+            [
+                named(point),
+                str(block.figures[name].n),
+                auc4(block.figures[name].mean),
+                auc4(block.figures[name].sd),
+                interval(within(block.figures[name].t_interval, *bounds)),
+                interval(within(block.figures[name].bootstrap_interval, *bounds)),
+            ]
+            for point, block in figures.configurations.items()
+            if name in block.figures
+        ]
+        if rows:
+            blocks.append(Table([name, "seeds", "mean", "sd", "t interval", "bootstrap interval"], rows, name))
+    return Fold("Each configuration with its intervals", [*blocks, *_best_epochs(figures.configurations)])
 
 
 def _other_monitor(configurations: Mapping[str, ConfigurationFigures]) -> list[Block]:
@@ -208,7 +223,7 @@ def _best_epochs(configurations: Mapping[str, ConfigurationFigures]) -> list[Blo
     text = (
         f"A run's best epoch is chosen on the validation rows, which flatters its {flattered} there, and not equally "
         "for all configurations. Below is how much the mean gains beside the best epoch of the mean curve; the test "
-        "split is free of it. The criteria are judged by the same best epochs."
+        "split is free of it."
     )
     return [Text(text), Table(["configuration", "best epoch of each seed", f"gain in {listed(decide)}"], rows)]
 
@@ -263,19 +278,26 @@ def _pairs(report: Report) -> list[Block]:
     )
     asked, looks = figures.decision, inputs.looks
     level = "95 %" if asked is None or looks is None else f"the {confidence(asked.alpha, len(looks.planned))}"
-    return [
-        Text(f"Differences in AUC on {inputs.rows} rows, paired by seed. {rule}"),
-        Table(head, rows),
+    beside: list[Block] = []
+    if asked is not None and len(figures.comparisons) > 1:
+        beside.append(Chart("secondary", f"The secondary differences, with {level}."))
+    raw: list[Block] = [
         Text(
             f"Interval ({level}) and p have both errors, that of seeds and that of users. The t p is of the seeds "
             "alone. "
             f"The exact p is that of all sign flips of the differences; {said}. These two are reported and decide "
             "nothing."
         ),
-        Chart("pairs", "A dot a seed, and the mean with its interval. Left of zero the second one is ahead."),
+        Table(["difference", *head[5:]], [[row[0], *row[5:]] for row in rows], "What each difference rests on"),
         *_on_other_rows(figures.comparisons),
-        *([Items([detectable(row) for row in figures.comparisons])] if asked is None else []),
         *_rows_of_pairs(figures.comparisons, inputs.rows),
+    ]
+    return [
+        Text(f"Differences in AUC on {inputs.rows} rows, paired by seed. {rule}"),
+        Table([*head[:5], "p", "adjusted p"], [[*row[:5], row[8], row[9]] for row in rows], "Differences"),
+        *([Items([detectable(row) for row in figures.comparisons])] if asked is None else []),
+        *beside,
+        Fold("Errors and tests behind the differences", raw),
     ]
 
 
@@ -349,7 +371,8 @@ def comparison(report: Report) -> Section:
         Table(["rank", "configuration", "val_auc", "share of the best"], rows),
     ]
     against_phases = any(point in figures.configurations for point in ("weak", "strong"))
-    return Section("Comparison against weak and strong" if against_phases else "Comparison", blocks)
+    title = "Comparison against weak and strong" if against_phases else "Comparison"
+    return Section(title, blocks, folded=True)
 
 
 def _delta_table(table: DeltaTable) -> Table:
@@ -369,7 +392,7 @@ def _delta_table(table: DeltaTable) -> Table:
 
 def criteria(report: Report) -> Section:
     """Each configuration against its success criteria, on the mean curve over its seeds."""
-    return Section("Criteria", criteria_blocks(report.figures.criteria))
+    return Section("Criteria", criteria_blocks(report.figures.criteria), folded=True)
 
 
 def criteria_blocks(assessments: Mapping[str, Assessment]) -> list[Block]:
@@ -429,8 +452,11 @@ def infrastructure(report: Report) -> Section:
                 "times",
                 "Seconds of each epoch, all runs one after another; a second epoch that stalls would stand out.",
             ),
-            Table(["run", "device", "total", "median epoch", "slowest epoch", "slow epochs"], rows),
+            Table(
+                ["run", "device", "total", "median epoch", "slowest epoch", "slow epochs"], rows, "Times of each run"
+            ),
         ],
+        folded=True,
     )
 
 
@@ -457,6 +483,7 @@ def validity(report: Report) -> Section:
     return Section(
         "Statistical validity",
         [Text(share), Table(["analysis", "", "why"], rows), *promised, Text(read), Text("Limits:"), Items(LIMITS)],
+        folded=True,
     )
 
 
@@ -475,6 +502,7 @@ def artifacts(report: Report) -> Section:
                 "summary.txt and train.log. report.json has every figure with the runs that it comes from; "
                 "mdaf-phase4 verify report.json computes all of them again."
             ),
-            Table(["run", "folder", "config", "data", "commit"], rows),
+            Table(["run", "folder", "config", "data", "commit"], rows, "Runs"),
         ],
+        folded=True,
     )

@@ -21,9 +21,11 @@ from mdaf.multirun.phase4.known import SEARCHED
 from mdaf.multirun.report.inputs import criteria_of, pairs, rules, source_of
 from mdaf.multirun.report.printing import print_sections
 from mdaf.multirun.report.sections import criteria, results
-from mdaf.multirun.report.summary_section import executive_summary
+from mdaf.multirun.report.summary_section import findings
+from mdaf.multirun.report.verdict_section import verdict_section
 from mdaf.multirun.report.writer import write_beside_others
 from mdaf.sweeper.hydra_ext.run_config import is_hashed
+from mdaf.sweeper.job.criteria import are_meant
 from mdaf.sweeper.job.trained_run import config_of
 from mdaf.sweeper.runs.reader import IDENTITY, read_run
 from mdaf.sweeper.runs.test_reads import reads_of_test
@@ -101,6 +103,7 @@ def summary_inputs(folders: Sequence[Path], report: Path) -> Inputs:
         failed={},
         trials=[],
         criteria=criteria_of(first),
+        judged=are_meant(first),
         **rules(phase4),
         runs=sources,
         rows="test" if all(read_scores(folder, "test") is not None for folder in folders) else "validation",
@@ -152,6 +155,7 @@ def _names(configs: Mapping[str, DictConfig], changes: Sequence[Change]) -> dict
     return names if readable else {key: key for key in configs}
 
 
-def show(report: Report, console: Console | None = None) -> None:
-    """Prints a report's summary, results and criteria."""
-    print_sections([executive_summary(report), results(report), criteria(report)], console)
+def show(report: Report, console: Console | None = None, folder: Path | None = None) -> None:
+    """Prints a report's verdict, findings, results, and its criteria where it has some."""
+    judged = [criteria(report)] if report.figures.criteria else []
+    print_sections([verdict_section(report, folder), findings(report), results(report), *judged], console)

@@ -1,4 +1,4 @@
-"""The first and the last section of a report: what came out, and what to do next."""
+"""What a report found beside its verdict, in a few sentences."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import math
 from collections.abc import Mapping
 
 from mdaf.multirun.analysis.content import Comparison, ConfigurationFigures, CriteriaFigures, Report
-from mdaf.multirun.analysis.wording import auc4, confidence, interval, listed, number, p_value, several, signed
-from mdaf.multirun.report.blocks import Block, Items, Section, Text
-from mdaf.multirun.report.decision_section import asked_blocks, caveats, decided, optimism
+from mdaf.multirun.analysis.wording import auc4, confidence, interval, listed, number, p_value, several, signed, within
+from mdaf.multirun.report.blocks import Items, Section
+from mdaf.multirun.report.decision_section import about_the_looks, optimism, spent
 from mdaf.sweeper.job.criteria import decision_text
 
 
-def executive_summary(report: Report) -> Section:
-    """The whole in a few sentences."""
+def findings(report: Report) -> Section:
+    """What was found beside the verdict: other comparisons, the search, what is known of chance, the criteria."""
     inputs, figures = report.inputs, report.figures
-    sentences = [*caveats(report), *decided(report)]
+    sentences = [*about_the_looks(report), *spent(report)]
     sentences += [_verdict(report, row) for row in _beside(report) if inputs.winner in (None, row.a, row.b)]
     sentences += _search(report) if inputs.study else []
     sentences += [optimism(figures.claim, inputs.claim)] if figures.claim is not None else []
-    sentences += [_spread(name, block) for name, block in figures.configurations.items()]
     if figures.noise:
         noise = " and ".join(f"{auc4(sd)} in {split} AUC" for split, sd in figures.noise.items())
         sentences.append(f"One seed has a standard deviation of {noise}, pooled over the configurations.")
@@ -28,7 +27,7 @@ def executive_summary(report: Report) -> Section:
     sentences.append(
         f"The evidence is {evidence.verdict}: {100 * evidence.share:.0f} % of the planned epochs and seeds."
     )
-    return Section("Executive summary", [Items(sentences)])
+    return Section("Findings", [Items(sentences)])
 
 
 def _beside(report: Report) -> list[Comparison]:
@@ -78,7 +77,8 @@ def _search(report: Report) -> list[str]:
     return sentences
 
 
-def _spread(name: str, block: ConfigurationFigures) -> str:
+def spread_in_words(name: str, block: ConfigurationFigures) -> str:
+    """A configuration over its seeds, in a sentence."""
     found = block.figures["val_auc"]
     over = f"over {several(found.n, 'seed')} ({', '.join(map(str, block.seeds))})"
     beside = _calibration(block, "val")
@@ -89,7 +89,7 @@ def _spread(name: str, block: ConfigurationFigures) -> str:
         return f"{name}: validation AUC {auc4(found.mean)} {over}, which says nothing of its spread{beside}."
     return (
         f"{name}: validation AUC {auc4(found.mean)} ± {auc4(found.sd)} (standard deviation) {over}, "
-        f"95 % interval of the mean {interval(found.t_interval)}{beside}."
+        f"95 % interval of the mean {interval(within(found.t_interval))}{beside}."
     )
 
 
@@ -116,7 +116,8 @@ def _verdict(report: Report, row: Comparison) -> str:
 def _criteria(point: str, found: CriteriaFigures) -> str:
     counts = [one.verdict for one in found.judgements]
     shown = ", ".join(f"{counts.count(word)} {word}" for word in ("PASS", "FAIL", "PENDING") if word in counts)
-    return f"{point} against the success criteria: {shown}; tier {found.tier}."
+    what = decision_text(found.decision, found.reason)
+    return f"{point} against the success criteria: {shown}; tier {found.tier}. By them, what follows is: {what}"
 
 
 def detectable(row: Comparison) -> str:
@@ -125,42 +126,3 @@ def detectable(row: Comparison) -> str:
     if row.detectable is None:
         return f"{pair}: {several(row.n, 'pair')} without spread, so nothing can be said of what could be detected."
     return f"{pair}: a true difference of {row.detectable:.5f} is found with 80 % power, at the spread that was seen."
-
-
-def recommendation(report: Report) -> Section:
-    """What to do next, by the verdicts and by the research's decision rule."""
-    inputs, figures = report.inputs, report.figures
-    blocks: list[Block] = asked_blocks(report)
-    winner = inputs.winner
-    if not blocks and winner is not None:
-        others = {
-            row.b if row.a == winner else row.a: row.verdict if row.a == winner else _turned(row.verdict)
-            for row in figures.comparisons
-            if winner in (row.a, row.b)
-        }
-        blocks.append(Text(_choice(winner, others)))
-    for point in _judged(report):
-        found = figures.criteria[point]
-        blocks.append(Text(f"By the criteria, for {point}: {decision_text(found.decision, found.reason)}"))
-    return Section("Recommendation", blocks or [Text("There is one configuration, so there is nothing to choose.")])
-
-
-def _turned(verdict: str) -> str:
-    return {"better": "worse", "worse": "better"}.get(verdict, verdict)
-
-
-def _choice(winner: str, others: Mapping[str, str]) -> str:
-    better = [name for name, verdict in others.items() if verdict == "better"]
-    worse = [name for name, verdict in others.items() if verdict == "worse"]
-    equal = [name for name, verdict in others.items() if verdict in ("indistinguishable", "equivalent")]
-    if worse:
-        return f"Do not take {winner}: over the seeds {listed(worse)} came out ahead of it."
-    if not equal:
-        return (
-            f"Take {winner}: it is better than {listed(better)}." if better else f"Take {winner}; nothing was compared."
-        )
-    ahead = f" It is better than {listed(better)}." if better else ""
-    return (
-        f"{winner} is not shown to be better than {listed(equal)}, nor to be no better.{ahead} Between such points, "
-        "keep the one that was planned before the search (balanced), or the cheapest."
-    )

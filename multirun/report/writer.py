@@ -14,7 +14,7 @@ from mdaf.errors import UserError
 from mdaf.multirun.analysis.content import Inputs, Report
 from mdaf.multirun.analysis.figures import compute
 from mdaf.multirun.report import pages
-from mdaf.multirun.report.charts import CHARTS
+from mdaf.multirun.report.charts import CHARTS, colours
 from mdaf.multirun.report.differences import as_read
 from mdaf.multirun.report.inputs import RULES
 from mdaf.multirun.report.sections import sections
@@ -41,8 +41,8 @@ def write_report(folder: Path, inputs: Inputs, test_reads: Sequence[Mapping[str,
     content = as_read(computed.to_json())
     report = Report.from_json(content)
     _write(folder / "report.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
-    _write(folder / "report.md", markdown(report))
-    _write(folder / "report.html", page(report))
+    _write(folder / "report.md", markdown(report, folder))
+    _write(folder / "report.html", page(report, folder))
     return report
 
 
@@ -91,14 +91,15 @@ def plan_of(inputs: Mapping[str, Any]) -> list[Any]:
     return [inputs["study"], points, candidates, seeds, runs, inputs["epochs"], *design, *rules]
 
 
-def markdown(report: Report) -> str:
-    """report.md: everything but the charts."""
-    return pages.markdown(report, sections(report))
+def markdown(report: Report, folder: Path | None = None) -> str:
+    """report.md, which lies in ``folder``: everything but the charts."""
+    return pages.markdown(report, sections(report, folder))
 
 
-def page(report: Report) -> str:
-    """report.html: one file that needs no network."""
-    return pages.page(report, sections(report), {name: draw(report) for name, draw in CHARTS.items()})
+def page(report: Report, folder: Path | None = None) -> str:
+    """report.html, which lies in ``folder``: one file that needs no network."""
+    drawn = {name: draw(report) for name, draw in CHARTS.items()}
+    return pages.page(report, sections(report, folder), drawn, colours(report))
 
 
 def _write(file: Path, text: str) -> None:

@@ -8,14 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from importlib import resources
+from typing import Any, Final, Literal
+
+from omegaconf import DictConfig, OmegaConf
 
 from mdaf.conf.schema import Criteria
 from mdaf.sweeper.runs.metric_columns import MONITOR, best_epoch
 from mdaf.sweeper.runs.metric_columns import column as column_of
 
 Verdict = Literal["PASS", "FAIL", "PENDING"]
+#: The sources whose data are the research's.
+OF_THE_RESEARCH: Final = (
+    "mdaf.data.taobao_ad.TaobaoAd",
+    "mdaf.data.taobao_ad_joined.TaobaoAdJoined",
+    "mdaf.data.user_behavior.UserBehavior",
+)
 NextStep = Literal["Phase 4", "regularize more", "regularize less", "complete the run", "look at the trajectory"]
+
+
+def are_meant(config: DictConfig) -> bool:
+    """Whether a run of this config is judged by the criteria.
+
+    It is where its data are the research's, or where its criteria are others than those of ``conf/config.yaml``, so
+    that somebody chose them for these data. Elsewhere the research's targets say nothing.
+    """
+    if OmegaConf.select(config, "data._target_") in OF_THE_RESEARCH:
+        return True
+    own = OmegaConf.create(resources.files("mdaf.conf").joinpath("config.yaml").read_text(encoding="utf-8"))
+    return OmegaConf.to_container(config.criteria) != OmegaConf.to_container(own.criteria)
 
 
 @dataclass(frozen=True)

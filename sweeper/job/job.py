@@ -22,6 +22,7 @@ from mdaf.data.store.promises import promise_in_words
 from mdaf.sweeper.hydra_ext.directories import work_where_it_was_typed
 from mdaf.sweeper.hydra_ext.own_config import OwnConfig
 from mdaf.sweeper.hydra_ext.run_config import validate
+from mdaf.sweeper.job.criteria import are_meant
 from mdaf.sweeper.job.identity import identify, record_start, shown
 from mdaf.sweeper.job.job_log import JobLog
 from mdaf.sweeper.job.measurable import check_measurable
@@ -154,7 +155,7 @@ class Job:
         return Recorder(
             folder,
             identity,
-            Criteria(**OmegaConf.to_container(cfg.criteria)),  # type: ignore[arg-type]
+            Criteria(**OmegaConf.to_container(cfg.criteria)) if are_meant(cfg) else None,  # type: ignore[arg-type]
             cfg.training.epochs,
             EpochProgress(cfg.training.epochs, cfg.training.batch_size),
             self.trial,

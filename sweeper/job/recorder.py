@@ -49,6 +49,7 @@ class Recorder:
 
     ``identity``    from ``identity.identify``: hashes, commit, versions, device, seed, study, trial. The result repeats
                     it.
+    ``criteria``    by which the summary judges the run; None where none are meant.
     ``epochs``      the number of epochs of the whole run.
     ``trial``       the link to the run's trial; None without a study.
     ``objectives``  columns of metrics.csv. The first one is reported to the trial after each epoch.
@@ -60,7 +61,7 @@ class Recorder:
         self,
         folder: RunFolder,
         identity: Mapping[str, Any],
-        criteria: Criteria,
+        criteria: Criteria | None,
         epochs: int,
         progress: EpochProgress,
         trial: TrialLink | None = None,

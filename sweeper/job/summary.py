@@ -15,15 +15,14 @@ def summarize(
     identity: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
     planned: int,
-    criteria: Criteria,
+    criteria: Criteria | None,
     monitor: str = MONITOR,
 ) -> str:
     """The text of summary.txt.
 
     ``history``: the metrics of each epoch. ``planned``: the number of epochs of the whole run. ``monitor``: the
-    metric that decides the best epoch.
+    metric that decides the best epoch. ``criteria``: None where the run is not judged by any.
     """
-    judged = judge(history, planned, criteria, None, monitor)
     lines = ["Configuration"]
     lines += [f"  {name:<16} {value}" for name, value in identity.items() if not isinstance(value, dict | list)]
     lines += ["", f"Trajectory ({len(history)} of {planned} epochs)"]
@@ -33,10 +32,9 @@ def summarize(
     for row in history:
         cells = (shown(column.name, row.get(column.name)) for column in columns)
         lines.append("".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
-    lines += [
-        "",
-        "Criteria (the targets under `criteria` in the config; by default those of the research, on its data)",
-    ]
-    lines += [f"  {j.verdict:<8} {j.criterion}: {j.figures}" for j in judged]
-    lines += ["", "What follows, by these criteria", f"  {decide(judged)}", ""]
-    return "\n".join(lines)
+    if criteria is not None:
+        judged = judge(history, planned, criteria, None, monitor)
+        lines += ["", "Criteria (the targets under `criteria` in the config)"]
+        lines += [f"  {j.verdict:<8} {j.criterion}: {j.figures}" for j in judged]
+        lines += ["", "What follows, by these criteria", f"  {decide(judged)}"]
+    return "\n".join([*lines, ""])

@@ -68,7 +68,7 @@ def report_of(folder: Path) -> dict[str, Any]:
 
 
 def summary_of(folder: Path) -> str:
-    return (folder / "report.md").read_text().partition("## Executive summary")[2].partition("\n## ")[0]
+    return (folder / "report.md").read_text().partition("## Verdict")[2].partition("\n## ")[0]
 
 
 def text_of(folder: Path) -> str:

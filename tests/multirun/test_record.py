@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,21 @@ from mdaf.multirun.analysis.content import Report
 from mdaf.multirun.report.summarize import summary
 from mdaf.multirun.report.verify import verify
 from mdaf.multirun.report.writer import markdown
+from mdaf.sweeper.job import criteria
 from mdaf.sweeper.runs.metric_columns import COLUMNS
 from tests.multirun.fakes import write_run
 from tests.multirun.record import PHASE_1, PHASE_1_SEED_42, PHASE_1_SEED_123, PHASE_3, REVISED, epoch
 from tests.sweeper.tiny import composed
 
 EPOCH_SECONDS = (20.5 + 2) * 60
+
+
+@pytest.fixture(scope="module", autouse=True)
+def made_up_data_are_the_researchs() -> Iterator[None]:
+    """The record's runs have the research's data."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(criteria, "OF_THE_RESEARCH", ("mdaf.data.synthetic.Synthetic",))
+        yield
 
 
 def entered(folder: Path, experiment: str, seed: int, rows: list[dict[str, Any]]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mdaf.multirun.analysis.content import Report
-from mdaf.multirun.report.blocks import Table, Text
+from mdaf.multirun.report.blocks import Table, Text, every
 from mdaf.multirun.report.sections import criteria, results
 from mdaf.multirun.report.summarize import summary
 from tests.multirun.fakes import history, write_run
@@ -26,7 +26,12 @@ def rows(val_auc: float, losses: tuple[float, float]) -> list[dict[str, Any]]:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     folder = tmp_path_factory.mktemp("runs")
     for seed, losses in ((1, (0.3, 0.5)), (2, (0.6, 0.4))):
-        typed = [f"data.root={folder / 'stores'}", "training.monitor=val_loss", f"seed={seed}"]
+        typed = [
+            f"data.root={folder / 'stores'}",
+            "training.monitor=val_loss",
+            "criteria.min_val_auc=0.6",
+            f"seed={seed}",
+        ]
         write_run(folder / str(seed), composed(*typed), rows(0.7, losses))
     return summary([folder], None)
 
@@ -41,7 +46,7 @@ def test_every_figure_of_a_run_is_that_of_the_epoch_that_was_chosen(report: Repo
 
 
 def test_it_says_which_metric_decided_wherever_it_speaks_of_the_best_epoch(report: Report) -> None:
-    blocks = [*results(report).blocks, *criteria(report).blocks]
+    blocks = [*every([*results(report).blocks, *criteria(report).blocks])]
     texts = " ".join(block.text for block in blocks if isinstance(block, Text))
     assert "The best epoch is that of the best val_loss (training.monitor), not of the highest val_auc." in texts
     assert "which flatters its val_loss there" in texts

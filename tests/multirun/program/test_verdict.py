@@ -347,7 +347,7 @@ def test_runs_of_another_config_than_the_trials_had_are_refused_with_what_to_typ
     with in_this_process(tmp_path), pytest.raises(UserError, match=r'if that is right, type it: .* z=bar"'):
         decide(phase4(tmp_path))
     text = (judged(tmp_path, "force=true", *FEW)[0] / "report.md").read_text()
-    first = text.partition("## Executive summary")[2].strip().splitlines()[0]
+    first = text.partition("## Verdict")[2].strip().splitlines()[0]
     assert "force=true although it lacked the config that the study's trials had, which differs in z." in first
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -16,12 +17,14 @@ from mdaf import conf
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.content import Report
 from mdaf.multirun.analysis.statistics import spread
-from mdaf.multirun.report.blocks import Chart, Table
+from mdaf.multirun.report import charts
+from mdaf.multirun.report.blocks import Chart, Table, every
 from mdaf.multirun.report.inputs import rules
 from mdaf.multirun.report.sections import sections
 from mdaf.multirun.report.summarize import summary, summary_inputs
 from mdaf.multirun.report.verify import verify
 from mdaf.multirun.report.writer import markdown, page, write_report
+from mdaf.sweeper.job.criteria import are_meant
 from tests.multirun.fakes import history, write_run
 from tests.sweeper.tiny import TINY, composed
 
@@ -42,7 +45,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.chdir(folder)
         for name, seeds in VALUES.items():
             for seed, value in seeds.items():
-                config = composed(f"regularization={name}", f"seed={seed}")
+                config = composed(f"regularization={name}", f"seed={seed}", "criteria.min_val_auc=0.7")
                 write_run(folder / name / f"seed-{seed}", config, history(value), separation=SEPARATION[name])
         yield folder
 
@@ -73,9 +76,10 @@ def test_a_difference_on_every_seed_is_better_and_none_is_indistinguishable(repo
 
 def test_it_is_decided_on_the_test_rows_and_said_first(report: dict[str, Any]) -> None:
     assert report["inputs"]["rows"] == "test"
-    first, second, *_ = markdown(Report.from_json(report)).partition("## Executive summary")[2].strip().splitlines()
-    assert first.startswith("- Compared are 9 runs of commit")  # what qualifies all that follows
-    assert second.startswith("- 3 comparisons of configurations, decided on test rows. Over all of them together a")
+    lines = [line for line in markdown(Report.from_json(report)).partition("## Verdict")[2].splitlines() if line]
+    assert lines[0] == "**weak is behind another configuration; no difference is shown between balanced and strong.**"
+    assert lines[1].startswith("- Compared are 9 runs of commit")  # what qualifies all that follows
+    assert lines[2].startswith("3 comparisons of configurations, decided on test rows. Over all of them together a")
 
 
 def test_three_seeds_have_no_bootstrap_interval_and_five_have_one(report: dict[str, Any]) -> None:
@@ -183,7 +187,7 @@ def test_the_page_holds_plotly_once_and_asks_for_nothing_else(runs: Path, report
     outside = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
     assert not re.findall(r"(?:src|href)=\"(?!#|data:)", outside)
     assert 'name="viewport" content="width=device-width' in html
-    for name in ("curves", "gates", "pairs", "times"):
+    for name in ("pairs", "spreads", "curves", "gates", "times"):
         assert f'id="chart-{name}"' in html
 
 
@@ -195,17 +199,17 @@ def test_what_users_wrote_is_escaped(report: dict[str, Any]) -> None:
     assert "\\<b>a\\|b\\</b> |" in text
 
 
-def test_the_sections_are_those_of_the_research_in_order(report: dict[str, Any]) -> None:
+def test_the_verdict_comes_first_then_the_evidence_then_what_is_folded_away(report: dict[str, Any]) -> None:
     assert [section.title for section in sections(Report.from_json(report))] == [
-        "Executive summary",
-        "Configuration and changes",
+        "Verdict",
+        "Findings",
         "Results",
+        "Configuration and changes",
         "Comparison against weak and strong",
         "Criteria",
         "Infrastructure",
         "Statistical validity",
         "Artifacts",
-        "Recommendation",
     ]
 
 
@@ -221,7 +225,10 @@ def test_what_the_splits_of_the_data_promise_is_said_where_runs_know_it(report: 
 
 def test_every_row_of_a_table_has_a_cell_for_each_heading(report: dict[str, Any]) -> None:
     tables = [
-        block for section in sections(Report.from_json(report)) for block in section.blocks if isinstance(block, Table)
+        block
+        for section in sections(Report.from_json(report))
+        for block in every(section.blocks)
+        if isinstance(block, Table)
     ]
     assert len(tables) > 10
     for table in tables:
@@ -232,7 +239,7 @@ def test_the_text_has_the_charts_captions_and_every_table(report: dict[str, Any]
     text = markdown(Report.from_json(report))
     for section in sections(Report.from_json(report)):
         assert f"## {section.title}" in text
-        for block in section.blocks:
+        for block in every(section.blocks):
             if isinstance(block, Chart):
                 assert f"Chart in report.html: {block.caption}" in text
 
@@ -241,7 +248,8 @@ def test_a_model_without_a_gate_has_no_gate_chart(tmp_path: Path, runs: Path) ->
     without = dict.fromkeys(("gate_mean", "gate_std", "gate_median", "gate_min", "gate_max"))
     rows = [row | without for row in history(0.7)]
     write_run(tmp_path / "one", composed("regularization=weak", tiny=TINY), rows)
-    html = page(summary([tmp_path], tmp_path / "report"))
+    found = summary([tmp_path], tmp_path / "report")
+    html = page(found)
     assert 'id="chart-gates"' not in html
     assert "Nothing to draw: Share of the static branch" in html
 
@@ -273,3 +281,72 @@ def test_nothing_is_written_where_no_folder_is_named(runs: Path, tmp_path: Path)
     assert found.figures.comparisons == []
     written = write_report(tmp_path, summary_inputs([runs / "weak/seed-42"], tmp_path), [])
     assert written.figures.evidence.verdict == "statistically insufficient"
+
+
+def test_criteria_are_those_of_the_research_or_configured_and_elsewhere_there_are_none(
+    report: dict[str, Any], tmp_path: Path
+) -> None:
+    assert "\n## Criteria\n" in markdown(Report.from_json(report))  # these runs have a target of their own
+    write_run(tmp_path / "one", composed("regularization=weak"), history(0.7))
+    without = markdown(summary([tmp_path], tmp_path / "report"))
+    assert "riteria" not in without
+    assert verify(tmp_path / "report/report.json") == []
+    taobao = composed("data=user_behavior", "data.path=UserBehavior.csv")
+    assert are_meant(taobao)
+    assert not are_meant(composed("data=event_log", "data.path=log.csv"))
+
+
+def test_a_report_that_says_nothing_of_criteria_was_judged_by_them_and_holds_still(
+    runs: Path, report: dict[str, Any]
+) -> None:
+    older = json.loads((runs / "report/report.json").read_text())
+    del older["inputs"]["judged"]
+    file = runs / "report/older.json"
+    file.write_text(json.dumps(older))
+    assert older["figures"]["criteria"]
+    assert verify(file) == []
+
+
+def test_the_verdict_has_the_line_that_deploys_and_its_run_is_there(tmp_path: Path, runs: Path) -> None:
+    folder = runs / "two"
+    found = summary([runs / "weak", runs / "strong"], folder)
+    assert next(line for line in markdown(found, folder).splitlines() if line.startswith("**")) == (
+        "**strong is better than weak.**"
+    )
+    [line] = re.findall(r"^mdaf export (\S+) --out strong-model$", markdown(found, folder), flags=re.MULTILINE)
+    assert (Path(line) / "best.pt").is_file()
+    assert Path(line).name == "seed-123"  # the best of its seeds
+    assert f">mdaf export {line} --out strong-model</pre>" in page(found, folder)
+
+
+def test_no_interval_of_an_auc_goes_beyond_one(tmp_path: Path) -> None:
+    for seed, value in ((42, 0.999), (123, 0.95)):
+        write_run(tmp_path / str(seed), composed("regularization=weak", f"seed={seed}"), history(value))
+    found = summary([tmp_path], tmp_path / "report")
+    assert found.figures.configurations["weak"].figures["val_auc"].t_interval[1] > 1  # as it is computed
+    ends = re.findall(r"\[(-?[\d.]+), ([\d.]+)\]", markdown(found).partition("| test_loss | seeds")[0])
+    assert ends
+    assert all(float(low) >= 0 and float(high) <= 1 for low, high in ends)
+
+
+def test_a_page_can_be_read_with_a_keyboard_and_a_screen_reader(runs: Path, report: dict[str, Any]) -> None:
+    body = re.sub(r"<script>.*?</script>", "", (runs / "report/report.html").read_text(), flags=re.DOTALL)
+    levels = [int(level) for level in re.findall(r"<h(\d)", body)]
+    assert levels[:2] == [1, 2]
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert '<a class="skip" href="#content">' in body
+    assert body.count("<main") == body.count("<nav") == body.count("<header") == 1
+    assert body.count("<table") == body.count("<caption") > 10
+    assert not re.findall(r"<th(?! scope=|ead)", body)
+    assert body.count('role="img" aria-label="') == body.count("<figure")
+    assert body.count('<details class="part"') == 6
+
+
+def test_a_configuration_has_one_colour_in_all_charts(runs: Path, report: dict[str, Any]) -> None:
+    found = Report.from_json(report)
+    colours = charts.colours(found)
+    assert len({*colours.values()}) == len(colours) == 3
+    lines = {trace.name: trace.line.color for trace in charts.curves(found).data if trace.name}
+    assert lines == colours
+    spread = charts.spread(found)
+    assert [spread.count(f"--c:{colour}") for colour in colours.values()] == [1, 1, 1]
