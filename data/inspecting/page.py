@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +15,27 @@ from mdaf.data.schema import FIRST_ID
 from mdaf.data.store.arrays import read_parts
 from mdaf.data.store.event_store import GAP_FIELD, SPLITS, EventStore, count_codes
 from mdaf.errors import DataError
+from mdaf.pages.charts import chart, laid_out
+from mdaf.pages.document import document
+from mdaf.pages.palette import OTHER, colours_of, with_opacity
+from mdaf.pages.palette import SPLITS as OF_SPLITS
+from mdaf.terminal.printable import printable
 
 _BARS = 60  # the most bars of a histogram over time
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{title}</title>
-<link rel="icon" href="data:,">
-<style>body {{ font-family: system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }}</style>
-<script>{plotly}</script>
-</head>
-<body>
-<h1>{title}</h1>
-<p>{subtitle}</p>
-{plots}
-</body>
-</html>
-"""
+_HEIGHT = 380  # pixels of a chart
+_CAPTIONS = {
+    "Samples over time": "When the samples of each split happened. A split by time has its own days.",
+    "Click rate": "The share of samples that are positive.",
+    "History lengths": "How many events precede a sample. Samples at 0 have no history.",
+    "Values that training has never seen": "Where positives and negatives differ here, a model can score by noticing "
+    "that a value is new.",
+    "Popularity in training": "Samples of each value, the most frequent first. Both axes are logarithmic.",
+    "AUC of trivial rules": "A model that does not beat the best of these has learned nothing yet. Dotted: chance.",
+}
 
 
 def write_page(store: EventStore, found: Inspection, path: Path) -> None:
     """Writes the page of a store. Raises DataError if the file cannot be written."""
-    from plotly.offline import get_plotlyjs
-
     timed = any(field.name == GAP_FIELD for field in store.schema.sequence)  # without gaps, times only give the order
     figures = [
         *([_samples_over_time(store)] if timed else []),
@@ -47,17 +45,9 @@ def write_page(store: EventStore, found: Inspection, path: Path) -> None:
         _popularity(store),
         _rules(found),
     ]
-    plots = (
-        figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"plot{number}")
-        for number, figure in enumerate(figures)
-    )
     counts = store.manifest["counts"]
-    page = _PAGE.format(
-        title=html.escape(store.folder.name),
-        subtitle=html.escape(f"{counts['events']:,} events; data hash {store.data_hash}; {store.defects}"),
-        plotly=get_plotlyjs(),
-        plots="\n".join(plots),
-    )
+    meta = [f"{counts['events']:,} events; data hash {store.data_hash}; {store.defects}"]
+    page = document(printable(store.folder.name), meta, _body(figures), plotly=True)
     try:
         with scratch(path.parent, path.name) as folder:
             draft = folder / path.name
@@ -67,36 +57,50 @@ def write_page(store: EventStore, found: Inspection, path: Path) -> None:
         raise DataError(f"--html {path}: cannot be written: {error.strerror}") from None
 
 
-def _figure(title: str, traces: list[Any], x: str, y: str, **layout: Any) -> Any:
+def _body(figures: Sequence[tuple[str, Any]]) -> str:
+    """The figures below their headings, each with a text in its place and a sentence that says how to read it."""
+    parts = [
+        f'<section aria-labelledby="part{number}">\n<h2 id="part{number}">{html.escape(title)}</h2>\n'
+        f"{chart(laid_out(figure, _HEIGHT), f'plot{number}', title, _CAPTIONS[title])}\n</section>"
+        for number, (title, figure) in enumerate(figures)
+    ]
+    return "\n".join(parts)
+
+
+def _figure(title: str, traces: list[Any], x: str, y: str, **layout: Any) -> tuple[str, Any]:
     from plotly.graph_objects import Figure
 
     figure = Figure(traces)
-    figure.update_layout(title=title, xaxis_title=x, yaxis_title=y, template="plotly_white", **layout)
-    return figure
+    figure.update_layout(xaxis_title=x, yaxis_title=y, **layout)
+    return title, figure
 
 
 def _bar(name: str, x: Any, y: Any) -> Any:
+    """Bars, of a split in the colour that it has in every chart: positives full, negatives pale."""
     from plotly.graph_objects import Bar
 
-    return Bar(name=name, x=list(x), y=list(y))
+    split = name.partition(",")[0]
+    colour = dict(zip(SPLITS, OF_SPLITS, strict=True)).get(split, OTHER)
+    shade = with_opacity(colour, 0.45) if name.endswith("negatives") else colour
+    return Bar(name=name, x=list(x), y=list(y), marker={"color": shade})
 
 
-def _samples_over_time(store: EventStore) -> Any:
+def _samples_over_time(store: EventStore) -> tuple[str, Any]:
     times = [store.samples[split].time for split in SPLITS]
     spans = [(part.min(), part.max()) for time in times for part in read_parts(time)]
     edges = np.linspace(min(low for low, _ in spans), max(high for _, high in spans) + 1, _BARS + 1)
     middle = ((edges[:-1] + edges[1:]) / 2 * 1000).astype("int64").astype("datetime64[ms]").astype(str)
     counts = [np.sum([np.histogram(part, edges)[0] for part in read_parts(time)], axis=0) for time in times]
     traces = [_bar(split, middle, count) for split, count in zip(SPLITS, counts, strict=True)]
-    return _figure("Samples over time", traces, "time, UTC", "samples", barmode="stack")
+    return _figure("Samples over time", traces, "time (UTC)", "samples", barmode="stack")
 
 
-def _click_rates(found: Inspection) -> Any:
-    rates = [found.splits[split].click_rate for split in SPLITS]
-    return _figure("Click rate", [_bar("click rate", SPLITS, rates)], "split", "clicks a sample")
+def _click_rates(found: Inspection) -> tuple[str, Any]:
+    traces = [_bar(split, [split], [found.splits[split].click_rate]) for split in SPLITS]
+    return _figure("Click rate", traces, "split", "share of samples")
 
 
-def _history_lengths(store: EventStore) -> Any:
+def _history_lengths(store: EventStore) -> tuple[str, Any]:
     longest = store.schema.length
     traces = []
     for split in SPLITS:
@@ -105,7 +109,7 @@ def _history_lengths(store: EventStore) -> Any:
     return _figure("History lengths", traces, "events before the sample", "share of samples", barmode="group")
 
 
-def _cold_starts(found: Inspection) -> Any:
+def _cold_starts(found: Inspection) -> tuple[str, Any]:
     facts = {split: found.splits[split] for split in SPLITS[1:]}
     traces = [
         _bar(f"{split}, {kind}", fact.unseen, [shares[number] for shares in fact.unseen.values()])
@@ -115,29 +119,30 @@ def _cold_starts(found: Inspection) -> Any:
     return _figure("Values that training has never seen", traces, "field", "share of samples", barmode="group")
 
 
-def _popularity(store: EventStore) -> Any:
+def _popularity(store: EventStore) -> tuple[str, Any]:
     from plotly.graph_objects import Scatter
 
-    traces = []
+    traces, colours = [], colours_of(field.name for field in store.schema.static)
     for field in store.schema.static:
         counts = np.sort(count_codes(read_parts(store.samples["train"].static[field.name]))[FIRST_ID:])[::-1]
         counts = counts[counts > 0]
         ranks = np.unique(np.geomspace(1, max(1, len(counts)), 200).astype(int))
         ranks = ranks[ranks <= len(counts)]
-        traces.append(Scatter(name=field.name, x=ranks.tolist(), y=counts[ranks - 1].tolist(), mode="lines"))
-    figure = _figure("Popularity in training", traces, "rank", "samples")
+        line = {"color": colours[field.name]}
+        traces.append(Scatter(name=field.name, x=ranks.tolist(), y=counts[ranks - 1].tolist(), mode="lines", line=line))
+    title, figure = _figure("Popularity in training", traces, "rank of the value", "samples")
     figure.update_xaxes(type="log")
     figure.update_yaxes(type="log")
-    return figure
+    return title, figure
 
 
-def _rules(found: Inspection) -> Any:
+def _rules(found: Inspection) -> tuple[str, Any]:
     splits = ("validation", "test")
     aucs = dict(found.rules)
     oracle = {split: found.splits[split].oracle for split in splits}
     if oracle["validation"] is not None:
         aucs["oracle"] = {split: value for split, value in oracle.items() if value is not None}
     traces = [_bar(split, aucs, [by_split[split] for by_split in aucs.values()]) for split in splits]
-    figure = _figure("AUC of trivial rules", traces, "rule", "AUC", barmode="group")
-    figure.add_hline(y=0.5, line_dash="dot")
-    return figure
+    title, figure = _figure("AUC of trivial rules", traces, "rule", "AUC", barmode="group")
+    figure.add_hline(y=0.5, line_dash="dot", line_color=OTHER)
+    return title, figure

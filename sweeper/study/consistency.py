@@ -113,11 +113,23 @@ def _compared(
 
 def objectives_of(study: Study) -> list[str]:
     """The metrics that the study's values are."""
+    return _recorded_objectives(study) or [MONITOR]
+
+
+def names_of_values(study: Study) -> list[str]:
+    """What each value of a trial is, for people: as the study says it, else ``value``."""
+    many = len(study.directions)
+    unnamed = ["value"] if many == 1 else [f"value {index}" for index in range(many)]
+    names = study.metric_names or _recorded_objectives(study)
+    return list(names) if len(names) == many else unnamed
+
+
+def _recorded_objectives(study: Study) -> list[str]:
     try:
         names = json.loads(study.user_attrs.get(OBJECTIVE) or "{}").get("names")
     except (AttributeError, TypeError, ValueError):
         names = None
-    return [str(name) for name in names] if isinstance(names, list) and names else [MONITOR]
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def _value_in(config: DictConfig, key: str) -> Any:

@@ -19,6 +19,8 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from plotly.subplots import make_subplots
 
+from mdaf.pages.palette import BEST, FREE, OTHER, colours_of
+from mdaf.sweeper.study.consistency import names_of_values
 from mdaf.sweeper.study.excerpt import MOST_CURVES, MOST_EPOCHS, evenly, thinned
 from mdaf.sweeper.study.points import listed
 from mdaf.sweeper.study.queries import QueryError, edges, raced_points, ranked, short_names, trials_of
@@ -30,8 +32,7 @@ if TYPE_CHECKING:
 
 Value = Callable[[FrozenTrial], float]
 
-BEST, OTHER, PRUNED, EDGE = "#c2255c", "#868e96", "#adb5bd", "#e8590c"
-KNOWN = ("#1c7ed6", "#2f9e44", "#7048e8", "#0c8599", "#a9660b")  # by the order in which they were tried
+EDGE = FREE[-1]  # the end of an interval on which the best lies
 COLUMNS = 3  # of the slices
 MOST_TICKS = 20  # ranks that are written below the points of a race, beside those of known points
 
@@ -74,7 +75,7 @@ def learning_curves(study: Study) -> go.Figure:
         )
         named.add(name)
     figure.update_xaxes(title="epoch", dtick=max(1, max(max(trial.intermediate_values) for trial in trials) // 10))
-    figure.update_yaxes(title="value")
+    figure.update_yaxes(title=names_of_values(study)[0])
     return figure
 
 
@@ -90,7 +91,7 @@ def history(study: Study, value: Value = first_value, index: int = 0) -> go.Figu
             y=[trial.intermediate_values[max(trial.intermediate_values)] for trial in pruned],
             name="pruned, at its last epoch",
             mode="markers",
-            marker={"symbol": "x", "color": PRUNED},
+            marker={"symbol": "x", "color": OTHER},
             hovertemplate="trial %{x}: %{y:.5f}<extra>pruned</extra>",
         )
     feasible = [trial for trial in completed if is_feasible(trial)]
@@ -99,12 +100,12 @@ def history(study: Study, value: Value = first_value, index: int = 0) -> go.Figu
     numbers = [trial.number for trial in feasible]
     line = {"color": BEST, "width": 1.5, "shape": "hv"}
     figure.add_scatter(x=numbers, y=best, mode="lines", name="best so far", line=line, hoverinfo="skip")
-    figure.update_xaxes(title="trial")
-    figure.update_yaxes(title="value")
+    figure.update_xaxes(title="trial, in the order in which they were asked for")
+    figure.update_yaxes(title=names_of_values(study)[index])
     return figure
 
 
-def points(best: Sequence[Point]) -> go.Figure:
+def points(best: Sequence[Point], objective: str = "value") -> go.Figure:
     """Points of a race by their rank: mean and standard error, and posterior mean and standard deviation."""
     ranks = list(range(1, len(best) + 1))
     about = [
@@ -134,8 +135,10 @@ def points(best: Sequence[Point]) -> go.Figure:
         )
     named = {rank: f"{rank}<br>{html.escape(point.name)}" for rank, point in enumerate(best, 1) if point.name}
     shown = [rank for rank in ranks if rank in named or rank in evenly(ranks, MOST_TICKS)]
-    figure.update_xaxes(title="rank", tickvals=shown, ticktext=[named.get(rank, str(rank)) for rank in shown])
-    figure.update_yaxes(title="value")
+    figure.update_xaxes(
+        title="rank by posterior mean", tickvals=shown, ticktext=[named.get(rank, str(rank)) for rank in shown]
+    )
+    figure.update_yaxes(title=objective)
     return figure
 
 
@@ -144,7 +147,7 @@ def _bars_of(errors: Sequence[float | None]) -> dict[str, Any]:
     return {"type": "data", "array": [error or 0.0 for error in errors], "thickness": 1.5}
 
 
-def slices(study: Study, value: Value = first_value, only: Sequence[str] | None = None) -> go.Figure:
+def slices(study: Study, value: Value = first_value, only: Sequence[str] | None = None, index: int = 0) -> go.Figure:
     """The value by each parameter, or by ``only`` these.
 
     Dashed lines are the ends of its interval, orange where the best lies on one.
@@ -157,15 +160,15 @@ def slices(study: Study, value: Value = first_value, only: Sequence[str] | None 
     figure = make_subplots(rows, min(COLUMNS, len(names)), shared_yaxes=True, horizontal_spacing=0.03)
     headings = short_names(names)
     on_edge = {name: edge for trial in ranked(study)[:1] for name, edge in edges(trial).items()}
-    for index, name in enumerate(names):
-        row, column = divmod(index, COLUMNS)
+    for place, name in enumerate(names):
+        row, column = divmod(place, COLUMNS)
         held = [trial for trial in completed if name in trial.params]
         _add_points(figure, study, held, partial(_param, name), value, (row + 1, column + 1))
         _mark_interval(figure, held[-1].distributions[name], on_edge.get(name), (row + 1, column + 1))
         title = headings[name] + (f"<br>the best is on the {on_edge[name]} edge" if name in on_edge else "")
         colour = {"color": EDGE} if name in on_edge else {}
         figure.update_xaxes(title={"text": title, "font": colour}, row=row + 1, col=column + 1)
-    figure.update_yaxes(title="value", col=1)
+    figure.update_yaxes(title=names_of_values(study)[index], col=1)
     figure.update_layout(height=120 + 300 * rows)
     return figure
 
@@ -174,7 +177,7 @@ def bars(values: Mapping[str, float]) -> go.Figure:
     """A bar for each name, the greatest on top."""
     names = list(values)[::-1]
     figure = go.Figure(go.Bar(x=[values[name] for name in names], y=names, orientation="h", marker={"color": OTHER}))
-    figure.update_xaxes(title="importance")
+    figure.update_xaxes(title="importance, a share of 1")
     return figure
 
 
@@ -186,11 +189,8 @@ def _marks(study: Study) -> dict[int, tuple[str, str]]:
     """Trial number -> name in the legend and colour, of the best trials and the known points."""
     known = [trial for trial in trials_of(study) if trial.user_attrs.get(POINT) and trial.state.is_finished()]
     names = list(dict.fromkeys(str(trial.user_attrs[POINT]) for trial in known))
-    marks = {
-        trial.number: (name, KNOWN[names.index(name) % len(KNOWN)])
-        for trial in known
-        for name in [str(trial.user_attrs[POINT])]
-    }
+    colours = colours_of(names)
+    marks = {trial.number: (name, colours[name]) for trial in known for name in [str(trial.user_attrs[POINT])]}
     for trial, label in _best(study):
         name, colour = marks.get(trial.number, (label, BEST))
         marks[trial.number] = (f"{name}, {label}" if name != label else label, colour)
@@ -252,7 +252,7 @@ def _mark_interval(figure: go.Figure, distribution: Any, edge: str | None, cell:
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     low, high = float(distribution.low), float(distribution.high)
     for end, at in (("low", low), ("high", high)):
-        line = {"color": EDGE if end == edge else "#adb5bd", "width": 2 if end == edge else 1, "dash": "dash"}
+        line = {"color": EDGE if end == edge else OTHER, "width": 2 if end == edge else 1, "dash": "dash"}
         figure.add_vline(x=at, line=line, row=row, col=column)
     if distribution.log:
         low, high = math.log10(low), math.log10(high)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import optuna
@@ -14,8 +15,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.extras import install
+from mdaf.pages.charts import chart, laid_out
+from mdaf.pages.document import copyable, document
 from mdaf.sweeper.storage.opening import masked_text
 from mdaf.sweeper.study import points
+from mdaf.sweeper.study.consistency import names_of_values
 from mdaf.sweeper.study.excerpt import DRAWN, MOST_CURVES, MOST_POINTS, renamed, thinned
 from mdaf.sweeper.study.part import Part
 from mdaf.sweeper.study.queries import (
@@ -35,6 +39,7 @@ CONTOUR_TRIALS = 80  # each plot holds a value for every two of them
 MOST_TRIALS = 2000  # in the figures of all objectives together
 MOST_PARAMETERS = 12
 MOST_OBJECTIVES = 4
+HEIGHT = 420  # pixels of a chart
 EXPLAINED_BY = {
     "Learning curves": "The value by epoch. A pruned trial is dotted and ends in a cross.",
     "History": "The value by trial, in the order in which they were asked for.",
@@ -46,34 +51,6 @@ EXPLAINED_BY = {
     "Importances": "PED-ANOVA: how far the best trials differ from the others in this parameter.",
 }
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<link rel="icon" href="data:,">
-<style>
-body {{ font-family: system-ui, sans-serif; margin: 1.5rem auto; max-width: 78rem; padding: 0 1rem; color: #212529; }}
-h1 {{ font-size: 1.4rem; margin-bottom: 0.3rem; }}
-h2 {{ margin: 2rem 0 0; font-size: 1.1rem; }}
-p {{ color: #495057; margin: 0.3rem 0; }}
-.warning {{ background: #fff4e6; border-left: 4px solid #e8590c; padding: 0.5rem 0.8rem; color: #212529; }}
-table {{ border-collapse: collapse; margin: 0.6rem 0; font-variant-numeric: tabular-nums; }}
-th, td {{ text-align: right; padding: 0.2rem 1.2rem 0.2rem 0; border-bottom: 1px solid #dee2e6; }}
-code {{ display: block; overflow-x: auto; background: #f1f3f5; padding: 0.5rem 0.8rem; white-space: nowrap; }}
-</style>
-<script>{plotly}</script>
-</head>
-<body>
-<h1>{title}</h1>
-<p>{subtitle}</p>
-{summary}
-{sections}
-</body>
-</html>
-"""
-
 
 def plots_page(study: Study) -> str:
     """The page; a plot that the study has too few trials for is replaced by a sentence that says so.
@@ -81,28 +58,28 @@ def plots_page(study: Study) -> str:
     Of a large study a part is drawn, and the page says which, so that page and memory stay small. Raises ``QueryError``
     where plotly isn't installed or the study has no complete trial.
     """
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError:
-        raise QueryError(f"plots need plotly, which isn't installed: {install('plots')}") from None
+    if find_spec("plotly") is None:
+        raise QueryError(f"plots need plotly, which isn't installed: {install('plots')}")
     if not trials_of(study, TrialState.COMPLETE):
         raise QueryError(f"study {study.study_name!r} has nothing to plot: no trial is complete")
     part = _drawing(points.study_of_points(study) if is_race(study) else study, study)
-    sections = []
-    for index, (heading, draw) in enumerate(_plots(study, part)):
+    sections = [f'<section class="verdict" aria-labelledby="best"><h2 id="best">Best</h2>\n{_summary(study)}</section>']
+    plots = list(_plots(study, part))
+    names = [heading for heading, _ in plots]
+    items = "".join(f'<li><a href="#plot-{n}-part">{html.escape(name)}</a></li>' for n, name in enumerate(names))
+    sections.append(f'<nav aria-label="Contents"><ul>{items}</ul></nav>')
+    for index, (heading, draw) in enumerate(plots):
         explained = next((text for start, text in EXPLAINED_BY.items() if heading.startswith(start)), "")
-        title = f"<h2>{html.escape(heading)}</h2>\n<p>{explained}</p>"
-        sections.append(f"<section>\n{title}\n{_drawn(draw, f'plot-{index}')}\n</section>")
+        sections.append(
+            f'<section id="plot-{index}-part" aria-labelledby="plot-{index}-title">\n'
+            f'<h2 id="plot-{index}-title">{html.escape(heading)}</h2>\n'
+            f"{_drawn(draw, f'plot-{index}', heading, explained)}\n</section>"
+        )
     found = "Trials: " + ", ".join(f"{number} {state.lower()}" for state, number in counts(study).items() if number)
     if is_race(study):
         found = f"{points.progress(study)}. {found}. A point's value is the mean of its runs."
-    return _PAGE.format(
-        title=html.escape(f"Study {study.study_name}"),
-        subtitle="</p>\n<p>".join(html.escape(line) for line in (found, *part.left_out)),
-        plotly=get_plotlyjs(),
-        summary=_summary(study),
-        sections="\n".join(sections),
-    )
+    title = printable(f"Study {study.study_name}")
+    return document(title, [found, *part.left_out], "\n".join(sections), plotly=True)
 
 
 def _summary(study: Study) -> str:
@@ -113,19 +90,29 @@ def _summary(study: Study) -> str:
     headings = short_names(sorted({name for record in records for name in record["params"]}))
     rows = [record["point"] or record for record in records]
     figures = points.compared(rows) if records[0]["point"] else {"number": "trial", "value": "value"}
-    lines = ["".join(f"<th>{html.escape(heading)}</th>" for heading in (*figures.values(), *headings.values()))]
+    head = "".join(
+        f'<th scope="col">{html.escape(heading)}</th>' for heading in (*figures.values(), *headings.values())
+    )
+    lines = []
     for record, row in zip(records, rows, strict=True):
-        cells = [*(row[name] for name in figures), *(record["params"].get(name) for name in headings)]
-        lines.append("".join(f"<td>{html.escape(_cell(cell))}</td>" for cell in cells))
+        first, *cells = (*(row[name] for name in figures), *(record["params"].get(name) for name in headings))
+        held = "".join(f'<td class="number">{html.escape(_cell(cell))}</td>' for cell in cells)
+        lines.append(f'<tr><th scope="row">{html.escape(_cell(first))}</th>{held}</tr>')
     warnings_of_edges = [
         f'<p class="warning">Trial {record["number"]} lies on the {edge} edge of the interval of {html.escape(name)}: '
         "better values may lie beyond it.</p>"
         for record in records[:1]
         for name, edge in record["edges"].items()
     ]
-    table = "\n".join(f"<tr>{line}</tr>" for line in lines)
-    command = html.escape(printable(masked_text(records[0]["command"])))
-    return f"<table>\n{table}\n</table>\n{''.join(warnings_of_edges)}\n<code>{command}</code>"
+    table = (
+        '<div class="scroll" tabindex="0" role="group" aria-label="Table: the best"><table>'
+        f'<caption class="hidden">The best</caption><thead><tr>{head}</tr></thead>\n<tbody>'
+        + "\n".join(lines)
+        + "</tbody></table></div>"
+    )
+    command = copyable(printable(masked_text(records[0]["command"])), "command")
+    again = f'<p class="deploy">Run the best one again</p>\n{command}'
+    return f"{table}\n{''.join(warnings_of_edges)}\n{again}"
 
 
 def _cell(value: Any) -> str:
@@ -151,7 +138,7 @@ class Drawing:
 
 def _drawing(study: Study, runs: Study) -> Drawing:
     """What to draw of ``study``, which holds trials or points, and of its ``runs``, which are trials."""
-    objectives = study.metric_names or [f"value {index}" for index in range(len(study.directions))]
+    objectives = names_of_values(study)
     shown = objectives[:MOST_OBJECTIVES]
     trials = thinned(study, MOST_TRIALS // len(shown))
     curves = trials if study is runs else thinned(runs, MOST_CURVES)
@@ -192,13 +179,13 @@ def _plots(study: Study, part: Drawing) -> Iterator[tuple[str, Callable[[], Any]
     else:
         yield "Learning curves", partial(ours.learning_curves, part.curves)
     for index, name in enumerate(part.objectives):
-        options: dict[str, Any] = {"target": _value(index), "target_name": name} if several else {}
+        options: dict[str, Any] = {"target_name": name} | ({"target": _value(index)} if several else {})
         of = f" of {name}" if several else ""
         if part.trials.points:
-            yield "Points", partial(ours.points, part.trials.points[:MOST_POINTS])
+            yield "Points", partial(ours.points, part.trials.points[:MOST_POINTS], part.objectives[0])
         else:
             yield f"History{of}", partial(ours.history, part.trials, _value(index), index)
-        yield f"Slices{of}", partial(ours.slices, part.trials, _value(index), list(part.names))
+        yield f"Slices{of}", partial(ours.slices, part.trials, _value(index), list(part.names), index)
         yield f"Parallel coordinates{of}", partial(show.plot_parallel_coordinate, short, **options)
         yield f"Contours{of}", partial(_contours, few, part, options)
     yield "Importances", partial(_importances, part)
@@ -227,7 +214,7 @@ def _value(index: int) -> Callable[[FrozenTrial], float]:
     return lambda trial: trial.values[index]
 
 
-def _drawn(draw: Callable[[], Any], element: str) -> str:
+def _drawn(draw: Callable[[], Any], element: str, title: str, explained: str) -> str:
     """The plot's HTML without plotly.js; where Optuna can't draw it, or it is empty, why."""
     said_anyway = optuna.logging.get_verbosity()
     with warnings.catch_warnings():
@@ -241,7 +228,5 @@ def _drawn(draw: Callable[[], Any], element: str) -> str:
             optuna.logging.set_verbosity(said_anyway)
     if not figure.data:
         return "<p>Not drawn: the study holds nothing for it.</p>"
-    figure.update_layout(title=None, margin={"t": 20, "l": 70, "r": 20, "b": 60}, template="plotly_white")
-    figure.update_xaxes(exponentformat="e").update_yaxes(exponentformat="e")  # 1e-5 instead of 10µ
-    settings = {"displaylogo": False, "responsive": True}
-    return str(figure.to_html(full_html=False, include_plotlyjs=False, div_id=element, config=settings))
+    height = figure.layout.height or HEIGHT
+    return chart(laid_out(figure, height), element, title, explained)

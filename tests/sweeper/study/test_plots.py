@@ -103,7 +103,7 @@ def test_the_page_says_what_won_and_warns_of_the_edge(study: Study) -> None:
     visible = page.partition("<body>")[2]
     assert "Trial 5 lies on the high edge of the interval of regularization.dropout" in visible
     assert "python -m sweeper regularization.dropout=0.35" in visible
-    assert re.search(r"<td>5</td><td>0.59</td>", visible)
+    assert re.search(r'<th scope="row">5</th><td class="number">0.59</td>', visible)
     assert "<b>swept</b>" not in page  # a study's name is text
 
 
@@ -114,7 +114,7 @@ def test_several_objectives_are_drawn_each_and_the_front_is_marked() -> None:
         study.tell(trial, [auc, seconds])
     study.set_metric_names(["val_auc", "seconds"])
     visible = plots_page(study).partition("<body>")[2]
-    assert re.findall(r"<h2>(.*?)</h2>", visible) == [
+    assert re.findall(r"<h2 id=\"plot-\d+-title\">(.*?)</h2>", visible) == [
         "Pareto front",
         *(f"{plot} of {name}" for name in ("val_auc", "seconds") for plot in PLOTS_OF_EACH),
         "Importances",
