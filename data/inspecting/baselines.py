@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from mdaf.data.schema import MATCH_EQUALS
 from mdaf.data.store.arrays import parts_of, read_part
@@ -21,22 +20,29 @@ _BATCH = 16_384  # samples
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:
     """The area under the ROC curve; NaN if all labels are the same."""
-    return float(roc_auc_score(labels, scores)) if len(np.unique(labels)) == 2 else float("nan")
+    values, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    positive = np.bincount(places, weights=np.asarray(labels) > 0, minlength=len(values))
+    negative = counts - positive
+    pairs = positive.sum() * negative.sum()
+    below = np.cumsum(negative) - negative
+    return float((below + negative / 2) @ positive / pairs) if pairs else float("nan")
 
 
-def rule_scores(store: EventStore, split: str, gathered: DeviceStore | None = None) -> dict[str, np.ndarray]:
-    """The scores of each rule for the samples of a split, (samples,) each.
+def rule_scores(
+    store: EventStore, split: str, gathered: DeviceStore | None = None, blocks: Sequence[slice] | None = None
+) -> dict[str, np.ndarray]:
+    """The scores of each rule for the samples of a split, or for these ``blocks`` of them, (samples,) each.
 
     ``IN_HISTORY``  whether the candidate item is in the history.
     ``COUNT``       events of the history that are of the candidate's category.
     ``RECENCY``     how few events ago that category occurred last; the lowest score if it did not.
     ``POPULARITY``  events of training that are of the candidate item; not in training, where a sample's own counts.
     """
-    held = item_in_history(store, split)
+    held = item_in_history(store, split, blocks)
     return {
         **({} if held is None else {IN_HISTORY: held}),
-        **_category_scores(gathered or _from_files(store), split),
-        **({} if split == "train" else _popularity(store, split)),
+        **_category_scores(gathered or _from_files(store), split, blocks),
+        **({} if split == "train" else _popularity(store, split, blocks)),
     }
 
 
@@ -71,25 +77,28 @@ def oracle_auc(store: EventStore, split: str) -> float | None:
     return None if samples.probability is None else auc(samples.label, samples.probability)
 
 
-def _category_scores(gathered: DeviceStore, split: str) -> Mapping[str, np.ndarray]:
+def _category_scores(gathered: DeviceStore, split: str, blocks: Sequence[slice] | None) -> Mapping[str, np.ndarray]:
     field = f"{MATCH_PREFIX}category"
     if all(match.name != field for match in gathered.schema.matches):
         return {}
     counts, recencies = [], []
-    for rows in gathered.rows(split).split(_BATCH):
+    every = gathered.rows(split)
+    for rows in every.split(_BATCH) if blocks is None else [every[block] for block in blocks]:
         batch = gathered.gather(split, rows[None])
         equal = (batch.sequence[field][0] == MATCH_EQUALS).numpy()
         lengths = batch.lengths[0].numpy()
         last = np.where(equal, np.arange(equal.shape[1]), -1).max(axis=1)
         counts.append(equal.sum(axis=1))
         recencies.append(np.where(last >= 0, last - lengths, -gathered.schema.length - 1))
-    return {COUNT: np.concatenate(counts), RECENCY: np.concatenate(recencies)}
+    return {COUNT: np.concatenate(counts), RECENCY: np.concatenate(recencies)} if counts else {}
 
 
-def _popularity(store: EventStore, split: str) -> Mapping[str, np.ndarray]:
+def _popularity(store: EventStore, split: str, blocks: Sequence[slice] | None) -> Mapping[str, np.ndarray]:
     if "item" not in store.schema.target:
         return {}
     candidates = store.samples[split].static[store.schema.target["item"]]
+    if blocks is not None:
+        candidates = np.concatenate([np.zeros(0, candidates.dtype), *(read_part(candidates, part) for part in blocks)])
     items = store.events["item"]
     training = (read_part(items, part)[store.of_training(part)] for part in parts_of(len(items)))
     return {POPULARITY: count_codes(training, int(candidates.max(initial=0)) + 1)[candidates]}

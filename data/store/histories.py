@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,9 +49,12 @@ def in_history(
     return found
 
 
-def item_in_history(store: EventStore, split: str) -> np.ndarray | None:
-    """Whether the item of each sample of a split occurs in its user's history; None if events have no items."""
+def item_in_history(store: EventStore, split: str, blocks: Iterable[slice] | None = None) -> np.ndarray | None:
+    """Whether the item of each sample of a split occurs in its user's history; None if events have no items.
+
+    ``blocks``  of the split's samples; by default all.
+    """
     if not is_compared(store, ITEM):
         return None
-    found = [in_history(store, split, ITEM, block) for block in blocks_of(len(store.samples[split]))]
-    return np.concatenate(found)
+    found = [in_history(store, split, ITEM, block) for block in blocks or blocks_of(len(store.samples[split]))]
+    return np.concatenate(found) if found else None

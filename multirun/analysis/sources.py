@@ -14,6 +14,14 @@ from mdaf.sweeper.runs.reader import RecordedRun
 
 
 @dataclass(frozen=True)
+class TrivialRule:
+    """A rule that needs no model, and the validation AUC that it reaches."""
+
+    rule: str
+    val_auc: float
+
+
+@dataclass(frozen=True)
 class Source:
     """Where a run's figures come from.
 
@@ -22,6 +30,7 @@ class Source:
     ``folder``   the run's folder, relative to that of the report.
     ``study``    that the run confirms or repeats, None if none; ``trial``: the one that had this configuration, if any.
     ``checkpoint``  SHA-256 of the run's best.pt, if figures come from it; versions before this did not write it.
+    ``trivial_rule``  the trivial rule that does best on the run's validation rows, as its result.json says.
     ``splits``      a sentence that says what the data's splits promise; versions before this did not write it.
     """
 
@@ -38,6 +47,7 @@ class Source:
     device: str
     checkpoint: str = ""
     splits: str = ""
+    trivial_rule: TrivialRule | None = None
 
 
 def check_agreement(run: RecordedRun) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mdaf.data.inspecting.trivial_rules import not_learning_yet
 from mdaf.multirun.analysis.content import (
     CONFIRMATION,
     PHASE_4,
@@ -60,6 +61,18 @@ def caveats(report: Report) -> list[str]:
         )
     if inputs.looks is not None and inputs.looks.other_plans:
         found.append(caveat_of_other_plans(inputs.looks.other_plans, inputs.alpha))
+    return [*found, *_below_trivial_rules(report)]
+
+
+def _below_trivial_rules(report: Report) -> list[str]:
+    """Each configuration whose mean validation AUC a trivial rule passes."""
+    rules = {run.point: run.trivial_rule for run in report.inputs.runs if run.stage == PHASE_4 and run.trivial_rule}
+    found = []
+    for name, block in report.figures.configurations.items():
+        rule, reached = rules.get(name), block.figures.get("val_auc")
+        if rule is not None and reached is not None:
+            said = not_learning_yet(reached.mean, rule.rule, rule.val_auc)
+            found += [f"{name}: validation AUC {said}."] if said else []
     return found
 
 

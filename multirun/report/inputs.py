@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.conf.schema import Criteria, Pace, Phase4, Tiers
+from mdaf.data.inspecting.trivial_rules import IN_WORDS
 from mdaf.multirun.analysis.content import (
     CONFIRMATION,
     PHASE_4,
@@ -29,7 +30,7 @@ from mdaf.multirun.analysis.content import (
     SearchTrial,
 )
 from mdaf.multirun.analysis.json_form import from_json
-from mdaf.multirun.analysis.sources import Source, check_agreement
+from mdaf.multirun.analysis.sources import Source, TrivialRule, check_agreement
 from mdaf.multirun.phase4.candidates import Named
 from mdaf.multirun.phase4.design import Design
 from mdaf.multirun.phase4.known import SEARCHED
@@ -154,10 +155,20 @@ def source_of(folder: Path, stage: str, point: str, report: Path, study: str | N
         commit=result["commit"],
         device=result["device"],
         splits=result.get("splits", ""),
+        trivial_rule=trivial_rule_of(result),
         checkpoint=""
         if stage == SEARCH
         else own_checkpoint(folder, result) or "",  # no figure of a search comes from it
     )
+
+
+def trivial_rule_of(result: Mapping[str, Any]) -> TrivialRule | None:
+    """What a run's result.json says of the best trivial rule; None where it says nothing that can be read."""
+    said = result.get("trivial_rule", {})
+    value = said.get("val_auc")
+    if said.get("rule") not in IN_WORDS or isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return TrivialRule(said["rule"], float(value)) if 0 <= value <= 1 else None
 
 
 def _sources(stages: Stages, report: Path) -> Iterable[Source]:

@@ -15,6 +15,7 @@ from mdaf.multirun.analysis.rows.roc import roc_auc
 from mdaf.multirun.analysis.rows.scores import Scorer, read_scores
 from mdaf.multirun.analysis.sources import Source
 from mdaf.multirun.report.differences import Difference, as_read, differences, explained
+from mdaf.multirun.report.inputs import trivial_rule_of
 from mdaf.sweeper.runs.reader import checkpoint_digest, read_finished_run, read_json
 from mdaf.sweeper.runs.test_reads import log_read
 
@@ -89,6 +90,9 @@ def _identity(source: Source, base: Path) -> Iterator[Difference]:
     for name in ("seed", "config_hash", "data_hash", "commit", "device"):
         if run.result.get(name) != getattr(source, name):
             yield Difference(f"inputs.runs.{source.id}.{name}", getattr(source, name), run.result.get(name))
+    if (rule := trivial_rule_of(run.result)) != source.trivial_rule:
+        said = source.trivial_rule
+        yield Difference(f"inputs.runs.{source.id}.trivial_rule", said and said.val_auc, rule and rule.val_auc)
     if source.checkpoint and (digest := checkpoint_digest(folder)) != source.checkpoint:
         yield Difference(f"inputs.runs.{source.id}: SHA-256 of best.pt", source.checkpoint, digest)
     best = run.best

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 from contextlib import ExitStack, nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mdaf.conf.schema import Criteria
 from mdaf.config_keys import check_keys
+from mdaf.data.inspecting.trivial_rules import trivial_rules
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.promises import promise_in_words
@@ -162,6 +163,7 @@ class Job:
             list(cfg.sweep.objectives),
             cfg.training.monitor,
             tracked(cfg, folder.path, identity),
+            partial(trivial_rules, self.store),
         )
 
 

@@ -6,7 +6,7 @@ The training loop calls it through ``group``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from mdaf import alerts
 from mdaf.conf.schema import Criteria
-from mdaf.errors import StoppedError, UserError
+from mdaf.data.inspecting.trivial_rules import TrivialRules, not_learning_yet
+from mdaf.errors import StoppedError, UserError, text_of
 from mdaf.model.stack import replica_state
 from mdaf.sweeper.job.summary import summarize
 from mdaf.sweeper.machine.steadiness import judge_steadiness
@@ -55,6 +56,7 @@ class Recorder:
     ``objectives``  columns of metrics.csv. The first one is reported to the trial after each epoch.
     ``monitor``     the metric that decides the best epoch.
     ``tracked``     the run at its tracker; None without one.
+    ``rules``       gives what trivial rules reach on the run's validation rows; None where nobody asks.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Recorder:
         objectives: Sequence[str] = (MONITOR,),
         monitor: str = MONITOR,
         tracked: TrackedRun | None = None,
+        rules: Callable[[], TrivialRules] | None = None,
     ) -> None:
         self.folder = folder
         self.identity = dict(identity)
@@ -78,6 +81,7 @@ class Recorder:
         self.objectives = tuple(objectives)
         self.monitor = monitor
         self.tracked = tracked
+        self.rules = rules
         self.history: list[EpochMetrics] = []
         self._best_so_far = EarlyStopping(monitor=monitor)  # only to know the best epoch: the loop decides when to stop
         self.pruned = False
@@ -199,7 +203,8 @@ class Recorder:
         assert self.best is not None
         steadiness = judge_steadiness(self.history, self.slow_downs, self.resident_mb)
         identity = self.identity | {name: joined(self.parts, name) for name in ("commit", "device", "precision")}
-        summary = summarize(identity, self.history, self.epochs, self.criteria, self.monitor)
+        rules = self._trivial_rules()
+        summary = summarize(identity, self.history, self.epochs, self.criteria, self.monitor, rules)
         self.folder.write_text("summary.txt", f"{summary}\nThe machine\n  {steadiness}\n")
         result = {
             **outcome,
@@ -209,12 +214,30 @@ class Recorder:
             "steadiness": steadiness,
             "slow_downs": self.slow_downs,
             **identity,
+            **(
+                {"trivial_rule": dict(zip(("rule", "val_auc"), rules.best, strict=True))}
+                if rules and rules.best
+                else {}
+            ),
             "parts": self.parts,
             "checkpoint": checkpoint_digest(self.folder.path),
         }
         self.folder.write_result(result)
         if self.slow_downs or self.identity["experiment"] == "infrastructure_check":
             log.info("the machine: %s", steadiness)
+
+    def _trivial_rules(self) -> TrivialRules | None:
+        """What trivial rules reach; the log says so where the run does not. A run never fails for their sake."""
+        if self.rules is None or self.best is None:
+            return None
+        try:
+            rules = self.rules()
+        except Exception as error:
+            log.warning("what trivial rules reach is not known: %s", text_of(error))
+            return None
+        if rules.best is not None and (said := not_learning_yet(self.best["val_auc"], *rules.best)):
+            log.warning("validation AUC %s", said)
+        return rules
 
     def _report(self, row: EpochMetrics) -> None:
         """Reports an epoch to tracker and trial, unless that was done. Sets ``pruned`` if the pruner stops the run."""
@@ -252,6 +275,10 @@ class Recorder:
             self.identity["data_hash"],
             self.parts,
         )
+
+
+def _as_json(rule: str, val_auc: float) -> dict[str, Any]:
+    return {"rule": rule, "val_auc": val_auc}
 
 
 def describe_epoch(row: EpochMetrics, epochs: int) -> str:

@@ -7,6 +7,7 @@ is ``RunFolder.write_result``, with what ``mdaf.sweeper.job.recorder`` hands ove
 - ``state``: ``complete`` or ``pruned``. ``objective``: what the job returned
 - ``best_epoch``, ``epochs``: the best epoch, and how many were run. ``best``: the best epoch's row of metrics.csv
 - ``monitor``: the metric that decided the best epoch, where it is not ``val_auc``
+- ``trivial_rule``: the trivial rule with the highest validation AUC on these data, and that AUC
 - ``steadiness``, ``slow_downs``: a sentence on the machine, and each slow-down
 - what the run was, from ``mdaf.sweeper.job.identity``: ``config_hash``, ``data_hash``, ``commit``, ``seed``,
   ``device``, ``precision``, ``study``, ``trial``, ``versions`` and the values that a sweep searches; ``splits`` says in

@@ -54,6 +54,7 @@ _KINDS: dict[str, tuple[type, ...]] = {  # of what stands in result.json, where 
     "device": (str,),
     "precision": (str,),
     "splits": (str,),
+    "trivial_rule": (dict,),
     "checkpoint": (str,),
     "parts": (list,),
     "study": (str, type(None)),

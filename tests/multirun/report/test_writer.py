@@ -350,3 +350,21 @@ def test_a_configuration_has_one_colour_in_all_charts(runs: Path, report: dict[s
     assert lines == colours
     spread = charts.spread(found)
     assert [spread.count(f"--c:{colour}") for colour in colours.values()] == [1, 1, 1]
+
+
+def test_a_configuration_below_the_best_trivial_rule_is_named_at_the_verdict(runs: Path, tmp_path: Path) -> None:
+    kept = {}
+    for seed in VALUES["weak"]:
+        file = runs / f"weak/seed-{seed}/result.json"
+        kept[file] = file.read_text()
+        rule = {"rule": "category recency", "val_auc": 0.86}
+        file.write_text(json.dumps(json.loads(kept[file]) | {"trivial_rule": rule}))
+    try:
+        found = summary([runs / "weak", runs / "strong"], tmp_path)
+        assert verify(tmp_path / "report.json") == []
+        said = "weak: validation AUC 0.70, below 0.86 that recency of category reaches: not learning yet."
+        assert said in markdown(found).partition("## Findings")[0]
+    finally:
+        for file, text in kept.items():
+            file.write_text(text)
+    assert any("trivial_rule" in difference.figure for difference in verify(tmp_path / "report.json"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mdaf.conf.schema import Criteria
+from mdaf.data.inspecting.trivial_rules import TrivialRules
 from mdaf.sweeper.job.criteria import decide, judge
 from mdaf.sweeper.job.summary import summarize
 
@@ -56,3 +57,14 @@ def test_the_summary_holds_every_epoch_and_every_verdict() -> None:
     text = summarize({"seed": 42, "dropout": 0.2}, history(PHASE_1), 5, RESEARCH)
     for part in ("seed             42", "0.5829", "0.8848", "FAIL     training AUC < 0.75 at epoch 5: 0.8848"):
         assert part in text
+
+
+def test_a_summary_names_trivial_rules_and_says_where_the_run_is_below_the_best() -> None:
+    rules = TrivialRules({"category recency": 0.86, "popularity": 0.6}, 1234)
+    text = summarize({"seed": 42}, history(PHASE_1), 5, None, rules=rules)
+    assert "Validation AUC of trivial rules, on 1,234 rows" in text
+    assert "This run: 0.58, below 0.86 that recency of category reaches: not learning yet" in text
+    assert "left out, events and candidates have no item in common" in text
+    assert "riteria" not in text
+    beaten = summarize({"seed": 42}, history(PHASE_1), 5, None, rules=TrivialRules({"popularity": 0.58}, 9))
+    assert "not learning yet" not in beaten
