@@ -68,7 +68,7 @@ def report_of(folder: Path) -> dict[str, Any]:
 
 
 def summary_of(folder: Path) -> str:
-    return (folder / "report.md").read_text().partition("## Verdict")[2].partition("\n## ")[0]
+    return (folder / "report.md").read_text().partition("## Verdict")[2].partition("\n## Results")[0]
 
 
 def text_of(folder: Path) -> str:
@@ -83,7 +83,8 @@ def test_a_clear_answer_stops_at_the_first_look_and_is_deployed(here: Path, monk
     assert decision["deploy"] == "winner"
     assert trainer.trained == [(point, seed) for point in ("trial-3", "balanced") for seed in PHASE_4[:4]]
     text = summary_of(folder)
-    assert "Decided on test rows: winner is better than balanced." in text
+    assert text.strip().startswith("**winner is better than balanced.**")
+    assert "Decided on test rows: the mean difference in AUC is +" in text
     assert (
         "4 looks planned, after 4, 6, 8 and 10 pairs of seeds; all of them together have a two-sided error of" in text
     )
@@ -188,7 +189,7 @@ def test_another_plan_after_a_look_is_refused_and_shown_where_it_is_forced(
     assert len(trainer.trained) == before
     folder = decide(settings(here, *FEW, "looks=[5,7]", "force=true"))
     first = summary_of(folder).strip().splitlines()
-    assert any("The plan of looks was changed with force=true" in line for line in first[:3])
+    assert any("The plan of looks was changed with force=true" in line for line in first[:6])
     assert "looks=[4,6,8,10] alpha=0.05" in summary_of(folder)
 
 
