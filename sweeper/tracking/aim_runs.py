@@ -35,11 +35,12 @@ class AimRun:
             self._run.track(value, name=name, step=number, epoch=number)
 
     def end(self, state: State, summary: Mapping[str, float], artifacts: Mapping[str, Path]) -> None:
-        """Writes the summary and the state, hands over the artifacts, and closes the run."""
+        """Writes the summary and the state, texts as they are and the path of a checkpoint, and closes the run."""
         try:
             self._run["summary"] = dict(summary)
             self._run["state"] = state
-            for name, file in artifacts.items():
-                self._run.log_artifact(str(file), name=name)
+            for name, file in artifacts.items():  # Aim uploads files only to an object store that was set up for it
+                key = "report" if name == "summary" else name
+                self._run[key] = str(file) if file.suffix == ".pt" else file.read_text()
         finally:
             self._run.close()

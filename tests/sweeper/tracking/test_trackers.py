@@ -183,15 +183,11 @@ class Aim(types.ModuleType):
                 super().__init__()
                 self.given, self.hash, self.name, self.open = given, run_hash or "abc123", "", True
                 self.tracked: list[tuple[str, int]] = []
-                self.artifacts: list[str] = []
                 outer.runs.append(self)
 
             def track(self, value: float, name: str, step: int, epoch: int) -> None:
                 assert math.isfinite(value)
                 self.tracked.append((name, step))
-
-            def log_artifact(self, path: str, name: str) -> None:
-                self.artifacts.append(name)
 
             def close(self) -> None:
                 self.open = False
@@ -221,6 +217,7 @@ def test_an_aim_run_that_failed_is_marked_and_goes_on_as_the_same_run(
     assert (first["state"], second["state"], first.open, second.open) == ("failed", "complete", False, False)
     assert (second.hash, first.given["repo"], first.given["experiment"]) == (first.hash, "repository", "mdaf")
     assert [step for name, step in first.tracked + second.tracked if name == "val_auc"] == [1, 2]
+    assert second["report"] == (tmp_path / "r/summary.txt").read_text()
     assert "hparams" in first
     assert "hparams" not in second
 
