@@ -14,13 +14,14 @@ from typing import Any
 
 import typer
 
+from mdaf.terminal import programs
+
 # Script, what it is for, and where its parser is: an attribute that makes an argparse parser, or a typer app.
 PROGRAMS = {
     "mdaf": (
         "One run; with `-m` a grid, a sweep or a race. `python -m sweeper`.",
-        "sweeper.command_line:_parser",
+        "hydra_internals:command_line_parser",
     ),
-    "mdaf check": (
         "Tries a model on a few samples and says what is wrong. Takes `model=` and `data=`.",
         "",
     ),
@@ -39,7 +40,11 @@ PROGRAMS = {
     ),
 }
 # Where Hydra's own text is long.
-OURS = {"shell_completion": "Installs or removes tab completion; `mdaf --hydra-help` has the line for each shell."}
+OURS = {
+    "version": "prints the version",
+    "hydra_help": "prints Hydra's own help",
+    "shell_completion": "installs or removes tab completion; `mdaf --hydra-help` has the line for each shell",
+}
 HEAD = """\
 # Commands
 
@@ -120,6 +125,11 @@ def _argparse(program: str, parser: argparse.ArgumentParser) -> Iterator[str]:
     if parser.description and program != "mdaf":
         yield f"\n{_escaped(_text(parser.description))}\n"
     yield from _table(rows)
+    if program == "mdaf":
+        yield "\nThese first words are commands of their own; what follows is for them:\n"
+        yield "\n| command | what it does | needs |\n|---|---|---|\n"
+        for word, one in programs.WORDS.items():
+            yield f"| `mdaf {word}` | {one.task} | {f'`[{one.extra}]`' if one.extra else ''} |\n"
     for name, command in commands.items():
         yield f"\n### {program} {name}\n"
         command.epilog = None  # the same for all of them

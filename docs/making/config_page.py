@@ -229,7 +229,7 @@ def _first_sentence(group: str, option: str) -> str:
         if not line.startswith("#"):
             break
         comment.append(line.lstrip("# "))
-    text = " ".join(line for line in comment if not line.startswith("@package"))
+    text = " ".join(line for line in comment if not line.startswith("@package")).replace("*", "\\*")
     return MADE.get(f"{group}={option}", "") or re.split(r"(?<=\.)\s", text)[0]
 
 

@@ -1,0 +1,105 @@
+"""README and Start show what their commands print."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import create_trial
+from typer.testing import CliRunner
+
+from mdaf.data import __main__ as data_program
+from mdaf.sweeper.storage.opening import open_storage
+from mdaf.sweeper.study.cli import app
+from tests.docs.shown import BLOCK, Shown, missing, shown
+from tests.processes import ROOT
+
+START = "docs/start.md"
+STUDY = "regularization-mdaf_mamba-synthetic-main_job"
+LOG = ROOT / "../shared/data/taobao_user_behavior/UserBehavior.csv"
+STEPS = re.findall(r"^\t\$\(BIN\)/(python -m .*)$", (ROOT / "Makefile").read_text().partition("\ntest:")[0], re.M)
+
+
+def test_start_explains_the_steps_of_make_sweep() -> None:
+    table = [row.split("|")[2].strip() for row in (ROOT / START).read_text().splitlines() if "| `python -m" in row]
+    assert table == [f"`{step}`" for step in STEPS]
+    assert len(STEPS) == 4
+
+
+def test_what_readme_shows_of_make_sweep_stands_in_start_too() -> None:
+    start = (ROOT / START).read_text()
+    lines = [line for block in BLOCK.findall((ROOT / "README.md").read_text()) for line in block.splitlines()]
+    results = [line for line in lines if line.startswith("- ")]
+    assert len(results) == 2
+    assert [line for line in results if line not in start] == []
+
+
+def test_the_test_command_of_the_readme_is_what_continuous_integration_runs() -> None:
+    assert (ROOT / ".ci/run").read_text().splitlines()[-1] in (ROOT / "README.md").read_text()
+
+
+def test_the_rules_that_start_shows_are_those_of_the_example(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [table] = [block for block in BLOCK.findall((ROOT / START).read_text()) if "oracle" in block]
+    assert data_program.main(["inspect", "experiment=main_job", f"data.root={tmp_path}"]) == 0
+    assert missing(Shown("", table.splitlines()), capsys.readouterr().out) == []
+
+
+def test_the_answers_of_the_study_that_start_shows_are_those_to_its_recorded_trials(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/studies.db"
+    recorded = json.loads((ROOT / "tests/docs/main_job.json").read_text())
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(study_name=STUDY, storage=open_storage(url, create=True), direction="maximize")
+    for attribute, value in recorded["study"].items():
+        study.set_user_attr(attribute, value)
+    space = {name: FloatDistribution(**bounds) for name, bounds in recorded["space"].items()}
+    for trial in recorded["trials"]:
+        study.add_trial(create_trial(**trial, distributions=space))
+    asked = [one for one in shown(START) if one.command.startswith("python -m sweeper.study ")]
+    assert len(asked) >= 1
+    for one in asked:
+        words = shlex.split(one.command.removeprefix("python -m sweeper.study "))
+        answer = CliRunner().invoke(app, [words[0], "--storage", url, *words[1:]])
+        assert missing(one, answer.stdout) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_make_sweep_prints_what_start_shows(tmp_path: Path) -> None:
+    """Numbers may differ by a hundredth: other processors round otherwise."""
+    printed = {step: _output(step, tmp_path) for step in STEPS}
+    for one in shown(START):
+        if "UserBehavior.csv" not in one.command:
+            text = printed.get(one.command) or _output(one.command, tmp_path)
+            assert missing(one, text, tolerance=0.01) == [], one.command
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.skipif(not LOG.is_file(), reason="needs UserBehavior.csv")
+def test_the_commands_on_real_clicks_print_what_start_shows(tmp_path: Path) -> None:
+    (tmp_path / "UserBehavior.csv").symlink_to(LOG.resolve())
+    commands = [one for one in shown(START) if "UserBehavior.csv" in one.command or "user_behavior" in one.command]
+    assert len(commands) >= 2
+    for one in commands:
+        assert missing(one, _output(one.command, tmp_path), tolerance=0.01) == [], one.command
+
+
+def _output(command: str, folder: Path) -> str:
+    """What a command prints that runs in ``folder``, as if the console scripts of this Python were on the path."""
+    words = shlex.split(command)
+    if words[:2] == ["python", "-m"]:
+        words = [sys.executable, "-m", f"mdaf.{words[2]}", *words[3:]]
+    else:
+        words[0] = str(Path(sys.executable).parent / words[0])
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
