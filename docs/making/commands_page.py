@@ -22,9 +22,6 @@ PROGRAMS = {
         "One run; with `-m` a grid, a sweep or a race. `python -m sweeper`.",
         "hydra_internals:command_line_parser",
     ),
-        "Tries a model on a few samples and says what is wrong. Takes `model=` and `data=`.",
-        "",
-    ),
     "mdaf-study": ("Asks a study what was tried and what won. `python -m sweeper.study`.", "sweeper.study.cli:app"),
     "mdaf-phase4": (
         "From a study to a verdict. `python -m multirun`. Its [keys](config.md#mdaf-phase4) are typed as `key=value`. "
