@@ -173,8 +173,10 @@ class Device:
 class Tracker:
     """Where runs are shown besides their folders, and what is copied there.
 
-    ``uri``        a folder or a URL; None: what the tracker's own library does by itself
-    ``artifacts``  of ``summary``, ``metrics`` and ``checkpoint``
+    ``name``       The tracker; its extra of the same name must be installed.
+    ``project``    The project, or MLflow's experiment, in which runs are shown.
+    ``uri``        A folder or a URL of the tracker; null: its own library's default.
+    ``artifacts``  Files that are copied to the tracker: `summary`, `metrics` and `checkpoint`.
     """
 
     name: Literal["none", "tensorboard", "wandb", "mlflow", "aim"] = MISSING
@@ -187,10 +189,10 @@ class Tracker:
 class Alert:
     """Whom a command tells that it has finished, is failing, or has found a new best value.
 
-    ``command``  a program and its arguments, which no shell reads
-    ``message``  whether the program gets the message on standard input or as a last argument
-    ``webhook``  a URL that gets the message as JSON
-    ``on``       of ``finished``, ``failing`` and ``new_best``
+    ``command``  A program and its arguments, which runs on each alert; no shell reads them. null: none.
+    ``message``  How the program gets the message: on standard input, or as its last argument.
+    ``webhook``  A URL that gets the message as JSON; null: none.
+    ``on``       What is told: `finished`, `failing` and `new_best`.
     """
 
     command: list[str] | None = MISSING
@@ -365,6 +367,7 @@ class Phase4:
                    says so.
     ``launcher``   Option of `hydra/launcher` for the runs; null: the runs' own default.
     ``overrides``  Overrides of every run that replace those of the study, such as `[device=cpu]`.
+    ``tracker``    Overrides of the runs' tracker, such as `[tracker=mlflow]`.
     ``reuse``      Folder whose finished runs of the same config and data are reused.
     """
 

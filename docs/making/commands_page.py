@@ -22,6 +22,8 @@ PROGRAMS = {
         "One run; with `-m` a grid, a sweep or a race. `python -m sweeper`.",
         "hydra_internals:command_line_parser",
     ),
+    "mdaf runs": ("What lies below `runs/`.", "sweeper.run_folders.cli:_list_parser"),
+    "mdaf runs clean": ("Makes room.", "sweeper.run_folders.cli:_clean_parser"),
     "mdaf-study": ("Asks a study what was tried and what won. `python -m sweeper.study`.", "sweeper.study.cli:app"),
     "mdaf-phase4": (
         "From a study to a verdict. `python -m multirun`. Its [keys](config.md#mdaf-phase4) are typed as `key=value`. "

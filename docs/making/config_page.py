@@ -82,7 +82,7 @@ def keys_of(kind: type, defaults: Any, path: str = "") -> Iterator[Key]:
         hint = hints[field.name]
         if dataclasses.is_dataclass(hint):
             yield from keys_of(typing.cast(type, hint), default, f"{name}.")
-        elif field.name not in options.groups():
+        elif kind is not schema.Config or field.name not in options.groups():
             bounds = str(field.metadata.get("bounds", "")).removeprefix("a number ")
             yield Key(name, _type(hint), _value(default), bounds, _finished(said.get(field.name, "")), kind.__name__)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -42,3 +43,11 @@ def test_a_page_of_the_reference_is_what_schemas_and_parsers_say(page: str, line
     text = (ROOT / f"docs/reference/{page}.md").read_text()
     assert text == made(f"{page}_page").page(), "type: make reference"
     assert line in text
+
+
+def test_every_public_python_name_is_on_its_page_of_the_reference() -> None:
+    stable = (ROOT / "docs/api.md").read_text().partition("## Python names")[2].partition("\n## ")[0]
+    names = re.findall(r"`(mdaf\.[\w.]+)`", stable)
+    shown = re.findall(r"^::: (.*)$", (ROOT / "docs/reference/python.md").read_text(), re.M)
+    assert len(names) > 10
+    assert sorted(set(names) - set(shown)) == []
