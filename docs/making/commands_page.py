@@ -133,7 +133,7 @@ def _argparse(program: str, parser: argparse.ArgumentParser) -> Iterator[str]:
         yield f"\n### {program} {name}\n"
         command.epilog = None  # the same for all of them
         yield from _argparse(f"{program} {name}", command)
-    if parser.epilog:
+    if parser.epilog and "--help:" not in parser.epilog:  # what it would name has a section of its own
         yield f"\n```text\n{inspect.cleandoc(parser.epilog)}\n```\n"
 
 
