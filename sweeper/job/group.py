@@ -30,7 +30,7 @@ from mdaf.sweeper.runs.metric_columns import EpochMetrics
 from mdaf.sweeper.training import model_factory
 from mdaf.sweeper.training.fitted import fit
 from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
-from mdaf.sweeper.training.loop import EpochState, train
+from mdaf.sweeper.training.loop import EpochState, orders_of, train
 from mdaf.sweeper.training.replicas import Replicas, Trained
 from mdaf.sweeper.training.settings import LoopSettings
 
@@ -103,14 +103,12 @@ def _train_group(
     """Trains jobs in lock-step from ``position``. ``on_fallback`` is the guard of jobs that fell back to the CPU."""
     jobs = [r.job for r in ready]
     cfg, device = jobs[0].cfg, gathered.device
-    replicas = build_replicas(cfg, jobs[0].store, [hyperparameters(job.cfg) for job in jobs], device)
+    values = [hyperparameters(job.cfg) for job in jobs]
+    orders = orders_of(gathered, training_settings)
+    orders.begin([one.seed for one in values], position.epoch)  # on the CPU, while the replicas are built
+    replicas = build_replicas(cfg, jobs[0].store, values, device)
     _refuse_cut_batches(cfg, replicas)
-    parameters = sum(p.numel() for p in replicas.model.parameters()) // len(replicas)
-    in_step = f", one of {len(jobs)} replicas in lock-step" if len(jobs) > 1 else ""
-    for job in jobs:
-        announce(f"{parameters:,} parameters{in_step}", job)
-    for job in jobs[1:]:
-        job.recorder.progress.hide()
+    _announce_all(jobs, replicas)
     start = EpochState(START.epoch)
     states = [r.states[position] for r in ready if r.states]
     if states:
@@ -124,7 +122,16 @@ def _train_group(
         watchdog = Watchdog(interruption, guard, hang, device, lambda record: _keep(record, jobs))
         callbacks = [_LoggedRecorder(job, len(jobs)) for job in jobs]
         try:
-            train(replicas, gathered, training_settings, callbacks, start=start, histories=histories, watch=watchdog)
+            train(
+                replicas,
+                gathered,
+                training_settings,
+                callbacks,
+                start=start,
+                histories=histories,
+                watch=watchdog,
+                orders=orders,
+            )
             return
         except FallBack:
             left = [jobs[number] for number in replicas.numbers]
@@ -133,6 +140,16 @@ def _train_group(
                 job.recorder.progress.close()  # restores the terminal, however the loop ended
     del replicas  # frees the device's memory
     _on_cpu(left, replace(guard, action="warn"))
+
+
+def _announce_all(jobs: Sequence[Job], replicas: Replicas) -> None:
+    """Logs what begins in each job's log; one of them shows its progress."""
+    parameters = sum(p.numel() for p in replicas.model.parameters()) // len(replicas)
+    in_step = f", one of {len(jobs)} replicas in lock-step" if len(jobs) > 1 else ""
+    for job in jobs:
+        announce(f"{parameters:,} parameters{in_step}", job)
+    for job in jobs[1:]:
+        job.recorder.progress.hide()
 
 
 def _refuse_cut_batches(cfg: DictConfig, replicas: Replicas) -> None:

@@ -50,14 +50,15 @@ class EpochOrders:
 
     def of(self, seeds: Sequence[int], epoch: int, *, last: bool) -> Tensor:
         """The order of an epoch, (replica, row) on the store's device. Starts on the next epoch's, unless ``last``."""
-        self._begin(seeds, epoch)
+        self.begin(seeds, epoch)
         permutations = torch.stack([self._found[seed, epoch].result()[: self._kept] for seed in seeds])
         self._found.clear()
         if self._ahead and not last:
-            self._begin(seeds, epoch + 1)
+            self.begin(seeds, epoch + 1)
         return permutations.to(self._device)
 
-    def _begin(self, seeds: Sequence[int], epoch: int) -> None:
+    def begin(self, seeds: Sequence[int], epoch: int) -> None:
+        """Starts on the orders of an epoch, of which ``of`` will be asked."""
         for seed in seeds:
             if (seed, epoch) not in self._found:
                 self._found[seed, epoch] = self._pool.submit(self._order_of, seed=seed, epoch=epoch)

@@ -143,11 +143,12 @@ def train(
     start: EpochState | None = None,
     histories: Sequence[Sequence[EpochMetrics]] = (),
     watch: Watch | None = None,
+    orders: EpochOrders | None = None,
 ) -> None:
     """Trains all replicas for ``settings.training.epochs`` epochs or until each stops.
 
     ``callbacks[n]`` belongs to replica number n. A resumed loop starts from ``start``; ``histories`` are the epochs of
-    each replica before it.
+    each replica before it. ``orders`` may have begun with the first epoch; they end with this call.
     """
     histories = list(histories) or [()] * len(replicas)
     patience, monitor = settings.training.patience, settings.training.monitor
@@ -156,9 +157,7 @@ def train(
     stepper = Stepper(replicas, store, settings.step)
     stepper.rehearse(settings.training.batch_size)
     start, watch = start or EpochState(START.epoch), watch or NoWatch()
-    steps, size = settings.training.steps_per_epoch, settings.training.batch_size
-    rows_seen = None if steps is None else steps * size
-    with EpochOrders(store, size, settings.bucketing, rows_seen) as epoch_orders:
+    with orders or orders_of(store, settings) as epoch_orders:
         for epoch in range(start.number, settings.training.epochs + 1):
             state = start if epoch == start.number else EpochState(epoch)
             shares = _shares(settings.training, replicas, plateaus)
@@ -178,6 +177,12 @@ def train(
             if epoch < settings.training.epochs:
                 watch.end(epoch, batch_ms)
             return_memory_if_short(replicas.device)
+
+
+def orders_of(store: DeviceStore, settings: LoopSettings) -> EpochOrders:
+    """The orders of the training rows in a loop with these settings."""
+    steps, size = settings.training.steps_per_epoch, settings.training.batch_size
+    return EpochOrders(store, size, settings.bucketing, None if steps is None else steps * size)
 
 
 def _stops(callback: Callback, row: EpochMetrics | StoppedError, replicas: Replicas, k: int) -> bool:
