@@ -49,6 +49,7 @@ from mdaf.sweeper.study.output import (
 )
 from mdaf.sweeper.study.part import single_runs
 from mdaf.sweeper.study.queries import QueryError
+from mdaf.sweeper.study.serving.command import serve
 from mdaf.sweeper.study.usage import OneLineGroup
 from mdaf.sweeper.trials import artifacts
 from mdaf.terminal import output
@@ -513,7 +514,7 @@ def _table_columns(found: list[queries.Row]) -> dict[str, str]:
     }
 
 
-for command in (live.watch, live.reap, live.retry, live.dashboard):
+for command in (serve, live.watch, live.reap, live.retry, live.dashboard):
     app.command()(command)
 
 
