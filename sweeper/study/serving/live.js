@@ -33,9 +33,9 @@ function ticks(low, high, most) {
 }
 
 // The frame of a chart: axes with their names; gives the two scales.
-function frame(svg, xs, ys, xname, yname, xticks) {
+function frame(svg, xs, ys, xname, yname, xticks, right = 12) {
   const width = svg.clientWidth || 300;
-  const box = { left: 62, right: width - 12, top: 12, bottom: 252 };
+  const box = { left: 62, right: width - right, top: 12, bottom: 252 };
   const span = (values) => {
     const low = Math.min(...values), high = Math.max(...values), pad = (high - low) * 0.06 || Math.abs(high) * 0.01 || 1;
     return [low - pad, high + pad];
@@ -95,7 +95,11 @@ function table(study) {
   at("head").replaceChildren(head);
   at("rows").replaceChildren(...study.rows.map((row) => {
     const line = document.createElement("tr");
-    line.append(cell("th", row.name, "row"));
+    const heading = cell("th", row.name, "row"), dot = document.createElement("span");
+    dot.className = "dot";
+    dot.style.setProperty("--c", row.colour);
+    heading.prepend(dot);
+    line.append(heading);
     const held = study.race
       ? [four(row.mean), four(row.error), four(row.expected), four(row.spread), row.seeds.join(" ")]
       : [row.values.map(four).join(", ")];
@@ -108,7 +112,7 @@ function curves(study) {
   const svg = at("curves"), drawn = study.curves.filter((curve) => curve.points.length);
   if (!drawn.length) return nothing(svg, "No trial has reported an epoch yet.");
   const all = drawn.flatMap((curve) => curve.points);
-  const [x, y] = frame(svg, all.map((p) => p[0]), all.map((p) => p[1]), "epoch", study.objective);
+  const [x, y] = frame(svg, all.map((p) => p[0]), all.map((p) => p[1]), "epoch", study.objective, undefined, 74);
   for (const curve of drawn) {
     const classes = ["line", curve.known ? "marked" : "", curve.state].join(" ");
     const line = element("polyline", { class: classes, stroke: curve.colour, points: curve.points.map((p) => `${x(p[0])},${y(p[1])}`).join(" ") });
@@ -116,6 +120,7 @@ function curves(study) {
     svg.append(line);
     const [epoch, value] = curve.points[curve.points.length - 1];
     svg.append(element("circle", { fill: curve.colour, cx: x(epoch), cy: y(value), r: curve.known ? 4 : 2.5 }));
+    if (curve.known) svg.append(element("text", { x: x(epoch) + 8, y: y(value) + 4 }, curve.known));
   }
   svg.setAttribute("aria-label", `Learning curves of ${drawn.length} trials, by epoch.`);
 }
