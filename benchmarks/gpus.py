@@ -79,7 +79,6 @@ class Bench:
 
     def measured(self, work: Work, gpus: int) -> tuple[float, float, str]:
         """Seconds of the whole, of the same with a single short epoch, and the share of the time in kernels."""
-        self.prepare()
         self._timed(work, gpus, SHORT)
         start = self._timed(work, gpus, SHORT)
         with Busy() as busy:
@@ -105,10 +104,10 @@ class Bench:
         return ["hydra/launcher=replicas", f"hydra.launcher.processes={gpus}"]
 
     def prepare(self) -> None:
-        """A study whose best trials Phase 4 takes, and the store."""
+        """A study whose best trial Phase 4 takes."""
         if self._prepared:
             return
-        words = ["-m", "hydra/sweeper=regularization", f"sweep.study={STUDY}", "hydra.sweeper.n_trials=4"]
+        words = ["-m", "hydra/sweeper=regularization", f"hydra.sweeper.study_name={STUDY}", "hydra.sweeper.n_trials=4"]
         more = [f"hydra.sweep.dir={self.folder}/study", "hydra.sweeper.n_jobs=4", "training.epochs=1"]
         self.run("sweeper", *words, *self.options.overrides, *self.share(1), *more)
         self._prepared = True
@@ -135,6 +134,7 @@ def seeds(bench: Bench, words: list[str], where: Path) -> int:
 
 def phase4(bench: Bench, words: list[str], where: Path) -> int:
     """Phase 4's runs of four points on five seeds each."""
+    bench.prepare()
     epochs = next(word for word in reversed(words) if word.startswith("training.epochs=")).partition("=")[2]
     own = [word for word in words if not word.startswith(("training.epochs=", "hydra"))]
     settings = [f"study={STUDY}", "design=research", "confirm.top=0", "force=true", "ask=false", "test=false"]
@@ -147,7 +147,11 @@ def race(bench: Bench, words: list[str], where: Path) -> int:
     """A race in a study of its own."""
     options = bench.options
     kind = ["hydra/sweeper=regularization", "hydra/sweeper/sampler=racing", f"hydra.sweeper.n_trials={options.runs}"]
-    own = [f"hydra.sweeper.n_jobs={options.at_once}", f"sweep.study={where.name}", f"hydra.sweep.dir={where}"]
+    own = [
+        f"hydra.sweeper.n_jobs={options.at_once}",
+        f"hydra.sweeper.study_name={where.name}",
+        f"hydra.sweep.dir={where}",
+    ]
     bench.run("sweeper", "-m", *words, *kind, *own)
     return int(options.runs)
 
