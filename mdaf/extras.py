@@ -16,7 +16,35 @@ from packaging.requirements import Requirement
 from mdaf.errors import UserError
 
 PACKAGE = "mdaf-sweep"
-MODULES = {"scikit-learn": "sklearn", "hydra-core": "hydra"}  # distribution -> module, where the names differ
+MODULES = {
+    "scikit-learn": "sklearn",
+    "hydra-core": "hydra",
+    "mlflow-skinny": "mlflow",
+}  # distribution -> module
+
+
+#: What each extra is for. Those that only people who change the code need are left out.
+EXTRAS_FOR = {
+    "ctr": "this program's own models, data and reports",
+    "verdict": "mdaf-phase4",
+    "plots": "mdaf-study plot",
+    "racing": "hydra/sweeper/sampler=racing",
+    "gp": "hydra/sweeper/sampler=gp",
+    "parquet": "mdaf-study trials --format parquet",
+    "onnx": "mdaf-export",
+    "dashboard": "mdaf-study dashboard",
+    "joblib": "hydra/launcher=joblib",
+    "slurm": "hydra/launcher=submitit_slurm",
+    "ray": "hydra/launcher=ray",
+    "postgres": "sweep.storage=postgresql+psycopg://",
+    "mysql": "sweep.storage=mysql+pymysql://",
+    "cuda": "the scan of mamba-ssm on a GPU",
+    "python": "mdaf.study(name) as a pandas frame",
+    "tensorboard": "tracker=tensorboard",
+    "mlflow": "tracker=mlflow",
+    "wandb": "tracker=wandb",
+    "aim": "tracker=aim",
+}
 
 
 def install(*names: str) -> str:
@@ -30,6 +58,24 @@ def require(extra: str, what: str) -> None:
 
     ``what``  needs it, say a command.
     """
+    others, absent = _lacking(extra)
+    if others:
+        raise UserError(f"{what} needs the extra [{extra}], and found {', '.join(others)}: {install(extra)}")
+    if absent:
+        raise UserError(
+            f"{what} needs the extra [{extra}], of which {', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not "
+            f"installed: {install(extra)}"
+        )
+
+
+def missing_of(extra: str) -> list[str]:
+    """What of an extra is not installed, and what is installed in another version than it needs."""
+    others, absent = _lacking(extra)
+    return [*(f"another version than {one}" for one in others), *absent]
+
+
+def _lacking(extra: str) -> tuple[list[str], list[str]]:
+    """Of what an extra brings: what is installed in a wrong version, and what is not installed."""
     wanted = {one.name: one for one in map(Requirement, _requirements(extra))}
     for_all = {one.name for one in _declared() if one.marker is None}
     others = [
@@ -37,13 +83,17 @@ def require(extra: str, what: str) -> None:
         for name in wanted
         if name in for_all and (found := _another_version(wanted[name])) is not None
     ]
-    if others:
-        raise UserError(f"{what} needs the extra [{extra}], and found {', '.join(others)}: {install(extra)}")
-    if absent := [name for name in wanted if find_spec(MODULES.get(name, name)) is None]:
-        raise UserError(
-            f"{what} needs the extra [{extra}], of which {', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not "
-            f"installed: {install(extra)}"
-        )
+    return others, [name for name in wanted if not _is_installed(name)]
+
+
+def _is_installed(name: str) -> bool:
+    module = MODULES.get(name, name.replace("-", "_"))
+    if name.startswith("hydra-") and name.endswith("-launcher"):
+        module = f"hydra_plugins.{module}"
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package above it
+        return False
 
 
 def imported(module: str, extra: str, what: str) -> Any:

@@ -1,4 +1,4 @@
-"""The rule for the names of studies, and for the names of the folders that hold their runs."""
+"""Where studies lie, the rule for their names, and for the names of the folders that hold their runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mdaf.hydra_internals import register_resolver
 
+DEFAULT_STORAGE = "sqlite:///runs/studies.db"  # of a study: where sweeps write it, and commands look for it
 LONGEST = 200  # characters of a study's name; databases allow 512, file systems 255
 _ORDINARY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=@-]{0,99}")
 _LONGEST_READABLE_PART = 40  # characters

@@ -78,13 +78,15 @@ def main() -> None:
 
 def _require_models() -> None:
     """UserError where this program's own models are not installed: it names the words that work without them."""
-    light = [word for word, command in WORDS.items() if command.extra is None]
-    if {"--help", "-h"}.isdisjoint(sys.argv[1:]):
-        require("ctr", f"{program()}, beside {', '.join(f'{program()} {word}' for word in light)},")
+    light = {word: command.task for word, command in WORDS.items() if command.extra is None}
     try:
         require("ctr", program())
     except UserError as error:
-        works = "".join(f"\n  {program()} {word:11} {WORDS[word].task}" for word in light)
+        if {"--help", "-h"}.isdisjoint(sys.argv[1:]):
+            raise UserError(
+                f"{error}; without it there are {', '.join(f'{program()} {word}' for word in light)}"
+            ) from None
+        works = "".join(f"\n  {program()} {word:11} {task}" for word, task in light.items())
         print(f"{error}\n\nWithout it:{works}")
         raise SystemExit(0) from None
 

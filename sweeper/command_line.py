@@ -19,10 +19,10 @@ from mdaf.conf import options
 from mdaf.config_keys import key_question, keys_of
 from mdaf.errors import UserError, did_you_mean
 from mdaf.hydra_internals import command_line_parser
+from mdaf.names import DEFAULT_STORAGE
 from mdaf.secrets import masked
 from mdaf.sweeper.corrections import instead_of_add, instead_of_config_name, instead_of_flag, instead_of_word
 from mdaf.sweeper.hydra_ext.overrides import choice_of, meant, same
-from mdaf.sweeper.study.options import DEFAULT_STORAGE
 from mdaf.terminal.programs import program
 
 OPTUNA_SWEEP = "hydra/sweeper=regularization"
@@ -216,7 +216,7 @@ def _parsed(word: str) -> Override | None:
         return None
 
 
-def _parser(words: Sequence[str], config: type) -> argparse.ArgumentParser:
+def _parser(words: Sequence[str] = (), config: type | None = None) -> argparse.ArgumentParser:
     """Hydra's parser of flags, whose mistakes are one line."""
     parser = command_line_parser()
     flags = [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
@@ -229,7 +229,7 @@ def _parser(words: Sequence[str], config: type) -> argparse.ArgumentParser:
             flag = unknown[1]
             meant = did_you_mean(flag.partition("=")[0], flags, cutoff=0.75)
             rest = words[words.index(flag) + 1 :] if flag in words else ()
-            meant = meant or instead_of_flag(flag, rest, config)
+            meant = meant or ("" if config is None else instead_of_flag(flag, rest, config))
         raise UserError(f"{message}{meant or f'; {program()} --help lists keys, --hydra-help flags'}")
 
     parser.error = error  # type: ignore[method-assign]

@@ -27,6 +27,8 @@ from mdaf.multirun.__main__ import COMMANDS
 from mdaf.multirun.phase4.overrides import split
 from mdaf.sweeper import command_line, evaluate
 from mdaf.sweeper.check.__main__ import composed as checked
+from mdaf.sweeper.completion import cli as completion
+from mdaf.sweeper.doctor import cli as doctor
 from mdaf.sweeper.export import cli as export
 from mdaf.sweeper.predict import cli as predict
 from mdaf.sweeper.run_folders import cli as run_folders
@@ -101,6 +103,10 @@ def test_a_command_line_of_the_documentation_is_taken(line: str, monkeypatch: py
     elif program == "sweeper" and words[:1] == ["runs"]:
         parser = run_folders._clean_parser if words[1:2] == [run_folders.CLEAN] else run_folders._list_parser
         parser().parse_args([word for word in words[1:] if word != run_folders.CLEAN])
+    elif program == "sweeper" and words[:1] == ["doctor"]:
+        doctor._parser().parse_args(words[1:])
+    elif program == "sweeper" and words[:1] == ["completion"]:
+        completion._parser().parse_args([word for word in words[1:2] if "|" not in word] or ["bash"])
     elif program == "sweeper" and words[:1] == ["check"]:
         checked(words[1:])
     elif program == "sweeper" and words != ["-m"]:  # the name of the flag, not a line to type

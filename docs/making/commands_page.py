@@ -22,8 +22,13 @@ PROGRAMS = {
         "One run; with `-m` a grid, a sweep or a race. `python -m sweeper`.",
         "hydra_internals:command_line_parser",
     ),
-    "mdaf runs": ("What lies below `runs/`.", "sweeper.run_folders.cli:_list_parser"),
-    "mdaf runs clean": ("Makes room.", "sweeper.run_folders.cli:_clean_parser"),
+    "mdaf runs": ("Lists runs and sweeps. [More](../how-to/runs-and-disk.md)", "sweeper.run_folders.cli:_list_parser"),
+    "mdaf runs clean": ("Removes runs that nothing refers to.", "sweeper.run_folders.cli:_clean_parser"),
+    "mdaf doctor": ("Checks an installation. [More](../how-to/doctor.md)", "sweeper.doctor.cli:_parser"),
+    "mdaf completion": (
+        "Installs tab completion. [More](../how-to/tab-completion.md)",
+        "sweeper.completion.cli:_parser",
+    ),
     "mdaf-study": ("Asks a study what was tried and what won. `python -m sweeper.study`.", "sweeper.study.cli:app"),
     "mdaf-phase4": (
         "From a study to a verdict. `python -m multirun`. Its [keys](config.md#mdaf-phase4) are typed as `key=value`. "
@@ -42,7 +47,7 @@ PROGRAMS = {
 OURS = {
     "version": "prints the version",
     "hydra_help": "prints Hydra's own help",
-    "shell_completion": "installs or removes tab completion; `mdaf --hydra-help` has the line for each shell",
+    "shell_completion": "Hydra's own tab completion; `mdaf completion` has one for all commands",
 }
 HEAD = """\
 # Commands

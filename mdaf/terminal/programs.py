@@ -45,6 +45,8 @@ WORDS: Final = {
     "study": Word("mdaf.sweeper.study.cli", "says what a sweep tried and what won", None),
     "phase4": Word("mdaf.multirun.__main__", "runs the best points again on fresh seeds, and reports", "verdict"),
     "data": Word("mdaf.data.__main__", "prepares and inspects a log"),
+    "doctor": Word("mdaf.sweeper.doctor.cli", "says what is installed, what is missing, and what to type", None),
+    "completion": Word("mdaf.sweeper.completion.cli", "makes the Tab key complete commands, keys and studies", None),
 }
 
 _word = ""  # the first word that was typed, while its command runs

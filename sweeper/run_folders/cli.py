@@ -30,7 +30,7 @@ def _list_parser() -> argparse.ArgumentParser:
         prog=program,
         description="Lists runs, grids (-m), sweeps and Phase 4s below a folder: how they ended, the best value, age, "
         "size. Reads only.",
-        epilog=f"{program} clean --help: removes failed and interrupted runs, or all but the best.",
+        epilog=f"To remove failed and interrupted runs, or all but the best: {program} clean --help",
     )
     parser.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, default=Path("runs"), help="default: runs")
     parser.add_argument("--each", action="store_true", help="a line for each run, also of grids and sweeps")
@@ -53,7 +53,11 @@ def _clean_parser() -> argparse.ArgumentParser:
         help="finished runs: of each grid all but its best, of single runs on the same data all but the best",
     )
     parser.add_argument(
-        "--storage", metavar="URL", action="append", default=[], help="a study database to ask too, what it refers to"
+        "--storage",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="a further study database, which is asked what it refers to",
     )
     parser.add_argument("--yes", action="store_true", help="do not ask")
     return parser

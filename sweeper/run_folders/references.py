@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from mdaf.errors import UserError
+from mdaf.names import DEFAULT_STORAGE
 from mdaf.secrets import masked
 from mdaf.sweeper.run_folders.found import Found, Group, Run
 from mdaf.sweeper.runs.reader import read_json
-from mdaf.sweeper.study.options import DEFAULT_STORAGE
 
 PARTS = 3  # so many last parts of a path tell a run, since a clone may have been moved: studies/STUDY/0
 _SQLITE, _JOURNAL = b"SQLite format 3\x00", b'{"'

@@ -11,12 +11,12 @@ import optuna
 from omegaconf import DictConfig, OmegaConf
 from optuna.study import StudyDirection
 
+from mdaf.names import DEFAULT_STORAGE
 from mdaf.sweeper.hydra_ext.config_sources import Configs, program
 from mdaf.sweeper.hydra_ext.overrides import hydra_value
 from mdaf.sweeper.hydra_ext.run_config import is_our_schema
 from mdaf.sweeper.runs.metric_columns import MONITOR
 from mdaf.sweeper.storage.opening import masked
-from mdaf.sweeper.study.options import DEFAULT_STORAGE
 from mdaf.terminal.programs import command
 
 

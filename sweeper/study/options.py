@@ -13,13 +13,12 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 
 from mdaf.errors import UserError
+from mdaf.names import DEFAULT_STORAGE as DEFAULT_STORAGE
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study import queries
 from mdaf.sweeper.study.output import note
 from mdaf.sweeper.study.part import single_runs
 from mdaf.sweeper.trials.user_attrs import complaint
-
-DEFAULT_STORAGE = "sqlite:///runs/studies.db"
 
 
 class RecordFormat(str, Enum):  # noqa: UP042 - typer prints a str enum's value

@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from mdaf.errors import UserError
 from mdaf.sweeper import __main__ as program
 from mdaf.terminal import programs
 from mdaf.terminal.programs import WORDS, version_line
@@ -68,3 +69,19 @@ def test_a_command_is_named_as_it_was_typed(
     assert ended(program.main, monkeypatch, "mdaf", "study", "lisst") == 2
     assert "list" in capsys.readouterr().err
     assert programs.program() == "mdaf"
+
+
+def test_an_installation_without_models_names_the_commands_that_it_has(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def absent(extra: str, what: str) -> None:
+        raise UserError(f"{what} needs the extra [{extra}]")
+
+    monkeypatch.setattr(program, "require", absent)
+    assert ended(program.main, monkeypatch, "mdaf", "seed=1") == 2
+    light = [word for word, command in WORDS.items() if command.extra is None]
+    assert {"runs", "study", "doctor"} <= set(light)
+    named = ", ".join(f"mdaf {word}" for word in light)
+    assert capsys.readouterr().err == f"error: mdaf needs the extra [ctr]; without it there are {named}\n"
+    assert ended(program.main, monkeypatch, "mdaf", "--help") == 0
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("  mdaf ")] == light
