@@ -90,7 +90,7 @@ def test_a_sweep_tells_of_a_better_trial_of_the_first_failure_and_of_its_end(
     tmp_path: Path, hook: str, got: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = Recorder.epoch
-    values = iter([0.6, None, None, 0.5, 0.7])
+    values = iter([0.6, None, None, 0.7])
 
     def made_up(self: Recorder, row: Any, *rest: Any) -> bool:
         if (value := next(values)) is None:
@@ -98,7 +98,7 @@ def test_a_sweep_tells_of_a_better_trial_of_the_first_failure_and_of_its_end(
         return original(self, row | {"val_auc": value}, *rest)
 
     monkeypatch.setattr(Recorder, "epoch", made_up)
-    sweep = ("-m", "hydra/sweeper=regularization", "hydra.sweeper.n_trials=3", "hydra.sweeper.study_name=s")
+    sweep = ("-m", "hydra/sweeper=regularization", "hydra.sweeper.n_trials=2", "hydra.sweeper.study_name=s")
     failing = ("sweep.max_failures=5", "hydra.sweeper.max_failure_rate=1")
     assert run(tmp_path, *sweep, *failing, hook, "training.epochs=1", "training.monitor=val_auc") == 0
     told = [(content["event"], content.get("value")) for _, _, content in got]

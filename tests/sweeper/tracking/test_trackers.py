@@ -87,7 +87,7 @@ def test_mlflow_has_a_sweeps_runs_nested_in_one_run_with_their_curves_parameters
     mlflow = client(tmp_path)
     sweep = ("-m", "hydra/sweeper=regularization", "hydra.sweeper.n_trials=2", "hydra.sweeper.study_name=s")
     tracker = ("tracker=mlflow", f"tracker.uri={(tmp_path / 'kept').as_uri()}", "tracker.project=p", ARTIFACTS)
-    assert run(tmp_path, *sweep, *tracker) == 0
+    assert run(tmp_path, *sweep, *tracker, "training.epochs=1") == 0
     experiment = mlflow.get_experiment_by_name("p").experiment_id
     runs = {one.info.run_name: one for one in mlflow.search_runs([experiment])}
     assert set(runs) == {"s", "s/0", "s/1"}
