@@ -154,7 +154,12 @@ def _prepared(data: str, working_directory: str) -> EventStore:
 
 def point_hash(point: Point) -> str:
     """The config hash of a point as it was composed, whatever seed it is run with: the same for the same point."""
-    return config_hash(_config(point))
+    return _hash(_configs, point.overrides, os.getcwd())
+
+
+@functools.lru_cache(maxsize=64)
+def _hash(configs: Configs, overrides: tuple[str, ...], working_directory: str) -> str:
+    return config_hash(_checked(configs, overrides, working_directory))
 
 
 def checked(point: Point) -> DictConfig:
