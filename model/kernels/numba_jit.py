@@ -135,8 +135,8 @@ class _Compilation:
         """A kernel is compiled from now on."""
         self._shown.close()  # compiling the last one may have failed
         self._kernels, self._begun = self._kernels + 1, time.monotonic()
-        text = f"compiling kernels for the CPU, the {self._kernels}. of this process"
-        self._shown.enter_context(working(text, before=self._seconds))
+        done = f": {self._kernels - 1} done" if self._kernels > 1 else ""
+        self._shown.enter_context(working(f"compiling kernels for the CPU{done}", before=self._seconds))
 
     def end(self) -> None:
         """It is compiled."""
