@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -68,9 +69,17 @@ def test_a_dumb_terminal_shows_no_block(folder: Path) -> None:
     assert "\x1b[2K" not in run.stdout
 
 
+JOBLIB = pytest.param(
+    ["hydra/launcher=joblib", "hydra.sweeper.n_jobs=2"],
+    marks=pytest.mark.skipif(
+        find_spec("hydra_plugins.hydra_joblib_launcher") is None, reason="hydra-joblib-launcher is absent"
+    ),
+)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("columns", [60, 80, 120])
-@pytest.mark.parametrize("further", [["hydra.sweeper.workers=2"], ["hydra/launcher=joblib", "hydra.sweeper.n_jobs=2"]])
+@pytest.mark.parametrize("further", [["hydra.sweeper.workers=2"], JOBLIB])
 def test_output_of_other_processes_scrolls_above_the_block(tmp_path: Path, columns: int, further: list[str]) -> None:
     typed = (*PROGRAM, "hydra.sweeper.n_trials=4", "seconds=1", *further)
     run = Running(*typed, cwd=tmp_path, terminal=columns).wait(120)
