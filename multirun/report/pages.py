@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader
@@ -19,7 +19,7 @@ WORDS = ("PASS", "FAIL", "PENDING", "better", "worse", "valid", "invalid")  # ce
 LONG = 40  # characters of a cell that may break into lines
 NUMBER = re.compile(r"-|[<\[+−-]?[\d.,]+([eE][+-]?\d+)?( ?(%|s|min|h))?|\[[^\]]*\]")
 
-Drawn = go.Figure | str | None  # of plotly, as SVG, or nothing to show
+Drawn: TypeAlias = "go.Figure | str | None"  # of plotly, as SVG, or nothing to show
 
 
 class Head(Protocol):

@@ -57,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answers a page, its style, its script, or the study."""
-        if self.headers.get("Host") not in (f"{name}:{self.server.server_port}" for name in (HOST, "localhost")):
+        if self.headers.get("Host") not in [f"{name}:{self.server.server_port}" for name in (HOST, "localhost")]:
             self._send(HTTPStatus.FORBIDDEN, "text/plain", f"type {self.server.url}\n".encode())
             return
         asked = urlsplit(self.path)
