@@ -178,10 +178,13 @@ def _check_mode(words: Sequence[str], typed: Sequence[Override], multirun: bool,
 
 
 def _check_swept(words: Sequence[str], typed: Sequence[Override]) -> None:
-    """Refuses ``-m`` where nothing has several values. A launcher may need it for one run, an experiment may sweep."""
+    """Refuses ``-m`` where nothing has several values. A launcher may need it for one run, an experiment may sweep.
+
+    A script may have a list of seeds with one seed in it.
+    """
     swept = any(override.is_sweep_override() for override in typed)
     keys = {override.key_or_group for override in typed}
-    if swept or any(key == "experiment" or key.startswith("hydra") for key in keys):
+    if swept or any(key in ("experiment", "seed") or key.startswith("hydra") for key in keys):
         return
     kept = [word for word in words if word not in ("-m", "--multirun")]
     one, sweep = (f"{program()} {shlex.join([*start, *kept])}".rstrip() for start in ([], ["-m", OPTUNA_SWEEP]))

@@ -151,7 +151,9 @@ def test_a_word_of_another_form_is_one_line_with_the_line_to_type(typed: str, sa
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("typed", ["hydra/launcher=submitit_slurm", "experiment=phase4", "hydra.mode=MULTIRUN"])
+@pytest.mark.parametrize(
+    "typed", ["hydra/launcher=submitit_slurm", "experiment=phase4", "seed=42", "hydra.mode=MULTIRUN"]
+)
 def test_one_run_may_need_m_for_its_launcher_or_its_experiment(typed: str) -> None:
     check(["-m", typed], schema.Config)
 
