@@ -34,6 +34,7 @@ function ticks(low, high, most) {
 
 // The frame of a chart: axes with their names; gives the two scales.
 function frame(svg, xs, ys, xname, yname, xticks, right = 12) {
+  svg.classList.remove("empty");
   const width = svg.clientWidth || 300;
   const box = { left: 62, right: width - right, top: 12, bottom: 252 };
   const span = (values) => {
@@ -59,6 +60,7 @@ function frame(svg, xs, ys, xname, yname, xticks, right = 12) {
 
 function nothing(svg, text) {
   svg.replaceChildren(element("text", { x: 0, y: 20 }, text));
+  svg.classList.add("empty");
   svg.setAttribute("aria-label", text);
 }
 
