@@ -127,7 +127,7 @@ def without(operations: Sequence[str]) -> Iterator[None]:
 def _whole_scan(
     x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, lengths: Tensor, *rest: Any, **named: Any
 ) -> Tensor:
-    wide = C.unsqueeze(2).expand(-1, -1, x.shape[2], -1)
+    wide = C.unsqueeze(2).expand(-1, -1, x.shape[2], -1).contiguous()
     outputs = scan.selective_scan(x, delta, A, B, wide, D, None, lengths, *rest, **named)
     return take_position(outputs, (lengths - 1).clamp(min=0)).squeeze(2)
 
