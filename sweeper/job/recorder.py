@@ -277,10 +277,6 @@ class Recorder:
         )
 
 
-def _as_json(rule: str, val_auc: float) -> dict[str, Any]:
-    return {"rule": rule, "val_auc": val_auc}
-
-
 def describe_epoch(row: EpochMetrics, epochs: int) -> str:
     """The metrics of an epoch in one line, for the log."""
     gate = "" if row["gate_mean"] is None else f"  gate {row['gate_mean']:.3f}"

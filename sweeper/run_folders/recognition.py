@@ -7,12 +7,15 @@ import re
 from collections.abc import Collection
 
 HYDRA = ".hydra"
-_OF_HYDRA = ("config.yaml", "hydra.yaml", "overrides.yaml")
 _WRITTEN = (
     *("best.pt", "last.pt", "last.before.pt", "metrics.csv", "result.json", "summary.txt", "train.log"),
-    *("hang.txt", "test_reads.jsonl", ".lock"),
+    *("hang.txt", "test_reads.jsonl", ".lock", "tracker.json"),
 )
-_SCORES = re.compile(r"scores_\w{1,40}\.npz")
+_FILE = re.compile("|".join([*map(re.escape, _WRITTEN), r"scores_\w{1,40}\.npz"]))
+_INNER = {  # folders in a run's folder, and the names of what is written there
+    HYDRA: re.compile(r"(config|hydra|overrides)\.yaml"),
+    "tensorboard": re.compile(r"events\.out\.tfevents\..+"),
+}
 _DRAFT = re.compile(r"\.(?P<name>.+?)\.\d+(\.again)?")  # of a file that was being written
 _SIGNS = {"result.json", "last.pt", "best.pt", "train.log"}
 
@@ -33,15 +36,15 @@ def stranger_in(folder: int) -> str | None:
     ``folder``  the descriptor of the open folder. A symbolic link counts as a stranger, whatever its name.
     """
     for entry in _entries(folder):
-        if entry.name == HYDRA and entry.is_dir(follow_symlinks=False):
-            inside = os.open(HYDRA, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+        if entry.name in _INNER and entry.is_dir(follow_symlinks=False):
+            inside = os.open(entry.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
             try:
-                strange = [one.name for one in _entries(inside) if not _is_file(one, _OF_HYDRA)]
+                strange = [one.name for one in _entries(inside) if not _is_file(one, _INNER[entry.name])]
             finally:
                 os.close(inside)
             if strange:
-                return f"{HYDRA}/{strange[0]}"
-        elif not _is_file(entry, _WRITTEN):
+                return f"{entry.name}/{strange[0]}"
+        elif not _is_file(entry, _FILE):
             return entry.name
     return None
 
@@ -51,7 +54,7 @@ def _entries(folder: int) -> list[os.DirEntry[str]]:
         return sorted(entries, key=lambda entry: entry.name)
 
 
-def _is_file(entry: os.DirEntry[str], written: Collection[str]) -> bool:
+def _is_file(entry: os.DirEntry[str], written: re.Pattern[str]) -> bool:
     draft = _DRAFT.fullmatch(entry.name)
     name = draft["name"] if draft else entry.name
-    return entry.is_file(follow_symlinks=False) and (name in written or _SCORES.fullmatch(name) is not None)
+    return entry.is_file(follow_symlinks=False) and written.fullmatch(name) is not None

@@ -12,6 +12,7 @@ import pytest
 
 from mdaf.process import this_process
 from mdaf.sweeper.run_folders import cli
+from mdaf.sweeper.tracking import tensorboard_events, tracked_run
 
 Ended = tuple[int, str, str]
 Typed = Callable[..., Ended]
@@ -206,3 +207,14 @@ def test_a_folder_that_another_clean_has_removed_meanwhile_is_no_error(
     monkeypatch.setattr(cli, "remove", twice)
     assert typed("clean", "--failed", "--yes")[0] == 0
     assert (left(), len(removed)) == ([], 2)
+
+
+def test_what_a_tracker_has_written_in_a_run_goes_with_it(typed: Typed) -> None:
+    for name, inner in (("tracked", "events.out.tfevents.1.host.2.0"), ("mine", "notes.txt")):
+        folder = make(name, failed=True)
+        (folder / tracked_run.NAME).write_text("{}")
+        (folder / tensorboard_events.FOLDER).mkdir()
+        (folder / tensorboard_events.FOLDER / inner).touch()
+    code, _, err = typed("clean", "--failed", "--yes")
+    assert (code, left()) == (1, ["mine"])
+    assert "holds tensorboard/notes.txt, which this program did not write" in err
