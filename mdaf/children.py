@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import stat
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -64,6 +66,33 @@ class Child(subprocess.Popen[bytes]):
         if self._held >= 0:
             os.close(self._held)
             self._held = -1
+
+
+def end_all(children: Sequence[Child], grace: float) -> None:
+    """Asks all children to leave, at once, and waits ``grace`` seconds in all for that; impatience kills them.
+
+    Each child has a session of its own, which is killed with it. However this is left, none of them runs any more.
+    """
+    for child in children:
+        child.let_go()
+    deadline = time.monotonic() + grace
+    try:
+        for child in children:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(max(0.0, deadline - time.monotonic()))
+    finally:
+        for child in children:
+            if child.poll() is None:
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+
+
+def pass_interruption_on(code: int) -> None:
+    """Interrupts this process, with an exception, if a child's exit code says that somebody interrupted the child."""
+    if code == signals.EXIT_RESUMABLE:
+        raise signals.Interrupted("as its run was")
+    if code in (signals.EXIT_AT_ONCE, -signal.SIGINT):
+        raise KeyboardInterrupt
 
 
 def import_alike() -> None:

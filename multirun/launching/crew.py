@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -25,7 +24,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from mdaf import gpus, signals
-from mdaf.children import Child
+from mdaf.children import Child, end_all
 from mdaf.errors import LostError, UserError
 from mdaf.hydra_internals import keeps_traceback, returned
 from mdaf.interruption import EXIT_HUNG, EXIT_RESUMABLE, how_to_go_on
@@ -123,13 +122,8 @@ class Crew:
 
     def _end(self) -> None:
         """Asks all processes to save and to leave, and waits for that; impatience kills them."""
-        for member in self._members:
-            member.process.let_go()
-        deadline = time.monotonic() + GRACE_SECONDS
         try:
-            for member in self._members:
-                with suppress(subprocess.TimeoutExpired):
-                    member.process.wait(max(0.0, deadline - time.monotonic()))
+            end_all([member.process for member in self._members], GRACE_SECONDS)
         finally:
             for member in self._members:
                 member.kill()

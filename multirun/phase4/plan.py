@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import shlex
-import signal
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,14 +16,13 @@ from hydra.errors import HydraException
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from mdaf.children import Child
+from mdaf.children import Child, pass_interruption_on
 from mdaf.conf.schema import Pace
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.pace import slow_epochs
 from mdaf.multirun.phase4.points import Finished, Point, checked, composed, configs, point_hash
 from mdaf.multirun.phase4.side_by_side import Command, run, slots
 from mdaf.multirun.phase4.unfinished import make_way
-from mdaf.signals import EXIT_AT_ONCE, EXIT_RESUMABLE, Interrupted
 from mdaf.sweeper.hydra_ext.config_sources import ORIGIN, is_ours, rerun_command
 from mdaf.sweeper.hydra_ext.overrides import hydra_value, key_of, meant, same
 from mdaf.sweeper.runs.metric_columns import MONITOR
@@ -271,11 +269,8 @@ def launch(overrides: Sequence[str], home: Path, launcher: str | None = None) ->
     try:
         code = process.wait()
     finally:
-        end(process)
-    if code == EXIT_RESUMABLE:
-        raise Interrupted("as its run was")
-    if code in (EXIT_AT_ONCE, -signal.SIGINT):
-        raise KeyboardInterrupt
+        process.end(GRACE_SECONDS)
+    pass_interruption_on(code)
     return code
 
 
@@ -290,11 +285,6 @@ def command_of(overrides: Sequence[str], home: Path, launcher: str | None = None
 def start(command: Sequence[str]) -> Child:
     """The process of a command, which leaves when this one does."""
     return Child(command)
-
-
-def end(process: Child) -> None:
-    """Asks a process to save and to leave, unless it is over, and waits for that; impatience kills it."""
-    process.end(GRACE_SECONDS)
 
 
 @dataclass(frozen=True)

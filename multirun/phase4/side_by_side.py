@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
 
 from omegaconf import DictConfig, OmegaConf
 
 from mdaf import gpus
-from mdaf.children import Child
-from mdaf.signals import EXIT_AT_ONCE, EXIT_RESUMABLE, Interrupted
+from mdaf.children import Child, end_all, pass_interruption_on
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 30.0  # from Ctrl-C to SIGKILL: time to save
@@ -54,13 +51,11 @@ def run(commands: Sequence[Command], given: Sequence[Sequence[str]]) -> None:
                     running[number] = _Running(waiting.pop(0), names)
             time.sleep(POLL_SECONDS)
             for number in [number for number, one in running.items() if one.process.poll() is not None]:
-                code = running.pop(number).ended()
-                if code == EXIT_RESUMABLE:
-                    raise Interrupted("as its run was")
-                if code in (EXIT_AT_ONCE, -signal.SIGINT):
-                    raise KeyboardInterrupt
+                pass_interruption_on(running.pop(number).ended())
     finally:
-        _end(list(running.values()))
+        end_all([one.process for one in running.values()], GRACE_SECONDS)
+        for one in running.values():
+            one.ended()
 
 
 class _Running:
@@ -89,19 +84,3 @@ def _print(lines: IO[bytes], name: str) -> None:
     for line in lines:
         sys.stderr.write(f"{name}| {line.decode(errors='replace')}")
     lines.close()
-
-
-def _end(running: Sequence[_Running]) -> None:
-    """Asks all processes to save and to leave, at once, and waits for that; impatience kills them."""
-    for one in running:
-        one.process.let_go()
-    deadline = time.monotonic() + GRACE_SECONDS
-    try:
-        for one in running:
-            with suppress(subprocess.TimeoutExpired):
-                one.process.wait(max(0.0, deadline - time.monotonic()))
-    finally:
-        for one in running:
-            if one.process.poll() is None:
-                one.process.kill()
-            one.ended()

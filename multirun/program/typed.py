@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,11 +13,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mdaf.children import Child
+from mdaf.children import Child, pass_interruption_on
 from mdaf.errors import UserError
 from mdaf.reporting import environment_of_user
 from mdaf.secrets import masked_text
-from mdaf.signals import EXIT_AT_ONCE, EXIT_RESUMABLE, Interrupted
 from mdaf.sweeper.hydra_ext.overrides import SIGNS
 from mdaf.terminal.printable import in_a_line
 
@@ -91,10 +89,7 @@ class Program:
             code = process.wait()
         finally:
             process.end(GRACE_SECONDS)
-        if code == EXIT_RESUMABLE:
-            raise Interrupted("as its run was")
-        if code in (EXIT_AT_ONCE, -signal.SIGINT):
-            raise KeyboardInterrupt
+        pass_interruption_on(code)
         if code:
             raise UserError(
                 f"program: {self.text} ended with exit code {code}; what it said stands above; mend that, and type the "

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO
 
 from mdaf import gpus
-from mdaf.children import Child
+from mdaf.children import Child, end_all
 from mdaf.errors import StoppedError, UserError
 from mdaf.interruption import EXIT_HUNG, EXIT_RESUMABLE, Interrupted, Interruption
 
@@ -125,11 +125,6 @@ class Worker:
         """The worker's exit code, negative if a signal ended it; None while it runs."""
         return self.process.poll()
 
-    def ask_to_end(self) -> None:
-        """Asks the worker to save a checkpoint, to write to the study, and to end."""
-        self.ending = True
-        self.process.let_go()
-
     def close(self) -> None:
         """Prints the rest of the output of a worker that has ended, and releases its resources."""
         self.say_the_rest()
@@ -165,17 +160,11 @@ def own_gpus(number: int, count: int, devices: Sequence[str]) -> list[str]:
 
 
 def _end_all(workers: list[Worker]) -> None:
-    """Asks all running workers to end, waits for them, and kills those that have not ended. No process remains."""
-    deadline = time.monotonic() + GRACE_SECONDS
+    """Asks all running workers to save, to write to the study, and to end. No process remains."""
     for worker in workers:
-        if worker.poll() is None:
-            worker.ask_to_end()
+        worker.ending = worker.poll() is None
+    end_all([worker.process for worker in workers], GRACE_SECONDS)
     for worker in workers:
-        try:
-            worker.process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            os.killpg(worker.process.pid, signal.SIGKILL)
-            worker.process.wait()
         worker.close()
 
 
