@@ -2,45 +2,34 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from mdaf.multirun.analysis.content import (
     CONFIRMATION,
     PHASE_4,
     SEARCH,
-    Comparison,
-    ConfigurationFigures,
     DeltaTable,
     Report,
 )
 from mdaf.multirun.analysis.criteria import MEANING, Assessment
 from mdaf.multirun.analysis.validity import LIMITS
-from mdaf.multirun.analysis.verdict_rule import MIN_SEEDS, RULE
 from mdaf.multirun.analysis.wording import (
     auc4,
-    confidence,
     duration,
-    interval,
     listed,
     number,
-    p_value,
     several,
     short,
     signed,
-    standard_error,
-    within,
 )
-from mdaf.multirun.report.blocks import Block, Chart, Fold, Items, Section, Table, Text
+from mdaf.multirun.report.blocks import Block, Chart, Items, Section, Table, Text
 from mdaf.multirun.report.decision_section import decision_section
-from mdaf.multirun.report.summary_section import detectable, findings, spread_in_words
+from mdaf.multirun.report.results_section import PHASES, failed_in_words, named, results
+from mdaf.multirun.report.summary_section import findings
 from mdaf.multirun.report.verdict_section import verdict_section
 from mdaf.sweeper.job.criteria import decision_text
-from mdaf.sweeper.runs.metric_columns import IN_A_REPORT, MONITOR, ranking_in
 
-WITH_INTERVALS = ("val_auc", "test_auc", "test_loss", "test_ece")
-PHASES = {"weak": "Phase 1", "strong": "Phase 3", "balanced": "Phase 3 Revised"}
 NOT_THE_PHASES = (
     "weak, strong and balanced stand for the regularization of Phase 1, Phase 3 and Phase 3 Revised, and for nothing "
     "else of them. The research's Phase 1 had a learning rate of 0.001 and 5 epochs, its Phase 3 a learning rate of "
@@ -62,11 +51,6 @@ def sections(report: Report, folder: Path | None = None) -> list[Section]:
     if report.figures.criteria:
         found.append(criteria(report))
     return [*found, infrastructure(report), validity(report), artifacts(report)]
-
-
-def named(point: str) -> str:
-    """A configuration with the phase of the research whose regularization it has."""
-    return f"{point} (regularization of {PHASES[point]})" if point in PHASES else point
 
 
 def configuration(report: Report) -> Section:
@@ -134,220 +118,9 @@ def confirmation(report: Report) -> Section:
     head.append("distance from balanced")
     blocks: list[Block] = [Text(text), Table(head, rows)]
     if report.inputs.failed_confirmation:
-        blocks.append(Text(_failed(report.inputs.failed_confirmation)))
+        blocks.append(Text(failed_in_words(report.inputs.failed_confirmation)))
     blocks.append(Chart("landscape", "Each trial of the sweep by its value; the known points have a name."))
     return Section("Confirmation", blocks)
-
-
-def _failed(failed: Mapping[str, Sequence[int]]) -> str:
-    which = "; ".join(f"{point}: seed {listed(seeds)}" for point, seeds in failed.items())
-    return f"Some runs failed and are missing from all figures: {which}."
-
-
-def results(report: Report) -> Section:
-    """Every configuration over its seeds, and the paired comparisons."""
-    figures, inputs = report.figures, report.inputs
-    split = "test" if any("test_auc" in block.figures for block in figures.configurations.values()) else "validation"
-    blocks: list[Block] = [
-        Chart("spreads", f"AUC on {split} rows: a dot a seed, the mean, and the 95 % interval of the mean."),
-        *_other_monitor(figures.configurations),
-        _all_means(figures.configurations),
-        Text(
-            "Means over the seeds, each run at its best epoch. For val_loss, val_ece, train_val_gap and those of the "
-            "test split that are named so, less is better."
-        ),
-    ]
-    if inputs.failed:
-        blocks.append(Text(_failed(inputs.failed)))
-    blocks += [
-        Chart("curves", "Validation and training AUC by epoch: the line is the mean over seeds, the band all of them."),
-        Chart(
-            "gates", "Share of the static branch in the mix by epoch, mean over seeds, with the widest range of rows."
-        ),
-    ]
-    if figures.comparisons:
-        blocks += _pairs(report)
-    return Section("Results", [*blocks, _with_intervals(report)])
-
-
-def _with_intervals(report: Report) -> Fold:
-    """Each metric that matters with its spread, and what each run's own best epoch adds."""
-    figures = report.figures
-    blocks: list[Block] = [
-        Text(
-            "Mean and standard deviation over the seeds, each run at its best epoch, with 95 % intervals of the mean. "
-            "A bootstrap interval needs 5 seeds. Where a metric has bounds, its interval is cut off there."
-        ),
-        Items([spread_in_words(name, block) for name, block in figures.configurations.items()]),
-    ]
-    for name in WITH_INTERVALS:
-        bounds = (0.0, math.inf) if name.endswith("_loss") else (0.0, 1.0)
-        rows = [
-            [
-                named(point),
-                str(block.figures[name].n),
-                auc4(block.figures[name].mean),
-                auc4(block.figures[name].sd),
-                interval(within(block.figures[name].t_interval, *bounds)),
-                interval(within(block.figures[name].bootstrap_interval, *bounds)),
-            ]
-            for point, block in figures.configurations.items()
-            if name in block.figures
-        ]
-        if rows:
-            blocks.append(Table([name, "seeds", "mean", "sd", "t interval", "bootstrap interval"], rows, name))
-    return Fold("Each configuration with its intervals", [*blocks, *_best_epochs(figures.configurations)])
-
-
-def _other_monitor(configurations: Mapping[str, ConfigurationFigures]) -> list[Block]:
-    """Which metric decides the best epoch, where it is not the validation AUC."""
-    others = {point: block.monitor for point, block in configurations.items() if block.monitor is not None}
-    if not others:
-        return []
-    which = listed(sorted(set(others.values())))
-    of = "" if len(others) == len(configurations) else f" of {listed([named(point) for point in others])}"
-    return [Text(f"The best epoch{of} is that of the best {which} (training.monitor), not of the highest val_auc.")]
-
-
-def _best_epochs(configurations: Mapping[str, ConfigurationFigures]) -> list[Block]:
-    """What it adds to the metric that decides the best epoch that each run has its own."""
-    known = {point: block for point, block in configurations.items() if block.epoch_optimism is not None}
-    if not known:
-        return []
-    rows = [
-        [named(point), ", ".join(map(str, block.best_epochs)), signed(block.epoch_optimism)]
-        for point, block in known.items()
-    ]
-    decide = sorted({block.monitor or MONITOR for block in known.values()})
-    flattered = "validation AUC" if decide == [MONITOR] else listed(decide)
-    text = (
-        f"A run's best epoch is chosen on the validation rows, which flatters its {flattered} there, and not equally "
-        "for all configurations. Below is how much the mean gains beside the best epoch of the mean curve; the test "
-        "split is free of it."
-    )
-    return [Text(text), Table(["configuration", "best epoch of each seed", f"gain in {listed(decide)}"], rows)]
-
-
-def _all_means(configurations: Mapping[str, ConfigurationFigures]) -> Table:
-    rows, names = [], (*IN_A_REPORT, *ranking_in([block.figures for block in configurations.values()]))
-    for point, block in configurations.items():
-        means = (block.figures.get(name) for name in names)
-        rows.append([named(point), *(auc4(found.mean if found else None) for found in means)])
-    return Table(["mean of", *names], rows)
-
-
-def _pairs(report: Report) -> list[Block]:
-    figures, inputs = report.figures, report.inputs
-    head = [
-        "difference",
-        "verdict",
-        "mean",
-        "interval",
-        "seeds",
-        "effect",
-        "error of seeds",
-        "error of users",
-        "p",
-        "adjusted p",
-        "t p",
-        "exact p",
-    ]
-    rows = [
-        [
-            f"{row.a} - {row.b}",
-            row.verdict,
-            signed(row.mean),
-            interval(row.interval, "+.5f"),
-            str(row.n),
-            number(row.effect),
-            standard_error(None if row.sd is None else row.sd / math.sqrt(row.n)),
-            standard_error(row.users_error),
-            p_value(row.p),
-            p_value(row.holm_p),
-            p_value(row.t_p),
-            p_value(row.permutation_p),
-        ]
-        for row in figures.comparisons
-    ]
-    floors = sorted({(row.n, row.permutation_floor) for row in figures.comparisons})
-    said = "; ".join(f"at {several(n, 'pair')} it cannot fall below {floor:.4g}" for n, floor in floors)
-    rule = (
-        RULE.format(alpha=inputs.alpha, seeds=MIN_SEEDS)
-        if figures.decision is None
-        else "The rule stands in the section Decision."
-    )
-    asked, looks = figures.decision, inputs.looks
-    level = "95 %" if asked is None or looks is None else f"the {confidence(asked.alpha, len(looks.planned))}"
-    beside: list[Block] = []
-    if asked is not None and len(figures.comparisons) > 1:
-        beside.append(Chart("secondary", f"The secondary differences, with {level}."))
-    raw: list[Block] = [
-        Text(
-            f"Interval ({level}) and p have both errors, that of seeds and that of users. The t p is of the seeds "
-            "alone. "
-            f"The exact p is that of all sign flips of the differences; {said}. These two are reported and decide "
-            "nothing."
-        ),
-        Table(["difference", *head[5:]], [[row[0], *row[5:]] for row in rows], "What each difference rests on"),
-        *_on_other_rows(figures.comparisons),
-        *_rows_of_pairs(figures.comparisons, inputs.rows),
-    ]
-    return [
-        Text(f"Differences in AUC on {inputs.rows} rows, paired by seed. {rule}"),
-        Table([*head[:5], "p", "adjusted p"], [[*row[:5], row[8], row[9]] for row in rows], "Differences"),
-        *([Items([detectable(row) for row in figures.comparisons])] if asked is None else []),
-        *beside,
-        Fold("Errors and tests behind the differences", raw),
-    ]
-
-
-def _on_other_rows(comparisons: Sequence[Comparison]) -> list[Block]:
-    """The same differences on the rows that do not decide, and how the seeds of the two go together."""
-    rows = [
-        [
-            f"{row.a} - {row.b}",
-            "-" if row.seed_correlation is None else f"{row.seed_correlation:+.2f}",
-            signed(other.mean if other else None),
-            interval(other.t_interval if other else None, "+.5f"),
-            p_value(other.t_p if other else None),
-        ]
-        for row in comparisons
-        for other in [row.validation or row.test]
-    ]
-    split = next(("validation" if row.validation else "test" for row in comparisons if row.validation or row.test), "")
-    if not split and all(row.seed_correlation is None for row in comparisons):
-        return []
-    text = (
-        "How far a seed that suits one configuration suits the other is its correlation over the seeds. Where it is "
-        "high, pairing by seed makes differences sharper; where it is negative, it costs. "
-    )
-    other = f"The rows beside it are {split} rows, on which nothing is decided." if split else ""
-    head = ["difference", "correlation of seeds", f"mean on {split or 'other'} rows", "t interval", "t p"]
-    return [Text(text + other), Table(head, rows)]
-
-
-def _rows_of_pairs(comparisons: Sequence[Comparison], split: str) -> list[Block]:
-    rows = [
-        [
-            f"{row.a} - {row.b}",
-            seed,
-            signed(one.difference),
-            f"{one.standard_error:.5f}",
-            p_value(one.p),
-            p_value(one.holm_p),
-        ]
-        for row in comparisons
-        for seed, one in row.delong.items()
-    ]
-    if not rows:
-        return [Text("Scores of single rows were not kept, so there is no comparison on the same rows.")]
-    text = (
-        f"The same two models on the same {split} rows, seed by seed (DeLong), with p adjusted over all of these tests "
-        "(Holm). It takes rows as independent, which the rows of one user are not; the error of users above draws "
-        "users whole. It says nothing of other seeds, and decides nothing."
-    )
-    head = ["difference", "seed", "AUC difference", "standard error", "p", "adjusted p"]
-    return [Text(text), Table(head, rows)]
 
 
 def comparison(report: Report) -> Section:

@@ -20,7 +20,8 @@ from mdaf.multirun.phase4.design import OF_THE_RESEARCH
 from mdaf.multirun.phase4.known import SEARCHED
 from mdaf.multirun.report.inputs import criteria_of, pairs, rules, source_of
 from mdaf.multirun.report.printing import print_sections
-from mdaf.multirun.report.sections import criteria, results
+from mdaf.multirun.report.results_section import results
+from mdaf.multirun.report.sections import criteria
 from mdaf.multirun.report.summary_section import findings
 from mdaf.multirun.report.verdict_section import verdict_section
 from mdaf.multirun.report.writer import write_beside_others

@@ -8,7 +8,8 @@ import pytest
 
 from mdaf.multirun.analysis.content import Report
 from mdaf.multirun.report.blocks import Table, Text, every
-from mdaf.multirun.report.sections import criteria, results
+from mdaf.multirun.report.results_section import results
+from mdaf.multirun.report.sections import criteria
 from mdaf.multirun.report.summarize import summary
 from tests.multirun.fakes import history, write_run
 from tests.sweeper.tiny import composed
