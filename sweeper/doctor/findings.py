@@ -75,7 +75,7 @@ def _torch() -> Any:
         return None
     try:
         import torch
-    except (ImportError, OSError):
+    except Exception:  # a broken installation raises anything
         return None
     return torch
 
@@ -167,6 +167,11 @@ def _extras() -> Iterator[Finding]:
 
 def _place() -> Iterator[Finding]:
     runs = Path("runs")
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        yield Finding("here", "runs/", "this working directory was deleted", "wrong", "cd to a folder of your own")
+        return
     existing = next(folder for folder in (runs, Path.cwd(), *Path.cwd().parents) if folder.is_dir())
     yield _writable(runs, existing)
     free = shutil.disk_usage(existing).free

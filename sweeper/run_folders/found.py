@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -133,7 +134,11 @@ def _walk(folder: Path, depth: int, found: Found, groups: dict[Path, list[Run]],
     names = {entry.name for entry in entries}
     is_empty = not names and _DATE.fullmatch(folder.parent.name) is not None  # of a command that ended at once
     if is_run(names) or is_empty:
-        run = _run(folder, entries, names)
+        try:
+            run = _run(folder, entries, names)
+        except OSError as error:
+            found.notes.append(f"{folder}: cannot be read: {error.strerror}")
+            return True
         groups.setdefault(_home_of(folder, run), []).append(run)
         return True
     if "report.json" in names:
@@ -143,7 +148,7 @@ def _walk(folder: Path, depth: int, found: Found, groups: dict[Path, list[Run]],
     strange: list[str] = []
     for entry in entries if depth < DEEPEST and "store.json" not in names else ():
         path = folder / entry.name
-        if entry.is_symlink() and Path(entry.path).is_dir():
+        if entry.is_symlink() and os.path.isdir(entry.path):
             found.notes.append(f"{path}: a link to a folder, which is not followed")
         elif entry.is_dir(follow_symlinks=False) and entry.name.startswith(REMOVED):
             found.leftover.append(path)
@@ -163,8 +168,9 @@ def _by_number(entry: os.DirEntry[str]) -> tuple[int, str]:
 def _run(folder: Path, entries: Sequence[os.DirEntry[str]], names: set[str]) -> Run:
     files: dict[int, os.stat_result] = {}
     for entry in entries:
-        state = entry.stat(follow_symlinks=False)
-        files[state.st_ino] = state
+        with suppress(FileNotFoundError):  # a run that is running exchanges its files
+            state = entry.stat(follow_symlinks=False)
+            files[state.st_ino] = state
     written = max((state.st_mtime for state in files.values()), default=0.0) or folder.stat().st_mtime
     size = sum(state.st_size for state in files.values() if stat.S_ISREG(state.st_mode))
     about: dict[str, Any] = {"path": folder, "written": written, "size": size}

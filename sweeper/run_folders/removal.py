@@ -18,7 +18,7 @@ from mdaf.sweeper.run_folders.recognition import stranger_in
 from mdaf.sweeper.runs.lock import LockedError, locked
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-_OF_A_GRID = ("multirun.yaml",)
+_OF_A_GRID = ("multirun.yaml", "tracker-mlflow")
 
 
 def remove(root: Path, folder: Path) -> str | None:

@@ -38,6 +38,8 @@ def serve(
             return {"away": in_a_line(masked_text(str(error)))}
         except (StorageInternalError, SQLAlchemyError) as error:
             return {"away": f"the database does not answer: {in_a_line(masked_text(reason_of(error)))}"}
+        except Exception as error:  # a study that is deleted meanwhile, or that another program has filled
+            return {"away": f"the study cannot be read ({type(error).__name__})"}
 
     try:
         server = LivePage(port, read)

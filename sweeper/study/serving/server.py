@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -41,6 +42,11 @@ class LivePage(ThreadingHTTPServer):
         """Where the page is."""
         return f"http://{HOST}:{self.server_port}/"
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that goes away in the middle of an answer is no error."""
+        if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
+
     def answer(self, name: str | None) -> bytes:
         """The study as JSON; only one thread at a time asks the database."""
         with self._lock:
@@ -54,6 +60,7 @@ class LivePage(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: LivePage
     server_version, sys_version = "mdaf-study", ""
+    timeout = 30.0  # of a browser that connects and asks nothing
 
     def do_GET(self) -> None:
         """Answers a page, its style, its script, or the study."""

@@ -155,8 +155,25 @@ def test_what_a_study_or_a_report_refers_to_stays(typed: Typed) -> None:
     code, out, err = typed("clean", "--failed", "--interrupted", "--all-but-best", "--yes")
     assert (code, left()) == (0, before)
     assert "nothing to remove" in out
-    for reason in (f"report {report}", "study any", "study gone", "a Phase 4"):
+    for reason in (f"report {report}", "study any", "study gone, which no database asked here has", "a Phase 4"):
         assert reason in err
+
+
+def test_a_reference_holds_through_links_detours_and_from_above_the_folder_that_is_cleaned(typed: Typed) -> None:
+    for number in range(3):
+        make(f"single/2026-01-01/10-00-0{number}", failed=True)
+    Path("best").symlink_to("runs/single/2026-01-01/10-00-00")
+    Path("elsewhere").symlink_to("runs/single/2026-01-01")
+    report = Path("runs/mine/report.json")
+    report.parent.mkdir()
+    paths = ("../../best", "../single/2026-01-02/../2026-01-01/10-00-01")
+    report.write_text(json.dumps({"inputs": {"runs": [{"folder": path} for path in paths]}}))
+    study = optuna.create_study(storage="sqlite:///runs/studies.db", study_name="s")
+    study.ask().set_user_attr("run_dir", "runs/single/2026-01-01/10-00-02")
+    before = left()
+    for folder in ("runs", "runs/single/2026-01-01", "elsewhere"):
+        assert typed("clean", folder, "--failed", "--yes")[:1] == (0,)
+        assert left() == before
 
 
 @pytest.mark.parametrize("broken", ["runs/p/report/report.json", "runs/studies.db"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import os
 import signal
 import subprocess
@@ -123,13 +124,29 @@ def test_a_database_that_is_away_is_a_line_and_the_page_goes_on(
     assert json.loads(asked(served, "/study.json")[1])["study"]["name"] == "sweep"
 
 
+def test_a_study_that_another_program_has_filled_is_shown(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    study = optuna.create_study(storage=url, study_name="other")
+    strange: tuple[Any, ...] = (7, {"a": [1]}, ["x"], HOSTILE, "\x1b[31m\n")
+    for name in strange:
+        attrs = {"point": name, "run_dir": name, "seed": name}
+        study.add_trial(create_trial(value=1.0, intermediate_values={0: 1.0, 10**9: math.nan}, user_attrs=attrs))
+    found = content.snapshot(url, "other")["study"]
+    json.dumps(found, allow_nan=False)
+    assert len(found["rows"]) == len(found["curves"]) == len(strange)
+    assert "\x1b" not in repr([row["name"] for row in found["rows"]])
+
+
 def test_a_study_that_is_not_there_is_said_before_a_page_is(url: str) -> None:
     with pytest.raises(QueryError, match="swept"):
         content.snapshot(url, "swept")
 
 
 def test_the_command_says_where_the_page_is_and_ends_in_one_line(url: str) -> None:
-    code = "import sys; from mdaf.sweeper.study.cli import main; sys.argv[1:] = sys.argv[1:]; main()"
+    code = (
+        "import sys\nfrom mdaf.sweeper.study.cli import main\ntry:\n    main()\n"
+        "finally:\n    print(*{'torch', 'polars', 'sklearn', 'numba'} & set(sys.modules), end='')"
+    )
     typed = [sys.executable, "-c", code, "serve", "--storage", url, "--study", "sweep"]
     variables = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(typed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables) as process:
