@@ -19,11 +19,15 @@ LIGHT = ("search", "racing", "trials", "storage", "study", "hydra_ext")
 HEAVY = ("torch", "numba", "polars", "sklearn", "scipy", "pandas")
 
 
+SUFFIXES = ("py", "yaml", "j2", "css", "js", "html")
+
+
 def files_of_the_tree() -> dict[str, Path]:
     """Every file that is installed, by its path below site-packages."""
-    found = {f"mdaf/{file.relative_to(ROOT / 'mdaf')}": file for file in (ROOT / "mdaf").rglob("*.py")}
+    ground_floor = [file for suffix in SUFFIXES for file in (ROOT / "mdaf").rglob(f"*.{suffix}")]
+    found = {f"mdaf/{file.relative_to(ROOT / 'mdaf')}": file for file in ground_floor}
     for room in ROOMS:
-        for suffix in ("py", "yaml", "j2"):
+        for suffix in SUFFIXES:
             found |= {f"mdaf/{file.relative_to(ROOT)}": file for file in (ROOT / room).rglob(f"*.{suffix}")}
     return found | {str(file.relative_to(ROOT)): file for file in (ROOT / "hydra_plugins").rglob("*.py")}
 

@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
         """The long options of this parser and of its subcommands."""
         parsers: list[argparse.ArgumentParser] = [self]
         for action in self._actions:
-            if isinstance(action, argparse._SubParsersAction):
+            if isinstance(action.choices, dict):  # its subcommands
                 parsers += action.choices.values()
         flags = [flag for parser in parsers for action in parser._actions for flag in action.option_strings]
         return sorted({flag for flag in flags if flag.startswith("--")})

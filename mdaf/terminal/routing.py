@@ -32,22 +32,27 @@ def without_movements(text: str) -> str:
 
 
 class Routed:
-    """A standard stream that hands its text over while it is routed, and is the stream itself before and after."""
+    """A standard stream that hands its text over while it is routed, and is the stream itself before and after.
+
+    ``unrouted``       the stream itself.
+    ``standard_name``  ``stdout`` or ``stderr``.
+    ``hand_over``      what takes the text while it is routed, else None.
+    """
 
     def __init__(self, stream: Any, name: str) -> None:
-        self._stream, self._name = stream, name
-        self._write: Write | None = None
+        self.unrouted, self.standard_name = stream, name
+        self.hand_over: Write | None = None
         self._process = os.getpid()
 
     @property
     def _hands_over(self) -> Write | None:
-        return self._write if os.getpid() == self._process else None  # a forked process has no screen
+        return self.hand_over if os.getpid() == self._process else None  # a forked process has no screen
 
     def write(self, text: str) -> int:
         """Writes text, as any stream does."""
         if (hand_over := self._hands_over) is None:
-            return int(self._stream.write(text))
-        hand_over(self._name, text)
+            return int(self.unrouted.write(text))
+        hand_over(self.standard_name, text)
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -58,17 +63,17 @@ class Routed:
     def flush(self) -> None:
         """Nothing is kept back while the stream is routed."""
         if self._hands_over is None:
-            self._stream.flush()
+            self.unrouted.flush()
 
     def isatty(self) -> bool:
         """False while it is routed: nothing but the screen is to draw."""
-        return self._hands_over is None and bool(self._stream.isatty())
+        return self._hands_over is None and bool(self.unrouted.isatty())
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        return getattr(self.unrouted, name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._stream)
+        return iter(self.unrouted)
 
 
 class Routes:
@@ -92,7 +97,7 @@ class Routes:
             stream.flush()
             routed = _routed_of(stream, name)
             _redirect_handlers(stream, routed)
-            routed._write = self._write
+            routed.hand_over = self._write
             setattr(sys, name, routed)
             self._routed.append(routed)
 
@@ -102,7 +107,7 @@ class Routes:
             return
         read, write = os.pipe()
         for routed in self._routed:
-            descriptor = routed._stream.fileno()
+            descriptor = routed.unrouted.fileno()
             self._saved[descriptor] = os.dup(descriptor)
             os.dup2(write, descriptor)
         os.close(write)
@@ -116,9 +121,9 @@ class Routes:
             os.close(saved)
         self._saved = {}
         for routed in self._routed:
-            routed._write = None
-            if getattr(sys, routed._name) is routed:
-                setattr(sys, routed._name, routed._stream)
+            routed.hand_over = None
+            if getattr(sys, routed.standard_name) is routed:
+                setattr(sys, routed.standard_name, routed.unrouted)
         if self._reader is None:
             self._close()
         else:
@@ -134,7 +139,7 @@ class Routes:
 
 def _routed_of(stream: Any, name: str) -> Routed:
     known = _latest.get(name)
-    if known is None or known._stream is not stream:
+    if known is None or known.unrouted is not stream:
         _latest[name] = Routed(stream, name)
     return _latest[name]
 

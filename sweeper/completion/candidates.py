@@ -93,7 +93,7 @@ def _leaves(keys: Sequence[str]) -> list[str]:
 def _of_parser(parser: argparse.ArgumentParser, before: Sequence[str], last: str) -> list[str]:
     """Subcommands, flags and the choices of the flag before."""
     for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
+        if isinstance(action.choices, dict):  # its subcommands
             chosen = next((name for name in before if name in action.choices), None)
             if chosen is None:
                 return [*action.choices, *_flags(parser)]

@@ -151,12 +151,13 @@ def _holds_studies(file: Path) -> bool:
 def _run_folders(url: str) -> Iterable[tuple[str, str | None]]:
     """The name of each study, and with it the run folder of each of its trials that names one."""
     from mdaf.sweeper.storage.opening import open_storage
+    from mdaf.sweeper.storage.optuna_internals import study_id_of
 
     try:
         storage = open_storage(url, create=False, read_only=True)
         for study in storage.get_all_studies():
             yield study.study_name, None
-            for trial in storage.get_all_trials(study._study_id, deepcopy=False):
+            for trial in storage.get_all_trials(study_id_of(study), deepcopy=False):
                 run_dir = trial.user_attrs.get("run_dir")
                 if isinstance(run_dir, str) and run_dir and "\0" not in run_dir:
                     yield study.study_name, run_dir

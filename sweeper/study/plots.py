@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from typing import Any
 
 import optuna
@@ -58,8 +57,10 @@ def plots_page(study: Study) -> str:
     Of a large study a part is drawn, and the page says which, so that page and memory stay small. Raises ``QueryError``
     where plotly isn't installed or the study has no complete trial.
     """
-    if find_spec("plotly") is None:
-        raise QueryError(f"plots need plotly, which isn't installed: {install('plots')}")
+    try:
+        import plotly.offline  # noqa: F401
+    except ImportError:
+        raise QueryError(f"plots need plotly, which isn't installed: {install('plots')}") from None
     if not trials_of(study, TrialState.COMPLETE):
         raise QueryError(f"study {study.study_name!r} has nothing to plot: no trial is complete")
     part = _drawing(points.study_of_points(study) if is_race(study) else study, study)

@@ -22,7 +22,7 @@ SHORT = (*TINY, "data.train_rows=500", "data.validation_rows=200")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working directory with a run of its own in ``run``, and a sweep of four trials."""
     folder = tmp_path_factory.mktemp("work")
-    run = typed("sweeper", *SHORT, "hydra.run.dir=run", cwd=folder)
+    run = typed("sweeper", *SHORT, "criteria.min_val_auc=0.6", "hydra.run.dir=run", cwd=folder)
     assert run.returncode == 0, run.stderr
     return folder
 

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import math
+import re
 import shlex
 import subprocess
 import sys
@@ -221,20 +222,24 @@ def test_importances_of_a_race_are_those_of_its_points_means(ask: Ask, url: str)
 # ---- plot, watch, export
 
 
+def headings(page: str) -> list[str]:
+    return re.findall(r'<th scope="col">([^<]*)</th>', page)
+
+
 def test_the_page_draws_points_with_their_errors_and_single_runs_if_asked(ask: Ask, tmp_path: Path) -> None:
     pytest.importorskip("plotly")
     assert ask(f"plot --output {tmp_path}/points.html").exit_code == 0
     visible = (tmp_path / "points.html").read_text().partition("<body>")[2]
-    assert "<h2>Points</h2>" in visible
-    assert "<h2>History</h2>" not in visible
+    assert ">Points</h2>" in visible
+    assert ">History</h2>" not in visible
     assert "9 points, 11 of 20 runs" in visible
-    assert "<th>point</th><th>runs</th><th>mean</th><th>error</th><th>expected</th>" in visible
-    assert "<td>balanced</td><td>4</td><td>0.701</td>" in visible
+    assert headings(visible)[:5] == ["point", "runs", "mean", "error", "expected"]
+    assert '<th scope="row">balanced</th><td class="number">4</td><td class="number">0.701</td>' in visible
     assert '"error_y"' in visible
     assert ask(f"plot --runs --output {tmp_path}/runs.html").exit_code == 0
     single = (tmp_path / "runs.html").read_text().partition("<body>")[2]
-    assert "<h2>History</h2>" in single
-    assert "<td>8</td><td>0.715</td>" in single
+    assert ">History</h2>" in single
+    assert '<th scope="row">8</th><td class="number">0.715</td>' in single
 
 
 def test_points_are_drawn_with_the_mean_its_error_and_what_is_expected() -> None:

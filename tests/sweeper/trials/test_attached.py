@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import optuna
@@ -178,14 +178,15 @@ FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture
-def forked() -> str:
-    """The override that chooses the launcher."""
+def forked() -> Iterator[str]:
+    """The override that chooses the launcher, which there is for this test alone."""
     Plugins.instance().register(ForkedLauncher)
     target = f"{ForkedLauncher.__module__}.{ForkedLauncher.__qualname__}"
     ConfigStore.instance().store(
         group="hydra/launcher", name="forked", node={"_target_": target}, provider="test", replace=True
     )
-    return "hydra/launcher=forked"
+    yield "hydra/launcher=forked"
+    del ConfigStore.instance().repo["hydra"]["launcher"]["forked.yaml"]
 
 
 def test_a_job_in_a_process_of_its_own_signs_its_trial_and_leaves_how_it_ended(tmp_path: Path, forked: str) -> None:
