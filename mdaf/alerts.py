@@ -6,19 +6,23 @@ is one warning, and changes nothing else.
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
+import os
 import platform
+import signal
 import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from mdaf import outcome
+from mdaf.bounded import within
 from mdaf.errors import text_of
 from mdaf.secrets import masked_text
 from mdaf.signals import EXIT_AT_ONCE, Interrupted
@@ -26,7 +30,8 @@ from mdaf.signals import EXIT_AT_ONCE, Interrupted
 log = logging.getLogger(__name__)
 
 FINISHED, FAILING, NEW_BEST = EVENTS = ("finished", "failing", "new_best")
-TIMEOUT_SECONDS = 5.0  # of a webhook
+TIMEOUT_SECONDS = 5.0  # of each answer of a webhook's server
+WEBHOOK_SECONDS = 15.0  # of all of it: a server may answer a byte at a time
 COMMAND_SECONDS = 30.0  # after which a program that was told is ended
 TOLD = ("folder", "study", "value")  # what an alert says besides its text: no storage, which may hold a password
 
@@ -62,38 +67,42 @@ class Alerts:
         if not self.wants(event):
             return
         said = masked_text(f"{self.name} on {platform.node()}: {text}")
+        if self.command:
+            self._try(lambda: self._run(said))
+        if self.webhook:
+            self._try(lambda: self._post({"event": event, "text": said, **facts}))
+
+    def _try(self, way: Callable[[], None]) -> None:
         try:
-            if self.command:
-                self._run(said)
-            if self.webhook:
-                self._post({"event": event, "text": said, **facts})
+            way()
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             self._warn(error)
 
     def _run(self, text: str) -> None:
         whole = [*self.command, *([text] if self.message == "argument" else [])]
         given = text if self.message == "stdin" else ""
-        ended = subprocess.run(
+        with subprocess.Popen(
             whole,
-            input=given.encode(),
-            capture_output=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             start_new_session=True,
-        )
-        if ended.returncode:
-            raise OSError(f"{self.command[0]} ended with exit code {ended.returncode}")
+        ) as process:
+            try:
+                process.communicate(given.encode(errors="replace"), timeout=COMMAND_SECONDS)
+            except BaseException:
+                _end(process)
+                raise
+        if process.returncode:
+            raise OSError(f"{self.command[0]} ended with exit code {process.returncode}")
 
     def _post(self, content: Mapping[str, Any]) -> None:
-        assert self.webhook is not None
         body = json.dumps(content, default=str).encode()
-        request = urllib.request.Request(self.webhook, body, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS):
-                pass
-        except (OSError, ValueError) as error:  # the path of a webhook is a secret, so only the host is named
+            within(WEBHOOK_SECONDS, lambda: _send(str(self.webhook), body))
+        except (OSError, ValueError, http.client.HTTPException) as error:  # its path is a secret: the host is named
             why = f"answered {error.code}" if isinstance(error, urllib.error.HTTPError) else type(error).__name__
-            raise OSError(f"{urlsplit(self.webhook).hostname}: {why}") from None
+            raise OSError(f"{urlsplit(self.webhook).hostname!s}: {why}") from None
 
     def _warn(self, error: Exception) -> None:
         if not self._has_warned:
@@ -102,6 +111,28 @@ class Alerts:
             )
             log.warning("an alert could not be sent: %s; nothing more is said of it", said)
         self._has_warned = True
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A webhook that sends elsewhere has not taken the message: who is told is what was typed."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """No other request."""
+
+
+def _send(url: str, body: bytes) -> None:
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    with urllib.request.build_opener(_NoRedirect).open(request, timeout=TIMEOUT_SECONDS):
+        pass
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a program with all that it has started."""
+    with suppress(OSError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
 
 
 _alerts = Alerts("mdaf")

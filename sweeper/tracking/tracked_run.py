@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from mdaf.atomic import write_atomically
+from mdaf.bounded import HangingError, within
 from mdaf.errors import text_of
 from mdaf.plain_files import plain_text
 from mdaf.reporting import is_interruption
@@ -23,7 +24,10 @@ log = logging.getLogger(__name__)
 
 NAME = "tracker.json"  # in the run's folder: which tracker, the run's id there, and how many epochs it has
 FILES = {"summary": "summary.txt", "metrics": "metrics.csv", "checkpoint": "best.pt"}
+CALL_SECONDS = 60.0  # after which a tracker counts as one that hangs
+UPLOAD_SECONDS = 600.0  # the same where files are handed over
 _ID = re.compile(r"[\w-]{1,64}", re.ASCII)
+_hanging: set[str] = set()  # trackers of which this process waits no more
 
 
 def tracker_named(name: str) -> Tracker:
@@ -79,7 +83,7 @@ class TrackedRun:
         """Ends the run at the tracker, with the best epoch's metrics. The first call counts."""
         if not self._over:
             self._over = True
-            self._try(lambda: self._end(state, best))
+            self._try(lambda: self._end(state, best), UPLOAD_SECONDS if self.artifacts else None)
 
     def ended_by(self, error: BaseException) -> None:
         """Ends the run as failed or interrupted."""
@@ -94,15 +98,19 @@ class TrackedRun:
         if error is not None:
             self.ended_by(error)
 
-    def _try(self, action: Callable[[], object]) -> None:
-        if self._silent:
+    def _try(self, action: Callable[[], object], seconds: float | None = None) -> None:
+        if self._silent or self.name in _hanging:
             return
         try:
-            action()
+            within(CALL_SECONDS if seconds is None else seconds, action)
         except Exception as error:
             self._silent = True
+            after = "the run goes on without it"
+            if isinstance(error, HangingError):
+                _hanging.add(self.name)
+                after = "this process goes on without it"
             why = masked_text(" ".join(text_of(error).split()))[:300] or type(error).__name__
-            log.warning("tracker=%s: %s; the run goes on without it", self.name, why)
+            log.warning("tracker=%s: %s; %s", self.name, why, after)
 
     def _epoch(self, row: EpochMetrics) -> None:
         tracker = self._begun()

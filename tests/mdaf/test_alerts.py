@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import optuna
 import pytest
 
+from mdaf import alerts
 from mdaf.sweeper.job.recorder import Recorder
 from mdaf.sweeper.study.queries import trials_of
 from tests.sweeper.inside import run
@@ -26,7 +28,11 @@ def server() -> Iterator[HTTPServer]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             self.server.got.append((self.path, self.headers["Content-Type"], json.loads(body)))  # type: ignore[attr-defined]
-            self.send_response(500 if "broken" in self.path else 200)
+            if "garbage" in self.path:
+                self.wfile.write(b"garbage\r\n\r\n")
+                return
+            self.send_response(500 if "broken" in self.path else 302 if "moved" in self.path else 200)
+            self.send_header("Location", "/elsewhere")
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
@@ -125,6 +131,28 @@ def test_an_alert_that_fails_is_one_warning_which_keeps_the_webhooks_path_to_its
     assert len(got) >= 1
     assert said.count("an alert could not be sent: 127.0.0.1: answered 500") == 1
     assert SECRET not in said
+
+
+def test_an_alert_follows_no_redirect_ends_in_its_time_and_tells_the_others_whoever_fails(
+    server: HTTPServer,
+    got: list[Any],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(alerts, "COMMAND_SECONDS", 0.2)
+    here = f"http://127.0.0.1:{server.server_port}"
+    orphan = tmp_path / "orphan"
+    command = ["sh", "-c", f"(sleep 3; touch {orphan}) & wait"]
+    for webhook in (f"{here}/moved-{SECRET}", f"{here}/garbage-{SECRET}", f"http://127.0.0.1:port/{SECRET}"):
+        alerts.Alerts("mdaf", command, webhook=webhook).tell(alerts.FINISHED, "done\udcff")
+        alerts.Alerts("mdaf", webhook=webhook).tell(alerts.FINISHED, "done")
+    assert [path for path, _, _ in got] == [f"/{name}-{SECRET}" for name in ("moved", "moved", "garbage", "garbage")]
+    for said in ("sh took too long", "127.0.0.1: answered 302", "BadStatusLine", "InvalidURL"):
+        assert said in caplog.text
+    assert SECRET not in caplog.text
+    left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(orphan) not in left
 
 
 @pytest.mark.parametrize(

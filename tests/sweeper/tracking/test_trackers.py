@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
+import threading
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from mdaf.sweeper.job.recorder import Recorder
+from mdaf.sweeper.tracking import tracked_run
 from tests.sweeper.inside import metrics, run
 
 SECRET = "hush-hush"
@@ -241,6 +243,20 @@ def test_a_tracker_that_fails_is_one_warning_and_the_run_is_as_it_would_have_bee
     assert SECRET not in log
     assert run(tmp_path, "hydra.run.dir=plain") == 0
     assert metrics(tmp_path / "r") == metrics(tmp_path / "plain")
+
+
+def test_a_tracker_that_hangs_is_waited_for_once_in_a_process(
+    tmp_path: Path, wandb: Wandb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = threading.Event()
+    monkeypatch.setattr(tracked_run, "CALL_SECONDS", 0.2)
+    monkeypatch.setattr(tracked_run, "_hanging", set())
+    monkeypatch.setattr(Wandb.Run, "log", lambda *_, **__: never.wait())
+    typed = ("-m", "seed=1,2", "hydra/launcher=replicas", "hydra.sweep.dir=grid", "training.epochs=1")
+    assert run(tmp_path, *typed, "tracker=wandb") == 0
+    never.set()
+    logs = "".join((tmp_path / f"grid/{number}/train.log").read_text() for number in (0, 1))
+    assert logs.count("tracker=wandb: no answer within 0.2 s; this process goes on without it") == 1
 
 
 def test_a_tracker_gets_no_password_and_no_alert(tmp_path: Path, wandb: Wandb) -> None:
