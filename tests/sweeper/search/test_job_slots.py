@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from optuna.trial import Trial, TrialState
 
-from mdaf import conf
+from mdaf import conf, errors
 from mdaf.errors import UserError
 from mdaf.extras import install
 from mdaf.process import this_process
@@ -119,6 +119,39 @@ def test_a_cluster_that_loses_every_job_ends_the_sweep_in_one_line(
 ) -> None:
     with pytest.raises(UserError, match="16 jobs in a row were lost, the last one: the node is gone"):
         swept_with(Elsewhere(lost=range(100)), tmp_path, monkeypatch, "hydra.sweeper.n_trials=9")
+    study = optuna.load_study(study_name="s", storage=open_storage(f"sqlite:///{tmp_path}/s.db", create=False))
+    assert all(trial.state is not TrialState.RUNNING for trial in study.trials)
+
+
+class Together(Elsewhere):
+    """A launcher that runs all its jobs at once in processes of its own, and says of which one the process is gone."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        return [self._ended(initial_job_idx + place) for place in range(len(job_overrides))]
+
+    def _ended(self, number: int) -> JobReturn:
+        if number in self.lost:
+            return JobReturn(status=JobStatus.FAILED, _return_value=errors.LostError("its process is gone"))
+        return JobReturn(status=JobStatus.COMPLETED, _return_value=float(number))
+
+
+def test_of_jobs_that_are_launched_together_a_lost_one_is_tried_again_and_the_others_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher = Together(lost=[1])
+    study = swept_with(launcher, tmp_path, monkeypatch, "hydra.sweeper.n_trials=4", "hydra.sweeper.max_failure_rate=0")
+    assert Counter(trial.state for trial in study.trials) == {TrialState.COMPLETE: 4, TrialState.FAIL: 1}
+    assert [study.trials[number].value for number in (0, 2)] == [0.0, 2.0]
+    assert study.trials[1].user_attrs[DIED] == "its job was lost: its process is gone"
+    [retry] = [trial for trial in study.trials if trial.user_attrs.get(RETRY_OF) == 1]
+    assert retry.params == study.trials[1].params
+
+
+def test_a_launcher_that_loses_every_job_ends_the_sweep_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="16 jobs in a row were lost, the last one: its process is gone"):
+        swept_with(Together(lost=range(100)), tmp_path, monkeypatch, "hydra.sweeper.n_trials=20")
     study = optuna.load_study(study_name="s", storage=open_storage(f"sqlite:///{tmp_path}/s.db", create=False))
     assert all(trial.state is not TrialState.RUNNING for trial in study.trials)
 
