@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import logging
 import pickle
-import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -23,7 +22,7 @@ from numba.core.compiler import Compiler
 
 from mdaf.model.caches import temporary_folder
 from mdaf.model.kernels.compile_lock import CompileLock
-from mdaf.terminal.progress import working
+from mdaf.model.kernels.compiling import compilation
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +102,7 @@ class KernelCache(FunctionCache):
             if found is not None:
                 self._lock.release()
         if found is None:
-            _compilation.begin()
+            compilation.begin()
         return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -114,7 +113,7 @@ class KernelCache(FunctionCache):
             log.info("%s takes no compiled kernel, the next process compiles it again: %s", self._cache_path, error)
         finally:
             self._lock.release()
-            _compilation.end()
+            compilation.end()
 
     def _load(self, sig: Any, target_context: Any) -> Any:
         try:
@@ -122,29 +121,6 @@ class KernelCache(FunctionCache):
         except Exception as error:  # a damaged file can raise anything
             log.info("%s cannot be used, its kernel is compiled anew: %s", self._cache_path, error)
             return None
-
-
-class _Compilation:
-    """Says on the terminal that kernels are compiled. numba compiles one at a time."""
-
-    def __init__(self) -> None:
-        self._kernels, self._seconds, self._begun = 0, 0.0, 0.0
-        self._shown = contextlib.ExitStack()
-
-    def begin(self) -> None:
-        """A kernel is compiled from now on."""
-        self._shown.close()  # compiling the last one may have failed
-        self._kernels, self._begun = self._kernels + 1, time.monotonic()
-        done = f": {self._kernels - 1} done" if self._kernels > 1 else ""
-        self._shown.enter_context(working(f"compiling kernels for the CPU{done}", before=self._seconds))
-
-    def end(self) -> None:
-        """It is compiled."""
-        self._seconds += time.monotonic() - self._begun
-        self._shown.close()
-
-
-_compilation = _Compilation()
 
 
 class _CheckedFile(IndexDataCacheFile):

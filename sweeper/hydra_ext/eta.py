@@ -39,20 +39,21 @@ def already_there() -> None:
         _plan.runs -= 1
 
 
-def after_first_epoch(seconds: float, epoch: int, epochs: int, in_lock_step: int) -> str | None:
+def after_first_epoch(seconds: float, epoch: int, epochs: int, in_lock_step: int, once: float = 0.0) -> str | None:
     """The estimate as a sentence; None if there was one already, or if there is nothing to estimate.
 
     ``seconds``       the duration of the epoch.
     ``epoch``         the first epoch of this process. It is above 1 if the run was resumed.
     ``epochs``        the epochs of each run.
     ``in_lock_step``  how many runs trained at the same time.
+    ``once``          the part of ``seconds`` that no later epoch takes: kernels were compiled.
     """
     global _plan
     plan, _plan = _plan, None
     if plan is None or plan.runs * epochs <= 1:
         return None
     rounds = math.ceil(plan.runs / (max(1, in_lock_step) * plan.at_once))
-    seconds_left = (rounds * epochs - epoch) * seconds
+    seconds_left = (rounds * epochs - epoch) * max(0.0, seconds - once)
     end = datetime.datetime.fromtimestamp(time.time() + seconds_left)
     runs = f"{plan.runs} runs of {epochs} {'epoch' if epochs == 1 else 'epochs'}"
     if epoch > 1:

@@ -19,6 +19,7 @@ from mdaf.data.store.device_store import DeviceStore
 from mdaf.errors import UserError
 from mdaf.interruption import Interruption
 from mdaf.model.ctr import Estimator
+from mdaf.model.kernels.compiling import compilation
 from mdaf.sweeper.hydra_ext.eta import after_first_epoch, already_there
 from mdaf.sweeper.job.job import Job
 from mdaf.sweeper.job.resuming import epoch_of, is_over, lock_step_groups, restore, states_of
@@ -198,6 +199,7 @@ class _LoggedRecorder:
 
     def __init__(self, job: Job, in_lock_step: int) -> None:
         self.job, self.in_lock_step = job, in_lock_step
+        self.compiled_before = compilation.seconds
 
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         self.job.recorder.step(epoch, step, steps, loss)
@@ -206,7 +208,11 @@ class _LoggedRecorder:
         with self.job.log.active():
             stops = self.job.recorder.epoch(row, replicas, k)
             if estimate := after_first_epoch(
-                row["epoch_seconds"], row["epoch"], self.job.cfg.training.epochs, self.in_lock_step
+                row["epoch_seconds"],
+                row["epoch"],
+                self.job.cfg.training.epochs,
+                self.in_lock_step,
+                once=compilation.seconds - self.compiled_before,
             ):
                 log.info(estimate)
             return stops

@@ -93,12 +93,12 @@ def test_the_commands_on_real_clicks_print_what_start_shows(tmp_path: Path) -> N
 
 
 def _output(command: str, folder: Path) -> str:
-    """What a command prints that runs in ``folder``, as if the console scripts of this Python were on the path."""
+    """What a command prints and logs that runs in ``folder``; its programs are those of this Python."""
     words = shlex.split(command)
     if words[:2] == ["python", "-m"]:
         words = [sys.executable, "-m", f"mdaf.{words[2]}", *words[3:]]
     else:
         words[0] = str(Path(sys.executable).parent / words[0])
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert done.returncode == 0, done.stdout
     return done.stdout

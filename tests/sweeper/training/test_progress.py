@@ -60,3 +60,10 @@ def test_the_estimate_of_a_run_from_its_beginning_is_that_of_the_whole() -> None
     said = eta.after_first_epoch(10.0, epoch=1, epochs=5, in_lock_step=1)
     assert said is not None
     assert said.startswith("estimate of the whole: 2 runs of 5 epochs take about 2 min, until ")
+
+
+def test_the_estimate_leaves_out_what_compiling_took_in_the_first_epoch() -> None:
+    eta.expect(eta.Plan(2))
+    said = eta.after_first_epoch(100.0, epoch=1, epochs=5, in_lock_step=1, once=90.0)
+    assert said is not None
+    assert said.startswith("estimate of the whole: 2 runs of 5 epochs take about 3 min, until ")
