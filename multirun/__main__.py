@@ -22,6 +22,7 @@ from mdaf.sweeper.hydra_ext.config_sources import Configs
 from mdaf.sweeper.hydra_ext.overrides import hydra_value, unquoted
 from mdaf.sweeper.hydra_ext.targets import explained
 from mdaf.terminal import output
+from mdaf.terminal.printable import printable
 from mdaf.terminal.programs import answer_version, beside, program
 
 PROGRAM = "program="
@@ -48,34 +49,39 @@ def to_verdict(cfg: DictConfig) -> None:
     check_alert(cfg)
     alerts.use(alerts.Alerts.of(cfg.alert, program()))
     GlobalHydra.instance().clear()  # this config is read; those of the runs are composed next
-    folder, study = _decided(cfg) if cfg.program is None else _decided_by_values(cfg)
+    folder, study, verdict = _decided(cfg) if cfg.program is None else _decided_by_values(cfg)
     outcome.note(folder=folder, study=study)
+    print(f"\nverdict: {printable(verdict)}")  # again, since tables may have scrolled it away
     print(f"report: {folder}/report.html, report.md, report.json")
     for label, line in what_follows(folder, study, masked(cfg.storage), cfg.program is not None).items():
         print(f"{label + ':':8}{line}")
 
 
-def _decided(cfg: DictConfig) -> tuple[Path, str]:
-    """Of a study of this program: the report's folder, and the study."""
+def _decided(cfg: DictConfig) -> tuple[Path, str, str]:
+    """Of a study of this program: the report's folder, the study, and the verdict in a sentence."""
     from mdaf.multirun.pipeline import decide
+    from mdaf.multirun.report.blocks import in_a_sentence
     from mdaf.multirun.report.summarize import show
+    from mdaf.multirun.report.verdict_section import verdict_section
     from mdaf.multirun.report.verify import load_report
 
     folder = decide(cfg)
     report = load_report(folder / "report.json")
     show(report, folder=folder)
-    return folder, str(report.inputs.study)
+    return folder, str(report.inputs.study), in_a_sentence(verdict_section(report))
 
 
-def _decided_by_values(cfg: DictConfig) -> tuple[Path, str]:
-    """Of a study of another program: the report's folder, and the study that holds the runs."""
+def _decided_by_values(cfg: DictConfig) -> tuple[Path, str, str]:
+    """Of a study of another program: the report's folder, the study that holds the runs, and the verdict."""
     from mdaf.multirun.program.pipeline import decide
     from mdaf.multirun.program.sections import findings, results, verdict_section
+    from mdaf.multirun.report.blocks import in_a_sentence
     from mdaf.multirun.report.printing import print_sections
 
     folder, report = decide(cfg)
-    print_sections([verdict_section(report), findings(report), results(report)])
-    return folder, report.inputs.runs_of
+    verdict = verdict_section(report)
+    print_sections([verdict, findings(report), results(report)])
+    return folder, report.inputs.runs_of, in_a_sentence(verdict)
 
 
 def what_follows(folder: Path, study: str, storage: str, by_values: bool = False) -> dict[str, str]:

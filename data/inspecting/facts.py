@@ -19,7 +19,7 @@ from mdaf.data.store.histories import ITEM, item_in_history
 from mdaf.data.store.promises import promise_in_words
 from mdaf.data.store.seen import MOST, has_users, seen_in_training, unknown_users
 from mdaf.terminal.printable import printable
-from mdaf.terminal.tables import Column, fitted, left_out
+from mdaf.terminal.tables import Column, stacked
 
 QUANTILES = {"min": 0.0, "p10": 0.1, "median": 0.5, "p90": 0.9, "max": 1.0}
 
@@ -182,15 +182,13 @@ def _span_rows(store: EventStore, facts: Mapping[str, SplitFacts]) -> list[list[
 
 
 def _print(console: Console, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints a table whose first column is text and whose other columns are numbers."""
+    """Prints a table whose first column is text and whose other columns are numbers, as several if it is too wide."""
     columns = [
         Column(heading, [row[number] for row in rows], right=number > 0, rank=number)
         for number, heading in enumerate(header)
     ]
-    table, dropped = fitted(columns, console.width, framed=True, title=title)
-    console.print(table)
-    if dropped:
-        console.print(left_out(dropped, "| cat shows all"))
+    for table in stacked(columns, console.width, framed=True, title=title):
+        console.print(table)
 
 
 def _split_rows(facts: Mapping[str, SplitFacts]) -> list[list[str]]:

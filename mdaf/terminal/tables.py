@@ -1,13 +1,13 @@
 """Lays out every table that is printed, so that it is readable at any width of the terminal.
 
-No word is broken and no number is cut. Columns that do not fit are left out, the least important ones first, and their
-names are printed. In a pipe or a file a table has all its columns, however wide it is.
+No word is broken and no number is cut. In a list, columns that do not fit are left out, the least important ones first,
+and their names are printed. In a report they follow below. In a pipe or a file a table has all its columns.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -101,6 +101,19 @@ def fitted(
             table.add_section()
         table.add_row(*(Text(column.cells[number]) for column in shown))
     return table, [column.heading for column in columns if column not in kept]
+
+
+def stacked(
+    columns: Sequence[Column], width: int, *, framed: bool, title: str | None = None, lines: Collection[int] = ()
+) -> Iterator[Table]:
+    """Tables that show all the columns below each other; each begins with the first column, which names the rows."""
+    rest = list(columns)
+    while rest:
+        table, dropped = fitted(rest, width, framed=framed, title=title, lines=lines)
+        yield table
+        left = [column for column in rest[1:] if column.heading in dropped]
+        rest = [rest[0], *left] if len(left) + 1 < len(rest) else left
+        rest, title = (rest if left else []), None
 
 
 def left_out(headings: Sequence[str], instead: str) -> str:

@@ -14,4 +14,4 @@ def of_other_code(commits: Iterable[str], own: str) -> str | None:
     if set(counts) <= {own}:
         return None
     runs = listed([f"{several(number, 'run')} of commit {short(one)}" for one, number in counts.items()])
-    return f"{runs} beside the code of {short(own)}: a difference between runs may be one of the code"
+    return f"{runs}, while this is the code of {short(own)}; a difference between runs may come from the code"

@@ -18,7 +18,7 @@ from mdaf.multirun.analysis.wording import (
     several,
 )
 from mdaf.multirun.program.content import CONFIRMATION, PHASE_4, Comparison, Confirmation, Decision, Point, Report
-from mdaf.multirun.report.blocks import Block, Chart, Items, Section, Table, Text, Verdict
+from mdaf.multirun.report.blocks import DOTS, Block, Chart, Items, Section, Table, Text, Verdict
 from mdaf.multirun.report.pages import Drawn
 from mdaf.multirun.report.pictures import differences, spreads
 from mdaf.pages.palette import colours_of
@@ -108,9 +108,7 @@ def verdict_section(report: Report) -> Section:
                 lead=_lead(row),
                 caveats=_caveats(report),
                 why=f"{_behind(report, row)} {SEEDS_ALONE}",
-                chart=Chart(
-                    "pairs", f"A dot a seed. The large dot is their mean, the bar its {_confidence(report)}.{margin}"
-                ),
+                chart=Chart("pairs", f"{DOTS}, the bar its {_confidence(report)}.{margin}"),
                 deploy=_what_to_take(report, row),
                 command=f"{inputs.program} {words(overrides)}".rstrip(),
                 note=f"This runs {chosen} again, with the defaults of the program for all else.",
@@ -170,8 +168,8 @@ def findings(report: Report) -> Section:
         sentences.append(_looked(report, figures.decision))
     fresh = "seeds that the search did not use" if inputs.search_seeds is not None else "seeds of its own"
     sentences.append(
-        f"Judged is {inputs.objective}, of which a {_better(report)} value is better, in "
-        f"{several(len(inputs.runs), 'run')} on {fresh}, beside those of the search."
+        f"The points are judged by {inputs.objective}; a {_better(report)} value is better. "
+        f"{several(len(inputs.runs), 'run')} on {fresh} were made after the search."
     )
     for name, block in figures.configurations.items():
         spread = "" if block.spread.sd is None else f" ± {value(block.spread.sd)} (standard deviation)"
@@ -210,7 +208,7 @@ def _caveats(report: Report) -> list[str]:
         found.append(caveat_of_force(inputs.forced))
     if failed := _failed_runs(report, PHASE_4):
         found.append(
-            f"Runs failed: {failed}. Compared are the seeds on which both points have a value: how often one of them "
+            f"Runs failed: {failed}. Only seeds on which both points have a value are compared. How often one of them "
             "fails is no part of the verdict."
         )
     if inputs.looks is not None and inputs.looks.other_plans:
@@ -240,8 +238,8 @@ def _looked(report: Report, found: Decision) -> str:
     )
     times = "once" if len(found.looks) == 1 else several(len(found.looks), "time")
     return (
-        f"The question was to be looked at after {listed(looks.planned)} pairs of seeds, and was looked at "
-        f"{times}: {why}. Each look is tested at {found.level:.4g}, so that all of them "
+        f"Looks were planned after {listed(looks.planned)} pairs of seeds. The study was looked at {times}: {why}. "
+        f"Each look is tested at {found.level:.4g}, so that all of them "
         f"together have an error of {report.inputs.alpha:g}.{other}"
     )
 
@@ -308,7 +306,7 @@ def confirmation(report: Report, found: Confirmation) -> Section:
     text = (
         "The sweep's best trials and the baseline were run again on fresh seeds. The best of many noisy values "
         "looks better than it is. Optimism is the difference to the mean of the fresh seeds. "
-        f"Confirmed is {found.named}. {how}"
+        f"{found.named} is confirmed. {how}"
     )
     head = ["point", "trial", "in the sweep", "confirmed mean", "sd", "seeds", "optimism", "distance from baseline"]
     return Section("Confirmation", [Text(text), Table(head, rows), *_failed(report, CONFIRMATION)])
@@ -343,7 +341,7 @@ def results(report: Report) -> Section:
         for name, block in figures.configurations.items()
     ]
     blocks: list[Block] = [
-        Chart("spreads", "A dot a seed, the mean, and the 95 % interval of the mean."),
+        Chart("spreads", f"{DOTS}, the bar its 95 % interval."),
         Text(f"{inputs.objective} over the seeds of Phase 4, a {_better(report)} value is better."),
         Table(["point", "seeds", "mean", "sd", "t interval", "bootstrap interval", "values"], rows),
         *_failed(report, PHASE_4),
@@ -422,9 +420,9 @@ def _can_find(report: Report) -> list[str]:
         )
     if found.exaggeration is not None:
         items.append(
-            "Where they say better, the mean difference is too large on average, since that is said where it happens "
-            f"to be large: a true difference that is found with 80 % by {100 * found.exaggeration:.0f} % of itself, a "
-            "smaller one by more."
+            "A point is called better where the mean difference happens to be large, so that mean is too large on "
+            f"average. A true difference that is found with 80 % power is overstated by {100 * found.exaggeration:.0f} "
+            "% on average, a smaller one by more."
         )
     return items
 

@@ -41,6 +41,10 @@ class Chart:
     kind: str = "chart"
 
 
+#: The caption of a picture of seeds begins so.
+DOTS = "Each small dot is one seed, the large dot is the mean"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """The answer, as a page begins with it.
@@ -94,3 +98,8 @@ class Section:
     def anchor(self) -> str:
         """As a link's target."""
         return self.title.lower().replace(" ", "-").replace(",", "")
+
+
+def in_a_sentence(section: Section) -> str:
+    """The verdict of the section that begins with it."""
+    return next(block.lead for block in section.blocks if isinstance(block, Verdict))

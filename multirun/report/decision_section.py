@@ -45,7 +45,7 @@ def caveats(report: Report) -> list[str]:
     inputs = report.inputs
     trained = [run.commit for run in inputs.runs if run.stage != SEARCH]
     others = of_other_code(trained, trained[0] if report.commit is None and trained else str(report.commit))
-    found = [f"Compared are {others}."] if others else []
+    found = [f"The runs that are compared: {others}."] if others else []
     if inputs.forced:
         found.append(caveat_of_force(inputs.forced))
     if inputs.search_epochs is not None:
@@ -56,7 +56,7 @@ def caveats(report: Report) -> list[str]:
     if inputs.failed:
         which = "; ".join(f"{point} on seed {listed(seeds)}" for point, seeds in inputs.failed.items())
         found.append(
-            f"Runs failed: {which}. Compared are the seeds on which both configurations finished: how often one of "
+            f"Runs failed: {which}. Only seeds on which both configurations finished are compared. How often one of "
             "them fails is no part of the verdict."
         )
     if inputs.looks is not None and inputs.looks.other_plans:
@@ -240,14 +240,14 @@ def _can_find(found: DecisionFigures) -> list[str]:
     ]
     if found.detectable is not None:
         items.append(
-            f"At the spread that was seen, they find a true difference of {found.detectable:.5f} with 80 % power, the "
-            "error of rows aside. The spread of so few pairs is itself uncertain."
+            f"At the spread that was seen, they find a true difference of {found.detectable:.5f} with 80 % power, "
+            "without the error of the rows. The spread of so few pairs is itself uncertain."
         )
     if found.exaggeration is not None:
         items.append(
-            f"Where they call {found.a} better, the mean difference is too large on average, since that is said where "
-            f"it happens to be large: a true difference that is found with 80 % by {100 * found.exaggeration:.0f} % of "
-            "itself, a smaller one by more."
+            f"{found.a} is called better where the mean difference happens to be large, so that mean is too large on "
+            f"average. A true difference that is found with 80 % power is overstated by {100 * found.exaggeration:.0f} "
+            "% on average, a smaller one by more."
         )
     return items
 

@@ -50,10 +50,5 @@ def _print_table(block: Table, console: Console) -> None:
         tables.Column(heading, [row[number] for row in block.rows], rank=number)
         for number, heading in enumerate(block.header)
     ]
-    title = block.caption or None
-    while columns:
-        table, dropped = tables.fitted(columns, console.width, framed=True, title=title)
+    for table in tables.stacked(columns, console.width, framed=True, title=block.caption or None):
         console.print(table)
-        left = [column for column in columns[1:] if column.heading in dropped]
-        columns = [columns[0], *left] if left and len(left) + 1 < len(columns) else left
-        title = None

@@ -23,7 +23,7 @@ from mdaf.multirun.analysis.wording import (
     standard_error,
     within,
 )
-from mdaf.multirun.report.blocks import Block, Chart, Fold, Items, Section, Table, Text
+from mdaf.multirun.report.blocks import DOTS, Block, Chart, Fold, Items, Section, Table, Text
 from mdaf.multirun.report.summary_section import detectable, spread_in_words
 from mdaf.sweeper.runs.metric_columns import IN_A_REPORT, MONITOR, ranking_in
 
@@ -47,7 +47,7 @@ def results(report: Report) -> Section:
     figures, inputs = report.figures, report.inputs
     split = "test" if any("test_auc" in block.figures for block in figures.configurations.values()) else "validation"
     blocks: list[Block] = [
-        Chart("spreads", f"AUC on {split} rows: a dot a seed, the mean, and the 95 % interval of the mean."),
+        Chart("spreads", f"AUC on {split} rows. {DOTS}, the bar its 95 % interval."),
         *_other_monitor(figures.configurations),
         _all_means(figures.configurations),
         Text(
@@ -93,7 +93,7 @@ def _with_intervals(report: Report) -> Fold:
             if name in block.figures
         ]
         if rows:
-            blocks.append(Table([name, "seeds", "mean", "sd", "t interval", "bootstrap interval"], rows, name))
+            blocks.append(Table([name, "seeds", "mean", "sd", "t interval", "bootstrap interval"], rows))
     return Fold("Each configuration with its intervals", [*blocks, *_best_epochs(figures.configurations)])
 
 
@@ -225,7 +225,7 @@ def _on_other_rows(comparisons: Sequence[Comparison]) -> list[Block]:
         "How far a seed that suits one configuration suits the other is its correlation over the seeds. Where it is "
         "high, pairing by seed makes differences sharper; where it is negative, it costs. "
     )
-    other = f"The rows beside it are {split} rows, on which nothing is decided." if split else ""
+    other = f"The last three columns are of the {split} rows, on which nothing is decided." if split else ""
     head = ["difference", "correlation of seeds", f"mean on {split or 'other'} rows", "t interval", "t p"]
     return [Text(text + other), Table(head, rows)]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mdaf.multirun.analysis.content import PHASE_4, Report
 from mdaf.multirun.analysis.wording import listed, several
-from mdaf.multirun.report.blocks import Chart, Section, Verdict
+from mdaf.multirun.report.blocks import DOTS, Chart, Section, Verdict
 from mdaf.multirun.report.decision_section import beside_the_verdict, caveats, deploy, figures_behind, lead
 from mdaf.sweeper.runs.metric_columns import MONITOR, best_epoch, column
 
@@ -60,7 +60,7 @@ def _picture(report: Report) -> Chart | None:
         return None
     margin = "" if inputs.margin is None else f" The grey band is the margin of ±{inputs.margin:g}."
     level = "over all looks" if asked is not None and inputs.looks and len(inputs.looks.planned) > 1 else "95 %"
-    return Chart("pairs", f"A dot a seed. The large dot is their mean, the bar its interval ({level}).{margin}")
+    return Chart("pairs", f"{DOTS}, the bar its interval ({level}).{margin}")
 
 
 def deployed(report: Report) -> str | None:

@@ -349,7 +349,10 @@ def compare_runs(
     if any(len(name) > LONGEST_HEADING for name in names.values()):
         say(f"A  {first.name}\nB  {second.name}\n")
         names = {"a": "A", "b": "B"}
-    print_table(deltas, {"metric": "metric", **names, "delta": "delta", "delta_percent": "delta %"})
+    short = queries.short_names([str(row["metric"]) for row in deltas])
+    rows = [row | {"metric": short[str(row["metric"])]} for row in deltas]
+    headings = {"metric": "metric", **names, "delta": "delta", "delta_percent": "delta %"}
+    print_table(rows, headings, important=("metric", "delta"))
 
 
 @app.command()

@@ -43,7 +43,7 @@ def first_value(trial: FrozenTrial) -> float:
 
 
 def learning_curves(study: Study) -> go.Figure:
-    """The value by epoch, a line a trial; the best and the known points in colour, a pruned trial ends in a cross."""
+    """The value by epoch. Each line is one trial: known points and the best in colour; a cross ends a pruned trial."""
     figure = go.Figure()
     marks = _marks(study)
     trials = [trial for trial in trials_of(thinned(study, MOST_CURVES)) if trial.intermediate_values]
@@ -100,7 +100,7 @@ def history(study: Study, value: Value = first_value, index: int = 0) -> go.Figu
     numbers = [trial.number for trial in feasible]
     line = {"color": BEST, "width": 1.5, "shape": "hv"}
     figure.add_scatter(x=numbers, y=best, mode="lines", name="best so far", line=line, hoverinfo="skip")
-    figure.update_xaxes(title="trial, in the order in which they were asked for")
+    figure.update_xaxes(title="trial, in the order in which they were asked for", zeroline=False)
     figure.update_yaxes(title=names_of_values(study)[index])
     return figure
 

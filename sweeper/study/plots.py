@@ -24,7 +24,7 @@ from mdaf.sweeper.study.part import Part
 from mdaf.sweeper.study.queries import (
     QueryError,
     best_records,
-    counts,
+    counts_in_words,
     importances,
     is_race,
     ranked,
@@ -45,7 +45,7 @@ EXPLAINED_BY = {
     "Points": "The best points of the race, in the order of their posterior means: the mean of a point's runs with its "
     "standard error, and what a further run is expected to give with the standard deviation of that expectation.",
     "Slices": "The value by each parameter, all others varying. Dashed: the ends of the searched interval.",
-    "Parallel coordinates": "A line a trial; drag along an axis to keep the trials that pass there.",
+    "Parallel coordinates": "Each line is one trial. Drag along an axis to keep the trials that pass there.",
     "Contours": "The value between the trials, interpolated: few trials bend it at will.",
     "Importances": "PED-ANOVA: how far the best trials differ from the others in this parameter.",
 }
@@ -76,7 +76,7 @@ def plots_page(study: Study) -> str:
             f'<h2 id="plot-{index}-title">{html.escape(heading)}</h2>\n'
             f"{_drawn(draw, f'plot-{index}', heading, explained)}\n</section>"
         )
-    found = "Trials: " + ", ".join(f"{number} {state.lower()}" for state, number in counts(study).items() if number)
+    found = "Trials: " + ", ".join(f"{number} {state}" for state, number in counts_in_words(study).items())
     if is_race(study):
         found = f"{points.progress(study)}. {found}. A point's value is the mean of its runs."
     title = printable(f"Study {study.study_name}")

@@ -121,6 +121,11 @@ def counts(study: Study) -> dict[str, int]:
     return {state.name: found[state] for state in TrialState}
 
 
+def counts_in_words(study: Study) -> dict[str, int]:
+    """Number of trials by state as a person reads it; states that no trial has are left out."""
+    return {"failed" if state == "FAIL" else state.lower(): number for state, number in counts(study).items() if number}
+
+
 def study_rows(studies: Sequence[Study]) -> list[Row]:
     """One row a study: name, direction, number of trials by state, best value and its trial, last activity.
 

@@ -104,7 +104,7 @@ def test_one_difference_has_one_interval_which_holds_over_all_looks(
     level = 1 - figures["decision"]["level"]
     assert weak["interval"] == pytest.approx(combined_interval(np.array(values), weak["users_error"], level))
     assert summary_of(folder).count("95 % interval over all looks [") == 2
-    assert f"by {100 * figures['decision']['exaggeration']:.0f} % of itself, a smaller one by more" in text_of(folder)
+    assert f"by {100 * figures['decision']['exaggeration']:.0f} % on average, a smaller one by more" in text_of(folder)
 
 
 def test_what_the_search_chose_beside_the_regularization_is_said_first(

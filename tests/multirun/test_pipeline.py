@@ -351,4 +351,4 @@ def test_runs_of_several_commits_are_asked_about_and_said_first_of_all(
     assert "reused are 1 run of commit cccccccccccc and 1 run of commit dddddddddddd" in capsys.readouterr().out
     text = (decide(settings(here, *plan)) / "report.md").read_text()
     first = text.partition("## Verdict")[2].strip().splitlines()[2]
-    assert "Compared are 1 run of commit cccccccccccc and 1 run of commit dddddddddddd" in first
+    assert "The runs that are compared: 1 run of commit cccccccccccc and 1 run of commit dddddddddddd" in first

@@ -49,7 +49,7 @@ def _of(study: Study) -> dict[str, Any]:
         "name": study.study_name,
         "objective": " and ".join(names_of_values(study)),
         "direction": " and ".join(direction.name.lower() for direction in study.directions),
-        "counts": {state.lower(): count for state, count in queries.counts(study).items() if count},
+        "counts": queries.counts_in_words(study),
         "progress": points.progress(study) if race else f"{len(trials)} trials",
         "race": race,
         "rows": rows,

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from mdaf.terminal.tables import UNLIMITED, Column, fitted
+from mdaf.terminal.tables import UNLIMITED, Column, fitted, stacked
 
 NAME = "regularization-mdaf_mamba-user_behavior"
 COLUMNS = [
@@ -53,6 +53,14 @@ def test_a_column_that_fits_is_not_left_out_for_a_more_important_one_that_does_n
     table, dropped = fitted([Column("a", ["1"], rank=0), wide, Column("c", ["2"], rank=2)], 60, framed=True)
     assert dropped == ["b"]
     assert len(table.columns) == 2
+
+
+@pytest.mark.parametrize("width", [60, 80, UNLIMITED])
+def test_a_report_shows_all_columns_below_each_other_and_names_the_rows_each_time(width: int) -> None:
+    shown = [[str(column.header) for column in table.columns] for table in stacked(COLUMNS, width, framed=True)]
+    assert {heading for headings in shown for heading in headings} == {column.heading for column in COLUMNS}
+    assert (len(shown) == 1) == (width == UNLIMITED)
+    assert all(headings[0] == "study" for headings in shown if len(headings) > 1)
 
 
 def test_what_alone_is_wider_than_the_terminal_is_folded() -> None:

@@ -78,7 +78,7 @@ def test_it_is_decided_on_the_test_rows_and_said_first(report: dict[str, Any]) -
     assert report["inputs"]["rows"] == "test"
     lines = [line for line in markdown(Report.from_json(report)).partition("## Verdict")[2].splitlines() if line]
     assert lines[0] == "**weak is behind another configuration; no difference is shown between balanced and strong.**"
-    assert lines[1].startswith("- Compared are 9 runs of commit")  # what qualifies all that follows
+    assert lines[1].startswith("- The runs that are compared: 9 runs of commit")  # what qualifies all that follows
     assert lines[2].startswith("3 comparisons of configurations, decided on test rows. Over all of them together a")
 
 

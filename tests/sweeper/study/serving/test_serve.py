@@ -52,6 +52,7 @@ def url(tmp_path: Path) -> str:
                 user_attrs=name,
             )
         )
+    study.add_trial(create_trial(state=TrialState.FAIL))
     optuna.create_study(storage=url, study_name=HOSTILE)
     return url
 
@@ -85,7 +86,7 @@ def test_it_gives_points_curves_and_values_of_a_study_that_runs(served: LivePage
     assert answer.status == 200
     assert set(found["studies"]) == {"sweep", HOSTILE}
     study = found["study"]
-    assert study["counts"] == {"complete": 2, "pruned": 1, "running": 1}
+    assert study["counts"] == {"complete": 2, "pruned": 1, "running": 1, "failed": 1}
     assert [row["name"] for row in study["rows"]] == ["trial 1", "trial 0, balanced"]
     assert study["values"] == [[0, 0.61], [1, 0.64]]
     curves = {curve["name"]: curve for curve in study["curves"]}
