@@ -79,7 +79,8 @@ class _Scale:
         held += [0.0] if zero else []
         held += [-margin, margin] if margin is not None else []
         low, high = min(held), max(held)
-        return cls(low, high) if high > low else cls(low - abs(low) * 0.01 - 1e-9, high + abs(high) * 0.01 + 1e-9)
+        around = 0.0 if high > low else abs(low) / 100 or 0.001  # of values that are all the same
+        return cls(low - around, high + around)
 
     def __call__(self, value: float) -> float:
         return EDGE + (100 - 2 * EDGE) * (value - self.low) / (self.high - self.low)

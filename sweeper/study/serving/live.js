@@ -110,11 +110,26 @@ function table(study) {
   }));
 }
 
+// Names beside the ends of curves, from top to bottom, each at least a line's height below the one before.
+function apart(labels) {
+  const sorted = [...labels].sort((a, b) => a.y - b.y);
+  sorted.forEach((label, index) => {
+    if (index) label.y = Math.max(label.y, sorted[index - 1].y + 13);
+  });
+  return sorted;
+}
+
+// What fits beside a chart; the table has the whole name.
+function shortened(text) {
+  return text.length > 11 ? `${text.slice(0, 10)}…` : text;
+}
+
 function curves(study) {
   const svg = at("curves"), drawn = study.curves.filter((curve) => curve.points.length);
   if (!drawn.length) return nothing(svg, "No trial has reported an epoch yet.");
   const all = drawn.flatMap((curve) => curve.points);
   const [x, y] = frame(svg, all.map((p) => p[0]), all.map((p) => p[1]), "epoch", study.objective, undefined, 74);
+  const labels = [];
   for (const curve of drawn) {
     const classes = ["line", curve.known ? "marked" : "", curve.state].join(" ");
     const line = element("polyline", { class: classes, stroke: curve.colour, points: curve.points.map((p) => `${x(p[0])},${y(p[1])}`).join(" ") });
@@ -122,8 +137,9 @@ function curves(study) {
     svg.append(line);
     const [epoch, value] = curve.points[curve.points.length - 1];
     svg.append(element("circle", { fill: curve.colour, cx: x(epoch), cy: y(value), r: curve.known ? 4 : 2.5 }));
-    if (curve.known) svg.append(element("text", { x: x(epoch) + 8, y: y(value) + 4 }, curve.known));
+    if (curve.known) labels.push({ x: x(epoch) + 8, y: y(value) + 4, text: curve.known });
   }
+  apart(labels).forEach((label) => svg.append(element("text", { x: label.x, y: label.y }, shortened(label.text))));
   svg.setAttribute("aria-label", `Learning curves of ${drawn.length} trials, by epoch.`);
 }
 
@@ -131,9 +147,11 @@ function history(study) {
   const svg = at("history");
   if (!study.values.length) return nothing(svg, "No trial is complete yet.");
   const [x, y] = frame(svg, study.values.map((p) => p[0]), study.values.map((p) => p[1]), "trial", study.objective);
+  const colours = new Map(study.curves.filter((curve) => curve.known).map((curve) => [curve.name, curve.colour]));
   let best = null, path = "";
   for (const [number, value] of study.values) {
-    svg.append(element("circle", { fill: "#7d8590", cx: x(number), cy: y(value), r: 3 }));
+    const colour = colours.get(`trial ${number}`);
+    svg.append(element("circle", { fill: colour || "#7d8590", cx: x(number), cy: y(value), r: colour ? 6 : 3 }));
     if (best === null || (study.direction === "maximize" ? value > best : value < best)) best = value;
     path += path ? `H${x(number)}V${y(best)}` : `M${x(number)} ${y(best)}`;
   }
@@ -160,7 +178,7 @@ function show(found) {
   at("studies").value = study.name;
   at("title").textContent = document.title = `Study ${study.name}`;
   const counts = Object.entries(study.counts).map(([state, count]) => `${count} ${state}`).join(", ");
-  at("progress").textContent = `${study.progress}: ${counts}. ${study.direction} ${study.objective}. Read at ${new Date().toLocaleTimeString()}.`;
+  at("progress").textContent = `${study.progress}: ${counts}. Objective: ${study.direction} ${study.objective}. Read at ${new Date().toLocaleTimeString()}.`;
   const best = study.rows[0];
   at("best").textContent = best ? `${best.name}: ${study.race ? four(best.mean) : best.values.map(four).join(", ")}` : "Nothing is complete yet.";
   at("best-params").textContent = best ? Object.entries(best.params).map(([name, value]) => `${name} ${value}`).join(", ") : "";

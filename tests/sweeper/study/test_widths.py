@@ -45,6 +45,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
                 value=0.58 + 0.001 * number if complete else None,
                 params=dict.fromkeys(SPACE, 0.123456789 + number / 10),
                 distributions=SPACE,
+                intermediate_values={1: 0.57, 2: 0.58} if complete else {},
                 user_attrs=attributes | {"train_val_gap": 0.01, "gate_mean": 0.2, "val_loss": 0.61, "val_ece": 0.043},
             )
         )
@@ -77,7 +78,9 @@ def asked(url: str, *words: str) -> Callable[[], object]:
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
 @pytest.mark.parametrize(
-    "words", [["list"], ["trials"], ["best", "--top", "2"], ["show"], ["importance"]], ids=lambda words: words[0]
+    "words",
+    [["list"], ["trials"], ["best", "--top", "2"], ["show"], ["importance"], ["compare", "0", "1"]],
+    ids=lambda words: words[0],
 )
 def test_every_answer_of_the_study_can_be_read_at_every_width(
     url: str, words: list[str], columns: int, monkeypatch: pytest.MonkeyPatch
@@ -88,6 +91,7 @@ def test_every_answer_of_the_study_can_be_read_at_every_width(
     assert max(map(len, lines)) <= columns
     assert not BROKEN.search("\n".join(lines))
     assert "…" not in text
+    assert words[0] != "compare" or " delta " in text.split("not shown")[0]
     if words[0] in ("list", "trials") and columns == 60:
         assert "--format json has all" in text
         assert "not shown, since the terminal is narrow: " in text
