@@ -34,7 +34,7 @@ def thinned(study: Study, most: int) -> Part:
     known = [trial for trial in trials if trial.user_attrs.get(POINT)][:MOST_KNOWN]
     best = ranked(study, points)
     kept: dict[int, FrozenTrial] = {}
-    for some, share in ((best[:1], 1), (known, 4), (list(_improving(study, trials)), 4), (best, 4)):
+    for some, share in ((best[:1], 1), (known, 4), (list(improving(study, trials)), 4), (best, 4)):
         kept |= {trial.number: trial for trial in (some if len(some) <= most // share else evenly(some, most // share))}
     others = [trial for trial in trials if trial.number not in kept]
     kept |= {trial.number: trial for trial in evenly(others, most - len(kept))}
@@ -61,7 +61,7 @@ def renamed(study: Study, names: Mapping[str, str]) -> Part:
     return Part(study, trials)
 
 
-def _improving(study: Study, trials: Sequence[FrozenTrial]) -> Iterator[FrozenTrial]:
+def improving(study: Study, trials: Sequence[FrozenTrial]) -> Iterator[FrozenTrial]:
     """The trials of a single objective that were the best one when they came."""
     if len(study.directions) > 1:
         return

@@ -14,13 +14,13 @@ from mdaf.secrets import masked_text
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study import points, queries
 from mdaf.sweeper.study.consistency import names_of_values
-from mdaf.sweeper.study.excerpt import MOST_EPOCHS, evenly
+from mdaf.sweeper.study.excerpt import MOST_EPOCHS, evenly, improving
 from mdaf.sweeper.trials.user_attrs import POINT
 from mdaf.terminal.printable import in_a_line
 
 MOST_ROWS = 20  # points or trials of the table, and of the picture of points
 MOST_CURVES = 60
-MOST_VALUES = 2000
+MOST_VALUES = 2000  # of the picture of all values
 
 
 def snapshot(url: str, name: str | None) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def _of(study: Study) -> dict[str, Any]:
         "race": race,
         "rows": rows,
         "curves": [] if several else _curves(trials, colours, best),
-        "values": [] if several else [[t.number, value] for t in trials for value in [_finite(t)] if value is not None],
+        "values": [] if several else _values(study, trials),
     }
 
 
@@ -114,6 +114,17 @@ def _curves(trials: list[FrozenTrial], colours: Mapping[str, str], best: list[Fr
         }
         for trial in drawn
     ]
+
+
+def _values(study: Study, trials: list[FrozenTrial]) -> list[list[float]]:
+    """Number and value of each complete trial; of too many, those that were the best when they came, others evenly."""
+    held = [trial for trial in trials if _finite(trial) is not None]
+    if len(held) > MOST_VALUES:
+        best = evenly(list(improving(study, held)), MOST_VALUES // 2)
+        numbers = {trial.number for trial in best}
+        others = [trial for trial in held if trial.number not in numbers]
+        held = sorted([*best, *evenly(others, MOST_VALUES - len(best))], key=lambda trial: trial.number)
+    return [[trial.number, trial.values[0]] for trial in held]
 
 
 def _params(params: Mapping[str, Any]) -> dict[str, str]:

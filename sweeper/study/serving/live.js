@@ -28,7 +28,8 @@ function ticks(low, high, most) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= rough * 0.999);
   const found = [];
-  for (let tick = Math.ceil(low / step) * step; tick <= high + step * 1e-6; tick += step) found.push(Number(tick.toPrecision(10)));
+  const first = Math.ceil(low / step); // counted, since a step may be too small to change a number of this size
+  for (let n = 0; n <= 2 * most && (first + n) * step <= high + step * 1e-6; n++) found.push(Number(((first + n) * step).toPrecision(10)));
   return found;
 }
 

@@ -7,6 +7,8 @@ import json
 import math
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -95,6 +97,19 @@ def test_it_gives_points_curves_and_values_of_a_study_that_runs(served: LivePage
     assert curves["trial 0"]["colour"] == study["rows"][1]["colour"]
 
 
+def test_of_too_many_values_some_are_drawn_and_each_new_best_among_them(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = optuna.load_study(storage=url, study_name="sweep")
+    for value in [0.1, 0.7, *[0.2] * 20, 0.9, *[0.3] * 20]:
+        study.add_trial(create_trial(value=value))
+    monkeypatch.setattr(content, "MOST_VALUES", 12)
+    found = content.snapshot(url, "sweep")["study"]["values"]
+    assert len(found) == 12
+    assert found == sorted(found)
+    assert {0.61, 0.64, 0.7, 0.9} <= {value for _, value in found}
+
+
 def test_a_page_needs_no_other_host_and_runs_no_script_of_another(served: LivePage) -> None:
     answer, page = asked(served, "/")
     policy = answer.getheader("Content-Security-Policy")
@@ -136,6 +151,25 @@ def test_a_study_that_another_program_has_filled_is_shown(tmp_path: Path) -> Non
     json.dumps(found, allow_nan=False)
     assert len(found["rows"]) == len(found["curves"]) == len(strange)
     assert "\x1b" not in repr([row["name"] for row in found["rows"]])
+
+
+def test_a_browser_that_leaves_before_its_answer_is_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    is_gone = threading.Event()
+
+    def read(name: str | None) -> dict[str, Any]:
+        is_gone.wait(30)
+        return {}
+
+    server = LivePage(0, read)
+    browser = socket.create_connection(("127.0.0.1", server.server_port))
+    browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing resets
+    browser.sendall(f"GET /study.json HTTP/1.0\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n".encode())
+    server.daemon_threads = False  # so that closing waits for the answer
+    server.handle_request()
+    browser.close()
+    is_gone.set()
+    server.server_close()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_study_that_is_not_there_is_said_before_a_page_is(url: str) -> None:
