@@ -109,7 +109,7 @@ class KernelCache(FunctionCache):
         """Writes a compiled kernel to disk if that is possible, and releases the lock."""
         try:
             super().save_overload(sig, data)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # numba's own error where it kept no object code
             log.info("%s takes no compiled kernel, the next process compiles it again: %s", self._cache_path, error)
         finally:
             self._lock.release()

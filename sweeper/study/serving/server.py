@@ -56,11 +56,6 @@ class LivePage(ThreadingHTTPServer):
                 self._known = {name: (time.monotonic(), known)}
             return known
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Says nothing of a browser that left before it had its answer."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
-
 
 class _Handler(BaseHTTPRequestHandler):
     server: LivePage

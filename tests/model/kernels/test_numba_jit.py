@@ -88,5 +88,23 @@ def test_of_processes_that_want_a_kernel_at_once_one_compiles_it_and_the_others_
     assert said == ["1.0\n0\n", "1.0\n0\n", "1.0\n1\n"]
 
 
+def test_a_kernel_whose_machine_code_numba_does_not_hand_over_runs_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "kernels").mkdir()
+    shutil.copy(numba_jit.__file__, tmp_path / "kernels")
+    (tmp_path / "kernels" / "part.py").write_text(PART)
+    lost = """
+from numba.core.codegen import CodeLibrary
+
+def no_object(self):
+    raise RuntimeError(f"no compiled object yet for {self}")
+
+CodeLibrary._get_compiled_object = no_object
+"""
+    (tmp_path / "kernels" / "whole.py").write_text(lost + WHOLE)
+    for _ in "12":
+        assert printed(tmp_path, "kernels.whole", tmp_path / "cache") == "1.0\n"
+    assert not list((tmp_path / "cache").rglob("*.nbc"))
+
+
 if __name__ == "__main__":
     main()
