@@ -82,8 +82,9 @@ def _homes(root: Path, whole: Path | None) -> list[Path]:
     """The folders that may hold databases: this one, those above it up to that of all runs, and the one above that."""
     homes = [root.absolute(), root.resolve()]
     homes += [folder.parent for folder in homes]
-    for place in (root.absolute(), root.resolve()) if whole is not None else ():
-        homes += [folder for folder in place.parents if whole in folder.parents or folder in (whole, whole.parent)]
+    if whole is not None:
+        for place in (root.absolute(), root.resolve()):
+            homes += [folder for folder in place.parents if whole in folder.parents or folder in (whole, whole.parent)]
     return list(dict.fromkeys(homes))
 
 
