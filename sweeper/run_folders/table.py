@@ -11,11 +11,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
 from mdaf.sweeper.run_folders.found import Group, Run, differing
 from mdaf.sweeper.runs.metric_columns import column
 from mdaf.terminal import tables
 
 COLUMNS = ("kind", "path", "status", "runs", "best", "metric", "best_run", "seed", "what", "written", "bytes", "remark")
+MOST_ASKED_FOR = {"status", "best", "age"}  # headings that no terminal is too narrow for
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -88,9 +93,25 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     kept = [one for one in block if any(one.cells)]
     console = tables.console()
     table, left_out = tables.fitted(kept, console.width, framed=False)
+    if not MOST_ASKED_FOR.isdisjoint(left_out):  # beside folders with long names
+        _print_below(kept, console)
+        return
     console.print(table)
     if left_out:
         print(tables.left_out(left_out, "--format json has all"), file=sys.stderr)
+
+
+def _print_below(columns: Sequence[tables.Column], console: Console) -> None:
+    """Each folder in a line of its own, and what is known of it below."""
+    folders, *others = columns
+    for number, folder in enumerate(folders.cells):
+        console.print(folder, soft_wrap=True)
+        known = [
+            column.cells[number] if column.heading in ("kind", "status") else f"{column.heading} {column.cells[number]}"
+            for column in others
+            if column.cells[number]
+        ]
+        console.print(Padding(Text(", ".join(known)), (0, 0, 0, 4)))
 
 
 def age(written: float) -> str:

@@ -1,6 +1,7 @@
 // Asks for the study every few seconds and draws it. Whatever comes from the database is set as text, never as HTML.
 "use strict";
 const EVERY = 4000; // milliseconds
+const GREY = "#7d8590"; // of what is neither known nor the best
 const SVG = "http://www.w3.org/2000/svg";
 const at = (id) => document.getElementById(id);
 let chosen = null;
@@ -148,11 +149,12 @@ function history(study) {
   const svg = at("history");
   if (!study.values.length) return nothing(svg, "No trial is complete yet.");
   const [x, y] = frame(svg, study.values.map((p) => p[0]), study.values.map((p) => p[1]), "trial", study.objective);
-  const colours = new Map(study.curves.filter((curve) => curve.known).map((curve) => [curve.name, curve.colour]));
+  const marked = [...study.curves.filter((curve) => curve.known), ...study.rows.filter((row) => row.colour.toLowerCase() !== GREY)];
+  const colours = new Map(marked.map((one) => [one.name.split(",")[0], one.colour]));
   let best = null, path = "";
   for (const [number, value] of study.values) {
     const colour = colours.get(`trial ${number}`);
-    svg.append(element("circle", { fill: colour || "#7d8590", cx: x(number), cy: y(value), r: colour ? 6 : 3 }));
+    svg.append(element("circle", { fill: colour || GREY, cx: x(number), cy: y(value), r: colour ? 6 : 3 }));
     if (best === null || (study.direction === "maximize" ? value > best : value < best)) best = value;
     path += path ? `H${x(number)}V${y(best)}` : `M${x(number)} ${y(best)}`;
   }

@@ -16,6 +16,7 @@ from optuna.trial import TrialState, create_trial
 from rich.console import Group
 
 from mdaf.multirun.launching import table
+from mdaf.sweeper.run_folders.table import print_table
 from mdaf.sweeper.runs.metric_columns import OF_A_MULTIRUN
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study import live
@@ -125,6 +126,18 @@ def test_the_table_of_a_grid_fits_its_terminal(columns: int, monkeypatch: pytest
     assert max(map(len, text.splitlines())) <= columns
     assert all(word in text for word in ("seed", "val_auc", "mean", "std", "2024", "0.5000"))
     assert ("gate_mean" in text.split("not shown")[0]) == (columns == 120)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_status_and_best_value_of_runs_are_shown_beside_long_folders(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = {"kind": "sweep", "metric": "val_auc", "seed": None, "written": 0.0, "bytes": 2_000_000, "remark": ""}
+    row = shared | {"path": f"runs/studies/{NAME}", "runs": {"finished": 5}, "status": "finished", "best": 0.5277}
+    row |= {"best_run": f"runs/studies/{NAME}/0", "what": "data=user_behavior model=mdaf_mamba training.epochs=2"}
+    text = on_a_terminal(lambda: print_table([row, row]), columns, monkeypatch)
+    assert max(map(len, text.splitlines())) <= columns
+    assert text.count(f"runs/studies/{NAME}") == text.count("5 finished") == text.count("0.5277") == 2
 
 
 def test_in_a_pipe_nothing_is_cut(url: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
