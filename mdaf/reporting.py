@@ -63,6 +63,12 @@ def _composition_message(error: BaseException) -> str:
     text = re.sub(r"^Error when parsing index: \d+, string: (.*?) out of \[.*?\]\.; ", r"\1: cannot be read; ", text)
     text = re.sub(r"LexerNoViableAltException: (.*); \^", lambda found: _unreadable(found[1]), text)
     text = re.sub(r"^(\S+?)==(.*?): cannot be read; .*", r"\1==\2: found two equals signs; type \1=\2", text)
+    text = re.sub(r"Value '(.*?)' of type '\w+' could not be converted to (\w+)", _of_other_type, text)
+    text = re.sub(
+        r"^(\S+?)=(.*?): Invalid value assigned: str is not a ListConfig.*",
+        r"\1=\2: found a text, expected a list; type '\1=[\2]'",
+        text,
+    )
     text = re.sub(r"; See https://hydra.cc\S* for details", "", text)
     if match := _CHOICES.search(text):
         choices = [str(choice) for choice in ast.literal_eval(match["known"])]
@@ -70,6 +76,12 @@ def _composition_message(error: BaseException) -> str:
         before = text[: match.start()]
         text = before + (": " if match[0].startswith("=") else "") + found + text[match.end() :]
     return f"{keys[0]}: {text}" if keys and keys[0] not in text else text
+
+
+def _of_other_type(found: re.Match[str]) -> str:
+    """What was found and expected, where OmegaConf says which type it could not convert to."""
+    expected = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}.get(found[2], found[2])
+    return f"found {found[1] or 'nothing'}, expected {expected}"
 
 
 def _unreadable(override: str) -> str:

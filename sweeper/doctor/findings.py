@@ -41,7 +41,11 @@ class Finding:
 
 
 def findings() -> Iterator[Finding]:
-    """All of them, in the order in which they are printed."""
+    """All of them, in the order in which they are printed. UserError in a folder that is gone, where torch aborts."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UserError("this working directory was deleted; cd to another folder") from None
     yield from _versions()
     torch = _torch()
     yield from _devices(torch)
@@ -167,11 +171,6 @@ def _extras() -> Iterator[Finding]:
 
 def _place() -> Iterator[Finding]:
     runs = Path("runs")
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        yield Finding("here", "runs/", "this working directory was deleted", "wrong", "cd to a folder of your own")
-        return
     existing = next(folder for folder in (runs, Path.cwd(), *Path.cwd().parents) if folder.is_dir())
     yield _writable(runs, existing)
     free = shutil.disk_usage(existing).free

@@ -33,6 +33,24 @@ def test_what_hydra_refuses_without_a_type_of_its_own_is_the_users_to_mend() -> 
     assert in_one_line(error) == "Config group override must be a string or a list. Got int"
 
 
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("seed=", "seed=: found nothing, expected a whole number"),
+        ("training.learning_rate=fast", "training.learning_rate=fast: found fast, expected a number"),
+        ("alert.command=echo", "alert.command=echo: found a text, expected a list; type 'alert.command=[echo]'"),
+    ],
+)
+def test_a_value_of_another_type_is_said_in_words_of_the_one_who_typed_it(typed: str, line: str) -> None:
+    conf.register()
+
+    def composed() -> None:
+        with initialize_config_module("mdaf.conf"):
+            compose("config", overrides=[typed])
+
+    assert in_one_line(raised_by(composed)) == line
+
+
 def test_a_bug_is_not_whoever_called_it() -> None:
     error = raised_by(lambda: json.loads("{"))
     assert not is_user_error(error)

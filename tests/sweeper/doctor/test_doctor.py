@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,28 @@ def test_what_is_missing_is_told_with_the_line_that_installs_it(
     assert found["plots"]["to_type"].endswith("-m pip install 'plotly>=6'")
     assert cli.main([]) == 0
     assert "the usual works" in capsys.readouterr().out
+
+
+def test_a_torch_that_breaks_in_any_way_and_a_folder_that_was_deleted_are_said(
+    asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lib/torch").mkdir(parents=True)
+    (tmp_path / "lib/torch/__init__.py").write_text("raise AttributeError('half installed')\n")
+    with monkeypatch.context() as patched:
+        patched.syspath_prepend(str(tmp_path / "lib"))
+        patched.delitem(sys.modules, "torch")
+        code, found = asked()
+    assert (code, found["torch"]["mark"], found["torch"]["value"]) == (
+        1,
+        "wrong",
+        "is installed and cannot be imported",
+    )
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(SystemExit):
+        asked()
+    assert capsys.readouterr().err == "error: this working directory was deleted; cd to another folder\n"
 
 
 def test_a_database_that_does_not_answer_and_a_full_disk_are_wrong(
