@@ -56,7 +56,12 @@ def _value(value: object) -> str:
 
 
 def _trials(status: Status) -> str:
-    counts = {"pruned": status.pruned, "failed": status.failed, "waiting": status.waiting}
+    counts = {
+        "pruned": status.pruned,
+        "failed": status.failed,
+        "interrupted": status.interrupted,
+        "waiting": status.waiting,
+    }
     others = [f"{count} {word}" for word, count in counts.items() if count]
     if status.target is None and not (status.done or status.running or others):
         return "no trial yet"

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mdaf.sweeper.study import points, queries
 from mdaf.sweeper.study.status.pace import Pace, pace_of, seconds_left
 from mdaf.sweeper.trials.allocation import ended
-from mdaf.sweeper.trials.user_attrs import FAILED_TRIALS, N_TRIALS, WITHDRAWN
+from mdaf.sweeper.trials.user_attrs import FAILED_TRIALS, INTERRUPTED, N_TRIALS, WITHDRAWN
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Status:
     ``best``     the best trial or point in words; empty before there is one.
     ``point``    its parameters.
     ``at_once``  how many trials run at the same time.
+    ``interrupted``  trials that a signal ended, which are no failures: their points are tried again.
     ``ends_by``  when no further trial is begun (unix seconds); None: no such limit.
     """
 
@@ -53,6 +54,7 @@ class Status:
     pace: Pace | None = None
     at_once: int = 1
     ends_by: float | None = None
+    interrupted: int = 0
 
     def seconds_left(self, now: float) -> float | None:
         """The seconds until all trials have ended; None if that is not known."""
@@ -81,6 +83,8 @@ class Reader:
         if finished != self._ended:
             self._ended, self._best = finished, best_of(study)
         running = [_running(study, trial) for trial in trials if trial.state is TrialState.RUNNING]
+        failed = [trial for trial in trials if trial.state is TrialState.FAIL and WITHDRAWN not in trial.user_attrs]
+        interrupted = sum(bool(trial.user_attrs.get(INTERRUPTED)) for trial in failed)
         replaced = study.user_attrs.get(FAILED_TRIALS) != "count"
         race = queries.is_race(study)
         return Status(
@@ -91,7 +95,8 @@ class Reader:
             best=self._best[0],
             point=self._best[1],
             pruned=sum(trial.state is TrialState.PRUNED for trial in trials),
-            failed=sum(trial.state is TrialState.FAIL and WITHDRAWN not in trial.user_attrs for trial in trials),
+            failed=len(failed) - interrupted,
+            interrupted=interrupted,
             waiting=sum(trial.state is TrialState.WAITING for trial in trials),
             progress=points.progress(study) if race else "",
             pace=pace_of(trials),

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from mdaf.sweeper.study.status.block import rows_of, share_of
 from mdaf.sweeper.study.status.pace import Pace, pace_of, seconds_left
 from mdaf.sweeper.study.status.status import Reader, RunningTrial, Status
-from mdaf.sweeper.trials.user_attrs import FAILED_TRIALS, JOB, N_TRIALS, SAME_RUN_AS
+from mdaf.sweeper.trials.user_attrs import FAILED_TRIALS, INTERRUPTED, JOB, N_TRIALS, SAME_RUN_AS
 
 NOON = datetime(2026, 1, 1, 12)
 
@@ -95,6 +95,12 @@ def test_a_study_says_how_many_trials_are_done_and_of_how_many(
     assert rows["best"] == "trial 3 with 0.61: dropout=0.25"
     assert rows["left"] == f"about {10 * (7 - done) + 5} s, until 12:0{2 + (10 * (7 - done) + 10) // 60}"
     assert share_of(status) == done / 8
+
+
+def test_an_interrupted_trial_is_no_failed_one(study: optuna.Study) -> None:
+    study.add_trial(trial(110, 120, state=TrialState.FAIL, **{INTERRUPTED: "by SIGINT"}))
+    rows = rows_of(Reader(study).read(), NOON.timestamp())
+    assert rows["trials"] == "3 done, 1 pruned, 1 failed, 1 interrupted"
 
 
 @pytest.mark.parametrize("said", [None, "many", True, -1])
