@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mdaf.api.command import outcome_of
 from mdaf.api.display import table
 from mdaf.api.overrides import Overrides, words_of
+from mdaf.errors import UserError
 from mdaf.extras import imported, require
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ class Run:
         """
         from mdaf.sweeper.runs.reader import read_finished_run
 
+        if not isinstance(folder, str | os.PathLike):
+            raise UserError(f"run: found {folder!r}, expected a run's folder")
         self.folder = Path(folder)
         self._recorded: RecordedRun = read_finished_run(self.folder)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mdaf.errors import UserError
+from mdaf.terminal.programs import WORDS
 
 Overrides = Sequence[str] | Mapping[str, Any]
 
@@ -23,7 +24,13 @@ def words_of(overrides: Overrides) -> list[str]:
         raise UserError(f"overrides: found the text {overrides!r}, expected a list, type [{overrides!r}]")
     if isinstance(overrides, Mapping):
         return [_word(key, value) for key, value in overrides.items()]
+    if not isinstance(overrides, Iterable):
+        raise UserError(
+            f"overrides: found {overrides!r}, expected a list of texts such as 'training.epochs=2', or a dict"
+        )
     words = list(overrides)
+    if words and words[0] in (*WORDS, "--help", "--cfg"):
+        raise UserError(f"overrides: found {words[0]!r}, which trains nothing; type it in a terminal")
     for word in words:
         if not isinstance(word, str):
             raise UserError(f"overrides: found {word!r}, expected texts such as 'training.epochs=2', or a dict")

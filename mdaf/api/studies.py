@@ -48,6 +48,9 @@ def study(name: str | None = None, storage: str | None = None) -> pd.DataFrame:
     from mdaf.sweeper.storage.opening import open_storage
     from mdaf.sweeper.study import queries
 
+    for what, given in (("name", name), ("storage", storage)):
+        if not isinstance(given, str | None):
+            raise UserError(f"{what}: found {given!r}, expected a text")
     pandas = imported("pandas", "python", "mdaf.study")
     url = storage_of(storage)
     opened = open_storage(url, create=False, read_only=True)

@@ -204,6 +204,18 @@ def test_no_text_of_a_study_is_markup_in_a_notebook(storage: str, folder: Path) 
     assert MARKUP in repr(report)
 
 
+@pytest.mark.parametrize("given", [5, None, ["runs", "clean", "--yes"], ["--help"], [b"seed=1"]])
+def test_overrides_that_are_none_are_refused_before_anything_begins(given: Any) -> None:
+    with pytest.raises(UserError, match="overrides: found "):
+        mdaf.run(given)
+
+
+def test_a_name_a_storage_and_a_folder_of_another_type_are_said_in_one_line() -> None:
+    for call in (lambda: mdaf.study(5), lambda: mdaf.study("s", 5), lambda: Run(5)):  # type: ignore[arg-type]
+        with pytest.raises(UserError, match="found 5, expected a"):
+            call()
+
+
 def test_a_missing_study_is_one_line(storage: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no study 'othr'; there is: other; did you mean other"):
         mdaf.study("othr", storage)
