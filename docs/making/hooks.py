@@ -39,6 +39,12 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     return LINK.sub(lambda link: _link(link, folder, posixpath.dirname(page.file.src_uri)), markdown)
 
 
+def on_post_page(output: str, **_: Any) -> str:
+    """The page with a name for its search, which the theme leaves without one for readers of the screen."""
+    search = 'data-md-component="search" role="dialog"'
+    return output.replace(search, f'{search} aria-label="Search"')
+
+
 def _link(link: re.Match[str], folder: str, on_site: str) -> str:
     """A link as it holds on the site. What the site does not have is named as a path in the clone."""
     picture, text, target, anchor = link[1], link[2], link[3], link[4] or ""
