@@ -71,7 +71,7 @@ def test_an_option_that_is_none_is_one_line_with_what_was_meant(typed: str, said
         ("data.history_order=tme", "data.history_order: found tme, expected one of time, shuffled; did you mean time?"),
         ("model.fusion=gat", "did you mean gate?"),
         ("training.schedule=x", "training.schedule: found x, expected one of constant, cosine"),
-        ("training.epochs=a", "training.epochs=a: Value 'a'"),
+        ("training.epochs=a", "training.epochs=a: found a, expected a whole number"),
         ("training.epochs", "training.epochs: cannot be read"),
     ],
 )

@@ -119,7 +119,7 @@ def test_help_names_every_data_set_and_how_to_see_its_settings(
         (["data=event_log", "data.list_fields={größe: ';'}"], "keys cannot have them here: write those in a file"),
         (["data=nothing"], "data=nothing: no such option"),
         (["data.bogus=1"], "data.bogus"),
-        (["data.length=long"], "data.length=long: Value 'long'"),
+        (["data.length=long"], "data.length=long: found long, expected a whole number"),
         (["data.length=0"], "data.length is 0"),
         (["data._target_=os.system"], "os.system"),
     ],

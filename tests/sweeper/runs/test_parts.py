@@ -103,4 +103,6 @@ def test_runs_of_other_code_are_said_and_those_of_this_code_are_not() -> None:
     assert of_other_code([A, A], A) is None
     said = of_other_code([A, A, f"{A}+changes.12345678"], B)
     assert said is not None
-    assert said.startswith("2 runs of commit aaaaaaaaaaaa and 1 run of commit aaaaaaaaaaaa+changes.12345678 beside")
+    assert said.startswith(
+        "2 runs of commit aaaaaaaaaaaa and 1 run of commit aaaaaaaaaaaa+changes.12345678, while this is"
+    )
