@@ -30,6 +30,7 @@ SAFE_PATH_IS_OURS = "MDAF_SAFE_PATH"  # no choice of the user's
 
 STDIN = 0
 POLL_SECONDS = 0.5
+SECONDS_TO_SAVE = 30.0  # from asking a process to leave to SIGKILL
 GRACE_SECONDS = 5.0  # a process without a parent ends so long after it has saved
 
 _watching = False

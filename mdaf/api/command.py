@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from mdaf.api.display import Shown
-from mdaf.children import Child
+from mdaf.children import SECONDS_TO_SAVE, Child
 from mdaf.errors import StoppedError, UserError
 from mdaf.outcome import FILE_VARIABLE
 from mdaf.signals import EXIT_RESUMABLE
 
 POLL_SECONDS = 0.1  # an interruption is noticed so soon
-GRACE_SECONDS = 30.0  # from an interruption to SIGKILL: time to save
 EXIT_USER_ERROR = 2
 OUTPUT_IS_DRAINED = 10.0  # seconds that the last lines have, once the command is over
 
@@ -95,7 +94,7 @@ class Running:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
         try:
-            self._process.wait(GRACE_SECONDS)
+            self._process.wait(SECONDS_TO_SAVE)
         except BaseException:  # it takes too long, or a second interruption
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

@@ -24,7 +24,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from mdaf import gpus, signals
-from mdaf.children import Child, end_all
+from mdaf.children import SECONDS_TO_SAVE, Child, end_all
 from mdaf.errors import LostError, UserError
 from mdaf.hydra_internals import keeps_traceback, returned
 from mdaf.interruption import EXIT_HUNG, EXIT_RESUMABLE, how_to_go_on
@@ -34,7 +34,6 @@ if TYPE_CHECKING:  # it imports torch, and the processes are started before
     from mdaf.multirun.launching.lockstep import ComposedJob
 
 POLL_SECONDS = 0.2
-GRACE_SECONDS = 30.0  # from Ctrl-C to SIGKILL: time to save
 MEMBER = "mdaf.multirun.launching.member"
 
 
@@ -123,7 +122,7 @@ class Crew:
     def _end(self) -> None:
         """Asks all processes to save and to leave, and waits for that; impatience kills them."""
         try:
-            end_all([member.process for member in self._members], GRACE_SECONDS)
+            end_all([member.process for member in self._members], SECONDS_TO_SAVE)
         finally:
             for member in self._members:
                 member.kill()
@@ -199,7 +198,7 @@ def _wait_for(members: Sequence[_Member]) -> None:
         member.close()
     for member in members:
         try:
-            member.process.end(GRACE_SECONDS)
+            member.process.end(SECONDS_TO_SAVE)
         finally:
             member.kill()
 

@@ -73,9 +73,9 @@ def find_candidates(study: Study, cfg: DictConfig, home: Path) -> list[Candidate
     top = max(1, cfg.confirm.top)
     trials = plan.best_trials(study, top + 1)
     points = [_trial_point(trial, cfg, home) for trial in trials]
-    balanced = known_point(BALANCED, points[0], study)
-    same = point_hash(balanced)
     reference = known_values(BALANCED, study)
+    balanced = known_point(BALANCED, points[0], reference)
+    same = point_hash(balanced)
     best = find_trial(study, trials[0].number).params
     candidates: list[Candidate] = []
     for trial, point in zip(trials, points, strict=True):
@@ -154,7 +154,7 @@ def points_of(names: Sequence[str], winner: Point, study: Study) -> list[Point]:
     found: dict[str, Point] = {}
     own = point_hash(winner)
     for name in names:
-        point = replace(winner, name=WINNER) if name == WINNER else known_point(name, winner, study)
+        point = replace(winner, name=WINNER) if name == WINNER else known_point(name, winner, known_values(name, study))
         key = point_hash(point)
         if not (name == WINNER and key in found):
             found[key] = replace(point, trial=winner.trial) if key == own else point

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from omegaconf import OmegaConf
 from optuna.study import Study
@@ -43,8 +44,11 @@ def _as_tried(name: str, values: dict[str, float], study: Study) -> dict[str, fl
     return {}
 
 
-def known_point(name: str, like: Point, study: Study | None = None) -> Point:
-    """A known point that differs from ``like`` in its regularization only. Its runs lie beside those of ``like``."""
+def known_point(name: str, like: Point, values: Mapping[str, float]) -> Point:
+    """A known point with its ``values``, which differs from ``like`` in its regularization only.
+
+    Its runs lie beside those of ``like``.
+    """
     kept = [override for override in like.overrides if not key_of(override).startswith(GROUP)]
-    own = [f"{key}={hydra_value(value)}" for key, value in known_values(name, study).items()]
+    own = [f"{key}={hydra_value(value)}" for key, value in values.items()]
     return Point(name, (*kept, *own), like.folder.with_name(name))

@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from mdaf.children import Child, pass_interruption_on
+from mdaf.children import SECONDS_TO_SAVE, Child, pass_interruption_on
 from mdaf.conf.schema import Pace
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.pace import slow_epochs
@@ -42,8 +42,6 @@ from mdaf.sweeper.trials.space import effective_value
 from mdaf.sweeper.trials.user_attrs import RACE_SEEDS
 
 log = logging.getLogger(__name__)
-
-GRACE_SECONDS = 30.0  # from Ctrl-C to SIGKILL: time to save
 
 
 @dataclass(frozen=True)
@@ -269,7 +267,7 @@ def launch(overrides: Sequence[str], home: Path, launcher: str | None = None) ->
     try:
         code = process.wait()
     finally:
-        process.end(GRACE_SECONDS)
+        process.end(SECONDS_TO_SAVE)
     pass_interruption_on(code)
     return code
 

@@ -14,10 +14,9 @@ from typing import IO
 from omegaconf import DictConfig, OmegaConf
 
 from mdaf import gpus
-from mdaf.children import Child, end_all, pass_interruption_on
+from mdaf.children import SECONDS_TO_SAVE, Child, end_all, pass_interruption_on
 
 POLL_SECONDS = 0.1
-GRACE_SECONDS = 30.0  # from Ctrl-C to SIGKILL: time to save
 IN_THIS_MACHINE = (None, "auto", "replicas", "basic")  # launchers whose jobs compute where their command runs
 
 
@@ -53,7 +52,7 @@ def run(commands: Sequence[Command], given: Sequence[Sequence[str]]) -> None:
             for number in [number for number, one in running.items() if one.process.poll() is not None]:
                 pass_interruption_on(running.pop(number).ended())
     finally:
-        end_all([one.process for one in running.values()], GRACE_SECONDS)
+        end_all([one.process for one in running.values()], SECONDS_TO_SAVE)
         for one in running.values():
             one.ended()
 

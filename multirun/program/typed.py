@@ -13,14 +13,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mdaf.children import Child, pass_interruption_on
+from mdaf.children import SECONDS_TO_SAVE, Child, pass_interruption_on
 from mdaf.errors import UserError
 from mdaf.reporting import environment_of_user
 from mdaf.secrets import masked_text
 from mdaf.sweeper.hydra_ext.overrides import SIGNS
 from mdaf.terminal.printable import in_a_line
 
-GRACE_SECONDS = 30.0  # from Ctrl-C to SIGKILL: time for jobs to save
 ASKED_SECONDS = 300.0  # in which a program has to print its config
 OURS = "hydra/sweeper=study"
 MOST_LINES = 100  # that a program may print before its config
@@ -88,7 +87,7 @@ class Program:
         try:
             code = process.wait()
         finally:
-            process.end(GRACE_SECONDS)
+            process.end(SECONDS_TO_SAVE)
         pass_interruption_on(code)
         if code:
             raise UserError(

@@ -66,10 +66,12 @@ def row_of_run(run: Run) -> dict[str, Any]:
 
 
 def print_json(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The rows as one list in JSON."""
     print(json.dumps(list(rows), indent=2))
 
 
 def print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The rows as CSV, with the names of ``COLUMNS`` first; ``runs`` is written as ``status=count``."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()

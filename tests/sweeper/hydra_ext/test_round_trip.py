@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, create_trial
 from typer.testing import CliRunner
 
 from mdaf import conf
-from mdaf.multirun.phase4.known import known_point
+from mdaf.multirun.phase4.known import known_point, known_values
 from mdaf.multirun.phase4.plan import best_trials, open_study, trained_otherwise
 from mdaf.multirun.phase4.points import Point, checked, with_epochs
 from mdaf.sweeper.hydra_ext.run_config import config_hash
@@ -75,7 +75,7 @@ def test_phase_4_repeats_the_trial_and_finds_nothing_that_was_trained_otherwise(
     assert config.model.embedding == {"item": 8, "category": 4, "other": 4, "behaviour": 4}
     assert (config.model.head, config.data.history_order, config.training.train_sample) == ([8, 4], "time", 300)
     assert config_hash(config) == hash_of(here / "runs/studies/s/0")
-    assert checked(known_point("weak", point)).model == config.model
+    assert checked(known_point("weak", point, known_values("weak"))).model == config.model
 
 
 @pytest.mark.parametrize(
