@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mdaf.terminal import screen
 from mdaf.terminal.durations import in_words, time_of
 from mdaf.terminal.printable import in_a_line
+from mdaf.terminal.watched import Watched
 
-LOOK_SECONDS = 1.0  # between two looks
 BAR = 20  # columns
 HEADING = 9  # columns, so that the second column stays where it is when a line comes or goes
 
@@ -32,7 +29,7 @@ def block(rows: dict[str, str], share: float | None = None) -> Table:
     return drawn
 
 
-class Runs:
+class Runs(Watched):
     """The block of many runs, drawn while the context lasts.
 
     ``title``   what they are for: heading and text of the first line.
@@ -44,23 +41,16 @@ class Runs:
     def __init__(
         self, title: tuple[str, str], count: Callable[[], int], least: int, most: int, *, others: bool = False
     ) -> None:
+        super().__init__(processes=others)
         self._stage = ""
         self._title, self._count = title, count
-        self._least, self._most, self._others = least, most, others
+        self._least, self._most = least, most
         self._ends: list[float] = []  # when each run was seen to have ended (unix seconds)
         self._began = time.time()
-        self._over = threading.Event()
-        self._context = ExitStack()
 
-    def __enter__(self) -> Runs:
-        if self._most > 0 and screen.can_draw():
-            threading.Thread(target=self._look, name="runs", daemon=True).start()
-            self._context.enter_context(screen.shown(self._drawn, processes=self._others))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._context.close()
+    def is_shown(self) -> bool:
+        """Whether any run is planned."""
+        return self._most > 0
 
     def say(self, stage: str) -> None:
         """What is done now, in words."""
@@ -92,14 +82,10 @@ class Runs:
             return f"{said} {in_words(seconds[1])}, until {until}"
         return f"{said} {in_words(seconds[0])} to {in_words(seconds[1])}, until {until} at the latest"
 
-    def _drawn(self) -> Table:
+    def drawn(self) -> Table:
+        """The block as it is now."""
         return block(self.rows(time.time()), min(1.0, len(self._ends) / self._most))
 
-    def _look(self) -> None:
-        while not self._over.is_set():
-            try:
-                done = self._count()
-            except Exception:  # what is shown must not end what it shows; the next look may do better
-                done = 0
-            self._ends += [time.time()] * (done - len(self._ends))
-            self._over.wait(LOOK_SECONDS)
+    def look(self) -> None:
+        """Notes the runs that have ended since the last look."""
+        self._ends += [time.time()] * (self._count() - len(self._ends))

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from collections.abc import Collection
-from contextlib import ExitStack
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -18,17 +15,14 @@ from mdaf.sweeper.study.status.block import rows_of, share_of
 from mdaf.sweeper.study.status.status import Reader, Status
 from mdaf.sweeper.trials.leases import holders
 from mdaf.sweeper.trials.user_attrs import JOB
-from mdaf.terminal import screen
 from mdaf.terminal.counting import block
 from mdaf.terminal.durations import in_words
+from mdaf.terminal.watched import Watched
 
-log = logging.getLogger(__name__)
-
-LOOK_SECONDS = 1.0  # between two looks at the study
 MOST_NAMED = 3  # trials that are waited for
 
 
-class SweepView:
+class SweepView(Watched):
     """The status block of a sweep, drawn while the context lasts. A thread reads the study for it.
 
     ``held``           the ids of the trials that this process holds; None if its workers hold them.
@@ -39,34 +33,20 @@ class SweepView:
     def __init__(
         self, reader: Reader, study: Study, *, held: Collection[int] | None, jobs_elsewhere: bool = False
     ) -> None:
+        super().__init__(processes=jobs_elsewhere)
         self._reader, self._study = reader, study
         self._held, self._jobs_elsewhere = held, jobs_elsewhere
         self._status: Status | None = None
         self._waits_for = ""
-        self._over = threading.Event()
-        self._context = ExitStack()
 
-    def __enter__(self) -> SweepView:
-        if screen.can_draw():
-            threading.Thread(target=self._look, name="status", daemon=True).start()
-            self._context.enter_context(screen.shown(self._drawn, processes=self._jobs_elsewhere))
-        return self
+    def look(self) -> None:
+        """Reads the study. A database that is away is not waited for."""
+        with without_waiting():
+            self._status = self._reader.read()
+            self._waits_for = self._what_it_waits_for()
 
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._context.close()
-
-    def _look(self) -> None:
-        while not self._over.is_set():
-            try:
-                with without_waiting():
-                    self._status = self._reader.read()
-                    self._waits_for = self._what_it_waits_for()
-            except Exception as error:  # what is shown must not end what it shows; the next look may do better
-                log.debug("the status could not be read: %s", error)
-            self._over.wait(LOOK_SECONDS)
-
-    def _drawn(self) -> Table | None:
+    def drawn(self) -> Table | None:
+        """The block as it is now; None before the first look."""
         if self._status is None:
             return None
         away = away_since()
