@@ -1,9 +1,9 @@
 """The same work on 1, 2, 4 and 8 GPUs of one host: ``python -m benchmarks.gpus``. Prints Markdown.
 
-Three works, each as a user types it: a grid of seeds, Phase 4 of four points on five seeds each, and a race. Each runs
-twice with a single short epoch before: once to compile kernels, and once to measure the start and the end of its
-processes, which ``trained`` is without. ``busy`` is the share of the time in which kernels ran on a GPU, as nvidia-smi
-samples it.
+Three works, each as a user types it: a grid of seeds, Phase 4 of four points on five seeds each, and a race; with
+``--works ray`` a grid of seeds by Ray's launcher too. Each runs twice with a single short epoch before: once to compile
+kernels (``--warm`` leaves it out), and once to measure the start and the end of its processes, which ``trained`` is
+without. ``busy`` is the share of the time in which kernels ran on a GPU, as nvidia-smi samples it.
 
 ``--smoke`` is the same with tiny models on a CPU, where processes take the place of GPUs.
 """
@@ -22,6 +22,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from mdaf.gpus import VISIBLE, visible
 
 COLUMNS = ("work", "GPUs", "wall, s", "times faster", "trained, s", "times faster", "busy")
 STUDY = "gpus"
@@ -43,12 +45,13 @@ def main() -> None:
     """Measures what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpus", description=__doc__)
     parser.add_argument("overrides", nargs="*", help="of the config, say data=synthetic_taobao data.bucketing=32")
-    parser.add_argument("--works", nargs="+", default=list(WORKS), choices=list(WORKS))
+    parser.add_argument("--works", nargs="+", default=list(WORKS)[:3], choices=list(WORKS))
     parser.add_argument("--gpus", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--seeds", type=int, default=40, help="of the grid")
     parser.add_argument("--runs", type=int, default=64, help="of the race")
     parser.add_argument("--at-once", type=int, default=16, help="runs of the race that are proposed together")
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--warm", action="store_true", help="these kernels are compiled already")
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_intermixed_args()
     if options.smoke:
@@ -79,11 +82,12 @@ class Bench:
 
     def measured(self, work: Work, gpus: int) -> tuple[float, float, str]:
         """Seconds of the whole, of the same with a single short epoch, and the share of the time in kernels."""
-        self._timed(work, gpus, SHORT)
+        if not self.options.warm:
+            self._timed(work, gpus, SHORT)
         start = self._timed(work, gpus, SHORT)
         with Busy() as busy:
             whole = self._timed(work, gpus, (f"training.epochs={self.options.epochs}",))
-        return whole, start, busy.shown(gpus)
+        return whole, start, busy.shown(visible()[:gpus])
 
     def _timed(self, work: Work, gpus: int, more: Sequence[str]) -> float:
         self._runs += 1
@@ -112,10 +116,13 @@ class Bench:
         self.run("sweeper", *words, *self.options.overrides, *self.share(1), *more)
         self._prepared = True
 
-    def run(self, module: str, *words: str) -> None:
+    def run(self, module: str, *words: str, more: dict[str, str] | None = None) -> None:
         """``python -m mdaf.MODULE words``; what it says is shown where it fails."""
         command = [sys.executable, "-m", f"mdaf.{module}", *words]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]),
+            **more,
+        }
         end = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
         if end.returncode:
             raise SystemExit(f"{' '.join(words)}\n{end.stderr[-4000:]}")
@@ -130,6 +137,17 @@ def seeds(bench: Bench, words: list[str], where: Path) -> int:
     numbers = ",".join(str(seed) for seed in range(1, count + 1))
     bench.run("sweeper", "-m", *words, f"seed={numbers}", f"hydra.sweep.dir={where}")
     return count
+
+
+def ray(bench: Bench, words: list[str], where: Path) -> int:
+    """A grid of seeds by Ray's launcher, a task and a GPU each; Ray sees as many GPUs as are measured."""
+    gpus = int(next(word for word in words if word.startswith("device.gpus=")).partition("=")[2])
+    own = [word for word in words if not word.startswith(("device.gpus=", "hydra/launcher="))]
+    numbers = ",".join(str(seed) for seed in range(1, bench.options.seeds + 1))
+    task = ["hydra/launcher=ray", "device=cuda", "device.gpus_per_trial=1"]
+    more = {VISIBLE: ",".join(visible()[:gpus])}
+    bench.run("sweeper", "-m", *task, *own, f"seed={numbers}", f"hydra.sweep.dir={where}", more=more)
+    return int(bench.options.seeds)
 
 
 def phase4(bench: Bench, words: list[str], where: Path) -> int:
@@ -156,10 +174,11 @@ def race(bench: Bench, words: list[str], where: Path) -> int:
     return int(options.runs)
 
 
-WORKS: dict[str, Work] = {"seeds": seeds, "phase4": phase4, "race": race}
+WORKS: dict[str, Work] = {"seeds": seeds, "phase4": phase4, "race": race, "ray": ray}
 TITLES = {
     "seeds": "{seeds} seeds",
     "phase4": "Phase 4, four points",
+    "ray": "{seeds} seeds by Ray, a GPU a task",
     "race": "a race of {runs} runs, {at_once} at once",
 }
 
@@ -168,7 +187,7 @@ TITLES = {
 class Busy:
     """Samples the share of the time in which kernels run on each GPU, while it lasts."""
 
-    samples: dict[int, list[float]] = field(default_factory=dict)
+    samples: dict[str, list[float]] = field(default_factory=dict)
 
     def __enter__(self) -> Busy:
         self._process = None
@@ -188,12 +207,12 @@ class Busy:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             index, _, share = line.partition(",")
-            if index.strip().isdigit() and share.strip().isdigit():
-                self.samples.setdefault(int(index), []).append(float(share))
+            if share.strip().isdigit():
+                self.samples.setdefault(index.strip(), []).append(float(share))
 
-    def shown(self, gpus: int) -> str:
-        """The mean of each of the first ``gpus`` GPUs."""
-        return ", ".join(f"{statistics.fmean(self.samples[n]):.0f} %" for n in range(gpus) if self.samples.get(n))
+    def shown(self, gpus: Sequence[str]) -> str:
+        """The mean of each of these GPUs."""
+        return ", ".join(f"{statistics.fmean(self.samples[name]):.0f} %" for name in gpus if self.samples.get(name))
 
 
 if __name__ == "__main__":
