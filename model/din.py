@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mdaf.data.schema import Batch, Field, Schema
 from mdaf.model.ctr import CTRModel, Output
-from mdaf.model.layers.basic import Head, Linear, valid_positions
+from mdaf.model.layers.basic import Head, Linear, product, valid_positions
 from mdaf.model.layers.fields import Tables, event_fields
 
 
@@ -22,7 +24,8 @@ class PReLU(nn.Module):
         self.slope = nn.Parameter(torch.full((1, dim), 0.25))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.where(x > 0, x, x * self.slope.view(-1, *[1] * (x.dim() - 2), x.shape[-1]))
+        parts = [F.prelu(rows.flatten(0, -2), slope) for rows, slope in zip(x, self.slope.to(x.dtype), strict=True)]
+        return (parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)).view(x.shape)
 
 
 class ActivationUnit(nn.Module):
@@ -34,17 +37,33 @@ class ActivationUnit(nn.Module):
 
     def __init__(self, compared: int, extra: int, hidden: list[int]) -> None:
         super().__init__()
-        widths = [4 * compared + extra, *hidden]
+        self.parts = [compared] * 4 + [extra]
+        widths = [sum(self.parts), *hidden]
         self.layers = nn.ModuleList(Linear(a, b) for a, b in pairwise(widths))
         self.activations = nn.ModuleList(PReLU(width) for width in hidden)
         self.weight = Linear(widths[-1], 1)
 
     def forward(self, target: Tensor, event: Tensor, extra: list[Tensor]) -> Tensor:
-        target = target.unsqueeze(2).expand_as(event)
-        x = torch.cat([target, event, target - event, target * event, *extra], dim=-1)
-        for layer, activation in zip(self.layers, self.activations, strict=True):
-            x = activation(layer(x))
-        return self.weight(x)
+        """target (replica, batch, dim), event (replica, batch, length, dim), extra (replica, batch, length, ...)."""
+        first, *others = [*self.layers, self.weight]
+        x = self._compared(cast(Linear, first), target, event, extra)
+        for layer, activation in zip(others, self.activations, strict=True):
+            x = layer(activation(x))
+        return x
+
+    def _compared(self, layer: Linear, target: Tensor, event: Tensor, extra: list[Tensor]) -> Tensor:
+        """``layer`` on [t, h, t - h, t * h, e], with half of the multiplications.
+
+        A t + B h + C (t - h) + D (t * h) + E e = (A + C) t + (B - C) h + D (t * h) + E e, and the first summand is the
+        same for all events.
+        """
+        of_target, of_event, of_difference, of_product, of_extra = layer.weight.split(self.parts, dim=2)
+        compared = torch.cat([event, target.unsqueeze(2) * event, *extra], dim=-1)
+        by_event = product(compared, torch.cat([of_event - of_difference, of_product, of_extra], dim=2))
+        by_target = product(target, of_target + of_difference)
+        if layer.bias is not None:
+            by_target = by_target + layer.bias.unsqueeze(1)
+        return by_event + by_target.unsqueeze(2)
 
 
 class DIN(CTRModel):
@@ -81,6 +100,15 @@ class DIN(CTRModel):
         target = self.tables.side_by_side(self.targets, batch.static)
         extra = self.tables.each(self.extra, batch.sequence)
         weight = self.unit(target, event, extra) * valid_positions(event, batch.lengths)
-        interest = (weight * torch.cat([event, *extra], dim=-1)).sum(dim=2)
+        interest = [weighted_sum(weight, vectors) for vectors in (event, *extra)]
         static = self.tables.side_by_side(self.static, batch.static)
-        return Output(self.head(torch.cat([static, interest], dim=-1)))
+        return Output(self.head(torch.cat([static, *interest], dim=-1)))
+
+
+def weighted_sum(weight: Tensor, x: Tensor) -> Tensor:
+    """The sum over the positions of x, each times its weight, in float32: (replica, batch, channel).
+
+    weight (replica, batch, length, 1), x (replica, batch, length, channel).
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        return (weight.float().transpose(2, 3) @ x.float()).squeeze(2)

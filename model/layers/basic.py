@@ -41,14 +41,19 @@ class Linear(nn.Module):
 
     def product(self, x: Tensor) -> Tensor:
         """x[r] W[r]^T, for callers that add the bias themselves."""
-        rows = x.flatten(1, -2)
-        if rows.is_cuda:
-            y = stacked_product(as_factor(rows), self.weight)
-        elif factors := cpu_factors():
-            y = stacked_product(rows, self.weight, factors)
-        else:
-            y = torch.bmm(rows, self.weight.transpose(1, 2))
-        return y.unflatten(1, x.shape[1:-1])
+        return product(x, self.weight)
+
+
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """x[r] W[r]^T: x (replica, ..., inputs), weight (replica, outputs, inputs) -> (replica, ..., outputs)."""
+    rows = x.flatten(1, -2)
+    if rows.is_cuda:
+        y = stacked_product(as_factor(rows), weight)
+    elif factors := cpu_factors():
+        y = stacked_product(rows, weight, factors)
+    else:
+        y = torch.bmm(rows, weight.transpose(1, 2))
+    return y.unflatten(1, x.shape[1:-1])
 
 
 def as_factor(x: Tensor) -> Tensor:
