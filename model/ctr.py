@@ -30,11 +30,14 @@ class CTRModel(nn.Module):
     ``by_gradient``  whether the training loop trains it; else it is an estimator with a ``fit`` of its own.
     ``separable``    whether a batch's loss is a sum over its samples, so that its gradient can be computed in pieces.
     ``capturable``   whether a step on a GPU never waits for the host, so that a CUDA graph can capture it.
+    ``event_channels``  the channels of the widest tensors that it has for each event of a history. A CPU computes so
+                        many samples at a time that such a tensor stays in its cache.
     """
 
     by_gradient: ClassVar[bool] = True
     separable: bool = True
     capturable: bool = True
+    event_channels: int = 512
 
     def forward(self, batch: Batch) -> Output:
         """Scores a batch; batch axes as in ``Batch``."""

@@ -42,6 +42,7 @@ class DCNv2(CTRModel):
     ) -> None:
         super().__init__()
         self.fields = FieldVectors(schema, embedding, history, match_features)
+        self.event_channels = embedding
         dim = embedding * self.fields.count
         self.cross = CrossNetworkV2(dim, cross_layers)
         self.deep = MLP(dim, deep)

@@ -88,6 +88,7 @@ class DCNv3(CTRModel):
     ) -> None:
         super().__init__()
         self.fields = FieldVectors(schema, embedding, history, match_features)
+        self.event_channels = embedding
         dim = embedding * self.fields.count
         self.cross = CrossNetworks(dim, deep_layers, shallow_layers)
         self.deep_logit = Head(dim, ())

@@ -29,6 +29,7 @@ class DeepFM(CTRModel):
         super().__init__()
         self.weights = FieldVectors(schema, 1, history, match_features)
         self.fields = FieldVectors(schema, embedding, history, match_features)
+        self.event_channels = embedding
         self.deep = Head(embedding * self.fields.count, deep)
 
     def forward(self, batch: Batch) -> Output:

@@ -15,7 +15,7 @@ from mdaf.streams import stream_seed
 from mdaf.sweeper.machine.device import computing_in
 from mdaf.sweeper.runs.metric_columns import KINDS, EpochMetrics, cut_of
 from mdaf.sweeper.training import metrics
-from mdaf.sweeper.training.microbatches import default_positions, forward_pass_sizes
+from mdaf.sweeper.training.microbatches import default_positions, forward_pass_sizes, position_weight
 from mdaf.sweeper.training.ranking import ranking_metrics
 from mdaf.sweeper.training.replicas import Trained
 from mdaf.sweeper.training.settings import LoopSettings
@@ -135,7 +135,8 @@ def predict(
     replicas.model.eval()
     set_dropout(replicas.model, None, None)
     lengths, order = store.lengths(split)[rows].sort(dim=1, stable=True)
-    sizes = forward_pass_sizes(lengths, batch_size, default_positions(replicas.device))
+    weight = position_weight(replicas.model, len(rows))
+    sizes = forward_pass_sizes(lengths, batch_size, default_positions(replicas.device), weight)
     logits = torch.empty(rows.shape, device=rows.device)
     gate: Tensor | None = None
     for part in order.split(sizes, dim=1):

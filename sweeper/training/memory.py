@@ -14,7 +14,7 @@ from torch import Tensor
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.sweeper.machine.device import computing_in
 from mdaf.sweeper.machine.telemetry import peak_resident_bytes, resident_mb
-from mdaf.sweeper.training.microbatches import micro_batch_sizes
+from mdaf.sweeper.training.microbatches import micro_batch_sizes, position_weight
 from mdaf.sweeper.training.replicas import Replicas
 from mdaf.sweeper.training.settings import LoopSettings
 
@@ -47,7 +47,8 @@ def footprint(replica: Replicas, store: DeviceStore, settings: LoopSettings) -> 
     rows = lengths.argsort(descending=True, stable=True)[:SAMPLE]
     batch = min(settings.step.micro_batch or settings.training.batch_size, settings.training.batch_size)
     if settings.step.micro_batch is None and settings.step.positions is not None and replica.separable:
-        batch = micro_batch_sizes([int(lengths.max())] * batch, 1, settings.step.positions)[0]
+        weight = position_weight(replica.model, 1)
+        batch = micro_batch_sizes([int(lengths.max())] * batch, weight, settings.step.positions)[0]
     kept = _kept_bytes(replica, store, rows[None], settings.step.precision)
     weights = sum(p.numel() * p.element_size() for p in replica.model.parameters())
     return Footprint(weights, int(kept * batch / len(rows)))

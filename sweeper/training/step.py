@@ -25,7 +25,7 @@ from mdaf.model.kernels.precompile import requests_only
 from mdaf.model.layers.basic import set_dropout
 from mdaf.sweeper.machine.device import computing_in, make_current
 from mdaf.sweeper.training.losses import BatchLoss, SampleLoss, branch_losses, cross_entropy
-from mdaf.sweeper.training.microbatches import micro_batch_sizes
+from mdaf.sweeper.training.microbatches import micro_batch_sizes, position_weight
 from mdaf.sweeper.training.replicas import Replicas
 from mdaf.terminal.progress import working
 
@@ -188,7 +188,8 @@ class Stepper:
             return [len(part) for part in torch.tensor(longest).split(self.settings.micro_batch)]
         if self.settings.positions is None or not self.replicas.separable:
             return [len(longest)]
-        return micro_batch_sizes(longest, len(self.replicas), self.settings.positions)
+        weight = position_weight(self.replicas.model, len(self.replicas))
+        return micro_batch_sizes(longest, weight, self.settings.positions)
 
     def _backward(self, batch: Batch, size: int) -> tuple[Tensor, Tensor]:
         """Adds the gradient of ``batch``, part of a batch of ``size``. Returns its share of the loss, and logits."""

@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from mdaf.sweeper.training.microbatches import BLOCK, CALLS, forward_pass_sizes, micro_batch_sizes
+from mdaf.sweeper.training.microbatches import (
+    BLOCK,
+    CALLS,
+    CHANNELS,
+    forward_pass_sizes,
+    micro_batch_sizes,
+    position_weight,
+)
+from tests.model.zoo import zoo_model
 
 
 def positions(longest: list[int], sizes: list[int], replicas: int = 1) -> list[int]:
@@ -31,6 +39,14 @@ def test_replicas_share_what_a_piece_may_compute() -> None:
     assert max(positions([9] * 2048, sizes, replicas=5)) <= 8192
 
 
+def test_a_model_with_narrow_events_computes_more_of_them_at_a_time() -> None:
+    wide, narrow = zoo_model("mdaf_mamba"), zoo_model("dcnv2")
+    assert position_weight(wide, 3) == 3
+    assert position_weight(narrow, 1) == narrow.event_channels / CHANNELS < 0.1
+    assert len(micro_batch_sizes([50] * 2048, position_weight(wide, 1), 16384)) > 4
+    assert micro_batch_sizes([50] * 2048, position_weight(narrow, 1), 16384) == [2048]
+
+
 @pytest.mark.parametrize("fixed", [64, 128, 512, 2048])
 def test_no_equal_pieces_are_cheaper(fixed: int) -> None:
     longest = sorted(min(50, (7919 * i) % 997 // 40) for i in range(2048))
@@ -48,13 +64,13 @@ def test_a_short_batch_is_cut_too() -> None:
 
 def test_without_training_rows_are_cut_alike_and_never_into_more_than_is_asked_for() -> None:
     lengths = torch.tensor([[0] * 3000 + [3] * 500, [1] * 2000 + [9] * 1500])
-    sizes = forward_pass_sizes(lengths, 1024, 16384)
+    sizes = forward_pass_sizes(lengths, 1024, 16384, weight=2)
     assert sum(sizes) == 3500
     assert max(sizes) <= 1024
     assert max(positions(lengths.amax(dim=0).tolist(), sizes, replicas=2)) <= 16384
-    assert forward_pass_sizes(lengths, 1024, None) == [1024, 1024, 1024, 428]
+    assert forward_pass_sizes(lengths, 1024, None, weight=2) == [1024, 1024, 1024, 428]
 
 
 @pytest.mark.parametrize("bound", [16384, None])
 def test_no_rows_are_no_pass(bound: int | None) -> None:
-    assert forward_pass_sizes(torch.zeros(2, 0, dtype=torch.int64), 1024, bound) == []
+    assert forward_pass_sizes(torch.zeros(2, 0, dtype=torch.int64), 1024, bound, weight=2) == []
