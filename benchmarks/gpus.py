@@ -121,7 +121,7 @@ class Bench:
         command = [sys.executable, "-m", f"mdaf.{module}", *words]
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]),
-            **more,
+            **(more or {}),
         }
         end = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
         if end.returncode:

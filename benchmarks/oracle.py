@@ -84,13 +84,16 @@ class Best:
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         """Nothing is kept of a step."""
 
-    def epoch(self, row: EpochMetrics, replicas: Trained, k: int) -> bool:
+    def epoch(self, row: EpochMetrics, replicas: Trained, k: int, *, saves: bool) -> bool:
         """Keeps the AUC; never stops by itself."""
         self.aucs.append(row["val_auc"])
         return False
 
-    def save(self, position: Position, partial_epoch: PartialEpoch, replicas: Replicas, k: int) -> None:
+    def save(self, position: Position, partial_epoch: PartialEpoch | None, replicas: Replicas, k: int) -> None:
         """Nothing is kept: a run begins anew."""
+
+    def wait(self) -> None:
+        """Nothing is being saved."""
 
     def failed(self, error: Exception) -> None:
         """Nothing here may fail."""

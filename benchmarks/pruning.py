@@ -96,11 +96,14 @@ class _Teller:
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         """Of no interest."""
 
-    def epoch(self, row: EpochMetrics, replicas: Trained, k: int) -> bool:
+    def epoch(self, row: EpochMetrics, replicas: Trained, k: int, *, saves: bool) -> bool:
         return row["epoch"] > self.heard and bool(self.stops(row["val_auc"]))
 
-    def save(self, position: Position, partial_epoch: PartialEpoch, replicas: Replicas, k: int) -> None:
+    def save(self, position: Position, partial_epoch: PartialEpoch | None, replicas: Replicas, k: int) -> None:
         """Nothing is kept: a run begins anew."""
+
+    def wait(self) -> None:
+        """Nothing is being saved."""
 
     def failed(self, error: Exception) -> None:
         raise error

@@ -97,7 +97,8 @@ class Training:
                              early.
     ``ranking_at``           The K of HR@K and NDCG@K, which are measured where negatives are drawn.
     ``train_sample``         Number of training rows on which `train_auc` is measured; the seed decides which rows.
-    ``checkpoint_seconds``   Seconds between checkpoints within an epoch; null: a checkpoint after each epoch only.
+    ``checkpoint_seconds``   Seconds between two checkpoints, of which a killed run loses at most so many; null: one
+                             after each epoch.
     ``steps_per_epoch``      Greatest number of steps per epoch, for a short try; null: every row is seen.
     """
 

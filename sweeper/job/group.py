@@ -22,7 +22,7 @@ from mdaf.model.ctr import Estimator
 from mdaf.model.kernels.compiling import compilation
 from mdaf.sweeper.hydra_ext.eta import after_first_epoch, already_there
 from mdaf.sweeper.job.job import Job
-from mdaf.sweeper.job.resuming import epoch_of, is_over, lock_step_groups, restore, states_of
+from mdaf.sweeper.job.resuming import epoch_of, is_over, lock_step_groups, restore, states_of, take_over
 from mdaf.sweeper.machine.device import describe, set_up
 from mdaf.sweeper.machine.hang_watch import HangWatch
 from mdaf.sweeper.machine.watchdog import FallBack, Watchdog
@@ -87,7 +87,7 @@ class Ready:
             return False
         latest = self.states[max(self.states)]
         with self.job.log.active():
-            self.job.recorder.go_on(latest)
+            take_over(self.job.recorder, latest)
         over = is_over(latest, self.job.recorder, settings)
         if over:
             already_there()
@@ -187,7 +187,7 @@ def _go_on(jobs: Sequence[Job], states: Sequence[Saved], replicas: Replicas, *, 
     restore(replicas, states)
     for job, state in zip(jobs, states, strict=True):
         with job.log.active():
-            job.recorder.go_on(state)
+            take_over(job.recorder, state)
             at = state.position
             log.info("going on in epoch %d after step %d", at.epoch, at.step)
             job.recorder.begin_part(at, fell_back=fell_back)
@@ -204,9 +204,9 @@ class _LoggedRecorder:
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         self.job.recorder.step(epoch, step, steps, loss)
 
-    def epoch(self, row: EpochMetrics, replicas: Trained, k: int) -> bool:
+    def epoch(self, row: EpochMetrics, replicas: Trained, k: int, *, saves: bool) -> bool:
         with self.job.log.active():
-            stops = self.job.recorder.epoch(row, replicas, k)
+            stops = self.job.recorder.epoch(row, replicas, k, saves=saves)
             if estimate := after_first_epoch(
                 row["epoch_seconds"],
                 row["epoch"],
@@ -217,8 +217,11 @@ class _LoggedRecorder:
                 log.info(estimate)
             return stops
 
-    def save(self, position: Position, partial_epoch: PartialEpoch, replicas: Replicas, k: int) -> None:
+    def save(self, position: Position, partial_epoch: PartialEpoch | None, replicas: Replicas, k: int) -> None:
         self.job.recorder.save(position, partial_epoch, replicas, k)
+
+    def wait(self) -> None:
+        self.job.recorder.wait()
 
     def failed(self, error: Exception) -> None:
         self.job.recorder.failed(error)

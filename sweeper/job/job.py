@@ -105,14 +105,14 @@ class Job:
 
     def states(self) -> dict[Position, Saved]:
         """The checkpoints from which the run can resume. If there are none, artifacts of other runs are removed."""
-        folder, identity = self.recorder.folder, self.recorder.identity
+        folder = self.recorder.folder
         if self.cfg.resume == "never":
             folder.clear()
             if self.recorder.tracked is not None:
                 self.recorder.tracked.restart()
             return {}
         if self.trial is not None:
-            adopt(folder, self.trial.earlier_folders(folder.path), identity["config_hash"], identity["data_hash"])
+            adopt(self.recorder, self.trial.earlier_folders(folder.path))
         found = states_of(self.recorder)
         if not found:
             folder.clear()

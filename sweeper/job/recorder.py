@@ -99,24 +99,41 @@ class Recorder:
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         self.progress.step(epoch, step, steps, loss)
 
-    def epoch(self, row: EpochMetrics, replicas: Trained, k: int) -> bool:
+    def epoch(self, row: EpochMetrics, replicas: Trained, k: int, *, saves: bool) -> bool:
         self.progress.close()
         self.history.append(row)
         improved = self._best_so_far.add(row)
-        # After the last epoch nobody goes on from the moments, which are twice as long as the weights.
-        moments = [] if row["epoch"] == self.epochs else replicas.optimizer_state(k)
-        state = self._state(Position(row["epoch"] + 1, 0), None, replicas, k, moments)
-        self.folder.save(state, is_best=improved)
+        if saves:
+            self._save_after(row, replicas, k, is_best=improved)
+        else:
+            if improved:
+                self.folder.keep_best(self._state(Position(row["epoch"] + 1, 0), None, replicas, k, []))
+            self.folder.record(self.history, aside=replicas.device.type != "cpu")
         self.resident_mb.append(resident_mb())
         log.info(describe_epoch(row, self.epochs))
-        self._report(row)
+        try:
+            self._report(row)
+        except BaseException:
+            if not saves:
+                self._save_after(row, replicas, k, is_best=improved)
+            raise
+        if self.pruned and not saves:
+            self._save_after(row, replicas, k, is_best=improved)
         if improved and row["epoch"] > 1 and self.trial is None:
             value = row[self.monitor]
             alerts.tell(alerts.NEW_BEST, f"new best: epoch {row['epoch']}, {self.monitor} {value:.4f}", value=value)
         return self.pruned
 
-    def save(self, position: Position, partial_epoch: PartialEpoch, replicas: Trained, k: int) -> None:
+    def _save_after(self, row: EpochMetrics, replicas: Trained, k: int, *, is_best: bool) -> None:
+        """Saves the state after an epoch."""
+        # After the last epoch nobody goes on from the moments, which are twice as long as the weights.
+        moments = [] if row["epoch"] == self.epochs else replicas.optimizer_state(k)
+        self.folder.save(self._state(Position(row["epoch"] + 1, 0), None, replicas, k, moments), is_best=is_best)
+
+    def save(self, position: Position, partial_epoch: PartialEpoch | None, replicas: Trained, k: int) -> None:
         self.folder.save(self._state(position, partial_epoch, replicas, k, replicas.optimizer_state(k)))
+
+    def wait(self) -> None:
         self.folder.wait()
 
     def go_on(self, state: Saved) -> None:
@@ -153,6 +170,7 @@ class Recorder:
     def restart(self) -> None:
         """Discards what was recorded, because the run starts again from the beginning."""
         self.history, self.pruned, self.error = [], False, None
+        self.folder.forget_best()
         self._best_so_far = EarlyStopping(monitor=self.monitor)
         self.parts = [part_from(self.identity, 1, 0)]
 
@@ -165,7 +183,7 @@ class Recorder:
         """
         if self.error is not None:
             with suppress(StoppedError):  # the first error is the one to raise
-                self.folder.wait()
+                self.folder.save_best()
             raise self.error
         self.folder.wait()
         best = self.best

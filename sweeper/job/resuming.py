@@ -12,7 +12,7 @@ from mdaf.atomic import write_atomically
 from mdaf.errors import UserError
 from mdaf.model.stack import load_replica
 from mdaf.sweeper.job.recorder import Recorder
-from mdaf.sweeper.runs.checkpoint import START, DamagedError, Position, Saved, read, saved_in, sealed
+from mdaf.sweeper.runs.checkpoint import START, DamagedError, Position, Saved, read, saved_in
 from mdaf.sweeper.runs.folder import RunFolder
 from mdaf.sweeper.runs.reader import BEST
 from mdaf.sweeper.training.early_stopping import EarlyStopping
@@ -32,7 +32,8 @@ class OtherRunError(UserError):
 def states_of(recorder: Recorder) -> dict[Position, Saved]:
     """The checkpoints in the run's folder, by position. Raises OtherRunError if they belong to another run.
 
-    Damaged checkpoints are left out. So are checkpoints whose best epoch's weights are not in best.pt.
+    Damaged checkpoints are left out. So are checkpoints whose best epoch's weights are neither in best.pt nor in
+    themselves.
     """
     found = {}
     for state in recorder.folder.saved():
@@ -43,7 +44,7 @@ def states_of(recorder: Recorder) -> dict[Position, Saved]:
                     f"{recorder.identity[name]}; hydra.run.dir=... chooses another folder, resume=never starts anew if "
                     "that run was not finished"
                 )
-        if _has_best(recorder.folder, state, recorder.monitor):
+        if _is_own_best(state, recorder.monitor) or has_best(recorder.folder.path, state, recorder.monitor):
             found[state.position] = state
         else:
             log.warning(
@@ -53,39 +54,49 @@ def states_of(recorder: Recorder) -> dict[Position, Saved]:
     return found
 
 
-def _has_best(folder: RunFolder, state: Saved, monitor: str) -> bool:
-    """Whether best.pt has the weights of the best epoch in a state's history.
-
-    If it has not, but the state itself is the best epoch's, best.pt is written again.
-    """
+def has_best(folder: Path, state: Saved, monitor: str) -> bool:
+    """Whether best.pt in a folder has the weights of the best epoch in a state's history, if it has an epoch."""
     best_row = EarlyStopping.after(state.history, monitor=monitor).best
     if best_row is None:
         return True
-    epoch, value = best_row["epoch"], best_row[monitor]
     try:
-        best = read(folder.path / BEST)
-        if best.history and (best.history[-1]["epoch"], best.history[-1].get(monitor)) == (epoch, value):
-            return (best.config_hash, best.data_hash, best.seed) == (state.config_hash, state.data_hash, state.seed)
+        best = read(folder / BEST)
     except (FileNotFoundError, DamagedError):
-        pass
-    if (epoch, 0) != (len(state.history), state.position.step):
         return False
-    folder.write_checkpoint(BEST, sealed(state.content()))
-    return True
+    row = best.history[-1] if best.history else {}
+    if (row.get("epoch"), row.get(monitor)) != (best_row["epoch"], best_row[monitor]):
+        return False
+    return (best.config_hash, best.data_hash, best.seed) == (state.config_hash, state.data_hash, state.seed)
 
 
-def adopt(folder: RunFolder, others: Sequence[Path], config_hash: str, data_hash: str) -> None:
-    """Copies the latest checkpoint of the same run, and best.pt, into a folder without checkpoints.
+def _is_own_best(state: Saved, monitor: str) -> bool:
+    """Whether a state holds the weights of the best epoch in its history."""
+    best_row = EarlyStopping.after(state.history, monitor=monitor).best
+    return best_row is not None and (best_row["epoch"], 0) == (len(state.history), state.position.step)
+
+
+def take_over(recorder: Recorder, state: Saved) -> None:
+    """Lets a run's recorder continue from a state. If best.pt lacks the state's weights, the next state writes it."""
+    recorder.go_on(state)
+    if _is_own_best(state, recorder.monitor) and not has_best(recorder.folder.path, state, recorder.monitor):
+        recorder.folder.keep_best(state)
+
+
+def adopt(recorder: Recorder, others: Sequence[Path]) -> None:
+    """Copies the latest checkpoint of the same run, and best.pt, into the folder of a run without checkpoints.
 
     ``others``  folders of earlier attempts at the same trial. The first one with such a checkpoint is taken.
     """
+    folder, monitor = recorder.folder, recorder.monitor
     if not others or folder.saved():
         return
+    wanted = tuple(recorder.identity[name] for name in ("config_hash", "data_hash"))
     for other in others:
-        states = [s for s in saved_in(other) if (s.config_hash, s.data_hash) == (config_hash, data_hash)]
-        if states:
-            _copy(folder, other, states[0])
-            return
+        for state in saved_in(other):
+            own_best = _is_own_best(state, monitor)
+            if (state.config_hash, state.data_hash) == wanted and (own_best or has_best(other, state, monitor)):
+                _copy(folder, other, state)
+                return
 
 
 def _copy(folder: RunFolder, other: Path, state: Saved) -> None:

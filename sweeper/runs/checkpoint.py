@@ -93,24 +93,22 @@ class Saved:
         }
 
 
-def save(folder: Path, content: Mapping[str, Any], written: Path | None = None) -> None:
-    """Writes ``sealed`` content to ``last.pt``; the previous checkpoint becomes ``last.before.pt``.
+def save(folder: Path, content: Mapping[str, Any]) -> None:
+    """Writes ``sealed`` content to ``last.pt``; the previous checkpoint becomes ``last.before.pt``."""
+    write_atomically(folder / LAST, lambda file: write(content, file), _put_in_place)
 
-    ``written`` is a file in the folder with the same content: ``last.pt`` becomes a hard link to it, if possible.
-    """
-    path = folder / LAST
-    if written is not None:
-        draft = folder / f".{LAST}.{os.getpid()}.again"
-        try:
-            os.link(written, draft)
-            _put_in_place(draft, path)
-            fsync_folder(folder)
-            return
-        except OSError:  # a file system without hard links
-            pass
-        finally:
-            draft.unlink(missing_ok=True)
-    write_atomically(path, lambda file: write(content, file), _put_in_place)
+
+def link_best(folder: Path, content: Mapping[str, Any]) -> None:
+    """Makes ``best.pt`` a hard link to ``last.pt``, which holds ``content``; it is written again if that fails."""
+    draft = folder / f".{BEST}.{os.getpid()}.link"
+    try:
+        os.link(folder / LAST, draft)
+        draft.replace(folder / BEST)
+        fsync_folder(folder)
+    except OSError:  # a file system without hard links
+        write_atomically(folder / BEST, lambda file: write(content, file))
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _put_in_place(draft: Path, path: Path) -> None:

@@ -24,6 +24,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ class RunFolder:
         self.path = Path(path).absolute()
         with self._explained("it"):
             self.path.mkdir(parents=True, exist_ok=True)
-        self._background, self._copy = Background(), HostCopy()
+        self._background, self._copy, self._best_copy = Background(), HostCopy(), HostCopy()
+        self._best: dict[str, Any] | None = None  # the content of the best.pt that is to be written
 
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Writes metrics.csv: one row for each epoch; metrics that do not exist are empty.
@@ -71,32 +73,63 @@ class RunFolder:
         with self._explained(name):
             write_atomically(self.path / name, lambda file: checkpoint.write(content, file))
 
-    def save(self, state: checkpoint.Saved, *, is_best: bool = False) -> None:
-        """Writes metrics.csv and last.pt, and best.pt if ``is_best``. Keeps the previous state until ``finished``.
+    def record(self, history: Sequence[Mapping[str, Any]], *, aside: bool) -> None:
+        """Writes metrics.csv after an epoch whose state is not saved; ``aside``: in the background."""
+        self.wait()
+        if not aside:
+            self.write_metrics(history)
+            return
+        rows = list(history)
+        self._background.submit(lambda: self.write_metrics(rows))
 
-        The state of a model on a GPU is written in the background: ``wait`` returns when it is on the disk. The next
-        call raises what went wrong.
+    def keep_best(self, state: checkpoint.Saved) -> None:
+        """Keeps the weights of the best epoch so far in memory. The next ``save`` writes them to best.pt."""
+        self.wait()  # it may be writing those that are kept now
+        content = replace(state, optimizer=[]).content()
+        self._best = content if _on_cpu(state) else self._best_copy.of(content)
+
+    def forget_best(self) -> None:
+        """Drops the weights that ``keep_best`` keeps: the run starts again."""
+        self._best = None
+
+    def save(self, state: checkpoint.Saved, *, is_best: bool = False) -> None:
+        """Writes metrics.csv and last.pt, and best.pt if ``is_best`` or if a best epoch's weights are kept.
+
+        The previous state stays until ``finished``. The state of a model on a GPU is written in the background:
+        ``wait`` returns when it is on the disk. The next call raises what went wrong.
         """
         content = state.content()
-        if all(weight.device.type == "cpu" for weight in state.weights.values()):
+        self.wait()
+        if _on_cpu(state):
             self._save(content, is_best)
             return
-        self._background.wait()
         copied = self._copy.of(content)
         self._background.submit(lambda: self._save(copied, is_best))
+
+    def save_best(self) -> None:
+        """Writes best.pt if a best epoch's weights are kept, of a run that ends without a last state."""
+        self.wait()
+        if self._best is not None:
+            self.write_checkpoint(BEST, checkpoint.sealed(self._best))
+            self._best = None
 
     def wait(self) -> None:
         """Waits until everything that was saved is on the disk."""
         self._background.wait()
 
     def _save(self, content: Mapping[str, Any], is_best: bool) -> None:
+        """last.pt first: until best.pt is there too, the state before it and the best.pt of that one are whole."""
         if content["metrics_history"]:
             self.write_metrics(content["metrics_history"])
         content = checkpoint.sealed(content)
-        if is_best:
-            self.write_checkpoint(BEST, content)
         with self._explained(checkpoint.LAST):
-            checkpoint.save(self.path, content, self.path / BEST if is_best else None)
+            checkpoint.save(self.path, content)
+        if is_best:
+            with self._explained(BEST):
+                checkpoint.link_best(self.path, content)
+        elif self._best is not None:
+            self.write_checkpoint(BEST, checkpoint.sealed(self._best))
+        self._best = None
 
     def saved(self) -> list[checkpoint.Saved]:
         """The undamaged checkpoints in the folder, the latest first."""
@@ -121,7 +154,7 @@ class RunFolder:
     def finished(self) -> None:
         """Removes the previous checkpoint, which only resuming needs, once everything is written."""
         self.wait()
-        self._copy = HostCopy()
+        self._copy, self._best_copy = HostCopy(), HostCopy()
         (self.path / checkpoint.BEFORE).unlink(missing_ok=True)
 
     def write_result(self, content: Mapping[str, Any]) -> None:
@@ -142,3 +175,7 @@ class RunFolder:
                 f"{self.path}: {name} cannot be written: {error.strerror or error}; when that is mended, "
                 f"{how_to_go_on()}"
             ) from error
+
+
+def _on_cpu(state: checkpoint.Saved) -> bool:
+    return all(weight.device.type == "cpu" for weight in state.weights.values())

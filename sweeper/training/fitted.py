@@ -80,7 +80,8 @@ def fit(model: Estimator, store: DeviceStore, settings: LoopSettings, h: Hyperpa
         if isinstance(row, StoppedError):
             raise row
         stopping.add(row)
-        if callback.epoch(row, replica, 0) or stopping.stops:
+        ends = epoch == epochs or stopping.stops  # before that nothing could go on from a state
+        if callback.epoch(row, replica, 0, saves=ends) or ends:
             return
 
 

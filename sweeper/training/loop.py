@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -53,11 +54,17 @@ class Callback(Protocol):
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         """Called after each training step. ``loss`` is on the device: reading it waits for the device."""
 
-    def epoch(self, row: EpochMetrics, replicas: Trained, k: int) -> bool:
-        """Called after each epoch. Returns True to stop the replica."""
+    def epoch(self, row: EpochMetrics, replicas: Trained, k: int, *, saves: bool) -> bool:
+        """Called after each epoch; ``saves``: its state is due to be saved. Returns True to stop the replica."""
 
-    def save(self, position: Position, partial_epoch: PartialEpoch, replicas: Replicas, k: int) -> None:
-        """Called at intervals within an epoch, and before the loop is left: saves the state at ``position``."""
+    def save(self, position: Position, partial_epoch: PartialEpoch | None, replicas: Replicas, k: int) -> None:
+        """Called at intervals within an epoch, and before the loop is left: begins to save the state at ``position``.
+
+        ``partial_epoch`` is None between two epochs.
+        """
+
+    def wait(self) -> None:
+        """Called after ``save`` of all replicas: returns when the state is on the disk."""
 
     def failed(self, error: Exception) -> None:
         """Called when this replica cannot go on; no other callback of it is called afterwards."""
@@ -157,26 +164,58 @@ def train(
     stepper = Stepper(replicas, store, settings.step)
     stepper.rehearse(settings.training.batch_size)
     start, watch = start or EpochState(START.epoch), watch or NoWatch()
+    last, saves = settings.training.epochs, Saves(settings.training.checkpoint_seconds)
     with orders or orders_of(store, settings) as epoch_orders:
-        for epoch in range(start.number, settings.training.epochs + 1):
+        for epoch in range(start.number, last + 1):
             state = start if epoch == start.number else EpochState(epoch)
             shares = _shares(settings.training, replicas, plateaus)
-            rows, batch_ms = train_epoch(stepper, epoch_orders, settings, callbacks, state, watch, shares)
+            rows, batch_ms = train_epoch(stepper, epoch_orders, settings, callbacks, state, watch, shares, saves)
+            due = saves.due_after_epoch()
             stopped = []
             for k, (number, row) in enumerate(zip(replicas.numbers, rows, strict=True)):
                 if not isinstance(row, StoppedError):
                     stopping[number].add(row)
                     plateaus[number].add(row)
-                if _stops(callbacks[number], row, replicas, k) or stopping[number].stops:
+                ends = epoch == last or stopping[number].stops
+                if _stops(callbacks[number], row, replicas, k, saves=due or ends) or ends:
                     stopped.append(number)
+            if epoch == last:
+                return
             if stopped:
                 replicas.leave(stopped)
                 stepper.restart()
             if not len(replicas):
                 return
-            if epoch < settings.training.epochs:
+            try:
                 watch.end(epoch, batch_ms)
+            except SaveAndStop:
+                if not due:
+                    _save(callbacks, EpochState(epoch + 1), replicas)
+                raise
             return_memory_if_short(replicas.device)
+
+
+class Saves:
+    """When a state is due: ``seconds`` after the last one, within an epoch too; None: after each epoch."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._last = time.monotonic()
+
+    def due_within_epoch(self) -> bool:
+        """Whether a state is due after a step. If so, it counts as saved now."""
+        return self._seconds is not None and self._is_due(self._seconds)
+
+    def due_after_epoch(self) -> bool:
+        """The same at the end of an epoch."""
+        return self._is_due(self._seconds or 0.0)
+
+    def _is_due(self, seconds: float) -> bool:
+        now = time.monotonic()
+        if now - self._last < seconds:
+            return False
+        self._last = now
+        return True
 
 
 def orders_of(store: DeviceStore, settings: LoopSettings) -> EpochOrders:
@@ -185,12 +224,12 @@ def orders_of(store: DeviceStore, settings: LoopSettings) -> EpochOrders:
     return EpochOrders(store, size, settings.bucketing, None if steps is None else steps * size)
 
 
-def _stops(callback: Callback, row: EpochMetrics | StoppedError, replicas: Replicas, k: int) -> bool:
+def _stops(callback: Callback, row: EpochMetrics | StoppedError, replicas: Replicas, k: int, *, saves: bool) -> bool:
     """Calls a replica's callback after an epoch; True if the replica stops. An exception stops only this replica."""
     try:
         if isinstance(row, StoppedError):
             raise row
-        return callback.epoch(row, replicas, k)
+        return callback.epoch(row, replicas, k, saves=saves)
     except Exception as error:
         callback.failed(error)
         return True
@@ -209,10 +248,12 @@ def train_epoch(
     epoch: EpochState,
     watch: Watch,
     shares: Sequence[float],
+    saves: Saves,
 ) -> tuple[list[EpochMetrics | StoppedError], float | None]:
     """Takes the steps of an epoch that are left, then evaluates.
 
     ``shares``  the share of each replica's learning rate that plateaus have left.
+    ``saves``   says when the state is due.
 
     Returns for each replica its row of ``metrics.csv`` or the error that ends it, and the median time of a step in
     milliseconds.
@@ -225,7 +266,7 @@ def train_epoch(
         replicas.begin_epoch(epoch.number)
     try:
         watch.begin(epoch.number, epoch.step)
-        _take_steps(stepper, settings, callbacks, epoch, order, clock, watch, shares)
+        _take_steps(stepper, settings, callbacks, epoch, order, clock, watch, shares, saves)
         evaluated = evaluate(replicas, store, settings, watch.beat)
     except SaveAndStop:
         _save(callbacks, epoch, replicas)
@@ -281,11 +322,11 @@ def _take_steps(
     clock: StepClock,
     watch: Watch,
     shares: Sequence[float],
+    saves: Saves,
 ) -> None:
     """Takes the steps of an epoch that are left, on the rows in ``order`` (replica, row)."""
-    replicas, size, saves_every = stepper.replicas, settings.training.batch_size, settings.training.checkpoint_seconds
+    replicas, size = stepper.replicas, settings.training.batch_size
     longest = longest_histories(stepper.store.lengths("train"), order, size)
-    saved = time.monotonic()
     replicas.model.train()
     for step in range(epoch.step, len(longest)):
         number = (epoch.number - 1) * len(longest) + step
@@ -297,22 +338,34 @@ def _take_steps(
         for k, n in enumerate(replicas.numbers):
             callbacks[n].step(epoch.number, epoch.step, len(longest), loss[k])
         watch.step(epoch.number, epoch.step)
-        if saves_every is not None and time.monotonic() - saved >= saves_every:
+        if saves.due_within_epoch():
             _save(callbacks, epoch, replicas)
-            saved = time.monotonic()
     replicas.settle()
 
 
 def _save(callbacks: Sequence[Callback], epoch: EpochState, replicas: Replicas) -> None:
-    """Saves the state of every replica within an epoch. If that fails, training goes on; older checkpoints remain."""
-    if epoch.step == 0:
+    """Saves the state of every replica in an epoch. If that fails, training goes on; older checkpoints remain."""
+    position = Position(epoch.number, epoch.step)
+    if position == START:
         return
     replicas.settle()
+    saving = []
     for k, number in enumerate(replicas.numbers):
-        try:
-            callbacks[number].save(Position(epoch.number, epoch.step), epoch.of(k), replicas, k)
-        except StoppedError as error:
-            log.warning("the state within epoch %d could not be saved: %s", epoch.number, error)
+        part = epoch.of(k) if epoch.step else None
+        with _warned(epoch):
+            callbacks[number].save(position, part, replicas, k)
+            saving.append(callbacks[number])
+    for callback in saving:
+        with _warned(epoch):
+            callback.wait()
+
+
+@contextmanager
+def _warned(epoch: EpochState) -> Iterator[None]:
+    try:
+        yield
+    except StoppedError as error:
+        log.warning("the state within epoch %d could not be saved: %s", epoch.number, error)
 
 
 def _rate_factor(training: Training, epoch: int, step: int, steps: int) -> float:

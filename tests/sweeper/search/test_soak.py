@@ -29,8 +29,8 @@ def note() -> None:
 def note_each_epoch() -> None:
     epoch_of = Recorder.epoch
 
-    def epoch(self: Recorder, *arguments: Any) -> bool:
-        stops = epoch_of(self, *arguments)
+    def epoch(self: Recorder, *arguments: Any, **named: Any) -> bool:
+        stops = epoch_of(self, *arguments, **named)
         note()
         return stops
 

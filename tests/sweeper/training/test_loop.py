@@ -45,7 +45,7 @@ class Notebook:
     def step(self, epoch: int, step: int, steps: int, loss: torch.Tensor) -> None:
         assert 1 <= step <= steps
 
-    def epoch(self, row: EpochMetrics, replicas: Replicas, k: int) -> bool:
+    def epoch(self, row: EpochMetrics, replicas: Replicas, k: int, *, saves: bool) -> bool:
         self.rows.append({name: value for name, value in row.items() if name not in TIMES})
         self.weights = {name: p.detach()[k].clone() for name, p in replicas.model.named_parameters()}
         return row["epoch"] >= self.until
