@@ -185,7 +185,7 @@ class Recorder:
             with suppress(StoppedError):  # the first error is the one to raise
                 self.folder.save_best()
             raise self.error
-        self.folder.wait()
+        self.folder.save_best()
         best = self.best
         assert best is not None
         values = tuple(self._objective(best, name) for name in self.objectives)

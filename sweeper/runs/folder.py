@@ -107,7 +107,7 @@ class RunFolder:
         self._background.submit(lambda: self._save(copied, is_best))
 
     def save_best(self) -> None:
-        """Writes best.pt if a best epoch's weights are kept, of a run that ends without a last state."""
+        """Waits like ``wait``, and writes best.pt if a best epoch's weights are still kept: no last state took them."""
         self.wait()
         if self._best is not None:
             self.write_checkpoint(BEST, checkpoint.sealed(self._best))

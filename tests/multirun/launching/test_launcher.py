@@ -261,7 +261,7 @@ def other_process(running: Running) -> int:
 def test_the_jobs_of_a_process_that_is_killed_are_named_and_the_others_end(here: Path) -> None:
     words = [*TINY, "seed=1,2", "training.epochs=8", *TWO_PROCESSES, "hydra.sweep.dir=killed"]
     running = Running("sweeper", "-m", *words, cwd=here)
-    running.wait_until(here / "killed/1/last.pt")
+    running.wait_until(here / "killed/1/metrics.csv")
     os.kill(other_process(running), signal.SIGKILL)
     end = running.wait()
     assert end.returncode == 75
@@ -275,7 +275,7 @@ def test_the_jobs_of_a_process_that_is_killed_are_named_and_the_others_end(here:
 def test_a_signal_makes_every_process_save_and_leave_and_the_same_command_goes_on(here: Path) -> None:
     words = [*TINY, "seed=1,2", "training.epochs=12", *TWO_PROCESSES, "hydra.sweep.dir=stopped", "resume=auto"]
     running = Running("sweeper", "-m", *words, cwd=here)
-    running.wait_until(here / "stopped/1/last.pt")
+    running.wait_until(here / "stopped/1/metrics.csv")
     other = other_process(running)
     os.kill(running.pid, signal.SIGTERM)
     end = running.wait()

@@ -29,6 +29,7 @@ from mdaf.sweeper.training.step import Stepper
 from tests.sweeper.inside import assert_same_run, run
 
 TYPED = ("training.epochs=3", "training.train_sample=200")
+EVERY_EPOCH = "training.checkpoint_seconds=null"
 SECRET = "hunter2"
 
 
@@ -95,7 +96,7 @@ def test_a_disk_that_is_full_at_an_epochs_end_ends_the_run_and_it_goes_on_from_t
 
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "save", save)
-        assert run(work, *TYPED, "hydra.run.dir=filled") == EXIT_RESUMABLE
+        assert run(work, *TYPED, EVERY_EPOCH, "hydra.run.dir=filled") == EXIT_RESUMABLE
     assert complaint().endswith(
         "last.pt cannot be written: File too large; when that is mended, the same command with resume=auto goes on"
     )

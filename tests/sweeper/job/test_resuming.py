@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,13 +21,17 @@ from mdaf.sweeper.job.job import Job
 from mdaf.sweeper.job.resuming import lock_step_groups
 from mdaf.sweeper.machine.watchdog import Watchdog
 from mdaf.sweeper.runs.checkpoint import BEFORE, LAST, Position, read
+from mdaf.sweeper.runs.folder import RunFolder
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study.queries import load_study, trials_of
+from mdaf.sweeper.training.loop import Saves
 from mdaf.sweeper.training.optim import replica_optimizers
 from tests.sweeper.inside import STEPS, assert_same_run, metrics, run, start
 
 EPOCHS = ("training.epochs=3", "training.train_sample=200")
 EVERY_STEP = "training.checkpoint_seconds=0"
+EVERY_EPOCH = "training.checkpoint_seconds=null"
+PEAKED = (*EPOCHS, "training.learning_rate=5e-2")  # its best epoch is the second of three
 STUDY = "regularization-mdaf_mamba-synthetic_tiny"
 
 
@@ -63,7 +68,7 @@ def test_a_run_killed_within_epochs_ends_as_if_it_had_not_been(
     work: Path, monkeypatch: pytest.MonkeyPatch, saved_every_step: bool
 ) -> None:
     name = f"killed-{saved_every_step}"
-    typed = [*EPOCHS, f"hydra.run.dir={name}", "resume=auto"] + [EVERY_STEP] * saved_every_step
+    typed = [*EPOCHS, f"hydra.run.dir={name}", "resume=auto", EVERY_STEP if saved_every_step else EVERY_EPOCH]
     moments = [(1, 3), (2, 1), (2, STEPS), (3, 5)]
     kill_at(monkeypatch, moments)
     for _ in moments:
@@ -73,6 +78,101 @@ def test_a_run_killed_within_epochs_ends_as_if_it_had_not_been(
     assert_same_run(work / name, work / "whole")
     assert not (work / name / BEFORE).exists()
     assert {path.name for path in (work / name).iterdir()} == {path.name for path in (work / "whole").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def peaked(work: Path) -> Path:
+    """A run whose best epoch is neither the first nor the last, never stopped."""
+    assert run(work, *PEAKED, "hydra.run.dir=peaked") == 0
+    assert [row["val_auc"] for row in metrics(work / "peaked")][1] == max(
+        row["val_auc"] for row in metrics(work / "peaked")
+    )
+    return work / "peaked"
+
+
+def save_after(monkeypatch: pytest.MonkeyPatch, epochs: Sequence[int]) -> None:
+    """Lets states be due after these epochs of a process, counted from 1, and never within one."""
+    done: dict[int, int] = {}
+
+    def due(self: Saves) -> bool:
+        done[id(self)] = done.get(id(self), 0) + 1
+        return done[id(self)] in epochs
+
+    monkeypatch.setattr(Saves, "due_after_epoch", due)
+    monkeypatch.setattr(Saves, "due_within_epoch", lambda self: False)
+
+
+@pytest.mark.parametrize(
+    ("saved", "goes_on"), [((1,), "epoch 2 after step 0"), ((2,), "epoch 3 after step 0"), ((), None)]
+)
+def test_epochs_after_the_last_state_are_trained_again(
+    work: Path, peaked: Path, monkeypatch: pytest.MonkeyPatch, saved: tuple[int, ...], goes_on: str | None
+) -> None:
+    folder = work / f"saved-{len(saved)}-{sum(saved)}"
+    typed = [*PEAKED, f"hydra.run.dir={folder.name}", "resume=auto"]
+    save_after(monkeypatch, saved)
+    kill_at(monkeypatch, [(3, 2)])
+    with pytest.raises(Killed):
+        run(work, *typed)
+    assert metrics(folder) == metrics(peaked)[:2]  # of every epoch, whether its state is saved or not
+    assert (folder / LAST).exists() == bool(saved)
+    assert run(work, *typed) == 0
+    said = (folder / "train.log").read_text()
+    assert f"going on in {goes_on}" in said if goes_on else "going on" not in said
+    assert_same_run(folder, peaked)
+
+
+def test_the_best_weights_stay_those_of_the_best_epoch_whichever_states_are_there(
+    work: Path, peaked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = [*PEAKED, EVERY_EPOCH, "hydra.run.dir=two-bests", "resume=auto"]
+    kill_at(monkeypatch, [(3, 1)])  # both states that are there were the best ones of their time
+    with pytest.raises(Killed):
+        run(work, *typed)
+    assert run(work, *typed) == 0
+    assert_same_run(work / "two-bests", peaked)
+
+
+def test_a_run_killed_between_its_last_state_and_its_best_weights_goes_on_from_the_state_before(
+    work: Path, peaked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = [*PEAKED, "hydra.run.dir=between", "resume=auto"]
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        save_after(patch, [1])
+        patch.setattr(RunFolder, "write_checkpoint", killed)  # of the second epoch's weights, after the third's state
+        with pytest.raises(Killed):
+            run(work, *typed)
+    assert read(work / "between" / LAST).position == Position(4, 0)
+    assert run(work, *typed) == 0
+    assert "going on in epoch 2 after step 0" in (work / "between/train.log").read_text()
+    assert_same_run(work / "between", peaked)
+
+
+@pytest.mark.parametrize("moment", ["within the epoch", "between two epochs"])
+def test_a_signal_saves_the_state_and_the_best_weights_that_waited_for_it(
+    work: Path, peaked: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    name, within = moment.replace(" ", "-"), moment == "within the epoch"
+    typed = [*PEAKED, f"hydra.run.dir={name}", "resume=auto"]
+    method = "step" if within else "end"
+    of = getattr(Watchdog, method)
+
+    def asked(self: Watchdog, epoch: int, *rest: Any) -> None:
+        if epoch == (3 if within else 2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        of(self, epoch, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Watchdog, method, asked)
+        assert run(work, *typed) == EXIT_RESUMABLE
+    assert read(work / name / LAST).position == Position(3, within)
+    assert read(work / name / "best.pt").history[-1]["epoch"] == 2 or not within
+    assert run(work, *typed) == 0
+    assert_same_run(work / name, peaked)
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,20 @@ def test_the_best_state_is_written_once_and_stays_when_a_worse_one_follows(tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt", "metrics.csv"]
 
 
+def test_the_best_weights_are_kept_in_memory_until_a_state_is_saved_and_written_once(tmp_path: Path) -> None:
+    folder, weight = RunFolder(tmp_path), torch.ones(2)
+    folder.keep_best(state(1, weight))
+    weight += 1  # training goes on
+    folder.keep_best(state(2, weight))
+    weight += 1
+    assert not list(tmp_path.iterdir())
+    folder.save(state(3, weight))
+    best, last = (torch.load(tmp_path / name, weights_only=True) for name in ("best.pt", "last.pt"))
+    assert [(one["epoch"], one["weights"]["weight"].tolist()) for one in (best, last)] == [(2, [2, 2]), (3, [3, 3])]
+    folder.save(state(4, weight))
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 2
+
+
 def test_where_a_file_cannot_have_two_names_the_best_state_is_written_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,6 +76,15 @@ def test_where_a_file_cannot_have_two_names_the_best_state_is_written_twice(
     assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 2
 
 
-def state(epochs: int) -> Saved:
+def state(epochs: int, weight: torch.Tensor | None = None) -> Saved:
     history = [{"epoch": epoch, "val_auc": 0.5} for epoch in range(1, epochs + 1)]
-    return Saved(Position(epochs + 1, 0), history, {"weight": torch.ones(2)}, [], None, 42, "config", "data")
+    return Saved(
+        Position(epochs + 1, 0),
+        history,
+        {"weight": torch.ones(2) if weight is None else weight},
+        [],
+        None,
+        42,
+        "config",
+        "data",
+    )
