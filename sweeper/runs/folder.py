@@ -85,7 +85,7 @@ class RunFolder:
     def keep_best(self, state: checkpoint.Saved) -> None:
         """Keeps the weights of the best epoch so far in memory. The next ``save`` writes them to best.pt."""
         self.wait()  # it may be writing those that are kept now
-        content = replace(state, optimizer=[]).content()
+        content = replace(state, history=list(state.history), optimizer=[]).content()
         self._best = content if _on_cpu(state) else self._best_copy.of(content)
 
     def forget_best(self) -> None:

@@ -52,8 +52,10 @@ def test_the_best_weights_are_kept_in_memory_until_a_state_is_saved_and_written_
     folder, weight = RunFolder(tmp_path), torch.ones(2)
     folder.keep_best(state(1, weight))
     weight += 1  # training goes on
-    folder.keep_best(state(2, weight))
+    best_so_far = state(2, weight)
+    folder.keep_best(best_so_far)
     weight += 1
+    best_so_far.history.append({"epoch": 3, "val_auc": 0.4})
     assert not list(tmp_path.iterdir())
     folder.save(state(3, weight))
     best, last = (torch.load(tmp_path / name, weights_only=True) for name in ("best.pt", "last.pt"))
