@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from mdaf import alerts, conf, hydra_internals, logs, names, outcome
+from mdaf import alerts, conf, cores, hydra_internals, logs, names, outcome
 from mdaf.allowed import allowed
 from mdaf.children import follow_parent, import_alike
 from mdaf.conf import schema
@@ -28,6 +28,7 @@ from mdaf.terminal.programs import WORDS, answer_version, program, taken_as_word
 
 def prepare() -> None:
     """What every process needs that runs jobs: this one, and those of a launcher, which import it so."""
+    cores.take()
     output.make_safe()
     logs.set_up()
     follow_parent()

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mdaf import cores
 from mdaf.data.reading.file_hashes import any_change_shows
 from mdaf.data.store.manifest import REMEDY
 from mdaf.errors import DamagedStoreError
@@ -42,7 +43,7 @@ def states_of(folder: Path, files: Mapping[str, int]) -> dict[str, str]:
 def checksums_of(folder: Path, names: Iterable[str]) -> dict[str, int]:
     """The CRC-32 of each file. Several files are read at the same time."""
     names = list(names)
-    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(_THREADS, len(cores.usable()))) as pool:
         return dict(zip(names, pool.map(lambda name: _crc32(folder / name), names), strict=True))
 
 

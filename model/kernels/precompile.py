@@ -9,14 +9,13 @@ requested but not run, and so learns which kernels to compile.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mdaf import interruption
+from mdaf import cores, interruption
 from mdaf.model.kernels.compile_lock import CompileLock
 
 
@@ -47,7 +46,7 @@ class RequestedKernels:
 
     def _compile(self, begin_thread: Callable[[], None]) -> None:
         # Only one thread at a time can run Python. With a thread on every processor they would mostly wait for the GIL.
-        threads = min(len(self._found), max(2, (os.cpu_count() or 1) // 2))
+        threads = min(len(self._found), max(2, len(cores.usable()) // 2))
         with ThreadPoolExecutor(threads, "compiling", begin_thread) as pool:
             wait([pool.submit(function.preload, data) for data, function in self._found.items()])
 

@@ -42,10 +42,13 @@ class Crew:
 
     ``environments``  of each process, beyond this one's.
     ``of_a_group``    what a group costs there besides its replicas, in replicas.
+    ``own_cores``     to which this process is bound while the others train; none: to all.
     """
 
-    def __init__(self, environments: Sequence[Mapping[str, str]], of_a_group: float) -> None:
-        self.of_a_group = of_a_group
+    def __init__(
+        self, environments: Sequence[Mapping[str, str]], of_a_group: float, own_cores: Sequence[int] = ()
+    ) -> None:
+        self.of_a_group, self.own_cores = of_a_group, own_cores
         self._environments = list(environments)
         self._members = [_Member(environment) for environment in self._environments]
         self._given: list[Sequence[ComposedJob]] = []

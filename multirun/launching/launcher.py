@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from mdaf import gpus, sweeper
+from mdaf import cores, gpus, sweeper
 from mdaf.errors import UserError
 from mdaf.hydra_internals import BASIC_SWEEPER, BasicLauncher
 from mdaf.multirun.launching.shares import OF_A_GROUP
@@ -64,8 +63,8 @@ class ReplicaLauncher(Launcher):
         crew = self._crew_for(len(job_overrides))
         with imported_to_stay():
             from mdaf.multirun.launching.lockstep import launch, use_threads
-        if self.processes is not None:
-            use_threads(_threads_of(self.processes))
+        if self.processes is not None or crew is not None:
+            use_threads(cores.threads_of(self.processes or len(crew or ()) + 1))
         results = launch(self.hydra_context, self.config, job_overrides, initial_job_idx, self.max_replicas, crew)
         if crew is not None and self._is_the_only_launch():
             crew.dismiss()
@@ -79,16 +78,17 @@ class ReplicaLauncher(Launcher):
 
     def _crew_for(self, jobs: int) -> Crew | None:
         """The processes beside this one; None if a single one trains all jobs. They stay for the next launch."""
-        if self._crew is None and jobs > 1 and (environments := self._others()[: jobs - 1]):
+        if self._crew is None and jobs > 1 and (environments := self._others(jobs)):
             from mdaf.multirun.launching.crew import Crew
 
             assert self.task_function is not None
             check_task(self.task_function)
-            self._crew = Crew(environments, OF_A_GROUP if self.processes is None else OF_A_GROUP_ON_A_CPU)
+            own = cores.part_of(0, len(environments) + 1) if cores.GIVEN in environments[0] else ()
+            self._crew = Crew(environments, OF_A_GROUP if self.processes is None else OF_A_GROUP_ON_A_CPU, own)
         return self._crew if jobs > 1 else None
 
-    def _others(self) -> list[dict[str, str]]:
-        """The environment of each process beside this one: its GPU, or its part of the CPU's threads."""
+    def _others(self, jobs: int) -> list[dict[str, str]]:
+        """The environment of each process beside this one: its GPU, and its part of the CPU's threads and cores."""
         assert self.config is not None
         name = str(self.config.device.name)
         if self.processes is not None and self.processes > 1:
@@ -97,13 +97,18 @@ class ReplicaLauncher(Launcher):
                     f"hydra.launcher.processes: found {self.processes}, expected null on GPUs, each of which has a "
                     f"process: {gpus.KEY}={self.processes}"
                 )
-            return [_with_threads(self.processes)] * (self.processes - 1)
+            return [cores.environment_of(self.processes)] * (min(self.processes, jobs) - 1)
         if name not in ("auto", "cuda"):
             return []
         names = gpus.chosen(OmegaConf.select(self.config, gpus.KEY))
         if names:
             gpus.take(names)
-        return [_with_threads(len(names)) | gpus.environment_of([one]) for one in names[1:]]
+        names = names[:jobs]
+        return [
+            cores.environment_of(len(names), None if self.config.device.threads else number)
+            | gpus.environment_of([one])
+            for number, one in enumerate(names[1:], start=1)
+        ]
 
 
 class AutoLauncher(ReplicaLauncher):
@@ -135,16 +140,6 @@ class AutoLauncher(ReplicaLauncher):
             from mdaf.sweeper.machine.device import available_devices
 
         return available_devices()[0] == "cuda"
-
-
-def _with_threads(processes: int) -> dict[str, str]:
-    """The variables by which a process takes its part of the cores, unless its user has set them."""
-    threads = str(_threads_of(processes))
-    return {name: os.environ.get(name, threads) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
-
-
-def _threads_of(processes: int) -> int:
-    return int(os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // processes))
 
 
 def check_task(task: TaskFunction) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from mdaf import cores
 from mdaf.hydra_internals import returned
 from mdaf.logs import keep_traceback
 from mdaf.multirun.launching.shares import shares
@@ -68,10 +70,12 @@ def launch(
     given = shares([kind_of(job) for job in composed], len(crew) + 1, crew.of_a_group)
     eta.share(len(given))
 
-    def hand_out() -> None:
-        crew.begin(context, config, [[composed[n] for n in share] for share in given[1:]], max_replicas)
+    with crew.ending_with_this(), ExitStack() as stack:
 
-    with crew.ending_with_this():
+        def hand_out() -> None:
+            crew.begin(context, config, [[composed[n] for n in share] for share in given[1:]], max_replicas)
+            stack.enter_context(cores.bound(crew.own_cores))  # from here on: preparing the data uses all of them
+
         results = dict(zip(given[0], _run(context, config, composed, given[0], max_replicas, hand_out), strict=True))
         for share, returns in zip(given[1:], crew.results(), strict=True):
             results |= zip(share, returns, strict=True)

@@ -7,13 +7,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
 from omegaconf import DictConfig, OmegaConf
 
-from mdaf import gpus
+from mdaf import cores, gpus
 from mdaf.children import SECONDS_TO_SAVE, Child, end_all, pass_interruption_on
 
 POLL_SECONDS = 0.1
@@ -47,7 +47,8 @@ def run(commands: Sequence[Command], given: Sequence[Sequence[str]]) -> None:
         while waiting or running:
             for number, names in enumerate(given):
                 if waiting and number not in running:
-                    running[number] = _Running(waiting.pop(0), names)
+                    own = gpus.environment_of(names) | cores.environment_of(len(given), number)
+                    running[number] = _Running(waiting.pop(0), own)
             time.sleep(POLL_SECONDS)
             for number in [number for number, one in running.items() if one.process.poll() is not None]:
                 pass_interruption_on(running.pop(number).ended())
@@ -60,10 +61,10 @@ def run(commands: Sequence[Command], given: Sequence[Sequence[str]]) -> None:
 class _Running:
     """The process of a command, and the thread that prints what it says."""
 
-    def __init__(self, command: Command, names: Sequence[str]) -> None:
+    def __init__(self, command: Command, environment: Mapping[str, str]) -> None:
         self.process = Child(
             command.words,
-            {**os.environ, **gpus.environment_of(names)},
+            {**os.environ, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches only this process, which then asks each to end

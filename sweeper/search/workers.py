@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO
 
-from mdaf import gpus
+from mdaf import cores, gpus
 from mdaf.children import Child, end_all
 from mdaf.errors import StoppedError, UserError
 from mdaf.interruption import EXIT_HUNG, EXIT_RESUMABLE, Interrupted, Interruption
@@ -146,9 +146,7 @@ class Worker:
 
 def _start(number: int, count: int, devices: Sequence[str], since: float) -> Worker:
     environment = os.environ | {WORKER_VARIABLE: str(number), BEGAN_VARIABLE: repr(since), "PYTHONUNBUFFERED": "1"}
-    threads = str(max(1, (os.cpu_count() or 1) // count))
-    for variable in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        environment.setdefault(variable, threads)
+    environment |= cores.environment_of(count)
     if mine := own_gpus(number, count, devices):
         environment |= gpus.environment_of(mine)
     return Worker(number, environment)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -11,6 +10,7 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
+from mdaf import cores
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.epoch_order import epoch_order
 
@@ -38,7 +38,7 @@ class EpochOrders:
             epoch_order, torch.arange(len(lengths)), lengths=lengths, batch_size=batch_size, window=window
         )
         self._found: dict[tuple[int, int], Future[Tensor]] = {}
-        self._pool = ThreadPoolExecutor(min(os.cpu_count() or 1, AT_ONCE), thread_name_prefix="orders")
+        self._pool = ThreadPoolExecutor(min(len(cores.usable()), AT_ONCE), thread_name_prefix="orders")
 
     def __enter__(self) -> EpochOrders:
         return self

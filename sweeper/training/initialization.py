@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from mdaf import cores
 from mdaf.model.seeding import drawn_so_far, seeded
 from mdaf.streams import stream_seed
 
@@ -92,7 +92,7 @@ def _at_the_same_time(build_model: Callable[[], nn.Module], seeds: Sequence[int]
         with _DrawingFrom(torch.Generator().manual_seed(_stream(seed))):
             return build_model()
 
-    with ThreadPoolExecutor(min(len(seeds), os.cpu_count() or 1, AT_ONCE), thread_name_prefix="initial") as pool:
+    with ThreadPoolExecutor(min(len(seeds), len(cores.usable()), AT_ONCE), thread_name_prefix="initial") as pool:
         return list(pool.map(built, seeds))
 
 
