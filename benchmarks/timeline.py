@@ -1,8 +1,11 @@
 """Where the time of a process with several seeds goes, from its start to its end: ``python -m benchmarks.timeline``.
 
 It runs ``python -m sweeper -m seed=...`` with clocks around its stages, and prints Markdown: when each began first and
-ended last, in seconds since the process began, how often it ran, and how long in all. A stage includes those within it.
+ended last, in seconds since the command began, how often it ran, and how long in all. A stage includes those within it.
 The device is waited for before and after each, so the whole takes a little longer than without clocks.
+
+Where several processes share the seeds (``device.gpus=4``, or ``hydra.launcher.processes=2`` on a CPU), each has a table
+of its own, on the same clock.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from typing import Any
 
 BEGAN = "BENCHMARK_BEGAN"
 INTO = "BENCHMARK_INTO"
+COMMAND = "command"
+BESIDE = "BENCHMARK_BESIDE"  # set for the processes that a launch starts
 
 
 @dataclass
@@ -39,6 +44,9 @@ STAGES: dict[str, Stage] = {}
 
 def main() -> None:
     """Measures a process, or, where its environment says so, is that process."""
+    if BESIDE in os.environ:
+        _measured_beside(int(sys.argv[1]))
+        return
     if INTO in os.environ:
         _measured()
         return
@@ -47,7 +55,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory() as folder:
-        into = Path(folder) / "stages.json"
+        into = Path(folder) / "stages"
+        into.mkdir()
         seeds = ",".join(str(seed) for seed in range(1, options.seeds + 1))
         words = ["-m", f"seed={seeds}", *options.overrides, "hydra/launcher=replicas", f"hydra.sweep.dir={folder}/runs"]
         began = time.time()
@@ -55,11 +64,22 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "benchmarks.timeline", *words], env=environment, check=True)
         whole = time.time() - began
         print(f"\n{' '.join(words[:-1])}: {whole:.1f} s\n")
-        print("\n".join(table({name: Stage(**held) for name, held in json.loads(into.read_text()).items()}, whole)))
+        print("\n".join(table(_read(into / COMMAND), whole)))
+        for number, file in enumerate((file for file in into.iterdir() if file.name != COMMAND), start=1):
+            print(f"\nprocess {number} beside it\n")
+            print("\n".join(table(_read(file))))
 
 
-def table(stages: dict[str, Stage], whole: float) -> list[str]:
-    """Markdown: a row a stage, in the order of their beginnings."""
+def _read(file: Path) -> dict[str, Stage]:
+    return {name: Stage(**held) for name, held in json.loads(file.read_text()).items()}
+
+
+def _write(name: str) -> None:
+    (Path(os.environ[INTO]) / name).write_text(json.dumps({name: vars(stage) for name, stage in STAGES.items()}))
+
+
+def table(stages: dict[str, Stage], whole: float | None = None) -> list[str]:
+    """Markdown: a row a stage, in the order of their beginnings; ``whole``: seconds of the command."""
     rows = [
         f"| {name} | {stage.first:.2f} | {stage.last:.2f} | {stage.times} | {stage.seconds:.2f} |"
         for name, stage in sorted(stages.items(), key=lambda item: item[1].first)
@@ -68,7 +88,7 @@ def table(stages: dict[str, Stage], whole: float) -> list[str]:
         "| stage | begins | ends | times | seconds |",
         "|---|---:|---:|---:|---:|",
         *rows,
-        f"| the process | 0.00 | {whole:.2f} | 1 | {whole:.2f} |",
+        *([] if whole is None else [f"| the command | 0.00 | {whole:.2f} | 1 | {whole:.2f} |"]),
     ]
 
 
@@ -103,8 +123,13 @@ def clocked(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _measured() -> None:
     """The process that is measured: the command, with clocks in it."""
-    from mdaf.multirun.launching import launcher
+    from mdaf.multirun.launching import crew, launcher
     from mdaf.sweeper import __main__ as command
+
+    crew.MEMBER = "benchmarks.timeline"
+    os.environ[BESIDE] = "1"
+    for name, attribute in (("hand jobs to other processes", "begin"), ("wait for other processes", "results")):
+        setattr(crew.Crew, attribute, clocked(name, getattr(crew.Crew, attribute)))
 
     STAGES["Python and the command's imports"] = Stage(0.0, _now(), 1, _now())
     plain = launcher.ReplicaLauncher.launch
@@ -120,7 +145,31 @@ def _measured() -> None:
         command.main()
     finally:
         STAGES["after the launch"] = Stage(STAGES["launch"].last, _now(), 1, _now() - STAGES["launch"].last)
-        Path(os.environ[INTO]).write_text(json.dumps({name: vars(stage) for name, stage in STAGES.items()}))
+        _write(COMMAND)
+
+
+def _measured_beside(descriptor: int) -> None:
+    """A process that takes a share of the launch, with clocks in it."""
+    from mdaf import cores
+    from mdaf.multirun.launching import member
+
+    began = min(_now(), _age_of_this_process())
+    STAGES["Python and the imports of a member"] = Stage(_now() - began, _now(), 1, began)
+    cores.take()  # before torch counts them
+    clocked("import torch and the loop", _install)()
+    try:
+        member.main(descriptor)
+    finally:
+        _write(str(os.getpid()))
+
+
+def _age_of_this_process() -> float:
+    """Seconds since the system started this process; 0 where it doesn't say."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        return float(Path("/proc/uptime").read_text().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return 0.0
 
 
 def _install() -> None:
@@ -135,6 +184,7 @@ def _install() -> None:
     from mdaf.sweeper.training.replicas import Replicas
 
     places: list[tuple[str, Any, str]] = [
+        ("the jobs of this process", lockstep, "run_jobs"),
         ("set a job up", lockstep, "_set_up"),
         ("prepare or open the store", job, "prepare_config"),
         ("choose the device", job, "set_up"),

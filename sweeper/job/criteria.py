@@ -6,6 +6,7 @@ several seeds: their mean curve, and each run's own best epoch.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -35,8 +36,13 @@ def are_meant(config: DictConfig) -> bool:
     """
     if OmegaConf.select(config, "data._target_") in OF_THE_RESEARCH:
         return True
+    return bool(OmegaConf.to_container(config.criteria) != _own_criteria())
+
+
+@functools.cache
+def _own_criteria() -> Any:
     own = OmegaConf.create(resources.files("mdaf.conf").joinpath("config.yaml").read_text(encoding="utf-8"))
-    return OmegaConf.to_container(config.criteria) != OmegaConf.to_container(own.criteria)
+    return OmegaConf.to_container(own.criteria)
 
 
 @dataclass(frozen=True)

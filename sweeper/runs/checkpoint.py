@@ -6,7 +6,7 @@ import errno
 import hashlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +18,7 @@ from mdaf.atomic import fsync_folder, write_atomically
 from mdaf.errors import UserError
 from mdaf.plain_files import plain
 from mdaf.sweeper.runs.packing import form_of, pack, unpack
-from mdaf.sweeper.runs.reader import BEST, RESULT, checkpoint_digest
+from mdaf.sweeper.runs.reader import BEST, RESULT, checkpoint_digest, was_written
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,14 @@ class Saved:
 
 def save(folder: Path, content: Mapping[str, Any]) -> None:
     """Writes ``sealed`` content to ``last.pt``; the previous checkpoint becomes ``last.before.pt``."""
-    write_atomically(folder / LAST, lambda file: write(content, file), _put_in_place)
+    put(folder / LAST, content, _put_in_place)
+
+
+def put(path: Path, content: Mapping[str, Any], put_in_place: Callable[[Path, Path], Any] = Path.replace) -> None:
+    """Writes ``content`` to a file, whose SHA-256 is known from then on."""
+    digests: list[str] = []
+    write_atomically(path, lambda file: digests.append(write(content, file)), put_in_place)
+    was_written(path, digests[0])
 
 
 def link_best(folder: Path, content: Mapping[str, Any]) -> None:
@@ -106,7 +113,7 @@ def link_best(folder: Path, content: Mapping[str, Any]) -> None:
         draft.replace(folder / BEST)
         fsync_folder(folder)
     except OSError:  # a file system without hard links
-        write_atomically(folder / BEST, lambda file: write(content, file))
+        put(folder / BEST, content)
     finally:
         draft.unlink(missing_ok=True)
 
@@ -140,10 +147,11 @@ def digest(content: Any) -> str:
     return hashed.hexdigest()
 
 
-def write(content: Mapping[str, Any], file: BinaryIO) -> None:
+def write(content: Mapping[str, Any], file: BinaryIO) -> str:
     """Writes tensors and plain values, to be read with ``torch.load(..., weights_only=True)``.
 
-    Raises OSError if the file cannot be written: torch itself raises an error that does not name the cause.
+    Returns the SHA-256 of what was written. Raises OSError if the file cannot be written: torch itself raises an error
+    that does not name the cause.
     """
     remembering = _Remembering(file)
     try:
@@ -152,21 +160,25 @@ def write(content: Mapping[str, Any], file: BinaryIO) -> None:
         if remembering.error is not None:
             raise remembering.error from None
         raise
+    return remembering.sha256.hexdigest()
 
 
 class _Remembering:
-    """A file that remembers the OSError of a failed write."""
+    """A file, written from its beginning to its end, that remembers its SHA-256 and the OSError of a failed write."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.error: OSError | None = None
+        self.sha256 = hashlib.sha256()
 
     def write(self, data: bytes) -> int:
         try:
-            return self._file.write(data)
+            written = self._file.write(data)
         except OSError as error:
             self.error = error
             raise
+        self.sha256.update(data)
+        return written
 
     def flush(self) -> None:
         self._file.flush()

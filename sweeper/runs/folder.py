@@ -71,7 +71,7 @@ class RunFolder:
     def write_checkpoint(self, name: str, content: Mapping[str, Any]) -> None:
         """Writes a checkpoint of tensors and plain values; read it with ``torch.load(..., weights_only=True)``."""
         with self._explained(name):
-            write_atomically(self.path / name, lambda file: checkpoint.write(content, file))
+            checkpoint.put(self.path / name, content)
 
     def record(self, history: Sequence[Mapping[str, Any]], *, aside: bool) -> None:
         """Writes metrics.csv after an epoch whose state is not saved; ``aside``: in the background."""
@@ -100,10 +100,12 @@ class RunFolder:
         """
         content = state.content()
         self.wait()
+        if is_best:
+            self._best = None
         if _on_cpu(state):
             self._save(content, is_best)
             return
-        copied = self._copy.of(content)
+        copied = (self._best_copy if is_best else self._copy).of(content)
         self._background.submit(lambda: self._save(copied, is_best))
 
     def save_best(self) -> None:
@@ -127,8 +129,8 @@ class RunFolder:
         if is_best:
             with self._explained(BEST):
                 checkpoint.link_best(self.path, content)
-        elif self._best is not None:
-            self.write_checkpoint(BEST, checkpoint.sealed(self._best))
+        elif (best := self._best) is not None:
+            self.write_checkpoint(BEST, checkpoint.sealed(best))
         self._best = None
 
     def saved(self) -> list[checkpoint.Saved]:

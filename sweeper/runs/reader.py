@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import functools
 import hashlib
 import io
 import json
@@ -215,8 +214,12 @@ def checkpoint_digest(folder: Path) -> str | None:
     """The SHA-256 of a run's best.pt, by which whatever was computed from it is known; None if it is not there."""
     file = folder / BEST
     try:
-        state = file.stat()
-        return _sha256(file, state.st_mtime_ns, state.st_size, state.st_ino)
+        state = _state_of(file)
+        if (known := _digests.get(state)) is None:
+            with plain(file).open("rb") as content:
+                known = hashlib.file_digest(content, "sha256").hexdigest()
+            _remember(state, known)
+        return known
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -247,11 +250,26 @@ def read_json(file: Path, remedy: str) -> dict[str, Any]:
     return found
 
 
-@functools.lru_cache(maxsize=4096)
-def _sha256(file: Path, *state: int) -> str:
-    """Of a file that is in this ``state``: when it was written, its size and its place."""
-    with plain(file).open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+#: The SHA-256 of files by the state in which they were read or written.
+_digests: dict[tuple[int, ...], str] = {}
+MOST_DIGESTS = 4096
+
+
+def was_written(file: Path, sha256: str) -> None:
+    """Spares ``checkpoint_digest`` from reading a file again, which this process has just written."""
+    _remember(_state_of(file), sha256)
+
+
+def _state_of(file: Path) -> tuple[int, ...]:
+    """What tells a file from any other one, under whatever name: its place, when it was written, and its size."""
+    state = file.stat()
+    return state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size
+
+
+def _remember(state: tuple[int, ...], sha256: str) -> None:
+    if len(_digests) >= MOST_DIGESTS:
+        _digests.clear()
+    _digests[state] = sha256
 
 
 def _read_yaml(file: Path) -> Any:

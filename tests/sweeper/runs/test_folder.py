@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 
 from mdaf.sweeper.runs.checkpoint import Position, Saved
 from mdaf.sweeper.runs.folder import COLUMNS, RunFolder
-from mdaf.sweeper.runs.reader import read_result
+from mdaf.sweeper.runs.reader import checkpoint_digest, read_result
 
 
 def test_metrics_have_the_same_columns_with_nothing_where_nothing_applies(tmp_path: Path) -> None:
@@ -62,6 +63,15 @@ def test_the_best_weights_are_kept_in_memory_until_a_state_is_saved_and_written_
     assert [(one["epoch"], one["weights"]["weight"].tolist()) for one in (best, last)] == [(2, [2, 2]), (3, [3, 3])]
     folder.save(state(4, weight))
     assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 2
+
+
+def test_the_digest_of_a_checkpoint_is_that_of_its_file_under_either_name(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for epoch, is_best in ((1, True), (2, False), (3, True)):
+        folder.save(state(epoch, torch.arange(100_000.0) + epoch), is_best=is_best)
+        assert checkpoint_digest(tmp_path) == hashlib.sha256((tmp_path / "best.pt").read_bytes()).hexdigest()
+    (tmp_path / "best.pt").write_bytes(b"another file")
+    assert checkpoint_digest(tmp_path) == hashlib.sha256(b"another file").hexdigest()
 
 
 def test_where_a_file_cannot_have_two_names_the_best_state_is_written_twice(
