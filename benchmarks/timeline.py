@@ -4,8 +4,8 @@ It runs ``python -m sweeper -m seed=...`` with clocks around its stages, and pri
 ended last, in seconds since the command began, how often it ran, and how long in all. A stage includes those within it.
 The device is waited for before and after each, so the whole takes a little longer than without clocks.
 
-Where several processes share the seeds (``device.gpus=4``, or ``hydra.launcher.processes=2`` on a CPU), each has a table
-of its own, on the same clock.
+Where several processes share the seeds (``device.gpus=4``, or ``hydra.launcher.processes=2`` on a CPU), each has a
+table of its own, on the same clock.
 """
 
 from __future__ import annotations
@@ -137,6 +137,7 @@ def _measured() -> None:
     def launch(self: Any, *args: Any, **named: Any) -> Any:
         STAGES["compose"] = Stage(STAGES["Python and the command's imports"].last, _now(), 1)
         STAGES["compose"].seconds = STAGES["compose"].last - STAGES["compose"].first
+        clocked("start other processes", self._crew_for)(len(args[0]))  # as the launch does, before torch is imported
         clocked("import torch and the loop", _install)()
         return clocked("launch", plain)(self, *args, **named)
 
