@@ -82,6 +82,7 @@ class Bench:
 
     def measured(self, work: Work, gpus: int) -> tuple[float, float, str]:
         """Seconds of the whole, of the same with a single short epoch, and the share of the time in kernels."""
+        self.prepare()
         if not self.options.warm:
             self._timed(work, gpus, SHORT)
         start = self._timed(work, gpus, SHORT)
@@ -108,7 +109,7 @@ class Bench:
         return ["hydra/launcher=replicas", f"hydra.launcher.processes={gpus}"]
 
     def prepare(self) -> None:
-        """A study whose best trial Phase 4 takes."""
+        """The data, what trivial rules reach on them, and a study for Phase 4: once, and not measured."""
         if self._prepared:
             return
         words = ["-m", "hydra/sweeper=regularization", f"hydra.sweeper.study_name={STUDY}", "hydra.sweeper.n_trials=4"]
@@ -123,9 +124,11 @@ class Bench:
             "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]),
             **(more or {}),
         }
+        begun = time.perf_counter()
         end = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
         if end.returncode:
             raise SystemExit(f"{' '.join(words)}\n{end.stderr[-4000:]}")
+        print(f"{time.perf_counter() - begun:.1f} s: {module} {' '.join(words)}", file=sys.stderr, flush=True)
 
 
 Work = Callable[[Bench, list[str], Path], int]  # runs a command into a folder; how many runs finish there
@@ -152,7 +155,6 @@ def ray(bench: Bench, words: list[str], where: Path) -> int:
 
 def phase4(bench: Bench, words: list[str], where: Path) -> int:
     """Phase 4's runs of four points on five seeds each."""
-    bench.prepare()
     epochs = next(word for word in reversed(words) if word.startswith("training.epochs=")).partition("=")[2]
     own = [word for word in words if not word.startswith(("training.epochs=", "hydra"))]
     settings = [f"study={STUDY}", "design=research", "confirm.top=0", "force=true", "ask=false", "test=false"]

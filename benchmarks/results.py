@@ -34,7 +34,7 @@ from mdaf.data.inspecting.baselines import rule_aucs
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.event_store import EventStore
 from mdaf.data.store.histories import item_in_history
-from mdaf.multirun.analysis.rows.scores import Scorer, read_scores
+from mdaf.multirun.analysis.rows.scores import DigestedRun, Scorer, read_scores
 from mdaf.sweeper.runs.reader import read_config, read_run
 from mdaf.sweeper.runs.test_reads import log_read
 from mdaf.sweeper.training.metrics import auc, calibration_error, grouped_auc, log_loss
@@ -177,7 +177,8 @@ class Bench:
             write_atomically(self.file, lambda file: file.write(content))
 
     def _scored(self, run: Path, split: str) -> dict[str, float]:
-        self.scorer.keep(run, split)
+        if read_scores(run, split) is None:
+            self.scorer.keep(DigestedRun.read(run), split)
         scores = read_scores(run, split)
         assert scores is not None
         if split not in self.new_items:

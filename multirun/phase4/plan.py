@@ -183,6 +183,7 @@ def epoch_seconds(study: Study) -> float | None:
 def plan(points: Sequence[Point], seeds: Sequence[int], roots: Sequence[Path]) -> list[Series]:
     """Which runs of these points on these seeds are there, anywhere below ``roots``, and which are missing."""
     finished = Finished(*roots)
+    finished.digest([(point, seed) for point in points for seed in seeds])
     series = []
     for point in points:
         one = Series(point)

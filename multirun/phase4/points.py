@@ -6,19 +6,22 @@ import functools
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mdaf import cores
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.event_store import EventStore
 from mdaf.errors import UserError
 from mdaf.sweeper.hydra_ext.config_sources import Configs
 from mdaf.sweeper.hydra_ext.overrides import key_of
 from mdaf.sweeper.hydra_ext.run_config import config_hash, validate
-from mdaf.sweeper.runs.reader import BEST, IDENTITY, RESULT, own_checkpoint, read_run
+from mdaf.sweeper.runs.reader import BEST, IDENTITY, RESULT, checkpoint_digest, own_checkpoint, read_run
 from mdaf.sweeper.training.model_factory import decide_fields
 from mdaf.sweeper.trials.admitted import came_from_elsewhere
 
@@ -110,6 +113,16 @@ class Finished:
             if run.is_complete and (file.parent / BEST).is_file():
                 key = (run.result["config_hash"], run.result["data_hash"])
                 self._runs.setdefault(key, []).append(file.parent)
+
+    def digest(self, wanted: Sequence[tuple[Point, int]]) -> None:
+        """Computes the digests of the checkpoints of these runs, several at a time; ``find`` then knows them."""
+        folders = [folder for point, seed in wanted for folder in self._runs.get(hashes(point, seed), [])]
+        if not folders:
+            return
+        with ThreadPoolExecutor(min(len(folders), len(cores.usable())), thread_name_prefix="digests") as pool:
+            for reading in [pool.submit(checkpoint_digest, folder) for folder in folders]:
+                with suppress(UserError):  # ``find`` says what is wrong
+                    reading.result()
 
     def find(self, point: Point, seed: int) -> Path | None:
         """The folder of a complete run of exactly this point with this seed on exactly its data."""

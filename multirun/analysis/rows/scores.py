@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -74,6 +75,19 @@ def read_scores(folder: Path, split: str) -> Scores | None:
     return scores
 
 
+@dataclass(frozen=True)
+class DigestedRun:
+    """A run, and the digest that its best.pt had before it was read: whatever comes in between is found out."""
+
+    digest: str | None
+    run: TrainedRun
+
+    @classmethod
+    def read(cls, folder: Path) -> DigestedRun:
+        """Reads a run as ``TrainedRun.read`` does."""
+        return cls(checkpoint_digest(folder), TrainedRun.read(folder))
+
+
 class Scorer:
     """Scores runs; stores that were opened stay open for the next run on the same data."""
 
@@ -82,7 +96,9 @@ class Scorer:
 
     def score(self, folder: Path, split: str) -> Scores:
         """Rebuilds the run's model from its config and its best.pt and scores every row of ``split``."""
-        run = TrainedRun.read(folder)
+        return self._score(TrainedRun.read(folder), split)
+
+    def _score(self, run: TrainedRun, split: str) -> Scores:
         device = run.set_up_device()
         store, gathered = self._store(run.config, device)
         run.refuse_other_data(store)
@@ -92,9 +108,10 @@ class Scorer:
         found = predict(replicas, gathered, split, rows, run.config.training.eval_batch_size, precision)
         logits = found.logits[0].float().cpu().numpy()
         if not np.isfinite(logits).all():
+            strange = np.count_nonzero(~np.isfinite(logits))
             raise NotFiniteError(
-                f"{folder / BEST}: scores {np.count_nonzero(~np.isfinite(logits)):,} of {len(logits):,} {split} rows "
-                "with no finite number: the run diverged; leave it out"
+                f"{run.folder / BEST}: scores {strange:,} of {len(logits):,} {split} rows with no finite number: the run "
+                "diverged; leave it out"
             )
         return Scores(
             logits,
@@ -102,17 +119,13 @@ class Scorer:
             gathered.users(split).cpu().numpy(),
         )
 
-    def keep(self, folder: Path, split: str) -> bool:
-        """Scores a run and keeps the result, unless it is there already; whether anything was computed."""
-        if read_scores(folder, split) is not None:
-            return False
-        digest = checkpoint_digest(folder)  # before it is read: whatever comes in between is found out
-        found = self.score(folder, split)
+    def keep(self, run: DigestedRun, split: str) -> None:
+        """Scores a run and keeps the result."""
+        found = self._score(run.run, split)
         write_atomically(
-            scores_file(folder, split),
-            lambda file: np.savez_compressed(file, checkpoint=np.array(digest), **asdict(found)),
+            scores_file(run.run.folder, split),
+            lambda file: np.savez_compressed(file, checkpoint=np.array(run.digest), **asdict(found)),
         )
-        return True
 
     def _store(self, config: DictConfig, device: torch.device) -> tuple[EventStore, DeviceStore]:
         key = json.dumps([str(config.data), str(device), config.device.memory_fraction])
@@ -131,9 +144,13 @@ def score_runs(folders: Sequence[Path], split: str, log_folder: Path) -> int:
     if split == "test":
         log_read(missing, log_folder)
     scorer = Scorer()
-    with shown() as progress:
-        for number, folder in enumerate(missing):
-            progress(f"scoring run {number + 1} of {len(missing)}", number / len(missing))
-            scorer.keep(folder, split)
+    with shown() as progress, ThreadPoolExecutor(1, thread_name_prefix="reading") as ahead:
+        reading = ahead.submit(DigestedRun.read, missing[0])
+        for number, later in enumerate([*missing[1:], None], start=1):
+            progress(f"scoring run {number} of {len(missing)}", (number - 1) / len(missing))
+            run = reading.result()
+            if later is not None:  # a large checkpoint takes as long to read and to verify as its rows to score
+                reading = ahead.submit(DigestedRun.read, later)
+            scorer.keep(run, split)
     log.info("the %s split was scored for %d runs", split, len(missing))
     return len(missing)
