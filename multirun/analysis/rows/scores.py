@@ -110,8 +110,8 @@ class Scorer:
         if not np.isfinite(logits).all():
             strange = np.count_nonzero(~np.isfinite(logits))
             raise NotFiniteError(
-                f"{run.folder / BEST}: scores {strange:,} of {len(logits):,} {split} rows with no finite number: the run "
-                "diverged; leave it out"
+                f"{run.folder / BEST}: scores {strange:,} of {len(logits):,} {split} rows with no finite number: "
+                "the run diverged; leave it out"
             )
         return Scores(
             logits,
