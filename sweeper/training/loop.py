@@ -64,7 +64,7 @@ class Callback(Protocol):
         """
 
     def wait(self) -> None:
-        """Called after ``save`` of all replicas: returns when the state is on the disk."""
+        """Called before the next ``save`` and before the loop is left: returns when the state is on the disk."""
 
     def failed(self, error: Exception) -> None:
         """Called when this replica cannot go on; no other callback of it is called afterwards."""
@@ -191,6 +191,7 @@ def train(
             except SaveAndStop:
                 if not due:
                     _save(callbacks, EpochState(epoch + 1), replicas)
+                _wait_for_saves(callbacks, EpochState(epoch + 1), replicas)
                 raise
             return_memory_if_short(replicas.device)
 
@@ -201,10 +202,18 @@ class Saves:
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
         self._last = time.monotonic()
+        self._within = False
 
     def due_within_epoch(self) -> bool:
         """Whether a state is due after a step. If so, it counts as saved now."""
-        return self._seconds is not None and self._is_due(self._seconds)
+        due = self._seconds is not None and self._is_due(self._seconds)
+        self._within |= due
+        return due
+
+    def any_within_epoch(self) -> bool:
+        """Whether a state was due within this epoch, which ends now."""
+        found, self._within = self._within, False
+        return found
 
     def due_after_epoch(self) -> bool:
         """The same at the end of an epoch."""
@@ -270,7 +279,10 @@ def train_epoch(
         evaluated = evaluate(replicas, store, settings, watch.beat)
     except SaveAndStop:
         _save(callbacks, epoch, replicas)
+        _wait_for_saves(callbacks, epoch, replicas)
         raise
+    if saves.any_within_epoch():
+        _wait_for_saves(callbacks, epoch, replicas)
     p50, p99 = (clock.milliseconds(quantile) for quantile in (0.5, 0.99))
     factor = _rate_factor(settings.training, epoch.number, epoch.step - 1, epoch.step)
     train_loss = torch.stack(epoch.losses).sum(dim=0) / order.shape[1]
@@ -344,20 +356,23 @@ def _take_steps(
 
 
 def _save(callbacks: Sequence[Callback], epoch: EpochState, replicas: Replicas) -> None:
-    """Saves the state of every replica in an epoch. If that fails, training goes on; older checkpoints remain."""
+    """Begins to save every replica's state in an epoch. If that fails, training goes on; older checkpoints remain."""
     position = Position(epoch.number, epoch.step)
     if position == START:
         return
     replicas.settle()
-    saving = []
+    _wait_for_saves(callbacks, epoch, replicas)
     for k, number in enumerate(replicas.numbers):
         part = epoch.of(k) if epoch.step else None
         with _warned(epoch):
             callbacks[number].save(position, part, replicas, k)
-            saving.append(callbacks[number])
-    for callback in saving:
+
+
+def _wait_for_saves(callbacks: Sequence[Callback], epoch: EpochState, replicas: Replicas) -> None:
+    """Returns when what ``_save`` began is on the disk, and says what could not be saved."""
+    for number in replicas.numbers:
         with _warned(epoch):
-            callback.wait()
+            callbacks[number].wait()
 
 
 @contextmanager

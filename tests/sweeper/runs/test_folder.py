@@ -49,7 +49,11 @@ def test_the_best_state_is_written_once_and_stays_when_a_worse_one_follows(tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt", "metrics.csv"]
 
 
-def test_the_best_weights_are_kept_in_memory_until_a_state_is_saved_and_written_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("on_cpu", [pytest.param(True, id="CPU"), pytest.param(False, id="GPU: in the background")])
+def test_the_best_weights_are_kept_in_memory_until_a_state_is_saved_and_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_cpu: bool
+) -> None:
+    monkeypatch.setattr("mdaf.sweeper.runs.folder._on_cpu", lambda state: on_cpu)
     folder, weight = RunFolder(tmp_path), torch.ones(2)
     folder.keep_best(state(1, weight))
     weight += 1  # training goes on
@@ -59,10 +63,18 @@ def test_the_best_weights_are_kept_in_memory_until_a_state_is_saved_and_written_
     best_so_far.history.append({"epoch": 3, "val_auc": 0.4})
     assert not list(tmp_path.iterdir())
     folder.save(state(3, weight))
+    weight += 1
+    folder.wait()
     best, last = (torch.load(tmp_path / name, weights_only=True) for name in ("best.pt", "last.pt"))
     assert [(one["epoch"], one["weights"]["weight"].tolist()) for one in (best, last)] == [(2, [2, 2]), (3, [3, 3])]
     folder.save(state(4, weight))
+    folder.wait()
     assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 2
+    folder.save(state(5, weight), is_best=True)
+    folder.keep_best(state(6, weight + 1))
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["weights"]["weight"].tolist() == [4, 4]
+    folder.save_best()
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["weights"]["weight"].tolist() == [5, 5]
 
 
 def test_the_digest_of_a_checkpoint_is_that_of_its_file_under_either_name(tmp_path: Path) -> None:
