@@ -30,6 +30,8 @@ BEGINS_AGAIN = "nothing is left half written: the same command begins again"
 SAID_BY_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 _COMPOSING = ("hydra", "omegaconf")
 _CHOICES = re.compile(r"(?:=\S*: )?Invalid value '(?P<found>[^']*)', expected one of (?P<known>\[[^\]]*\])")
+_ENTRY = re.compile(r"invalid literal for int\(\) with base 10: '([^']*)'")  # a list's entry that is no number
+_BELOW_A_VALUE = re.compile(r"(\S+?)=.*?: (?:Cannot convert 'dict' to \w+: '\{\}'|found \{\}, expected .*)")
 _PARENT = re.compile(r"In '(?!(?:hydra/)?config'|phase4')(?P<file>[^']+)': ")  # another file than the primary one
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed", "outofmemoryerror")
 
@@ -45,7 +47,17 @@ def one_line(error: BaseException) -> str:
     if missing := re.match(r"Unknown plugin class : '(?:hydra_plugins\.hydra_(\w+?)_launcher)\b", text_of(error)):
         name, extra = missing[1], {"submitit": "slurm"}.get(missing[1], missing[1])
         return f"hydra/launcher: hydra-{name}-launcher is not installed; {install(extra)}"
+    if not_a_number := _ENTRY.fullmatch(text_of(error)):
+        return _entry_of_a_list(not_a_number[1], sys.argv[1:])
     return _composition_message(error)
+
+
+def _entry_of_a_list(entry: str, arguments: Iterable[str]) -> str:
+    """The message where an override names an entry of a list by a word. OmegaConf says the word alone."""
+    keys = [argument.partition("=")[0].lstrip("+~") for argument in arguments]
+    key = next((key for key in keys if entry in key.split(".")[1:]), entry)
+    the_list = key.partition(f".{entry}")[0] if key != entry else "it"
+    return f"{key}: found {entry}, but {the_list} is a list; expected the number of an entry, from 0, or the whole list"
 
 
 def _composition_message(error: BaseException) -> str:
@@ -75,6 +87,8 @@ def _composition_message(error: BaseException) -> str:
         found = f"found {match['found']}, expected one of {', '.join(choices)}{did_you_mean(match['found'], choices)}"
         before = text[: match.start()]
         text = before + (": " if match[0].startswith("=") else "") + found + text[match.end() :]
+    if keys and (match := _BELOW_A_VALUE.fullmatch(text)) and match[1].lstrip("+").startswith(f"{keys[0]}."):
+        return f"{match[1].lstrip('+')}: {keys[0]} is one value, with no keys below it; set {keys[0]} itself"
     return f"{keys[0]}: {text}" if keys and keys[0] not in text else text
 
 

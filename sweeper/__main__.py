@@ -13,7 +13,7 @@ from mdaf import alerts, conf, cores, hydra_internals, logs, names, outcome
 from mdaf.allowed import allowed
 from mdaf.children import follow_parent, import_alike
 from mdaf.conf import schema
-from mdaf.errors import UserError
+from mdaf.errors import UserError, did_you_mean
 from mdaf.extras import require
 from mdaf.reporting import in_one_line, reported_in_one_line
 from mdaf.sweeper import command_line
@@ -84,6 +84,9 @@ def _require_models() -> None:
         require("ctr", program())
     except UserError as error:
         if {"--help", "-h"}.isdisjoint(sys.argv[1:]):
+            first = "".join(sys.argv[1:2])
+            if meant := did_you_mean(first, WORDS, f"{program()} "):
+                raise UserError(f"{first!r} is not understood{meant}") from None
             raise UserError(
                 f"{error}; without it there are {', '.join(f'{program()} {word}' for word in light)}"
             ) from None

@@ -126,11 +126,22 @@ def _read(text: str) -> Override:
 
 
 def _distribution(text: str, read: Override) -> BaseDistribution:
-    """UserError for an empty range, bounds in the wrong order, the logarithm of zero, a kind of sweep Optuna lacks."""
+    """UserError for an empty range, bounds in the wrong order, the logarithm of zero, a kind of sweep Optuna lacks.
+
+    And for two choices that are equal in Python but have two types, such as 1 and true: a study records both as the
+    first of them.
+    """
     try:
-        return distribution_of(read)
+        distribution = distribution_of(read)
     except ValueError as error:
         raise UserError(f"{text}: {error}") from None
+    first: dict[Any, Any] = {}
+    for choice in distribution.choices if isinstance(distribution, CategoricalDistribution) else ():
+        before = first.setdefault(choice, choice)
+        if type(before) is not type(choice):
+            one, other = hydra_value(before), hydra_value(choice)
+            raise UserError(f"{text}: a study cannot tell {one} from {other}; take one of the two away")
+    return distribution
 
 
 def overwritten(config: DictConfig, choices: Mapping[str, Any], point: Mapping[str, Any]) -> list[str]:

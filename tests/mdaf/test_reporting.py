@@ -39,10 +39,24 @@ def test_what_hydra_refuses_without_a_type_of_its_own_is_the_users_to_mend() -> 
         ("seed=", "seed=: found nothing, expected a whole number"),
         ("training.learning_rate=fast", "training.learning_rate=fast: found fast, expected a number"),
         ("alert.command=echo", "alert.command=echo: found a text, expected a list; type 'alert.command=[echo]'"),
+        ("seed={}", "seed={}: found {}, expected a whole number"),
+        ("seed.x=1", "seed.x: seed is one value, with no keys below it; set seed itself"),
+        (
+            "training.monitor.x=1",
+            "training.monitor.x: training.monitor is one value, with no keys below it; set training.monitor itself",
+        ),
+        (
+            "sweep.objectives.first=val_auc",
+            "sweep.objectives.first: found first, but sweep.objectives is a list; expected the number of an entry, "
+            "from 0, or the whole list",
+        ),
     ],
 )
-def test_a_value_of_another_type_is_said_in_words_of_the_one_who_typed_it(typed: str, line: str) -> None:
+def test_a_value_of_another_type_is_said_in_words_of_the_one_who_typed_it(
+    typed: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     conf.register()
+    monkeypatch.setattr("sys.argv", ["mdaf", typed])
 
     def composed() -> None:
         with initialize_config_module("mdaf.conf"):

@@ -83,5 +83,7 @@ def test_an_installation_without_models_names_the_commands_that_it_has(
     assert {"runs", "study", "doctor"} <= set(light)
     named = ", ".join(f"mdaf {word}" for word in light)
     assert capsys.readouterr().err == f"error: mdaf needs the extra [ctr]; without it there are {named}\n"
+    assert ended(program.main, monkeypatch, "mdaf", "docter") == 2
+    assert capsys.readouterr().err == "error: 'docter' is not understood; did you mean mdaf doctor?\n"
     assert ended(program.main, monkeypatch, "mdaf", "--help") == 0
     assert [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("  mdaf ")] == light

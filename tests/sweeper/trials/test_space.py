@@ -48,7 +48,15 @@ def test_a_key_that_is_searched_and_set_is_refused_before_any_trial(other: str) 
 
 @pytest.mark.parametrize(
     "override",
-    ["x=interval(1.0,0.5)", "x=tag(log,interval(0.0,1.0))", "x=range(5,5)", "x=range(1,5,0)", "x=glob(*)"],
+    [
+        "x=interval(1.0,0.5)",
+        "x=tag(log,interval(0.0,1.0))",
+        "x=range(5,5)",
+        "x=range(1,5,0)",
+        "x=glob(*)",
+        "x=choice(true,2,1)",  # a study would record that 1 was tried where true was
+        "x=0,0.0",
+    ],
 )
 def test_a_space_that_makes_no_sense_is_one_line_that_names_it(override: str) -> None:
     with pytest.raises(UserError) as error:
