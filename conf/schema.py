@@ -368,7 +368,7 @@ class Phase4:
                    says so.
     ``launcher``   Option of `hydra/launcher` for the runs; null: the runs' own default.
     ``overrides``  Overrides of every run that replace those of the study, such as `[device=cpu]`.
-    ``tracker``    Overrides of the runs' tracker, such as `[tracker=mlflow]`.
+    ``run_tracker``  Overrides of the runs' tracker, such as `[tracker=mlflow]`.
     ``reuse``      Folder whose finished runs of the same config and data are reused.
     """
 
@@ -393,7 +393,7 @@ class Phase4:
     ask: bool = MISSING
     force: bool = MISSING
     launcher: str | None = MISSING
-    tracker: list[str] = MISSING
+    run_tracker: list[str] = MISSING
     alert: Alert = field(default_factory=Alert)
     overrides: list[str] = MISSING
     reuse: str = MISSING

@@ -33,7 +33,8 @@ FINISHED, FAILING, NEW_BEST = EVENTS = ("finished", "failing", "new_best")
 TIMEOUT_SECONDS = 5.0  # of each answer of a webhook's server
 WEBHOOK_SECONDS = 15.0  # of all of it: a server may answer a byte at a time
 COMMAND_SECONDS = 30.0  # after which a program that was told is ended
-TOLD = ("folder", "study", "value")  # what an alert says besides its text: no storage, which may hold a password
+# What an alert says besides its text: no storage, which may hold a password.
+TOLD = ("folder", "study", "value", "verdict")
 
 
 @dataclass
@@ -80,7 +81,7 @@ class Alerts:
 
     def _run(self, text: str) -> None:
         whole = [*self.command, *([text] if self.message == "argument" else [])]
-        given = text if self.message == "stdin" else ""
+        given = f"{text}\n" if self.message == "stdin" else ""
         with subprocess.Popen(
             whole,
             stdin=subprocess.PIPE,
@@ -101,8 +102,7 @@ class Alerts:
         try:
             within(WEBHOOK_SECONDS, lambda: _send(str(self.webhook), body))
         except (OSError, ValueError, http.client.HTTPException) as error:  # its path is a secret: the host is named
-            why = f"answered {error.code}" if isinstance(error, urllib.error.HTTPError) else type(error).__name__
-            raise OSError(f"{urlsplit(self.webhook).hostname!s}: {why}") from None
+            raise OSError(f"{urlsplit(self.webhook).hostname!s}: {_why(error)}") from None
 
     def _warn(self, error: Exception) -> None:
         if not self._has_warned:
@@ -111,6 +111,15 @@ class Alerts:
             )
             log.warning("an alert could not be sent: %s; nothing more is said of it", said)
         self._has_warned = True
+
+
+def _why(error: Exception) -> str:
+    """Why a webhook was not reached, without its path."""
+    if isinstance(error, urllib.error.HTTPError):
+        return f"answered {error.code}"
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, OSError):
+        return error.reason.strerror or type(error.reason).__name__
+    return type(error).__name__
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -201,4 +210,5 @@ def _reached() -> str:
     found = _facts()
     study = f"study {found['study']}" if "study" in found else ""
     value = f"best {found['value']}" if found.get("value") is not None else ""
-    return ", ".join(text for text in (study, value, str(found.get("folder", ""))) if text) or "done"
+    said = (study, str(found.get("verdict", "")).removesuffix("."), value, str(found.get("folder", "")))
+    return ", ".join(text for text in said if text) or "done"

@@ -50,7 +50,7 @@ def to_verdict(cfg: DictConfig) -> None:
     alerts.use(alerts.Alerts.of(cfg.alert, program()))
     GlobalHydra.instance().clear()  # this config is read; those of the runs are composed next
     folder, study, verdict = _decided(cfg) if cfg.program is None else _decided_by_values(cfg)
-    outcome.note(folder=folder, study=study)
+    outcome.note(folder=folder, study=study, verdict=printable(verdict))
     print(f"\nverdict: {printable(verdict)}")  # again, since tables may have scrolled it away
     print(f"report: {folder}/report.html, report.md, report.json")
     for label, line in what_follows(folder, study, masked(cfg.storage), cfg.program is not None).items():

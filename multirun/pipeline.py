@@ -75,7 +75,7 @@ def decide(cfg: DictConfig) -> Path:
 
     Nothing is trained before the plan was shown and agreed to, nor while another process takes the study there.
     """
-    plan.track(cfg.tracker)
+    plan.track(cfg.run_tracker)
     study = plan.open_study(cfg.storage, cfg.study)
     check_origin(study, cfg.overrides, configs())
     design = design_of(cfg)

@@ -26,7 +26,8 @@ INSTEAD = {  # what the points and the seeds are made of has keys of its own
 def split(arguments: Sequence[str]) -> list[str]:
     """The arguments as Hydra gets them: overrides of a run's own keys become one of ``overrides``.
 
-    Those of its tracker become one of ``tracker``: they are no part of what is compared.
+    Those of its tracker become one of ``run_tracker``, which Hydra does not take for the group: they are no part of
+    what is compared.
 
     UserError for those that Phase 4 sets itself.
     """
@@ -37,7 +38,7 @@ def split(arguments: Sequence[str]) -> list[str]:
             raise UserError(f"{key}: Phase 4 sets it for each of its runs; expected {instead}")
     tracked = [a for a in arguments if not a.startswith("-") and key_of(a).partition(".")[0] == "tracker"]
     rest = [argument for argument in arguments if argument not in (*typed, *tracked)]
-    lists = {"tracker": tracked, "overrides": typed}
+    lists = {"run_tracker": tracked, "overrides": typed}
     return [*rest, *(f"{key}=[{','.join(map(hydra_value, found))}]" for key, found in lists.items() if found)]
 
 

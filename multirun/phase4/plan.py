@@ -254,7 +254,7 @@ def track(overrides: Sequence[str]) -> None:
     global _tracker
     for override in overrides:
         if key_of(override).partition(".")[0] != "tracker":
-            raise UserError(f"tracker: found {override}, expected overrides of the tracker such as tracker=mlflow")
+            raise UserError(f"run_tracker: found {override}, expected overrides of the tracker such as tracker=mlflow")
     _tracker = tuple(overrides)
 
 

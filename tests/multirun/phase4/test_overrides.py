@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hydra import compose, initialize_config_module
 
+from mdaf import conf
 from mdaf.errors import UserError
-from mdaf.multirun.phase4.overrides import overrides_of
+from mdaf.multirun.phase4.overrides import overrides_of, split
 from mdaf.multirun.phase4.plan import Winner
 from mdaf.sweeper.hydra_ext.config_sources import Configs
 from mdaf.sweeper.trials.admitted import sorted_out
@@ -34,3 +36,12 @@ def test_no_permission_for_a_class_lets_a_study_name_other_code(said: str, monke
     monkeypatch.setattr("mdaf.allowed.STARTED_WITH", "mine.*")
     with pytest.raises(UserError, match="nothing of it is run"):
         overrides_of(winner(said), [], Configs())
+
+
+def test_a_tracker_that_is_typed_reaches_the_runs() -> None:
+    conf.register()
+    typed = split(["study=s", "tracker=mlflow", "tracker.uri=file:./here", "device=cpu"])
+    with initialize_config_module("mdaf.conf"):
+        config = compose("phase4", overrides=typed)
+    assert config.run_tracker == ["tracker=mlflow", "tracker.uri=file:./here"]
+    assert config.overrides == ["device=cpu"]
