@@ -44,6 +44,17 @@ def _format_masked(*warning: Any, **named: Any) -> str:
     return printable(masked_text(_FORMAT_WARNING(*warning, **named)))
 
 
+_said: set[str] = set()
+
+
+def warn_once(log: logging.Logger, message: str, *arguments: object) -> None:
+    """A warning of a fault that is met each time the same file is read: this process says it the first time."""
+    text = message % arguments
+    if text not in _said:
+        _said.add(text)
+        log.warning("%s", text)
+
+
 def keep_traceback(error: BaseException) -> None:
     """Writes the traceback to all open log files, but not to the terminal."""
     record = MaskedRecord(

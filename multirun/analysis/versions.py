@@ -8,10 +8,14 @@ from collections.abc import Iterable
 from mdaf.multirun.analysis.wording import listed, several, short
 
 
-def of_other_code(commits: Iterable[str], own: str) -> str | None:
-    """In words, if runs were trained by another commit than ``own``, or by several; None if all are of this one."""
+def of_other_code(commits: Iterable[str], own: str | None) -> str | None:
+    """In words, if runs were trained by another commit than ``own``, or by several; None if all are of one code.
+
+    ``own``  the commit of the code that is named beside theirs; None: runs are compared with each other alone.
+    """
     counts = Counter(commits)
-    if set(counts) <= {own}:
+    if len(counts) <= 1 and (own is None or set(counts) <= {own}):
         return None
     runs = listed([f"{several(number, 'run')} of commit {short(one)}" for one, number in counts.items()])
-    return f"{runs}, while this is the code of {short(own)}; a difference between runs may come from the code"
+    this = "" if own is None else f", while this is the code of {short(own)}"
+    return f"{runs}{this}; a difference between runs may come from the code"

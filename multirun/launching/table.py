@@ -110,8 +110,7 @@ def show(runs: Sequence[RunRow], title: str, console: Console | None = None) -> 
         console.print(table)
         if dropped:
             console.print(tables.left_out(dropped, "each run's result.json has all"))
-    commits = [run.get("commit", "") for run in runs]
-    if others := of_other_code(commits, commits[0]):
+    if others := of_other_code([run.get("commit", "") for run in runs], None):
         console.print(f"These are {others}.")
 
 

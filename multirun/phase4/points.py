@@ -18,6 +18,7 @@ from mdaf import cores
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.event_store import EventStore
 from mdaf.errors import UserError
+from mdaf.logs import warn_once
 from mdaf.sweeper.hydra_ext.config_sources import Configs
 from mdaf.sweeper.hydra_ext.overrides import key_of
 from mdaf.sweeper.hydra_ext.run_config import config_hash, validate
@@ -106,7 +107,7 @@ class Finished:
             try:
                 run = read_run(file.parent, IDENTITY)
             except UserError as error:
-                log.warning("%s; the run is not reused", error)
+                warn_once(log, "%s; the run is not reused", error)
                 continue
             if came_from_elsewhere(file.parent):
                 continue  # what it says of itself is another's word
@@ -135,7 +136,7 @@ class Finished:
             try:
                 own_checkpoint(folder, result)
             except UserError as error:
-                log.warning("%s; the run is not reused", error)
+                warn_once(log, "%s; the run is not reused", error)
                 continue
             return folder
         return None

@@ -44,7 +44,7 @@ def caveats(report: Report) -> list[str]:
     """What qualifies every figure: other code or epochs, what was forced, runs that failed, looks beside the plan."""
     inputs = report.inputs
     trained = [run.commit for run in inputs.runs if run.stage != SEARCH]
-    others = of_other_code(trained, trained[0] if report.commit is None and trained else str(report.commit))
+    others = of_other_code(trained, report.commit)
     found = [f"The runs that are compared: {others}."] if others else []
     if inputs.forced:
         found.append(caveat_of_force(inputs.forced))

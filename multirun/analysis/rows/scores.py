@@ -21,6 +21,7 @@ from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.event_store import EventStore
 from mdaf.errors import UserError
+from mdaf.logs import warn_once
 from mdaf.plain_files import plain
 from mdaf.sweeper.job.trained_run import TrainedRun
 from mdaf.sweeper.runs.reader import BEST, checkpoint_digest
@@ -65,10 +66,10 @@ def read_scores(folder: Path, split: str) -> Scores | None:
                 raise ValueError("its arrays are of different lengths")
             finite = bool(np.isfinite(scores.logits).all())
     except Exception as error:  # what numpy and zipfile raise of damaged bytes has nothing in common
-        log.warning("%s is damaged (%s); its scores are left out", file, error or type(error).__name__)
+        warn_once(log, "%s is damaged (%s); its scores are left out", file, error or type(error).__name__)
         return None
     if checkpoint != checkpoint_digest(folder):
-        log.warning("%s holds the scores of another checkpoint (%s); they are left out", file, checkpoint[:12])
+        warn_once(log, "%s holds the scores of another checkpoint (%s); they are left out", file, checkpoint[:12])
         return None
     if not finite:
         raise NotFiniteError(f"{file}: holds scores that are not finite: the run diverged; leave it out")

@@ -203,6 +203,14 @@ def test_a_table_leaves_out_a_damaged_run_and_says_of_several_commits(
     assert "seed-2/result.json is damaged" in caplog.text
 
 
+def test_damaged_scores_are_said_once_however_often_they_are_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "scores_test.npz").write_bytes(b"cut")
+    assert [read_scores(tmp_path, "test") for _ in range(3)] == [None] * 3
+    assert caplog.text.count("scores_test.npz is damaged") == 1
+
+
 # ---- what is read back
 
 

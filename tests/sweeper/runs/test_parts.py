@@ -101,6 +101,10 @@ def test_two_edits_of_one_commit_are_told_apart(tmp_path: Path, monkeypatch: pyt
 
 def test_runs_of_other_code_are_said_and_those_of_this_code_are_not() -> None:
     assert of_other_code([A, A], A) is None
+    assert of_other_code([A, A], None) is None
+    compared = of_other_code([A, B], None)
+    assert compared is not None
+    assert compared.startswith("1 run of commit aaaaaaaaaaaa and 1 run of commit bbbbbbbbbbbb; a difference")
     said = of_other_code([A, A, f"{A}+changes.12345678"], B)
     assert said is not None
     assert said.startswith(
