@@ -31,7 +31,7 @@ SAID_BY_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errn
 _COMPOSING = ("hydra", "omegaconf")
 _CHOICES = re.compile(r"(?:=\S*: )?Invalid value '(?P<found>[^']*)', expected one of (?P<known>\[[^\]]*\])")
 _ENTRY = re.compile(r"invalid literal for int\(\) with base 10: '([^']*)'")  # a list's entry that is no number
-_BELOW_A_VALUE = re.compile(r"(\S+?)=.*?: (?:Cannot convert 'dict' to \w+: '\{\}'|found \{\}, expected .*)")
+_BELOW_A_VALUE = re.compile(r"(\S+?)=.*?: (?:found one value, expected one text|found \{\}, expected .*)")
 _PARENT = re.compile(r"In '(?!(?:hydra/)?config'|phase4')(?P<file>[^']+)': ")  # another file than the primary one
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed", "outofmemoryerror")
 
@@ -76,11 +76,7 @@ def _composition_message(error: BaseException) -> str:
     text = re.sub(r"LexerNoViableAltException: (.*); \^", lambda found: _unreadable(found[1]), text)
     text = re.sub(r"^(\S+?)==(.*?): cannot be read; .*", r"\1==\2: found two equals signs; type \1=\2", text)
     text = re.sub(r"Value '(.*?)' of type '\w+' could not be converted to (\w+)", _of_other_type, text)
-    text = re.sub(
-        r"^(\S+?)=(.*?): Invalid value assigned: str is not a ListConfig.*",
-        r"\1=\2: found a text, expected a list; type '\1=[\2]'",
-        text,
-    )
+    text = _of_other_shape(text)
     text = re.sub(r"; See https://hydra.cc\S* for details", "", text)
     if match := _CHOICES.search(text):
         choices = [str(choice) for choice in ast.literal_eval(match["known"])]
@@ -96,6 +92,30 @@ def _of_other_type(found: re.Match[str]) -> str:
     """What was found and expected, where OmegaConf says which type it could not convert to."""
     expected = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}.get(found[2], found[2])
     return f"found {found[1] or 'nothing'}, expected {expected}"
+
+
+def _of_other_shape(text: str) -> str:
+    """What was found and expected where a value, a list and a node with keys of its own were taken for each other."""
+    found = re.match(r"(?P<key>\S+?)=(?P<value>.*?): (?P<why>\D.*)", text)
+    if found is None:
+        return text
+    key, value, why = found["key"], found["value"], found["why"]
+    shape = {"[": "a list", "{": "a mapping"}.get(value[:1], "one value")
+    if re.match(r"Invalid value assigned: \w+ is not a ListConfig", why):
+        said = f"found one value, expected a list; type '{key}=[{value}]'"
+    elif why.startswith("Invalid type assigned: ") or (
+        why.startswith("Cannot merge incompatible") and shape == "a list"
+    ):
+        said = f"found {shape}, but {key} has keys of its own; set them, as {key}.KEY=VALUE"
+    elif why.startswith("Cannot merge incompatible"):
+        said = f"found {shape}, expected a list, as '{key}=[VALUE]'"
+    elif re.match(r"Cannot convert '(list|dict)' to string", why):
+        said = f"found {shape}, expected one text"
+    elif re.fullmatch(r"field '.*' is not Optional", why):
+        said = "found null, expected a value"
+    else:
+        return text
+    return f"{key}={value}: {said}"
 
 
 def _unreadable(override: str) -> str:

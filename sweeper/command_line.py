@@ -117,6 +117,9 @@ def _check_option(override: Override) -> None:
         raise UserError(instead_of_add(override))
     swept, known = override.value(), options.options_of(key)
     named = [meant(choice_of(one)) for one in swept.list] if isinstance(swept, ChoiceSweep) else []
+    listed = swept if isinstance(swept, list) else [swept]
+    if not override.is_delete() and any(one is None or isinstance(one, bool | int | float) for one in listed):
+        raise UserError(f"{line}: no such option, expected one of {', '.join(known)}; leave it out for the default")
     for value in [*named, swept]:
         if not isinstance(value, str) or (options.is_option(value) and "/" not in value and value not in named):
             continue

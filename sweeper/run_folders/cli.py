@@ -13,7 +13,7 @@ from mdaf.reporting import reported_in_one_line
 from mdaf.sweeper.run_folders import table
 from mdaf.sweeper.run_folders.found import Found, Group, Run, best_of, find
 from mdaf.sweeper.run_folders.references import references
-from mdaf.sweeper.run_folders.removal import remove, remove_empty, remove_leftover
+from mdaf.sweeper.run_folders.removal import remove, remove_empty, remove_leftover, why_it_stays
 from mdaf.terminal import output
 from mdaf.terminal.parser import Parser
 from mdaf.terminal.printable import in_a_line
@@ -104,7 +104,7 @@ def _clean(options: argparse.Namespace) -> int:
         return 0
     if chosen:
         table.print_table([table.row_of_run(run) for run in chosen])
-    print(f"{len(chosen)} runs, {table.size(sum(run.size for run in chosen))}")
+    print(f"{_several(len(chosen))}, {table.size(sum(run.size for run in chosen))}")
     if not options.yes and not _agreed():
         print("nothing was removed")
         return 1
@@ -123,6 +123,7 @@ def _chosen(found: Found, options: argparse.Namespace) -> tuple[list[Run], list[
     kept: dict[str, list[Run]] = {}
     for group, run in wanted:
         why = "its grid runs" if _runs_now(group) else referred.why_kept(group, run)
+        why = why or why_it_stays(options.folder, run.path)
         if why is None:
             chosen.append(run)
         else:
@@ -185,8 +186,12 @@ def _removed(root: Path, chosen: Sequence[Run], leftover: Sequence[Path]) -> int
         if why := remove_leftover(root, folder):
             print(f"stays: {in_a_line(f'{folder}: {why}')}", file=sys.stderr)
             failed += 1
-    print(f"removed {count} runs, {table.size(freed)}")
+    print(f"removed {_several(count)}, {table.size(freed)}")
     return 1 if failed else 0
+
+
+def _several(count: int) -> str:
+    return f"{count} run" if count == 1 else f"{count} runs"
 
 
 def _say_notes(found: Found) -> None:

@@ -21,6 +21,16 @@ _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _OF_A_GRID = ("multirun.yaml", "tracker-mlflow")
 
 
+def why_it_stays(root: Path, folder: Path) -> str | None:
+    """Why ``remove`` would leave a run's folder, as far as that is known before; None if it would not."""
+    try:
+        with _opened(root, folder) as inside:
+            stranger = stranger_in(inside)
+    except OSError:
+        return None  # told by ``remove``, where it still holds then
+    return None if stranger is None else f"holds {stranger}, which this program did not write"
+
+
 def remove(root: Path, folder: Path) -> str | None:
     """Removes a run's folder below ``root``; the reason why not, or None. One that is gone already is removed."""
     try:

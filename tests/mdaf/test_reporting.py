@@ -38,7 +38,16 @@ def test_what_hydra_refuses_without_a_type_of_its_own_is_the_users_to_mend() -> 
     [
         ("seed=", "seed=: found nothing, expected a whole number"),
         ("training.learning_rate=fast", "training.learning_rate=fast: found fast, expected a number"),
-        ("alert.command=echo", "alert.command=echo: found a text, expected a list; type 'alert.command=[echo]'"),
+        ("alert.command=echo", "alert.command=echo: found one value, expected a list; type 'alert.command=[echo]'"),
+        (
+            "training.ranking_at=3",
+            "training.ranking_at=3: found one value, expected a list; type 'training.ranking_at=[3]'",
+        ),
+        ("alert.on={a:1}", "alert.on={a:1}: found a mapping, expected a list, as 'alert.on=[VALUE]'"),
+        ("alert=x", "alert=x: found one value, but alert has keys of its own; set them, as alert.KEY=VALUE"),
+        ("alert=[1]", "alert=[1]: found a list, but alert has keys of its own; set them, as alert.KEY=VALUE"),
+        ("training.monitor=[a]", "training.monitor=[a]: found a list, expected one text"),
+        ("seed=null", "seed=null: found null, expected a value"),
         ("seed={}", "seed={}: found {}, expected a whole number"),
         ("seed.x=1", "seed.x: seed is one value, with no keys below it; set seed itself"),
         (

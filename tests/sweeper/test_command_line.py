@@ -97,6 +97,8 @@ def test_a_value_that_is_typed_twice_is_refused_before_it_counts_twice(typed: st
         ("n_trials=3", "there is no group or key n_trials; did you mean hydra.sweeper.n_trials=3?"),
         ("workers=4", "there is no group or key workers; did you mean sweep.workers=4?"),
         ("zzz=1", "there is no group or key zzz; python -m sweeper --help lists them"),
+        ("model=null", "model=null: no such option, expected one of boosted, bst"),
+        ("training=[1]", "training=[1]: no such option, expected one of default; leave it out"),
         ("model=_common", "no such option, expected one of boosted, bst"),
         ("model=schema_din", "no such option, expected one of boosted, bst"),
         ("--multirunn", "did you mean --multirun?"),

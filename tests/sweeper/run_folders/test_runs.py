@@ -192,8 +192,11 @@ def test_a_folder_with_a_file_of_somebody_else_or_with_a_link_stays(typed: Typed
     (make("linked", failed=True) / "best.pt").symlink_to(tmp_path / "precious")
     outside = make("../outside", failed=True)
     Path("runs/elsewhere").symlink_to(outside.absolute())
-    code, _, err = typed("clean", "--failed", "--yes")
-    assert (code, left()) == (1, ["linked", "nested", "notes"])
+    make("ours", failed=True)
+    code, out, err = typed("clean", "--failed", "--yes")
+    assert (code, left()) == (0, ["linked", "nested", "notes"])
+    assert "runs/notes" not in out  # what is shown before the question is what goes
+    assert out.splitlines()[-1].startswith("removed 1 run, ")
     assert outside.is_dir()
     for stranger in ("notes.txt", ".hydra/mine.yaml", "best.pt"):
         assert f"holds {stranger}, which this program did not write" in err
@@ -233,5 +236,5 @@ def test_what_a_tracker_has_written_in_a_run_goes_with_it(typed: Typed) -> None:
         (folder / tensorboard_events.FOLDER).mkdir()
         (folder / tensorboard_events.FOLDER / inner).touch()
     code, _, err = typed("clean", "--failed", "--yes")
-    assert (code, left()) == (1, ["mine"])
+    assert (code, left()) == (0, ["mine"])
     assert "holds tensorboard/notes.txt, which this program did not write" in err
