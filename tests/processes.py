@@ -9,6 +9,7 @@ Its output goes to files, as into a pipe, or to a pseudo-terminal of so many col
 from __future__ import annotations
 
 import fcntl
+import gc
 import multiprocessing
 import os
 import pty
@@ -180,6 +181,7 @@ def _become(module: str, arguments: tuple[str, ...], cwd: str, environment: dict
 
     ``said`` is where it speaks: a folder for two files, or a terminal, which becomes the process's own.
     """
+    gc.freeze()  # what the server imported stays
     if Path(said).is_dir():
         descriptors = {name: os.open(Path(said) / name, os.O_WRONLY | os.O_CREAT) for name in ("out", "err")}
         os.dup2(descriptors["out"], 1)

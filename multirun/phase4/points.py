@@ -144,7 +144,11 @@ class Finished:
 
 def hashes(point: Point, seed: int) -> tuple[str, str]:
     """The config hash and the data hash of a run of this point with this seed; prepares its data."""
-    return _seed_hash(_configs, point.overrides, os.getcwd(), seed), _store(_config(point)).data_hash
+    working_directory = os.getcwd()
+    return (
+        _seed_hash(_configs, point.overrides, working_directory, seed),
+        _data_hash(_configs, point.overrides, working_directory),
+    )
 
 
 @functools.lru_cache(maxsize=1024)
@@ -152,6 +156,11 @@ def _seed_hash(configs: Configs, overrides: tuple[str, ...], working_directory: 
     config = _checked(configs, overrides, working_directory).copy()
     config.seed = seed
     return config_hash(config)
+
+
+@functools.lru_cache(maxsize=64)
+def _data_hash(configs: Configs, overrides: tuple[str, ...], working_directory: str) -> str:
+    return _store(_checked(configs, overrides, working_directory)).data_hash
 
 
 def _store(config: DictConfig) -> EventStore:

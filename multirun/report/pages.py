@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeAlias
@@ -71,6 +72,7 @@ def _caption(name: str, sections: Sequence[Section]) -> str:
     return next((block.caption for block in held if isinstance(block, Chart) and block.name == name), "")
 
 
+@functools.cache
 def _templates(autoescape: bool) -> Environment:
     escape = printable if autoescape else in_markdown
     environment = Environment(

@@ -19,6 +19,7 @@ from mdaf.multirun.analysis.looks.power import detectable_effect
 from mdaf.multirun.analysis.statistics import combined_interval
 from mdaf.multirun.phase4 import plan as phase4
 from mdaf.multirun.pipeline import decide
+from mdaf.multirun.report import writer
 from mdaf.multirun.report.verify import verify
 from tests.multirun.fakes import WIDE, Trainer, make_study, noisy, settings
 
@@ -32,6 +33,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stores: Path) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     os.symlink(stores, tmp_path / "runs/stores")
+    monkeypatch.setattr(writer, "CHARTS", {})  # the writer's own tests draw them
     conf.register()
     make_study(tmp_path)
     return tmp_path

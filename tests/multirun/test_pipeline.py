@@ -19,6 +19,7 @@ from mdaf.multirun.phase4.overrides import split
 from mdaf.multirun.phase4.plan import open_study
 from mdaf.multirun.phase4.points import composed
 from mdaf.multirun.pipeline import decide
+from mdaf.multirun.report import writer
 from mdaf.multirun.report.verify import verify
 from mdaf.sweeper.hydra_ext.config_sources import Configs
 from tests.multirun.fakes import STUDY, WIDE, Trainer, history, make_study, noisy, settings, write_run
@@ -31,6 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stores: Path) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     os.symlink(stores, tmp_path / "runs/stores")
+    monkeypatch.setattr(writer, "CHARTS", {})  # the writer's own tests draw them
     conf.register()
     return tmp_path
 
