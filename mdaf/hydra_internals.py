@@ -11,7 +11,9 @@ import copy
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -19,11 +21,13 @@ from hydra import version
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher as BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
+from hydra.plugins.config_source import ConfigResult
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf, StringNode, nodes
 from omegaconf.base import Node
@@ -73,19 +77,38 @@ _VALUES: frozenset[Any] = frozenset(
 )
 
 
-def copy_configs_fast() -> None:
-    """Makes ``copy.deepcopy`` of a config take a quarter of its time in this process. Its result stays the same.
+def compose_fast() -> None:
+    """Makes composing and copying configs faster in this process. The results stay the same.
 
-    Hydra copies a whole config several times for each job. OmegaConf makes and checks every node anew for it; here the
-    attributes of each node are copied. It is done for OmegaConf 2.4 alone, on which Hydra 1.4 stands.
+    ``copy.deepcopy`` of a config takes a quarter of its time: Hydra copies a whole config several times for each job.
+    OmegaConf makes and checks every node anew for it; here the attributes of each node are copied. Each file of an
+    installed package is parsed once: Hydra parses about twenty whenever it composes. It is done for OmegaConf 2.4
+    alone, on which Hydra 1.4 stands.
     """
     if not CHECKS_TARGETS:
         return
+    ImportlibResourcesConfigSource._read_config = _read_once  # type: ignore[method-assign]
     for kind in _VALUES:
         kind.__deepcopy__ = _copied_value
     containers: tuple[Any, ...] = (DictConfig, ListConfig)
     for container in containers:
         container.__deepcopy__ = _copied_container
+
+
+_read = ImportlibResourcesConfigSource._read_config
+_read_before: dict[tuple[Any, ...], ConfigResult] = {}
+
+
+def _read_once(source: ImportlibResourcesConfigSource, file: Any) -> ConfigResult:
+    """What a file of a package holds; another process may have changed it since it was read."""
+    if not isinstance(file, Path):
+        return _read(source, file)
+    state = file.stat()
+    key = (source.path, source.provider, str(file), state.st_mtime_ns, state.st_size)
+    if key not in _read_before:
+        _read_before[key] = _read(source, file)
+    found = _read_before[key]
+    return replace(found, config=copy.deepcopy(found.config), header=dict(found.header))
 
 
 def _copied_value(node: Any, memo: dict[int, Any]) -> Any:
@@ -179,7 +202,7 @@ def allowed_by_the_program() -> tuple[str, ...]:
 
 def main(config_path: str, config_name: str, names: Sequence[str]) -> Callable[[Callable[..., Any]], Any]:
     """``hydra.main`` of a program of ours, whose configs may name ``names``. It is called with Hydra 1.4 alone."""
-    copy_configs_fast()
+    compose_fast()
     if not CHECKS_TARGETS:
         return hydra.main(config_path=config_path, config_name=config_name, version_base=None)
     return hydra.main(config_path=config_path, config_name=config_name, execution_whitelist=tuple(names))

@@ -15,7 +15,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 import mdaf  # noqa: E402, F401 - sets how OpenMP waits
-from mdaf.hydra_internals import copy_configs_fast  # noqa: E402
+from mdaf.hydra_internals import compose_fast  # noqa: E402
 
 # Without a GPU, Triton's kernels run in its interpreter; it must be told so before it is imported.
 INTERPRETED = not torch.cuda.is_available()
@@ -49,7 +49,7 @@ FIRST = (
     "tests/sweeper/search/test_upstream_suite.py",
 )
 
-copy_configs_fast()  # as every command of this program and every sweep does
+compose_fast()  # as every command of this program and every sweep does
 
 # The suite tries the same examples each time; ``pytest --hypothesis-profile=default`` tries new ones.
 hypothesis.settings.register_profile("suite", derandomize=True)

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import initialize_config_module
+from hydra import compose, initialize_config_module
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -163,7 +164,7 @@ def test_a_config_that_is_copied_fast_is_the_same_in_every_node_and_shares_none(
     config.opaque = opaque = object()
     OmegaConf.set_struct(config, True)
     OmegaConf.set_readonly(config.typed, True)
-    hydra_internals.copy_configs_fast()
+    hydra_internals.compose_fast()
     copied = copy.deepcopy(config)
     assert list(node_states(copied)) == list(node_states(config))
     assert (copied.opaque, copied.text, copied.typed.size) == (opaque, 1, Size.SMALL)
@@ -176,3 +177,23 @@ def test_a_config_that_is_copied_fast_is_the_same_in_every_node_and_shares_none(
     assert OmegaConf.is_readonly(config.typed)
     part = copy.deepcopy(config.typed)
     assert part._get_parent() is config  # where its interpolations are resolved
+
+
+def test_a_file_of_a_package_is_read_once_and_again_where_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "configs_of_a_test"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "config.yaml").write_text("a: 1\nlist: [1]")
+    monkeypatch.syspath_prepend(tmp_path)
+    hydra_internals.compose_fast()
+    with initialize_config_module("configs_of_a_test"):
+        first = compose("config")
+        first.a, first.list = 2, [2]
+        parse = OmegaConf.load
+        monkeypatch.setattr(OmegaConf, "load", lambda file: pytest.fail(f"{file} is parsed again"))
+        assert compose("config") == {"a": 1, "list": [1]}
+        monkeypatch.setattr(OmegaConf, "load", parse)
+        (package / "config.yaml").write_text("a: 10\nlist: [1]")
+        assert compose("config").a == 10
