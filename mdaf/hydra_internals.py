@@ -104,11 +104,11 @@ def _read_once(source: ImportlibResourcesConfigSource, file: Any) -> ConfigResul
     if not isinstance(file, Path):
         return _read(source, file)
     state = file.stat()
-    key = (source.path, source.provider, str(file), state.st_mtime_ns, state.st_size)
+    key = (source.path, str(file), state.st_mtime_ns, state.st_size)
     if key not in _read_before:
         _read_before[key] = _read(source, file)
     found = _read_before[key]
-    return replace(found, config=copy.deepcopy(found.config), header=dict(found.header))
+    return replace(found, provider=source.provider, config=copy.deepcopy(found.config), header=dict(found.header))
 
 
 def _copied_value(node: Any, memo: dict[int, Any]) -> Any:
