@@ -87,7 +87,7 @@ def compose_fast() -> None:
     """
     if not CHECKS_TARGETS:
         return
-    ImportlibResourcesConfigSource._read_config = _read_once  # type: ignore[method-assign]
+    ImportlibResourcesConfigSource._read_config = _read_once  # type: ignore[assignment,method-assign]
     for kind in _VALUES:
         kind.__deepcopy__ = _copied_value
     containers: tuple[Any, ...] = (DictConfig, ListConfig)

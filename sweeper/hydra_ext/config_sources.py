@@ -124,14 +124,8 @@ def write_origin(study: Study, config: DictConfig, loader: ConfigLoader) -> None
 
 
 def _asks_for_many_runs(config: DictConfig, loader: ConfigLoader) -> bool:
-    """Whether the config sets ``hydra.mode`` to MULTIRUN by itself, without -m.
-
-    Hydra adds an override for -m only where the config does not. Otherwise the config is composed once more.
-    """
-    overrides = [text for part in typed_in(config) for text in part]
-    if MANY_RUNS in overrides and MANY_RUNS not in sys.argv:
-        return False
-    typed = [text for text in overrides if text != MANY_RUNS]
+    """Whether the config sets ``hydra.mode`` to MULTIRUN by itself, without -m. Composes the config once more."""
+    typed = [text for part in typed_in(config) for text in part if text != MANY_RUNS]
     composed = loader.load_configuration(
         config.hydra.job.config_name, typed, run_mode=RunMode.MULTIRUN, validate_sweep_overrides=False
     )

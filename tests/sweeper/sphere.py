@@ -112,7 +112,7 @@ def sweep(
         swept.overrides[number] = list(HydraConfig.get().overrides.task)
         return task(cfg)
 
-    typed = [f"hydra/sweeper={sweeper}", "hydra.mode=MULTIRUN", *overrides]  # the second as Hydra adds it for -m
+    typed = [f"hydra/sweeper={sweeper}", *overrides]
     if not any(override.startswith("hydra.sweep.dir=") for override in overrides):
         typed.append(f"hydra.sweep.dir={swept.folder}")
     decided = "sampler" in config or any(word in text for text in overrides for word in SEEDED)
