@@ -24,7 +24,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.utils import UNSAFE_DISABLE_EXECUTION_CHECKS, execution_whitelist
 from omegaconf import MISSING, OmegaConf
 from omegaconf.base import Box, Node
-from omegaconf.errors import ReadonlyConfigError
+from omegaconf.errors import GrammarParseError, ReadonlyConfigError
 
 from mdaf import hydra_internals
 
@@ -197,3 +197,15 @@ def test_a_file_of_a_package_is_read_once_and_again_where_it_changed(
         monkeypatch.setattr(OmegaConf, "load", parse)
         (package / "config.yaml").write_text("a: 10\nlist: [1]")
         assert compose("config").a == 10
+
+
+def test_an_interpolation_is_resolved_where_it_stands_although_its_text_was_parsed_before() -> None:
+    hydra_internals.compose_fast()
+    text = "${.a} of ${oc.decode:'[${.a}, 3]'}"
+    config = OmegaConf.create({"first": {"a": 1, "text": text}, "second": {"a": 2, "text": text}})
+    assert (config.first.text, config.second.text) == ("1 of [1, 3]", "2 of [2, 3]")
+    config.first.a = 4
+    assert config.first.text == "4 of [4, 3]"
+    for _ in range(2):
+        with pytest.raises(GrammarParseError):
+            OmegaConf.create({"text": "${oc.decode:'a}"})
