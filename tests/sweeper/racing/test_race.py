@@ -88,9 +88,9 @@ def test_known_points_come_first_then_nine_that_fill_the_space_one_seed_each_the
 def test_a_race_that_goes_on_runs_what_it_would_have_run(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     (tmp_path / "parts").mkdir()
-    whole = race(tmp_path / "whole", KNOWN, *SQUARE, n_trials=14)
+    whole = race(tmp_path / "whole", KNOWN, *SQUARE, n_trials=13)
     race(tmp_path / "parts", KNOWN, *SQUARE, n_trials=7)
-    parts = race(tmp_path / "parts", KNOWN, *SQUARE, n_trials=14)
+    parts = race(tmp_path / "parts", KNOWN, *SQUARE, n_trials=13)
     assert [(t.params, t.user_attrs[SEED]) for t in parts.study.trials] == [
         (t.params, t.user_attrs[SEED]) for t in whole.study.trials
     ]
@@ -99,9 +99,9 @@ def test_a_race_that_goes_on_runs_what_it_would_have_run(tmp_path: Path) -> None
 def test_runs_that_are_launched_together_are_different_ones(tmp_path: Path) -> None:
     folder = tmp_path / "runs"
     overrides = [*SQUARE, f"hydra.sweep.dir={folder}", f"hydra.sweeper.storage=sqlite:///{tmp_path}/s.db"]
-    race(tmp_path, *overrides, "hydra.sweeper.study_name=s", "hydra.sweeper.n_jobs=6", stored=False, n_trials=18)
+    race(tmp_path, *overrides, "hydra.sweeper.study_name=s", "hydra.sweeper.n_jobs=6", stored=False, n_trials=13)
     study = optuna.load_study(study_name="s", storage=open_storage(f"sqlite:///{tmp_path}/s.db", create=False))
-    check(study.trials, 18)
+    check(study.trials, 13)
 
 
 @pytest.mark.parametrize("dimensions", [1, 20])
@@ -111,9 +111,9 @@ def test_a_race_is_run_in_one_dimension_and_in_twenty(tmp_path: Path, dimensions
         tmp_path,
         *(f"+{name}=tag(log,interval(1e-5,1e-1))" if n % 2 else f"+{name}=range(1,9)" for n, name in enumerate(names)),
         task=lambda cfg: -abs(float(cfg.x0) - 3) + random.Random(str(cfg)).gauss(0, 0.3),
-        n_trials=12,
+        n_trials=11,
     )
-    check(swept.study.trials, 12)
+    check(swept.study.trials, 11)
     for trial in swept.study.trials:
         assert all(1 <= trial.params[name] <= 8 and isinstance(trial.params[name], int) for name in names[::2])
         assert all(1e-5 <= trial.params[name] <= 1e-1 for name in names[1::2])
@@ -137,10 +137,10 @@ def test_points_of_a_space_that_depends_on_what_was_suggested_are_raced_too(tmp_
         f"hydra.sweeper.custom_search_space={dependent.__module__}.{dependent.__name__}",
         "hydra.sweeper.sampler.start=4",
         task=lambda cfg: -abs(float(cfg.x)) + random.Random(str(cfg)).gauss(0, 0.1),
-        n_trials=20,
+        n_trials=14,
     )
     trials = swept.study.trials
-    check(trials, 20)
+    check(trials, 14)
     assert max(Counter(point for point, _ in runs(trials)).values()) > 1
     assert len({point for point, _ in runs(trials)}) > 4
     assert points(trials, maximize=True)[0].params["x"] == 0
@@ -152,13 +152,13 @@ def test_a_run_that_diverged_counts_as_the_worst_value_and_its_point_is_not_trie
 
     swept = race(
         tmp_path, KNOWN, *SQUARE, "hydra.sweeper.max_failure_rate=1", "hydra.sweeper.replace_failed=true",
-        task=diverging, n_trials=16,
+        task=diverging, n_trials=13,
     )  # fmt: skip
     trials = swept.study.trials
     failed = [trial for trial in trials if trial.state is TrialState.FAIL]
     assert "strong" in {trial.user_attrs.get(POINT) for trial in failed}
     assert len({trial.user_attrs[POINT_ID] for trial in failed}) == len(failed)
-    check(trials, 16)
+    check(trials, 13)
     assert all(point.params["x"] <= 0.8 for point in points(trials, maximize=True))
 
 
@@ -171,14 +171,14 @@ def test_runs_of_an_earlier_sweep_count_in_a_race(tmp_path: Path) -> None:
 
 
 def test_a_seed_in_the_study_is_a_whole_number_and_points_outside_the_space_are_not_run_again(tmp_path: Path) -> None:
-    race(tmp_path, KNOWN, *SQUARE, n_trials=12)
+    race(tmp_path, KNOWN, *SQUARE, n_trials=11)
     narrow = ("x=interval(0.5,1)", "y=interval(0,1)")
-    swept = race(tmp_path, *narrow, n_trials=18)
-    check(swept.study.trials, 18)
-    assert all(trial.params["x"] >= 0.5 for trial in swept.study.trials[12:])
+    swept = race(tmp_path, *narrow, n_trials=14)
+    check(swept.study.trials, 14)
+    assert all(trial.params["x"] >= 0.5 for trial in swept.study.trials[11:])
     swept.study.enqueue_trial({"x": 0.7, "y": 0.5}, user_attrs={SEED: "1 hydra.sweep.dir=/tmp"})
     with pytest.raises(UserError, match=r"its attribute seed is '1 hydra.sweep.dir=/tmp', expected a whole number"):
-        race(tmp_path, *narrow, n_trials=20)
+        race(tmp_path, *narrow, n_trials=16)
 
 
 def test_another_programs_seed_may_have_another_key(tmp_path: Path) -> None:
