@@ -39,10 +39,11 @@ IMPORTED += (
     "mdaf.sweeper.search.sweep",
     "mdaf.sweeper.study.cli",
 )
-IMPORTED += ("mdaf.multirun.launching.lockstep", "tests.processes", "tests.compilers")
+IMPORTED += ("mdaf.multirun.launching.lockstep", "tests.processes", "tests.sweeper.inside", "tests.compilers")
 
 
 def _server() -> ForkServerContext:
+    """A process has one server of forks, whatever is imported by it: what is named last counts."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(IMPORTED))
     return context

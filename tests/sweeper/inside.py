@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import csv
 import logging
-import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -21,14 +20,13 @@ from hydra.core.singleton import Singleton
 from omegaconf.basecontainer import BaseContainer
 
 from mdaf.sweeper import __main__ as program
+from tests.processes import CONTEXT
 from tests.sweeper.tiny import TINY
 
 # Six steps an epoch, and hardly any evaluation.
 TINIER = (*TINY, "data.train_rows=600", "data.validation_rows=200", "training.batch_size=100")
 STEPS = 6
 TIMES = ("epoch_seconds", "batch_ms_p50", "batch_ms_p99")
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.sweeper.inside", "mdaf.sweeper.job.run", "mdaf.multirun.launching.lockstep"])
 
 
 def run(folder: Path, *overrides: str, tiny: tuple[str, ...] = TINIER) -> int:
@@ -43,7 +41,7 @@ def run(folder: Path, *overrides: str, tiny: tuple[str, ...] = TINIER) -> int:
 
 def start(folder: Path, *overrides: str, sabotage: Callable[[], None] | None = None) -> BaseProcess:
     """The same in a process of its own, which may be killed and writes to ``output.txt``; ``sabotage`` is run first."""
-    process = FORKS.Process(target=_run_silently, args=(str(folder), overrides, sabotage))
+    process = CONTEXT.Process(target=_run_silently, args=(str(folder), overrides, sabotage))
     process.start()
     return process
 
