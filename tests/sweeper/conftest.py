@@ -3,7 +3,9 @@
 import contextlib
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import sqlalchemy as sa
@@ -23,8 +25,11 @@ def _copied(_parsed: sa.URL, file: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _database_is_copied(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def _database_is_copied(request: pytest.FixtureRequest) -> Iterator[None]:
     """The tests of the storage itself have Optuna make it."""
-    if "storage" not in request.path.parts:
-        empty_database()
-        monkeypatch.setattr(sqlite_file, "create", _copied)
+    if "storage" in request.path.parts:
+        yield
+        return
+    empty_database()
+    with patch.object(sqlite_file, "create", _copied):  # the fixture ``monkeypatch`` would be undone later than it is
+        yield
