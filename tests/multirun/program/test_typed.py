@@ -55,7 +55,7 @@ def program(tmp_path: Path) -> Path:
         "hydra.sweeper.enqueue={usual: {x: 0.9}, better: {x: 0.31}}",
         "x=interval(0,1)",
     ]
-    done = subprocess.run([sys.executable, "app.py", "-m", *sweep], cwd=tmp_path, capture_output=True, text=True)
+    done = Running("app.py", "-m", *sweep, cwd=tmp_path).wait()
     assert done.returncode == 0, done.stderr
     (tmp_path / "ran.txt").unlink()
     return tmp_path

@@ -87,6 +87,21 @@ def test_anything_else_fails_it_with_the_reason(study: optuna.Study, value: Any)
     assert TRACEBACK in trial.user_attrs
 
 
+@pytest.mark.parametrize("value", [1.0, None, [1.0, 2.0, 3.0]])
+def test_where_there_are_two_objectives_anything_but_two_numbers_fails_it(value: Any) -> None:
+    study = optuna.create_study(directions=["minimize", "minimize"])
+    assert Trials(study).finish(asked(study), returned(value), None) is not None
+    assert study.trials[0].state is TrialState.FAIL
+    assert f"the job returned {value!r}, expected 2 numbers" in study.trials[0].user_attrs[ERROR]
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_an_infinite_value_fails_it(study: optuna.Study, value: float) -> None:
+    assert Trials(study).finish(asked(study), returned(value), None) is not None
+    assert study.trials[0].state is TrialState.FAIL
+    assert f"the objective is {value}, expected finite numbers" in study.trials[0].user_attrs[ERROR]
+
+
 class UnspokenError(RuntimeError):
     """An error of a library that cannot say what it is."""
 
