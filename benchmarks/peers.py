@@ -11,9 +11,8 @@ python -m benchmarks.peers data=user_behavior data.path=$PWD/part.csv --peers pe
 
 Each contender is a process of its own. They train in turn, several rounds; the first round is not counted, and in it
 each peer tries how many processes its loader is fastest with. Ratios are those of medians. *Of the processor* are
-samples for each second that the cores worked, which says more on a shared machine. *Products* are the matrix products
-of our model's linear layers alone, forward and both gradients: how fast that model could be at most if nothing else
-took time.
+samples for each second that the cores worked, which says more on a shared machine. *Products* are the matrix
+products of a step of our model alone: how fast that model could be at most if nothing else took time.
 """
 
 from __future__ import annotations

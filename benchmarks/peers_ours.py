@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import DictConfig
-from torch import Tensor, nn
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.peers_server import CONTEXT, Clock, Task, Train, serve
 from benchmarks.steps import composed
@@ -20,7 +21,6 @@ from mdaf.data.schema import PADDING
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.epoch_order import epoch_order
 from mdaf.data.store.event_store import EventStore
-from mdaf.model.layers.basic import Linear
 from mdaf.sweeper.machine.device import set_up
 from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
 from mdaf.sweeper.training.step import Stepper, longest_histories
@@ -134,30 +134,19 @@ def ours(task: Task) -> tuple[int, Train]:
 
 
 def _products(clock: Clock, stepper: Stepper, epoch: Iterator[tuple[Tensor, int]]) -> None:
-    """The matrix products of the linear layers alone: of a step's forward pass, and of both gradients."""
-    shapes: list[tuple[int, int, int]] = []
-
-    def note(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
-        assert isinstance(layer, Linear)
-        shapes.append((args[0].numel() // args[0].shape[-1], *layer.weight.shape[1:]))
-
-    hooks = [
-        layer.register_forward_pre_hook(note) for layer in stepper.replicas.model.modules() if isinstance(layer, Linear)
-    ]
-    rows, _ = next(epoch)
-    for part, longest in stepper.micro_batches(rows)[1] if stepper.settings.positions else [(rows, None)]:
-        with torch.no_grad():
-            stepper.replicas.model(stepper.store.gather("train", part, longest))
-    for hook in hooks:
-        hook.remove()
+    """The matrix products of a step alone, with the shapes that they have there."""
+    rows, longest = next(epoch)
+    stepper.replicas.draw_dropout(0)
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as found:
+        for part, most in stepper.micro_batches(rows)[1] if stepper.settings.positions else [(rows, longest)]:
+            stepper.replicas.model(stepper.store.gather("train", part, most)).logits.sum().backward()
+    stepper.replicas.model.zero_grad(set_to_none=True)
     device = stepper.replicas.device
-    factors = [
-        tuple(torch.randn(shape, device=device) for shape in ((n, inputs), (outputs, inputs), (n, outputs)))
-        for n, outputs, inputs in shapes
-    ]
+    shapes = [event.input_shapes for event in found.events() or () if event.name in ("aten::bmm", "aten::baddbmm")]
+    factors = [[torch.randn(shape, device=device) for shape in of_product if len(shape) == 3] for of_product in shapes]
     for _ in clock.batches(count(), lambda step: rows.shape[1]):
-        for x, weight, dy in factors:
-            x @ weight.T, dy @ weight, dy.T @ x
+        for *_bias, a, b in factors:
+            torch.bmm(a, b)
 
 
 if __name__ == "__main__":
