@@ -8,6 +8,7 @@ running trials that takes seconds. Here no such objects are built.
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import operator
 from collections import defaultdict
@@ -65,6 +66,22 @@ def as_optuna_writes(what: str, passed_on: type[Exception] = KeyError) -> Iterat
         ) from error
 
 
+@contextmanager
+def without_collecting() -> Iterator[None]:
+    """Within this context, Python does not look for garbage.
+
+    It would look at all objects again and again while many of them are made, which takes half of the time.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@without_collecting()
 def read_trials(
     engine: sa.Engine,
     study_id: int,
@@ -91,13 +108,14 @@ def read_trials(
             epochs = _rows_of(
                 connection, keys, TRIAL_INTERMEDIATE_VALUES, "step", "intermediate_value", "intermediate_value_type"
             )
-            user = _rows_of(connection, keys, TRIAL_USER_ATTRS, "value_json", "key")
-            system = _rows_of(connection, keys, TRIAL_SYSTEM_ATTRS, "value_json", "key")
-    parts = (params, values, epochs, user, system)
+            user = _attributes_of(connection, keys, TRIAL_USER_ATTRS)
+            system = _attributes_of(connection, keys, TRIAL_SYSTEM_ATTRS)
     trials = []
     for row in found:
+        key = row.trial_id
         with as_optuna_writes(f"trial {row.number}", UserError):
-            trials.append(_frozen(row, *(rows.get(row.trial_id, ()) for rows in parts)))
+            of_rows = params.get(key, ()), values.get(key, ()), epochs.get(key, ())
+            trials.append(_frozen(row, *of_rows, user.get(key, {}), system.get(key, {})))
     return trials
 
 
@@ -118,22 +136,35 @@ def _trials(
 
 
 def _rows_of(connection: sa.Connection, keys: Sequence[int], table: Any, *names: str, in_order: bool = False) -> Rows:
-    """The named columns of a table, by trial. For a table of JSON values: the name and the parsed value."""
+    """The named columns of a table behind the trial's key, by trial."""
     found: Rows = defaultdict(list)
-    rows: Sequence[Any]
     for some in chunks(keys, KEYS_AT_A_TIME):
-        query = sa.select(table.c.trial_id, *(table.c[name] for name in names)).where(_among(table, some))
-        if in_order:
-            query = query.order_by(*table.primary_key.columns)
-        rows = connection.execute(query).all()
-        if names[0] == "value_json":  # parsing all texts at once takes a fraction of the time
-            read = json.loads(f"[{','.join(row[1] for row in rows)}]")
-            rows = [(row[0], row[2], value) for row, value in zip(rows, read, strict=True)]
-        if names[0] in ("param_name", "value_json"):
-            check_texts(row[1] for row in rows)
+        rows = _select(connection, some, table, names, in_order=in_order)
+        if names[0] == "param_name":
+            check_texts({row[1] for row in rows})
         for row in rows:
-            found[row[0]].append(row[1:])
+            found[row[0]].append(row)
     return found
+
+
+def _attributes_of(connection: sa.Connection, keys: Sequence[int], table: Any) -> dict[int, dict[str, Any]]:
+    """The attributes of a table, by trial."""
+    found: dict[int, dict[str, Any]] = defaultdict(dict)
+    for some in chunks(keys, KEYS_AT_A_TIME):
+        rows = _select(connection, some, table, ("key", "value_json"))
+        check_texts({name for _, name, _ in rows})
+        # Parsing all texts at once takes a fraction of the time.
+        read = json.loads(f"[{','.join([text for _, _, text in rows])}]")
+        for (key, name, _), value in zip(rows, read, strict=True):
+            found[key][name] = value
+    return found
+
+
+def _select(
+    connection: sa.Connection, keys: Sequence[int], table: Any, names: Sequence[str], *, in_order: bool = False
+) -> Sequence[Any]:
+    query = sa.select(table.c.trial_id, *(table.c[name] for name in names)).where(_among(table, keys))
+    return connection.execute(query.order_by(*table.primary_key.columns) if in_order else query).all()
 
 
 def check_texts(names: Iterable[Any]) -> None:
@@ -144,7 +175,12 @@ def check_texts(names: Iterable[Any]) -> None:
 
 
 def _among(table: Any, keys: Sequence[int]) -> Any:
-    """A condition that names the keys in the statement itself, since databases limit the number of parameters."""
+    """A condition that names the ascending keys, or only their ends where none is missing between them.
+
+    The keys stand in the statement itself, since databases limit the number of parameters.
+    """
+    if keys[-1] - keys[0] == len(keys) - 1:
+        return table.c.trial_id.between(keys[0], keys[-1])
     return table.c.trial_id.in_(sa.bindparam("keys", list(keys), expanding=True, literal_execute=True))
 
 
@@ -154,21 +190,23 @@ def chunks(keys: Sequence[int], most: int) -> Iterator[Sequence[int]]:
         yield keys[start : start + most]
 
 
-def _frozen(row: Any, params: Part, values: Part, epochs: Part, user: Part, system: Part) -> FrozenTrial:
-    kinds: dict[str, BaseDistribution] = {name: _parsed(kind) for name, _, kind in params}
+def _frozen(
+    row: Any, params: Part, values: Part, epochs: Part, user: dict[str, Any], system: dict[str, Any]
+) -> FrozenTrial:
+    kinds: dict[str, BaseDistribution] = {name: _parsed(kind) for _, name, _, kind in params}
     return FrozenTrial(
         number=operator.index(row.number),
         state=row.state,
         value=None,
-        values=[float(value_from_columns(value, kind)) for _, value, kind in sorted(values, key=lambda one: one[0])]
+        values=[float(value_from_columns(value, kind)) for _, _, value, kind in sorted(values, key=lambda one: one[1])]
         or None,
         datetime_start=_local_time(row.datetime_start),
         datetime_complete=_local_time(row.datetime_complete),
-        params={name: kinds[name].to_external_repr(_number(name, value)) for name, value, _ in params},
+        params={name: kinds[name].to_external_repr(_number(name, value)) for _, name, value, _ in params},
         distributions=kinds,
-        user_attrs=dict(user),
-        system_attrs=dict(system),
-        intermediate_values={step: float(reported_from_columns(value, kind)) for step, value, kind in epochs},
+        user_attrs=user,
+        system_attrs=system,
+        intermediate_values={step: float(reported_from_columns(value, kind)) for _, step, value, kind in epochs},
         trial_id=row.trial_id,
     )
 

@@ -7,6 +7,7 @@ standard output, remarks and errors to standard error; an error is one line and 
 
 from __future__ import annotations
 
+import gc
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -526,5 +527,6 @@ def main() -> None:
     answer_version()
     output.make_safe()
     logs.set_up()
+    gc.set_threshold(200_000, 50, 50)  # an answer is made of millions of objects, hardly any of which is garbage
     with briefly():
         app(prog_name="mdaf-study")

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution, distribution_to_json
@@ -22,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.errors import UserError, did_you_mean
 from mdaf.sweeper.runs.metric_columns import RECORDED
-from mdaf.sweeper.storage.optuna_internals import pareto_front
+from mdaf.sweeper.storage.optuna_internals import pareto_front, storage_of, trial_id_of
 from mdaf.sweeper.study.part import Part
 from mdaf.sweeper.trials.feasibility import is_feasible
 from mdaf.sweeper.trials.retries import point_of
@@ -95,24 +96,44 @@ def last_activity(study: Study) -> datetime | None:
 
 
 def trials_of(study: Study, *states: TrialState) -> list[FrozenTrial]:
-    """The study's trials by number, of the given states or of all."""
+    """The study's trials by number, of the given states or of all.
+
+    Finished trials never change, so each is checked once for all questions of a process.
+    """
     trials = sorted(study.get_trials(deepcopy=False, states=states or None), key=lambda trial: trial.number)
+    known = _CHECKED.setdefault(storage_of(study), {})
     expected = len(study.directions)
+    found = []
     for trial in trials:
-        held = len(trial.values or ())
-        if held not in (0, expected) or (trial.state is TrialState.COMPLETE and not held):
-            raise QueryError(
-                f"study {study.study_name!r}, trial {trial.number}: it is {trial.state.name} with {held} values, "
-                f"expected {expected}: Optuna does not write this; take a backup of the database, or another one"
-            )
-        try:
-            dict(trial.constraints)
-        except (TypeError, ValueError, AttributeError):
-            raise QueryError(
-                f"study {study.study_name!r}, trial {trial.number}: its constraints are not what Optuna writes; "
-                "take a backup of the database, or another one"
-            ) from None
-    return [sound(trial) for trial in trials]
+        read, checked = known.get(trial_id_of(trial), (None, None))
+        if checked is None or read is not trial:
+            _check(study, trial, expected)
+            checked = sound(trial)
+            if trial.state.is_finished():
+                known[trial_id_of(trial)] = trial, checked
+        found.append(checked)
+    return found
+
+
+#: The finished trials of each storage that have been checked, by their keys: as they were read, and what is left.
+_CHECKED: WeakKeyDictionary[BaseStorage, dict[int, tuple[FrozenTrial, FrozenTrial]]] = WeakKeyDictionary()
+
+
+def _check(study: Study, trial: FrozenTrial, expected: int) -> None:
+    """QueryError if a trial is not one that Optuna writes; ``expected`` is the number of its objectives."""
+    held = len(trial.values or ())
+    if held not in (0, expected) or (trial.state is TrialState.COMPLETE and not held):
+        raise QueryError(
+            f"study {study.study_name!r}, trial {trial.number}: it is {trial.state.name} with {held} values, "
+            f"expected {expected}: Optuna does not write this; take a backup of the database, or another one"
+        )
+    try:
+        dict(trial.constraints)
+    except (TypeError, ValueError, AttributeError):
+        raise QueryError(
+            f"study {study.study_name!r}, trial {trial.number}: its constraints are not what Optuna writes; "
+            "take a backup of the database, or another one"
+        ) from None
 
 
 def counts(study: Study) -> dict[str, int]:

@@ -137,6 +137,7 @@ USER_ATTRIBUTES = (
 
 #: The types of a trial's user attributes. An attribute with a value of another type was written by another program.
 TYPES = {attribute.name: attribute.types for attribute in USER_ATTRIBUTES if attribute.of == "trial"}
+_PLAIN = {int, float, str}  # types whose values need no further look
 _WORDS = {list: "a list of texts", dict: "a mapping", int: "a whole number", str: "a text", float: "a number"}
 
 
@@ -153,7 +154,9 @@ def complaint(attributes: Mapping[str, Any]) -> str | None:
     """Which attribute of a trial is not of the type that this program writes, and what was found; None if all are."""
     for name, value in attributes.items():
         kinds = TYPES.get(name)
-        fits = value is None or kinds is None or (isinstance(value, kinds) and not isinstance(value, bool))
+        if kinds is None or (type(value) in kinds and type(value) in _PLAIN):
+            continue
+        fits = value is None or (isinstance(value, kinds) and not isinstance(value, bool))
         if isinstance(value, list) and kinds == (list,):
             fits = all(isinstance(text, str) for text in value)
         if name == RETRY and isinstance(value, dict) and (inner := complaint(value)) is not None:
@@ -161,7 +164,6 @@ def complaint(attributes: Mapping[str, Any]) -> str | None:
         if name == OUTCOME and isinstance(value, dict) and not _is_outcome(value):
             return f"its attribute {OUTCOME} is {value!r}, expected a state and a list of numbers as values"
         if not fits:
-            assert kinds is not None
             return f"its attribute {name} is {value!r}, expected {_WORDS[kinds[-1]]}"
     return None
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -157,3 +158,11 @@ def test_a_journal_with_lines_that_optuna_does_not_write_is_one_line(tmp_path: P
     answer = CliRunner().invoke(app, ["list", "--storage", f"journal:///{tmp_path}/s.log"])
     assert (answer.exit_code, answer.output.count("\n")) == (2, 1), answer.output
     assert "is not a journal of Optuna" in answer.output
+
+
+@pytest.mark.parametrize("study", ["s", "there is no such study"])
+def test_garbage_is_looked_for_again_after_reading(url: str, study: str) -> None:
+    storage = open_storage(url, create=False)
+    with suppress(KeyError):
+        storage.get_all_trials(storage.get_study_id_from_name("s") if study == "s" else 4711)
+    assert gc.isenabled()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import create_trial
+from optuna.trial import TrialState, create_trial
 
-from mdaf.sweeper.study.queries import edges, rerun_overrides
+from mdaf.sweeper.study.queries import edges, rerun_overrides, trials_of
 
 
 @pytest.mark.parametrize(
@@ -65,3 +66,15 @@ def test_a_choice_among_lists_is_run_again_as_the_list_that_it_was() -> None:
     head = CategoricalDistribution(["[8]", "[16,8]"])
     trial = create_trial(value=0.5, params={"model.head": "[16,8]"}, distributions={"model.head": head})
     assert rerun_overrides(trial) == ["model.head=[16,8]"]
+
+
+def test_a_trial_that_ends_between_two_questions_is_seen_as_it_ended() -> None:
+    study = optuna.create_study()
+    study.add_trial(create_trial(value=1.0, user_attrs={"seed": "not a number"}))
+    trial = study.ask()
+    first, second = (trials_of(study) for _ in range(2))
+    assert first == second
+    assert "seed" not in first[0].user_attrs
+    assert first[1].state is TrialState.RUNNING
+    study.tell(trial, 0.5)
+    assert [trial.value for trial in trials_of(study)] == [1.0, 0.5]
