@@ -19,6 +19,7 @@ from mdaf.model.ops.batched_matmul import cpu_factors, stacked_product
 from mdaf.model.ops.embedding import RowReader, Rows
 from mdaf.model.ops.hash_dropout import Mask, dropped
 from mdaf.model.ops.layer_norm import activated, normed_sum
+from mdaf.model.ops.wide_product import pays, wide_product
 
 
 class Linear(nn.Module):
@@ -51,6 +52,8 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
         y = stacked_product(as_factor(rows), weight)
     elif factors := cpu_factors():
         y = stacked_product(rows, weight, factors)
+    elif pays(rows, weight):
+        y = wide_product(rows, weight)
     else:
         y = torch.bmm(rows, weight.transpose(1, 2))
     return y.unflatten(1, x.shape[1:-1])

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from mdaf.errors import StoppedError, UserError
 from mdaf.extras import EXTRAS_FOR, PACKAGE, install, missing_of
 from mdaf.names import DEFAULT_STORAGE
+from mdaf.processor import processor
 from mdaf.secrets import masked
 from mdaf.sweeper.runs.provenance import commit
 
@@ -85,7 +86,7 @@ def _torch() -> Any:
 
 
 def _devices(torch: Any) -> Iterator[Finding]:
-    model, flags = _processor()
+    model, _, flags = processor()
     able = [name for flag, name in FLAGS.items() if flag in flags]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = _memory()
@@ -109,17 +110,6 @@ def _devices(torch: Any) -> Iterator[Finding]:
 
 def _why_no_cuda(torch: Any) -> str:
     return "this torch is built without CUDA" if torch.version.cuda is None else "no card, or no driver for it"
-
-
-def _processor() -> tuple[str, set[str]]:
-    try:
-        text = Path("/proc/cpuinfo").read_text(errors="replace")
-    except OSError:
-        return platform.processor() or platform.machine(), set()
-    fields = dict(line.split(":", 1) for line in text.split("\n\n")[0].splitlines() if ":" in line)
-    known = {key.strip(): value.strip() for key, value in fields.items()}
-    flags = known.get("flags", known.get("Features", "")).split()
-    return known.get("model name", platform.machine()), set(flags)
 
 
 def _memory() -> str | None:

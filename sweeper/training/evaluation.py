@@ -13,6 +13,7 @@ from mdaf.data.store.device_store import DeviceStore
 from mdaf.model.layers.basic import set_dropout
 from mdaf.streams import stream_seed
 from mdaf.sweeper.machine.device import computing_in
+from mdaf.sweeper.machine.threads import threads_for, weights_of_layers
 from mdaf.sweeper.runs.metric_columns import KINDS, EpochMetrics, cut_of
 from mdaf.sweeper.training import metrics
 from mdaf.sweeper.training.microbatches import default_positions, forward_pass_sizes, position_weight
@@ -139,9 +140,14 @@ def predict(
     sizes = forward_pass_sizes(lengths, batch_size, default_positions(replicas.device), weight)
     logits = torch.empty(rows.shape, device=rows.device)
     gate: Tensor | None = None
+    weights, ends = weights_of_layers(replicas.model), lengths.amax(dim=0).tolist()
+    begin = 0
     for part in order.split(sizes, dim=1):
-        with computing_in(precision, replicas.device):
-            output = replicas.model(store.gather(split, rows.gather(1, part)))
+        begin += part.shape[1]
+        longest = ends[begin - 1]
+        threads = threads_for(part.numel() * (1 + longest) * weights, replicas.device)
+        with threads, computing_in(precision, replicas.device):
+            output = replicas.model(store.gather(split, rows.gather(1, part), longest))
         logits.scatter_(1, part, output.logits)
         if output.gate is not None:
             gate = torch.empty_like(logits) if gate is None else gate

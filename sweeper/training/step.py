@@ -24,6 +24,7 @@ from mdaf.model.kernels.backend import interpreting, triton_obstacle
 from mdaf.model.kernels.precompile import requests_only
 from mdaf.model.layers.basic import set_dropout
 from mdaf.sweeper.machine.device import computing_in, make_current
+from mdaf.sweeper.machine.threads import threads_for, weights_of_layers
 from mdaf.sweeper.training.losses import BatchLoss, SampleLoss, branch_losses, cross_entropy
 from mdaf.sweeper.training.microbatches import micro_batch_sizes, position_weight
 from mdaf.sweeper.training.replicas import Replicas
@@ -73,6 +74,7 @@ class Stepper:
 
     def __init__(self, replicas: Replicas, store: DeviceStore, settings: StepSettings) -> None:
         self.replicas, self.store, self.settings = replicas, store, settings
+        self._weights = weights_of_layers(replicas.model)
         self._graphs: dict[tuple[int, ...], _Captured | None] = {}
         self._captures = (
             settings.graphs
@@ -164,13 +166,15 @@ class Stepper:
         """A step in micro-batches of similar history lengths; the gradient is that of the whole batch."""
         order, micro_batches = self.micro_batches(chosen)
         losses, logits, first = [], [], 0
-        for rows, longest in micro_batches:
-            self.replicas.draw_dropout(number, first)
-            part_loss, part_logits = self._backward(self.store.gather("train", rows, longest), chosen.shape[1])
-            losses.append(part_loss)
-            logits.append(part_logits)
-            first += rows.shape[1]
-        self.replicas.step(self.settings.grad_clip_norm)
+        largest = max(rows.numel() * (1 + longest) for rows, longest in micro_batches)
+        with threads_for(largest * self._weights, self.replicas.device):
+            for rows, longest in micro_batches:
+                self.replicas.draw_dropout(number, first)
+                part_loss, part_logits = self._backward(self.store.gather("train", rows, longest), chosen.shape[1])
+                losses.append(part_loss)
+                logits.append(part_logits)
+                first += rows.shape[1]
+            self.replicas.step(self.settings.grad_clip_norm)
         scores = torch.cat(logits, dim=1)
         return torch.stack(losses).sum(dim=0), torch.empty_like(scores).scatter_(1, order, scores)
 
