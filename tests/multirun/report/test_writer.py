@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 
 from mdaf import conf
 from mdaf.errors import UserError
@@ -26,6 +27,7 @@ from mdaf.multirun.report.verify import verify
 from mdaf.multirun.report.writer import markdown, page, write_report
 from mdaf.sweeper.job.criteria import are_meant
 from tests.multirun.fakes import history, write_run
+from tests.processes import ROOT
 from tests.sweeper.tiny import TINY, composed
 
 VALUES = {
@@ -291,9 +293,17 @@ def test_criteria_are_those_of_the_research_or_configured_and_elsewhere_there_ar
     without = markdown(summary([tmp_path], tmp_path / "report"))
     assert "riteria" not in without
     assert verify(tmp_path / "report/report.json") == []
-    taobao = composed("data=user_behavior", "data.path=UserBehavior.csv")
-    assert are_meant(taobao)
-    assert not are_meant(composed("data=event_log", "data.path=log.csv"))
+    assert are_meant(composed("data=taobao_ad", "data.path=folder"))
+    small = composed("data=user_behavior", "data.path=UserBehavior.csv", "experiment=small")
+    assert not are_meant(small)  # a next click, not the research's clicks on ads; and a preset, not a user's choice
+    small.criteria.min_val_auc = 0.86
+    assert are_meant(small)
+
+
+def test_no_preset_sets_criteria() -> None:
+    """Whether criteria differ from the defaults says that a user chose them, so nothing of ours may change them."""
+    own = [path for path in (ROOT / "conf").rglob("*.yaml") if "criteria" in OmegaConf.load(path)]
+    assert [path.name for path in own] == ["config.yaml"]
 
 
 def test_a_report_that_says_nothing_of_criteria_was_judged_by_them_and_holds_still(
