@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,10 @@ from mdaf.data.synthetic import Synthetic
 from mdaf.data.user_behavior import UserBehavior
 
 SHARED = Path(__file__).parents[3] / "shared/data"
-REAL_LOG = SHARED / "taobao_user_behavior/UserBehavior.csv"
-needs_real_log = pytest.mark.skipif(not REAL_LOG.is_file(), reason=f"the real log is not at {REAL_LOG}")
+REAL_LOG = Path(os.environ.get("USER_BEHAVIOR_CSV", SHARED / "taobao_user_behavior/UserBehavior.csv"))
+needs_real_log = pytest.mark.skipif(
+    not REAL_LOG.is_file(), reason=f"the real log is not at {REAL_LOG}; USER_BEHAVIOR_CSV says where it is"
+)
 
 DAY = 86_400
 START = 1_511_539_200  # 2017-11-25 00:00 at UTC+8

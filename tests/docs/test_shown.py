@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shlex
 import subprocess
@@ -18,12 +19,13 @@ from typer.testing import CliRunner
 from mdaf.data import __main__ as data_program
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study.cli import app
+from tests.data.logs import END, REAL_LOG, needs_real_log, write_rows
+from tests.data.logs import START as FIRST_SECOND
 from tests.docs.shown import BLOCK, Shown, missing, shown
 from tests.processes import ROOT
 
 START = "docs/start.md"
 STUDY = "regularization-mdaf_mamba-synthetic-main_job"
-LOG = ROOT / "../shared/data/taobao_user_behavior/UserBehavior.csv"
 STEPS = re.findall(r"^\t\$\(BIN\)/(python -m .*)$", (ROOT / "Makefile").read_text().partition("\ntest:")[0], re.M)
 
 
@@ -70,25 +72,50 @@ def test_the_answers_of_the_study_that_start_shows_are_those_to_its_recorded_tri
         assert missing(one, answer.stdout) == []
 
 
+def _on_clicks() -> list[Shown]:
+    """What Start shows of real clicks: look, one run, a search, its best, a verdict."""
+    found = [one for one in shown(START) if "user_behavior" in one.command]
+    assert [one.command.split()[0] for one in found] == ["mdaf-data", "mdaf", "mdaf", "mdaf-study", "mdaf-phase4"]
+    return found
+
+
+def test_the_three_further_lines_of_the_readme_are_those_of_start_on_any_device() -> None:
+    [lines] = [block for block in BLOCK.findall((ROOT / "README.md").read_text()) if "data=user_behavior" in block]
+    _, run, search, _, decide = (one.command.replace(" device=cpu", "") for one in _on_clicks())
+    assert re.sub(r"\\\n *", "", lines).splitlines() == [run, search, decide.removesuffix(" --yes")]
+
+
+@pytest.mark.slow
+def test_the_commands_on_clicks_work_for_any_log_with_the_columns_of_user_behavior(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    rows = sorted((user, FIRST_SECOND + draw.randrange(END - FIRST_SECOND)) for user in range(40) for _ in range(60))
+    items = [draw.randrange(100) for _ in rows]
+    views = [(user, item, item % 9, "pv", time) for (user, time), item in zip(rows, items, strict=True)]
+    write_rows(tmp_path / "UserBehavior.csv", views)
+    _, run, search, best, decide = (one.command for one in _on_clicks())
+    few = " training.steps_per_epoch=2 training.epochs=1"
+    for command in (run + few, search.replace("n_trials=8", "n_trials=4") + few, best, decide.replace("[4]", "[3]")):
+        said = _output(command, tmp_path)
+    assert "\nVerdict\n" in said
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_make_sweep_prints_what_start_shows(tmp_path: Path) -> None:
     """Numbers may differ by a hundredth: other processors round otherwise."""
     printed = {step: _output(step, tmp_path) for step in STEPS}
     for one in shown(START):
-        if "UserBehavior.csv" not in one.command:
+        if "user_behavior" not in one.command:
             text = printed.get(one.command) or _output(one.command, tmp_path)
             assert missing(one, text, tolerance=0.01) == [], one.command
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-@pytest.mark.skipif(not LOG.is_file(), reason="needs UserBehavior.csv")
+@needs_real_log
 def test_the_commands_on_real_clicks_print_what_start_shows(tmp_path: Path) -> None:
-    (tmp_path / "UserBehavior.csv").symlink_to(LOG.resolve())
-    commands = [one for one in shown(START) if "UserBehavior.csv" in one.command or "user_behavior" in one.command]
-    assert len(commands) >= 2
-    for one in commands:
+    (tmp_path / "UserBehavior.csv").symlink_to(REAL_LOG.resolve())
+    for one in _on_clicks():
         assert missing(one, _output(one.command, tmp_path), tolerance=0.01) == [], one.command
 
 
