@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shlex
@@ -120,12 +121,21 @@ def test_the_commands_on_real_clicks_print_what_start_shows(tmp_path: Path) -> N
 
 
 def _output(command: str, folder: Path) -> str:
-    """What a command prints and logs that runs in ``folder``; its programs are those of this Python."""
-    words = shlex.split(command)
-    if words[:2] == ["python", "-m"]:
-        words = [sys.executable, "-m", f"mdaf.{words[2]}", *words[3:]]
-    else:
-        words[0] = str(Path(sys.executable).parent / words[0])
-    done = subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    """What a command prints and logs that is typed in ``folder``; its programs are those of this Python.
+
+    It finds the clone's folders, as in the root of a clone, and has every core, which the tests' own processes have not.
+    """
+    program, *words = shlex.split(command)
+    program = sys.executable if program == "python" else str(Path(sys.executable).parent / program)
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_THREADS")}
+    done = subprocess.run(
+        [program, *words],
+        cwd=folder,
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout
     return done.stdout
