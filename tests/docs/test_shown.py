@@ -123,7 +123,7 @@ def test_the_commands_on_real_clicks_print_what_start_shows(tmp_path: Path) -> N
 def _output(command: str, folder: Path) -> str:
     """What a command prints and logs that is typed in ``folder``; its programs are those of this Python.
 
-    It finds the clone's folders, as in the root of a clone, and has every core, which the tests' own processes have not.
+    It finds the folders of the clone, and has every core, which the tests' own processes have not.
     """
     program, *words = shlex.split(command)
     program = sys.executable if program == "python" else str(Path(sys.executable).parent / program)
