@@ -23,6 +23,7 @@ from mdaf.terminal.printable import printable
 
 _BARS = 60  # the most bars of a histogram over time
 _HEIGHT = 380  # pixels of a chart
+_SHORT = "~s"  # 15k in place of 1.5e+4
 _CAPTIONS = {
     "Samples over time": "When the samples of each split happened. A split by time has its own days.",
     "Click rate": "The share of samples that are positive.",
@@ -92,7 +93,9 @@ def _samples_over_time(store: EventStore) -> tuple[str, Any]:
     middle = ((edges[:-1] + edges[1:]) / 2 * 1000).astype("int64").astype("datetime64[ms]").astype(str)
     counts = [np.sum([np.histogram(part, edges)[0] for part in read_parts(time)], axis=0) for time in times]
     traces = [_bar(split, middle, count) for split, count in zip(SPLITS, counts, strict=True)]
-    return _figure("Samples over time", traces, "time (UTC)", "samples", barmode="stack")
+    title, figure = _figure("Samples over time", traces, "time (UTC)", "samples", barmode="stack")
+    figure.update_layout(legend_traceorder="normal")  # else a stack's is turned round, other than the charts below
+    return title, figure.update_yaxes(tickformat=_SHORT)
 
 
 def _click_rates(found: Inspection) -> tuple[str, Any]:
@@ -131,8 +134,8 @@ def _popularity(store: EventStore) -> tuple[str, Any]:
         line = {"color": colours[field.name]}
         traces.append(Scatter(name=field.name, x=ranks.tolist(), y=counts[ranks - 1].tolist(), mode="lines", line=line))
     title, figure = _figure("Popularity in training", traces, "rank of the value", "samples")
-    figure.update_xaxes(type="log")
-    figure.update_yaxes(type="log")
+    figure.update_xaxes(type="log", tickformat=_SHORT, dtick=1)
+    figure.update_yaxes(type="log", tickformat=_SHORT, dtick=1)
     return title, figure
 
 

@@ -32,12 +32,19 @@ def laid_out(figure: Figure, height: int) -> Figure:
 
 
 def chart(figure: Figure, element: str, title: str, caption: str = "") -> str:
-    """A figure as HTML without plotly.js: readers of the screen hear its ``title`` and what its series say."""
+    """A figure as HTML without plotly.js: readers of the screen hear its ``title`` and what its series say.
+
+    A figure of several plots beside each other keeps its width on a phone and is scrolled there, as a table is.
+    """
     settings = {"displaylogo": False, "responsive": True, "displayModeBar": False}
     drawn = figure.to_html(full_html=False, include_plotlyjs=False, div_id=element, config=settings)
     label = html.escape(f"{title}. {' '.join(described(figure))}", quote=True)
     below = f"<figcaption>{html.escape(caption)}</figcaption>\n" if caption else ""
-    return f'<figure>\n<div class="chart" role="img" aria-label="{label}">\n{drawn}\n</div>\n{below}</figure>'
+    shown = f'<div class="chart" role="img" aria-label="{label}">\n{drawn}\n</div>'
+    if "xaxis2" in figure.layout:
+        group = f'role="group" aria-label="Chart: {html.escape(title, quote=True)}"'
+        shown = f'<div class="scroll wide" tabindex="0" {group}>\n{shown}\n</div>'
+    return f"<figure>\n{shown}\n{below}</figure>"
 
 
 def described(figure: Figure) -> Iterator[str]:

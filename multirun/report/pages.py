@@ -18,7 +18,7 @@ from mdaf.terminal.printable import in_markdown, printable
 
 WORDS = ("PASS", "FAIL", "PENDING", "better", "worse", "valid", "invalid")  # cells that are a judgement
 LONG = 40  # characters of a cell that may break into lines
-NUMBER = re.compile(r"-|[<\[+−-]?[\d.,]+([eE][+-]?\d+)?( ?(%|s|min|h))?|\[[^\]]*\]")
+NUMBER = re.compile(r"-|(< )?[\[+−-]?[\d.,]+([eE][+-]?\d+)?( ?(%|s|min|h))?|\[[^\]]*\]")
 
 Drawn: TypeAlias = "go.Figure | str | None"  # of plotly, as SVG, or nothing to show
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -56,7 +57,7 @@ def differences(
             mean=row.mean,
             interval=row.interval,
             colour=colours.get({"better": row.a, "worse": row.b}.get(row.verdict, ""), OTHER),
-            figures=_mean_and_interval(row.mean, row.interval, "+.4g"),
+            figures=_mean_and_interval(row.mean, row.interval, "+"),
             said=f"{row.verdict}, ",
         )
         for row in rows
@@ -65,8 +66,13 @@ def differences(
     return strips(drawn, axis, zero=True, margin=margin, sides=sides, signed=True)
 
 
-def _mean_and_interval(mean: float, ends: tuple[float, float] | None, form: str) -> str:
-    return f"{mean:{form}}" if ends is None else f"{mean:{form}} {interval(ends, form)}"
+def _mean_and_interval(mean: float, ends: tuple[float, float] | None, sign: str = "") -> str:
+    """With as many digits as tell the ends of the interval apart, the same for all three numbers."""
+    if ends is None or ends[0] == ends[1]:
+        return f"{mean:{sign}.4g}"
+    places = min(12, max(0, 2 - math.floor(math.log10((ends[1] - ends[0]) / 2))))
+    form = f"{sign}.{places}f"
+    return f"{mean:{form}} {interval(ends, form)}"
 
 
 def spreads(
@@ -74,7 +80,7 @@ def spreads(
 ) -> str | None:
     """Configurations as SVG: a dot a seed, the mean and its interval, by name."""
     drawn = [
-        Strip(name, values, mean, ends, colours.get(name, OTHER), _mean_and_interval(mean, ends, ".4g"))
+        Strip(name, values, mean, ends, colours.get(name, OTHER), _mean_and_interval(mean, ends))
         for name, (values, mean, ends) in rows.items()
     ]
     return strips(drawn, axis) if drawn else None

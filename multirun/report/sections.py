@@ -62,7 +62,7 @@ def configuration(report: Report) -> Section:
         rows = [[row.key, *(number(row.values[name]) for name in names)] for row in inputs.changes]
         blocks += [
             Text("All that differs between the configurations. Model, data, learning rate and epochs are the same."),
-            Table(["key", *map(named, names)], rows),
+            Table(["key", *names], rows),
         ]
     else:
         blocks.append(Text("There is one configuration, so nothing differs but the seed."))
@@ -159,7 +159,7 @@ def _delta_table(table: DeltaTable) -> Table:
         ]
         for row in table.rows
     ]
-    head = ["metric", named(table.baseline), named(table.other), "delta", "in per cent"]
+    head = ["metric", table.baseline, table.other, "delta", "in per cent"]
     return Table(head, rows, caption=f"{table.other} against {named(table.baseline)}")
 
 

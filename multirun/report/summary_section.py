@@ -52,8 +52,8 @@ def _search(report: Report) -> list[str]:
     values: Mapping[str, float] = next((point.values for point in inputs.points if point.name == inputs.winner), {})
     settings = ", ".join(f"{key.rpartition('.')[2]} {number(value)}" for key, value in values.items())
     if found is None:
-        by = inputs.claim.by if inputs.claim is not None else "its value"
-        return [*sentences, f"The winner was named by {by}: {settings}."]
+        how = "is this point" if inputs.claim is not None else "was named by its value"
+        return [*sentences, f"The winner {how}: {settings}."]
     row = next(row for row in found.candidates if row.name == found.winner)
     known = "the balanced point itself" if found.winner == "balanced" else f"{found.winner} of the study"
     error = "" if row.optimism_error is None else f" ± {row.optimism_error:.5f}"

@@ -34,6 +34,7 @@ Value = Callable[[FrozenTrial], float]
 
 EDGE = FREE[-1]  # the end of an interval on which the best lies
 COLUMNS = 3  # of the slices
+MOST_LOG_TICKS = 6
 MOST_TICKS = 20  # ranks that are written below the points of a race, beside those of known points
 
 
@@ -144,7 +145,7 @@ def points(best: Sequence[Point], objective: str = "value") -> go.Figure:
 
 def _bars_of(errors: Sequence[float | None]) -> dict[str, Any]:
     """Error bars; where there is no error there is no bar."""
-    return {"type": "data", "array": [error or 0.0 for error in errors], "thickness": 1.5}
+    return {"type": "data", "array": list(errors), "thickness": 1.5}
 
 
 def slices(study: Study, value: Value = first_value, only: Sequence[str] | None = None, index: int = 0) -> go.Figure:
@@ -255,7 +256,20 @@ def _mark_interval(figure: go.Figure, distribution: Any, edge: str | None, cell:
         line = {"color": EDGE if end == edge else OTHER, "width": 2 if end == edge else 1, "dash": "dash"}
         figure.add_vline(x=at, line=line, row=row, col=column)
     if distribution.log:
+        ticks = log_ticks(low, high)
         low, high = math.log10(low), math.log10(high)
-        figure.update_xaxes(type="log", row=row, col=column)
+        named = [f"{tick:g}" for tick in ticks]
+        figure.update_xaxes(type="log", tickvals=ticks, ticktext=named, row=row, col=column)
     margin = 0.05 * (high - low) or 0.5
     figure.update_xaxes(range=[low - margin, high + margin], row=row, col=column)
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """At most six numbers below a logarithmic axis: powers of ten, with 2 and 5 times them where there is room."""
+    powers = [10.0**exponent for exponent in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
+    for factors in ((1, 2, 5), (1, 3), (1,)):
+        found = [factor * power for power in powers for factor in factors]
+        found = [tick for tick in found if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
+        if len(found) <= MOST_LOG_TICKS:
+            return found or [low, high]
+    return found[:: math.ceil(len(found) / MOST_LOG_TICKS)]

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mdaf.extras import install
 from mdaf.pages.charts import chart, laid_out
 from mdaf.pages.document import copyable, document
+from mdaf.pages.palette import BASELINE, BEST, OTHER
 from mdaf.sweeper.storage.opening import masked_text
 from mdaf.sweeper.study import points
 from mdaf.sweeper.study.consistency import names_of_values
@@ -45,7 +46,7 @@ EXPLAINED_BY = {
     "Points": "The best points of the race, in the order of their posterior means: the mean of a point's runs with its "
     "standard error, and what a further run is expected to give with the standard deviation of that expectation.",
     "Slices": "The value by each parameter, all others varying. Dashed: the ends of the searched interval.",
-    "Parallel coordinates": "Each line is one trial. Drag along an axis to keep the trials that pass there.",
+    "Parallel coordinates": "Each line is one trial; its colour is its value.",
     "Contours": "The value between the trials, interpolated: few trials bend it at will.",
     "Importances": "PED-ANOVA: how far the best trials differ from the others in this parameter.",
 }
@@ -91,9 +92,9 @@ def _summary(study: Study) -> str:
     headings = short_names(sorted({name for record in records for name in record["params"]}))
     rows = [record["point"] or record for record in records]
     figures = points.compared(rows) if records[0]["point"] else {"number": "trial", "value": "value"}
-    head = "".join(
-        f'<th scope="col">{html.escape(heading)}</th>' for heading in (*figures.values(), *headings.values())
-    )
+    first_heading, *others = (*figures.values(), *headings.values())
+    head = f'<th scope="col">{html.escape(first_heading)}</th>'
+    head += "".join(f'<th scope="col" class="number">{html.escape(heading)}</th>' for heading in others)
     lines = []
     for record, row in zip(records, rows, strict=True):
         first, *cells = (*(row[name] for name in figures), *(record["params"].get(name) for name in headings))
@@ -187,9 +188,24 @@ def _plots(study: Study, part: Drawing) -> Iterator[tuple[str, Callable[[], Any]
         else:
             yield f"History{of}", partial(ours.history, part.trials, _value(index), index)
         yield f"Slices{of}", partial(ours.slices, part.trials, _value(index), list(part.names), index)
-        yield f"Parallel coordinates{of}", partial(show.plot_parallel_coordinate, short, **options)
+        yield f"Parallel coordinates{of}", partial(_parallel, short, options)
         yield f"Contours{of}", partial(_contours, few, part, options)
     yield "Importances", partial(_importances, part)
+
+
+def _parallel(short: Study, options: dict[str, Any]) -> Any:
+    """Optuna's figure, from grey over blue to the colour of the best: Optuna's darkest blue is lost on a dark page."""
+    from plotly.colors import sample_colorscale
+
+    figure = optuna.visualization.plot_parallel_coordinate(short, **options)
+    scale = [OTHER, BASELINE, BEST]
+    figure.update_traces(marker_colorscale=scale, selector={"mode": "markers"})
+    less_is_better = any(trace.marker.reversescale for trace in figure.data)
+    for line in figure.select_traces({"mode": "lines"}):
+        share = line.y[0]  # the objective's axis stands first, from its least to its greatest value
+        if share is not None:
+            line.line.color = sample_colorscale(scale, 1 - share if less_is_better else share)[0]
+    return figure
 
 
 def _importances(part: Drawing) -> Any:

@@ -16,11 +16,11 @@ function element(name, attributes, text) {
   return made;
 }
 
-function cell(kind, text, scope) {
+function cell(kind, text, scope, number = kind === "td") {
   const made = document.createElement(kind);
   made.textContent = text;
   if (scope) made.scope = scope;
-  if (kind === "td") made.className = "number";
+  if (number) made.className = "number";
   return made;
 }
 
@@ -38,16 +38,18 @@ function ticks(low, high, most) {
 function frame(svg, xs, ys, xname, yname, xticks, right = 12) {
   svg.classList.remove("empty");
   const width = svg.clientWidth || 300;
-  const box = { left: 62, right: width - right, top: 12, bottom: 252 };
+  svg.setAttribute("viewBox", `0 0 ${width} 300`); // on paper the chart becomes narrower with the page
   const span = (values) => {
     const low = Math.min(...values), high = Math.max(...values), pad = (high - low) * 0.06 || Math.abs(high) * 0.01 || 1;
     return [low - pad, high + pad];
   };
   const [x0, x1] = span(xs), [y0, y1] = span(ys);
+  const yticks = ticks(y0, y1, 5);
+  const box = { left: 36 + 7 * Math.max(...yticks.map((tick) => String(tick).length)), right: width - right, top: 12, bottom: 252 };
   const x = (value) => box.left + ((value - x0) / (x1 - x0)) * (box.right - box.left);
   const y = (value) => box.bottom - ((value - y0) / (y1 - y0)) * (box.bottom - box.top);
   svg.replaceChildren();
-  for (const tick of ticks(y0, y1, 5)) {
+  for (const tick of yticks) {
     svg.append(element("line", { class: "grid", x1: box.left, x2: box.right, y1: y(tick), y2: y(tick) }));
     svg.append(element("text", { x: box.left - 8, y: y(tick) + 4, "text-anchor": "end" }, String(tick)));
   }
@@ -63,6 +65,7 @@ function frame(svg, xs, ys, xname, yname, xticks, right = 12) {
 function nothing(svg, text) {
   svg.replaceChildren(element("text", { x: 0, y: 20 }, text));
   svg.classList.add("empty");
+  svg.removeAttribute("viewBox");
   svg.setAttribute("aria-label", text);
 }
 
@@ -93,9 +96,10 @@ function points(study) {
 
 function table(study) {
   const names = [...new Set(study.rows.flatMap((row) => Object.keys(row.params)))];
-  const figures = study.race ? ["mean", "standard error", "expected", "standard deviation", "seeds"] : ["value"];
+  const repeated = study.rows.some((row) => row.error !== null); // one run of a point has no standard error
+  const figures = study.race ? ["mean", ...(repeated ? ["standard error"] : []), "expected", "standard deviation", "seeds"] : ["value"];
   const head = document.createElement("tr");
-  for (const name of ["point", ...figures, ...names]) head.append(cell("th", name, "col"));
+  for (const name of ["point", ...figures, ...names]) head.append(cell("th", name, "col", name !== "point"));
   at("head").replaceChildren(head);
   at("rows").replaceChildren(...study.rows.map((row) => {
     const line = document.createElement("tr");
@@ -105,7 +109,7 @@ function table(study) {
     heading.prepend(dot);
     line.append(heading);
     const held = study.race
-      ? [four(row.mean), four(row.error), four(row.expected), four(row.spread), row.seeds.join(" ")]
+      ? [four(row.mean), ...(repeated ? [four(row.error)] : []), four(row.expected), four(row.spread), row.seeds.join(" ")]
       : [row.values.map(four).join(", ")];
     for (const text of [...held, ...names.map((name) => row.params[name] ?? "")]) line.append(cell("td", text));
     return line;

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -18,8 +18,8 @@ from mdaf import conf
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.content import Report
 from mdaf.multirun.analysis.statistics import spread
-from mdaf.multirun.report import charts
-from mdaf.multirun.report.blocks import Chart, Table, every
+from mdaf.multirun.report import charts, pages, pictures
+from mdaf.multirun.report.blocks import Chart, Section, Table, every
 from mdaf.multirun.report.inputs import rules
 from mdaf.multirun.report.sections import sections
 from mdaf.multirun.report.summarize import summary, summary_inputs
@@ -50,6 +50,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 config = composed(f"regularization={name}", f"seed={seed}", "criteria.min_val_auc=0.7")
                 write_run(folder / name / f"seed-{seed}", config, history(value), separation=SEPARATION[name])
         yield folder
+
+
+class Head(NamedTuple):
+    """What stands above a page."""
+
+    title: str
+    written: str
+    commit: str | None
 
 
 @pytest.fixture(scope="module")
@@ -350,6 +358,30 @@ def test_a_page_can_be_read_with_a_keyboard_and_a_screen_reader(runs: Path, repo
     assert not re.findall(r"<th(?! scope=|ead)", body)
     assert body.count('role="img" aria-label="') == body.count("<figure")
     assert body.count('<details class="part"') == 6
+
+
+def test_the_contents_of_a_page_lead_to_each_section_below_the_verdict(runs: Path, report: dict[str, Any]) -> None:
+    contents = re.search(r"<nav.*?</nav>", (runs / "report/report.html").read_text(), flags=re.DOTALL)
+    assert contents is not None
+    found = sections(Report.from_json(report))
+    assert re.findall(r'<a href="#(.*?)">', contents[0]) == [section.anchor for section in found[1:]]
+
+
+def test_the_numbers_beside_a_picture_have_digits_enough_to_tell_the_ends_of_the_interval_apart() -> None:
+    rows = {"winner": ((0.88, 0.9), 0.8922, (0.882, 0.9024)), "alone": ((0.5,), 0.5, None)}
+    drawn = pictures.spreads(rows, "AUC", {})
+    assert drawn is not None
+    assert re.findall(r'<text class="figures"[^>]*>([^<]*)<', drawn) == ["0.8922 [0.8820, 0.9024]", "0.5"]
+
+
+def test_in_a_table_numbers_that_are_only_bounded_are_numbers_and_configurations_have_their_dot() -> None:
+    head = Head("A title", "now", None)
+    table = Table(["rank", "p", "winner"], [["winner (of Phase 1)", "0.0102", "1"], ["b", "< 0.0001", "2"]])
+    html = pages.page(head, [Section("One", [table])], {}, {"winner": "#123456"})
+    assert '<th scope="col" class="number">p</th>' in html
+    assert '<td class="number">&lt; 0.0001</td>' in html
+    dot = '<span class="dot" style="--c:#123456"></span>'
+    assert [html.count(f"{dot}{name}") for name in ("winner</th>", "winner (of Phase 1)</th>")] == [1, 1]
 
 
 def test_a_configuration_has_one_colour_in_all_charts(runs: Path, report: dict[str, Any]) -> None:

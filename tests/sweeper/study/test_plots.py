@@ -19,8 +19,8 @@ pytest.importorskip("plotly")
 
 from mdaf.sweeper.study import plots
 from mdaf.sweeper.study.excerpt import thinned
-from mdaf.sweeper.study.figures import history, learning_curves, slices
-from mdaf.sweeper.study.plots import plots_page
+from mdaf.sweeper.study.figures import _bars_of, history, learning_curves, log_ticks, slices
+from mdaf.sweeper.study.plots import _parallel, plots_page
 from tests.sweeper.tiny import ROOT
 
 SPACE: dict[str, BaseDistribution] = {
@@ -96,6 +96,40 @@ def test_a_slice_shows_the_ends_of_the_interval_and_the_one_that_the_best_lies_o
     assert [shape.x0 for shape in figure.layout.shapes if shape.line.width == 2] == [0.35]
     titles = {axis.title.text for axis in figure.select_xaxes()}
     assert titles == {"model", "dropout<br>the best is on the high edge", "weight_decay"}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (1e-5, 1e-4, [1e-5, 2e-5, 5e-5, 1e-4]),
+        (1e-5, 3e-3, [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3]),
+        (1e-9, 1, [1e-9, 1e-7, 1e-5, 1e-3, 1e-1]),
+        (3.1e-4, 4.9e-4, [3.1e-4, 4.9e-4]),
+    ],
+)
+def test_a_logarithmic_axis_has_a_few_numbers_that_stand_apart(low: float, high: float, ticks: list[float]) -> None:
+    assert log_ticks(low, high) == pytest.approx(ticks)
+
+
+def test_plots_beside_each_other_are_scrolled_on_a_phone_in_place_of_being_crushed(study: Study) -> None:
+    page = plots_page(study)
+    wide = re.findall(r'<div class="scroll wide" tabindex="0" role="group" aria-label="Chart: (.*?)">', page)
+    assert wide == ["Slices", "Contours"]
+
+
+@pytest.mark.parametrize(("direction", "best"), [("maximize", 0.9), ("minimize", 0.1)])
+def test_the_best_lines_of_parallel_coordinates_have_the_colour_of_the_best(direction: str, best: float) -> None:
+    study = optuna.create_study(direction=direction)
+    for value in (0.1, 0.5, 0.9):
+        study.add_trial(create_trial(value=value, params={"x": value}, distributions={"x": FloatDistribution(0, 1)}))
+    lines = [line for line in _parallel(study, {}).data if line.mode == "lines"]
+    colours = {line.customdata[0][1]: line.line.color for line in lines}
+    assert colours[f"{best:g}"] == "rgb(213, 94, 0)"  # BEST
+    assert len({*colours.values()}) == 3
+
+
+def test_a_point_of_one_run_has_no_error_bar() -> None:
+    assert _bars_of([None, 0.1])["array"] == [None, 0.1]
 
 
 def test_the_page_says_what_won_and_warns_of_the_edge(study: Study) -> None:
