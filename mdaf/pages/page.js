@@ -1,6 +1,7 @@
 // Copies a line; draws charts anew where their width changes: in a part that was opened, and on paper.
 (() => {
   const paper = 660; // pixels of a printed page's width
+  const tall = 370; // pixels of a chart's height, so that a printed page holds two
   const charts = (within) => [...within.querySelectorAll(".js-plotly-plot")];
   for (const button of document.querySelectorAll("button[data-copy]")) {
     button.addEventListener("click", async () => {
@@ -31,10 +32,14 @@
   addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details:not([open])")];
     opened.forEach((part) => { part.open = true; });
-    charts(document).forEach((chart) => Plotly.relayout(chart, { width: paper }));
+    charts(document).forEach((chart) => {
+      const height = chart.layout.height;
+      chart.dataset.height = height;
+      Plotly.relayout(chart, { width: paper, height: height < 500 ? Math.min(height, tall) : height });
+    });
   });
   addEventListener("afterprint", () => {
     opened.forEach((part) => { part.open = false; });
-    charts(document).forEach((chart) => Plotly.relayout(chart, { width: null, autosize: true }));
+    charts(document).forEach((chart) => Plotly.relayout(chart, { width: null, height: Number(chart.dataset.height), autosize: true }));
   });
 })();

@@ -50,6 +50,7 @@ def differences(
     left, right = ("the second", "the first") if len(rows) > 1 else (rows[0].b, rows[0].a)
     if not greater_is_better:
         left, right = right, left
+    places = _places([row.interval for row in rows])
     drawn = [
         Strip(
             name=f"{row.a} − {row.b}",
@@ -57,7 +58,7 @@ def differences(
             mean=row.mean,
             interval=row.interval,
             colour=colours.get({"better": row.a, "worse": row.b}.get(row.verdict, ""), OTHER),
-            figures=_mean_and_interval(row.mean, row.interval, "+"),
+            figures=_mean_and_interval(row.mean, row.interval, places, "+"),
             said=f"{row.verdict}, ",
         )
         for row in rows
@@ -66,21 +67,24 @@ def differences(
     return strips(drawn, axis, zero=True, margin=margin, sides=sides, signed=True)
 
 
-def _mean_and_interval(mean: float, ends: tuple[float, float] | None, sign: str = "") -> str:
-    """With as many digits as tell the ends of the interval apart, the same for all three numbers."""
-    if ends is None or ends[0] == ends[1]:
-        return f"{mean:{sign}.4g}"
-    places = min(12, max(0, 2 - math.floor(math.log10((ends[1] - ends[0]) / 2))))
-    form = f"{sign}.{places}f"
-    return f"{mean:{form}} {interval(ends, form)}"
+def _places(intervals: Sequence[tuple[float, float] | None]) -> int | None:
+    """Digits behind the point for all numbers of a picture: they leave the widest interval three that count."""
+    widest = max((ends[1] - ends[0] for ends in intervals if ends is not None), default=0.0)
+    return min(12, max(0, 2 - math.floor(math.log10(widest / 2)))) if widest > 0 else None
+
+
+def _mean_and_interval(mean: float, ends: tuple[float, float] | None, places: int | None, sign: str = "") -> str:
+    form = f"{sign}.4g" if places is None else f"{sign}.{places}f"
+    return f"{mean:{form}}" if ends is None else f"{mean:{form}} {interval(ends, form)}"
 
 
 def spreads(
     rows: Mapping[str, tuple[Sequence[float], float, tuple[float, float] | None]], axis: str, colours: Mapping[str, str]
 ) -> str | None:
     """Configurations as SVG: a dot a seed, the mean and its interval, by name."""
+    places = _places([ends for _, _, ends in rows.values()])
     drawn = [
-        Strip(name, values, mean, ends, colours.get(name, OTHER), _mean_and_interval(mean, ends))
+        Strip(name, values, mean, ends, colours.get(name, OTHER), _mean_and_interval(mean, ends, places))
         for name, (values, mean, ends) in rows.items()
     ]
     return strips(drawn, axis) if drawn else None

@@ -143,9 +143,9 @@ def points(best: Sequence[Point], objective: str = "value") -> go.Figure:
     return figure
 
 
-def _bars_of(errors: Sequence[float | None]) -> dict[str, Any]:
-    """Error bars; where there is no error there is no bar."""
-    return {"type": "data", "array": list(errors), "thickness": 1.5}
+def _bars_of(errors: Sequence[float | None]) -> dict[str, Any] | None:
+    """Error bars, where there is an error at all: one of no length is a dash."""
+    return {"type": "data", "array": [error or 0.0 for error in errors], "thickness": 1.5} if any(errors) else None
 
 
 def slices(study: Study, value: Value = first_value, only: Sequence[str] | None = None, index: int = 0) -> go.Figure:

@@ -367,11 +367,16 @@ def test_the_contents_of_a_page_lead_to_each_section_below_the_verdict(runs: Pat
     assert re.findall(r'<a href="#(.*?)">', contents[0]) == [section.anchor for section in found[1:]]
 
 
-def test_the_numbers_beside_a_picture_have_digits_enough_to_tell_the_ends_of_the_interval_apart() -> None:
-    rows = {"winner": ((0.88, 0.9), 0.8922, (0.882, 0.9024)), "alone": ((0.5,), 0.5, None)}
+def test_the_numbers_beside_a_picture_have_the_same_digits_and_enough_of_them() -> None:
+    rows = {"a": ((0.88, 0.9), 0.8922, (0.882, 0.9024)), "b": ((0.89,), 0.89063, (0.88204, 0.8992))}
+    rows["alone"] = ((0.5,), 0.5, None)
     drawn = pictures.spreads(rows, "AUC", {})
     assert drawn is not None
-    assert re.findall(r'<text class="figures"[^>]*>([^<]*)<', drawn) == ["0.8922 [0.8820, 0.9024]", "0.5"]
+    assert re.findall(r'<text class="figures"[^>]*>([^<]*)<', drawn) == [
+        "0.8922 [0.8820, 0.9024]",
+        "0.8906 [0.8820, 0.8992]",
+        "0.5000",
+    ]
 
 
 def test_in_a_table_numbers_that_are_only_bounded_are_numbers_and_configurations_have_their_dot() -> None:

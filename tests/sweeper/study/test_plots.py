@@ -129,7 +129,8 @@ def test_the_best_lines_of_parallel_coordinates_have_the_colour_of_the_best(dire
 
 
 def test_a_point_of_one_run_has_no_error_bar() -> None:
-    assert _bars_of([None, 0.1])["array"] == [None, 0.1]
+    assert _bars_of([None, None]) is None
+    assert _bars_of([None, 0.1]) == {"type": "data", "array": [0.0, 0.1], "thickness": 1.5}
 
 
 def test_the_page_says_what_won_and_warns_of_the_edge(study: Study) -> None:
