@@ -11,6 +11,8 @@ import os
 import sys
 from typing import Any, TextIO
 
+from mdaf.terminal.wrapping import for_terminal
+
 # Errors of a pipe whose reader has ended (`| head`), and of a terminal that was closed.
 _READER_GONE = (errno.EPIPE, errno.EIO)
 
@@ -57,10 +59,19 @@ def _is_safe(stream: Any) -> bool:
     return isinstance(getattr(getattr(stream, "buffer", None), "raw", None), ForgivingFile)
 
 
+class _Worded(io.TextIOWrapper):
+    """A stream of logs, messages or help, whose long lines a terminal would break within a word."""
+
+    def write(self, text: str) -> int:
+        super().write(for_terminal(text, self))
+        return len(text)
+
+
 def _safe(stream: Any, descriptor: int) -> TextIO:
     stream.flush()
     raw = ForgivingFile(descriptor, "w", closefd=False)
-    return io.TextIOWrapper(
+    is_for_people = descriptor == 2 or not {"--help", "-h"}.isdisjoint(sys.argv[1:])
+    return (_Worded if is_for_people else io.TextIOWrapper)(
         io.BufferedWriter(raw),
         encoding=stream.encoding,
         errors=stream.errors if can_show("ü", stream) and stream.errors == "surrogateescape" else "backslashreplace",

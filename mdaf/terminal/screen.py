@@ -27,6 +27,7 @@ from rich.console import Console, RenderableType
 from mdaf.terminal import routing
 from mdaf.terminal.output import ForgivingFile
 from mdaf.terminal.printable import printable
+from mdaf.terminal.wrapping import wrapped
 
 SECONDS = 0.25  # between two drawings
 QUICK_SECONDS = 0.05  # a line that follows another one sooner leaves the drawing to the next one
@@ -143,7 +144,8 @@ class Screen:
             self._tails[name] = ("\r" if "\r" in tail else "") + _after_return(tail)
             if not (whole or "\n" in text):
                 return  # drawn soon: a bar of another library rewrites its line often
-            lines = "".join(f"{_after_return(line)}\n" for line in whole.split("\n"))
+            width = self._size()[0]
+            lines = "".join(f"{wrapped(_after_return(line), width)}\n" for line in whole.split("\n"))
             if self._over.is_set():
                 self._put(lines)
             elif time.monotonic() - self._drawn_at < QUICK_SECONDS:

@@ -14,6 +14,7 @@ from mdaf.terminal import output
 from mdaf.terminal.parser import Parser
 from mdaf.terminal.printable import in_a_line
 from mdaf.terminal.programs import beside
+from mdaf.terminal.wrapping import for_terminal
 
 _MARKS = {"ok": " ", "note": "-", "wrong": "!"}
 
@@ -48,7 +49,8 @@ def _show(found: Sequence[Finding]) -> None:
         if one.section != section:
             print(f"{'' if not section else chr(10)}{one.section}")
             section = one.section
-        print(f" {_MARKS[one.mark]} {one.name:{width}}  {in_a_line(one.value)}")
+        line = f" {_MARKS[one.mark]} {one.name:{width}}  {in_a_line(one.value)}"
+        print(for_terminal(line, sys.stdout, indent=width + 5))
         if one.to_type:
             print(f"   {'':{width}}  type: {one.to_type}")
     wrong = sum(one.mark == "wrong" for one in found)
