@@ -156,9 +156,10 @@ def load(run: str | Path | Run, **options: Any) -> Predictor:
     from mdaf.extras import require
 
     require("ctr", "mdaf.load")
+    from mdaf.api.finished_run import path_of
     from mdaf.sweeper.predict.predictor import Predictor
 
-    return Predictor(os.fspath(run), **options)
+    return Predictor(path_of("run", run, "a run's folder, or what mdaf.run returned"), **options)
 
 
 def _refuse_two_clones() -> None:

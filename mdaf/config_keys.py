@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mdaf.errors import DataError, text_of
+from mdaf.terminal.programs import program
 
 SCHEMA = "schema_"  # a schema's name begins with this; the name of its option follows
 CLOSE = 0.7  # difflib's ratio: a key that is more similar than this is suggested
@@ -152,7 +153,7 @@ def key_question(typed: str, known: Iterable[str], value: str = "") -> str:
 
 def _question(key: str, known: Iterable[str], without: Iterable[str] = (), value: str = "") -> str:
     others = [name for name in known if not any(name == other or name.startswith(f"{other}.") for other in without)]
-    return key_question(key, others, value) or "; --cfg job shows all that there are"
+    return key_question(key, others, value) or f"; {program()} --cfg job shows all that there are"
 
 
 def is_open(root: DictConfig, key: str) -> bool:

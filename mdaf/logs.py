@@ -12,6 +12,7 @@ from typing import Any
 from mdaf.secrets import masked_text
 from mdaf.terminal.printable import printable
 
+SILENT = ("torch._subclasses.fake_tensor",)  # prints statistics of a cache when a process ends
 _FORMAT_WARNING = warnings.formatwarning
 
 
@@ -30,6 +31,8 @@ class MaskedRecord(logging.LogRecord):
 def set_up() -> None:
     """Masks passwords in all logs of this process, and ignores errors of logs that cannot be written."""
     logging.setLogRecordFactory(MaskedRecord)
+    for name in SILENT:
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.raiseExceptions = False
     sys.excepthook = _print_masked
     warnings.formatwarning = _format_masked

@@ -33,6 +33,7 @@ _CHOICES = re.compile(r"(?:=\S*: )?Invalid value '(?P<found>[^']*)', expected on
 _ENTRY = re.compile(r"invalid literal for int\(\) with base 10: '([^']*)'")  # a list's entry that is no number
 _BELOW_A_VALUE = re.compile(r"(\S+?)=.*?: (?:found one value, expected one text|found \{\}, expected .*)")
 _PARENT = re.compile(r"In '(?!(?:hydra/)?config'|phase4')(?P<file>[^']+)': ")  # another file than the primary one
+_OF_PARSER = "(?:no viable alternative|extraneous input|mismatched input|missing |token recognition error)"
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed", "outofmemoryerror")
 
 # Hydra's own switch for tracebacks, as the user set it: a process that one of ours started finds it as that one did.
@@ -75,6 +76,7 @@ def _composition_message(error: BaseException) -> str:
     text = re.sub(r"^Error when parsing index: \d+, string: (.*?) out of \[.*?\]\.; ", r"\1: cannot be read; ", text)
     text = re.sub(r"LexerNoViableAltException: (.*); \^", lambda found: _unreadable(found[1]), text)
     text = re.sub(r"^(\S+?)==(.*?): cannot be read; .*", r"\1==\2: found two equals signs; type \1=\2", text)
+    text = re.sub(rf"^(.*?): cannot be read; (?:Error parsing override .*?; )?{_OF_PARSER}.*", _of_parser, text)
     text = re.sub(r"Value '(.*?)' of type '\w+' could not be converted to (\w+)", _of_other_type, text)
     text = _of_other_shape(text)
     text = re.sub(r"; See https://hydra.cc\S* for details", "", text)
@@ -86,6 +88,23 @@ def _composition_message(error: BaseException) -> str:
     if keys and (match := _BELOW_A_VALUE.fullmatch(text)) and match[1].lstrip("+").startswith(f"{keys[0]}."):
         return f"{match[1].lstrip('+')}: {keys[0]} is one value, with no keys below it; set {keys[0]} itself"
     return f"{keys[0]}: {text}" if keys and keys[0] not in text else text
+
+
+def _of_parser(found: re.Match[str]) -> str:
+    """What is said of an override that Hydra's parser cannot read, in place of the parser's own words."""
+    return f"{found[1]}: {_not_closed(found[1]) or _unreadable(found[1])}"
+
+
+def _not_closed(override: str) -> str | None:
+    """What to type where a list or a dict has no end, or one too many."""
+    open_ones: list[str] = []
+    for character in re.sub(r"\"[^\"]*\"|'[^']*'", "", override.partition("=")[2]):
+        if character in "[{":
+            open_ones.append("]" if character == "[" else "}")
+        elif character in "]}" and (not open_ones or open_ones.pop() != character):
+            return f"found a {character} that nothing opens; type it without"
+    end = "".join(reversed(open_ones))
+    return f"found no {' and no '.join(end)} at its end; type '{override}{end}'" if end else None
 
 
 def _of_other_type(found: re.Match[str]) -> str:

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from mdaf.sweeper.runs.reader import RecordedRun
 
 
+def path_of(what: str, given: object, expected: str) -> str:
+    """An argument that names a file or folder, as text. UserError where it is neither a text nor a path."""
+    if not isinstance(given, str | os.PathLike):
+        raise UserError(f"{what}: found {given!r}, expected {expected}")
+    return os.fspath(given)
+
+
 class Run:
     """A finished run. `mdaf.run` returns one; `Run(folder)` reads one that is there.
 
@@ -38,9 +45,7 @@ class Run:
         """
         from mdaf.sweeper.runs.reader import read_finished_run
 
-        if not isinstance(folder, str | os.PathLike):
-            raise UserError(f"run: found {folder!r}, expected a run's folder")
-        self.folder = Path(folder)
+        self.folder = Path(path_of("run", folder, "a run's folder"))
         self._recorded: RecordedRun = read_finished_run(self.folder)
 
     def __fspath__(self) -> str:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from mdaf.api.command import outcome_of
 from mdaf.api.display import table
+from mdaf.api.finished_run import path_of
 from mdaf.api.overrides import Overrides, words_of
-from mdaf.api.studies import storage_of
+from mdaf.api.studies import check_text, storage_of
 from mdaf.errors import UserError
 from mdaf.extras import require
 from mdaf.names import folder_of
@@ -101,13 +102,15 @@ def report(
     name = study if isinstance(study, str) else attributes.get("study")
     if not isinstance(name, str):
         raise UserError(f"study: found {type(study).__name__}, expected a study's name, or a frame from mdaf.study")
+    check_text("storage", storage)
+    folder = path_of("folder", folder, "a folder")
     if not run:
         return _latest(name, Path(folder))
     from mdaf.sweeper.hydra_ext.overrides import hydra_value
 
     require("verdict", "mdaf.report")
     url = storage_of(storage or attributes.get("storage"))
-    given = {"study": name, "storage": url, "folder": str(folder)}
+    given = {"study": name, "storage": url, "folder": folder}
     own = [f"{key}={hydra_value(value)}" for key, value in given.items()]
     found = outcome_of("mdaf.multirun", [*own, "ask=false", *words_of(overrides)], quiet=quiet)
     return Report(found["folder"])

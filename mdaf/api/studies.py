@@ -49,8 +49,7 @@ def study(name: str | None = None, storage: str | None = None) -> pd.DataFrame:
     from mdaf.sweeper.study import queries
 
     for what, given in (("name", name), ("storage", storage)):
-        if not isinstance(given, str | None):
-            raise UserError(f"{what}: found {given!r}, expected a text")
+        check_text(what, given)
     pandas = imported("pandas", "python", "mdaf.study")
     url = storage_of(storage)
     opened = open_storage(url, create=False, read_only=True)
@@ -64,6 +63,12 @@ def study(name: str | None = None, storage: str | None = None) -> pd.DataFrame:
     if masked(url) == url:  # a password stays where it was typed
         frame.attrs["storage"] = url
     return frame
+
+
+def check_text(what: str, given: object) -> None:
+    """UserError where an argument is neither a text nor None."""
+    if not isinstance(given, str | None):
+        raise UserError(f"{what}: found {given!r}, expected a text")
 
 
 def storage_of(storage: str | None) -> str:

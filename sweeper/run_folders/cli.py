@@ -13,7 +13,7 @@ from mdaf.reporting import reported_in_one_line
 from mdaf.sweeper.run_folders import table
 from mdaf.sweeper.run_folders.found import Found, Group, Run, best_of, find
 from mdaf.sweeper.run_folders.references import references
-from mdaf.sweeper.run_folders.removal import remove, remove_empty, remove_leftover, why_it_stays
+from mdaf.sweeper.run_folders.removal import GoneError, remove, remove_empty, remove_leftover, why_it_stays
 from mdaf.terminal import output
 from mdaf.terminal.parser import Parser
 from mdaf.terminal.printable import in_a_line
@@ -176,7 +176,11 @@ def _agreed() -> bool:
 def _removed(root: Path, chosen: Sequence[Run], leftover: Sequence[Path]) -> int:
     count = freed = failed = 0
     for run in chosen:
-        if why := remove(root, run.path):
+        try:
+            why = remove(root, run.path)
+        except GoneError:
+            continue  # the other command counts it
+        if why:
             print(f"stays: {in_a_line(f'{run.path}: {why}')}", file=sys.stderr)
             failed += 1
             continue

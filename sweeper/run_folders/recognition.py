@@ -16,6 +16,8 @@ _INNER = {  # folders in a run's folder, and the names of what is written there
     HYDRA: re.compile(r"(config|hydra|overrides)\.yaml"),
     "tensorboard": re.compile(r"events\.out\.tfevents\..+"),
 }
+WANDB = "wandb"
+_OF_WANDB = re.compile(r"(offline-)?run-\d{8}_\d{6}-[\w-]+|latest-run|debug(-internal|-cli\.[\w.-]+)?\.log")
 _DRAFT = re.compile(r"\.(?P<name>.+?)\.\d+(\.again)?")  # of a file that was being written
 _SIGNS = {"result.json", "last.pt", "best.pt", "train.log"}
 
@@ -36,10 +38,10 @@ def stranger_in(folder: int) -> str | None:
     ``folder``  the descriptor of the open folder. A symbolic link counts as a stranger, whatever its name.
     """
     for entry in _entries(folder):
-        if entry.name in _INNER and entry.is_dir(follow_symlinks=False):
+        if entry.name in (*_INNER, WANDB) and entry.is_dir(follow_symlinks=False):
             inside = os.open(entry.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
             try:
-                strange = [one.name for one in _entries(inside) if not _is_file(one, _INNER[entry.name])]
+                strange = [one.name for one in _entries(inside) if not _is_expected(one, entry.name)]
             finally:
                 os.close(inside)
             if strange:
@@ -52,6 +54,11 @@ def stranger_in(folder: int) -> str | None:
 def _entries(folder: int) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
         return sorted(entries, key=lambda entry: entry.name)
+
+
+def _is_expected(entry: os.DirEntry[str], within: str) -> bool:
+    """Whether an entry of an inner folder is written there. Weights & Biases keeps folders and links of its own."""
+    return bool(_OF_WANDB.fullmatch(entry.name)) if within == WANDB else _is_file(entry, _INNER[within])
 
 
 def _is_file(entry: os.DirEntry[str], written: re.Pattern[str]) -> bool:

@@ -21,6 +21,10 @@ _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _OF_A_GRID = ("multirun.yaml", "tracker-mlflow")
 
 
+class GoneError(Exception):
+    """Another command removed the folder meanwhile."""
+
+
 def why_it_stays(root: Path, folder: Path) -> str | None:
     """Why ``remove`` would leave a run's folder, as far as that is known before; None if it would not."""
     try:
@@ -32,7 +36,7 @@ def why_it_stays(root: Path, folder: Path) -> str | None:
 
 
 def remove(root: Path, folder: Path) -> str | None:
-    """Removes a run's folder below ``root``; the reason why not, or None. One that is gone already is removed."""
+    """Removes a run's folder below ``root``; the reason why not, or None. Raises ``GoneError``."""
     try:
         with _opened(root, folder.parent) as above:
             inside = os.open(folder.name, _OPEN, dir_fd=above)
@@ -46,7 +50,7 @@ def remove(root: Path, folder: Path) -> str | None:
                 os.rename(folder.name, hidden, src_dir_fd=above, dst_dir_fd=above)
             return _delete(above, hidden)
     except FileNotFoundError:
-        return None
+        raise GoneError from None
     except LockedError:
         return "a process works in it"
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -40,8 +41,17 @@ class OneLineGroup(typer.core.TyperGroup):
             if is_help:
                 typer.echo(message, err=True)
             else:
-                note(_line(message, command))
+                note(_line(_of_a_name(error, message, command) or message, command))
             sys.exit(2)
+
+
+def _of_a_name(error: Any, message: str, command: str | None) -> str | None:
+    """What is said of words that nothing takes, where the command has an option for the name of a study."""
+    words = re.match(r"Got unexpected extra arguments? ?\(?s?\)? ?\((.*)\)", message)
+    options = {} if error.ctx is None else {flag for option in error.ctx.command.params for flag in option.opts}
+    if words is None or "--study" not in options:
+        return None
+    return f"found {words[1]}, which nothing takes; to name a study, type {command} --study {words[1].split()[0]}"
 
 
 def _line(message: str, command: str | None) -> str:

@@ -25,7 +25,9 @@ class MLflowRun:
 
     def begin(self, told: Told, known: str | None, parent: str | None) -> str:
         """Creates the run with its parameters, or sets one to running again."""
-        self._client = _client(told)
+        self._client, self._parent = _client(told), parent
+        if parent is not None:
+            self._client.update_run(parent, status="RUNNING")
         if known is not None:
             self._id = known
             self._client.update_run(known, status="RUNNING")
@@ -54,13 +56,14 @@ class MLflowRun:
                 self._client.log_artifact(self._id, str(file))
         finally:
             self._client.set_terminated(self._id, status=STATUS[state])
+            if self._parent is not None:  # until another run of the sweep begins
+                self._client.set_terminated(self._parent, status="FINISHED")
 
 
 def parent_of(told: Told) -> str:
-    """Creates the run of a sweep, in which its runs are nested; its id."""
+    """Creates the run of a sweep, in which its runs are nested; its id. It is running while one of them is."""
     client = _client(told)
     run = client.create_run(_experiment(client, told), tags={"mdaf.sweep": str(told.group)}, run_name=str(told.group))
-    client.set_terminated(run.info.run_id, status="FINISHED")  # it has no metrics of its own to wait for
     return str(run.info.run_id)
 
 

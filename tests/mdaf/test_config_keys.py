@@ -62,7 +62,7 @@ def test_a_key_that_something_reads_may_be_added(overrides: list[str]) -> None:
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["+foo=1"], "foo: nothing reads this key"),
+        (["+foo=1"], "foo: nothing reads this key; "),
         (["+training.lr=1"], "training.lr: nothing reads this key; did you mean training.learning_rate?"),
         (["+device.guard.factr=2"], "device.guard.factr: nothing reads this key; did you mean device.guard.factor?"),
         (["+model.sequence.stat=2"], "model.sequence.stat: nothing reads this key; did you mean model.sequence.state?"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import runpy
 import signal
@@ -10,7 +11,7 @@ import signal
 import pytest
 from hydra import compose, initialize_config_module
 
-from mdaf import children, conf, reporting
+from mdaf import children, conf, logs, reporting
 from mdaf.reporting import exit_code_of, in_one_line, is_user_error, reported_in_one_line
 
 
@@ -59,9 +60,13 @@ def test_what_hydra_refuses_without_a_type_of_its_own_is_the_users_to_mend() -> 
             "sweep.objectives.first: found first, but sweep.objectives is a list; expected the number of an entry, "
             "from 0, or the whole list",
         ),
+        ("seed=[1", "seed=[1: found no ] at its end; type 'seed=[1]'"),
+        ("model={a:[1", "model={a:[1: found no ] and no } at its end; type 'model={a:[1]}'"),
+        ("model.head=[1]]", "model.head=[1]]: found a ] that nothing opens; type it without"),
+        ("seed=a)", "seed=a): a value with such characters needs quotes of its own, type 'seed=\"a)\"'"),
     ],
 )
-def test_a_value_of_another_type_is_said_in_words_of_the_one_who_typed_it(
+def test_a_value_of_another_type_or_form_is_said_in_words_of_the_one_who_typed_it(
     typed: str, line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conf.register()
@@ -107,3 +112,10 @@ def test_of_a_command_and_those_that_it_started_one_says_that_a_signal_came(
         with pytest.raises(SystemExit, match="75"), reported_in_one_line():
             os.kill(os.getpid(), signal.SIGTERM)
         assert ("interrupted by SIGTERM" in capsys.readouterr().err) == (parent != os.getppid())
+
+
+def test_torch_prints_no_statistics_of_a_cache_when_a_process_ends() -> None:
+    from torch._subclasses import fake_tensor
+
+    logs.set_up()
+    assert not fake_tensor.log.isEnabledFor(logging.INFO)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +211,15 @@ def test_overrides_that_are_none_are_refused_before_anything_begins(given: Any) 
 
 
 def test_a_name_a_storage_and_a_folder_of_another_type_are_said_in_one_line() -> None:
-    for call in (lambda: mdaf.study(5), lambda: mdaf.study("s", 5), lambda: Run(5)):  # type: ignore[arg-type]
+    calls: list[Callable[[], Any]] = [
+        lambda: mdaf.study(5),  # type: ignore[arg-type]
+        lambda: mdaf.study("s", 5),  # type: ignore[arg-type]
+        lambda: Run(5),  # type: ignore[arg-type]
+        lambda: mdaf.load(5),  # type: ignore[arg-type]
+        lambda: mdaf.report("s", folder=5),  # type: ignore[arg-type]
+        lambda: mdaf.report("s", storage=5),  # type: ignore[arg-type]
+    ]
+    for call in calls:
         with pytest.raises(UserError, match="found 5, expected a"):
             call()
 

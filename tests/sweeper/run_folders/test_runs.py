@@ -211,7 +211,7 @@ def test_a_removal_that_was_killed_is_ended_by_the_next_one(typed: Typed) -> Non
     assert left() == ["single/.removed-mine"]
 
 
-def test_a_folder_that_another_clean_has_removed_meanwhile_is_no_error(
+def test_a_folder_that_another_clean_has_removed_meanwhile_is_no_error_and_is_not_counted(
     typed: Typed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make("one", failed=True)
@@ -225,8 +225,9 @@ def test_a_folder_that_another_clean_has_removed_meanwhile_is_no_error(
 
     remove = cli.remove
     monkeypatch.setattr(cli, "remove", twice)
-    assert typed("clean", "--failed", "--yes")[0] == 0
-    assert (left(), len(removed)) == ([], 2)
+    code, out, _ = typed("clean", "--failed", "--yes")
+    assert (code, left(), len(removed)) == (0, [], 2)
+    assert out.splitlines()[-1].startswith("removed 0 runs")
 
 
 def test_what_a_tracker_has_written_in_a_run_goes_with_it(typed: Typed) -> None:
@@ -238,3 +239,17 @@ def test_what_a_tracker_has_written_in_a_run_goes_with_it(typed: Typed) -> None:
     code, _, err = typed("clean", "--failed", "--yes")
     assert (code, left()) == (0, ["mine"])
     assert "holds tensorboard/notes.txt, which this program did not write" in err
+
+
+def test_what_weights_and_biases_keeps_in_a_run_goes_with_it(typed: Typed) -> None:
+    for name, stranger in (("tracked", ""), ("mine", "thesis")):
+        kept = make(name, failed=True) / "wandb"
+        (kept / "offline-run-20261130_004400-ab12cd34/files").mkdir(parents=True)
+        (kept / "offline-run-20261130_004400-ab12cd34/files/config.yaml").touch()
+        (kept / "latest-run").symlink_to("offline-run-20261130_004400-ab12cd34")
+        (kept / "debug-internal.log").touch()
+        if stranger:
+            (kept / stranger).touch()
+    code, _, err = typed("clean", "--failed", "--yes")
+    assert (code, left()) == (1, ["mine"])
+    assert "holds wandb/thesis, which this program did not write" in err

@@ -268,6 +268,14 @@ def test_best_top_ranks_by_the_direction_of_the_study(ask: Ask) -> None:
     assert [record["number"] for record in json.loads(ask("best --top 3 --format json").stdout)] == [3, 0, 1]
 
 
+def test_a_study_that_is_named_without_its_option_is_answered_with_the_line_to_type(ask: Ask) -> None:
+    for line in ("best balanced", "show 3 balanced"):
+        answer = ask(line)
+        assert (answer.exit_code, answer.stderr.count("\n")) == (2, 1)
+        assert "found balanced, which nothing takes; to name a study, type " in answer.stderr
+        assert f"{line.split()[0]} --study balanced" in answer.stderr
+
+
 def test_best_warns_of_a_parameter_on_the_edge_of_its_interval(ask: Ask) -> None:
     warning = ask("best --study balanced").stderr
     assert warning.count("\n") == 1

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from mdaf.sweeper.job.recorder import Recorder
-from mdaf.sweeper.tracking import tracked_run
+from mdaf.sweeper.tracking import mlflow_runs, tracked_run
+from mdaf.sweeper.tracking.tracker import Told
 from tests.sweeper.inside import metrics, run
 
 SECRET = "hush-hush"
@@ -93,6 +94,8 @@ def test_mlflow_has_a_sweeps_runs_nested_in_one_run_with_their_curves_parameters
     experiment = mlflow.get_experiment_by_name("p").experiment_id
     runs = {one.info.run_name: one for one in mlflow.search_runs([experiment])}
     assert set(runs) == {"s", "s/0", "s/1"}
+    assert runs["s"].info.status == "FINISHED"
+    assert runs["s"].info.end_time >= runs["s/1"].info.end_time
     for number in (0, 1):
         found, folder = runs[f"s/{number}"], tmp_path / f"runs/studies/s/{number}"
         assert found.data.tags["mlflow.parentRunId"] == runs["s"].info.run_id
@@ -103,6 +106,19 @@ def test_mlflow_has_a_sweeps_runs_nested_in_one_run_with_their_curves_parameters
         assert found.data.params["training.learning_rate"] == "0.005"
         assert {file.path for file in mlflow.list_artifacts(found.info.run_id)} == {"summary.txt", "metrics.csv"}
     assert runs["s/0"].data.params["regularization.dropout"] != runs["s/1"].data.params["regularization.dropout"]
+
+
+@pytest.mark.usefixtures("offline")
+def test_the_run_of_a_sweep_at_mlflow_is_running_while_one_of_its_runs_is(tmp_path: Path) -> None:
+    mlflow = client(tmp_path)
+    told = Told("s/0", tmp_path, "p", (tmp_path / "kept").as_uri(), {}, {}, "s", tmp_path)
+    parent = mlflow_runs.parent_of(told)
+    for _ in range(2):
+        one = mlflow_runs.MLflowRun()
+        one.begin(told, None, parent)
+        assert mlflow.get_run(parent).info.status == "RUNNING"
+        one.end("complete", {}, {})
+        assert mlflow.get_run(parent).info.status == "FINISHED"
 
 
 # ---- Weights & Biases, and Aim: by the interface of their modules
