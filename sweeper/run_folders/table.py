@@ -109,7 +109,7 @@ def _print_below(columns: Sequence[tables.Column], console: Console) -> None:
     for number, folder in enumerate(folders.cells):
         console.print(folder, soft_wrap=True)
         known = [
-            column.cells[number] if column.heading in ("kind", "status") else f"{column.heading} {column.cells[number]}"
+            column.cells[number] if column.heading in ("kind", "status") else f"{column.heading}: {column.cells[number]}"
             for column in others
             if column.cells[number]
         ]
