@@ -20,6 +20,7 @@ from mdaf.sweeper.runs.metric_columns import column
 from mdaf.terminal import tables
 
 COLUMNS = ("kind", "path", "status", "runs", "best", "metric", "best_run", "seed", "what", "written", "bytes", "remark")
+PLAIN = ("kind", "status")  # need no heading
 MOST_ASKED_FOR = {"status", "best", "age"}  # headings that no terminal is too narrow for
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -109,7 +110,7 @@ def _print_below(columns: Sequence[tables.Column], console: Console) -> None:
     for number, folder in enumerate(folders.cells):
         console.print(folder, soft_wrap=True)
         known = [
-            column.cells[number] if column.heading in ("kind", "status") else f"{column.heading}: {column.cells[number]}"
+            column.cells[number] if column.heading in PLAIN else f"{column.heading}: {column.cells[number]}"
             for column in others
             if column.cells[number]
         ]
