@@ -34,12 +34,17 @@
     opened.forEach((part) => { part.open = true; });
     charts(document).forEach((chart) => {
       const height = chart.layout.height;
+      const printed = height < 500 ? Math.min(height, tall) : height;
       chart.dataset.height = height;
-      Plotly.relayout(chart, { width: paper, height: height < 500 ? Math.min(height, tall) : height });
+      chart.style.height = `${printed}px`;
+      Plotly.relayout(chart, { width: paper, height: printed });
     });
   });
   addEventListener("afterprint", () => {
     opened.forEach((part) => { part.open = false; });
-    charts(document).forEach((chart) => Plotly.relayout(chart, { width: null, height: Number(chart.dataset.height), autosize: true }));
+    charts(document).forEach((chart) => {
+      chart.style.height = `${chart.dataset.height}px`;
+      Plotly.relayout(chart, { width: null, height: Number(chart.dataset.height), autosize: true });
+    });
   });
 })();
