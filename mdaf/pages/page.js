@@ -2,6 +2,9 @@
 (() => {
   const paper = 660; // pixels of a printed page's width
   const tall = 370; // pixels of a chart's height, so that a printed page holds two
+  const heighten = (chart, height) => { // plotly gives a box around each chart a height too
+    for (const box of [chart, chart.parentElement]) box.style.height = `${height}px`;
+  };
   const charts = (within) => [...within.querySelectorAll(".js-plotly-plot")];
   for (const button of document.querySelectorAll("button[data-copy]")) {
     button.addEventListener("click", async () => {
@@ -36,14 +39,14 @@
       const height = chart.layout.height;
       const printed = height < 500 ? Math.min(height, tall) : height;
       chart.dataset.height = height;
-      chart.style.height = `${printed}px`;
+      heighten(chart, printed);
       Plotly.relayout(chart, { width: paper, height: printed });
     });
   });
   addEventListener("afterprint", () => {
     opened.forEach((part) => { part.open = false; });
     charts(document).forEach((chart) => {
-      chart.style.height = `${chart.dataset.height}px`;
+      heighten(chart, chart.dataset.height);
       Plotly.relayout(chart, { width: null, height: Number(chart.dataset.height), autosize: true });
     });
   });
