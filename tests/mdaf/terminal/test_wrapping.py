@@ -43,7 +43,7 @@ def test_off_a_terminal_every_line_stays_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("columns", [60, 80])
 def test_what_a_command_says_on_a_terminal_is_broken_between_words(tmp_path: Path, columns: int) -> None:
-    typed = Running("mdaf.sweeper", "model.sequence.hiden=3", cwd=tmp_path, terminal=columns).wait()
+    typed = Running("sweeper", "model.sequence.hiden=3", cwd=tmp_path, terminal=columns).wait()
     assert typed.returncode == 2
     lines = [line.rstrip("\r") for line in typed.stdout.splitlines()]
     assert len(lines) > 1
