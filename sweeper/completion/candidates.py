@@ -30,6 +30,7 @@ _PARSERS = {  # word -> the functions that make its parsers, by the word after i
 }
 _OF_HYDRA = ("hydra/launcher", "hydra/sweeper", "hydra/sweeper/sampler", "hydra/sweeper/pruner")
 _IN_A_SHELL = re.compile(r"[\w.=@+-]{1,200}", re.ASCII)
+_IN_AN_OVERRIDE = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)  # needs no quotes of Hydra's
 
 
 def candidates(line: str) -> list[str]:
@@ -71,6 +72,8 @@ def _of_overrides(word: str, before: Sequence[str], last: str) -> list[str]:
         return _flags(_made("mdaf.sweeper.command_line:_parser"))
     group, equals, _ = last.lstrip("+~").partition("=")
     sign = last[: len(last) - len(last.lstrip("+~"))]
+    if word == "phase4" and group == "study" and equals:
+        return [f"study={name}" for name in studies() if _IN_AN_OVERRIDE.fullmatch(name)]
     if equals:
         known = options.groups() if word != "phase4" else []
         return [f"{sign}{group}={option}" for option in options.options_of(group)] if group in known else []

@@ -10,6 +10,7 @@ import argparse
 import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -110,7 +111,9 @@ def program(ours: bool) -> str:
         return module if module in OURS else OURS[0]
     if module:
         return module
-    return f"python {shlex.quote(sys.argv[0])}" if script.suffix == ".py" else script.name
+    if script.suffix == ".py":
+        return f"python {shlex.quote(sys.argv[0])}"
+    return script.name if shutil.which(script.name) else shlex.quote(sys.argv[0])
 
 
 def write_origin(study: Study, config: DictConfig, loader: ConfigLoader) -> None:

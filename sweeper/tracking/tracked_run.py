@@ -110,7 +110,7 @@ class TrackedRun:
                 _hanging.add(self.name)
                 after = "this process goes on without it"
             why = masked_text(" ".join(text_of(error).split()))[:300] or type(error).__name__
-            log.warning("tracker=%s: %s; %s", self.name, why, after)
+            log.warning("tracker=%s: %s; %s", self.name, why.removeprefix(f"tracker={self.name} "), after)
 
     def _epoch(self, row: EpochMetrics) -> None:
         tracker = self._begun()

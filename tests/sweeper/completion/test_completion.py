@@ -66,6 +66,7 @@ def test_studies_are_offered_by_name_unless_a_shell_would_expand_it(
         connection.executemany("INSERT INTO studies VALUES (?)", [("deep",), ("$(touch x)",), ("dune",)])
     assert candidates("mdaf-study best --study d") == ["deep", "dune"]
     assert candidates("mdaf-study best --study ") == ["deep", "dune"]
+    assert candidates("mdaf-phase4 study=d") == ["study=deep", "study=dune"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
