@@ -100,10 +100,10 @@ def test_a_sweep_tells_of_a_better_trial_of_the_first_failure_and_of_its_end(
     original = Recorder.epoch
     values = iter([0.6, None, None, 0.7])
 
-    def made_up(self: Recorder, row: Any, *rest: Any) -> bool:
+    def made_up(self: Recorder, row: Any, *rest: Any, **named: Any) -> bool:
         if (value := next(values)) is None:
             raise RuntimeError("out of luck")
-        return original(self, row | {"val_auc": value}, *rest)
+        return original(self, row | {"val_auc": value}, *rest, **named)
 
     monkeypatch.setattr(Recorder, "epoch", made_up)
     sweep = ("-m", "hydra/sweeper=regularization", "hydra.sweeper.n_trials=2", "hydra.sweeper.study_name=s")

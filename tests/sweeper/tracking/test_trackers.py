@@ -69,8 +69,8 @@ def interrupt_after_epoch(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
     original = Recorder.epoch
 
-    def epoch_and_signal(self: Recorder, row: Any, *rest: Any) -> bool:
-        stops = original(self, row, *rest)
+    def epoch_and_signal(self: Recorder, row: Any, *rest: Any, **named: Any) -> bool:
+        stops = original(self, row, *rest, **named)
         if row["epoch"] == epoch:
             signals.hang_up()
         return stops
@@ -220,10 +220,10 @@ def test_an_aim_run_that_failed_is_marked_and_goes_on_as_the_same_run(
     monkeypatch.setitem(sys.modules, "aim", aim)
     original = Recorder.epoch
 
-    def fails_in_the_second(self: Recorder, row: Any, *rest: Any) -> bool:
+    def fails_in_the_second(self: Recorder, row: Any, *rest: Any, **named: Any) -> bool:
         if row["epoch"] == 2:
             raise RuntimeError("out of luck")
-        return original(self, row, *rest)
+        return original(self, row, *rest, **named)
 
     typed = ("tracker=aim", "tracker.uri=repository", "hydra.run.dir=r", "resume=auto")
     with monkeypatch.context() as patched:
@@ -290,7 +290,7 @@ def test_a_library_that_is_not_installed_is_named_with_the_line_that_installs_it
     real = __import__("importlib.util", fromlist=["find_spec"]).find_spec
     monkeypatch.setattr("mdaf.extras.find_spec", lambda name, *rest: None if name == "aim" else real(name, *rest))
     assert run(tmp_path, "tracker=aim", "hydra.run.dir=r", "training.epochs=1") == 0
-    assert "tracker=aim: tracker=aim needs aim, which isn't installed: " in (tmp_path / "r/train.log").read_text()
+    assert "tracker=aim: needs aim, which isn't installed: " in (tmp_path / "r/train.log").read_text()
 
 
 def test_an_artifact_that_does_not_exist_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
