@@ -9,9 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-import threading
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,6 @@ KEY = "device.gpus"
 
 _before: str | None = None  # VISIBLE before this process chose among its GPUs
 _chosen: list[str] | None = None
-_context: threading.Thread | None = None
 
 
 def visible() -> list[str]:
@@ -88,28 +85,6 @@ def take(names: Sequence[str]) -> None:
         _before = os.environ.get(VISIBLE)
     _chosen = list(names)
     os.environ[VISIBLE] = ",".join(names)
-
-
-def begin_context() -> None:
-    """Lets a thread create CUDA's context on this process's GPU while Python imports torch, which will find it there.
-
-    Call it when nothing is left to ``take``: from then on CUDA sees the GPUs that are visible now.
-    """
-    global _context
-    torch = sys.modules.get("torch")
-    if _context is not None or not visible() or (torch is not None and torch.cuda.is_initialized()):
-        return
-    _context = threading.Thread(target=_create_context, name="context")
-    _context.start()
-
-
-def _create_context() -> None:
-    """Retains the first GPU's primary context. What goes wrong here torch meets again, and says."""
-    with suppress(OSError, AttributeError):
-        driver = ctypes.CDLL("libcuda.so.1")
-        device, context = ctypes.c_int(), ctypes.c_void_p()
-        if driver.cuInit(0) == 0 and driver.cuDeviceGet(ctypes.byref(device), 0) == 0:
-            driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device)
 
 
 def _is_number(value: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import sys
 import traceback
@@ -12,7 +11,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 
-from mdaf import conf, gpus, hydra_internals
+from mdaf import conf, hydra_internals
 from mdaf.allowed import allowed
 from mdaf.hydra_internals import keeps_traceback, returned
 from mdaf.reporting import in_one_line, reported_in_one_line
@@ -25,8 +24,6 @@ def main(descriptor: int) -> None:
     """Answers requests. Ends with the code of a signal if one asks for that, after the state was saved."""
     conf.register()
     prepare()
-    if gpus.GIVEN in os.environ:
-        gpus.begin_context()
     end_quickly()
     connection: Connection[Any, Any] = Connection(descriptor)
     with reported_in_one_line(), explained(), hydra_internals.allowing(allowed()):

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-from collections.abc import Callable
-
 import pytest
 
 from mdaf import gpus
@@ -36,44 +32,6 @@ def test_a_process_sees_what_cuda_would_see(
     if named is not None:
         monkeypatch.setenv(gpus.VISIBLE, named)
     assert gpus.visible() == seen
-
-
-class Driver:
-    """A driver that notes what it was asked for."""
-
-    def __init__(self, refuses: bool = False) -> None:
-        self.asked: list[tuple[str, str | None]] = []
-        self.refuses = refuses
-
-    def __getattr__(self, name: str) -> Callable[..., int]:
-        def call(*_: object) -> int:
-            self.asked.append((name, os.environ.get(gpus.VISIBLE)))
-            return 100 if self.refuses else 0
-
-        return call
-
-
-@pytest.mark.parametrize("refuses", [False, True])
-def test_a_context_is_created_once_on_the_gpu_that_was_taken(monkeypatch: pytest.MonkeyPatch, refuses: bool) -> None:
-    driver = Driver(refuses)
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)
-    for name, value in (("_chosen", None), ("_before", None), ("_context", None)):
-        monkeypatch.setattr(gpus, name, value)
-    monkeypatch.setenv(gpus.VISIBLE, "0,1,2,3")
-    gpus.take(["2", "3"])
-    for _ in range(2):
-        gpus.begin_context()
-        assert gpus._context is not None
-        gpus._context.join()
-    assert driver.asked[0] == ("cuInit", "2,3")
-    assert len(driver.asked) == (1 if refuses else 3)
-
-
-def test_without_a_gpu_no_context_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(gpus.VISIBLE, "")
-    monkeypatch.setattr(gpus, "_context", None)
-    gpus.begin_context()
-    assert gpus._context is None
 
 
 def test_the_numbers_that_are_typed_count_among_the_gpus_that_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
