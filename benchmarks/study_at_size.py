@@ -1,9 +1,8 @@
 """A study of many trials: ``python -m benchmarks.study_at_size``. Prints Markdown for docs/benchmarks.md.
 
 A sweep of 40 trials with jobs that record writes a database (``benchmarks.sweep``). Its trials are copied until there
-are ``--trials`` of them, each with values of its own. Then each question of ``mdaf-study`` is a process. The second
-table is what asking for one more trial and telling its value takes: by a sweep of this program, and by Optuna alone on
-the same database with the same sampler. The sampler's own time is that of Optuna in memory.
+are ``--trials`` of them, each with values of its own. Then each question of ``mdaf-study`` is a process. At the end the
+sweep goes on for a few trials: what a trial costs the sweep's process, its job and the sampler's time included.
 """
 
 from __future__ import annotations
@@ -15,12 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 
 from benchmarks.sweep import ROOT, VARIANTS
@@ -35,7 +35,6 @@ QUESTIONS = {
     "trials --format csv": ["trials", "--format", "csv"],
     "importance": ["importance"],
     "watch": ["watch"],
-    "verify": ["verify"],
     "plot": ["plot", "--output", "page.html"],
 }
 OF_A_TRIAL = {
@@ -105,29 +104,32 @@ def question(folder: Path, url: str, words: Sequence[str]) -> tuple[float, float
     return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
 
 
-def worked(run: Callable[[], object]) -> float:
-    """Milliseconds of the processor."""
-    begun = time.process_time()
-    run()
-    return 1e3 * (time.process_time() - begun)
+def trial_milliseconds(folder: Path, trials: int) -> float:
+    """The work of one trial more, in milliseconds of the processor: the median of a sweep that goes on for eight."""
+    times = folder / "times"
+    times.unlink(missing_ok=True)
+    command = VARIANTS["this sweeper, a job that records"](folder, trials + 8)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+    return 1e3 * float(np.median(np.diff(np.loadtxt(times)[:, 1])))
 
 
 def main() -> None:
-    """Builds the study, asks, prints both tables."""
+    """Builds the study, asks, and goes on with it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.study_at_size", description=__doc__)
     parser.add_argument("--trials", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--folder", type=Path, default=None, help="where the database lies and stays")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = options.folder or Path(name)
-        url = f"sqlite:///{folder}/s.db" if (folder / "s.db").exists() else build(folder, options.trials)
+        folder = Path(name)
+        url = build(folder, options.trials)
         print("| question | seconds | of the processor | memory, GB |\n|---|---:|---:|---:|")
         for title, words in QUESTIONS.items():
             found = [question(folder, url, words) for _ in range(options.rounds)]
             clock, processor, memory = (median(column) for column in zip(*found, strict=True))
             print(f"| `{title}` | {clock:.2f} | {processor:.2f} | {memory / 1e9:.2f} |", flush=True)
-        print(f"\npage of plot: {(folder / 'page.html').stat().st_size / 1e6:.1f} MB\n")
+        print(f"\npage of plot: {(folder / 'page.html').stat().st_size / 1e6:.1f} MB")
+        print(f"a trial more: {trial_milliseconds(folder, options.trials):.0f} ms of the processor")
 
 
 if __name__ == "__main__":

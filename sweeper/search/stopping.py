@@ -56,6 +56,8 @@ class Stopping:
         return None
 
     def _by_value(self, trials: Sequence[FrozenTrial], sign: int) -> str | None:
+        if self.settings.target is None and self.settings.plateau.trials is None:
+            return None
         ended = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
         best = _best(ended, sign)
         if best is None:
