@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from mdaf import logs, signals
 from mdaf.errors import StoppedError, UserError
 from mdaf.names import folder_of
+from mdaf.sweeper.hydra_ext.imports import end_quickly
 from mdaf.sweeper.storage.backup import back_up
 from mdaf.sweeper.storage.database_errors import reason_of
 from mdaf.sweeper.storage.opening import masked, masked_text, open_storage
@@ -527,6 +528,7 @@ def main() -> None:
     answer_version()
     output.make_safe()
     logs.set_up()
+    end_quickly()
     gc.set_threshold(200_000, 50, 50)  # an answer is made of millions of objects, hardly any of which is garbage
     with briefly():
         app(prog_name="mdaf-study")
