@@ -141,7 +141,9 @@ def _unreadable(override: str) -> str:
     """What to type instead of an override with a character that Hydra's grammar does not allow."""
     if "=~" in override:
         return f"a ~ is not expanded within an override, type {override.replace('=~', '=$HOME')}"
-    key, _, value = override.partition("=")
+    key, equals, value = override.partition("=")
+    if not equals:
+        return f"found no value; type {key}=VALUE"
     if value.startswith("["):
         value = re.sub(r"[^\[\]{},:\"']*[^\x00-\x7f][^\[\]{},:\"']*", lambda word: f'"{word[0].strip()}"', value)
         return f"words with such characters need quotes, type '{key}={value}'"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,7 +103,7 @@ def _file() -> str:
     if spec is not None and spec.origin == sys.argv[0]:
         return f"python -m {spec.name.removesuffix('.__main__')}"
     if file.name != "__main__.py":
-        return file.name
+        return f"python {shlex.quote(sys.argv[0])}" if file.suffix == ".py" else file.name
     return f"python -m {file.parent.name}"  # another program, such as pytest, called this one's main
 
 

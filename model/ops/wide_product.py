@@ -30,10 +30,12 @@ WEIGHTS, CHANNELS = 8192, 256
 
 def pays(x: Tensor, weight: Tensor) -> bool:
     """Whether ``wide_product`` is faster than PyTorch's for x (replica, row, inputs) and weight (replica, ...)."""
+    if reference_only() or x.device.type != "cpu" or not _mkl_is_slow():
+        return False  # first of all: a traced size is not compared
     _, outputs, inputs = weight.shape
     wide = outputs * inputs >= WEIGHTS or max(outputs, inputs) >= CHANNELS
     floats = x.dtype == weight.dtype == torch.float32
-    return wide and x.shape[1] >= STEP and floats and x.device.type == "cpu" and not reference_only() and _mkl_is_slow()
+    return wide and floats and x.shape[1] >= STEP
 
 
 def wide_product(x: Tensor, weight: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ def test_an_option_that_is_none_is_one_line_with_what_was_meant(typed: str, said
         ("model.fusion=gat", "did you mean gate?"),
         ("training.schedule=x", "training.schedule: found x, expected one of constant, cosine"),
         ("training.epochs=a", "training.epochs=a: found a, expected a whole number"),
-        ("training.epochs", "training.epochs: cannot be read"),
+        ("training.epochs", "training.epochs: found no value; type training.epochs=VALUE"),
     ],
 )
 def test_a_value_that_is_none_is_one_line_with_what_was_meant(typed: str, said: str) -> None:

@@ -387,7 +387,7 @@ def test_a_text_with_a_slash_is_taken_if_it_is_typed_here(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     "text",
-    ["choice(a,b)", "choice(1,2.5,true)", "null,[8],[16,8]", "choice(a)", "choice({a: 1},'a b')", "choice('1',1)"],
+    ["choice(a,b)", "choice(1,2.5,false)", "null,[8],[16,8]", "choice(a)", "choice({a: 1},'a b')", "choice('1',1)"],
 )
 def test_the_space_of_the_runs_holds_the_choices_as_the_study_records_them(text: str) -> None:
     kind = wanted({}, [f"x={text}"]).space["x"]

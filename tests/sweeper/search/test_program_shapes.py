@@ -5,6 +5,7 @@ Nothing of these programs is written for this project but the line ``override hy
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -195,7 +196,10 @@ def test_a_program_that_is_installed_as_a_console_script(program: Program, monke
         }
     )
     (program.folder / "app.py").unlink()
-    program.started, program.environment = str(program.folder / "bin/curve"), {"PYTHONPATH": str(site)}
+    installed = program.folder / "bin/curve"
+    installed.chmod(0o755)
+    path = os.pathsep.join([str(installed.parent), os.environ["PATH"]])
+    program.started, program.environment = str(installed), {"PYTHONPATH": str(site), "PATH": path}
     program.swept()
     monkeypatch.syspath_prepend(site)
     assert program.best_line(monkeypatch).startswith("curve x=")
@@ -204,7 +208,7 @@ def test_a_program_that_is_installed_as_a_console_script(program: Program, monke
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("qqqq=choice(1,2)", "qqqq: there is no such key; --cfg job shows all that there are"),
+        ("qqqq=choice(1,2)", "qqqq: there is no such key; python app.py --cfg job shows all that there are"),
         ("hydra.sweeper.timeout=-1", "hydra.sweeper.timeout: found -1, expected seconds from 0, or null"),
     ],
 )
