@@ -82,7 +82,8 @@ class Bench:
 
     def measured(self, work: Work, gpus: int) -> tuple[float, float, str]:
         """Seconds of the whole, of the same with a single short epoch, and the share of the time in kernels."""
-        self.prepare()
+        if work is phase4:
+            self.prepare()
         if not self.options.warm:
             self._timed(work, gpus, SHORT)
         start = self._timed(work, gpus, SHORT)
@@ -109,7 +110,7 @@ class Bench:
         return ["hydra/launcher=replicas", f"hydra.launcher.processes={gpus}"]
 
     def prepare(self) -> None:
-        """The data, what trivial rules reach on them, and a study for Phase 4: once, and not measured."""
+        """A study for Phase 4, once, and not measured."""
         if self._prepared:
             return
         words = ["-m", "hydra/sweeper=regularization", f"hydra.sweeper.study_name={STUDY}", "hydra.sweeper.n_trials=4"]

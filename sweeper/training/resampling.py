@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.sparse import csr_array
 
-_TOGETHER = 1 << 22  # weights of rows held at a time while resampling
+# Of so many resamples and blocks of rows at a time counts are held.
+_RESAMPLES, _BLOCKS = 512, 1 << 10
 
 
 def user_weights(users: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
     """How often each user is drawn in each resample, (resample, user) int32; users (row,) are dense indices."""
-    present, _ = np.unique(users, return_inverse=True)
-    drawn = rng.integers(0, len(present), size=(resamples, len(present)))
-    return np.stack([np.bincount(row, minlength=len(present)) for row in drawn]).astype(np.int32)
+    count = len(np.unique(users))
+    drawn = rng.integers(0, count, size=(resamples, count))
+    drawn += np.arange(resamples)[:, None] * count
+    return np.bincount(drawn.ravel(), minlength=resamples * count).reshape(resamples, count).astype(np.int32)
 
 
 def resampled_aucs(scores: np.ndarray, labels: np.ndarray, users: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -23,21 +26,45 @@ def resampled_aucs(scores: np.ndarray, labels: np.ndarray, users: np.ndarray, we
     """
     if not np.isfinite(scores).all():
         raise ValueError("some scores are no finite numbers: they have no rank")
-    _, user = np.unique(users, return_inverse=True)
+    present, user = np.unique(users, return_inverse=True)
     order = np.argsort(scores, kind="stable")
-    ordered = scores[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))  # of each group of ties
     click = labels[order] > 0.5
+    block = _blocks(scores[order], click)
+    shape = (block[-1] + 1, len(present)) if len(block) else (0, len(present))
+    clicks_of, others_of = (_counts(block[of], user[order][of], shape) for of in (click, ~click))
     found = np.empty(len(weights))
-    step = max(1, _TOGETHER // len(scores))
-    for first in range(0, len(weights), step):
-        weight = weights[first : first + step][:, user[order]].astype(np.float64)  # (resample, row)
-        clicks = np.add.reduceat(weight * click, starts, axis=1)  # (resample, tie)
-        others = np.add.reduceat(weight * ~click, starts, axis=1)
-        below = np.cumsum(others, axis=1) - others / 2
+    for first in range(0, len(weights), _RESAMPLES):
+        weight = weights[first : first + _RESAMPLES].T.astype(np.float64, order="C")  # (user, resample)
+        right, others, clicks = (np.zeros(weight.shape[1]) for _ in range(3))
+        for begin in range(0, shape[0], _BLOCKS):
+            part = slice(begin, begin + _BLOCKS)
+            in_clicks, in_others = clicks_of[part] @ weight, others_of[part] @ weight  # (block, resample)
+            below = np.cumsum(in_others, axis=0)
+            right += (in_clicks * (others + below - in_others / 2)).sum(axis=0)
+            others += below[-1]
+            clicks += in_clicks.sum(axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            found[first : first + step] = (clicks * below).sum(axis=1) / (clicks.sum(axis=1) * others.sum(axis=1))
+            found[first : first + _RESAMPLES] = right / (clicks * others)
     return found
+
+
+def _blocks(scores: np.ndarray, click: np.ndarray) -> np.ndarray:
+    """The block of each row, (row,), ascending; scores (row,) ascend.
+
+    A block is either a group of equal scores with rows of both classes, or all rows of one class between two rows of
+    the other one: how these are ordered does not change an AUC.
+    """
+    starts = np.flatnonzero(np.concatenate([[True], scores[1:] != scores[:-1]])[: len(scores)])
+    sizes = np.diff(starts, append=len(scores))
+    clicks = np.add.reduceat(click.astype(np.int64), starts) if len(starts) else starts
+    kind = np.where(clicks == 0, 0, np.where(clicks == sizes, 1, 2))
+    new = np.concatenate([[True], (kind[1:] != kind[:-1]) | (kind[1:] == 2)])[: len(kind)]
+    return np.repeat(np.cumsum(new) - 1, sizes)
+
+
+def _counts(block: np.ndarray, user: np.ndarray, shape: tuple[int, int]) -> csr_array:
+    """How many of these rows each block has of each user."""
+    return csr_array((np.ones(len(block)), (block, user)), shape=shape)
 
 
 def resampled_error(differences: np.ndarray) -> float | None:

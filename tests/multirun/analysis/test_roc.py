@@ -68,6 +68,17 @@ def test_a_resample_that_draws_every_user_once_gives_the_auc_itself() -> None:
     assert resampled_aucs(tied, labels, users, ones)[0] == pytest.approx(roc_auc(tied, labels))
 
 
+def test_the_auc_of_a_resample_is_that_of_rows_written_out_as_often_as_their_users_are_drawn() -> None:
+    rng = np.random.default_rng(5)
+    users, labels = rng.integers(0, 30, size=400), (rng.random(400) < 0.2).astype(float)
+    for scores in (rng.random(400), np.round(rng.random(400), 1), labels, np.zeros(400)):
+        weights = user_weights(users, 40, rng)
+        weights[0] = 0  # no row at all, so no class
+        written = [np.repeat(np.arange(400), row[users]) for row in weights]
+        found = resampled_aucs(scores, labels, users, weights)
+        assert found == pytest.approx([roc_auc(scores[rows], labels[rows]) for rows in written], nan_ok=True)
+
+
 def test_rows_that_repeat_in_a_user_widen_the_interval() -> None:
     a, b, labels = scored(rows=300)
     a, b, labels = (np.repeat(values, 5) for values in (a, b, labels))
