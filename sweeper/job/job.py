@@ -106,6 +106,7 @@ class Job:
     def states(self) -> dict[Position, Saved]:
         """The checkpoints from which the run can resume. If there are none, artifacts of other runs are removed."""
         folder = self.recorder.folder
+        folder.remove_drafts()
         if self.cfg.resume == "never":
             folder.clear()
             if self.recorder.tracked is not None:

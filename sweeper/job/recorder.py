@@ -183,7 +183,7 @@ class Recorder:
         """
         if self.error is not None:
             with suppress(StoppedError):  # the first error is the one to raise
-                self.folder.save_best()
+                self.folder.save_best_without_state()
             raise self.error
         self.folder.save_best()
         best = self.best

@@ -12,7 +12,7 @@ from mdaf.atomic import write_atomically
 from mdaf.errors import UserError
 from mdaf.model.stack import load_replica
 from mdaf.sweeper.job.recorder import Recorder
-from mdaf.sweeper.runs.checkpoint import START, DamagedError, Position, Saved, read, saved_in
+from mdaf.sweeper.runs.checkpoint import BEFORE, START, DamagedError, Position, Saved, read, saved_in
 from mdaf.sweeper.runs.folder import RunFolder
 from mdaf.sweeper.runs.reader import BEST
 from mdaf.sweeper.training.early_stopping import EarlyStopping
@@ -51,6 +51,8 @@ def states_of(recorder: Recorder) -> dict[Position, Saved]:
                 "%s: %s does not hold the weights of its best epoch so far, so nothing goes on from epoch %d, step %d",
                 *(recorder.folder.path, BEST, state.position.epoch, state.position.step),
             )
+    if found and all(state.file == BEFORE for state in found.values()):
+        recorder.folder.go_back()  # otherwise the next state would put the one that cannot be used in its place
     return found
 
 

@@ -7,7 +7,8 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -63,6 +64,7 @@ class Saved:
     ``optimizer`` as ``Replicas.optimizer_state`` gives it; empty after the last epoch
     ``partial_epoch``  of the unfinished epoch; None between two epochs
     ``parts``     ``mdaf.sweeper.runs.parts`` of the run so far; none in states of versions that did not write them
+    ``file``      the name of the file from which it was read
     """
 
     position: Position
@@ -74,6 +76,7 @@ class Saved:
     config_hash: str
     data_hash: str
     parts: list[dict[str, Any]] = field(default_factory=list)
+    file: str = LAST
 
     def content(self) -> dict[str, Any]:
         """The content of the file, with weights and optimizer packed: what resuming needs, and keys for people."""
@@ -116,6 +119,13 @@ def link_best(folder: Path, content: Mapping[str, Any]) -> None:
         put(folder / BEST, content)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def go_back(folder: Path) -> None:
+    """Renames ``last.before.pt``, if it is there, to ``last.pt``."""
+    with suppress(FileNotFoundError):
+        (folder / BEFORE).replace(folder / LAST)
+        fsync_folder(folder)
 
 
 def _put_in_place(draft: Path, path: Path) -> None:
@@ -209,7 +219,7 @@ def read(path: Path) -> Saved:
         content = dict(torch.load(plain(path), map_location="cpu", weights_only=True))
         if content.pop(DIGEST) != digest({**content, "weights": pack(content["weights"])}):
             raise DamagedError("it does not hold what was written")
-        return _parsed(content)
+        return replace(_parsed(content), file=path.name)
     except (FileNotFoundError, MemoryError):
         raise
     except Exception as error:  # what a reader of damaged bytes raises may be anything

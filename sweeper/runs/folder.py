@@ -38,6 +38,8 @@ from mdaf.sweeper.runs.reader import BEST, RESULT, check_unfinished
 
 log = logging.getLogger(__name__)
 
+DRAFTED = (checkpoint.LAST, BEST, "metrics.csv", RESULT, "summary.txt")  # written under another name, then renamed
+
 
 class FolderError(StoppedError):
     """A run's folder cannot be written to, for example because the disk is full."""
@@ -100,13 +102,15 @@ class RunFolder:
         """
         content = state.content()
         self.wait()
+        on_cpu = _on_cpu(state)
+        if not on_cpu:
+            content = (self._best_copy if is_best else self._copy).of(content)
         if is_best:
-            self._best = None
-        if _on_cpu(state):
+            self._best = content  # until best.pt is there: if that fails, the next state writes it
+        if on_cpu:
             self._save(content, is_best)
-            return
-        copied = (self._best_copy if is_best else self._copy).of(content)
-        self._background.submit(lambda: self._save(copied, is_best))
+        else:
+            self._background.submit(lambda: self._save(content, is_best))
 
     def save_best(self) -> None:
         """Waits like ``wait``, and writes best.pt if a best epoch's weights are still kept: no last state took them."""
@@ -115,12 +119,22 @@ class RunFolder:
             self.write_checkpoint(BEST, checkpoint.sealed(self._best))
             self._best = None
 
+    def save_best_without_state(self) -> None:
+        """The same for a run that failed, unless it has a state: that goes on with the best.pt of its own time."""
+        self.wait()
+        if not (self.path / checkpoint.LAST).exists():
+            self.save_best()
+
     def wait(self) -> None:
         """Waits until everything that was saved is on the disk."""
         self._background.wait()
 
     def _save(self, content: Mapping[str, Any], is_best: bool) -> None:
-        """last.pt first: until best.pt is there too, the state before it and the best.pt of that one are whole."""
+        """last.pt first: until best.pt is there too, the state before it and the best.pt of that one are whole.
+
+        If best.pt cannot be written, the state before takes the place of last.pt again: nothing goes on without
+        best.pt, and the next state would replace the one before.
+        """
         if content["metrics_history"]:
             self.write_metrics(content["metrics_history"])
         content = checkpoint.sealed(content)
@@ -130,8 +144,17 @@ class RunFolder:
             with self._explained(BEST):
                 checkpoint.link_best(self.path, content)
         elif (best := self._best) is not None:
-            self.write_checkpoint(BEST, checkpoint.sealed(best))
+            try:
+                self.write_checkpoint(BEST, checkpoint.sealed(best))
+            except FolderError:
+                self.go_back()
+                raise
         self._best = None
+
+    def go_back(self) -> None:
+        """Puts the state before in the place of last.pt, from which nothing can go on."""
+        with self._explained(checkpoint.LAST):
+            checkpoint.go_back(self.path)
 
     def saved(self) -> list[checkpoint.Saved]:
         """The undamaged checkpoints in the folder, the latest first."""
@@ -148,10 +171,20 @@ class RunFolder:
         """
         self.wait()
         check_unfinished(self.path)
-        for name in (checkpoint.LAST, checkpoint.BEFORE, BEST, "metrics.csv", RESULT, "summary.txt"):
+        for name in (*DRAFTED, checkpoint.BEFORE):
             (self.path / name).unlink(missing_ok=True)
         for scores in self.path.glob("scores_*.npz"):
             scores.unlink()
+
+    def remove_drafts(self) -> None:
+        """Removes what killed processes had begun to write. Only the process that holds the folder's lock may call it.
+
+        FolderError if that is impossible.
+        """
+        with self._explained("what a killed process left"):
+            for name in DRAFTED:
+                for draft in self.path.glob(f".{name}.[0-9]*"):
+                    draft.unlink(missing_ok=True)
 
     def finished(self) -> None:
         """Removes the previous checkpoint, which only resuming needs, once everything is written."""

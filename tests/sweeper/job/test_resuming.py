@@ -20,6 +20,7 @@ from mdaf.interruption import EXIT_RESUMABLE
 from mdaf.sweeper.job.job import Job
 from mdaf.sweeper.job.resuming import lock_step_groups
 from mdaf.sweeper.machine.watchdog import Watchdog
+from mdaf.sweeper.runs import checkpoint
 from mdaf.sweeper.runs.checkpoint import BEFORE, LAST, Position, read
 from mdaf.sweeper.runs.folder import RunFolder
 from mdaf.sweeper.storage.opening import open_storage
@@ -74,6 +75,8 @@ def test_a_run_killed_within_epochs_ends_as_if_it_had_not_been(
     for _ in moments:
         with pytest.raises(Killed):
             run(work, *typed)
+    for draft in (".last.pt.12", ".last.pt.12.before", ".best.pt.12.link", ".metrics.csv.12"):  # of a SIGKILL
+        (work / name / draft).touch()
     assert run(work, *typed) == 0
     assert_same_run(work / name, work / "whole")
     assert not (work / name / BEFORE).exists()
@@ -133,7 +136,7 @@ def test_the_best_weights_stay_those_of_the_best_epoch_whichever_states_are_ther
     assert_same_run(work / "two-bests", peaked)
 
 
-def test_a_run_killed_between_its_last_state_and_its_best_weights_goes_on_from_the_state_before(
+def test_a_run_killed_between_its_last_state_and_its_best_weights_goes_on_from_the_state_before_each_time(
     work: Path, peaked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     typed = [*PEAKED, "hydra.run.dir=between", "resume=auto"]
@@ -141,15 +144,38 @@ def test_a_run_killed_between_its_last_state_and_its_best_weights_goes_on_from_t
     def killed(*_: object) -> None:
         raise Killed
 
-    with monkeypatch.context() as patch:
-        save_after(patch, [1])
-        patch.setattr(RunFolder, "write_checkpoint", killed)  # of the second epoch's weights, after the third's state
-        with pytest.raises(Killed):
-            run(work, *typed)
-    assert read(work / "between" / LAST).position == Position(4, 0)
+    for saved_before in (1,), ():
+        with monkeypatch.context() as patch:
+            save_after(patch, saved_before)
+            patch.setattr(RunFolder, "write_checkpoint", killed)  # of the second epoch's weights, after the last state
+            with pytest.raises(Killed):
+                run(work, *typed)
+        assert read(work / "between" / LAST).position == Position(4, 0)
     assert run(work, *typed) == 0
-    assert "going on in epoch 2 after step 0" in (work / "between/train.log").read_text()
+    assert (work / "between/train.log").read_text().count("going on in epoch 2 after step 0") == 2
     assert_same_run(work / "between", peaked)
+
+
+def test_a_run_that_fails_leaves_its_last_state_the_best_weights_that_it_goes_on_with(
+    work: Path, peaked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = [*PEAKED, "hydra.run.dir=failed", "resume=auto"]
+    save_of = checkpoint.save
+
+    def save(folder: Path, content: Any) -> None:
+        if content["epoch"] == 3:
+            raise OSError(errno.ENOSPC, "room for the weights, not for the state")
+        save_of(folder, content)
+
+    steps = iter(range(1, 1 + 3 * STEPS))
+    with monkeypatch.context() as patch:
+        save_after(patch, [])
+        patch.setattr(Saves, "due_within_epoch", lambda self: next(steps) == STEPS + 2)
+        patch.setattr(checkpoint, "save", save)
+        assert run(work, *typed) == EXIT_RESUMABLE
+    assert run(work, *typed) == 0
+    assert "going on in epoch 2 after step 2" in (work / "failed/train.log").read_text()
+    assert_same_run(work / "failed", peaked)
 
 
 @pytest.mark.parametrize("moment", ["within the epoch", "between two epochs"])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from mdaf.sweeper.runs import checkpoint
 from mdaf.sweeper.runs.checkpoint import Position, Saved
-from mdaf.sweeper.runs.folder import COLUMNS, RunFolder
+from mdaf.sweeper.runs.folder import COLUMNS, FolderError, RunFolder
 from mdaf.sweeper.runs.reader import checkpoint_digest, read_result
 
 
@@ -77,6 +80,43 @@ def test_the_best_weights_are_kept_in_memory_until_a_state_is_saved_and_written_
     assert torch.load(tmp_path / "best.pt", weights_only=True)["weights"]["weight"].tolist() == [5, 5]
 
 
+@pytest.mark.parametrize("on_cpu", [pytest.param(True, id="CPU"), pytest.param(False, id="GPU: in the background")])
+def test_a_state_whose_best_weights_cannot_be_written_leaves_the_one_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_cpu: bool
+) -> None:
+    monkeypatch.setattr("mdaf.sweeper.runs.folder._on_cpu", lambda state: on_cpu)
+    folder = RunFolder(tmp_path)
+    for epoch in (1, 2):
+        folder.save(state(epoch), is_best=epoch == 1)
+    folder.keep_best(state(3))
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "put", put_failing("best.pt"))
+        for epoch in (4, 5):
+            with pytest.raises(FolderError, match=r"best\.pt cannot be written"):
+                save(folder, state(epoch))
+    assert folder.saved()[0].position.epoch == 3
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 1
+    folder.save(state(6))
+    assert folder.saved()[0].position.epoch == 7
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 3
+
+
+@pytest.mark.parametrize("on_cpu", [pytest.param(True, id="CPU"), pytest.param(False, id="GPU: in the background")])
+def test_the_best_weights_of_a_state_that_cannot_be_written_are_kept_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_cpu: bool
+) -> None:
+    monkeypatch.setattr("mdaf.sweeper.runs.folder._on_cpu", lambda state: on_cpu)
+    folder, weight = RunFolder(tmp_path), torch.ones(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "put", put_failing("last.pt"))
+        with pytest.raises(FolderError, match=r"last\.pt cannot be written"):
+            save(folder, state(1, weight), is_best=True)
+    weight += 1
+    save(folder, state(2, weight))
+    best = torch.load(tmp_path / "best.pt", weights_only=True)
+    assert (best["epoch"], best["weights"]["weight"].tolist()) == (1, [1, 1])
+
+
 def test_the_digest_of_a_checkpoint_is_that_of_its_file_under_either_name(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     for epoch, is_best in ((1, True), (2, False), (3, True)):
@@ -98,6 +138,24 @@ def test_where_a_file_cannot_have_two_names_the_best_state_is_written_twice(
         folder.save(state(epoch), is_best=True)
     assert [found.position.epoch for found in folder.saved()] == [3, 2]
     assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 2
+
+
+def save(folder: RunFolder, one: Saved, *, is_best: bool = False) -> None:
+    """Saves a state and waits until it is on the disk."""
+    folder.save(one, is_best=is_best)
+    folder.wait()
+
+
+def put_failing(name: str) -> Any:
+    """``checkpoint.put`` on a disk without room for the file ``name``."""
+    put_of = checkpoint.put
+
+    def put(path: Path, *rest: Any) -> None:
+        if path.name == name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        put_of(path, *rest)
+
+    return put
 
 
 def state(epochs: int, weight: torch.Tensor | None = None) -> Saved:
