@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from mdaf.model.kernels.backend import reference_only
 from mdaf.processor import processor
@@ -34,8 +33,8 @@ def pays(x: Tensor, weight: Tensor) -> bool:
         return False  # first of all: a traced size is not compared
     _, outputs, inputs = weight.shape
     wide = outputs * inputs >= WEIGHTS or max(outputs, inputs) >= CHANNELS
-    floats = x.dtype == weight.dtype == torch.float32
-    return wide and floats and x.shape[1] >= STEP
+    floats = x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return wide and floats and x.shape[1] >= STEP and not _is_transformed()
 
 
 def wide_product(x: Tensor, weight: Tensor) -> Tensor:
@@ -51,10 +50,12 @@ class _WideProduct(torch.autograd.Function):
         return _each(_product, x, weight)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         needs_x, needs_weight = ctx.needs_input_grad
+        if torch.is_grad_enabled():  # the gradients are differentiated in turn, as for a penalty of their size
+            dweight = torch.bmm(dy.transpose(1, 2), x) if needs_weight else None
+            return torch.bmm(dy, weight) if needs_x else None, dweight
         dx = _each(_product, dy, weight.transpose(1, 2)) if needs_x else None
         if not needs_weight:
             return dx, None
@@ -109,6 +110,12 @@ def _onednn(x: Tensor, weight: Tensor) -> Tensor:
 def _operator() -> Any:
     """PyTorch's operator, which it keeps for its own compiler; None where it has none."""
     return getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+
+
+def _is_transformed() -> bool:
+    """Whether a transform of ``torch.func``, such as vmap, is at work: it knows PyTorch's own operators alone."""
+    active: bool = torch._C._are_functorch_transforms_active()
+    return active
 
 
 @cache

@@ -46,7 +46,7 @@ def states_of(recorder: Recorder) -> dict[Position, Saved]:
                 )
         if _is_own_best(state, recorder.monitor) or has_best(recorder.folder.path, state, recorder.monitor):
             found[state.position] = state
-        else:
+        elif not found:  # after a usable one nobody asks for the one before
             log.warning(
                 "%s: %s does not hold the weights of its best epoch so far, so nothing goes on from epoch %d, step %d",
                 *(recorder.folder.path, BEST, state.position.epoch, state.position.step),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -73,3 +75,29 @@ def test_layers_use_it_where_mkl_is_slow_and_they_are_wide(monkeypatch: pytest.M
     Linear(32, 128, bias=False)(x[..., :32])
     layer.double()(x.double())
     assert calls == [wide.STEP]
+
+
+def test_a_gradient_of_a_gradient_is_that_of_pytorch() -> None:
+    given = arguments(wide.STEP + 1, 8, 256)
+
+    def gradients(product: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, ...]:
+        x, weight = (value.clone().requires_grad_() for value in given.values() if value is not None)
+        dx, dweight = torch.autograd.grad(product(x, weight).pow(3).sum(), (x, weight), create_graph=True)
+        return torch.autograd.grad(dx.pow(2).mean() + dweight.sum(), (x, weight))
+
+    for found, expected in zip(gradients(wide.wide_product), gradients(plain), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-2)
+
+
+def test_layers_go_on_with_torchs_transforms_and_autocast_where_mkl_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wide, "_mkl_is_slow", lambda: True)
+    layer, x = Linear(64, 256, bias=False), torch.randn(2, 1, wide.STEP, 64)
+    assert torch.equal(torch.func.vmap(layer)(x), torch.stack([plain(one, layer.weight) for one in x]))
+    product, change = torch.func.jvp(layer, (x[0],), (x[1],))
+    torch.testing.assert_close((product, change), (layer(x[0]), layer(x[1])), rtol=1e-4, atol=1e-4)
+    [slope] = torch.func.grad(lambda given: torch.func.functional_call(layer, {"weight": given}, x[0]).sum())(
+        layer.weight
+    )
+    torch.testing.assert_close(slope, x[0, 0].sum(dim=0).expand(256, 64), rtol=1e-4, atol=1e-3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(x[0]).dtype == torch.bfloat16
