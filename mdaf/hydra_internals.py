@@ -109,7 +109,8 @@ def _read_once(source: ImportlibResourcesConfigSource, file: Any) -> ConfigResul
     if not isinstance(file, Path):
         return _read(source, file)
     state = file.stat()
-    key = (source.path, str(file), state.st_mtime_ns, state.st_size)
+    # A copy that keeps its time of change (cp -p, rsync) has another time of arrival, st_ctime.
+    key = (source.path, str(file), state.st_mtime_ns, state.st_ctime_ns, state.st_size)
     if key not in _read_before:
         _read_before[key] = _read(source, file)
     found = _read_before[key]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -197,6 +198,10 @@ def test_a_file_of_a_package_is_read_once_and_again_where_it_changed(
         monkeypatch.setattr(OmegaConf, "load", parse)
         (package / "config.yaml").write_text("a: 10\nlist: [1]")
         assert compose("config").a == 10
+        times = (package / "config.yaml").stat()
+        (package / "config.yaml").write_text("a: 20\nlist: [1]")  # as long as before, and of the same time, as by cp -p
+        os.utime(package / "config.yaml", ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert compose("config").a == 20
 
 
 def test_an_interpolation_is_resolved_where_it_stands_although_its_text_was_parsed_before() -> None:
