@@ -15,7 +15,7 @@ from mdaf.names import numbered
 from mdaf.sweeper.runs.checkpoint import saved_in
 from mdaf.sweeper.runs.folder import RunFolder
 from mdaf.sweeper.runs.lock import locked
-from mdaf.sweeper.runs.reader import BEST, IDENTITY, is_finished, read_run
+from mdaf.sweeper.runs.reader import IDENTITY, is_finished, read_run
 
 log = logging.getLogger(__name__)
 
@@ -24,15 +24,15 @@ def make_way(point: Point, seeds: Sequence[int]) -> Path:
     """The folder for a point's runs on these seeds, in which ``resume=auto`` trains all of them.
 
     It is the point's own, or the first of ``NAME-2``, ``NAME-3``, ... that holds no finished run of another plan.
-    Whatever unfinished could not be gone on with is taken away. UserError if another process works in one of them.
+    What was begun of another configuration is taken away. UserError if another process works in one of them.
     """
     folder = next(folder for folder in numbered(point.folder) if not _is_taken(folder, point, seeds))
     if folder != point.folder:
         log.warning("%s: holds finished runs of another plan, which stay; new ones go to %s", point.folder, folder)
     for seed in seeds:
         run = folder / f"seed-{seed}"
-        if run.is_dir() and not _goes_on(run, hashes(point, seed)):
-            log.warning("%s: what was begun there is of another configuration or damaged, and is taken away", run)
+        if run.is_dir() and _is_of_another(run, hashes(point, seed)):
+            log.warning("%s: what was begun there is of another configuration, and is taken away", run)
             with locked(run):
                 RunFolder(run).clear()
     return folder
@@ -52,8 +52,6 @@ def _is_taken(folder: Path, point: Point, missing: Sequence[int]) -> bool:
     return False
 
 
-def _goes_on(folder: Path, wanted: tuple[str, str]) -> bool:
-    """Whether the folder holds states of this very run, and the weights of its best epoch if it has finished one."""
-    states = saved_in(folder)
-    own = bool(states) and all((state.config_hash, state.data_hash) == wanted for state in states)
-    return own and (not states[0].history or (folder / BEST).is_file())
+def _is_of_another(folder: Path, wanted: tuple[str, str]) -> bool:
+    """Whether the folder holds a state of another run. The run itself leaves out states that it cannot go on from."""
+    return any((state.config_hash, state.data_hash) != wanted for state in saved_in(folder))

@@ -74,6 +74,21 @@ def test_a_run_that_was_interrupted_goes_on_where_it_stopped(work: Path, monkeyp
     assert_same_run(work / "again/seed-42", work / "whole/seed-42")
 
 
+def test_a_run_that_was_interrupted_before_its_first_state_begins_anew_without_a_warning(
+    work: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    here(work, monkeypatch)
+    one = point("early")
+    one = replace(
+        one, overrides=tuple(key.replace("checkpoint_seconds=0", "checkpoint_seconds=60") for key in one.overrides)
+    )
+    interrupted(monkeypatch, one)
+    assert {path.name for path in (work / "early/seed-42").iterdir()} >= {"metrics.csv"}
+    plan.run_missing([Series(one, missing=[42])], [one.folder])
+    assert not [record.getMessage() for record in caplog.records if "taken away" in record.getMessage()]
+    assert_same_run(work / "early/seed-42", work / "whole/seed-42")
+
+
 @pytest.mark.slow
 def test_what_another_configuration_left_in_the_folder_is_not_gone_on_with(
     work: Path, monkeypatch: pytest.MonkeyPatch
