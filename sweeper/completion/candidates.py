@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from mdaf.names import DEFAULT_STORAGE
@@ -76,7 +77,7 @@ def _of_overrides(word: str, before: Sequence[str], last: str) -> list[str]:
         return [f"study={name}" for name in studies() if _IN_AN_OVERRIDE.fullmatch(name)]
     if equals:
         known = options.groups() if word != "phase4" else []
-        return [f"{sign}{group}={option}" for option in options.options_of(group)] if group in known else []
+        return [f"{sign}{group}={option}" for option in _options_of(group)] if group in known else []
     if word == "phase4":
         keys = _leaves(keys_of(OmegaConf.structured(schema.Phase4)))
         return [*(f"{key}=" for key in keys), *(["verify", "summarize"] if not before else [])]
@@ -85,6 +86,20 @@ def _of_overrides(word: str, before: Sequence[str], last: str) -> list[str]:
     keys = _leaves([*keys_of(OmegaConf.structured(schema.Config)), *of_options])
     words = [*WORDS] if not word and not before else []
     return [*words, *(f"{sign}{name}=" for name in dict.fromkeys([*groups, *keys]))]
+
+
+def _options_of(group: str) -> list[str]:
+    """The options of a group: files of the tree, and for Hydra's own groups what Python declares besides."""
+    from mdaf.conf import options
+
+    found = options.options_of(group)
+    if group in _OF_HYDRA:
+        from mdaf.sweeper.search import presets
+
+        presets.store()
+        declared = [*ConfigStore.instance().list(group), *(presets.samplers() if group.endswith("/sampler") else ())]
+        found += [name.removesuffix(".yaml") for name in declared if options.is_option(name)]
+    return found
 
 
 def _leaves(keys: Sequence[str]) -> list[str]:

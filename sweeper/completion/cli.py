@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if words[:1] == [QUERY]:
         from mdaf.sweeper.completion.candidates import candidates
 
-        print("\n".join(candidates(words[1] if words[1:] else "")))
+        for one in candidates(words[1] if words[1:] else ""):
+            print(one)  # nothing at all where nothing fits: then the shell completes names of files
         return
     with reported_in_one_line():
         sys.stdout.write(script(_parser().parse_args(words).shell))

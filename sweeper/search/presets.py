@@ -131,6 +131,11 @@ class SweeperClass(ReadText):
         return SWEEPER if text in (UPSTREAM, OURS) else text
 
 
+def samplers() -> list[str]:
+    """The names of the samplers, whoever declares them."""
+    return ["racing", *_SAMPLERS]
+
+
 def store() -> None:
     """Puts the groups into Hydra's store. Calling it again changes nothing."""
     study = {

@@ -24,6 +24,7 @@ from mdaf.terminal.programs import SCRIPTS, WORDS
         ("mdaf seed=1 model=ma", ["model=mamba4rec"]),
         ("mdaf check data=movielens_1", ["data=movielens_10m", "data=movielens_1m"]),
         ("mdaf hydra/sweeper/pruner=m", ["hydra/sweeper/pruner=median"]),
+        ("mdaf hydra/sweeper/sampler=ra", ["hydra/sweeper/sampler=racing", "hydra/sweeper/sampler=random"]),
         ("mdaf --multi", ["--multirun"]),
         ("mdaf study best --format o", ["overrides"]),
         ("mdaf-study impo", ["importance"]),
@@ -96,3 +97,12 @@ def test_bash_replaces_what_follows_the_equals_sign_alone(tmp_path: Path, capsys
         check=True,
     )
     assert ran.stdout == "boosted bst\n"
+
+
+def test_where_nothing_fits_nothing_is_printed_so_that_the_shell_completes_names_of_files(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cli.main(["query", "mdaf predict runs/si"])
+    assert capsys.readouterr().out == ""
+    cli.main(["query", "mdaf ru"])
+    assert capsys.readouterr().out == "runs\n"
