@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns 0, or 1 if something was not removed. SystemExit 2 for a mistake of the user."""
     output.make_safe()
     words = list(sys.argv[1:] if arguments is None else arguments)
-    with reported_in_one_line():
+    with reported_in_one_line(interrupted="runs that were not removed yet stay"):
         if words[:1] == [CLEAN]:
             return _clean(_clean_parser().parse_args(words[1:]))
         options = _list_parser().parse_args(words)

@@ -11,6 +11,7 @@ import optuna
 import pytest
 
 from mdaf.process import this_process
+from mdaf.signals import Interrupted
 from mdaf.sweeper.run_folders import cli
 from mdaf.sweeper.tracking import tensorboard_events, tracked_run
 
@@ -117,6 +118,20 @@ def test_clean_shows_and_refuses_without_a_terminal_and_removes_with_yes(typed: 
     assert left() == ["single/2026-01-02/10-00-02"]
     assert not Path("runs/single/2026-01-01").exists()
     assert "nothing to remove" in typed("clean", "--failed", "--yes")[1]
+
+
+def test_ctrl_c_at_the_question_removes_nothing_and_does_not_speak_of_a_command_that_goes_on(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: str) -> str:
+        raise Interrupted("by SIGINT")
+
+    make("single/2026-01-01/10-00-00", failed=True)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", interrupt)
+    code, _, err = typed("clean", "--failed")
+    assert (code, err.splitlines()[-1]) == (75, "interrupted by SIGINT; runs that were not removed yet stay")
+    assert left() == ["single/2026-01-01/10-00-00"]
 
 
 def test_all_but_the_best_of_each_grid_and_of_single_runs_are_removed(typed: Typed) -> None:
