@@ -11,12 +11,12 @@ import errno
 import logging
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -61,6 +61,7 @@ log = logging.getLogger(__name__)
 GAP_FIELD = "gap"  # sequence field that is computed from times while gathering, never stored
 USER_TABLE = "user"  # a user's index (see users_of) is the user's code in this table minus FIRST_ID
 MATCH_PREFIX = "match_"  # a match field is named after the sequence field that it compares
+_TRIES = 5  # of reading the header of a file while other threads parse
 _SMALL = 4096  # bytes: a smaller file is read, not mapped, since an empty array cannot be mapped
 
 
@@ -290,7 +291,7 @@ class EventStore:
         path = self.folder / f"{name}.npy"
         small = path.stat().st_size < _SMALL
         try:
-            array = np.load(path, mmap_mode=None if small else "r", allow_pickle=False)
+            array = _array(path, None if small else "r")
         except OSError as error:
             if error.errno is not None:  # an error of the operating system
                 raise
@@ -314,6 +315,18 @@ class EventStore:
             static={field.name: load(f"static.{field.name}", np.int32) for field in self.schema.static},
             probability=load("probability", np.float32) if known else None,
         )
+
+
+def _array(path: Path, mmap_mode: Literal["r"] | None) -> np.ndarray:
+    """The array of a file.
+
+    NumPy lets Python parse the header of a file. Where several threads parse at once, Python 3.11 may raise a
+    SystemError, since it counts the depth of all of them together: then the header is read again.
+    """
+    for _ in range(_TRIES - 1):
+        with suppress(SystemError):
+            return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+    return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
 
 
 @contextmanager

@@ -48,6 +48,13 @@ def finished(folder: Path, study: str) -> list[FrozenTrial]:
     return [trial for trial in trials(folder, study) if trial.state in FINISHED]
 
 
+def wait_for_the_end_of(workers: set[int]) -> None:
+    """They leave when the process that started them is gone. A trial that one of them still runs would count."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and any(Path(f"/proc/{number}/stat").exists() for number in workers):
+        time.sleep(0.1)
+
+
 @pytest.mark.parametrize(("example", "study", "absent"), EXAMPLES)
 def test_two_workers_search_with_a_pruner_and_the_same_command_goes_on_after_kill_9(
     tmp_path: Path, example: str, study: str, absent: tuple[str, ...]
@@ -62,6 +69,7 @@ def test_two_workers_search_with_a_pruner_and_the_same_command_goes_on_after_kil
             assert time.monotonic() < deadline
             time.sleep(0.2)
         first.kill()
+    wait_for_the_end_of({int(trial.user_attrs["worker"].split(":")[1]) for trial in trials(folder, study)})
     again = subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
     assert again.returncode == 0, again.stderr
     after = trials(folder, study)

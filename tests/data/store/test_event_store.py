@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,6 +91,23 @@ def test_another_format_is_refused_by_its_number(folder: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps({**manifest, "format": 99}))
     with pytest.raises(DataError, match="format 99"):
         EventStore.open(folder)
+
+
+def test_a_header_that_python_fails_to_parse_beside_other_threads_is_read_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, failed = np.load, set[Path]()
+
+    def fails_once(path: Path, **how: Any) -> Any:
+        if path not in failed:
+            failed.add(path)
+            raise SystemError("AST constructor recursion depth mismatch (before=57, after=62)")
+        return load(path, **how)
+
+    monkeypatch.setattr(np, "load", fails_once)
+    opened = EventStore.open(folder)
+    assert len(failed) > 3
+    assert opened.users > 0
 
 
 def test_an_array_with_another_header_of_the_same_size_is_damage(folder: Path) -> None:
