@@ -69,7 +69,8 @@ def test_two_workers_search_with_a_pruner_and_the_same_command_goes_on_after_kil
             assert time.monotonic() < deadline
             time.sleep(0.2)
         first.kill()
-    wait_for_the_end_of({int(trial.user_attrs["worker"].split(":")[1]) for trial in trials(folder, study)})
+    workers = [trial.user_attrs["worker"] for trial in trials(folder, study) if "worker" in trial.user_attrs]
+    wait_for_the_end_of({int(worker.split(":")[1]) for worker in workers})
     again = subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
     assert again.returncode == 0, again.stderr
     after = trials(folder, study)
