@@ -58,6 +58,7 @@ from mdaf.sweeper.trials.outcome import Objective
 from mdaf.sweeper.trials.space import Space, Wanted, grid_points, wanted
 from mdaf.sweeper.trials.trials import Trials
 from mdaf.sweeper.trials.user_attrs import FAILED_TRIALS, N_TRIALS, RACE_RUNS, RACE_SEEDS
+from mdaf.terminal import output
 
 if TYPE_CHECKING:
     from mdaf.sweeper.racing.race import Race
@@ -112,6 +113,7 @@ class Search:
     def _sweep(self, arguments: list[str]) -> None:
         if fleet.is_worker() or PIPE_VARIABLE in os.environ:
             follow_parent()
+            output.make_safe()  # where the parent is killed first, what a job prints is no failure of the job
         settings = self.settings
         self.stopping = Stopping(fleet.began(), settings, self.config)
         check_settings(settings, self.config)
