@@ -112,7 +112,7 @@ def test_a_watch_goes_on_until_ctrl_c_and_leaves_the_terminal_as_it_was(place: P
 
 
 def test_a_run_that_ctrl_c_stopped_within_an_epoch_goes_on_on_a_terminal(tmp_path: Path) -> None:
-    typed = [*TINIER, "training.batch_size=10", "training.epochs=2", "hydra.run.dir=one"]
+    typed = [*TINIER, "training.batch_size=3", "training.epochs=2", "hydra.run.dir=one"]
     run = Running("sweeper", *typed, cwd=tmp_path, terminal=80)
     run.wait_until_shown("samples/s")
     assert run.terminal is not None
