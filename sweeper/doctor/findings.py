@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from mdaf import cores
 from mdaf.errors import StoppedError, UserError
 from mdaf.extras import EXTRAS_FOR, PACKAGE, install, missing_of
 from mdaf.names import DEFAULT_STORAGE
@@ -88,9 +89,13 @@ def _torch() -> Any:
 def _devices(torch: Any) -> Iterator[Finding]:
     model, _, flags = processor()
     able = [name for flag, name in FLAGS.items() if flag in flags]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = _memory()
-    said = [model, f"{cores} cores", *([memory] if memory else []), ", ".join(able) or "no vector units known"]
+    said = [
+        model,
+        f"{len(cores.usable())} cores",
+        *([memory] if memory else []),
+        ", ".join(able) or "no vector units known",
+    ]
     yield Finding("devices", "CPU", "; ".join(said))
     if torch is None:
         if find_spec("torch") is not None:

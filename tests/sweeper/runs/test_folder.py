@@ -52,11 +52,16 @@ def test_the_best_state_is_written_once_and_stays_when_a_worse_one_follows(tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt", "metrics.csv"]
 
 
-@pytest.mark.parametrize("on_cpu", [pytest.param(True, id="CPU"), pytest.param(False, id="GPU: in the background")])
+@pytest.fixture(params=[True, False], ids=["CPU", "GPU: in the background"])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the weights of a state are said to lie."""
+    monkeypatch.setattr("mdaf.sweeper.runs.folder._on_cpu", lambda state: request.param)
+
+
+@pytest.mark.usefixtures("device")
 def test_the_best_weights_are_kept_in_memory_until_a_state_is_saved_and_written_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_cpu: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mdaf.sweeper.runs.folder._on_cpu", lambda state: on_cpu)
     folder, weight = RunFolder(tmp_path), torch.ones(2)
     folder.keep_best(state(1, weight))
     weight += 1  # training goes on
@@ -80,11 +85,10 @@ def test_the_best_weights_are_kept_in_memory_until_a_state_is_saved_and_written_
     assert torch.load(tmp_path / "best.pt", weights_only=True)["weights"]["weight"].tolist() == [5, 5]
 
 
-@pytest.mark.parametrize("on_cpu", [pytest.param(True, id="CPU"), pytest.param(False, id="GPU: in the background")])
+@pytest.mark.usefixtures("device")
 def test_a_state_whose_best_weights_cannot_be_written_leaves_the_one_before_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_cpu: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mdaf.sweeper.runs.folder._on_cpu", lambda state: on_cpu)
     folder = RunFolder(tmp_path)
     for epoch in (1, 2):
         folder.save(state(epoch), is_best=epoch == 1)
@@ -101,11 +105,10 @@ def test_a_state_whose_best_weights_cannot_be_written_leaves_the_one_before_it(
     assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 3
 
 
-@pytest.mark.parametrize("on_cpu", [pytest.param(True, id="CPU"), pytest.param(False, id="GPU: in the background")])
+@pytest.mark.usefixtures("device")
 def test_the_best_weights_of_a_state_that_cannot_be_written_are_kept_for_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_cpu: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mdaf.sweeper.runs.folder._on_cpu", lambda state: on_cpu)
     folder, weight = RunFolder(tmp_path), torch.ones(2)
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "put", put_failing("last.pt"))
