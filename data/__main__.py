@@ -17,7 +17,7 @@ from mdaf.extras import require
 from mdaf.reporting import BEGINS_AGAIN, reported_in_one_line
 from mdaf.terminal import output
 from mdaf.terminal.parser import Parser
-from mdaf.terminal.programs import beside
+from mdaf.terminal.programs import command
 
 if TYPE_CHECKING:  # the modules that read logs take seconds to import, and --help does not need them
     from mdaf.data.synthetic import ClickLog, Synthetic
@@ -79,20 +79,20 @@ def _run(options: argparse.Namespace, node: DictConfig) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    sweeper, data = (" ".join(beside(package)) for package in ("sweeper", "data"))
+    sweeper, data = (command(package) for package in ("sweeper", "data"))
     epilog = _EPILOG.format(names=", ".join(_sources()), sweeper=sweeper, data=data)
     parser = Parser(prog=data, epilog=epilog, formatter_class=raw)
     commands = parser.add_subparsers(dest="command", required=True, metavar="prepare|inspect|generate")
     for name, task in _TASKS.items():
-        command = commands.add_parser(name, help=task, description=task, epilog=epilog, formatter_class=raw)
-        command.add_argument("--config-dir", "-cd", metavar="FOLDER", help="of your own configs, beside the program's")
-        command.add_argument("--config-name", "-cn", metavar="NAME", help="the config to start from instead of config")
-        command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="say data=synthetic data.seed=1")
+        parsed = commands.add_parser(name, help=task, description=task, epilog=epilog, formatter_class=raw)
+        parsed.add_argument("--config-dir", "-cd", metavar="FOLDER", help="of your own configs, beside the program's")
+        parsed.add_argument("--config-name", "-cn", metavar="NAME", help="the config to start from instead of config")
+        parsed.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="say data=synthetic data.seed=1")
         if name == "inspect":
-            command.add_argument("--deep", action="store_true", help="verify every byte of the store first")
-            command.add_argument("--html", metavar="FILE", help="write a page of plots too; it needs no network")
+            parsed.add_argument("--deep", action="store_true", help="verify every byte of the store first")
+            parsed.add_argument("--html", metavar="FILE", help="write a page of plots too; it needs no network")
         if name == "generate":
-            command.add_argument("--to", default="runs/generated", metavar="FOLDER", help="default: %(default)s")
+            parsed.add_argument("--to", default="runs/generated", metavar="FOLDER", help="default: %(default)s")
     return parser
 
 

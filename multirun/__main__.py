@@ -23,7 +23,7 @@ from mdaf.sweeper.hydra_ext.overrides import hydra_value, unquoted
 from mdaf.sweeper.hydra_ext.targets import explained
 from mdaf.terminal import output
 from mdaf.terminal.printable import printable
-from mdaf.terminal.programs import answer_version, beside, program
+from mdaf.terminal.programs import answer_version, command, here, program
 
 PROGRAM = "program="
 COMMANDS = ("verify", "summarize")  # first words that train nothing: mdaf.multirun.commands
@@ -92,12 +92,12 @@ def what_follows(folder: Path, study: str, storage: str, by_values: bool = False
     where = ["--storage", storage]
     if by_values:  # typed where that program lies, which is no clone of this one
         return {
-            "check": shlex.join(["mdaf-phase4", "verify", str(folder / "report.json"), *where]),
-            "study": shlex.join(["mdaf-study", "trials", "--study", study, *where]),
+            "check": here(shlex.join(["mdaf-phase4", "verify", str(folder / "report.json"), *where])),
+            "study": here(shlex.join(["mdaf-study", "trials", "--study", study, *where])),
         }
     return {
-        "check": shlex.join([*beside("multirun"), "verify", str(folder / "report.json")]),
-        "study": shlex.join([*beside("sweeper.study"), "show", "--study", study, *where]),
+        "check": f"{command('multirun')} {shlex.join(['verify', str(folder / 'report.json')])}",
+        "study": f"{command('sweeper.study')} {shlex.join(['show', '--study', study, *where])}",
     }
 
 

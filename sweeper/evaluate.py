@@ -19,7 +19,7 @@ from mdaf.reporting import reported_in_one_line
 from mdaf.sweeper.runs.metric_columns import column, is_ranking
 from mdaf.terminal import output, tables
 from mdaf.terminal.parser import Parser
-from mdaf.terminal.programs import beside
+from mdaf.terminal.programs import command
 
 if TYPE_CHECKING:
     from mdaf.sweeper.job.split_figures import SplitFigures
@@ -31,7 +31,7 @@ READS = Path("runs")  # holds the log of reads of the test split that are no rep
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog=" ".join(beside("sweeper.evaluate")),
+        prog=command("sweeper.evaluate"),
         description="Figures of a split from the best checkpoint of a finished run. Writes nothing into the run.",
         epilog="The intervals are of 95 %, over resampled users. ECE has none, since that of a resample is biased.",
     )

@@ -2,11 +2,15 @@
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 
 # Tests are tiny, and run beside each other: a second thread costs more than it brings.
 for threads in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(threads, "1")
+
+# As in an environment that is activated: lines to type name programs, not their files.
+os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
 
 gc.disable()  # until all tests are collected: nearly everything that is imported stays
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -78,13 +79,14 @@ Words such as `training.epochs=3` are [config keys](config.md).
 
 @contextmanager
 def named(program: str) -> Iterator[None]:
-    """The program's name as help texts show it, whatever program runs."""
-    before = sys.argv
+    """The program's name as help texts show it in an environment that is activated, whatever program runs."""
+    before, path = sys.argv, os.environ["PATH"]
     sys.argv = [program.split()[0]]
+    os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), path])
     try:
         yield
     finally:
-        sys.argv = before
+        sys.argv, os.environ["PATH"] = before, path
 
 
 @cache

@@ -1,8 +1,10 @@
-"""How the programs of this project are typed here, and which first words of ``mdaf`` are commands of their own."""
+"""How this program was started, what to type for another one, and the first words of ``mdaf`` that are commands."""
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,22 +55,49 @@ WORDS: Final = {
 _word = ""  # the first word that was typed, while its command runs
 
 
+def started() -> str:
+    """The start of the command that started this process, as a study records it: no folder of an environment is in it.
+
+    Such as ``python -m sweeper``, ``python app.py``, ``mdaf-study``, or the console script of another program. A script
+    that the PATH does not find is named as it was typed.
+    """
+    script = Path(sys.argv[0])
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if spec is not None and spec.origin == sys.argv[0]:
+        return f"python -m {spec.name.removesuffix('.__main__')}"
+    if script.name == "__main__.py":  # another program, such as pytest, called this one's main
+        return f"python -m {script.parent.name}"
+    if script.suffix == ".py":
+        return f"python {shlex.quote(sys.argv[0])}"
+    is_found = script.name in SCRIPTS.values() or shutil.which(script.name)
+    return script.name if is_found else shlex.quote(sys.argv[0])
+
+
+def here(line: str) -> str:
+    """A command as it works when it is typed in this folder, whether or not this program's environment is activated.
+
+    ``line``  begins with ``python`` or one of ``SCRIPTS``; any other first word stays as it is.
+    """
+    word, space, rest = line.partition(" ")
+    return f"{_findable(word) if word in ('python', *SCRIPTS.values()) else word}{space}{rest}"
+
+
 def program() -> str:
-    """This program as it was typed, such as ``python -m sweeper``, ``mdaf-study`` or ``mdaf phase4``."""
-    return f"{_file()} {_word}".rstrip()
+    """This program as it can be typed again, such as ``python -m sweeper``, ``mdaf-study`` or ``mdaf phase4``."""
+    return here(f"{started()} {_word}".rstrip())
 
 
-def beside(package: str) -> list[str]:
-    """The words that start a program of this project in the way in which this one was started.
+def command(package: str) -> str:
+    """The start of a line to type for a program of this project, in the way in which this one was started.
 
     ``package``  a key of ``SCRIPTS``
 
-    Only in a clone is ``python -m multirun`` found, so it is no advice for someone who typed a console script.
+    Only in a clone is ``python -m multirun`` found, so it is no advice for someone who typed a console script, or who
+    started a program of another author.
     """
-    typed = _file()
-    if typed in SCRIPTS.values():
-        return [SCRIPTS[package]]
-    return ["python", "-m", f"mdaf.{package}" if typed.startswith("python -m mdaf.") else package]
+    before = {f"python -m {prefix}{name}": prefix for name in SCRIPTS for prefix in ("", "mdaf.")}
+    start = started()
+    return here(f"python -m {before[start]}{package}" if start in before else SCRIPTS[package])
 
 
 @contextmanager
@@ -97,20 +126,15 @@ def answer_version() -> None:
         raise SystemExit(0)
 
 
-def _file() -> str:
-    file = Path(sys.argv[0])
-    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    if spec is not None and spec.origin == sys.argv[0]:
-        return f"python -m {spec.name.removesuffix('.__main__')}"
-    if file.name != "__main__.py":
-        return f"python {shlex.quote(sys.argv[0])}" if file.suffix == ".py" else file.name
-    return f"python -m {file.parent.name}"  # another program, such as pytest, called this one's main
-
-
-def command(package: str) -> str:
-    """The start of a command that works where this process was started, also in another program's folder.
-
-    ``package``  a key of ``SCRIPTS``
-    """
-    ours = {*SCRIPTS.values(), *(f"python -m {before}{name}" for name in SCRIPTS for before in ("", "mdaf."))}
-    return " ".join(beside(package)) if _file() in ours else SCRIPTS[package]
+def _findable(name: str) -> str:
+    """A program of this environment: its name where that leads to it, else its file, seen from this folder."""
+    python = Path(sys.executable)
+    own = python if name == "python" else python.with_name(name)
+    found = shutil.which(name)
+    if found is not None and os.path.realpath(Path(found).parent) == os.path.realpath(own.parent):
+        return name
+    linked = found is not None and name != "python" and os.path.realpath(found) == os.path.realpath(own)
+    if linked or not own.is_file():  # a link, as pipx makes; or it is installed elsewhere
+        return name
+    folder = Path.cwd()
+    return shlex.quote(str(own.relative_to(folder) if own.is_relative_to(folder) else own))

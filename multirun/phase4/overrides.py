@@ -13,7 +13,7 @@ from mdaf.sweeper.hydra_ext.config_sources import ORIGIN, Configs
 from mdaf.sweeper.hydra_ext.overrides import hydra_value
 from mdaf.sweeper.trials.admitted import SETTABLE, is_allowed_code, path_in, shown_refusals
 from mdaf.sweeper.trials.space import key_of
-from mdaf.terminal.programs import beside
+from mdaf.terminal.programs import command
 
 INSTEAD = {  # what the points and the seeds are made of has keys of its own
     "regularization": "points=[...]",
@@ -46,10 +46,10 @@ def check_origin(study: Study, typed: Sequence[str], configs: Configs) -> None:
     """UserError where the study was swept with configs of its user's own, and nothing of where they are was typed."""
     said = Configs.said_by(study.user_attrs.get(ORIGIN))
     if said.words() and not configs.words():
-        words = [*beside("multirun"), *said.words(), f"study={hydra_value(study.study_name)}", *typed]
+        words = [*said.words(), f"study={hydra_value(study.study_name)}", *typed]
         raise UserError(
             f"study {study.study_name} was swept with {shlex.join(said.words())}, which is taken from no study; if "
-            f"that is right, type it: {shlex.join(words)}"
+            f"that is right, type it: {command('multirun')} {shlex.join(words)}"
         )
 
 
@@ -60,7 +60,8 @@ def overrides_of(trial: Winner, typed: Sequence[str], configs: Configs) -> tuple
     if refused:
         own = [override for override in refused if path_in(override) or is_allowed_code(override)]
         whys = shown_refusals(refused)
-        line = shlex.join([*beside("multirun"), *configs.words(), f"study={hydra_value(trial.study)}", *typed, *own])
+        words = shlex.join([*configs.words(), f"study={hydra_value(trial.study)}", *typed, *own])
+        line = f"{command('multirun')} {words}"
         way = f"if that is right, type it: {line}" if len(own) == len(refused) else "nothing of it is run"
         raise UserError(f"study {trial.study}, trial {trial.number}: {whys}; {way}")
     return (*(override for override in trial.overrides if key_of(override) not in keys), *typed)

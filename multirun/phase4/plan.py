@@ -40,6 +40,7 @@ from mdaf.sweeper.study.queries import (
 from mdaf.sweeper.trials.admitted import run_folder, sorted_out
 from mdaf.sweeper.trials.space import effective_value
 from mdaf.sweeper.trials.user_attrs import RACE_SEEDS
+from mdaf.terminal.programs import SCRIPTS, here
 
 log = logging.getLogger(__name__)
 
@@ -89,10 +90,10 @@ def refuse_of_another(study: Study) -> None:
     origin = study.user_attrs.get(ORIGIN)
     if is_ours(origin):
         return
-    line = shlex.join(["mdaf-phase4", f"study={hydra_value(study.study_name)}", f"program={rerun_command(origin, [])}"])
+    words = [f"study={hydra_value(study.study_name)}", f"program={rerun_command(origin, [])}"]
     raise UserError(
         f"study {study.study_name} was swept by another program, which runs only if it is typed; by the study's own "
-        f"word that is {line}"
+        f"word that is {here(SCRIPTS['multirun'])} {shlex.join(words)}"
     )
 
 

@@ -12,6 +12,7 @@ from mdaf.multirun.analysis.wording import listed, several
 from mdaf.multirun.report.blocks import DOTS, Chart, Section, Verdict
 from mdaf.multirun.report.decision_section import beside_the_verdict, caveats, deploy, figures_behind, lead
 from mdaf.sweeper.runs.metric_columns import MONITOR, best_epoch, column
+from mdaf.terminal.programs import here
 
 NOTHING = "Nothing was decided: there is one configuration, so nothing is compared."
 
@@ -24,7 +25,7 @@ def verdict_section(report: Report, folder: Path | None = None) -> Section:
     if chosen is not None:
         run, note = _best_run(report, chosen)
         path = os.path.normpath((folder or Path()) / run)
-        command = f"mdaf export {shlex.quote(os.path.relpath(path))} --out {shlex.quote(f'{_word(chosen)}-model')}"
+        command = here(shlex.join(["mdaf", "export", os.path.relpath(path), "--out", f"{_word(chosen)}-model"]))
     asked = figures.decision
     if asked is not None:
         assert inputs.looks is not None

@@ -17,7 +17,7 @@ from mdaf.sweeper.hydra_ext import run_dirs
 from mdaf.sweeper.hydra_ext.config_sources import Configs
 from mdaf.sweeper.hydra_ext.overrides import unquoted
 from mdaf.terminal import output
-from mdaf.terminal.programs import answer_version, beside
+from mdaf.terminal.programs import answer_version, command
 
 HELP = """\
 {check} [--config-dir FOLDER] model=NAME data=NAME [KEY=VALUE ...]
@@ -35,7 +35,7 @@ def main() -> None:
     output.make_safe()
     words = unquoted(sys.argv[1:])
     if not {"--help", "-h"}.isdisjoint(words):
-        print(HELP.format(check=" ".join([*beside("sweeper"), "check"])), end="")
+        print(HELP.format(check=f"{command('sweeper')} check"), end="")
         return
     with reported_in_one_line():
         require("ctr", "check")

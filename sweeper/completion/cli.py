@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from mdaf.reporting import reported_in_one_line
 from mdaf.sweeper.completion.scripts import HOW, SHELLS, script
 from mdaf.terminal.parser import Parser
-from mdaf.terminal.programs import beside
+from mdaf.terminal.programs import command
 
 QUERY = "query"  # asked by the shell
 
@@ -17,7 +17,7 @@ QUERY = "query"  # asked by the shell
 def _parser() -> argparse.ArgumentParser:
     lines = "\n".join(f"  {shell:5} {line}" for shell, line in HOW.items())
     parser = Parser(
-        prog=" ".join([*beside("sweeper"), "completion"]),
+        prog=f"{command('sweeper')} completion",
         description="Prints what makes the Tab key complete commands, groups, keys, options and studies.",
         epilog=f"To install it, type once, then open a new shell:\n{lines}\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -13,7 +13,7 @@ from mdaf.sweeper.doctor.findings import Finding, findings
 from mdaf.terminal import output
 from mdaf.terminal.parser import Parser
 from mdaf.terminal.printable import in_a_line
-from mdaf.terminal.programs import beside
+from mdaf.terminal.programs import command
 from mdaf.terminal.wrapping import for_terminal
 
 _MARKS = {"ok": " ", "note": "-", "wrong": "!"}
@@ -21,7 +21,7 @@ _MARKS = {"ok": " ", "note": "-", "wrong": "!"}
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog=" ".join([*beside("sweeper"), "doctor"]),
+        prog=f"{command('sweeper')} doctor",
         description="Says what is installed here, which devices and kernels there are, whether runs and studies can be "
         "written, and what is missing for what. Changes nothing. Exit code 1: the usual does not work.",
     )

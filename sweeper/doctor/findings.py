@@ -21,6 +21,7 @@ from mdaf.names import DEFAULT_STORAGE
 from mdaf.processor import processor
 from mdaf.secrets import masked
 from mdaf.sweeper.runs.provenance import commit
+from mdaf.terminal.programs import command
 
 Mark = Literal["ok", "note", "wrong"]
 PACKAGES = (
@@ -171,7 +172,7 @@ def _place() -> Iterator[Finding]:
     free = shutil.disk_usage(existing).free
     said = f"{free / 2**30:.1f} GiB free"
     if free < LEAST_FREE:
-        yield Finding("here", "disk", said, "wrong", "mdaf runs clean --interrupted")
+        yield Finding("here", "disk", said, "wrong", f"{command('sweeper')} runs clean --interrupted")
     else:
         yield Finding("here", "disk", said)
     yield _database()

@@ -12,7 +12,7 @@ from mdaf.extras import require
 from mdaf.reporting import BEGINS_AGAIN, reported_in_one_line
 from mdaf.terminal import output
 from mdaf.terminal.parser import Parser
-from mdaf.terminal.programs import beside
+from mdaf.terminal.programs import command
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help does not need it
     from mdaf.data.new_rows.row_format import RowFormat
@@ -33,7 +33,7 @@ The files are checked against the model before the folder appears. docs/how-to/u
 
 
 def _parser() -> argparse.ArgumentParser:
-    name = " ".join(beside("sweeper.export"))
+    name = command("sweeper.export")
     parser = Parser(
         prog=name,
         description="Writes the model of a finished run as ONNX, or as a program of torch.export.",

@@ -10,7 +10,6 @@ import argparse
 import os
 import re
 import shlex
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ from optuna.study import Study
 from mdaf.errors import UserError
 from mdaf.sweeper.hydra_ext.overrides import typed_in, words
 from mdaf.sweeper.hydra_ext.run_config import is_our_schema
+from mdaf.terminal.programs import here, started
 
 ORIGIN = "typed_with"  # the user attribute of a study
 SEARCH_PATH = "hydra.searchpath="
@@ -97,29 +97,13 @@ class Configs:
             return compose(self.name or MAIN, overrides=[*search, *overrides])
 
 
-def program(ours: bool) -> str:
-    """The start of a command that runs this program: its module, its file or its console script.
-
-    ``ours``  whether the program is this project's own, not another one that uses its sweeper.
-    """
-    script = Path(sys.argv[0])
-    if ours and script.name == OURS[1]:
-        return OURS[1]
-    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    module = f"python -m {spec.name.removesuffix('.__main__')}" if spec is not None else ""
-    if ours:
-        return module if module in OURS else OURS[0]
-    if module:
-        return module
-    if script.suffix == ".py":
-        return f"python {shlex.quote(sys.argv[0])}"
-    return script.name if shutil.which(script.name) else shlex.quote(sys.argv[0])
-
-
 def write_origin(study: Study, config: DictConfig, loader: ConfigLoader) -> None:
     """Records in a study which program sweeps it, and the sources of its configs."""
     configs, _ = Configs.taken_from(sys.argv[1:])
-    origin: dict[str, Any] = {"program": program(is_our_schema(config)), **asdict(configs)}
+    program = started()
+    if is_our_schema(config) and program not in OURS:  # this program's sweep within another process
+        program = OURS[0]
+    origin: dict[str, Any] = {"program": program, **asdict(configs)}
     if not is_our_schema(config) and _asks_for_many_runs(config, loader):
         origin[MODE] = "MULTIRUN"
     if study.user_attrs.get(ORIGIN) != origin:
@@ -156,7 +140,8 @@ def rerun_command(attribute: Any, overrides: Sequence[str]) -> str:
     program = said if said in OURS else OURS[0]
     if not is_ours(attribute):
         program = _command_of(str(said)) or "PROGRAM"
-    return " ".join([program, *map(shlex.quote, Configs.said_by(attribute).words()), words(overrides)]).rstrip()
+    sources = map(shlex.quote, Configs.said_by(attribute).words())
+    return " ".join([here(program), *sources, words(overrides)]).rstrip()
 
 
 def _command_of(said: str) -> str | None:

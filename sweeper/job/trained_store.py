@@ -13,7 +13,7 @@ from mdaf.errors import DataError, UserError
 from mdaf.sweeper.job.trained_run import TrainedRun
 from mdaf.sweeper.runs.reader import read_overrides
 from mdaf.sweeper.trials.admitted import refusal
-from mdaf.terminal.programs import beside
+from mdaf.terminal.programs import command
 
 _HASH = re.compile(r"[0-9a-f]{32}")
 
@@ -54,4 +54,4 @@ def _how_to_prepare(run: TrainedRun) -> str:
     """The command that prepares the run's data, with what was typed about the data and may be shown."""
     typed = [override for override in read_overrides(run.folder) if override.startswith(("data=", "data."))]
     words = [override for override in typed if refusal(override) is None]
-    return shlex.join([*beside("data"), "prepare", *words])
+    return f"{command('data')} {shlex.join(['prepare', *words])}"

@@ -13,7 +13,7 @@ from mdaf.extras import require
 from mdaf.reporting import BEGINS_AGAIN, reported_in_one_line
 from mdaf.terminal import output
 from mdaf.terminal.parser import Parser
-from mdaf.terminal.programs import beside
+from mdaf.terminal.programs import command
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,7 +28,7 @@ It needs no labels. Its columns and its order are kept, and one column is added.
 
 
 def _parser() -> argparse.ArgumentParser:
-    name = " ".join(beside("sweeper.predict"))
+    name = command("sweeper.predict")
     parser = Parser(
         prog=name,
         description="Scores rows with raw ids with the model of a finished run: the probability of a click.",

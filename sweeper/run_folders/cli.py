@@ -17,7 +17,7 @@ from mdaf.sweeper.run_folders.removal import GoneError, remove, remove_empty, re
 from mdaf.terminal import output
 from mdaf.terminal.parser import Parser
 from mdaf.terminal.printable import in_a_line
-from mdaf.terminal.programs import beside
+from mdaf.terminal.programs import command
 
 CLEAN = "clean"
 JUST_NOW = 60.0  # seconds: a grid that wrote so lately may be between two of its runs
@@ -25,7 +25,7 @@ _PRINT = {"table": table.print_table, "json": table.print_json, "csv": table.pri
 
 
 def _list_parser() -> argparse.ArgumentParser:
-    program = " ".join([*beside("sweeper"), "runs"])
+    program = f"{command('sweeper')} runs"
     parser = Parser(
         prog=program,
         description="Lists runs, grids (-m), sweeps and Phase 4s below a folder: how they ended, the best value, age, "
@@ -40,7 +40,7 @@ def _list_parser() -> argparse.ArgumentParser:
 
 def _clean_parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog=" ".join([*beside("sweeper"), "runs", CLEAN]),
+        prog=f"{command('sweeper')} runs {CLEAN}",
         description="Removes runs: shows which, and how much that frees, and asks. Never what a study or a report "
         "refers to, what runs now, or a folder with files that this program did not write.",
     )

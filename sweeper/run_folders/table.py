@@ -18,7 +18,7 @@ from rich.text import Text
 from mdaf.sweeper.run_folders.found import Group, Run, differing
 from mdaf.sweeper.runs.metric_columns import column
 from mdaf.terminal import tables
-from mdaf.terminal.programs import beside
+from mdaf.terminal.programs import command
 
 COLUMNS = ("kind", "path", "status", "runs", "best", "metric", "best_run", "seed", "what", "written", "bytes", "remark")
 PLAIN = ("kind", "status")  # need no heading
@@ -102,7 +102,7 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
         return
     console.print(table)
     if left_out:
-        print(tables.left_out(left_out, f"{' '.join(beside('sweeper'))} runs --format json has all"), file=sys.stderr)
+        print(tables.left_out(left_out, f"{command('sweeper')} runs --format json has all"), file=sys.stderr)
 
 
 def _print_below(columns: Sequence[tables.Column], console: Console) -> None:

@@ -12,12 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.study import StudyDirection
 
 from mdaf.names import DEFAULT_STORAGE
-from mdaf.sweeper.hydra_ext.config_sources import Configs, program
+from mdaf.sweeper.hydra_ext.config_sources import Configs
 from mdaf.sweeper.hydra_ext.overrides import hydra_value
 from mdaf.sweeper.hydra_ext.run_config import is_our_schema
 from mdaf.sweeper.runs.metric_columns import MONITOR
 from mdaf.sweeper.storage.opening import masked
-from mdaf.terminal.programs import command
+from mdaf.terminal.programs import command, started
 
 
 def key_for(name: str, config: DictConfig | None) -> str:
@@ -61,5 +61,5 @@ def _verdict_command(study: optuna.Study, storage: str, config: DictConfig, obje
     if ours:
         words = [*configs.words(), *words]
     else:
-        words.append(f"program={' '.join([program(ours=False), *map(shlex.quote, configs.words())])}")
+        words.append(f"program={' '.join([started(), *map(shlex.quote, configs.words())])}")
     return f"{command('multirun')} {' '.join(map(shlex.quote, words))}"

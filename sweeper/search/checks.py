@@ -21,7 +21,7 @@ from mdaf.sweeper.search.advice import key_for
 from mdaf.sweeper.search.settings import SweepSettings
 from mdaf.sweeper.search.tried_points import CHOICES
 from mdaf.sweeper.trials.space import Space, Wanted, overwritten
-from mdaf.terminal.programs import beside, program
+from mdaf.terminal.programs import command, program
 
 MOST_PROBES = 24  # choices of a parameter that are checked beforehand; any others are checked by their own job
 DIRECTIONS = ("maximize", "minimize")
@@ -67,7 +67,7 @@ def check_space(asked: Wanted, config: DictConfig, hydra_context: HydraContext, 
     if is_our_schema(config) and "seed" in asked.space:
         raise UserError(
             "seed: found a range, expected one number, since a sampler would propose seeds as if one were the best; "
-            f"repeat the winner over seeds with {' '.join(beside('multirun'))}, or one config with "
+            f"repeat the winner over seeds with {command('multirun')}, or one config with "
             f"{program()} -m seed=1,2,3"
         )
     if is_our_schema(config) and "training.monitor" in asked.space:

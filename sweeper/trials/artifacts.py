@@ -19,6 +19,7 @@ from mdaf.errors import UserError
 from mdaf.names import folder_of
 from mdaf.secrets import masked, masked_text
 from mdaf.sweeper.trials.admitted import FETCHED, STUDIES, typed_here
+from mdaf.terminal.programs import command
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -105,14 +106,15 @@ def missing(
         if to is None and Path(said) != folder:
             raise UserError(
                 f"study {study}, trial {trial.number}: its run folder was {said}, and not {folder}; if you want it, "
-                "type where the study's folders go: mdaf-study fetch --to FOLDER"
+                f"type where the study's folders go: {command('sweeper.study')} fetch --to FOLDER"
             )
         source = base or _typed_here(study)
         if source is None:
             known = masked(url).removesuffix(f"/{folder_of(study)}/{trial.number}")
+            words = shlex.join(["fetch", "--study", study, "--from", known])
             raise UserError(
                 f"study {study}, trial {trial.number}: the study says that a copy is in {masked(url)}, and where to "
-                f"read from has to be typed: {shlex.join(['mdaf-study', 'fetch', '--study', study, '--from', known])}"
+                f"read from has to be typed: {command('sweeper.study')} {words}"
             )
         found.append((trial, folder, url_of(source, study, trial.number)))
     return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import shlex
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ from mdaf.sweeper.trials.user_attrs import (
     SAME_RUN_AS,
     USER_ATTRIBUTES,
 )
+from mdaf.terminal.programs import command
 
 log = logging.getLogger(__name__)
 
@@ -412,7 +414,8 @@ class Trials:
         if again:
             log.info("failed before, and tried again: %s", listed(again))
         if never:
-            log.warning("failed before, and not tried again unless by mdaf-study retry: %s", listed(never))
+            way = f"{command('sweeper.study')} retry"
+            log.warning("failed before, and not tried again unless by %s: %s", way, listed(never))
 
     def report_missing(self, *, must_be_whole: bool) -> None:
         """Names the planned points that the results lack. IncompleteGridError where all of them were asked for."""
@@ -423,9 +426,10 @@ class Trials:
         named = listed([f"{name} (trial {failed.last.number})" for name, failed in missing])
         room = self.n_trials - ended(trials) if self.replace_failed else len(missing)
         greater = "" if room > 0 else f" with hydra.sweeper.n_trials={self.n_trials + len(missing)}"
+        asked = f"show {missing[0][1].last.number} --study {shlex.quote(self.study.study_name)}"
         line = (
             f"failed, and not among the results: {named}; the same command{greater} tries them again, and "
-            f"mdaf-study show {missing[0][1].last.number} --study {self.study.study_name} says why"
+            f"{command('sweeper.study')} {asked} says why"
         )
         if must_be_whole and room > 0:
             raise IncompleteGridError(f"the grid lacks {len(missing)} of its {len(self.planned)} points, which {line}")

@@ -81,8 +81,8 @@ def test_the_commands_that_phase_4_shows_last_can_be_typed(runs: Path, tmp_path:
     storage = make_study(tmp_path)
     CliRunner().invoke(app, ["summarize", str(runs), "--out", "a report"])
     shown = what_follows(Path("a report"), STUDY, storage)
-    programs = {"multirun": app, "sweeper.study": cli.app}
+    programs = {"mdaf-phase4": app, "mdaf-study": cli.app}
     for line in shown.values():
-        python, _, module, *arguments = shlex.split(line)
-        found = CliRunner().invoke(programs[module], arguments)
-        assert (python, found.exit_code) == ("python", 0), found.output
+        program, *arguments = shlex.split(line)
+        found = CliRunner().invoke(programs[program], arguments)
+        assert found.exit_code == 0, found.output

@@ -246,7 +246,7 @@ def test_a_path_that_only_the_study_names_has_to_be_typed_and_then_counts(
 ) -> None:
     make_study(here, overrides=["data.root=elsewhere"])
     train(monkeypatch)
-    with pytest.raises(UserError, match=r"data\.root=elsewhere.*python -m multirun study=made-up data\.root=elsewhere"):
+    with pytest.raises(UserError, match=r"data\.root=elsewhere.*mdaf-phase4 study=made-up data\.root=elsewhere"):
         decide(settings(here))
     typed = split(["data.root=runs/stores", "confirm.top=0"])
     assert decide(settings(here, *typed, "points=[winner]", "seeds=[42]")).is_dir()
@@ -268,7 +268,7 @@ def test_configs_of_the_users_own_are_typed_again_and_found(here: Path, monkeypa
     (here / "own/model").mkdir(parents=True)
     shutil.copy(Path(conf.__file__).parent / "model/mdaf_mamba.yaml", here / "own/model/mine.yaml")
     train(monkeypatch)
-    with pytest.raises(UserError, match=r"type it: python -m multirun --config-dir own study=made-up"):
+    with pytest.raises(UserError, match=r"type it: mdaf-phase4 --config-dir own study=made-up"):
         decide(settings(here))
     monkeypatch.setattr(points, "_configs", Configs(folder="own"))
     assert decide(settings(here, "confirm.top=0", "points=[winner]", "seeds=[42]")).is_dir()

@@ -25,7 +25,7 @@ def test_a_class_that_a_study_names_is_run_only_if_it_is_allowed_and_typed(monke
     with pytest.raises(UserError, match=r"model._target_=mine.Model: a key .* may name code; nothing of it is run"):
         overrides_of(trial, [], configs)
     monkeypatch.setattr("mdaf.allowed.STARTED_WITH", "mine.Model")
-    line = rf"type it: python -m multirun --config-dir own study=base {MINE}$"
+    line = rf"type it: mdaf-phase4 --config-dir own study=base {MINE}$"
     with pytest.raises(UserError, match=line.replace(".", r"\.")):
         overrides_of(trial, [], configs)
     assert overrides_of(trial, [MINE], configs) == ("model=din", MINE)

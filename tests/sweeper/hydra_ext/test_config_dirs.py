@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from mdaf.data import __main__ as data
 from mdaf.sweeper.check import __main__ as check
-from mdaf.sweeper.hydra_ext.config_sources import Configs, program
+from mdaf.sweeper.hydra_ext.config_sources import Configs
 
 
 @pytest.mark.parametrize("words", [["--config-dir", "own"], ["-cd", "own"], ["hydra.searchpath=[file://own]"]], ids=str)
@@ -26,11 +25,3 @@ def test_own_configs_are_found_in_the_same_way_by_every_command(
     assert configs.compose(rest).data._target_ == "mdaf.data.synthetic.Synthetic"
     options = data._parser().parse_args(["prepare", *words, *chosen])
     assert data._compose(options.overrides, options.config_dir)._target_ == "mdaf.data.synthetic.Synthetic"
-
-
-def test_a_script_that_is_not_on_the_path_is_named_as_it_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
-    monkeypatch.setattr("sys.argv", ["./no-such-app", "-m"])
-    assert program(ours=False) == "./no-such-app"
-    monkeypatch.setattr("sys.argv", ["/usr/local/bin/env", "-m"])
-    assert program(ours=False) == "env"
