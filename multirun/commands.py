@@ -12,8 +12,8 @@ from mdaf.errors import UserError
 from mdaf.extras import require
 from mdaf.interruption import messages_of_parent
 from mdaf.multirun.report.differences import Difference
-from mdaf.sweeper.study.options import DEFAULT_STORAGE
-from mdaf.sweeper.study.usage import OneLineGroup
+from mdaf.sweeper.study.commands.options import DEFAULT_STORAGE
+from mdaf.sweeper.study.commands.usage import OneLineGroup
 
 app = typer.Typer(
     cls=OneLineGroup, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None

@@ -73,7 +73,7 @@ def check_text(what: str, given: object) -> None:
 
 def storage_of(storage: str | None) -> str:
     """The storage that was given, or that of the environment, or the one that sweeps use by default."""
-    from mdaf.sweeper.study.options import DEFAULT_STORAGE
+    from mdaf.sweeper.study.commands.options import DEFAULT_STORAGE
 
     return storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
 
@@ -83,7 +83,8 @@ def _rows(found: Study) -> list[dict[str, Any]]:
     from optuna.study import StudyDirection
 
     from mdaf.sweeper.racing.points import grouped
-    from mdaf.sweeper.study.queries import raced_points, trials_of
+    from mdaf.sweeper.study.queries import trials_of
+    from mdaf.sweeper.study.winners import raced_points
 
     groups = {group.id: group for group in grouped(trials_of(found))}
     raced = {point.id: point for point in raced_points(found)}

@@ -29,14 +29,8 @@ from mdaf.sweeper.runs.metric_columns import MONITOR
 from mdaf.sweeper.runs.reader import RecordedRun, read_finished_run
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study.consistency import AttributeOnly, check_trial, objectives_of
-from mdaf.sweeper.study.queries import (
-    best_records,
-    load_studies,
-    load_study,
-    most_recent_study,
-    rerun_overrides,
-    trials_of,
-)
+from mdaf.sweeper.study.queries import load_studies, load_study, most_recent_study, trials_of
+from mdaf.sweeper.study.winners import best_records, rerun_overrides
 from mdaf.sweeper.trials.admitted import run_folder, sorted_out
 from mdaf.sweeper.trials.space import effective_value
 from mdaf.sweeper.trials.user_attrs import RACE_SEEDS

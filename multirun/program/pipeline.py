@@ -39,7 +39,8 @@ from mdaf.multirun.program.typed import Program, check_seed_key, seed_in
 from mdaf.names import folder_of
 from mdaf.sweeper.hydra_ext.overrides import SIGNS, same
 from mdaf.sweeper.runs.lock import locked
-from mdaf.sweeper.study.queries import raced_points, trials_of
+from mdaf.sweeper.study.queries import trials_of
+from mdaf.sweeper.study.winners import raced_points
 from mdaf.sweeper.trials.compatibility import differences_from
 from mdaf.terminal.counting import Runs
 from mdaf.terminal.printable import in_a_line

@@ -19,7 +19,8 @@ from mdaf.sweeper.hydra_ext.config_sources import ORIGIN, is_ours
 from mdaf.sweeper.hydra_ext.overrides import SIGNS, hydra_value, same
 from mdaf.sweeper.search.known_points import OutsideError, recorded
 from mdaf.sweeper.storage.opening import open_storage
-from mdaf.sweeper.study.queries import load_studies, load_study, most_recent_study, raced_points, ranked, trials_of
+from mdaf.sweeper.study.queries import load_studies, load_study, most_recent_study, trials_of
+from mdaf.sweeper.study.winners import raced_points, ranked
 from mdaf.sweeper.trials.feasibility import is_feasible
 from mdaf.sweeper.trials.user_attrs import CONFIRMS, OBJECTIVE, POINT, RACE_SEEDS
 from mdaf.terminal.printable import in_a_line

@@ -6,7 +6,7 @@ from optuna.trial import FrozenTrial, Trial
 
 from mdaf import alerts
 from mdaf.reporting import in_one_line
-from mdaf.sweeper.study.queries import ranked
+from mdaf.sweeper.study.winners import ranked
 from mdaf.sweeper.trials.outcome import Failure, shown
 from mdaf.sweeper.trials.same_point import point_id_of
 from mdaf.sweeper.trials.trials import Trials

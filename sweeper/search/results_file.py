@@ -15,7 +15,7 @@ from mdaf.errors import UserError
 from mdaf.sweeper.search.advice import study_command
 from mdaf.sweeper.storage.opening import masked
 from mdaf.sweeper.study.points import in_words
-from mdaf.sweeper.study.queries import point_record, raced_points, ranked
+from mdaf.sweeper.study.winners import point_record, raced_points, ranked
 from mdaf.sweeper.trials.outcome import shown
 from mdaf.sweeper.trials.user_attrs import DIED, ERROR, WITHDRAWN
 

@@ -13,15 +13,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.sweeper.study.filters import HEADINGS_OF_POINTS
 from mdaf.sweeper.study.part import Part
-from mdaf.sweeper.study.queries import (
-    Row,
-    count_of_points,
-    point_record,
-    raced_points,
-    short_names,
-    study_summary,
-    trials_of,
-)
+from mdaf.sweeper.study.queries import Row, short_names, trials_of
+from mdaf.sweeper.study.summaries import study_summary
+from mdaf.sweeper.study.winners import count_of_points, point_record, raced_points
 from mdaf.sweeper.trials.feasibility import is_feasible
 from mdaf.sweeper.trials.user_attrs import POINT, RACE_RUNS
 

@@ -22,7 +22,7 @@ from mdaf.extras import imported, install, require
 from mdaf.multirun import __main__ as multirun_program
 from mdaf.sweeper import __main__ as sweeper_program
 from mdaf.sweeper.search import plugin
-from mdaf.sweeper.study.output import parquet_bytes
+from mdaf.sweeper.study.commands.output import parquet_bytes
 from tests.processes import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

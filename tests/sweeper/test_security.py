@@ -28,9 +28,9 @@ from mdaf.names import complaint_about, folder_of
 from mdaf.sweeper.hydra_ext.config_sources import Configs, rerun_command
 from mdaf.sweeper.hydra_ext.targets import CALLBACKS, PRUNERS, SAMPLERS
 from mdaf.sweeper.storage.opening import open_storage
-from mdaf.sweeper.study import queries
+from mdaf.sweeper.study import winners
 from mdaf.sweeper.study.cli import app
-from mdaf.sweeper.study.output import csv_text, laid_out, parquet_bytes
+from mdaf.sweeper.study.commands.output import csv_text, laid_out, parquet_bytes
 from mdaf.sweeper.trials.admitted import memory_overrides, refusal, run_folder, sorted_out
 from mdaf.sweeper.trials.retries import Retries
 from mdaf.terminal.printable import in_markdown
@@ -192,14 +192,14 @@ def test_the_line_that_runs_a_trial_again_holds_nothing_that_a_study_may_not_say
         ["data=user_behavior", "+hydra.callbacks.x._target_=os.system", "data.path=/etc/passwd"],
         **{"model.fusion": "${oc.env:HOME}", "hydra.sweep.dir": "/tmp", DROPOUT: 0.2},
     )
-    [record] = queries.best_records(study, 1)
+    [record] = winners.best_records(study, 1)
     assert record["command"] == "python -m sweeper data=user_behavior regularization.dropout=0.2"
     assert len(record["left_out"]) == 4
 
 
 @pytest.mark.parametrize("overrides", ["x y", 7, {"a": 1}, [1, None], None])
 def test_overrides_of_another_type_are_none(overrides: Any) -> None:
-    [record] = queries.best_records(foreign(overrides, **{DROPOUT: 0.2}), 1)
+    [record] = winners.best_records(foreign(overrides, **{DROPOUT: 0.2}), 1)
     assert record["overrides"] == ["regularization.dropout=0.2"]
 
 

@@ -12,9 +12,9 @@ from optuna.trial import FrozenTrial, TrialState
 from mdaf.pages.palette import BEST, OTHER, colours_of
 from mdaf.secrets import masked_text
 from mdaf.sweeper.storage.opening import open_storage
-from mdaf.sweeper.study import points, queries
+from mdaf.sweeper.study import points, queries, winners
 from mdaf.sweeper.study.consistency import names_of_values
-from mdaf.sweeper.study.excerpt import MOST_EPOCHS, evenly, improving
+from mdaf.sweeper.study.pictures.excerpt import MOST_EPOCHS, evenly, improving
 from mdaf.sweeper.trials.user_attrs import POINT
 from mdaf.terminal.printable import in_a_line
 
@@ -39,11 +39,11 @@ def snapshot(url: str, name: str | None) -> dict[str, Any]:
 
 def _of(study: Study) -> dict[str, Any]:
     several = len(study.directions) > 1
-    race = queries.is_race(study)
+    race = winners.is_race(study)
     trials = queries.trials_of(study)
     names = [str(trial.user_attrs[POINT]) for trial in trials if trial.user_attrs.get(POINT)]
     colours = colours_of(names)
-    best = queries.ranked(study)
+    best = winners.ranked(study)
     rows = _points(study, colours) if race else [_row(trial, colours, best) for trial in best[:MOST_ROWS]]
     return {
         "name": study.study_name,
@@ -60,7 +60,7 @@ def _of(study: Study) -> dict[str, Any]:
 
 def _points(study: Study, colours: Mapping[str, str]) -> list[dict[str, Any]]:
     """The points of a race, the best by its posterior mean first: their seeds and values, and what is expected."""
-    found = [point for point in queries.raced_points(study) if point.feasible][:MOST_ROWS]
+    found = [point for point in winners.raced_points(study) if point.feasible][:MOST_ROWS]
     return [
         {
             "name": in_a_line(point.name or f"trial {point.trials[0]}"),

@@ -13,7 +13,7 @@ from typing import Any
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from mdaf.sweeper.study import points, queries
+from mdaf.sweeper.study import points, queries, winners
 from mdaf.sweeper.study.status.pace import Pace, pace_of, seconds_left
 from mdaf.sweeper.trials.allocation import ended
 from mdaf.sweeper.trials.user_attrs import FAILED_TRIALS, INTERRUPTED, N_TRIALS, WITHDRAWN
@@ -86,7 +86,7 @@ class Reader:
         failed = [trial for trial in trials if trial.state is TrialState.FAIL and WITHDRAWN not in trial.user_attrs]
         interrupted = sum(bool(trial.user_attrs.get(INTERRUPTED)) for trial in failed)
         replaced = study.user_attrs.get(FAILED_TRIALS) != "count"
-        race = queries.is_race(study)
+        race = winners.is_race(study)
         return Status(
             study=study.study_name,
             done=ended(trials, replace_failed=replaced),
@@ -113,8 +113,8 @@ def target_of(study: Study) -> int | None:
 
 def best_of(study: Study) -> tuple[str, Mapping[str, Any]]:
     """The best trial, or the best point of a race, in words and with its parameters."""
-    found = queries.raced_points(study)
-    ranked = queries.ranked(study, found)
+    found = winners.raced_points(study)
+    ranked = winners.ranked(study, found)
     if len(study.directions) > 1:
         return (f"{len(ranked)} trials on the Pareto front" if ranked else ""), {}
     if not ranked:

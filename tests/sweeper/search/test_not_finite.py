@@ -16,8 +16,9 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
 from mdaf.multirun.analysis.rows import roc
-from mdaf.sweeper.study import figures, queries
-from mdaf.sweeper.study.plots import plots_page
+from mdaf.sweeper.study import queries, summaries, winners
+from mdaf.sweeper.study.pictures import figures
+from mdaf.sweeper.study.pictures.plots import plots_page
 from mdaf.sweeper.training import metrics, resampling
 from mdaf.sweeper.training.evaluation import gate_statistics
 from mdaf.sweeper.training.replicas import Replicas
@@ -104,7 +105,7 @@ def test_a_trial_that_diverges_fails_and_is_not_the_best(tmp_path: Path, spoils:
     [study] = queries.load_studies(optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/s.db"))
     assert {trial.state.name for trial in study.trials} == {"FAIL"}
     assert "diverged" in study.trials[0].user_attrs["error"]
-    assert queries.ranked(study) == []
+    assert winners.ranked(study) == []
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -127,9 +128,9 @@ def study_with(values: list[Any], directions: list[str]) -> optuna.Study:
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 def test_infinite_values_of_another_programs_study_are_never_the_best(direction: str) -> None:
     study = study_with([[math.inf], [0.5], [-math.inf], [0.6], [0.4]], [direction])
-    assert queries.ranked(study)[0].number == (3 if direction == "maximize" else 4)
-    assert queries.study_summary(study)["best_value"] in (0.6, 0.4)
-    assert set(queries.importances(study)) == {"x", "y"}
+    assert winners.ranked(study)[0].number == (3 if direction == "maximize" else 4)
+    assert summaries.study_summary(study)["best_value"] in (0.6, 0.4)
+    assert set(summaries.importances(study)) == {"x", "y"}
     [line] = [trace for trace in figures.history(study).data if trace.name == "best so far"]
     assert all(map(math.isfinite, line.y))
     assert "Infinity" not in plots_page(study).rpartition("</script>")[2]
@@ -137,7 +138,7 @@ def test_infinite_values_of_another_programs_study_are_never_the_best(direction:
 
 def test_a_front_of_several_objectives_holds_finite_values_alone() -> None:
     study = study_with([[math.inf, 0.0], [0.5, 0.5], [0.6, 0.4], [0.4, 0.6]], ["maximize", "minimize"])
-    assert [trial.number for trial in queries.ranked(study)] == [2]
+    assert [trial.number for trial in winners.ranked(study)] == [2]
 
 
 def test_a_figure_that_does_not_exist_is_empty_and_no_nan(tmp_path: Path) -> None:

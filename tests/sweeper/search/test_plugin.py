@@ -26,7 +26,7 @@ from mdaf.sweeper.runs.folder import FolderError
 from mdaf.sweeper.search.settings import SweepSettings
 from mdaf.sweeper.search.sweep import Search
 from mdaf.sweeper.storage.opening import open_storage
-from mdaf.sweeper.study.queries import rerun_overrides
+from mdaf.sweeper.study.winners import rerun_overrides
 
 DROPOUT, DECAY, SMOOTHING = (f"regularization.{name}" for name in ("dropout", "weight_decay", "label_smoothing"))
 

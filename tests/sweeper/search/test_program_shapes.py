@@ -17,7 +17,7 @@ import pytest
 from optuna.trial import FrozenTrial
 
 from mdaf.sweeper.hydra_ext.overrides import words
-from mdaf.sweeper.study.queries import best_records
+from mdaf.sweeper.study.winners import best_records
 from tests.processes import Running
 
 PROGRAM = """

@@ -11,7 +11,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from mdaf.sweeper.study.queries import best_records
+from mdaf.sweeper.study.winners import best_records
 from tests.sweeper.search.test_program_shapes import Program
 
 BEFORE, AFTER = "override /hydra/sweeper: optuna", "override /hydra/sweeper: study"

@@ -26,13 +26,14 @@ from typer.testing import CliRunner, Result
 
 from mdaf.sweeper.search.results_file import write_results
 from mdaf.sweeper.storage.opening import open_storage
-from mdaf.sweeper.study import plots
 from mdaf.sweeper.study.cli import app
+from mdaf.sweeper.study.pictures import plots
 from mdaf.sweeper.study.points import study_of_points
-from mdaf.sweeper.study.queries import importances, raced_points
+from mdaf.sweeper.study.summaries import importances
+from mdaf.sweeper.study.winners import raced_points
 from mdaf.sweeper.trials.same_point import point_id
 from mdaf.sweeper.trials.user_attrs import POINT, POINT_ID, RACE_RUNS, SEED
-from tests.sweeper.study.test_widths import BROKEN, asked, on_a_terminal, view_of
+from tests.sweeper.study.commands.test_widths import BROKEN, asked, on_a_terminal, view_of
 from tests.sweeper.tiny import ROOT
 
 SPACE: dict[str, BaseDistribution] = {
@@ -192,7 +193,7 @@ def test_a_point_that_breaks_a_constraint_on_one_seed_is_not_the_best_by_its_oth
     run(study, 0.2, 1, 0.9, constraints={"gap": 0.1})
     run(study, 0.4, 0, 0.5)
     assert [point.feasible for point in raced_points(study)] == [True, False]
-    from mdaf.sweeper.study.queries import best_records
+    from mdaf.sweeper.study.winners import best_records
 
     assert [record["number"] for record in best_records(study, 5)] == [2]
 
@@ -244,7 +245,7 @@ def test_the_page_draws_points_with_their_errors_and_single_runs_if_asked(ask: A
 
 def test_points_are_drawn_with_the_mean_its_error_and_what_is_expected() -> None:
     pytest.importorskip("plotly")
-    from mdaf.sweeper.study import figures
+    from mdaf.sweeper.study.pictures import figures
 
     found = raced_points(raced(None))
     means, expected = figures.points(found).data

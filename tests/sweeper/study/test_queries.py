@@ -7,7 +7,8 @@ import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from mdaf.sweeper.study.queries import edges, rerun_overrides, trials_of
+from mdaf.sweeper.study.queries import trials_of
+from mdaf.sweeper.study.winners import edges, rerun_overrides
 
 
 @pytest.mark.parametrize(

@@ -20,18 +20,11 @@ from mdaf.pages.palette import BASELINE, BEST, OTHER
 from mdaf.sweeper.storage.opening import masked_text
 from mdaf.sweeper.study import points
 from mdaf.sweeper.study.consistency import names_of_values
-from mdaf.sweeper.study.excerpt import DRAWN, MOST_CURVES, MOST_POINTS, renamed, thinned
 from mdaf.sweeper.study.part import Part
-from mdaf.sweeper.study.queries import (
-    QueryError,
-    best_records,
-    counts_in_words,
-    importances,
-    is_race,
-    ranked,
-    short_names,
-    trials_of,
-)
+from mdaf.sweeper.study.pictures.excerpt import DRAWN, MOST_CURVES, MOST_POINTS, renamed, thinned
+from mdaf.sweeper.study.queries import QueryError, counts_in_words, short_names, trials_of
+from mdaf.sweeper.study.summaries import importances
+from mdaf.sweeper.study.winners import best_records, is_race, ranked
 from mdaf.terminal.printable import printable
 
 CONTOUR_PARAMETERS = 4  # the most important ones; their plots are the square of this
@@ -170,7 +163,7 @@ def _drawing(study: Study, runs: Study) -> Drawing:
 
 def _plots(study: Study, part: Drawing) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Heading and drawing of each plot; those of one objective are repeated for each."""
-    from mdaf.sweeper.study import figures as ours
+    from mdaf.sweeper.study.pictures import figures as ours
 
     show = optuna.visualization
     short, few = renamed(part.trials, part.names), renamed(part.few, part.names)
@@ -209,7 +202,7 @@ def _parallel(short: Study, options: dict[str, Any]) -> Any:
 
 
 def _importances(part: Drawing) -> Any:
-    from mdaf.sweeper.study import figures as ours
+    from mdaf.sweeper.study.pictures import figures as ours
 
     if isinstance(part.matter, str):
         raise QueryError(part.matter)

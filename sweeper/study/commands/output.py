@@ -14,6 +14,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from datetime import datetime
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,15 @@ from mdaf.terminal.printable import in_a_cell, in_a_line, printable
 _FLOATS = {"value", *RECORDED, "duration", "mean", "standard_error", "posterior_mean", "posterior_sd"}
 _INTEGERS = {"number", "seed", "best_epoch", "runs", "diverged", "complete", "pruned", "fail", "running", "waiting"}
 _TIMES = {"datetime_start", "datetime_complete"}
+
+
+class RowsFormat(str, Enum):  # noqa: UP042
+    """How rows are written; ``parquet`` goes to a file."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
 
 
 def say(text: str) -> None:
@@ -174,6 +184,19 @@ def write_whole(path: Path, content: str | bytes) -> None:
         write_atomically(path, lambda file: file.write(whole))
     except OSError as error:
         raise QueryError(f"can't write {path}: {error.strerror}") from None
+
+
+def write_rows(rows: list[Row], names: list[str], form: RowsFormat, output: Path | None) -> None:
+    """Writes rows into a file, or on standard output."""
+    content: str | bytes
+    if form is RowsFormat.parquet:
+        content = parquet_bytes(rows, names)
+    else:
+        content = csv_text(rows, names) if form is RowsFormat.csv else json_text(rows) + "\n"
+    if output is not None:
+        write_whole(output, content)
+    else:
+        typer.echo(content, nl=False)
 
 
 def _is_block(value: Any) -> bool:

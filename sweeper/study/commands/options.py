@@ -16,7 +16,7 @@ from mdaf.errors import UserError
 from mdaf.names import DEFAULT_STORAGE as DEFAULT_STORAGE
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study import queries
-from mdaf.sweeper.study.output import note
+from mdaf.sweeper.study.commands.output import note
 from mdaf.sweeper.study.part import single_runs
 from mdaf.sweeper.trials.user_attrs import complaint
 

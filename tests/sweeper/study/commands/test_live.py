@@ -24,7 +24,7 @@ from typer.testing import CliRunner, Result
 from mdaf.process import this_process
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study.cli import app
-from mdaf.sweeper.study.live import live_rows
+from mdaf.sweeper.study.commands.watched import live_rows
 from mdaf.sweeper.trials.leases import LEASE_EXPIRES, WORKER
 from mdaf.sweeper.trials.user_attrs import RETRY_OF
 from tests.sweeper.tiny import ROOT

@@ -17,10 +17,10 @@ from optuna.trial import TrialState, create_trial
 
 pytest.importorskip("plotly")
 
-from mdaf.sweeper.study import plots
-from mdaf.sweeper.study.excerpt import thinned
-from mdaf.sweeper.study.figures import _bars_of, history, learning_curves, log_ticks, slices
-from mdaf.sweeper.study.plots import _parallel, plots_page
+from mdaf.sweeper.study.pictures import plots
+from mdaf.sweeper.study.pictures.excerpt import thinned
+from mdaf.sweeper.study.pictures.figures import _bars_of, history, learning_curves, log_ticks, slices
+from mdaf.sweeper.study.pictures.plots import _parallel, plots_page
 from tests.sweeper.tiny import ROOT
 
 SPACE: dict[str, BaseDistribution] = {

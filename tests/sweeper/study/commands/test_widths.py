@@ -19,8 +19,8 @@ from mdaf.multirun.launching import table
 from mdaf.sweeper.run_folders.table import print_table
 from mdaf.sweeper.runs.metric_columns import OF_A_MULTIRUN
 from mdaf.sweeper.storage.opening import open_storage
-from mdaf.sweeper.study import live
 from mdaf.sweeper.study.cli import app
+from mdaf.sweeper.study.commands import watched
 from mdaf.sweeper.study.status.status import Reader
 
 NAME = "regularization-mdaf_mamba-user_behavior"
@@ -99,7 +99,7 @@ def test_every_answer_of_the_study_can_be_read_at_every_width(
 
 
 def view_of(study: optuna.Study, last: int, columns: int) -> Group:
-    return live.view(Reader(study).read(), live.live_rows(study, last), columns - 1)
+    return watched.view(Reader(study).read(), watched.live_rows(study, last), columns - 1)
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])

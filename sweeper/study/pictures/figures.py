@@ -21,9 +21,10 @@ from plotly.subplots import make_subplots
 
 from mdaf.pages.palette import BEST, FREE, OTHER, colours_of
 from mdaf.sweeper.study.consistency import names_of_values
-from mdaf.sweeper.study.excerpt import MOST_CURVES, MOST_EPOCHS, evenly, thinned
+from mdaf.sweeper.study.pictures.excerpt import MOST_CURVES, MOST_EPOCHS, evenly, thinned
 from mdaf.sweeper.study.points import listed
-from mdaf.sweeper.study.queries import QueryError, edges, raced_points, ranked, short_names, trials_of
+from mdaf.sweeper.study.queries import QueryError, short_names, trials_of
+from mdaf.sweeper.study.winners import edges, raced_points, ranked
 from mdaf.sweeper.trials.feasibility import is_feasible
 from mdaf.sweeper.trials.user_attrs import POINT
 

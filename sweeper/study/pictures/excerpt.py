@@ -10,7 +10,8 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.sweeper.study.part import Part
-from mdaf.sweeper.study.queries import raced_points, ranked, trials_of
+from mdaf.sweeper.study.queries import trials_of
+from mdaf.sweeper.study.winners import raced_points, ranked
 from mdaf.sweeper.trials.feasibility import is_feasible
 from mdaf.sweeper.trials.user_attrs import POINT
 

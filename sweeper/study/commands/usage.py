@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from mdaf.sweeper.study.output import note
+from mdaf.sweeper.study.commands.output import note
 
 _UsageError: Any = typer.BadParameter.__mro__[1]  # click's, of which typer gives only this subclass a public name
 

@@ -1,4 +1,4 @@
-"""``mdaf-study serve``: a page that follows a study while it runs."""
+"""Pages in a browser: the commands ``serve``, which follows a study while it runs, and ``dashboard``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from mdaf.errors import StoppedError, UserError
+from mdaf.extras import install
 from mdaf.sweeper.storage.database_errors import reason_of
-from mdaf.sweeper.storage.opening import masked, masked_text
-from mdaf.sweeper.study.options import DEFAULT_STORAGE, StorageUrl, StudyName
-from mdaf.sweeper.study.output import say
+from mdaf.sweeper.storage.opening import masked, masked_text, open_for_pages
+from mdaf.sweeper.study.commands.options import DEFAULT_STORAGE, StorageUrl, StudyName
+from mdaf.sweeper.study.commands.output import note, say
+from mdaf.sweeper.study.queries import QueryError
 from mdaf.terminal.printable import in_a_line
 
 
@@ -53,3 +55,25 @@ def serve(
         raise typer.Exit(0) from None
     finally:
         server.server_close()
+
+
+def dashboard(
+    host: Annotated[str, typer.Option("--host", help="Where it listens.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Where it listens.")] = 8080,
+    storage: StorageUrl = DEFAULT_STORAGE,
+) -> None:
+    """Starts optuna-dashboard on the storage, until Ctrl-C. Its pages can rename and delete studies."""
+    try:
+        from optuna_dashboard import run_server
+    except ImportError:
+        raise QueryError(
+            f"the dashboard needs optuna-dashboard, which isn't installed: {install('dashboard')}"
+        ) from None
+    opened = open_for_pages(storage)
+    note(f"{masked(storage)} is shown at http://{host}:{port}/dashboard, until Ctrl-C")
+    try:
+        run_server(opened, host=host, port=port)
+    except OSError as error:
+        raise QueryError(f"can't listen on {host}:{port}: {error.strerror}; --port takes another") from None
+    except KeyboardInterrupt:
+        return

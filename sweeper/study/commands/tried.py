@@ -1,0 +1,195 @@
+"""What was tried: the commands ``list``, ``show``, ``trials`` and ``importance``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mdaf.sweeper.storage.opening import open_storage
+from mdaf.sweeper.study import filters, points, queries, summaries, winners
+from mdaf.sweeper.study.commands.options import (
+    DEFAULT_STORAGE,
+    RecordFormat,
+    SingleRuns,
+    StorageUrl,
+    StudyName,
+    TextOrJson,
+    choose,
+)
+from mdaf.sweeper.study.commands.output import RowsFormat, json_text, note, print_record, print_table, say, write_rows
+from mdaf.sweeper.study.commands.won import warn_of_edges
+from mdaf.sweeper.study.part import single_runs
+from mdaf.sweeper.study.queries import QueryError
+from mdaf.terminal.progress import working
+
+# Columns of a narrow terminal's tables, the most important first.
+_OF_THE_BEST_POINT = {name: f"best_{filters.HEADINGS_OF_POINTS.get(name, name)}" for name in points.COMPARED}
+_IMPORTANT_OF_A_STUDY = (
+    *("study", "points", "best_mean", "best_error", "best_runs", "best_expected"),
+    *("trials", "best_value", "complete", "running", "fail", "best_trial", "last_activity"),
+)
+_OF_THE_BEST_EPOCH = ("best_epoch", "val_loss", "val_ece", "train_auc", "train_val_gap", "gate_mean")
+_LEAST_OF_A_TRIAL = ("error", "duration", *_OF_THE_BEST_EPOCH, "run_dir")
+# Columns of the table for people beside number, state, value and params: shown if any trial has them.
+_OPTIONAL_COLUMNS = ("point", "run_dir", *_OF_THE_BEST_EPOCH, "duration", "error")
+
+
+class State(str, Enum):  # noqa: UP042 - typer prints a str enum's value
+    """A trial's state, in Optuna's words."""
+
+    complete = "complete"
+    pruned = "pruned"
+    fail = "fail"
+    running = "running"
+    waiting = "waiting"
+
+
+Conditions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where", metavar="CONDITION", help="Such as 'state==COMPLETE and dropout>0.2'; repeated: all must hold."
+    ),
+]
+SortColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--sort", metavar="COLUMN", help="Ascending; -COLUMN descending. Default: number; points: the best first."
+    ),
+]
+
+
+def list_studies(
+    runs: SingleRuns = False, storage: StorageUrl = DEFAULT_STORAGE, form: TextOrJson = RecordFormat.table
+) -> None:
+    """The studies: trials by state, best value, last activity.
+
+    Of a race also how many points it has, and the best one.
+    """
+    studies = queries.load_studies(open_storage(storage, create=False, read_only=True))
+    found = summaries.study_rows([single_runs(study) for study in studies] if runs else studies)
+    if form is RecordFormat.json:
+        say(json_text(found))
+    elif found:
+        rows = [_study_for_people(row) for row in found]
+        raced, others = (any((row["points"] is None) == single for row in rows) for single in (False, True))
+        hidden = [] if raced else ["points", *_OF_THE_BEST_POINT.values()]
+        hidden += [] if others else ["best_value", "best_trial"]
+        columns = [name for name in rows[0] if name not in hidden]
+        print_table(rows, {name: name for name in columns}, _IMPORTANT_OF_A_STUDY)
+    else:
+        note("the storage holds no study yet")
+
+
+def _study_for_people(row: queries.Row) -> queries.Row:
+    """A study's row with the figures of a race's best point in place of the value of one of its runs."""
+    point = row["best_point"] or {}
+    single = {"best_value": None, "best_trial": None} if row["points"] is not None else {}
+    kept = {name: value for name, value in row.items() if name not in ("last_activity", "best_point")} | single
+    figures = {heading: point.get(name) for name, heading in _OF_THE_BEST_POINT.items()}
+    return kept | figures | {"last_activity": row["last_activity"]}
+
+
+def show(
+    number: Annotated[int | None, typer.Argument(metavar="[N]", help="A trial's number; default: the study.")] = None,
+    storage: StorageUrl = DEFAULT_STORAGE,
+    study: StudyName = None,
+    form: TextOrJson = RecordFormat.table,
+) -> None:
+    """A study's summary, or trial N whole."""
+    chosen = choose(storage, study)
+    if number is not None:
+        record = queries.trial_record(queries.find_trial(chosen, number))
+    else:
+        record = summaries.study_summary(chosen)
+        warn_of_edges(winners.best_records(chosen, 1) if record["best_trial"] is not None else [])
+    if form is RecordFormat.json:
+        say(json_text(record))
+        return
+    for name in ("search_space", "distributions"):
+        if name in record:
+            record[name] = {key: summaries.interval(kind) for key, kind in record[name].items()}
+    if number is None:
+        record["counts"] = {state.lower(): count for state, count in record["counts"].items() if count}
+        for name in ("changed_intervals", "fixed_overrides", "varying_overrides"):
+            record[name] = " ".join(record[name])
+    print_record(record)
+
+
+def trials(
+    form: Annotated[RowsFormat, typer.Option("--format", help="parquet needs --output.")] = RowsFormat.table,
+    output: Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Instead of standard output.")] = None,
+    state: Annotated[list[State] | None, typer.Option("--state", help="Only of this state; may be repeated.")] = None,
+    where: Conditions = None,
+    sort: SortColumn = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=0, metavar="N", help="Only the first N.")] = None,
+    runs: SingleRuns = False,
+    storage: StorageUrl = DEFAULT_STORAGE,
+    study: StudyName = None,
+) -> None:
+    """One row a trial, or a point of a race, to filter and sort.
+
+    csv, json and parquet hold every column in full: number, state, value, params.*, the job's attributes, times. The
+    table for people holds those that compare trials.
+
+    Of a race: id, name, runs, mean, standard_error, posterior_mean, posterior_sd, feasible, diverged, params.*, seeds,
+    values, trials, and the number of trials of each state. --state keeps the points with a trial of that state.
+    """
+    if output is None and form is RowsFormat.parquet:
+        raise QueryError("--format parquet is binary: name a file with --output")
+    if output is not None and form is RowsFormat.table:
+        raise QueryError("--output needs --format csv, json or parquet")
+    chosen = choose(storage, study, runs=runs)
+    raced = winners.is_race(chosen)
+    found = points.point_rows(chosen) if raced else queries.trial_rows(chosen)
+    kept = filters.where(found, where or [])
+    if sort is not None or not raced:
+        kept = filters.sorted_by(kept, sort or "number")
+    kept = [row for row in kept if not state or any(_has_state(row, wanted.value) for wanted in state)][:limit]
+    if form is not RowsFormat.table:
+        write_rows(kept, points.point_columns(chosen) if raced else queries.trial_columns(chosen), form, output)
+    elif raced:
+        print_table([points.row_for_people(row) for row in kept], points.columns_for_people(found))
+    else:
+        columns = _table_columns(found)
+        print_table(kept, columns, [name for name in columns if name not in _LEAST_OF_A_TRIAL] + [*_LEAST_OF_A_TRIAL])
+
+
+def _has_state(row: queries.Row, state: str) -> bool:
+    """Whether a trial is in this state, or a point has a trial in it."""
+    return bool(row[state]) if "posterior_mean" in row else row["state"].lower() == state
+
+
+def _table_columns(found: list[queries.Row]) -> dict[str, str]:
+    """Columns of the table for people, with headings: those that compare trials and hold anything."""
+    if not found:
+        return {}
+    params = [name for name in found[0] if name.startswith("params.")]
+    values = [name for name in found[0] if name == "value" or name.startswith("value.")]
+    optional = [*_OPTIONAL_COLUMNS] if "point_id" not in found[0] else ["seed", *_OPTIONAL_COLUMNS]
+    held = [name for name in optional if any(row.get(name) is not None for row in found)]
+    return {name: filters.HEADINGS.get(name, name) for name in ["number", "state", *values]} | {
+        **queries.short_names(params),
+        **{name: filters.HEADINGS.get(name, name) for name in held},
+    }
+
+
+def importance(
+    runs: SingleRuns = False,
+    storage: StorageUrl = DEFAULT_STORAGE,
+    study: StudyName = None,
+    form: TextOrJson = RecordFormat.table,
+) -> None:
+    """How much each parameter matters (PED-ANOVA).
+
+    The importances sum to 1. Those of a race are computed from the means of its points.
+    """
+    chosen = choose(storage, study, runs=runs)
+    with working("computing importances"):
+        found = summaries.importances(points.study_of_points(chosen) if winners.is_race(chosen) else chosen)
+    if form is RecordFormat.json:
+        say(json_text(found))
+    else:
+        print_table([{"parameter": name, "importance": value} for name, value in found.items()])

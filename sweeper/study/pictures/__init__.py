@@ -1,0 +1,1 @@
+"""A study in pictures: curves, histories, slices, and the page of them."""
