@@ -49,7 +49,10 @@ def unknown_users(store: EventStore, split: str) -> float:
     if not has_users(store):
         return 0.0
     known = _known_by_events(store)
-    users = np.unique(np.concatenate([np.unique(store.users_of[u]) for u in read_parts(store.samples[split].user)]))
+    occur = np.zeros_like(known)
+    for user in read_parts(store.samples[split].user):
+        occur[store.users_of[user]] = True
+    users = np.flatnonzero(occur)
     if known[users].all():
         return 0.0
     for user in read_parts(store.samples["train"].user):

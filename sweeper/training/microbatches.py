@@ -1,4 +1,4 @@
-"""How a batch is cut into the micro-batches that a CPU computes one after the other.
+"""How many rows a forward pass computes: a CPU's micro-batches, one after the other, and a GPU's in evaluation.
 
 The cost of a micro-batch has a constant part (Python asks for about a thousand operations) and a part for each position
 that it computes, padding included. Few micro-batches compute more padding where history lengths differ; many
@@ -9,6 +9,7 @@ a model with fewer of them counts as so much less.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import torch
@@ -23,6 +24,8 @@ POSITIONS = 16384
 CALLS = 256
 #: Rows are cut in multiples of this number.
 BLOCK = 64
+#: On a GPU a forward pass of short histories in evaluation has at most so many times the rows of one of the longest.
+MORE_ROWS = 8
 
 
 def position_weight(model: nn.Module, replicas: int) -> float:
@@ -61,17 +64,33 @@ def micro_batch_sizes(longest: Sequence[int], weight: float, positions: int) -> 
 
 
 def forward_pass_sizes(lengths: Tensor, most: int, positions: int | None, weight: float) -> list[int]:
-    """The number of rows of each forward pass in evaluation: at most ``most``.
+    """The number of rows of each forward pass in evaluation; ``lengths`` (replica, row) is ascending.
 
-    ``lengths`` (replica, row) is ascending. Every ``most`` rows are cut like a batch in training; with ``positions``
-    None they are not cut. ``weight`` is what a position counts as.
+    With ``positions``, every ``most`` rows are cut like a batch in training; ``weight`` is what a position counts as.
+    Without, as on a GPU, a pass computes no more positions than ``most`` rows of the longest histories have.
     """
-    rows = lengths.shape[1]
-    begins = range(0, rows, most)
+    longest = lengths.amax(dim=0).tolist() if lengths.shape[1] else []
     if positions is None:
-        return [min(most, rows - begin) for begin in begins]
-    longest = lengths.amax(dim=0).tolist()
+        return _few_passes(longest, most)
+    begins = range(0, len(longest), most)
     return [size for begin in begins for size in micro_batch_sizes(longest[begin : begin + most], weight, positions)]
+
+
+def _few_passes(longest: Sequence[int], most: int) -> list[int]:
+    """The sizes of a GPU's forward passes: it waits for Python, so short histories go in passes of more rows.
+
+    A pass of more than ``most`` rows is at most half padding, and has at most ``MORE_ROWS`` times as many.
+    """
+    sizes: list[int] = []
+    begin, rows = 0, len(longest)
+    while begin < rows:
+        alike = bisect_right(longest, 2 * longest[begin] + 1, begin, min(begin + MORE_ROWS * most, rows))
+        end = max(alike, min(begin + most, rows))
+        while end - begin > most and (end - begin) * (1 + longest[end - 1]) > most * (1 + longest[-1]):
+            end = begin + max(most, most * (1 + longest[-1]) // (1 + longest[end - 1]))
+        sizes.append(end - begin)
+        begin = end
+    return sizes
 
 
 def default_positions(device: torch.device) -> int | None:

@@ -142,10 +142,11 @@ class Stepper:
             return self._whole(chosen, None)
         length = padded_length(longest, self.store.schema.length)
         key = (*chosen.shape, length)
-        if key not in self._graphs:  # the first batch of a shape compiles kernels and creates the optimizers' state
+        if not any(known[:2] == key[:2] for known in self._graphs):
+            # The first batch of a size loads kernels and creates the optimizers' state. Other lengths need no others.
             self._graphs[key] = None
             return self._whole(chosen, length)
-        captured = self._graphs[key] or self._capture(key, chosen)
+        captured = self._graphs.get(key) or self._capture(key, chosen)
         if captured is None:
             return self._whole(chosen, length)
         captured.rows.copy_(chosen)
@@ -213,16 +214,22 @@ class Stepper:
         return BatchLoss(self.settings.loss, labels, smoothing, gamma, weight if weighted else None, size)
 
     def _capture(self, key: tuple[int, ...], chosen: Tensor) -> _Captured | None:
-        """Captures a step on batches of this shape in a CUDA graph; None if that fails."""
+        """Captures a step on batches of this shape in a CUDA graph; None if that fails.
+
+        Where no step of this shape has run, the next one tries again. Otherwise none is captured any more.
+        """
         rows = chosen.clone()
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, pool=self._pool()):
                 loss, logits = self._whole(rows, key[-1])
         except RuntimeError as error:
+            self.replicas.model.zero_grad(set_to_none=True)
+            if key not in self._graphs:
+                self._graphs[key] = None
+                return None
             log.warning("steps are not captured in CUDA graphs, which costs time only: %s", str(error).splitlines()[0])
             self._captures = False
-            self.replicas.model.zero_grad(set_to_none=True)
             return None
         self._graphs[key] = captured = _Captured(graph, rows, loss, logits)
         return captured

@@ -7,6 +7,7 @@ from mdaf.sweeper.training.microbatches import (
     BLOCK,
     CALLS,
     CHANNELS,
+    MORE_ROWS,
     forward_pass_sizes,
     micro_batch_sizes,
     position_weight,
@@ -68,7 +69,22 @@ def test_without_training_rows_are_cut_alike_and_never_into_more_than_is_asked_f
     assert sum(sizes) == 3500
     assert max(sizes) <= 1024
     assert max(positions(lengths.amax(dim=0).tolist(), sizes, replicas=2)) <= 16384
-    assert forward_pass_sizes(lengths, 1024, None, weight=2) == [1024, 1024, 1024, 428]
+
+
+def test_a_gpu_evaluates_more_rows_at_a_time_where_histories_are_short() -> None:
+    longest = [0] * 9000 + [2] * 3000 + [20] * 5000 + [50] * 3000
+    sizes = forward_pass_sizes(torch.tensor([longest]), 1024, None, weight=1)
+    assert sum(sizes) == len(longest)
+    assert len(sizes) < len(longest) / 1024 / 2
+    assert max(positions(longest, sizes)) <= 1024 * 51
+    assert max(sizes) <= MORE_ROWS * 1024
+
+
+@pytest.mark.parametrize("longest", [[0] * 3500, [50] * 3500, [*range(50)] + [50] * 3450])
+def test_a_gpu_evaluates_histories_of_one_length_in_passes_of_as_many_rows_as_were_asked_for(
+    longest: list[int],
+) -> None:
+    assert forward_pass_sizes(torch.tensor([longest]), 1024, None, weight=1) == [1024, 1024, 1024, 428]
 
 
 @pytest.mark.parametrize("bound", [16384, None])
