@@ -9,7 +9,9 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,23 @@ def take(names: Sequence[str]) -> None:
         _before = os.environ.get(VISIBLE)
     _chosen = list(names)
     os.environ[VISIBLE] = ",".join(names)
+
+
+def wake() -> None:
+    """Begins to start the driver on the first GPU, in a thread: the time passes while torch is imported.
+
+    Call it when there is a GPU, and it is decided on which one this process computes.
+    """
+    if "torch" not in sys.modules:
+        threading.Thread(target=_start, name="start CUDA", daemon=True).start()
+
+
+def _start() -> None:
+    """Makes the context of the first GPU, which torch then takes. Without success torch does the same later."""
+    with suppress(OSError, AttributeError):
+        driver, device, context = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(), ctypes.c_void_p()
+        if driver.cuInit(0) == 0 and driver.cuDeviceGet(ctypes.byref(device), 0) == 0:
+            driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device)
 
 
 def _is_number(value: Any) -> bool:

@@ -9,9 +9,11 @@ requested but not run, and so learns which kernels to compile.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ class RequestedKernels:
         """
         if not self._found:
             return
+        know_triton().join()  # several threads would each compute it
         with _first_of_several(self._found):
             self._compile(begin_thread)
 
@@ -49,6 +52,21 @@ class RequestedKernels:
         threads = min(len(self._found), max(2, len(cores.usable()) // 2))
         with ThreadPoolExecutor(threads, "compiling", begin_thread) as pool:
             wait([pool.submit(function.preload, data) for data, function in self._found.items()])
+
+
+@cache
+def know_triton() -> threading.Thread:
+    """Has Triton compute the hash of its own files in a thread. The first kernel that is loaded needs it."""
+    thread = threading.Thread(target=_hash_triton, name="know Triton", daemon=True)
+    thread.start()
+    return thread
+
+
+def _hash_triton() -> None:
+    with suppress(ImportError):
+        from triton.runtime.cache import triton_key
+
+        triton_key()
 
 
 @contextmanager

@@ -103,6 +103,7 @@ class ReplicaLauncher(Launcher):
         names = gpus.chosen(OmegaConf.select(self.config, gpus.KEY))
         if names:
             gpus.take(names)
+            gpus.wake()
         names = names[:jobs]
         return [
             cores.environment_of(len(names), None if self.config.device.threads else number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 import traceback
@@ -11,7 +12,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 
-from mdaf import conf, hydra_internals
+from mdaf import conf, gpus, hydra_internals
 from mdaf.allowed import allowed
 from mdaf.hydra_internals import keeps_traceback, returned
 from mdaf.reporting import in_one_line, reported_in_one_line
@@ -26,6 +27,8 @@ def main(descriptor: int) -> None:
     prepare()
     end_quickly()
     connection: Connection[Any, Any] = Connection(descriptor)
+    if gpus.GIVEN in os.environ:
+        gpus.wake()
     with reported_in_one_line(), explained(), hydra_internals.allowing(allowed()):
         with imported_to_stay():
             from mdaf.multirun.launching import lockstep

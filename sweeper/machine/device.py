@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mdaf import gpus
 from mdaf.errors import UserError
+from mdaf.model.kernels.precompile import know_triton
 from mdaf.model.ops.batched_matmul import cpu_factors_in
 
 PLENTY = 0.5  # of a GPU's memory: giving memory back and asking for it again makes the host wait for the GPU
@@ -56,6 +57,7 @@ def set_up(cfg: DictConfig) -> torch.device:
     if device.type == "cuda":
         _repeat_exactly()
         _pin_with_several_threads()
+        know_triton()
     make_current(device)
     return device
 

@@ -35,7 +35,7 @@ class Background:
 class HostCopy:
     """Copies nested mappings, lists and tensors to the CPU, always into the same memory.
 
-    Tensors on CUDA are copied to pinned memory: copying is several times faster, but allocating it takes time.
+    It is not pinned: that makes copying faster, but to allocate it takes longer than several copies.
     """
 
     def __init__(self) -> None:
@@ -45,13 +45,11 @@ class HostCopy:
         """A copy of ``content`` that training does not change. It overwrites the previous copy."""
         held, self._buffers = iter(self._buffers), []
         copied: dict[str, Any] = replaced(content, Tensor, lambda tensor: self._copied(tensor, next(held, None)))
-        if torch.cuda.is_initialized():
-            torch.cuda.current_stream().synchronize()
         return copied
 
     def _copied(self, value: Tensor, buffer: Tensor | None) -> Tensor:
         """A copy of ``value`` in ``buffer``, or in a new buffer if that has another shape or type."""
         if buffer is None or (buffer.shape, buffer.dtype) != (value.shape, value.dtype):
-            buffer = torch.empty(value.shape, dtype=value.dtype, pin_memory=value.is_cuda)
+            buffer = torch.empty(value.shape, dtype=value.dtype)
         self._buffers.append(buffer)
-        return buffer.copy_(value.detach(), non_blocking=value.is_cuda)
+        return buffer.copy_(value.detach())

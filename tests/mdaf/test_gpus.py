@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from collections.abc import Callable
+from types import ModuleType
+
 import pytest
 
 from mdaf import gpus
@@ -68,3 +73,45 @@ def test_another_first_gpu_is_named_to_cuda_and_the_numbers_keep_their_meaning(m
     gpus.take(gpus.chosen([2, 3]))
     assert gpus.os.environ[gpus.VISIBLE] == "2,3"
     assert gpus.chosen([2, 3]) == ["2", "3"]
+
+
+class Driver:
+    """CUDA's driver, which notes what it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        return lambda *_: self.asked.append(name) or 0
+
+
+def wait_for_threads() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "start CUDA":
+            thread.join(10)
+
+
+def test_the_driver_is_started_before_torch_is_imported_and_not_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver()
+    monkeypatch.setattr(gpus.ctypes, "CDLL", lambda name: driver)
+    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
+    gpus.wake()
+    wait_for_threads()
+    assert driver.asked == []
+    monkeypatch.delitem(sys.modules, "torch")
+    gpus.wake()
+    wait_for_threads()
+    assert driver.asked == ["cuInit", "cuDeviceGet", "cuDevicePrimaryCtxRetain"]
+
+
+def test_without_a_driver_nothing_is_started(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def absent(name: str) -> object:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(gpus.ctypes, "CDLL", absent)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    gpus.wake()
+    wait_for_threads()
+    assert capfd.readouterr().err == ""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mdaf.model.kernels.precompile import requests_only
+from mdaf.model.kernels.precompile import know_triton, requests_only
 from tests.sweeper.tiny import ROOT
 
 
@@ -64,6 +64,12 @@ def test_kernels_are_asked_for_once_and_compiled_and_none_is_run(tmp_path: Path)
     assert ran.stdout.split() == ["1", "0", "1", "0"]
     assert len(list(tmp_path.rglob("_embedding_gather.cubin"))) == 1
     assert len(list(tmp_path.glob("*.compiled"))) == 1  # which tells other processes that they need not wait
+
+
+def test_the_hash_of_triton_s_own_files_is_known_once_its_thread_has_ended() -> None:
+    cache = pytest.importorskip("triton.runtime.cache")
+    know_triton().join()
+    assert cache.triton_key.cache_info().currsize == 1
 
 
 if __name__ == "__main__":
