@@ -25,6 +25,7 @@ from mdaf.model.kernels.rows import RowLayout
 
 __all__ = ["Mask", "drawn", "dropped", "hash_dropout", "keep_mask"]
 
+BACKENDS = ("auto", "reference", "cpu")
 _WORD = 0xFFFFFFFF
 
 
@@ -39,7 +40,8 @@ def hash_dropout(
     ``row_pitch``  positions from one row (axis 1) of x to the next; by default the number of elements of a row. Rows
                    with more elements than that share parts of their masks.
     ``first_row``  the index in the batch of x's first row.
-    ``backend``    auto | reference | cpu | triton. All have the same mask, bit for bit.
+    ``backend``    auto | reference | cpu. Both have the same mask, bit for bit. On a GPU PyTorch computes it: there a
+                   kernel of its own gains nothing in a step (docs/benchmarks.md).
 
     Returns the shape and type of x. Raises ``ValueError`` for shapes that do not fit and for a backend that cannot run
     here.
@@ -51,7 +53,10 @@ def hash_dropout(
         )
     if x.numel() > x.shape[0] << 32:
         raise ValueError(f"hash_dropout: {x.numel() // x.shape[0]} elements for each replica, expected at most 2^32")
-    chosen = fused_backend("hash_dropout", backend, x.device, x.dtype)
+    if backend not in BACKENDS:
+        raise ValueError(f"hash_dropout: unknown backend {backend}, expected one of {', '.join(BACKENDS)}")
+    automatic = backend == "auto" and x.device.type != "cpu"
+    chosen = "reference" if automatic else fused_backend("hash_dropout", backend, x.device, x.dtype)
     if x.numel() == 0:
         return x.clone()
     elements = x.numel() // x.shape[0] // x.shape[1] if x.dim() > 1 else 1
@@ -135,8 +140,8 @@ def _spread(key: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _apply_mask(x: Tensor, rate: Tensor, key: Tensor, rows: Rows, backend: str) -> Tensor:
-    if backend != "reference" and not (backend == "cpu" and x.dtype != torch.float32):
-        kernel = importlib.import_module(f"mdaf.model.kernels.dropout_{backend}")
+    if backend == "cpu" and x.dtype == torch.float32:
+        kernel = importlib.import_module("mdaf.model.kernels.dropout_cpu")
         return kernel.apply_mask(x, rate, key, rows.elements, rows.pitch, rows.start)
     flat = x.reshape(x.shape[0], -1)
     keep = keep_mask(rate, key, flat.shape[1], rows)
