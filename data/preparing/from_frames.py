@@ -58,14 +58,9 @@ def write_frames(
             labelled = _columns(samples, "samples", (*WHOSE, LABEL, *sample_fields))
             log.add_samples(labelled.with_columns(pl.col(LABEL).cast(pl.UInt8), *periods.moments()))
             rows += len(events) + len(samples)
+        defects, counts = Defects(rows=rows), min_count or {}
         return write_impressions(
-            writer,
-            log,
-            folder,
-            min_count=min_count or {},
-            memory_gb=memory_gb,
-            defects=Defects(rows=rows),
-            progress=progress,
+            writer, log, folder, min_count=counts, memory_gb=memory_gb, defects=defects, progress=progress
         )
 
 

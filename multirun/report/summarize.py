@@ -64,22 +64,7 @@ def finished_below(folders: Sequence[Path]) -> list[Path]:
 
 def summary_inputs(folders: Sequence[Path], report: Path) -> Inputs:
     """The inputs of a report on these runs; configurations are named by the settings in which they differ."""
-    groups: dict[str, dict[int, Path]] = {}
-    configs: dict[str, DictConfig] = {}
-    data: dict[str, Path] = {}
-    for folder in folders:
-        run = read_run(folder, IDENTITY)
-        data.setdefault(run.result["data_hash"], folder)
-        check_same_data(data)
-        config = config_of(run)
-        configs.setdefault(key := configuration_of(config), config)
-        seeds = groups.setdefault(key, {})
-        seed = run.result["seed"]
-        if seed in seeds:
-            raise UserError(
-                f"{folder}: repeats the configuration and seed {seed} of {seeds[seed]}; leave one of them out"
-            )
-        seeds[seed] = folder
+    groups, configs = _grouped(folders)
     changes = _changes(configs)
     names = _names(configs, changes)
     sources = [
@@ -109,6 +94,27 @@ def summary_inputs(folders: Sequence[Path], report: Path) -> Inputs:
         runs=sources,
         rows="test" if all(read_scores(folder, "test") is not None for folder in folders) else "validation",
     )
+
+
+def _grouped(folders: Sequence[Path]) -> tuple[dict[str, dict[int, Path]], dict[str, DictConfig]]:
+    """The runs by configuration and seed, and the configurations. UserError if one has a run twice."""
+    groups: dict[str, dict[int, Path]] = {}
+    configs: dict[str, DictConfig] = {}
+    data: dict[str, Path] = {}
+    for folder in folders:
+        run = read_run(folder, IDENTITY)
+        data.setdefault(run.result["data_hash"], folder)
+        check_same_data(data)
+        config = config_of(run)
+        configs.setdefault(key := configuration_of(config), config)
+        seeds = groups.setdefault(key, {})
+        seed = run.result["seed"]
+        if seed in seeds:
+            raise UserError(
+                f"{folder}: repeats the configuration and seed {seed} of {seeds[seed]}; leave one of them out"
+            )
+        seeds[seed] = folder
+    return groups, configs
 
 
 def _planned(groups: Mapping[str, Mapping[int, Path]], phase4: list[int]) -> list[int]:

@@ -82,47 +82,51 @@ def judge(
     ``monitor``  the metric that decides the best epoch.
     """
     best = best_epoch(history, monitor) if best is None else best
+    done = len(history)
+    return [
+        _of_best_auc(best, criteria, monitor, is_final=done >= planned),
+        _of_best_epoch(best, criteria, done, planned),
+        _of_overfitting(history, criteria, "train-validation gap", "train_val_gap", criteria.max_train_val_gap),
+        _of_overfitting(history, criteria, "training AUC", "train_auc", criteria.max_train_auc),
+    ]
+
+
+def _of_best_auc(best: Mapping[str, Any], criteria: Criteria, monitor: str, *, is_final: bool) -> Judgement:
     measured = (
         "best validation AUC" if monitor == MONITOR else f"validation AUC at the best {column_of(monitor).heading}"
     )
-    done = len(history)
-    at_epoch = next((row for row in history if row["epoch"] == criteria.epoch), None)
+    passed = best["val_auc"] >= criteria.min_val_auc
+    return Judgement(
+        f"{measured} >= {criteria.min_val_auc:g}",
+        _verdict(passed) if passed or is_final else "PENDING",
+        f"{best['val_auc']:.4f} in epoch {best['epoch']}",
+    )
 
-    def verdict(passed: bool) -> Verdict:
-        return "PASS" if passed else "FAIL"
 
-    judged = [
-        Judgement(
-            f"{measured} >= {criteria.min_val_auc:g}",
-            verdict(best["val_auc"] >= criteria.min_val_auc)
-            if best["val_auc"] >= criteria.min_val_auc or done >= planned
-            else "PENDING",
-            f"{best['val_auc']:.4f} in epoch {best['epoch']}",
-        )
-    ]
+def _of_best_epoch(best: Mapping[str, Any], criteria: Criteria, done: int, planned: int) -> Judgement:
     in_range = criteria.first_best_epoch <= best["epoch"] <= criteria.last_best_epoch
     is_final = done >= min(planned, criteria.epoch) and done > criteria.first_best_epoch
-    judged.append(
-        Judgement(
-            f"best epoch in [{criteria.first_best_epoch}, {criteria.last_best_epoch}]",
-            verdict(in_range) if is_final else "PENDING",
-            f"epoch {best['epoch']} of {done}",
-        )
+    return Judgement(
+        f"best epoch in [{criteria.first_best_epoch}, {criteria.last_best_epoch}]",
+        _verdict(in_range) if is_final else "PENDING",
+        f"epoch {best['epoch']} of {done}",
     )
-    for name, column, limit in (
-        ("train-validation gap", "train_val_gap", criteria.max_train_val_gap),
-        ("training AUC", "train_auc", criteria.max_train_auc),
-    ):
-        judged.append(
-            Judgement(
-                f"{name} < {limit:g} at epoch {criteria.epoch}",
-                verdict(at_epoch[column] < limit)
-                if at_epoch is not None and at_epoch[column] is not None
-                else "PENDING",
-                _four_digits(at_epoch[column]) if at_epoch is not None else f"epoch {criteria.epoch} was not run",
-            )
-        )
-    return judged
+
+
+def _of_overfitting(
+    history: Sequence[Mapping[str, Any]], criteria: Criteria, name: str, column: str, limit: float
+) -> Judgement:
+    """Whether a figure of the training rows stays below its limit at the epoch of the criteria."""
+    row = next((row for row in history if row["epoch"] == criteria.epoch), None)
+    return Judgement(
+        f"{name} < {limit:g} at epoch {criteria.epoch}",
+        _verdict(row[column] < limit) if row is not None and row[column] is not None else "PENDING",
+        _four_digits(row[column]) if row is not None else f"epoch {criteria.epoch} was not run",
+    )
+
+
+def _verdict(passed: bool) -> Verdict:
+    return "PASS" if passed else "FAIL"
 
 
 def decide(judgements: Sequence[Judgement]) -> Decision:
