@@ -73,8 +73,9 @@ def _decided(cfg: DictConfig) -> tuple[Path, str, str]:
 
 def _decided_by_values(cfg: DictConfig) -> tuple[Path, str, str]:
     """Of a study of another program: the report's folder, the study that holds the runs, and the verdict."""
+    from mdaf.multirun.program.evidence_sections import results
     from mdaf.multirun.program.pipeline import decide
-    from mdaf.multirun.program.sections import findings, results, verdict_section
+    from mdaf.multirun.program.verdict_sections import findings, verdict_section
     from mdaf.multirun.report.blocks import in_a_sentence
     from mdaf.multirun.report.printing import print_sections
 

@@ -15,9 +15,6 @@ import torch
 from mdaf.multirun.analysis.comparisons import ComparedPair
 from mdaf.multirun.analysis.confirmation import confirm, pooled_sd
 from mdaf.multirun.analysis.content import (
-    CONFIRMATION,
-    PHASE_4,
-    SEARCH,
     CandidateFigures,
     ClaimFigures,
     ConfigurationFigures,
@@ -27,7 +24,6 @@ from mdaf.multirun.analysis.content import (
     EvidenceFigures,
     Figures,
     Infrastructure,
-    Inputs,
     RankFigures,
     RunFigures,
     RunTimes,
@@ -36,6 +32,7 @@ from mdaf.multirun.analysis.content import (
 from mdaf.multirun.analysis.criteria import assess
 from mdaf.multirun.analysis.decided import Decided
 from mdaf.multirun.analysis.deltas import delta_table, ranking
+from mdaf.multirun.analysis.inputs import CONFIRMATION, PHASE_4, SEARCH, Inputs
 from mdaf.multirun.analysis.pace import slow_epochs
 from mdaf.multirun.analysis.rows.roc import roc_auc
 from mdaf.multirun.analysis.rows.scores import read_scores

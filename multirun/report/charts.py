@@ -8,15 +8,8 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mdaf.multirun.analysis.content import (
-    CONFIRMATION,
-    PHASE_4,
-    SEARCH,
-    Comparison,
-    ConfigurationFigures,
-    Report,
-    SearchTrial,
-)
+from mdaf.multirun.analysis.content import Comparison, ConfigurationFigures, Report
+from mdaf.multirun.analysis.inputs import CONFIRMATION, PHASE_4, SEARCH, SearchTrial
 from mdaf.multirun.analysis.wording import within
 from mdaf.multirun.report.pages import Drawn
 from mdaf.multirun.report.pictures import differences, spreads

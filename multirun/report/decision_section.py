@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 from mdaf.data.inspecting.trivial_rules import not_learning_yet
-from mdaf.multirun.analysis.content import (
-    CONFIRMATION,
-    PHASE_4,
-    SEARCH,
-    Claim,
-    ClaimFigures,
-    DecisionFigures,
-    Inputs,
-    Looks,
-    Report,
-)
+from mdaf.multirun.analysis.content import ClaimFigures, DecisionFigures, Report
+from mdaf.multirun.analysis.inputs import CONFIRMATION, PHASE_4, SEARCH, Claim, Inputs, Looks
 from mdaf.multirun.analysis.looks.decision import Stop
 from mdaf.multirun.analysis.versions import of_other_code
 from mdaf.multirun.analysis.wording import (

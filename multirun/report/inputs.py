@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.conf.schema import Criteria, Pace, Phase4, Tiers
 from mdaf.data.inspecting.trivial_rules import IN_WORDS
-from mdaf.multirun.analysis.content import (
+from mdaf.multirun.analysis.inputs import (
     CONFIRMATION,
     PHASE_4,
     SEARCH,

@@ -5,11 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from mdaf.multirun.analysis.content import (
-    Comparison,
-    ConfigurationFigures,
-    Report,
-)
+from mdaf.multirun.analysis.content import Comparison, ConfigurationFigures, Report
 from mdaf.multirun.analysis.verdict_rule import MIN_SEEDS, RULE
 from mdaf.multirun.analysis.wording import (
     auc4,

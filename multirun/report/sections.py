@@ -5,24 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from mdaf.multirun.analysis.content import (
-    CONFIRMATION,
-    PHASE_4,
-    SEARCH,
-    DeltaTable,
-    Report,
-)
+from mdaf.multirun.analysis.content import DeltaTable, Report
 from mdaf.multirun.analysis.criteria import MEANING, Assessment
+from mdaf.multirun.analysis.inputs import CONFIRMATION, PHASE_4, SEARCH
 from mdaf.multirun.analysis.validity import LIMITS
-from mdaf.multirun.analysis.wording import (
-    auc4,
-    duration,
-    listed,
-    number,
-    several,
-    short,
-    signed,
-)
+from mdaf.multirun.analysis.wording import auc4, duration, listed, number, several, short, signed
 from mdaf.multirun.report.blocks import Block, Chart, Items, Section, Table, Text
 from mdaf.multirun.report.decision_section import decision_section
 from mdaf.multirun.report.results_section import PHASES, failed_in_words, named, results

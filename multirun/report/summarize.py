@@ -11,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from mdaf.errors import UserError
-from mdaf.multirun.analysis.content import CONFIRMATION, PHASE_4, SEARCH, Change, Inputs, Report, ReportPoint
+from mdaf.multirun.analysis.content import Report
 from mdaf.multirun.analysis.figures import compute
+from mdaf.multirun.analysis.inputs import CONFIRMATION, PHASE_4, SEARCH, Change, Inputs, ReportPoint
 from mdaf.multirun.analysis.rows.scores import read_scores
 from mdaf.multirun.analysis.sources import check_same_data, configuration_of
 from mdaf.multirun.analysis.wording import number

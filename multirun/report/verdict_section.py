@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from mdaf.multirun.analysis.content import PHASE_4, Report
+from mdaf.multirun.analysis.content import Report
+from mdaf.multirun.analysis.inputs import PHASE_4
 from mdaf.multirun.analysis.wording import listed, several
 from mdaf.multirun.report.blocks import DOTS, Chart, Section, Verdict
 from mdaf.multirun.report.decision_section import beside_the_verdict, caveats, deploy, figures_behind, lead

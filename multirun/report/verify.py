@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mdaf.errors import NotAllowedError, UserError
-from mdaf.multirun.analysis.content import FORMAT, Inputs, Report
+from mdaf.multirun.analysis.content import FORMAT, Report
 from mdaf.multirun.analysis.figures import compute
+from mdaf.multirun.analysis.inputs import Inputs
 from mdaf.multirun.analysis.json_form import from_json
 from mdaf.multirun.analysis.rows.roc import roc_auc
 from mdaf.multirun.analysis.rows.scores import Scorer, read_scores

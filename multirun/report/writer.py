@@ -11,8 +11,9 @@ from typing import Any
 
 from mdaf.atomic import write_atomically
 from mdaf.errors import UserError
-from mdaf.multirun.analysis.content import Inputs, Report
+from mdaf.multirun.analysis.content import Report
 from mdaf.multirun.analysis.figures import compute
+from mdaf.multirun.analysis.inputs import Inputs
 from mdaf.multirun.report import pages
 from mdaf.multirun.report.charts import CHARTS, colours
 from mdaf.multirun.report.differences import as_read
