@@ -20,6 +20,7 @@ from mdaf.errors import UserError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 GIVEN = "MDAF_GPUS"  # set for a process that was given its GPUs by another one, which has read ``device.gpus``
+SHARED = "MDAF_GPU_SHARED_BY"  # how many processes were given the same GPU, where these are several
 ALL = "all"
 KEY = "device.gpus"
 
@@ -70,9 +71,36 @@ def numbers_in(wanted: Any) -> list[int] | None:
     raise UserError(f"{KEY}: found {wanted}, expected all, how many, or a list of different numbers, as {KEY}=[0,2]")
 
 
-def environment_of(names: Sequence[str]) -> dict[str, str]:
-    """What the environment of a process says that is given these GPUs."""
-    return {VISIBLE: ",".join(names), GIVEN: str(len(names))}
+def environment_of(names: Sequence[str], shared_by: int = 1) -> dict[str, str]:
+    """What the environment of a process says that is given these GPUs; so many processes are given each of them."""
+    found = {VISIBLE: ",".join(names), GIVEN: str(len(names))}
+    return found | {SHARED: str(shared_by)} if shared_by > 1 else found
+
+
+def shared_by() -> int:
+    """How many processes have each GPU of this one: of its memory they take an even part each."""
+    return int(os.environ.get(SHARED, 1))
+
+
+def least_free_memory() -> int:
+    """Bytes that are free on the GPU with the least, as the driver says it; 0 if it doesn't."""
+    with suppress(OSError, AttributeError):
+        driver = ctypes.CDLL("libnvidia-ml.so.1")
+        if driver.nvmlInit_v2() == 0:
+            try:
+                return min(_free(driver, number) for number in range(_count()))
+            except ValueError:  # there is none
+                return 0
+            finally:
+                driver.nvmlShutdown()
+    return 0
+
+
+def _free(driver: Any, number: int) -> int:
+    device, memory = ctypes.c_void_p(), (ctypes.c_ulonglong * 3)()  # of which are whole, free and taken
+    if driver.nvmlDeviceGetHandleByIndex_v2(number, ctypes.byref(device)) != 0:
+        return 0
+    return int(memory[1]) if driver.nvmlDeviceGetMemoryInfo(device, ctypes.byref(memory)) == 0 else 0
 
 
 def take(names: Sequence[str]) -> None:

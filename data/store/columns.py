@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from mdaf import gpus
 from mdaf.data.schema import PADDING
 from mdaf.data.store.arrays import parts_of, read_part, refuse_cut
 
@@ -59,9 +60,9 @@ class Mapped:
 
 
 def device_bytes(device: torch.device) -> int:
-    """The size of a device's memory."""
+    """The size of a device's memory; of a GPU that several processes were given, this one's part."""
     if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
+        return int(torch.cuda.get_device_properties(device).total_memory) // gpus.shared_by()
     if device.type == "mps":
         return torch.mps.recommended_max_memory()
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -221,7 +221,7 @@ def run_missing(series: Sequence[Series], roots: Sequence[Path], launcher: str |
 def _side_by_side(series: Sequence[Series], roots: Sequence[Path], launcher: str | None) -> dict[str, Path]:
     """Trains what is missing of different points at once, each on GPUs of its own; their names and folders.
 
-    Nothing of that where there is only one GPU, or one point.
+    Nothing of that with one point, or with one GPU that has too little memory for two.
     """
     waiting: dict[str, Series] = {}
     for one in (one for one in series if one.missing):

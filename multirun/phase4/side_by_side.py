@@ -1,4 +1,8 @@
-"""The commands of several points at once, each in a process with GPUs of its own."""
+"""The commands of several points at once, each in a process with GPUs of its own, or two on one GPU.
+
+Of a short process a third passes without the GPU: it imports, sets jobs up, and writes states. So one that has enough
+memory for two trains two points at once, where there are fewer GPUs than points.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
@@ -17,6 +22,7 @@ from mdaf import cores, gpus
 from mdaf.children import SECONDS_TO_SAVE, Child, end_all, pass_interruption_on
 
 POLL_SECONDS = 0.1
+ENOUGH_FOR_TWO = 20e9  # free bytes of a GPU with which two processes train on it at once
 IN_THIS_MACHINE = (None, "auto", "replicas", "basic")  # launchers whose jobs compute where their command runs
 
 
@@ -33,6 +39,8 @@ def slots(points: int, config: DictConfig, launcher: str | None) -> list[list[st
     if launcher not in IN_THIS_MACHINE or config.device.name not in ("auto", "cuda"):
         return []
     names = gpus.chosen(OmegaConf.select(config, gpus.KEY))
+    if len(names) < points and gpus.least_free_memory() >= ENOUGH_FOR_TWO:
+        names = (names * 2)[:points]
     count = min(points, len(names))
     return [names[number::count] for number in range(count)]
 
@@ -43,11 +51,12 @@ def run(commands: Sequence[Command], given: Sequence[Sequence[str]]) -> None:
     A command that fails leaves the others to run. Interrupted if one was, or this process is; then none of them runs.
     """
     waiting, running = list(commands), dict[int, _Running]()
+    shared_by = max(Counter(name for names in given for name in names).values(), default=1)
     try:
         while waiting or running:
             for number, names in enumerate(given):
                 if waiting and number not in running:
-                    own = gpus.environment_of(names) | cores.environment_of(len(given), number)
+                    own = gpus.environment_of(names, shared_by) | cores.environment_of(len(given), number)
                     running[number] = _Running(waiting.pop(0), own)
             time.sleep(POLL_SECONDS)
             for number in [number for number, one in running.items() if one.process.poll() is not None]:

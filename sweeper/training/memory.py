@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mdaf import gpus
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.sweeper.machine.device import computing_in
 from mdaf.sweeper.machine.telemetry import peak_resident_bytes, resident_mb
@@ -76,10 +77,14 @@ def _kept_bytes(replica: Replicas, store: DeviceStore, rows: Tensor, precision: 
 
 
 def free_bytes(device: torch.device) -> int:
-    """Free memory of ``device``; memory in this process's cache counts as free."""
+    """Free memory of ``device``; memory in this process's cache counts as free.
+
+    Of a GPU that several processes were given it is at most this one's part.
+    """
     if device.type == "cuda":
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + cached
+        free, whole = torch.cuda.mem_get_info(device)
+        taken = torch.cuda.memory_allocated(device)
+        return min(free + torch.cuda.memory_reserved(device) - taken, whole // gpus.shared_by() - taken)
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     meminfo = Path("/proc/meminfo")

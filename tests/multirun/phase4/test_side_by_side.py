@@ -49,9 +49,42 @@ def test_if_one_is_interrupted_the_others_are_asked_to_leave(tmp_path: Path) -> 
 def test_gpus_are_shared_out_over_points(
     monkeypatch: pytest.MonkeyPatch, points: int, device: dict[str, object], launcher: str | None, expected: object
 ) -> None:
-    monkeypatch.setattr(gpus, "_count", lambda: 4)
-    for name in (gpus.VISIBLE, gpus.GIVEN):
-        monkeypatch.delenv(name, raising=False)
+    there(monkeypatch, 4, free=8e9)
     config = OmegaConf.create({"device": device})
     assert slots(points, config, launcher) == expected
     assert gpus.VISIBLE not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("points", "free", "expected"),
+    [
+        (2, 80e9, [["0"], ["1"]]),
+        (3, 80e9, [["0"], ["1"], ["0"]]),
+        (5, 80e9, [["0"], ["1"], ["0"], ["1"]]),
+        (5, 8e9, [["0"], ["1"]]),
+        (5, 0, [["0"], ["1"]]),  # the driver does not say
+    ],
+)
+def test_a_gpu_with_much_memory_trains_two_points_where_there_are_fewer_gpus_than_points(
+    monkeypatch: pytest.MonkeyPatch, points: int, free: float, expected: object
+) -> None:
+    there(monkeypatch, 2, free)
+    config = OmegaConf.create({"device": {"name": "auto", "gpus": "all"}})
+    assert slots(points, config, None) == expected
+
+
+def test_processes_that_share_a_gpu_are_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    says = Command(
+        "one", [sys.executable, "-S", "-c", f"import os; print(os.environ.get('{gpus.SHARED}'), flush=True)"]
+    )
+    run([says], [["0"], ["0"]])
+    run([says], [["0"], ["1"]])
+    assert capsys.readouterr().err.splitlines() == ["one| 2", "one| None"]
+
+
+def there(monkeypatch: pytest.MonkeyPatch, count: int, free: float) -> None:
+    """So many GPUs with so many free bytes each."""
+    monkeypatch.setattr(gpus, "_count", lambda: count)
+    monkeypatch.setattr(gpus, "least_free_memory", lambda: free)
+    for name in (gpus.VISIBLE, gpus.GIVEN):
+        monkeypatch.delenv(name, raising=False)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from mdaf import gpus
 from mdaf.data.preparing.prepare import prepare_config
+from mdaf.data.store.columns import device_bytes
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
-from mdaf.sweeper.training.memory import COPIES, SHARE, Capacity, Footprint, footprint
+from mdaf.sweeper.training.memory import COPIES, SHARE, Capacity, Footprint, footprint, free_bytes
 from tests.sweeper.tiny import composed
 
 CPU = torch.device("cpu")
@@ -59,3 +62,17 @@ def test_replicas_that_did_not_fit_are_fewer_the_next_time() -> None:
     capacity, free = Capacity(), 10 * ONE.total
     capacity.overflowed(ONE, replicas=5, free=free)
     assert capacity.of(ONE, free, wanted=5) == 4
+
+
+@pytest.mark.parametrize(("processes", "expected"), [("1", 70), ("2", 30)])
+def test_of_a_gpu_that_two_processes_share_each_plans_with_its_half(
+    monkeypatch: pytest.MonkeyPatch, processes: str, expected: int
+) -> None:
+    held = {"memory_reserved": 30, "memory_allocated": 20}
+    for name, count in held.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, count=count: count)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (60, 100))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=100))
+    monkeypatch.setenv(gpus.SHARED, processes)
+    assert free_bytes(torch.device("cuda")) == expected
+    assert device_bytes(torch.device("cuda")) == 100 // int(processes)
