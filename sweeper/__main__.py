@@ -21,7 +21,7 @@ from mdaf.sweeper.hydra_ext import run_dirs
 from mdaf.sweeper.hydra_ext.imports import end_quickly, imported_to_stay
 from mdaf.sweeper.hydra_ext.overrides import unquoted
 from mdaf.sweeper.hydra_ext.targets import CALLBACKS, explained
-from mdaf.sweeper.search import cluster, workers
+from mdaf.sweeper.search.running import cluster, workers
 from mdaf.terminal import output
 from mdaf.terminal.programs import WORDS, answer_version, program, taken_as_word
 

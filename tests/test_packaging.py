@@ -149,7 +149,7 @@ def test_an_import_against_an_arrow_breaks_its_contract(tmp_path: Path) -> None:
         file.write("import mdaf.sweeper.study.queries\n")
     with (source / "sweeper/search/plugin.py").open("a") as file:
         file.write("def late():\n    import torch\n")
-    with (source / "data/store/columns.py").open("a") as file:
+    with (source / "data/store/batches/columns.py").open("a") as file:
         file.write("import mdaf.data.preparing.layout\n")
     lint = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(config_filename=sys.argv[1]))"
     found = ran("-c", lint, "../pyproject.toml", cwd=links(source))

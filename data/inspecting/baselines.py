@@ -8,9 +8,9 @@ import numpy as np
 
 from mdaf.data.schema import MATCH_EQUALS
 from mdaf.data.store.arrays import parts_of, read_part
+from mdaf.data.store.batches.histories import item_in_history
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.event_store import MATCH_PREFIX, SPLITS, EventStore, count_codes
-from mdaf.data.store.histories import item_in_history
 
 COUNT, RECENCY, POPULARITY = "category count", "category recency", "popularity"
 IN_HISTORY = "item in history"

@@ -14,8 +14,8 @@ from mdaf.data.preparing.checking.deciding import DecidingFact, deciding_facts
 from mdaf.data.reading.local_time import local_text
 from mdaf.data.schema import FIRST_ID, UNKNOWN
 from mdaf.data.store.arrays import read_parts
+from mdaf.data.store.batches.histories import ITEM, item_in_history
 from mdaf.data.store.event_store import GAP_FIELD, SPLITS, USER_TABLE, EventStore
-from mdaf.data.store.histories import ITEM, item_in_history
 from mdaf.data.store.promises import promise_in_words
 from mdaf.data.store.seen import MOST, has_users, seen_in_training, unknown_users
 from mdaf.terminal.printable import printable

@@ -10,9 +10,9 @@ import polars as pl
 
 from mdaf.data.reading.local_time import local_hours, local_weekdays
 from mdaf.data.schema import FIRST_ID, LIST, MATCH_ROWS, Cells, Field, Schema
+from mdaf.data.store.batches.time_gaps import gap_buckets
 from mdaf.data.store.cell_rows import Fitted, Rule
 from mdaf.data.store.event_store import GAP_FIELD, MATCH_PREFIX, USER_TABLE
-from mdaf.data.store.time_gaps import gap_buckets
 from mdaf.data.store.vocabulary import Vocabulary
 
 MOMENTS = ("hour", "weekday")

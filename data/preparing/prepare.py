@@ -26,10 +26,10 @@ from mdaf.data.preparing.splits.rules import BY_USER, LEAVE_ONE_OUT
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.log_files import expanded
 from mdaf.data.store.event_store import EventStore
+from mdaf.data.store.integrity.ranges import check_ranges
+from mdaf.data.store.integrity.verification import checksums_of, stamped, states_of
 from mdaf.data.store.manifest import CANDIDATE_GROUPS, CRC32, FORMAT_VERSION, REMEDY, SPLITS, write_manifest
 from mdaf.data.store.promises import PROMISE
-from mdaf.data.store.ranges import check_ranges
-from mdaf.data.store.verification import checksums_of, stamped, states_of
 from mdaf.data.store.writer import StoreWriter
 from mdaf.errors import DamagedStoreError, DataError
 from mdaf.terminal.progress import Progress, between, silent

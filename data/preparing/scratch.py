@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mdaf.data.store.folder_locks import Hold, alone_in, hold, is_local, machine
+from mdaf.data.store.integrity.folder_locks import Hold, alone_in, hold, is_local, machine
 
 log = logging.getLogger(__name__)
 

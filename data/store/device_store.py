@@ -10,11 +10,11 @@ import torch
 
 from mdaf.data.schema import FIRST_ID, MATCH_DIFFERS, MATCH_EQUALS, UNKNOWN, Batch, Field, weights_of
 from mdaf.data.store.arrays import parts_of, read_part, read_parts
-from mdaf.data.store.candidate_groups import candidate_groups
-from mdaf.data.store.columns import Column, Mapped, Resident, device_bytes
+from mdaf.data.store.batches.candidate_groups import candidate_groups
+from mdaf.data.store.batches.columns import Column, Mapped, Resident, device_bytes
+from mdaf.data.store.batches.histories import item_in_history
+from mdaf.data.store.batches.time_gaps import gap_bucket
 from mdaf.data.store.event_store import GAP_FIELD, MATCH_PREFIX, EventStore
-from mdaf.data.store.histories import item_in_history
-from mdaf.data.store.time_gaps import gap_bucket
 from mdaf.errors import DataError
 from mdaf.streams import stream_seed
 

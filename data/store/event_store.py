@@ -24,8 +24,10 @@ from mdaf.data.reading.defects import Defects
 from mdaf.data.schema import FIRST_ID, LIST, Schema
 from mdaf.data.store.arrays import parts_of, read_part, read_parts
 from mdaf.data.store.cell_rows import CellRows, Pairs, cell_rows
-from mdaf.data.store.folder_locks import hold
 from mdaf.data.store.held_out import held_out
+from mdaf.data.store.integrity.folder_locks import hold
+from mdaf.data.store.integrity.ranges import check_ranges
+from mdaf.data.store.integrity.verification import compare_checksums, stamped, states_of, unverified
 from mdaf.data.store.manifest import (
     CELL_IDS,
     CELL_WEIGHTS,
@@ -40,8 +42,6 @@ from mdaf.data.store.manifest import (
     WORD_ENDS,
     read_manifest,
 )
-from mdaf.data.store.ranges import check_ranges
-from mdaf.data.store.verification import compare_checksums, stamped, states_of, unverified
 from mdaf.errors import DamagedStoreError, DataError
 
 __all__ = [

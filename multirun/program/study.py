@@ -17,7 +17,7 @@ from mdaf.errors import UserError, did_you_mean
 from mdaf.multirun.program.content import Point
 from mdaf.sweeper.hydra_ext.config_sources import ORIGIN, is_ours
 from mdaf.sweeper.hydra_ext.overrides import SIGNS, hydra_value, same
-from mdaf.sweeper.search.known_points import OutsideError, recorded
+from mdaf.sweeper.search.points.known_points import OutsideError, recorded
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study.queries import load_studies, load_study, most_recent_study, trials_of
 from mdaf.sweeper.study.winners import raced_points, ranked

@@ -16,8 +16,8 @@ import numpy as np
 
 from mdaf.atomic import fsync_folder
 from mdaf.data.schema import FIRST_ID, MATCH_DIFFERS, MATCH_EQUALS, PADDING, UNKNOWN, Batch, Schema
+from mdaf.data.store.batches.time_gaps import gap_edges
 from mdaf.data.store.event_store import GAP_FIELD
-from mdaf.data.store.time_gaps import gap_edges
 from mdaf.errors import UserError
 from mdaf.model.ctr import CTRModel
 from mdaf.sweeper.export.checks import TOLERANCE, Check, compare

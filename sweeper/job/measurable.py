@@ -9,9 +9,9 @@ import torch
 from omegaconf import DictConfig
 
 from mdaf.data.store.arrays import read_part
-from mdaf.data.store.candidate_groups import candidate_groups
+from mdaf.data.store.batches.candidate_groups import candidate_groups
+from mdaf.data.store.batches.histories import item_in_history
 from mdaf.data.store.event_store import EventStore
-from mdaf.data.store.histories import item_in_history
 from mdaf.errors import UserError
 from mdaf.sweeper.runs.metric_columns import KINDS, cut_of, is_ranking
 from mdaf.sweeper.training import metrics

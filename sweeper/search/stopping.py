@@ -13,8 +13,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.errors import UserError
-from mdaf.sweeper.search.advice import key_for, study_command
 from mdaf.sweeper.search.settings import SweepSettings
+from mdaf.sweeper.search.telling.advice import key_for, study_command
 from mdaf.sweeper.trials.feasibility import is_feasible
 from mdaf.sweeper.trials.user_attrs import DIED, ERROR, WITHDRAWN
 

@@ -32,19 +32,19 @@ from mdaf.sweeper.hydra_ext.directories import from_anywhere
 from mdaf.sweeper.hydra_ext.run_config import is_our_schema
 from mdaf.sweeper.racing.sampler import RacingSampler
 from mdaf.sweeper.runs.reader import check_unfinished
-from mdaf.sweeper.search import workers as fleet
-from mdaf.sweeper.search.advice import what_follows
-from mdaf.sweeper.search.checks import check_settings, check_space
-from mdaf.sweeper.search.cluster import runs_elsewhere
-from mdaf.sweeper.search.jobs import Jobs, place_of_trial
-from mdaf.sweeper.search.known_points import known_points
-from mdaf.sweeper.search.race_checks import check_race
+from mdaf.sweeper.search.checking.checks import check_settings, check_space
+from mdaf.sweeper.search.checking.race_checks import check_race
+from mdaf.sweeper.search.points.known_points import known_points
 from mdaf.sweeper.search.reseeding import reseed
-from mdaf.sweeper.search.results_file import write_results
+from mdaf.sweeper.search.running import workers as fleet
+from mdaf.sweeper.search.running.cluster import runs_elsewhere
+from mdaf.sweeper.search.running.jobs import Jobs, place_of_trial
 from mdaf.sweeper.search.settings import SweepSettings
 from mdaf.sweeper.search.stopping import Stopping
+from mdaf.sweeper.search.telling.advice import what_follows
+from mdaf.sweeper.search.telling.results_file import write_results
+from mdaf.sweeper.search.telling.view import SweepView
 from mdaf.sweeper.search.trial_loop import TrialLoop
-from mdaf.sweeper.search.view import SweepView
 from mdaf.sweeper.storage.opening import masked, open_storage
 from mdaf.sweeper.storage.optuna_internals import storage_of
 from mdaf.sweeper.storage.sqlite_file import settle

@@ -13,12 +13,12 @@ from mdaf.hydra_internals import returned
 from mdaf.interruption import Interruption
 from mdaf.reporting import is_user_error, one_line
 from mdaf.sweeper.hydra_ext.run_config import is_our_schema
-from mdaf.sweeper.search.cluster import is_lost, runs_elsewhere
-from mdaf.sweeper.search.job_slots import JobEnd, JobSlots
-from mdaf.sweeper.search.jobs import Jobs
-from mdaf.sweeper.search.news import News
+from mdaf.sweeper.search.points.tried_points import TAKE_VALUE, TriedPoints
+from mdaf.sweeper.search.running.cluster import is_lost, runs_elsewhere
+from mdaf.sweeper.search.running.job_slots import JobEnd, JobSlots
+from mdaf.sweeper.search.running.jobs import Jobs
 from mdaf.sweeper.search.stopping import Stopping
-from mdaf.sweeper.search.tried_points import TAKE_VALUE, TriedPoints
+from mdaf.sweeper.search.telling.news import News
 from mdaf.sweeper.trials.outcome import Failure, UnusableResultError
 from mdaf.sweeper.trials.trials import Trials
 

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from benchmarks.contenders import CONTENDERS, POINTS, REFERENCE
 from benchmarks.results import main
 from benchmarks.results_tables import FIGURES, tables
-from mdaf.sweeper.search.known_points import known_points
+from mdaf.sweeper.search.points.known_points import known_points
 from mdaf.sweeper.trials.space import wanted
 
 

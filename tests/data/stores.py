@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from mdaf.data.store.integrity.verification import STAMP, checksums_of
 from mdaf.data.store.manifest import CHECKSUM, CRC32, MANIFEST, read_manifest, write_manifest
-from mdaf.data.store.verification import STAMP, checksums_of
 
 
 def reseal(folder: Path) -> None:

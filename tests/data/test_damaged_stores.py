@@ -21,11 +21,12 @@ import torch
 
 from mdaf.data.preparing import scratch
 from mdaf.data.preparing.prepare import prepare
-from mdaf.data.store import event_store, verification
+from mdaf.data.store import event_store
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.event_store import EventStore
+from mdaf.data.store.integrity import verification
+from mdaf.data.store.integrity.verification import STAMP
 from mdaf.data.store.manifest import MANIFEST
-from mdaf.data.store.verification import STAMP
 from mdaf.errors import DamagedStoreError, DataError
 from tests.data.logs import synthetic
 from tests.data.preparing.test_prepare import Watched, contents_of

@@ -18,8 +18,8 @@ import numpy as np
 from mdaf.data.preparing.layout import MOMENTS
 from mdaf.data.schema import FIRST_ID, UNKNOWN
 from mdaf.data.store.arrays import read_part
+from mdaf.data.store.batches.histories import blocks_of, in_history, is_compared
 from mdaf.data.store.event_store import SPLITS, USER_TABLE, EventStore
-from mdaf.data.store.histories import blocks_of, in_history, is_compared
 from mdaf.data.store.seen import seen_in_training
 from mdaf.errors import LeakageError
 from mdaf.terminal.printable import printable

@@ -10,7 +10,7 @@ import pytest
 
 from mdaf.data.preparing.negatives import NO_ITEM, draw_from_histories
 from mdaf.data.preparing.prepare import prepare
-from mdaf.data.store.candidate_groups import candidate_groups
+from mdaf.data.store.batches.candidate_groups import candidate_groups
 from mdaf.data.store.event_store import SPLITS
 from tests.data.preparing.splits.test_splits import COLUMNS, rows_of
 from tests.data.test_event_log import START, event_log, write

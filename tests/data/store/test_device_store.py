@@ -17,7 +17,7 @@ from mdaf.data.store.epoch_order import epoch_order
 from mdaf.data.store.event_store import SPLITS, EventStore
 from tests.data.logs import ANCHOR, OTHER, VALIDATION, Row, user_behavior, write_rows
 from tests.data.preparing.test_next_click import logs
-from tests.data.store.test_time_gaps import EDGES
+from tests.data.store.batches.test_time_gaps import EDGES
 
 MIN_COUNT = 2
 

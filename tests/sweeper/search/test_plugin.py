@@ -409,7 +409,7 @@ def test_a_folder_with_the_runs_of_another_study_is_refused_before_they_are_over
 
 def test_no_more_workers_are_started_than_trials_are_missing(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[int] = []
-    monkeypatch.setattr("mdaf.sweeper.search.workers.run_workers", lambda count, gpus: started.append(count))
+    monkeypatch.setattr("mdaf.sweeper.search.running.workers.run_workers", lambda count, gpus: started.append(count))
     with pytest.raises(UserError, match="no trial completed"):  # those that were started did nothing
         sweep(n_trials=3, workers=100_000)
     assert started == [3]

@@ -24,7 +24,7 @@ from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 from typer.testing import CliRunner, Result
 
-from mdaf.sweeper.search.results_file import write_results
+from mdaf.sweeper.search.telling.results_file import write_results
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study.cli import app
 from mdaf.sweeper.study.pictures import plots

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from mdaf.data.preparing.checking.deciding import WARN
 from mdaf.data.preparing.prepare import prepare
 from mdaf.data.schema import UNKNOWN
+from mdaf.data.store.batches.histories import in_history
 from mdaf.data.store.event_store import EventStore
-from mdaf.data.store.histories import in_history
 from mdaf.errors import LeakageError
 from tests.data.logs import DAY, START, user_behavior, write_rows
 from tests.data.test_event_log import event_log

@@ -10,7 +10,7 @@ import pytest
 from mdaf.data.preparing.checking.leakage import leakage_check
 from mdaf.data.preparing.prepare import prepare
 from mdaf.data.store.event_store import EventStore
-from mdaf.data.store.ranges import check_ranges
+from mdaf.data.store.integrity.ranges import check_ranges
 from mdaf.errors import DamagedStoreError, LeakageError
 from tests.data.logs import START, user_behavior, write_rows
 from tests.data.stores import reseal

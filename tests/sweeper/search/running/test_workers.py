@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mdaf.interruption import EXIT_HUNG
-from mdaf.sweeper.search import workers
-from mdaf.sweeper.search.workers import RESTARTS, WorkerError, run_workers
+from mdaf.sweeper.search.running import workers
+from mdaf.sweeper.search.running.workers import RESTARTS, WorkerError, run_workers
 
 # A worker that leaves a line each time it begins, and ends with the next of the codes that are typed after it.
 WORKER = """

@@ -12,7 +12,7 @@ from optuna.trial import Trial, TrialState
 
 import mdaf
 from mdaf.errors import UserError
-from mdaf.sweeper.search.tried_points import REDRAWS, TriedPoints
+from mdaf.sweeper.search.points.tried_points import REDRAWS, TriedPoints
 from mdaf.sweeper.trials.trials import Trials
 from mdaf.sweeper.trials.user_attrs import OVERRIDES, RUN_CONFIG, SAME_RUN_AS, WITHDRAWN
 from tests.sweeper.sphere import Swept, sphere, sweep

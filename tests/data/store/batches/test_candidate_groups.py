@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from mdaf.data.preparing.prepare import prepare
-from mdaf.data.store.candidate_groups import candidate_groups
+from mdaf.data.store.batches.candidate_groups import candidate_groups
 from mdaf.data.store.event_store import MANIFEST, SPLITS, EventStore
 from mdaf.data.store.manifest import CANDIDATE_GROUPS
 from tests.data.stores import as_before_checksums

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from mdaf.errors import UserError
-from mdaf.sweeper.search.known_points import known_points
+from mdaf.sweeper.search.points.known_points import known_points
 from mdaf.sweeper.trials.space import wanted
 from tests.sweeper.sphere import sweep
 

@@ -31,9 +31,10 @@ from mdaf.process import this_process
 from mdaf.reporting import one_line
 from mdaf.sweeper.hydra_ext import run_dirs
 from mdaf.sweeper.runs.folder import FolderError
-from mdaf.sweeper.search import cluster, trial_loop
-from mdaf.sweeper.search.cluster import is_lost, whole_gpus
-from mdaf.sweeper.search.job_slots import JobSlots
+from mdaf.sweeper.search import trial_loop
+from mdaf.sweeper.search.running import cluster
+from mdaf.sweeper.search.running.cluster import is_lost, whole_gpus
+from mdaf.sweeper.search.running.job_slots import JobSlots
 from mdaf.sweeper.search.sweep import Search
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.trials.link import TrialLink

@@ -17,9 +17,9 @@ from mdaf.errors import DataError, UserError, did_you_mean
 from mdaf.names import complaint_about
 from mdaf.sweeper.hydra_ext.run_config import is_our_schema, validate
 from mdaf.sweeper.runs.metric_columns import OBJECTIVES, RANKING, column, is_objective
-from mdaf.sweeper.search.advice import key_for
+from mdaf.sweeper.search.points.tried_points import CHOICES
 from mdaf.sweeper.search.settings import SweepSettings
-from mdaf.sweeper.search.tried_points import CHOICES
+from mdaf.sweeper.search.telling.advice import key_for
 from mdaf.sweeper.trials.space import Space, Wanted, overwritten
 from mdaf.terminal.programs import command, program
 

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdaf.data.store.time_gaps import gap_bucket, gap_buckets, gap_edges
+from mdaf.data.store.batches.time_gaps import gap_bucket, gap_buckets, gap_edges
 
 EDGES = [1, 2, 3] + [edge for octave in range(2, 24) for edge in (2**octave, 3 * 2 ** (octave - 1))]
 

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.atomic import write_atomically
 from mdaf.errors import UserError
-from mdaf.sweeper.search.advice import study_command
+from mdaf.sweeper.search.telling.advice import study_command
 from mdaf.sweeper.storage.opening import masked
 from mdaf.sweeper.study.points import in_words
 from mdaf.sweeper.study.winners import point_record, raced_points, ranked

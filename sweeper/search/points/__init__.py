@@ -1,0 +1,1 @@
+"""Points that need no sampler: known ones, and those that were tried before."""
