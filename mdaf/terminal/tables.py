@@ -13,6 +13,7 @@ from typing import IO
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -114,6 +115,22 @@ def stacked(
         left = [column for column in rest[1:] if column.heading in dropped]
         rest = [rest[0], *left] if len(left) + 1 < len(rest) else left
         rest, title = (rest if left else []), None
+
+
+def print_below(columns: Sequence[Column], console: Console, plain: Collection[str] = ()) -> None:
+    """The cells of the first column, each in a line of its own, and below it what the other columns have for it.
+
+    ``plain``  headings that are not written before their cells. Empty cells are left out.
+    """
+    first, *others = columns
+    for number, name in enumerate(first.cells):
+        console.print(Text(name), soft_wrap=True)
+        known = [
+            cell if column.heading in plain else f"{column.heading}: {cell}"
+            for column in others
+            if (cell := column.cells[number])
+        ]
+        console.print(Padding(Text(", ".join(known)), (0, 0, 0, 4)))
 
 
 def left_out(headings: Sequence[str], instead: str) -> str:

@@ -11,10 +11,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.padding import Padding
-from rich.text import Text
-
 from mdaf.sweeper.run_folders.found import Group, Run, differing
 from mdaf.sweeper.runs.metric_columns import column
 from mdaf.terminal import tables
@@ -98,24 +94,11 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     console = tables.console()
     table, left_out = tables.fitted(kept, console.width, framed=False)
     if not MOST_ASKED_FOR.isdisjoint(left_out):  # beside folders with long names
-        _print_below(kept, console)
+        tables.print_below(kept, console, PLAIN)
         return
     console.print(table)
     if left_out:
         print(tables.left_out(left_out, f"{command('sweeper')} runs --format json has all"), file=sys.stderr)
-
-
-def _print_below(columns: Sequence[tables.Column], console: Console) -> None:
-    """Each folder in a line of its own, and what is known of it below."""
-    folders, *others = columns
-    for number, folder in enumerate(folders.cells):
-        console.print(folder, soft_wrap=True)
-        known = [
-            column.cells[number] if column.heading in PLAIN else f"{column.heading}: {column.cells[number]}"
-            for column in others
-            if column.cells[number]
-        ]
-        console.print(Padding(Text(", ".join(known)), (0, 0, 0, 4)))
 
 
 def age(written: float) -> str:

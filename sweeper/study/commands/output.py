@@ -12,7 +12,7 @@ import math
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -111,7 +111,7 @@ def print_table(
     important: Sequence[str] = (),
     instead: str = "--format json has all",
 ) -> None:
-    """Prints rows under the headings ``columns`` (key: heading; default: every key).
+    """Prints rows under the headings ``columns`` (key: heading; default: every key). A column without a value is none.
 
     Off a terminal it is never cut. On one that is too narrow the columns that matter least are left out, which is said,
     with what to type ``instead``. ``important`` are the keys that matter most, in order; the others follow in theirs.
@@ -131,24 +131,37 @@ def print_table(
         note(tables.left_out(dropped, instead))
 
 
+def has_room_for(keys: Collection[str], rows: Sequence[Row], columns: dict[str, str], important: Sequence[str]) -> bool:
+    """Whether a table of these rows shows the columns ``keys`` here. Off a terminal it shows all."""
+    _, dropped = laid_out(rows, columns, tables.console().width, important)
+    return {columns[key] for key in keys if key in columns}.isdisjoint(dropped)
+
+
+def print_below(rows: Sequence[Row], columns: dict[str, str]) -> None:
+    """Prints rows for a terminal that is too narrow for a table: the first column, and the others below it."""
+    tables.print_below(_columns(rows, columns), tables.console())
+
+
 def laid_out(
     rows: Sequence[Row], columns: dict[str, str], width: int, important: Sequence[str] = ()
 ) -> tuple[Table, list[str]]:
     """Rows as a table that fits into ``width``, numbers to the right, and the headings of what did not fit."""
+    return tables.fitted(_columns(rows, columns, important), width, framed=False)
+
+
+def _columns(rows: Sequence[Row], columns: dict[str, str], important: Sequence[str] = ()) -> list[tables.Column]:
+    """The columns that have a value in any row; all of them where there is no row."""
     ranks = {key: rank for rank, key in enumerate(dict.fromkeys([*important, *columns]))}
-    return tables.fitted(
-        [
-            tables.Column(
-                masked_text(heading),
-                [_cell(row[key]) for row in rows],
-                right=any(isinstance(row[key], int | float) for row in rows),
-                rank=ranks[key],
-            )
-            for key, heading in columns.items()
-        ],
-        width,
-        framed=False,
-    )
+    return [
+        tables.Column(
+            masked_text(heading),
+            [_cell(row[key]) for row in rows],
+            right=any(isinstance(row[key], int | float) for row in rows),
+            rank=ranks[key],
+        )
+        for key, heading in columns.items()
+        if not rows or any(row[key] not in (None, "") for row in rows)
+    ]
 
 
 def print_record(record: dict[str, Any], indent: str = "") -> None:

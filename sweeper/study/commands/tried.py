@@ -19,7 +19,17 @@ from mdaf.sweeper.study.commands.options import (
     TextOrJson,
     choose,
 )
-from mdaf.sweeper.study.commands.output import RowsFormat, json_text, note, print_record, print_table, say, write_rows
+from mdaf.sweeper.study.commands.output import (
+    RowsFormat,
+    has_room_for,
+    json_text,
+    note,
+    print_below,
+    print_record,
+    print_table,
+    say,
+    write_rows,
+)
 from mdaf.sweeper.study.commands.won import warn_of_edges
 from mdaf.sweeper.study.part import single_runs
 from mdaf.sweeper.study.queries import QueryError
@@ -31,6 +41,7 @@ _IMPORTANT_OF_A_STUDY = (
     *("study", "points", "best_mean", "best_error", "best_runs", "best_expected"),
     *("trials", "best_value", "complete", "running", "fail", "best_trial", "last_activity"),
 )
+_MOST_ASKED_FOR = {"trials", "complete", "running", "fail", "best_mean", "best_value"}  # no terminal is too narrow
 _OF_THE_BEST_EPOCH = ("best_epoch", "val_loss", "val_ece", "train_auc", "train_val_gap", "gate_mean")
 _LEAST_OF_A_TRIAL = ("error", "duration", *_OF_THE_BEST_EPOCH, "run_dir")
 # Columns of the table for people beside number, state, value and params: shown if any trial has them.
@@ -77,10 +88,21 @@ def list_studies(
         raced, others = (any((row["points"] is None) == single for row in rows) for single in (False, True))
         hidden = [] if raced else ["points", *_OF_THE_BEST_POINT.values()]
         hidden += [] if others else ["best_value", "best_trial"]
-        columns = [name for name in rows[0] if name not in hidden]
-        print_table(rows, {name: name for name in columns}, _IMPORTANT_OF_A_STUDY)
+        columns = {name: name for name in rows[0] if name not in hidden}
+        if has_room_for(_MOST_ASKED_FOR, rows, columns, _IMPORTANT_OF_A_STUDY):
+            print_table(rows, columns, _IMPORTANT_OF_A_STUDY)
+        else:  # beside studies with long names
+            keys = dict.fromkeys([*_IMPORTANT_OF_A_STUDY, *columns])
+            shown = {name: name for name in keys if name in columns and name not in points.STATES}
+            print_below([row | {"trials": _trials_in_words(row)} for row in rows], shown)
     else:
         note("the storage holds no study yet")
+
+
+def _trials_in_words(row: queries.Row) -> str:
+    """How many trials a study has in each state, as in ``11 (10 complete, 1 fail)``."""
+    states = [f"{row[state]} {state}" for state in points.STATES if row[state]]
+    return f"{row['trials']} ({', '.join(states)})" if states else "0"
 
 
 def _study_for_people(row: queries.Row) -> queries.Row:

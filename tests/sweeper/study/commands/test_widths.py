@@ -93,9 +93,29 @@ def test_every_answer_of_the_study_can_be_read_at_every_width(
     assert not BROKEN.search("\n".join(lines))
     assert "…" not in text
     assert words[0] != "compare" or " delta " in text.split("not shown")[0]
-    if words[0] in ("list", "trials") and columns == 60:
+    if words[0] == "list":
+        assert all(shown in text for shown in (NAME, "0.581", "complete", "fail"))
+    if words[0] == "trials" and columns == 60:
         assert "--format json has all" in text
         assert "not shown, since the terminal is narrow: " in text
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_the_best_value_and_the_trials_by_state_stand_below_a_study_with_a_long_name(
+    url: str, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = on_a_terminal(asked(url, "list"), columns, monkeypatch).splitlines()
+    assert lines[0] == NAME
+    said = " ".join(line.strip() for line in lines[1:])
+    assert said.startswith("trials: 3 (2 complete, 1 fail), best_value: 0.581, best_trial: 1, last_activity: ")
+    assert said.endswith("direction: maximize")
+
+
+def test_a_table_has_no_column_that_is_empty_in_all_its_rows(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    asked(url, "trials")()
+    assert " error" in capsys.readouterr().out.splitlines()[0]
+    asked(url, "trials", "--state", "complete")()
+    assert " error" not in capsys.readouterr().out.splitlines()[0]
 
 
 def view_of(study: optuna.Study, last: int, columns: int) -> Group:
