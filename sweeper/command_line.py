@@ -54,6 +54,8 @@ def check(words: Sequence[str], config: type, *, sweeps: bool = True, commands: 
         _check_names(arguments.overrides, typed, config, commands)
     for override in typed:
         _check_once(override)
+        if override.key_or_group == "alert.command":
+            _check_is_text(override)
     if sweeps and "hydra.mode" not in keys and not any(getattr(arguments, name) for name in _INSTEAD):
         _check_mode(words, typed, arguments.multirun, has_optuna=own_files)
         if arguments.multirun and not own_files:
@@ -94,7 +96,7 @@ def _check_names(words: Sequence[str], typed: Sequence[Override], config: type, 
     for override in typed:
         key, line = override.key_or_group, override.input_line
         if key in groups:
-            _check_option(override)
+            check_option(override)
         elif key.startswith("sweep.") and key not in known and not override.is_add():
             raise UserError(f"{line}: there is no such key{_meant_below(key, line, config)}")
         elif not (override.is_add() or override.is_force_add() or "." in key or key in known or key == "hydra"):
@@ -110,7 +112,7 @@ def _refuse_group(key: str, line: str | None, known: Collection[str], config: ty
         raise UserError(f"{line}: there is no group or key {key}{meant or f'; {program()} --help lists them'}")
 
 
-def _check_option(override: Override) -> None:
+def check_option(override: Override) -> None:
     """Refuses what is no option of its group, where Hydra would say so late, or say something else."""
     key, line = override.key_or_group, override.input_line
     if (override.is_add() or override.is_force_add()) and override.package is None:
@@ -163,6 +165,20 @@ def _check_once(override: Override) -> None:
     for index, value in enumerate(values):
         if any(same(value, before) for before in values[:index]):
             raise UserError(f"{override.input_line}: found {value!r} twice, expected each value once")
+
+
+def _check_is_text(override: Override) -> None:
+    """Refuses words of a program's line that Hydra reads as values whose text is another one, such as false or 1e3."""
+    line, values = str(override.input_line), override.value()
+    typed = [word.strip() for word in line.partition("=")[2].strip("[]").split(",")]
+    if not isinstance(values, list) or len(values) != len(typed):
+        return
+    other = [not isinstance(value, str) and str(value) != word for value, word in zip(values, typed, strict=True)]
+    if any(other):
+        key, found = override.key_or_group, typed[other.index(True)]
+        words = [f'"{word}"' if is_other else word for word, is_other in zip(typed, other, strict=True)]
+        instead = shlex.quote(f"{key}=[{','.join(words)}]")
+        raise UserError(f"{line}: {key} is a list of words, and {found} is read as a value; type {instead}")
 
 
 def _check_mode(words: Sequence[str], typed: Sequence[Override], multirun: bool, has_optuna: bool) -> None:

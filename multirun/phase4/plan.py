@@ -18,13 +18,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.children import SECONDS_TO_SAVE, Child, pass_interruption_on
 from mdaf.conf.schema import Pace
+from mdaf.config_keys import check_keys
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.pace import slow_epochs
 from mdaf.multirun.phase4.points import Finished, Point, checked, composed, configs, point_hash
 from mdaf.multirun.phase4.side_by_side import Command, run, slots
 from mdaf.multirun.phase4.unfinished import make_way
+from mdaf.sweeper.command_line import check_option
 from mdaf.sweeper.hydra_ext.config_sources import ORIGIN, is_ours, rerun_command
-from mdaf.sweeper.hydra_ext.overrides import hydra_value, key_of, meant, same
+from mdaf.sweeper.hydra_ext.overrides import hydra_value, key_of, meant, parsed, same
+from mdaf.sweeper.hydra_ext.run_config import check_tracker
 from mdaf.sweeper.runs.metric_columns import MONITOR
 from mdaf.sweeper.runs.reader import RecordedRun, read_finished_run
 from mdaf.sweeper.storage.opening import open_storage
@@ -245,11 +248,20 @@ _tracker: tuple[str, ...] = ()
 
 
 def track(overrides: Sequence[str]) -> None:
-    """Starts runs from now on with these overrides of their tracker. UserError for an override of anything else."""
+    """Starts runs from now on with these overrides of their tracker.
+
+    UserError for an override of anything else, and for what a run would refuse: an option, a key or a value.
+    """
     global _tracker
     for override in overrides:
         if key_of(override).partition(".")[0] != "tracker":
             raise UserError(f"run_tracker: found {override}, expected overrides of the tracker such as tracker=mlflow")
+        if parsed(override).key_or_group == "tracker" and not configs().words():  # whose folders may have others
+            check_option(parsed(override))
+    if overrides:
+        config = composed(overrides)
+        check_keys(config)
+        check_tracker(config)
     _tracker = tuple(overrides)
 
 

@@ -115,13 +115,23 @@ def validate(cfg: DictConfig) -> None:
     check_bounds(cfg)
     gpus.numbers_in(OmegaConf.select(cfg, gpus.KEY))
     check_training_keys(cfg.training)
-    _check_words(cfg, "tracker.artifacts", ARTIFACTS)
+    check_tracker(cfg)
     check_alert(cfg)
 
 
+def check_tracker(cfg: DictConfig) -> None:
+    """Raises UserError for a file that no tracker gets."""
+    _check_words(cfg, "tracker.artifacts", ARTIFACTS)
+
+
 def check_alert(cfg: DictConfig) -> None:
-    """Raises UserError for an event that does not exist, and for a webhook that is no URL."""
+    """Raises UserError for an event that does not exist, a program that is no word, and a webhook that is no URL."""
     _check_words(cfg, "alert.on", EVENTS)
+    if (program := "".join((OmegaConf.select(cfg, "alert.command") or [""])[:1])) in ("True", "False"):
+        raise UserError(
+            f"alert.command: found the value {program.lower()}, expected a program; if it is called so, write "
+            f'"{program.lower()}" with quotes'
+        )
     webhook = OmegaConf.select(cfg, "alert.webhook")
     if webhook is not None and not str(webhook).startswith(("https://", "http://")):
         raise UserError("alert.webhook: found no URL, expected one that begins with https:// or http://")

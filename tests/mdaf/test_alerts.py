@@ -166,6 +166,12 @@ def test_an_alert_follows_no_redirect_ends_in_its_time_and_tells_the_others_whoe
             "alert.on: found finish, expected one or more of finished, failing, new_best; did you mean",
         ),
         ("alert.webhook=ftp://x", "alert.webhook: found no URL, expected one that begins with https:// or http://"),
+        (
+            "alert.command=[false]",
+            "alert.command is a list of words, and false is read as a value; type 'alert.command=[\"false\"]'",
+        ),
+        ("alert.command=[tell,1e3,x]", "and 1e3 is read as a value; type 'alert.command=[tell,\"1e3\",x]'"),
+        ('alert.command=["False"]', "alert.command: found the value false, expected a program; if it is called so"),
     ],
 )
 def test_an_alert_that_cannot_be_sent_is_refused(

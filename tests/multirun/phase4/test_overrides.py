@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hydra import compose, initialize_config_module
 
 from mdaf import conf
 from mdaf.errors import UserError
+from mdaf.multirun.__main__ import main
 from mdaf.multirun.phase4.overrides import overrides_of, split
 from mdaf.multirun.phase4.plan import Winner
 from mdaf.sweeper.hydra_ext.config_sources import Configs
@@ -45,3 +49,22 @@ def test_a_tracker_that_is_typed_reaches_the_runs() -> None:
         config = compose("phase4", overrides=typed)
     assert config.run_tracker == ["tracker=mlflow", "tracker.uri=file:./here"]
     assert config.overrides == ["device=cpu"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("tracker=mlfow", "tracker=mlfow: no such option, expected .*; did you mean tracker=mlflow"),
+        ("tracker.projct=x", "tracker.projct: there is no such key; did you mean tracker.project=x"),
+        ("tracker.artifacts=[sumary]", "tracker.artifacts: found sumary, .*did you mean summary"),
+    ],
+)
+def test_a_mistake_in_the_tracker_of_runs_is_said_before_any_of_them_starts(
+    typed: str, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["mdaf-phase4", "study=s", typed])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert re.search(line, capsys.readouterr().err)
