@@ -23,7 +23,14 @@ from mdaf.sweeper.hydra_ext.overrides import unquoted
 from mdaf.sweeper.hydra_ext.targets import CALLBACKS, explained
 from mdaf.sweeper.search.running import cluster, workers
 from mdaf.terminal import output
-from mdaf.terminal.programs import WORDS, answer_version, program, taken_as_word
+from mdaf.terminal.programs import SCRIPTS, WORDS, answer_version, program, started, taken_as_word
+
+# Words after ``mdaf`` for somebody who has not used it yet, with what they do.
+STARTS = {
+    "data=synthetic_tiny experiment=small": "trains one small model, in seconds",
+    "-m hydra/sweeper=regularization experiment=main_job": "searches its regularization, in minutes",
+    "--help": "lists all groups and keys",
+}
 
 
 def prepare() -> None:
@@ -66,6 +73,9 @@ def main() -> None:
     import_alike()
     with reported_in_one_line():
         _require_models()
+    if sys.argv[1:] == [] and started() == SCRIPTS["sweeper"]:  # a module of Python runs the default
+        print(overview(), file=sys.stderr)
+        sys.exit(2)
     conf.register()
     prepare()
     end_quickly()
@@ -75,6 +85,13 @@ def main() -> None:
         ending = alerts.at_the_end(in_one_line, of_a_worker=workers.is_worker())
         with explained(), hydra_internals.allowing(allowed()), ending:
             job()
+
+
+def overview() -> str:
+    """What is printed for ``mdaf`` alone: lines to begin with, and the words that are commands."""
+    lines = (f"  {program()} {words:54} {task}" for words, task in STARTS.items())
+    words = (f"  {program()} {word:11} {command.task}" for word, command in WORDS.items())
+    return "\n".join(["Say what to run:", "", *lines, "", "Or which command:", "", *words])
 
 
 def _require_models() -> None:

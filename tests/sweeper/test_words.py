@@ -6,6 +6,7 @@ import importlib
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -59,6 +60,28 @@ def test_help_begins_with_the_commands(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert {word: command.task for word, command in WORDS.items()} == dict(
         line.split(maxsplit=1) for line in shown.splitlines() if line.split(" ")[0] in WORDS
     )
+
+
+def test_mdaf_alone_shows_lines_to_begin_with_and_every_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(program.main, monkeypatch, "/usr/bin/mdaf") == 2
+    shown = capsys.readouterr().err
+    assert [line.split()[1] for line in shown.partition("command:")[2].splitlines() if line] == [*WORDS]
+    for line in program.STARTS:
+        assert f"  mdaf {line} " in shown
+        words = line.removeprefix("-m ").split()  # Hydra composes either a sweep or a config that it only shows
+        assert ended(program.main, monkeypatch, "mdaf", *words, *([] if words == ["--help"] else ["--cfg", "job"])) == 0
+
+
+def test_the_module_alone_runs_the_default(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr(program, "job", lambda: ran.append("job"))
+    spec = SimpleNamespace(name="mdaf.sweeper.__main__", origin="sweeper/__main__.py")
+    monkeypatch.setattr("__main__.__spec__", spec)
+    monkeypatch.setattr("sys.argv", ["sweeper/__main__.py"])
+    program.main()
+    assert ran == ["job"]
 
 
 def test_a_command_is_named_as_it_was_typed(
