@@ -20,7 +20,7 @@ from mdaf.terminal import programs
 # Script, what it is for, and where its parser is: an attribute that makes an argparse parser, or a typer app.
 PROGRAMS = {
     "mdaf": (
-        "One run; with `-m` a grid, a sweep or a race. `python -m sweeper`. Alone it lists what can be typed.",
+        "One run; with `-m` a grid, a sweep or a race. `python -m sweeper`. `mdaf` alone lists what can be typed.",
         "hydra_internals:command_line_parser",
     ),
     "mdaf runs": ("Lists runs and sweeps. [More](../how-to/runs-and-disk.md)", "sweeper.run_folders.cli:_list_parser"),

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import optuna
 import pytest
+from hydra import compose, initialize_config_module
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 from typer.testing import CliRunner
 
+from mdaf import conf, names
 from mdaf.data import __main__ as data_program
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study.cli import app
@@ -84,6 +86,19 @@ def test_the_three_further_lines_of_the_readme_are_those_of_start_on_any_device(
     [lines] = [block for block in BLOCK.findall((ROOT / "README.md").read_text()) if "data=user_behavior" in block]
     _, run, search, _, decide = (one.command.replace(" device=cpu", "") for one in _on_clicks())
     assert re.sub(r"\\\n *", "", lines).splitlines() == [run, search, decide.removesuffix(" --yes")]
+
+
+def test_the_status_that_is_shown_is_that_of_the_sweep_above_it() -> None:
+    typed, status, *_ = BLOCK.findall((ROOT / "docs/how-to/watching-a-sweep.md").read_text())
+    words = shlex.split(typed.replace("\\\n", ""))
+    assert words[:2] == ["mdaf", "-m"]
+    conf.register()
+    names.register()
+    with initialize_config_module("mdaf.conf"):
+        sweeper = compose("config", words[2:], return_hydra_config=True).hydra.sweeper
+    study, trials = (line.split(maxsplit=1)[1] for line in status.splitlines()[:2])
+    assert study == sweeper.study_name
+    assert f" of {sweeper.n_trials} done" in trials
 
 
 @pytest.mark.slow
