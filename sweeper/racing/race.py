@@ -60,9 +60,10 @@ class Race:
         self.cube = None if conditional else Cube(space)
         self._quasi_random: list[dict[str, Any]] | None = None
 
-    def propose(self, number: int, trials: Sequence[FrozenTrial], rivals: int = 0) -> Proposal:
-        """The run of the trial with this number. UserError where every point has had every seed.
+    def propose(self, draw: int, trials: Sequence[FrozenTrial], rivals: int = 0) -> Proposal:
+        """The run of the trial with this draw. UserError where every point has had every seed.
 
+        ``draw``    names the random stream (``mdaf.sweeper.trials.retries.draw_of``).
         ``trials``  all others of the study.
         ``rivals``  how many processes may choose at this moment. Then a random one of the next seeds is taken, so that
                     they hardly ever take the same.
@@ -70,9 +71,7 @@ class Race:
         if left := still_planned(self.known, trials):
             name, point = random.choice(left[: rivals + 1]) if rivals else left[0]
             return Proposal(point, self.sampler.seeds[0], name, self._id(point))
-        rng = np.random.default_rng(
-            None if self.sampler.seed is None else stream_seed(self.sampler.seed, "race", number)
-        )
+        rng = np.random.default_rng(None if self.sampler.seed is None else stream_seed(self.sampler.seed, "race", draw))
         if (start := self._started(trials, rivals)) is not None:
             return self._fresh(start)
         groups = grouped(trials, self.cube)

@@ -1,4 +1,4 @@
-"""Seeds a sampler again for every trial, so that its draws depend only on the seed and on the trial's number.
+"""Seeds a sampler again for every trial, so that its draws depend only on the seed and on the draw's number.
 
 Optuna seeds a sampler once, when it is created. So a resumed sweep would repeat the draws of its beginning, and two
 processes that start at the same time would propose the same points. With a seed for each trial neither happens. A sweep
@@ -57,17 +57,19 @@ def _unpickled(state: bytes) -> Any:
 read_state_of_cmaes_by(_unpickled)
 
 
-def reseed(sampler: BaseSampler, seed: int | None, trial_number: int) -> None:
+def reseed(sampler: BaseSampler, seed: int | None, draw: int) -> None:
     """Seeds the generators of a sampler, and of the samplers inside it, for one trial. Without a seed it does not.
 
-    A quasi-random sampler gets the point of its sequence whose index is the trial's number, also without a seed. Optuna
+    ``draw``  which draw of the sweep it is: the trial's number, not counting retries (``mdaf.sweeper.trials.retries``).
+
+    A quasi-random sampler gets the point of its sequence whose index is the draw's number, also without a seed. Optuna
     counts the points in the study by a read and a later write, so processes that ask at the same time would get the
     same point.
     """
     if isinstance(sampler, QMCSampler):
-        choose_point_of_sequence(sampler, trial_number)
+        choose_point_of_sequence(sampler, draw)
     if seed is not None:
         for name, generator in generators_of(sampler):
-            generator.seed(stream_seed(seed, "sampler", type(sampler).__name__, name, trial_number) % 2**32)
+            generator.seed(stream_seed(seed, "sampler", type(sampler).__name__, name, draw) % 2**32)
     for inner in samplers_within(sampler):
-        reseed(inner, seed, trial_number)
+        reseed(inner, seed, draw)

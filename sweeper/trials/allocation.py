@@ -29,6 +29,7 @@ from mdaf.sweeper.trials.retries import (
     FailedPoint,
     PointKey,
     Retries,
+    draw_of,
     duplicates,
     failed_points,
     key_of_point,
@@ -129,7 +130,7 @@ def listed(what: Sequence[str]) -> str:
 class Allocation:
     """Hands out trials, each held by this process from its first moment.
 
-    ``prepare``         called with a trial's number before the sampler hears of it
+    ``prepare``         called with the number of a trial's draw (``draw_of``) before the sampler hears of it
     ``only_planned``    no other points are tried, as in a grid
     ``replace_failed``  another trial runs in place of a failed one
     ``race``            gives each new trial its point and its seed, the planned points too
@@ -146,7 +147,7 @@ class Allocation:
         only_planned: bool = False,
         replace_failed: bool = True,
         race: Proposer | None = None,
-        prepare: Callable[[int], None] = lambda number: None,
+        prepare: Callable[[int], None] = lambda draw: None,
     ) -> None:
         self.study = study
         self.n_trials = n_trials
@@ -171,7 +172,7 @@ class Allocation:
         for before, trial in enumerate(stand):
             if trial.state is TrialState.WAITING and before + owed < self.n_trials and self._begin(trial, attributes):
                 cache_trials(self.study, None)
-                return self._held(trial_id_of(trial), trial.number)
+                return self._held(trial_id_of(trial), draw_of(trial, trials))
         if len(stand) + owed >= self.n_trials:
             return None
         left = still_planned(self.planned, trials) if self.planned else []
@@ -219,14 +220,14 @@ class Allocation:
             return None
         self._leases.hold(trial_id)
         if self._race is not None:
-            self._enter(self._race, trial_id, mine.number, trials, attributes)
+            self._enter(self._race, trial_id, draw_of(mine, trials), trials, attributes)
         elif assign and not self._assign(trial_id, trials) and self.only_planned:
             self._retries.withdraw(trial_id, "other processes took the last points first")
             self._leases.release(trial_id)
             return None
         # As Study.ask does, so that samplers see the study as it is now; what was just read is that.
         cache_trials(self.study, trials)
-        return self._held(trial_id, mine.number)
+        return self._held(trial_id, draw_of(mine, trials))
 
     def _assign(self, trial_id: int, trials: Sequence[FrozenTrial]) -> bool:
         """Gives a trial of this process a planned point that no other one has; False if none is left.
@@ -252,14 +253,14 @@ class Allocation:
                 return True
 
     def _enter(
-        self, race: Proposer, trial_id: int, number: int, trials: Sequence[FrozenTrial], attributes: Mapping[str, Any]
+        self, race: Proposer, trial_id: int, draw: int, trials: Sequence[FrozenTrial], attributes: Mapping[str, Any]
     ) -> None:
         """Gives a trial of this process a run that no other one has, as ``_assign`` does. UserError if none is left."""
         storage, attempts = storage_of(self.study), 0
         while True:
             others = [trial for trial in trials if trial_id_of(trial) != trial_id]
             try:
-                found = race.propose(number, others, max(attempts, _without_point(counted(others))))
+                found = race.propose(draw, others, max(attempts, _without_point(counted(others))))
             except UserError:
                 self._retries.withdraw(trial_id, "no run of the race is left for it")
                 self._leases.release(trial_id)
@@ -281,9 +282,9 @@ class Allocation:
             seed = self._race.next_seed(point_of(trial), self.study.get_trials(deepcopy=False))
         return {SEED: seed, OVERRIDES: self._race.with_seed(attributes.get(OVERRIDES, ()), seed)}
 
-    def _held(self, trial_id: int, number: int) -> Trial:
+    def _held(self, trial_id: int, draw: int) -> Trial:
         self._leases.hold(trial_id)
-        self._prepare(number)
+        self._prepare(draw)
         return Trial(self.study, trial_id)
 
 

@@ -141,6 +141,27 @@ def earlier_tries(attributes: Mapping[str, Any], trials: Sequence[FrozenTrial]) 
     return found
 
 
+def draw_of(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
+    """Which draw of the sampler gives a trial its point: its number, not counting those before it that drew nothing.
+
+    These are retries, and trials that ended before they had a point. So a sweep that was interrupted draws what it
+    would have drawn otherwise.
+    """
+    first = [trial, *earlier_tries(trial.user_attrs, trials)][-1].number
+    return first - sum(other.number < first and _drew_nothing(other, trials) for other in trials)
+
+
+def _drew_nothing(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
+    """Whether a trial took a number and no draw. One that another trial had counted already keeps its draw."""
+    if RETRY_OF in trial.user_attrs:
+        return True
+    if trial.state is not TrialState.FAIL or DIED not in trial.user_attrs or point_of(trial):
+        return False
+    later = (other.datetime_start for other in trials if other.number > trial.number)
+    ended = trial.datetime_complete
+    return ended is not None and all(began is None or began >= ended for began in later)
+
+
 class Retries:
     """The trials of a study that wait with a point, and the ways in which any process puts one there."""
 

@@ -86,7 +86,7 @@ class Trials:
     ``only_planned``  no other points are tried, as in a grid
     ``replace_failed``  another trial runs in place of a failed one; if not, failed ones count among ``n_trials``
     ``objective``     what the jobs have to return
-    ``prepare``       called with a trial's number before the sampler hears of it
+    ``prepare``       called with the number of a trial's draw before the sampler hears of it
     ``race``            gives each new trial its point and its seed, the planned points too
     ``leases``        of this process, where several studies share them
     """
@@ -100,7 +100,7 @@ class Trials:
         only_planned: bool = False,
         replace_failed: bool = True,
         objective: Objective = Objective(),  # noqa: B008 - it is immutable
-        prepare: Callable[[int], None] = lambda number: None,
+        prepare: Callable[[int], None] = lambda draw: None,
         race: Proposer | None = None,
         leases: Leases | None = None,
     ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 import pytest
 from hydra import compose, initialize_config_module
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
@@ -27,6 +28,7 @@ from mdaf.sweeper.racing.sampler import RacingSampler
 from mdaf.sweeper.search.settings import RACE_SEEDS
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.trials.leases import Leases
+from mdaf.sweeper.trials.proposals import Proposal
 from mdaf.sweeper.trials.trials import Trials
 from mdaf.sweeper.trials.user_attrs import DIED, POINT, POINT_ID, SEED, WITHDRAWN
 from tests.sweeper import sphere
@@ -94,6 +96,44 @@ def test_a_race_that_goes_on_runs_what_it_would_have_run(tmp_path: Path) -> None
     assert [(t.params, t.user_attrs[SEED]) for t in parts.study.trials] == [
         (t.params, t.user_attrs[SEED]) for t in whole.study.trials
     ]
+
+
+@pytest.mark.parametrize("at", [5, 15])
+def test_a_race_that_was_interrupted_runs_what_it_would_have_run(tmp_path: Path, at: int) -> None:
+    def stopped(cfg: DictConfig) -> float:
+        if HydraConfig.get().job.num == at:
+            raise KeyboardInterrupt
+        return hill(cfg)
+
+    for folder in ("whole", "parts"):
+        (tmp_path / folder).mkdir()
+    whole = race(tmp_path / "whole", KNOWN, *SQUARE)
+    with pytest.raises(KeyboardInterrupt):
+        race(tmp_path / "parts", KNOWN, *SQUARE, task=stopped)
+    parts = race(tmp_path / "parts", KNOWN, *SQUARE)
+    assert [trial.state.name for trial in parts.study.trials].count("FAIL") == 1
+    assert runs(parts.study.trials) == runs(whole.study.trials)
+
+
+def test_a_race_that_was_interrupted_before_a_trial_had_a_point_runs_what_it_would_have_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(race: Race, draw: int, *given: Any) -> Proposal:
+        if draw == 14:
+            raise KeyboardInterrupt
+        return propose(race, draw, *given)
+
+    for folder in ("whole", "parts"):
+        (tmp_path / folder).mkdir()
+    whole = race(tmp_path / "whole", KNOWN, *SQUARE)
+    propose = Race.propose
+    monkeypatch.setattr(Race, "propose", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        race(tmp_path / "parts", KNOWN, *SQUARE)
+    monkeypatch.undo()
+    parts = race(tmp_path / "parts", KNOWN, *SQUARE)
+    assert [number for number, trial in enumerate(parts.study.trials) if not trial.params] == [14]
+    assert runs(parts.study.trials) == runs(whole.study.trials)
 
 
 def test_runs_that_are_launched_together_are_different_ones(tmp_path: Path) -> None:

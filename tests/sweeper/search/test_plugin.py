@@ -352,6 +352,26 @@ def test_a_sweep_that_goes_on_draws_what_it_would_have_drawn(tmp_path: Path) -> 
     assert [trial.params for trial in parted.study.trials] == [trial.params for trial in whole.study.trials]
 
 
+@pytest.mark.parametrize(
+    "kind", [optuna.samplers.TPESampler, optuna.samplers.RandomSampler, lambda: optuna.samplers.QMCSampler(seed=1)]
+)
+def test_a_sweep_that_was_interrupted_draws_what_it_would_have_drawn(
+    tmp_path: Path, kind: Callable[[], optuna.samplers.BaseSampler]
+) -> None:
+    def stopped(job: dict[str, str]) -> float:
+        if job["sweep.trial"] == "5":
+            raise KeyboardInterrupt
+        return smooth(job)
+
+    whole, parted = (Sweep(tmp_path / name) for name in ("whole", "parted"))
+    whole(n_trials=12, sampler=kind())
+    with pytest.raises(KeyboardInterrupt):
+        parted(n_trials=12, sampler=kind(), outcome=stopped)
+    parted(n_trials=12, sampler=kind())
+    points = [[t.params for t in sweep.study.get_trials(states=[TrialState.COMPLETE])] for sweep in (parted, whole)]
+    assert points[0] == points[1]
+
+
 def test_several_trials_a_launch_are_handed_out_together_and_fill_the_study_exactly(sweep: Sweep) -> None:
     launcher = sweep(n_trials=7, n_jobs=3)
     assert launcher.numbers == list(range(7))
