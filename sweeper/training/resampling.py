@@ -2,33 +2,55 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 
 import numpy as np
 from scipy.sparse import csr_array
 
+from mdaf.model.kernels.backend import installed
+
 # Of so many resamples and blocks of rows at a time counts are held.
 _RESAMPLES, _BLOCKS = 512, 1 << 10
+_DRAWN = 32  # resamples of users that are drawn before they are put in their places
 
 
 def user_weights(users: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each user is drawn in each resample, (resample, user) int32; users (row,) are dense indices."""
+    """How often each user is drawn in each resample, (resample, user) unsigned; users (row,) are dense indices.
+
+    The counts of one user lie side by side in memory, as ``resampled_aucs`` reads them.
+    """
     count = len(np.unique(users))
-    drawn = rng.integers(0, count, size=(resamples, count))
-    drawn += np.arange(resamples)[:, None] * count
-    return np.bincount(drawn.ravel(), minlength=resamples * count).reshape(resamples, count).astype(np.int32)
+    weights = np.empty((count, resamples), dtype=np.uint8).T
+    for first in range(0, resamples, _DRAWN):
+        size = min(_DRAWN, resamples - first)
+        drawn = np.stack([np.bincount(rng.integers(0, count, size=count), minlength=count) for _ in range(size)])
+        if drawn.max(initial=0) > np.iinfo(weights.dtype).max:
+            weights = weights.astype(np.uint32)
+        weights[first : first + size] = drawn
+    return weights
 
 
-def resampled_aucs(scores: np.ndarray, labels: np.ndarray, users: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def resampled_aucs(
+    scores: np.ndarray, labels: np.ndarray, users: np.ndarray, weights: np.ndarray, backend: str = "auto"
+) -> np.ndarray:
     """The AUC under each row of ``user_weights``, (resample,); NaN where a resample lacks a class.
 
     Users are drawn whole: rows of one user share the user's taste, so they are one observation more than many.
+    ``backend``: auto (numba's kernel where numba is installed) | reference. Both have the same values, bit for bit.
     """
     if not np.isfinite(scores).all():
         raise ValueError("some scores are no finite numbers: they have no rank")
     present, user = np.unique(users, return_inverse=True)
     order = np.argsort(scores, kind="stable")
     click = labels[order] > 0.5
+    if backend == "auto" and installed("numba"):
+        kernel = importlib.import_module("mdaf.model.kernels.resampled_auc_cpu")
+        ranked = scores[order]
+        ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], [True] * bool(len(ranked)))) + 1
+        doubled, clicks, others = kernel.pairs(click, user[order], ends, np.ascontiguousarray(weights.T))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(doubled / 2 / (clicks.astype(np.float64) * others))
     block = _blocks(scores[order], click)
     shape = (block[-1] + 1, len(present)) if len(block) else (0, len(present))
     clicks_of, others_of = (_counts(block[of], user[order][of], shape) for of in (click, ~click))

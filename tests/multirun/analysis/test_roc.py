@@ -79,6 +79,34 @@ def test_the_auc_of_a_resample_is_that_of_rows_written_out_as_often_as_their_use
         assert found == pytest.approx([roc_auc(scores[rows], labels[rows]) for rows in written], nan_ok=True)
 
 
+@pytest.mark.parametrize("resamples", [1, 40, 1100])
+@pytest.mark.parametrize("digits", [1, 9])
+def test_the_kernel_of_resampled_aucs_agrees_bit_for_bit_with_its_reference(resamples: int, digits: int) -> None:
+    rng = np.random.default_rng(7)
+    users, labels = rng.integers(0, 50, size=900), (rng.random(900) < 0.1).astype(np.int8)
+    scores = np.round(rng.normal(size=900), digits).astype(np.float32)
+    weights = user_weights(users, resamples, rng)
+    weights[0] = 0
+    found = resampled_aucs(scores, labels, users, weights)
+    expected = resampled_aucs(scores, labels, users, weights, "reference")
+    assert np.array_equal(found, expected, equal_nan=True)
+    assert np.isnan(found[0])
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_no_rows_have_no_auc_in_any_resample(backend: str) -> None:
+    none = np.zeros(0, dtype=np.int64)
+    assert np.isnan(resampled_aucs(none.astype(np.float32), none, none, np.zeros((3, 0), np.uint8), backend)).all()
+
+
+def test_resamples_that_are_drawn_together_are_those_that_are_drawn_one_by_one() -> None:
+    users = np.arange(300)
+    together = user_weights(users, 70, np.random.default_rng(3))
+    rng = np.random.default_rng(3)
+    assert np.array_equal(together, np.concatenate([user_weights(users, 1, rng) for _ in range(70)]))
+    assert (together.sum(axis=1) == 300).all()
+
+
 def test_rows_that_repeat_in_a_user_widen_the_interval() -> None:
     a, b, labels = scored(rows=300)
     a, b, labels = (np.repeat(values, 5) for values in (a, b, labels))
