@@ -25,7 +25,7 @@ from mdaf.data.reading.cells import member_list, short_decimal
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.formats.by_ending import Spelling, table_file
 from mdaf.data.reading.formats.delimited import spelled_out
-from mdaf.data.reading.log_files import beside, named, required_files
+from mdaf.data.reading.log_files import beside, lies_beside, named, required_files
 from mdaf.data.reading.log_table import CellKinds, LogTable
 from mdaf.data.store.cell_rows import MultiValued, Numeric
 from mdaf.data.store.writer import StoreWriter
@@ -43,7 +43,10 @@ class EventLogFile(EventLogSettings):
 
     @cached_property
     def _files(self) -> list[Path]:
-        return required_files(self.path, "data.path", "a log, CSV, JSON lines or Parquet")
+        """The files of the log. Tables that lie beside it in a folder are none of them."""
+        files = required_files(self.path, "data.path", "a log, CSV, JSON lines or Parquet")
+        tables = tuple(name for owner in OWNERS if (name := self.table_settings(owner)["beside"]) is not None)
+        return [file for file in files if not lies_beside(file, tables)] or files
 
     @cached_property
     def _sample_files(self) -> list[Path]:

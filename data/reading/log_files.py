@@ -5,12 +5,14 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from mdaf.data.reading.formats.lines import compression
 from mdaf.errors import DataError
+
+NOTES = ("README", "LICENSE")  # files about the others, with any ending
 
 
 def expanded(path: str | Path, key: str) -> Path:
@@ -64,6 +66,11 @@ def beside(file: Path, name: str) -> Path:
     return file.with_suffix(name) if name.startswith(".") else file.with_name(name)
 
 
+def lies_beside(file: Path, names: Collection[str]) -> bool:
+    """Whether a file is one that ``beside`` finds by one of these names or endings."""
+    return any(file.suffix == name if name.startswith(".") else file.name == name for name in names)
+
+
 def _files(part: str | None, key: str, expected: str) -> Iterator[Path]:
     if part is None:
         required_file(None, key, expected)
@@ -81,11 +88,12 @@ def _files(part: str | None, key: str, expected: str) -> Iterator[Path]:
 
 
 def _in_folder(folder: Path, said: str, expected: str) -> Iterator[Path]:
-    """The files of a folder and of those below it, but for hidden ones and notes such as ``_SUCCESS``."""
+    """The files of a folder and of those below it, but for hidden ones and notes such as ``_SUCCESS`` and README."""
     found = []
     for file in folder.rglob("*"):
         inner = file.relative_to(folder).parts
-        if file.is_file() and not any(part.startswith((".", "_")) for part in inner):
+        is_note = file.stem.upper() in NOTES or any(part.startswith((".", "_")) for part in inner)
+        if file.is_file() and not is_note:
             found.append(file)
     if not found:
         raise DataError(f"{said} is a folder without files; expected the path of {expected}")

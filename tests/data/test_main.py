@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from mdaf.data.__main__ import main
+from tests.data.layouts import LAYOUTS
 from tests.data.logs import ANCHOR, OTHER, write_rows
 
 
@@ -161,3 +162,21 @@ def test_a_misspelt_word_is_one_line_with_what_was_meant(
     err = capsys.readouterr().err
     assert (code, err.count("\n")) == (2, 1)
     assert said in err
+
+
+@pytest.mark.parametrize("name", ["movielens_1m", "movielens_20m", "recbole"])
+def test_the_folder_of_a_data_set_is_its_log_with_the_tables_that_lie_in_it(
+    name: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, (file, *typed) = LAYOUTS[name]
+    folder = tmp_path / "set"
+    folder.mkdir()
+    write(folder)
+    (folder / "README").write_text("where it comes from\n")
+    monkeypatch.chdir(folder)
+    found = [
+        run(capsys, "prepare", f"data={name}", path, *typed, f"data.root={root}")
+        for path in (file, f"data.path={folder}")
+    ]
+    assert found[0][0] == 0
+    assert found[1] == found[0]  # the same store
