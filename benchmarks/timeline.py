@@ -198,7 +198,7 @@ def _install() -> None:
         ("orders of an epoch", EpochOrders, "of"),
         ("steps of an epoch", loop, "_take_steps"),
         ("a step that is not captured", step.Stepper, "_whole"),
-        ("capture a step", step.Stepper, "_capture"),
+        ("capture a step", step, "capture"),
         ("settle large tables", Replicas, "settle"),
         ("evaluate", loop, "evaluate"),
         ("score a split", evaluation, "predict"),

@@ -144,5 +144,8 @@ class Capacity:
         self.correction = took / estimate
 
     def overflowed(self, one: Footprint, replicas: int, free: int) -> None:
-        """Corrects the estimate: so many replicas did not fit into ``free`` bytes."""
-        self.correction = max(self.correction, SHARE * free / (one.total * max(1, replicas - 1)))
+        """Corrects the estimate: so many replicas did not fit into ``free`` bytes. A fifth fewer may, at least one.
+
+        One fewer would often not fit either, and each attempt may take an epoch.
+        """
+        self.correction = max(self.correction, SHARE * free / (one.total * max(1, replicas * 4 // 5)))

@@ -132,6 +132,10 @@ class Replicas:
         self._optimizers.step(clip_norm)
         self.model.zero_grad(set_to_none=True)
 
+    def forget_reads(self) -> None:
+        """Takes back what forward passes of this step have read, because the step is taken anew."""
+        self._optimizers.forget_reads()
+
     def settle(self) -> None:
         """Applies all deferred steps. Call it before anything but a training step reads the weights."""
         self._optimizers.settle()

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,8 +23,10 @@ from mdaf.data.store.device_store import DeviceStore
 from mdaf.model.kernels.backend import interpreting, triton_obstacle
 from mdaf.model.kernels.precompile import requests_only
 from mdaf.model.layers.basic import set_dropout
+from mdaf.reporting import is_out_of_memory
 from mdaf.sweeper.machine.device import computing_in, make_current
 from mdaf.sweeper.machine.threads import threads_for, weights_of_layers
+from mdaf.sweeper.training.capture import Captured, capture
 from mdaf.sweeper.training.losses import BatchLoss, SampleLoss, branch_losses, cross_entropy
 from mdaf.sweeper.training.microbatches import micro_batch_sizes, position_weight
 from mdaf.sweeper.training.replicas import Replicas
@@ -61,12 +63,11 @@ class StepSettings:
     loss: SampleLoss = cross_entropy
 
 
-@dataclass
-class _Captured:
-    graph: Any
+class _Graph(NamedTuple):
+    """A captured step, and the rows (replica, batch) on which it is taken."""
+
+    step: Captured
     rows: Tensor
-    loss: Tensor
-    logits: Tensor
 
 
 class Stepper:
@@ -75,7 +76,7 @@ class Stepper:
     def __init__(self, replicas: Replicas, store: DeviceStore, settings: StepSettings) -> None:
         self.replicas, self.store, self.settings = replicas, store, settings
         self._weights = weights_of_layers(replicas.model)
-        self._graphs: dict[tuple[int, ...], _Captured | None] = {}
+        self._graphs: dict[tuple[int, ...], _Graph | None] = {}
         self._captures = (
             settings.graphs
             and replicas.capturable
@@ -146,12 +147,12 @@ class Stepper:
             # The first batch of a size loads kernels and creates the optimizers' state. Other lengths need no others.
             self._graphs[key] = None
             return self._whole(chosen, length)
-        captured = self._graphs.get(key) or self._capture(key, chosen)
-        if captured is None:
+        graph = self._graphs.get(key) or self._captured(key, chosen)
+        if graph is None:
             return self._whole(chosen, length)
-        captured.rows.copy_(chosen)
-        captured.graph.replay()
-        return captured.loss.clone(), captured.logits.clone()
+        graph.rows.copy_(chosen)
+        graph.step.graph.replay()
+        return graph.step.loss.clone(), graph.step.logits.clone()
 
     def restart(self) -> None:
         """Drops all captured graphs, because replicas have left."""
@@ -213,31 +214,42 @@ class Stepper:
         weighted = any(h.positive_weight != 1 for h in self.replicas.hyperparameters)
         return BatchLoss(self.settings.loss, labels, smoothing, gamma, weight if weighted else None, size)
 
-    def _capture(self, key: tuple[int, ...], chosen: Tensor) -> _Captured | None:
+    def _captured(self, key: tuple[int, ...], chosen: Tensor) -> _Graph | None:
         """Captures a step on batches of this shape in a CUDA graph; None if that fails.
 
-        Where no step of this shape has run, the next one tries again. Otherwise none is captured any more.
+        The longest histories are captured first: all graphs share their memory, and the others fit into it.
         """
-        rows = chosen.clone()
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph, pool=self._pool()):
-                loss, logits = self._whole(rows, key[-1])
-        except RuntimeError as error:
-            self.replicas.model.zero_grad(set_to_none=True)
-            if key not in self._graphs:
-                self._graphs[key] = None
-                return None
-            log.warning("steps are not captured in CUDA graphs, which costs time only: %s", str(error).splitlines()[0])
-            self._captures = False
-            return None
-        self._graphs[key] = captured = _Captured(graph, rows, loss, logits)
-        return captured
+        if not any(self._graphs.values()):
+            limit = self.store.schema.length
+            longest = padded_length(int(self.store.lengths("train").max()), limit)
+            self._capture((*key[:-1], longest), chosen)
+        return self._graphs.get(key) or self._capture(key, chosen)
 
-    def _pool(self) -> Any:
-        """The memory pool that all graphs share; no two graphs run at once."""
-        first = next((captured for captured in self._graphs.values() if captured), None)
-        return first.graph.pool() if first else None
+    def _capture(self, key: tuple[int, ...], chosen: Tensor) -> _Graph | None:
+        """Captures a step on batches of this shape; None if that fails, and if it has failed before.
+
+        Where no step of this shape has run, the next one tries again. Otherwise none is captured any more. If memory
+        does not suffice, the error is raised where fewer replicas may do.
+        """
+        if not self._captures:
+            return None
+        rows = chosen.clone()
+        first = next((graph for graph in self._graphs.values() if graph), None)
+        try:
+            step = capture(lambda: self._whole(rows, key[-1]), first.step.graph.pool() if first else None)
+        except RuntimeError as error:
+            self.replicas.forget_reads()
+            self.replicas.model.zero_grad(set_to_none=True)
+            if is_out_of_memory(error) and len(self.replicas) > 1:
+                raise
+            if key in self._graphs:
+                said = str(error).splitlines()[0]
+                log.warning("steps are not captured in CUDA graphs, which costs time only: %s", said)
+                self._captures = False
+            self._graphs.setdefault(key, None)
+            return None
+        self._graphs[key] = graph = _Graph(step, rows)
+        return graph
 
 
 def padded_length(longest: int, limit: int) -> int:

@@ -61,7 +61,7 @@ class DeferredTable:
         rows: Tensor = _Read.apply(self._embedding.weight, ids, self)
         return rows
 
-    def begin_step(self) -> None:
+    def forget_reads(self) -> None:
         """Forgets what was read without a step."""
         self._keys = []
 
@@ -148,10 +148,14 @@ class DeferredAdam:
             self._taken[k] += 1
             first, second = 1 - BETA1 ** self._taken[k], 1 - BETA2 ** self._taken[k]
             rates.append((rate / first, second**-0.5, rate * self._decay[k] if self._decoupled else 0.0))
-        for table in self.tables.values():
-            table.begin_step()
+        self.forget_reads()
         put(torch.tensor(rates), self.steps.rates[self._number])
         self.steps.now.fill_(self._number)
+
+    def forget_reads(self) -> None:
+        """Forgets what was read without a step."""
+        for table in self.tables.values():
+            table.forget_reads()
 
     def square_norms(self) -> Tensor:
         """The squared norm of each replica's gradient over all tables, (replica,) float32."""

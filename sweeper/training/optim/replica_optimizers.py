@@ -93,6 +93,11 @@ class ReplicaOptimizers:
         if self._deferred is not None:
             self._deferred.step(clip)
 
+    def forget_reads(self) -> None:
+        """Takes back what lookups of this step have read, because the step is taken anew."""
+        if self._deferred is not None:
+            self._deferred.forget_reads()
+
     def settle(self) -> None:
         """Applies all deferred steps. Call it before anything but a training step reads the weights."""
         if self._deferred is not None:

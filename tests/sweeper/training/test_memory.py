@@ -10,7 +10,7 @@ import torch
 
 from mdaf import gpus
 from mdaf.data.preparing.prepare import prepare_config
-from mdaf.data.store.columns import device_bytes
+from mdaf.data.store.batches.columns import device_bytes
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
 from mdaf.sweeper.training.memory import COPIES, SHARE, Capacity, Footprint, footprint, free_bytes
@@ -62,6 +62,14 @@ def test_replicas_that_did_not_fit_are_fewer_the_next_time() -> None:
     capacity, free = Capacity(), 10 * ONE.total
     capacity.overflowed(ONE, replicas=5, free=free)
     assert capacity.of(ONE, free, wanted=5) == 4
+    capacity.overflowed(ONE, replicas=2, free=free)
+    assert capacity.of(ONE, free, wanted=5) == 1
+
+
+def test_of_many_replicas_that_did_not_fit_a_fifth_fewer_are_tried() -> None:
+    capacity, free = Capacity(), 100 * ONE.total
+    capacity.overflowed(ONE, replicas=40, free=free)
+    assert capacity.of(ONE, free, wanted=40) == 32
 
 
 @pytest.mark.parametrize(("processes", "expected"), [("1", 70), ("2", 30)])

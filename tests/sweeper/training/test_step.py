@@ -1,12 +1,16 @@
 """What captured steps rest on; the steps themselves are tested through ``train``."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.device_store import DeviceStore
+from mdaf.sweeper.training.capture import Captured
 from mdaf.sweeper.training.evaluation import evaluate
 from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
 from mdaf.sweeper.training.losses import BatchLoss, branch_losses, cross_entropy
@@ -99,6 +103,87 @@ def test_a_rehearsal_changes_nothing_and_leaves_nothing_to_compile(
     assert torch.equal(
         losses, torch.stack([unrehearsed.step(rows, number, store.schema.length)[0] for number in range(4)])
     )
+
+
+class Replayed:
+    """Takes the place of a captured graph: a replay computes what was captured."""
+
+    def __init__(self, step: Callable[[], tuple[Tensor, Tensor]], replicas: int, batch: int) -> None:
+        self._step = step
+        self.loss, self.logits = torch.zeros(replicas), torch.zeros(replicas, batch)
+
+    def replay(self) -> None:
+        loss, logits = self._step()
+        self.loss.copy_(loss)
+        self.logits.copy_(logits)
+
+    def pool(self) -> None: ...
+
+
+def losses_of_steps(monkeypatch: pytest.MonkeyPatch, outcomes: Sequence[Exception | None] | None) -> list[Tensor]:
+    """The losses of six steps of two replicas; ``outcomes``: captures succeed (None) or raise; None: without any.
+
+    A capture that raises has read its batch before, as one that runs out of memory in a forward pass.
+    """
+    monkeypatch.setattr("mdaf.sweeper.training.optim.replica_optimizers.DEFERRED_ROWS", 1)
+    cfg = composed()
+    store = prepare_config(cfg.data)
+    device_store = DeviceStore(store, "cpu")
+    replicas = build_replicas(cfg, store, [hyperparameters(cfg)] * 2, torch.device("cpu"))
+    stepper = Stepper(replicas, device_store, replace(settings(cfg, torch.device("cpu")).step, positions=None))
+    left = list(outcomes or [])
+
+    def captured(step: Callable[[], tuple[Tensor, Tensor]], pool: object) -> Captured:
+        if (error := left.pop(0) if left else None) is not None:
+            replicas.model(device_store.gather("train", rows + 256, store.schema.length))
+            raise error
+        graph = Replayed(step, *rows.shape)
+        return Captured(graph, graph.loss, graph.logits)
+
+    monkeypatch.setattr("mdaf.sweeper.training.step.capture", captured)
+    monkeypatch.setattr(stepper, "_captures", outcomes is not None)
+    rows = device_store.rows("train")[:256].expand(2, -1)
+    replicas.model.train()
+    return [stepper.step(rows, number, store.schema.length)[0] for number in range(6)]
+
+
+FAILED = RuntimeError("operation not permitted when stream is capturing")
+
+
+@pytest.mark.parametrize("outcomes", [[], [FAILED], [FAILED, FAILED], [FAILED] * 4, [None, FAILED]])
+def test_a_capture_that_fails_costs_time_only(
+    monkeypatch: pytest.MonkeyPatch, outcomes: list[Exception | None]
+) -> None:
+    found = losses_of_steps(monkeypatch, outcomes)
+    expected = losses_of_steps(monkeypatch, None)
+    assert torch.equal(torch.stack(found), torch.stack(expected))
+
+
+def test_replicas_whose_capture_does_not_fit_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuntimeError, match="out of memory"):
+        losses_of_steps(monkeypatch, [RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")])
+
+
+def test_the_longest_histories_are_captured_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = composed()
+    store = prepare_config(cfg.data)
+    device_store = DeviceStore(store, "cpu")
+    replicas = build_replicas(cfg, store, [hyperparameters(cfg)], torch.device("cpu"))
+    stepper = Stepper(replicas, device_store, replace(settings(cfg, torch.device("cpu")).step, positions=None))
+    longest: list[int] = []
+    monkeypatch.setattr(
+        "mdaf.sweeper.training.step.capture", lambda step, pool: Captured(Replayed(step, 1, 64), *step())
+    )
+    monkeypatch.setattr(stepper, "_captures", True)
+    gather = device_store.gather
+    rows = device_store.lengths("train").argsort()[None, :64]
+    replicas.model.train()
+    stepper.step(rows, 0, 2)
+    monkeypatch.setattr(
+        device_store, "gather", lambda split, rows, length: longest.append(length) or gather(split, rows, length)
+    )
+    stepper.step(rows, 1, 2)
+    assert longest[0] == padded_length(int(device_store.lengths("train").max()), store.schema.length) > longest[1] == 2
 
 
 def test_a_branch_adds_its_loss_by_as_much_as_it_is_worse_than_the_model() -> None:
