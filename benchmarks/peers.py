@@ -123,19 +123,18 @@ def begun(task: Task, peers: str, workers: Sequence[int], seconds: float) -> Con
     return chosen
 
 
-def table(contenders: Sequence[Contender], cuda: bool) -> str:
-    """Markdown: a row for each contender, models one after the other."""
-    heads = ["model", "library", "samples/s", "least to greatest", "ours over it"]
-    heads += [
-        "of the processor",
-        "ours over it",
-        "memory, GB",
-        *(["GPU memory, GB"] if cuda else []),
-        "loader processes",
-    ]
-    lines = [f"| {' | '.join(heads)} |", "|---|---|" + "---:|" * (len(heads) - 2)]
+def head(cuda: bool) -> str:
+    """The first two lines of the table, in Markdown."""
+    columns = ["model", "library", "samples/s", "least to greatest", "ours over it", "of the processor", "ours over it"]
+    columns += ["memory, GB", *(["GPU memory, GB"] if cuda else []), "loader processes"]
+    return f"| {' | '.join(columns)} |\n|---|---|" + "---:|" * (len(columns) - 2)
+
+
+def lines(contenders: Sequence[Contender], cuda: bool) -> str:
+    """A line of the table for each contender of one model."""
+    ours = next(one for one in contenders if one.task.library == OURS)
+    found = []
     for one in contenders:
-        ours = next(o for o in contenders if o.task.library == OURS and o.task.model == one.task.model)
         rates = sorted(map(by_clock, one.rounds))
         cells = [one.task.model, PACKAGES.get(one.task.library, one.task.library)]
         cells += [f"{one.median(by_clock):,.0f}", f"{rates[0]:,.0f} to {rates[-1]:,.0f}"]
@@ -143,12 +142,23 @@ def table(contenders: Sequence[Contender], cuda: bool) -> str:
         cells += [f"{one.median(by_processor):,.0f}", f"{ours.median(by_processor) / one.median(by_processor):.2f}"]
         sizes = ["bytes", *(["device_bytes"] if cuda else [])]
         cells += [f"{max(answer[size] for answer in one.rounds) / 1e9:.2f}" for size in sizes]
-        lines.append(f"| {' | '.join(cells)} | {one.task.workers or ''} |")
-    return "\n".join(lines)
+        found.append(f"| {' | '.join(cells)} | {one.task.workers or ''} |")
+    return "\n".join(found)
+
+
+def measured(tasks: Sequence[Task], options: argparse.Namespace) -> list[Contender]:
+    """The contenders of one model after all rounds, in which they take turns."""
+    contenders = [begun(task, options.peers, options.workers, options.seconds) for task in tasks]
+    for _ in range(options.rounds):
+        for contender in contenders:
+            contender.rounds.append(contender.ask(options.seconds))
+    for contender in contenders:
+        contender.end()
+    return contenders
 
 
 def main() -> None:
-    """Measures the models that were asked for, and prints one table."""
+    """Measures the models that were asked for, one after the other, and prints one table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
     parser.add_argument("overrides", nargs="*", help="of our config: data=user_behavior data.path=...")
     parser.add_argument("--peers", required=True, metavar="PYTHON", help="the interpreter that has both libraries")
@@ -166,32 +176,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.npz"
         write_rows(prepare_config(cfg.data), rows)
-        tasks = [
-            Task(
-                library=library,
-                model=model,
-                rows=str(rows),
-                device=options.device,
-                batch=2048,
-                length=cfg.data.length,
-                learning_rate=3e-4,
-                dropout=0.25,
-                widths=WIDTHS[model],
-                overrides=options.overrides,
-            )
-            for model in options.models
-            for library in CONTENDERS[model]
-            if library in options.libraries
-        ]
-        contenders = [begun(task, options.peers, options.workers, options.seconds) for task in tasks]
-        for _ in range(options.rounds):
-            for contender in contenders:
-                contender.rounds.append(contender.ask(options.seconds))
-    for contender in contenders:
-        contender.end()
-    device = torch.cuda.get_device_name() if options.device == "cuda" else f"{os.cpu_count()} cores"
-    print(f"{device}, torch {torch.__version__}; batches of 2048, histories of {cfg.data.length}\n")
-    print(table(contenders, options.device == "cuda"))
+        device = torch.cuda.get_device_name() if options.device == "cuda" else f"{os.cpu_count()} cores"
+        print(f"{device}, torch {torch.__version__}; batches of 2048, histories of {cfg.data.length}\n")
+        print(head(options.device == "cuda"), flush=True)
+        for model in options.models:
+            tasks = [
+                Task(
+                    library=library,
+                    model=model,
+                    rows=str(rows),
+                    device=options.device,
+                    batch=2048,
+                    length=cfg.data.length,
+                    learning_rate=3e-4,
+                    dropout=0.25,
+                    widths=WIDTHS[model],
+                    overrides=options.overrides,
+                )
+                for library in CONTENDERS[model]
+                if library in options.libraries
+            ]
+            print(lines(measured(tasks, options), options.device == "cuda"), flush=True)
 
 
 if __name__ == "__main__":
