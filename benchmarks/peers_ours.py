@@ -138,7 +138,8 @@ def _products(clock: Clock, stepper: Stepper, epoch: Iterator[tuple[Tensor, int]
     rows, longest = next(epoch)
     stepper.replicas.draw_dropout(0)
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as found:
-        for part, most in stepper.micro_batches(rows)[1] if stepper.settings.positions else [(rows, longest)]:
+        parts = [(part.rows, part.longest) for part in stepper.micro_batches(rows)[1]]
+        for part, most in parts if stepper.settings.positions else [(rows, longest)]:
             stepper.replicas.model(stepper.store.gather("train", part, most)).logits.sum().backward()
     stepper.replicas.model.zero_grad(set_to_none=True)
     device = stepper.replicas.device

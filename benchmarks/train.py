@@ -143,7 +143,7 @@ def parts(module: nn.Module, part: str = "static") -> Iterator[tuple[nn.Module, 
 def _pieces(stepper: Stepper, chosen: Tensor) -> list[tuple[Tensor, int | None]]:
     """The forward passes of a step: rows, and the longest history where the step's own micro-batches know it."""
     whole = stepper.settings.micro_batch is None and stepper.settings.positions is None
-    return [(chosen, None)] if whole else list(stepper.micro_batches(chosen)[1])
+    return [(chosen, None)] if whole else [(part.rows, part.longest) for part in stepper.micro_batches(chosen)[1]]
 
 
 def _steps_and_optimizer(replicas: Replicas, run: Callable[[], None]) -> tuple[float, float]:

@@ -148,7 +148,8 @@ class Device:
     """The device of a run, and how it is used.
 
     ``name``             `auto` (CUDA, else MPS, else CPU), `cpu`, `mps`, `cuda` or `cuda:1`.
-    ``threads``          CPU threads at most; null: torch's own choice. What has little work takes one.
+    ``threads``          CPU threads at most; null: torch's own choice. Each computes samples of its own, and what has
+                         little work takes one.
     ``micro_batch``      Samples per forward pass within a step of `batch_size`; null: all of them, or on a CPU the
                          fastest number.
     ``gpus``             GPUs over which a launch shares out its jobs: `all`, how many, or their numbers, as `[0,2]`.

@@ -20,6 +20,8 @@ class BST(CTRModel):
     ``sequence`` are the arguments of ``SequenceBranch``; static fields and events share its tables.
     """
 
+    thread_safe = True
+
     def __init__(self, schema: Schema, sequence: Mapping[str, Any], head: list[int]) -> None:
         super().__init__()
         self.static = schema.static

@@ -29,6 +29,8 @@ class CTRModel(nn.Module):
 
     ``by_gradient``  whether the training loop trains it; else it is an estimator with a ``fit`` of its own.
     ``separable``    whether a batch's loss is a sum over its samples, so that its gradient can be computed in pieces.
+    ``thread_safe``  whether several threads can compute parts of a batch at once: no forward pass writes a buffer or an
+                     attribute. Each class says it for itself; a subclass does not inherit it.
     ``capturable``   whether a step on a GPU never waits for the host, so that a CUDA graph can capture it.
     ``event_channels``  the channels of the widest tensors that it has for each event of a history. A CPU computes so
                         many samples at a time that such a tensor stays in its cache.
@@ -36,6 +38,7 @@ class CTRModel(nn.Module):
 
     by_gradient: ClassVar[bool] = True
     separable: bool = True
+    thread_safe: ClassVar[bool] = False
     capturable: bool = True
     event_channels: int = 512
 

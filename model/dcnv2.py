@@ -31,6 +31,8 @@ class DCNv2(CTRModel):
     ``history`` and ``match_features`` as in ``FieldVectors``.
     """
 
+    thread_safe = True
+
     def __init__(
         self,
         schema: Schema,

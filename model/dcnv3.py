@@ -76,6 +76,8 @@ class DCNv3(CTRModel):
     network has one of its own: the logits of both are then the output's branches.
     """
 
+    thread_safe = True
+
     def __init__(
         self,
         schema: Schema,

@@ -25,6 +25,8 @@ class DeepFM(CTRModel):
     The bias of all three is the deep network's. ``history`` and ``match_features`` as in ``FieldVectors``.
     """
 
+    thread_safe = True
+
     def __init__(self, schema: Schema, embedding: int, deep: list[int], history: str, match_features: bool) -> None:
         super().__init__()
         self.weights = FieldVectors(schema, 1, history, match_features)

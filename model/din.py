@@ -73,6 +73,8 @@ class DIN(CTRModel):
     activation unit; ``match_features`` as in ``event_fields``. ValueError without a field to compare by.
     """
 
+    thread_safe = True
+
     def __init__(
         self,
         schema: Schema,

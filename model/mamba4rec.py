@@ -21,6 +21,8 @@ class Mamba4Rec(CTRModel):
     arguments of ``SequenceBranch``. ValueError if candidate and events share no field.
     """
 
+    thread_safe = True
+
     def __init__(self, schema: Schema, sequence: Mapping[str, Any], head: list[int], scan: str) -> None:
         super().__init__()
         names = set(schema.target.values())

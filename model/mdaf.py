@@ -22,6 +22,8 @@ class MDAF(CTRModel):
     an encoder that scans.
     """
 
+    thread_safe = True
+
     def __init__(
         self,
         schema: Schema,

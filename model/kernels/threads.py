@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,7 +23,7 @@ from torch import Tensor
 #: which thread took which chunk.
 CHUNKS = 64
 
-_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+_pools: dict[tuple[int, int, int], ThreadPoolExecutor] = {}
 
 
 def chunk_count(rows: int) -> int:
@@ -31,8 +32,11 @@ def chunk_count(rows: int) -> int:
 
 
 def _pool(workers: int) -> ThreadPoolExecutor:
-    """A pool of ``workers`` threads. Threads do not survive a fork, so a child process makes its own pool."""
-    key = (os.getpid(), workers)
+    """A pool of ``workers`` threads, for the calling thread alone: others that compute at once have pools of their own.
+
+    Threads do not survive a fork, so a child process makes its own pool.
+    """
+    key = (os.getpid(), threading.get_ident(), workers)
     if key not in _pools:
         _pools[key] = ThreadPoolExecutor(workers, thread_name_prefix="kernel")
     return _pools[key]

@@ -1,6 +1,7 @@
-"""How many CPU threads a forward pass or a step takes: all that the process has, or one where it is small.
+"""How many CPU threads a forward pass or a step takes, and how many parts of it are computed at once.
 
-A thread that waits sleeps. To wake it for each of a thousand small operations costs more than it computes.
+A thread that waits sleeps. To wake it for each of a thousand small operations costs more than it computes where these
+are small. Where they are large, it still costs: threads that each compute a part of their own wake once.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from mdaf.model.layers.basic import Embedding
 
 #: Multiplications of a forward pass from which on several threads are faster than one.
 WORTH_THREADS = 500_000_000
+#: Parts that are computed at once, at most. Python, which only one of them can use at a time, would be their limit.
+MOST_WORKERS = 8
 
 
 def weights_of_layers(model: nn.Module) -> int:
@@ -28,6 +31,13 @@ def weights_of_layers(model: nn.Module) -> int:
     return sum(
         parameter[0].numel() for parameter in model.parameters() if parameter.dim() and id(parameter) not in tables
     )
+
+
+def workers_for(multiplications: int, device: torch.device) -> int:
+    """How many parts of so much work to compute at once: 1 on a GPU, with one thread, or if a part would be small."""
+    if device.type != "cpu":
+        return 1
+    return max(1, min(torch.get_num_threads(), MOST_WORKERS, multiplications // WORTH_THREADS))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -13,10 +14,12 @@ from mdaf.data.store.device_store import DeviceStore
 from mdaf.model.layers.basic import set_dropout
 from mdaf.streams import stream_seed
 from mdaf.sweeper.machine.device import computing_in
-from mdaf.sweeper.machine.threads import threads_for, weights_of_layers
+from mdaf.sweeper.machine.threads import threads_for, weights_of_layers, workers_for
+from mdaf.sweeper.machine.workers import at_once
 from mdaf.sweeper.runs.metric_columns import KINDS, EpochMetrics, cut_of
 from mdaf.sweeper.training import metrics
 from mdaf.sweeper.training.microbatches import default_positions, forward_pass_sizes, position_weight
+from mdaf.sweeper.training.parallel import can_share
 from mdaf.sweeper.training.ranking import ranking_metrics
 from mdaf.sweeper.training.replicas import Trained
 from mdaf.sweeper.training.settings import LoopSettings
@@ -131,30 +134,39 @@ def predict(
 
     Rows are sorted by history length first, so that forward passes contain little padding; the result is in the order
     of ``rows``. A forward pass has at most ``batch_size`` rows; on a CPU it is cut into micro-batches as in training.
-    ``beat`` is called after each forward pass; what it raises ends the evaluation.
+    Several threads of a CPU may compute passes at once, each pass with the operations of one thread. ``beat`` is called
+    in the calling thread after each of its own passes; what it raises ends the evaluation.
     """
-    replicas.model.eval()
-    set_dropout(replicas.model, None, None)
+    model, device = replicas.model, replicas.device
+    model.eval()
+    set_dropout(model, None, None)
     lengths, order = store.lengths(split)[rows].sort(dim=1, stable=True)
-    weight = position_weight(replicas.model, len(rows))
-    sizes = forward_pass_sizes(lengths, batch_size, default_positions(replicas.device), weight)
-    logits = torch.empty(rows.shape, device=rows.device)
-    gate: Tensor | None = None
-    weights, ends = weights_of_layers(replicas.model), lengths.amax(dim=0).tolist()
-    begin = 0
-    for part in order.split(sizes, dim=1):
-        begin += part.shape[1]
-        longest = ends[begin - 1]
-        threads = threads_for(part.numel() * (1 + longest) * weights, replicas.device)
-        with threads, computing_in(precision, replicas.device):
-            output = replicas.model(store.gather(split, rows.gather(1, part), longest))
-        logits.scatter_(1, part, output.logits)
-        if output.gate is not None:
-            gate = torch.empty_like(logits) if gate is None else gate
-            gate.scatter_(1, part, output.gate)
-        if beat is not None:
+    sizes = forward_pass_sizes(lengths, batch_size, default_positions(device), position_weight(model, len(rows)))
+    parts, longest, weights = order.split(sizes, dim=1), lengths.amax(dim=0).tolist(), weights_of_layers(model)
+    ends = [longest[end - 1] for end in accumulate(sizes)]
+    works = [part.numel() * (1 + end) * weights for part, end in zip(parts, ends, strict=True)]
+    outputs: list[tuple[Tensor, Tensor | None]] = [(torch.empty(0), None)] * len(parts)
+
+    def score(worker: int, n: int) -> None:
+        with threads_for(works[n], device), computing_in(precision, device):
+            output = model(store.gather(split, rows.gather(1, parts[n]), ends[n]))
+        outputs[n] = output.logits, output.gate
+        if worker == 0 and beat is not None:
             beat()
-    return Prediction(logits, gate)
+
+    workers = workers_for(sum(works), device) if can_share(model) else 1
+    at_once(score, len(parts), max(1, min(workers, len(parts))))
+    return Prediction(*_unsorted(outputs, order))
+
+
+def _unsorted(outputs: Sequence[tuple[Tensor, Tensor | None]], order: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Logits and gates of passes (replica, row each), put where ``order`` (replica, row) took the rows from."""
+    logits = torch.empty(order.shape, device=order.device)
+    if not outputs:
+        return logits, None
+    logits.scatter_(1, order, torch.cat([scores for scores, _ in outputs], dim=1).to(logits.dtype))
+    gates = [gate for _, gate in outputs if gate is not None]
+    return logits, torch.empty_like(logits).scatter_(1, order, torch.cat(gates, dim=1)) if gates else None
 
 
 def gate_statistics(gate: Tensor | None) -> EpochMetrics:

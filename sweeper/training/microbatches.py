@@ -1,4 +1,4 @@
-"""How many rows a forward pass computes: a CPU's micro-batches, one after the other, and a GPU's in evaluation.
+"""How many rows a forward pass computes: a CPU's micro-batches, and a GPU's passes in evaluation.
 
 The cost of a micro-batch has a constant part (Python asks for about a thousand operations) and a part for each position
 that it computes, padding included. Few micro-batches compute more padding where history lengths differ; many
@@ -9,8 +9,11 @@ a model with fewer of them counts as so much less.
 
 from __future__ import annotations
 
+import heapq
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +25,36 @@ CHANNELS = 512
 POSITIONS = 16384
 #: The constant cost of a micro-batch, in positions.
 CALLS = 256
+#: The same where several are computed at once: their threads share Python, and each adds a gradient of its own.
+CALLS_AT_ONCE = 640
+#: Micro-batches of full size that are in memory at once; more workers compute smaller ones.
+IN_MEMORY = 2
+#: Micro-batches for each worker: the cuts that are tried.
+PARTS_OF_A_WORKER = (1, 1.5, 2, 3)
 #: Rows are cut in multiples of this number.
 BLOCK = 64
 #: On a GPU a forward pass of short histories in evaluation has at most so many times the rows of one of the longest.
 MORE_ROWS = 8
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Rows of a batch that one forward pass computes.
+
+    ``rows``     (replica, row), whose histories have ``longest`` events at most.
+    ``first``    the place of the first of them in the batch, which is sorted by length.
+    ``of``       the rows of the whole batch.
+    """
+
+    rows: Tensor
+    longest: int
+    first: int
+    of: int
+
+    @property
+    def positions(self) -> int:
+        """How many positions it computes, padding and candidates included."""
+        return self.rows.numel() * (1 + self.longest)
 
 
 def position_weight(model: nn.Module, replicas: int) -> float:
@@ -33,12 +62,12 @@ def position_weight(model: nn.Module, replicas: int) -> float:
     return replicas * getattr(model, "event_channels", CHANNELS) / CHANNELS
 
 
-def micro_batch_sizes(longest: Sequence[int], weight: float, positions: int) -> list[int]:
+def micro_batch_sizes(longest: Sequence[int], weight: float, positions: float, calls: int = CALLS) -> list[int]:
     """The number of rows of each micro-batch; the batch is sorted by length.
 
     ``longest`` is the longest history of each row over all replicas, (row,), ascending. ``weight`` is what a position
-    counts as, as ``position_weight`` says it. Returns the cheapest cut in
-    which no micro-batch computes more than ``positions``, unless a single block of rows already does.
+    counts as, as ``position_weight`` says it. ``calls`` is the constant cost of a micro-batch. Returns the cheapest cut
+    in which no micro-batch computes more than ``positions``, unless a single block of rows already does.
     """
     rows = len(longest)
     ends = [min(block + BLOCK, rows) for block in range(0, rows, BLOCK)]
@@ -50,8 +79,8 @@ def micro_batch_sizes(longest: Sequence[int], weight: float, positions: int) -> 
             computed = (end - first * BLOCK) * width
             if computed > positions and first < last:
                 break
-            if cost is None or cheapest[first] + CALLS + computed < cost:
-                cost, begin = cheapest[first] + CALLS + computed, first
+            if cost is None or cheapest[first] + calls + computed < cost:
+                cost, begin = cheapest[first] + calls + computed, first
         assert cost is not None
         cheapest.append(cost)
         cut.append(begin)
@@ -61,6 +90,33 @@ def micro_batch_sizes(longest: Sequence[int], weight: float, positions: int) -> 
         sizes.append((ends[last - 1]) - cut[last] * BLOCK)
         last = cut[last]
     return sizes[::-1]
+
+
+def sizes_for_workers(longest: Sequence[int], weight: float, positions: int, workers: int) -> list[int]:
+    """As ``micro_batch_sizes``, for micro-batches of which ``workers`` are computed at once.
+
+    Of some cuts, from one micro-batch for each worker to three, it is the one whose last worker is done first.
+    """
+    positions = positions * IN_MEMORY // max(workers, IN_MEMORY)
+    whole = micro_batch_sizes(longest, weight, positions, CALLS_AT_ONCE)
+    computed = sum(_computed(whole, longest, weight))
+    block = BLOCK * weight * (1 + longest[-1])
+    limits = [min(positions, computed / (workers * each) + block / 2) for each in PARTS_OF_A_WORKER]
+    cuts = [micro_batch_sizes(longest, weight, limit, CALLS_AT_ONCE) for limit in limits]
+    return min(cuts, key=lambda sizes: _last_end(_computed(sizes, longest, weight), workers))
+
+
+def _computed(sizes: Sequence[int], longest: Sequence[int], weight: float) -> list[float]:
+    """How many positions each micro-batch computes."""
+    return [weight * size * (1 + longest[end - 1]) for size, end in zip(sizes, accumulate(sizes), strict=True)]
+
+
+def _last_end(computed: Sequence[float], workers: int) -> float:
+    """When the last of ``workers`` is done, if each takes the largest micro-batch that is left whenever it is free."""
+    ends = [0.0] * workers
+    for positions in sorted(computed, reverse=True):
+        heapq.heapreplace(ends, ends[0] + CALLS_AT_ONCE + positions)
+    return max(ends)
 
 
 def forward_pass_sizes(lengths: Tensor, most: int, positions: int | None, weight: float) -> list[int]:

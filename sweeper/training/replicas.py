@@ -18,6 +18,7 @@ from mdaf.streams import stream_seed
 from mdaf.sweeper.machine.device import put
 from mdaf.sweeper.training.initialization import all_initialized, initialized
 from mdaf.sweeper.training.optim.replica_optimizers import OptimizerSettings, ReplicaOptimizers, Update
+from mdaf.sweeper.training.parallel import MOST_NUMBERS, can_share
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,10 @@ class Replicas:
             put(keys, self._dropout_keys)
         set_dropout(self.model, self.column("dropout"), self._dropout_keys, first)
 
+    def mask_from(self, first: int, model: nn.Module) -> None:
+        """Gives a copy of the model the masks that were drawn last, for a forward pass that begins at row ``first``."""
+        set_dropout(model, self.column("dropout"), self._dropout_keys, first)
+
     def set_learning_rates(self, factors: Sequence[float]) -> None:
         """Multiplies each replica's learning rate by its factor from the next step on."""
         self._factors = list(factors)
@@ -178,6 +183,11 @@ class Replicas:
     def separable(self) -> bool:
         """Whether the loss of a batch is a sum over its samples, so that it can be computed in micro-batches."""
         return bool(getattr(self.model, "separable", True))
+
+    @property
+    def thread_safe(self) -> bool:
+        """Whether several threads can compute micro-batches at once, each with a gradient of its own."""
+        return can_share(self.model) and self._optimizers.dense_numbers <= MOST_NUMBERS
 
     @property
     def capturable(self) -> bool:

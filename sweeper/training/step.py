@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mdaf.data.schema import Batch
 from mdaf.data.store.device_store import DeviceStore
@@ -25,10 +26,12 @@ from mdaf.model.kernels.precompile import requests_only
 from mdaf.model.layers.basic import set_dropout
 from mdaf.reporting import is_out_of_memory
 from mdaf.sweeper.machine.device import computing_in, make_current
-from mdaf.sweeper.machine.threads import threads_for, weights_of_layers
+from mdaf.sweeper.machine.threads import WORTH_THREADS, threads_for, weights_of_layers, workers_for
+from mdaf.sweeper.machine.workers import at_once
 from mdaf.sweeper.training.capture import Captured, capture
 from mdaf.sweeper.training.losses import BatchLoss, SampleLoss, branch_losses, cross_entropy
-from mdaf.sweeper.training.microbatches import micro_batch_sizes, position_weight
+from mdaf.sweeper.training.microbatches import MicroBatch, micro_batch_sizes, position_weight, sizes_for_workers
+from mdaf.sweeper.training.parallel import GradientSum, Sharing
 from mdaf.sweeper.training.replicas import Replicas
 from mdaf.terminal.progress import working
 
@@ -77,6 +80,7 @@ class Stepper:
         self.replicas, self.store, self.settings = replicas, store, settings
         self._weights = weights_of_layers(replicas.model)
         self._graphs: dict[tuple[int, ...], _Graph | None] = {}
+        self._copies: list[Sharing] = []  # one for each thread that computes micro-batches
         self._captures = (
             settings.graphs
             and replicas.capturable
@@ -155,8 +159,9 @@ class Stepper:
         return graph.step.loss.clone(), graph.step.logits.clone()
 
     def restart(self) -> None:
-        """Drops all captured graphs, because replicas have left."""
+        """Drops all captured graphs and copies of the model, because replicas have left."""
         self._graphs.clear()
+        self._copies.clear()
 
     def _whole(self, chosen: Tensor, length: int | None) -> tuple[Tensor, Tensor]:
         """A step with one forward pass over the whole batch; dropout is drawn already."""
@@ -167,44 +172,99 @@ class Stepper:
     def _split(self, chosen: Tensor, number: int) -> tuple[Tensor, Tensor]:
         """A step in micro-batches of similar history lengths; the gradient is that of the whole batch."""
         order, micro_batches = self.micro_batches(chosen)
-        losses, logits, first = [], [], 0
-        largest = max(rows.numel() * (1 + longest) for rows, longest in micro_batches)
-        with threads_for(largest * self._weights, self.replicas.device):
-            for rows, longest in micro_batches:
-                self.replicas.draw_dropout(number, first)
-                part_loss, part_logits = self._backward(self.store.gather("train", rows, longest), chosen.shape[1])
-                losses.append(part_loss)
-                logits.append(part_logits)
-                first += rows.shape[1]
+        workers = self._workers(micro_batches)
+        if workers > 1:
+            order, micro_batches = self.micro_batches(chosen, workers)
+            parts = self._at_once(micro_batches, number, workers)
             self.replicas.step(self.settings.grad_clip_norm)
-        scores = torch.cat(logits, dim=1)
-        return torch.stack(losses).sum(dim=0), torch.empty_like(scores).scatter_(1, order, scores)
+        else:
+            largest = max(part.positions for part in micro_batches)
+            with threads_for(largest * self._weights, self.replicas.device):
+                parts = [self._one(part, number) for part in micro_batches]
+                self.replicas.step(self.settings.grad_clip_norm)
+        scores = torch.cat([logits for _, logits in parts], dim=1)
+        return torch.stack([loss for loss, _ in parts]).sum(dim=0), torch.empty_like(scores).scatter_(1, order, scores)
 
-    def micro_batches(self, chosen: Tensor) -> tuple[Tensor, list[tuple[Tensor, int]]]:
-        """The order that sorts rows ``chosen`` by history length, and each micro-batch's rows and longest history."""
+    def micro_batches(self, chosen: Tensor, workers: int = 1) -> tuple[Tensor, list[MicroBatch]]:
+        """The order that sorts rows ``chosen`` (replica, batch) by history length, and the micro-batches.
+
+        ``workers``  how many of them are computed at once.
+        """
         lengths, order = self.store.lengths("train")[chosen].sort(dim=1, stable=True)
         longest = lengths.amax(dim=0).tolist()
-        parts = chosen.gather(1, order).split(self._micro_batch_sizes(longest), dim=1)
-        ends = accumulate(part.shape[1] for part in parts)
-        return order, [(part, longest[end - 1]) for part, end in zip(parts, ends, strict=True)]
+        parts = chosen.gather(1, order).split(self._micro_batch_sizes(longest, workers), dim=1)
+        ends = list(accumulate(part.shape[1] for part in parts))
+        begins = (end - part.shape[1] for part, end in zip(parts, ends, strict=True))
+        size = chosen.shape[1]
+        return order, [
+            MicroBatch(part, longest[end - 1], begin, size)
+            for part, begin, end in zip(parts, begins, ends, strict=True)
+        ]
 
-    def _micro_batch_sizes(self, longest: list[int]) -> list[int]:
+    def _micro_batch_sizes(self, longest: list[int], workers: int) -> list[int]:
         """Samples of each micro-batch of a batch sorted by history length; ``longest`` (sample,) over all replicas."""
         if self.settings.micro_batch is not None:
             return [len(part) for part in torch.tensor(longest).split(self.settings.micro_batch)]
         if self.settings.positions is None or not self.replicas.separable:
             return [len(longest)]
         weight = position_weight(self.replicas.model, len(self.replicas))
+        if workers > 1:
+            return sizes_for_workers(longest, weight, self.settings.positions, workers)
         return micro_batch_sizes(longest, weight, self.settings.positions)
+
+    def _workers(self, micro_batches: Sequence[MicroBatch]) -> int:
+        """How many micro-batches are computed at once. With ``micro_batch`` one: who sets it is short of memory."""
+        sizes = [part.positions * self._weights for part in micro_batches]
+        if max(sizes) < WORTH_THREADS or self.settings.micro_batch is not None:
+            return 1
+        if not self.replicas.separable or not self.replicas.thread_safe:
+            return 1
+        return workers_for(sum(sizes), self.replicas.device)
+
+    def _at_once(self, micro_batches: Sequence[MicroBatch], number: int, workers: int) -> list[tuple[Tensor, Tensor]]:
+        """Adds the gradients of micro-batches, several computed at once; the loss and the logits of each."""
+        self.replicas.draw_dropout(number)
+        while len(self._copies) < workers:
+            self._copies.append(Sharing(self.replicas.model))
+        for sharing in self._copies:
+            sharing.model.train(self.replicas.model.training)
+        parameters = [parameter for parameter in self.replicas.model.parameters() if parameter.requires_grad]
+        total, parts = GradientSum(parameters), [(torch.empty(0), torch.empty(0))] * len(micro_batches)
+        largest_first = sorted(range(len(micro_batches)), key=lambda n: -micro_batches[n].positions)
+
+        def compute(worker: int, turn: int) -> None:
+            part, sharing = micro_batches[largest_first[turn]], self._copies[worker]
+            self.replicas.mask_from(part.first, sharing.model)
+            objective, loss, logits = self._objective(sharing.model, self._gathered(part), part.of)
+            gradients = torch.autograd.grad(objective, parameters, allow_unused=True)
+            parts[largest_first[turn]] = loss, logits
+            total.add(turn, gradients, sharing.take_lookups())
+
+        at_once(compute, len(micro_batches), workers)
+        return parts
+
+    def _one(self, part: MicroBatch, number: int) -> tuple[Tensor, Tensor]:
+        """Adds the gradient of a micro-batch of step ``number``; its loss and logits."""
+        self.replicas.draw_dropout(number, part.first)
+        return self._backward(self._gathered(part), part.of)
+
+    def _gathered(self, part: MicroBatch) -> Batch:
+        return self.store.gather("train", part.rows, part.longest)
 
     def _backward(self, batch: Batch, size: int) -> tuple[Tensor, Tensor]:
         """Adds the gradient of ``batch``, part of a batch of ``size``. Returns its share of the loss, and logits."""
+        objective, loss, logits = self._objective(self.replicas.model, batch, size)
+        objective.backward()
+        return loss, logits
+
+    def _objective(self, model: nn.Module, batch: Batch, size: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What is differentiated for ``batch``, part of a batch of ``size``; its share of the loss, and logits."""
         with computing_in(self.settings.precision, self.replicas.device):
-            output = self.replicas.model(batch)
+            output = model(batch)
         loss_of_logits = self._batch_loss(batch.labels, size)
         loss = loss_of_logits(output.logits)
-        (loss + branch_losses(output.branches, loss, loss_of_logits)).sum().backward()
-        return loss.detach(), output.logits.detach()
+        objective = (loss + branch_losses(output.branches, loss, loss_of_logits)).sum()
+        return objective, loss.detach(), output.logits.detach()
 
     def _batch_loss(self, labels: Tensor, size: int) -> BatchLoss:
         """The loss for ``labels`` (replica, batch), part of a batch of ``size``."""

@@ -10,6 +10,7 @@ date; whoever reads a table otherwise than by a training step's lookups settles 
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch.nn import functional as F
 from mdaf.model.kernels.backend import fused_backend
 from mdaf.model.kernels.table_adam import BETA1, BETA2, Steps, Table
 from mdaf.model.layers.basic import Embedding
+from mdaf.model.ops.embedding import RowReader
 from mdaf.sweeper.machine.device import put
 
 #: Steps between two settlements at most: what each did is remembered until then.
@@ -34,16 +36,16 @@ def can_defer(device: torch.device) -> bool:
 
 class _Read(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, ids: Tensor, table: DeferredTable) -> Tensor:
-        keys, source = table.catch_up(ids.flatten())
+    def forward(ctx: Any, weight: Tensor, ids: Tensor, reader: RowReader) -> Tensor:
+        keys, source = reader.catch_up(ids.flatten())
         ctx.save_for_backward(keys, source)
-        ctx.table = table
+        ctx.reader = reader
         return F.embedding(ids, weight.detach().flatten(0, 1))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dout: Tensor) -> tuple[None, None, None]:
-        ctx.table.add_gradient(*ctx.saved_tensors, dout.flatten(0, -2))
+        ctx.reader.add_gradient(*ctx.saved_tensors, dout.flatten(0, -2))
         return None, None, None
 
 
@@ -53,12 +55,17 @@ class DeferredTable:
     def __init__(self, embedding: Embedding, optimizer: DeferredAdam) -> None:
         self._embedding, self._optimizer = embedding, optimizer
         self._keys: list[Tensor] = []  # what the step under way has read
+        self._lock = threading.Lock()  # held while rows are brought up to date
         self.mean, self.square, self._gradient, self._done, self._counted = self._zeros()
         embedding.deferred = self
 
     def read(self, ids: Tensor) -> Tensor:
         """The rows of ``ids`` as they are before this step; their gradients are kept here, not in the parameter's."""
-        rows: Tensor = _Read.apply(self._embedding.weight, ids, self)
+        return self.read_by(self, ids)
+
+    def read_by(self, reader: RowReader, ids: Tensor) -> Tensor:
+        """The same, where ``reader`` brings the rows up to date and gets their gradients."""
+        rows: Tensor = _Read.apply(self._embedding.weight, ids, reader)
         return rows
 
     def forget_reads(self) -> None:
@@ -67,10 +74,22 @@ class DeferredTable:
 
     def catch_up(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Brings the rows of ``ids`` (position,) up to the step under way; the ids sorted, and where each stood."""
-        keys, source = torch.sort(ids.to(torch.int32), stable=True)
-        self._optimizer.kernels.catch_up(self._table(), self._optimizer.steps, keys, 1)
+        keys, source = self.bring_up_to_date(ids)
         self._keys.append(keys)
         return keys, source
+
+    def bring_up_to_date(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``catch_up``, but the rows are not yet part of the step. Several threads may call it at once."""
+        keys, source = torch.sort(ids.to(torch.int32), stable=True)
+        with self._lock:  # a row that is up to date is not written again, so no row changes that a thread has read
+            self._optimizer.kernels.catch_up(self._table(), self._optimizer.steps, keys, 1)
+        return keys, source
+
+    def add(self, lookups: Lookups) -> None:
+        """Makes ``lookups`` of another thread a part of the step under way."""
+        self._keys += lookups.keys
+        for gradient in lookups.gradients:
+            self.add_gradient(*gradient)
 
     def add_gradient(self, keys: Tensor, source: Tensor, values: Tensor) -> None:
         """Adds the gradients ``values`` (position, dim) of a lookup."""
@@ -114,6 +133,32 @@ class DeferredTable:
             tensor.flatten(0, 1) for tensor in (self._embedding.weight.data, self.mean, self.square, self._gradient)
         )
         return Table(weight, mean, square, gradient, self._done, self._counted)
+
+
+class Lookups:
+    """The lookups of one thread in a ``DeferredTable``. They wait here for ``DeferredTable.add``.
+
+    The order in which gradients are added decides how their sum is rounded, and threads end in any order.
+    """
+
+    def __init__(self, table: DeferredTable) -> None:
+        self.table = table
+        self.keys: list[Tensor] = []
+        self.gradients: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def read(self, ids: Tensor) -> Tensor:
+        """As ``DeferredTable.read``."""
+        return self.table.read_by(self, ids)
+
+    def catch_up(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``DeferredTable.catch_up``."""
+        keys, source = self.table.bring_up_to_date(ids)
+        self.keys.append(keys)
+        return keys, source
+
+    def add_gradient(self, keys: Tensor, source: Tensor, values: Tensor) -> None:
+        """Keeps the gradients ``values`` (position, dim) of a lookup."""
+        self.gradients.append((keys, source, values))
 
 
 class DeferredAdam:

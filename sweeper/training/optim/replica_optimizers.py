@@ -68,6 +68,11 @@ class ReplicaOptimizers:
         """Parameter names of the embedding tables."""
         return [*self._names[0], *(self._deferred.tables if self._deferred else ())]
 
+    @property
+    def dense_numbers(self) -> int:
+        """The numbers in a gradient of all replicas, without those of deferred tables."""
+        return sum(parameter.numel() for parameter in self._parameters())
+
     def begin_step(self, factors: Sequence[float]) -> None:
         """Sets the learning rates of the next step: each replica's own, times its factor. A graph does not capture it.
 

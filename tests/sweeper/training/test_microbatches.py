@@ -6,11 +6,13 @@ import torch
 from mdaf.sweeper.training.microbatches import (
     BLOCK,
     CALLS,
+    CALLS_AT_ONCE,
     CHANNELS,
     MORE_ROWS,
     forward_pass_sizes,
     micro_batch_sizes,
     position_weight,
+    sizes_for_workers,
 )
 from tests.model.zoo import zoo_model
 
@@ -90,3 +92,33 @@ def test_a_gpu_evaluates_histories_of_one_length_in_passes_of_as_many_rows_as_we
 @pytest.mark.parametrize("bound", [16384, None])
 def test_no_rows_are_no_pass(bound: int | None) -> None:
     assert forward_pass_sizes(torch.zeros(2, 0, dtype=torch.int64), 1024, bound, weight=2) == []
+
+
+def test_workers_get_the_same_to_do_where_histories_are_alike() -> None:
+    assert sizes_for_workers([3] * 2048, 1, 16384, workers=2) == [1024, 1024]
+    assert sizes_for_workers([0] * 2048, 1, 16384, workers=4) == [512] * 4
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_workers_are_done_sooner_than_with_the_cut_for_one_after_the_other(workers: int) -> None:
+    def end(sizes: list[int]) -> float:
+        ends = [0.0] * workers
+        for computed in sorted(positions(longest, sizes), reverse=True):
+            ends[ends.index(min(ends))] += computed + CALLS_AT_ONCE
+        return max(ends)
+
+    for longest in ([0] * 1000 + [50] * 1048, list(range(64)) * 32, [7] * 1500 + [9] * 548):
+        longest.sort()
+        sizes = sizes_for_workers(longest, 1, 16384, workers)
+        assert sum(sizes) == len(longest)
+        assert end(sizes) < end(micro_batch_sizes(longest, 1, 16384))
+
+
+def test_workers_have_no_more_than_two_micro_batches_of_full_size_in_memory() -> None:
+    longest = [30] * 8192
+    for workers in (2, 4, 8):
+        assert workers * max(positions(longest, sizes_for_workers(longest, 1, 16384, workers))) <= 2 * 16384
+
+
+def test_a_batch_of_one_block_is_one_piece_for_any_number_of_workers() -> None:
+    assert sizes_for_workers([5] * 64, 1, 16384, workers=4) == [64]
