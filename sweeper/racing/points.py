@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.sweeper.racing.cube import Cube
 from mdaf.sweeper.racing.process import Runs, fit, posterior
+from mdaf.sweeper.storage.late_reads import attribute, holds
 from mdaf.sweeper.trials.feasibility import is_feasible
 from mdaf.sweeper.trials.retries import BY_ITS_POINT, point_of
 from mdaf.sweeper.trials.same_point import point_id_of, seed_of
@@ -71,7 +72,7 @@ class Group:
     @property
     def name(self) -> str | None:
         """The name of a known point."""
-        return next((name for trial in self.every if (name := trial.user_attrs.get(POINT)) is not None), None)
+        return next((name for trial in self.every if (name := attribute(trial, POINT)) is not None), None)
 
     @property
     def seeds(self) -> set[int]:
@@ -112,7 +113,7 @@ def grouped(trials: Sequence[FrozenTrial], cube: Cube | None = None) -> list[Gro
     found: dict[str, Group] = {}
     for trial in sorted(trials, key=lambda trial: trial.number):
         point = point_of(trial)
-        if WITHDRAWN in trial.user_attrs or SAME_RUN_AS in trial.user_attrs or not point:
+        if holds(trial, WITHDRAWN) or holds(trial, SAME_RUN_AS) or not point:
             continue
         key = point_id_of(trial)
         if key not in found:
@@ -162,7 +163,7 @@ def _part(group: Group, trial: FrozenTrial) -> list[FrozenTrial]:
         return group.finished if trial.values and math.isfinite(trial.values[0]) else group.diverged
     if trial.state in PENDING:
         return group.pending
-    return group.diverged if trial.user_attrs.get(FAILED_BY) == BY_ITS_POINT else group.others
+    return group.diverged if attribute(trial, FAILED_BY) == BY_ITS_POINT else group.others
 
 
 def unit_of(values: Iterable[float]) -> float:

@@ -12,10 +12,10 @@ import gc
 import json
 import operator
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, json_to_distribution
@@ -31,15 +31,18 @@ from mdaf.sweeper.storage.optuna_internals import (
     TRIAL_USER_ATTRS,
     TRIAL_VALUES,
     TRIALS,
+    PartlyReadTrial,
     reported_from_columns,
     value_from_columns,
 )
+
+if TYPE_CHECKING:
+    from mdaf.sweeper.storage.late_reads import Details
 
 KEYS_AT_A_TIME = 2000
 
 _parsed = functools.lru_cache(maxsize=1024)(json_to_distribution)  # a study has few, and they never change
 
-Part = Sequence[Any]  # one trial's rows of one table
 Rows = dict[int, list[Any]]  # the rows of one table, by trial
 
 
@@ -48,7 +51,7 @@ class ForeignRowsError(UserError):
 
 
 @contextmanager
-def as_optuna_writes(what: str, passed_on: type[Exception] = KeyError) -> Iterator[None]:
+def as_optuna_writes(what: str | Callable[[], str], passed_on: type[Exception] = KeyError) -> Iterator[None]:
     """Raises ForeignRowsError instead of any error that reading unexpected rows may cause. ``what`` names what is read.
 
     Such rows are possible, because SQLite accepts a text in a column of numbers, and attributes are texts. Errors of
@@ -59,9 +62,9 @@ def as_optuna_writes(what: str, passed_on: type[Exception] = KeyError) -> Iterat
     except (passed_on, UserError):  # for example, there is no such study or trial
         raise
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
-        reason = one_line(error) or type(error).__name__
+        reason, where = one_line(error) or type(error).__name__, what if isinstance(what, str) else what()
         raise ForeignRowsError(
-            f"the study database holds what Optuna does not write, so it cannot be read: {what}: {reason}; take a "
+            f"the study database holds what Optuna does not write, so it cannot be read: {where}: {reason}; take a "
             "backup of it, or another database"
         ) from error
 
@@ -88,35 +91,56 @@ def read_trials(
     states: Iterable[TrialState] | None,
     included: Collection[int],
     after: int,
+    details_for: Callable[[sa.Connection, list[int]], Details | None] = lambda connection, keys: None,
 ) -> list[FrozenTrial]:
     """The trials of a study, sorted by key: those with a key above ``after``, and those with a key in ``included``.
 
-    ``states``: only trials in these states; None for all. ``after`` -1 selects all trials. Raises KeyError if there is
-    no such study, ForeignRowsError if the rows are not Optuna's.
+    ``states``: only trials in these states; None for all. ``after`` -1 selects all trials. ``details_for`` may return,
+    for the keys of the finished trials, what reads their attributes and reported values later. Raises KeyError if there
+    is no such study, ForeignRowsError if the rows are not Optuna's.
     """
     with engine.connect() as connection:
         with as_optuna_writes("its trials"):
             found = _trials(connection, study_id, states, included, after)
         if not found and not connection.execute(sa.select(STUDIES).where(STUDIES.c.study_id == study_id)).first():
             raise KeyError(f"there is no study with the key {study_id}")
-        keys = [row.trial_id for row in found]
         with as_optuna_writes("parameters, values or attributes of its trials", UserError):
-            params = _rows_of(
-                connection, keys, TRIAL_PARAMS, "param_name", "param_value", "distribution_json", in_order=True
-            )
-            values = _rows_of(connection, keys, TRIAL_VALUES, "objective", "value", "value_type")
-            epochs = _rows_of(
-                connection, keys, TRIAL_INTERMEDIATE_VALUES, "step", "intermediate_value", "intermediate_value_type"
-            )
-            user = _attributes_of(connection, keys, TRIAL_USER_ATTRS)
-            system = _attributes_of(connection, keys, TRIAL_SYSTEM_ATTRS)
-    trials = []
-    for row in found:
-        key = row.trial_id
-        with as_optuna_writes(f"trial {row.number}", UserError):
-            of_rows = params.get(key, ()), values.get(key, ()), epochs.get(key, ())
-            trials.append(_frozen(row, *of_rows, user.get(key, {}), system.get(key, {})))
+            details = details_for(connection, [row.trial_id for row in found if row.state.is_finished()])
+            parts = _parts_of(connection, found, late=details is not None)
+    trials: list[FrozenTrial] = []
+    with as_optuna_writes(lambda: f"trial {found[len(trials)].number}", UserError):
+        for row in found:
+            fields = _fields(row, parts)
+            if details is not None and row.state.is_finished():
+                trials.append(PartlyReadTrial(details, **fields))
+            else:
+                key = row.trial_id
+                user, reported = parts.user.get(key, {}), parts.reported.get(key, {})
+                trials.append(FrozenTrial(**fields, user_attrs=user, intermediate_values=reported))
     return trials
+
+
+class Parts(NamedTuple):
+    """What belongs to trials, by their keys."""
+
+    params: Rows
+    values: Rows
+    system: Mapping[int, dict[str, Any]]
+    user: Mapping[int, dict[str, Any]]
+    reported: Mapping[int, dict[int, float]]
+
+
+def _parts_of(connection: sa.Connection, found: Sequence[Any], *, late: bool) -> Parts:
+    """The parts of trials; ``late``: without what ``late_reads`` reads of the finished ones."""
+    keys = [row.trial_id for row in found]
+    now = [row.trial_id for row in found if not row.state.is_finished()] if late else keys
+    return Parts(
+        _rows_of(connection, keys, TRIAL_PARAMS, "param_name", "param_value", "distribution_json", in_order=True),
+        _rows_of(connection, keys, TRIAL_VALUES, "objective", "value", "value_type"),
+        attributes_of(connection, keys, TRIAL_SYSTEM_ATTRS),
+        attributes_of(connection, now, TRIAL_USER_ATTRS),
+        reported_values_of(connection, now),
+    )
 
 
 def _trials(
@@ -129,9 +153,9 @@ def _trials(
     conditions = [TRIALS.c.study_id == study_id]
     if states is not None:
         conditions.append(TRIALS.c.state.in_(list(states)))
-    found = list(connection.execute(sa.select(TRIALS).where(*conditions, TRIALS.c.trial_id > after)))
+    found = list(connection.execute(sa.select(TRIALS).where(*conditions, TRIALS.c.trial_id > after)).all())
     for keys in chunks(sorted(key for key in included if key <= after), KEYS_AT_A_TIME):
-        found += connection.execute(sa.select(TRIALS).where(*conditions, _among(TRIALS, keys)))
+        found += connection.execute(sa.select(TRIALS).where(*conditions, _among(TRIALS, keys))).all()
     return sorted(found, key=lambda row: row.trial_id)
 
 
@@ -147,7 +171,18 @@ def _rows_of(connection: sa.Connection, keys: Sequence[int], table: Any, *names:
     return found
 
 
-def _attributes_of(connection: sa.Connection, keys: Sequence[int], table: Any) -> dict[int, dict[str, Any]]:
+def reported_values_of(connection: sa.Connection, keys: Sequence[int]) -> dict[int, dict[int, float]]:
+    """The reported values by step, by trial."""
+    rows = _rows_of(
+        connection, keys, TRIAL_INTERMEDIATE_VALUES, "step", "intermediate_value", "intermediate_value_type"
+    )
+    return {
+        key: {step: float(reported_from_columns(value, kind)) for _, step, value, kind in of_trial}
+        for key, of_trial in rows.items()
+    }
+
+
+def attributes_of(connection: sa.Connection, keys: Sequence[int], table: Any) -> dict[int, dict[str, Any]]:
     """The attributes of a table, by trial."""
     found: dict[int, dict[str, Any]] = defaultdict(dict)
     for some in chunks(keys, KEYS_AT_A_TIME):
@@ -190,25 +225,24 @@ def chunks(keys: Sequence[int], most: int) -> Iterator[Sequence[int]]:
         yield keys[start : start + most]
 
 
-def _frozen(
-    row: Any, params: Part, values: Part, epochs: Part, user: dict[str, Any], system: dict[str, Any]
-) -> FrozenTrial:
+def _fields(row: Any, parts: Parts) -> dict[str, Any]:
+    """The arguments of a FrozenTrial, without its user attributes and the values that it reported."""
+    key = row.trial_id
+    params, values = parts.params.get(key, ()), parts.values.get(key, ())
     kinds: dict[str, BaseDistribution] = {name: _parsed(kind) for _, name, _, kind in params}
-    return FrozenTrial(
-        number=operator.index(row.number),
-        state=row.state,
-        value=None,
-        values=[float(value_from_columns(value, kind)) for _, _, value, kind in sorted(values, key=lambda one: one[1])]
-        or None,
-        datetime_start=_local_time(row.datetime_start),
-        datetime_complete=_local_time(row.datetime_complete),
-        params={name: kinds[name].to_external_repr(_number(name, value)) for _, name, value, _ in params},
-        distributions=kinds,
-        user_attrs=user,
-        system_attrs=system,
-        intermediate_values={step: float(reported_from_columns(value, kind)) for _, step, value, kind in epochs},
-        trial_id=row.trial_id,
-    )
+    by_objective = sorted(values, key=operator.itemgetter(1)) if len(values) > 1 else values
+    return {
+        "number": operator.index(row.number),
+        "state": row.state,
+        "value": None,
+        "values": [float(value_from_columns(value, kind)) for _, _, value, kind in by_objective] or None,
+        "datetime_start": _local_time(row.datetime_start),
+        "datetime_complete": _local_time(row.datetime_complete),
+        "params": {name: kinds[name].to_external_repr(_number(name, value)) for _, name, value, _ in params},
+        "distributions": kinds,
+        "system_attrs": parts.system.get(key, {}),
+        "trial_id": key,
+    }
 
 
 def _number(name: str, value: Any) -> float:
@@ -219,4 +253,19 @@ def _number(name: str, value: Any) -> float:
 
 def _local_time(moment: datetime | None) -> datetime | None:
     """A time from the tables, which hold UTC without a time zone, as local time without a time zone, as Optuna does."""
-    return None if moment is None else moment.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+    if moment is None:
+        return None
+    offset, fold = _offset(moment.toordinal(), moment.hour * 4 + moment.minute // 15)
+    local = moment + offset
+    return local.replace(fold=fold) if fold else local
+
+
+@functools.lru_cache(maxsize=4096)
+def _offset(day: int, quarter: int) -> tuple[timedelta, int]:
+    """Local time less UTC in a quarter of an hour, and whether its local times have been before (``fold``).
+
+    To ask for it is slow, and clocks are changed at the beginning of a quarter of an hour alone.
+    """
+    moment = datetime.fromordinal(day) + timedelta(minutes=15 * quarter)
+    local = moment.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+    return local - moment, local.fold

@@ -24,10 +24,18 @@ from sqlalchemy import exc
 
 from mdaf.sweeper.storage import sqlite_file
 from mdaf.sweeper.storage.call_watch import listen
-from mdaf.sweeper.storage.fast_reads import as_optuna_writes, check_texts, read_trials
+from mdaf.sweeper.storage.fast_reads import (
+    as_optuna_writes,
+    attributes_of,
+    check_texts,
+    read_trials,
+    reported_values_of,
+)
+from mdaf.sweeper.storage.late_reads import details_for, read_attribute
 from mdaf.sweeper.storage.optuna_internals import (
     NAME_PREFIX,
     TRIAL_SYSTEM_ATTRS,
+    TRIAL_USER_ATTRS,
     DatabaseStorage,
     FrozenStudy,
     StudyDirectionRow,
@@ -132,7 +140,26 @@ class RepeatableStorage(DatabaseStorage):
         self, study_id: int, states: Container[TrialState] | None, included: Collection[int], after: int
     ) -> list[FrozenTrial]:
         wanted = None if states is None else [state for state in TrialState if state in states]
-        return read_trials(self.engine, study_id, wanted, included, after)
+        return read_trials(
+            self.engine, study_id, wanted, included, after, lambda *asked: details_for(self, study_id, *asked)
+        )
+
+    # What ``late_reads`` reads of finished trials.
+
+    def read_user_attrs(self, keys: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """The user attributes of the trials with these keys, by key."""
+        with self.engine.connect() as connection, as_optuna_writes("attributes of its trials"):
+            return attributes_of(connection, keys, TRIAL_USER_ATTRS)
+
+    def read_reported_values(self, keys: Sequence[int]) -> dict[int, dict[int, float]]:
+        """The reported values of the trials with these keys, by key."""
+        with self.engine.connect() as connection, as_optuna_writes("reported values of its trials"):
+            return reported_values_of(connection, keys)
+
+    def read_attribute(self, study_id: int, name: str) -> dict[int, Any]:
+        """The values of one user attribute of a study's finished trials, by their keys."""
+        with self.engine.connect() as connection:
+            return read_attribute(connection, study_id, name)
 
     def _lock_trial(self, session: Any, trial_id: int) -> None:
         """Locks the trial's row if the database has no ``SELECT ... FOR UPDATE``; here it does nothing."""

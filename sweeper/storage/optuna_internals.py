@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import abc
 import functools
+import importlib
 import pickle
-from collections.abc import Callable, Collection, Container, Iterator, Sequence
+import re
+import sys
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from types import SimpleNamespace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import optuna
+import sqlalchemy as sa
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, QMCSampler, _cmaes
 from optuna.samplers._lazy_random_state import LazyRandomState
@@ -27,6 +33,7 @@ from optuna.study import Study, StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.study._multi_objective import _get_pareto_front_trials_by_trials
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import exc
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
@@ -52,6 +59,56 @@ def trial_id_of(trial: Trial | FrozenTrial) -> int:
 def stored_trial(study: Study, trial: Trial | FrozenTrial) -> FrozenTrial:
     """The trial as the storage holds it now."""
     return storage_of(study).get_trial(trial_id_of(trial))
+
+
+class PartlyReadTrial(FrozenTrial):
+    """A finished trial of which two fields are read when they are asked for: ``user_attrs``, ``intermediate_values``.
+
+    From then on it is like any other, and so is each copy that is made of it or pickled.
+    ``details``  has the method ``read``, which takes the name of a field and the trial's key.
+    """
+
+    def __init__(self, details: Any, **fields: Any) -> None:
+        super().__init__(**fields, user_attrs={}, intermediate_values={})
+        del self._user_attrs, self.intermediate_values
+        self.details = details
+
+    def __getattr__(self, name: str) -> Any:
+        """Called for what the trial does not hold yet."""
+        if name not in ("_user_attrs", "intermediate_values") or "details" not in vars(self):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        found = self.details.read(name.removeprefix("_"), self._trial_id)
+        setattr(self, name, found)
+        return found
+
+    def whole(self) -> FrozenTrial:
+        """The trial as one of Optuna's own, with everything read."""
+        fields = {**vars(self), "_user_attrs": self.user_attrs, "intermediate_values": self.intermediate_values}
+        del fields["details"]
+        return _with_fields(FrozenTrial, fields)
+
+    def __copy__(self) -> FrozenTrial:
+        return _with_fields(PartlyReadTrial, vars(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _with_fields, (FrozenTrial, vars(self.whole()))
+
+    def __eq__(self, other: Any) -> bool:
+        return bool(self.whole() == (other.whole() if isinstance(other, PartlyReadTrial) else other))
+
+    __hash__ = FrozenTrial.__hash__
+
+
+def _with_fields(kind: type[FrozenTrial], fields: Mapping[str, Any]) -> FrozenTrial:
+    trial = kind.__new__(kind)
+    vars(trial).update(fields)
+    return trial
+
+
+def details_of(trial: FrozenTrial) -> Any:
+    """Of a ``PartlyReadTrial`` whose user attributes have not been read: its ``details``; else None."""
+    held = vars(trial)
+    return None if "_user_attrs" in held else held["details"]
 
 
 def trial_of(study: Study, number: int) -> Trial:
@@ -82,6 +139,27 @@ def contains(distribution: BaseDistribution, value: float) -> bool:
 def pareto_front(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> list[FrozenTrial]:
     """The Pareto front: the trials that no other trial dominates."""
     return _get_pareto_front_trials_by_trials(trials, directions)
+
+
+def importances_of(study: Study) -> dict[str, float]:
+    """``optuna.importance.get_param_importances`` of a study: PED-ANOVA, the greatest first, with a sum of 1."""
+    found = _ped_anova().PedAnovaImportanceEvaluator().evaluate(study)
+    total = sum(found.values())
+    return {name: value / total if total else 1 / len(found) for name, value in found.items()}
+
+
+def _ped_anova() -> Any:
+    """The module of PED-ANOVA without the others of its package, of which one imports scikit-learn for a second."""
+    package = "optuna.importance"
+    if package in sys.modules:
+        return importlib.import_module(f"{package}._ped_anova.evaluator")
+    bare = ModuleType(package)
+    bare.__path__ = [str(Path(optuna.__file__).parent / "importance")]
+    sys.modules[package] = bare
+    try:
+        return importlib.import_module(f"{package}._ped_anova.evaluator")
+    finally:
+        del sys.modules[package]  # whoever imports the package later gets all of it
 
 
 # ---- samplers
@@ -130,6 +208,8 @@ class JournalFile(JournalFileBackend):
 class DatabaseStorage(RDBStorage, abc.ABC):
     """Optuna's storage on a database, with public names for the methods that subclasses replace or call."""
 
+    expected: Any = None  # of ``late_reads``: what its trials hold, if they may be read late
+
     @abc.abstractmethod
     def make_trial(self, study_id: int, template: FrozenTrial | None = None) -> FrozenTrial:
         """Writes a new trial. Returns it with its number and its key."""
@@ -169,20 +249,44 @@ class DatabaseStorage(RDBStorage, abc.ABC):
         return self.fetch_trials(study_id, states, included_trial_ids, trial_id_greater_than)
 
 
-def _asked_once(ask: Callable[[_VersionManager], str]) -> Callable[[_VersionManager], str]:
-    """To find the version of the tables that it makes, Optuna has Alembic run a dozen scripts for each database."""
-    answers: list[str] = []
+def _without_alembic(name: str, own: Callable[[_VersionManager], str | None]) -> None:
+    """Has Optuna's check of a database's version read one row and a few lines, where importing Alembic takes 0.1 s.
 
-    @functools.wraps(ask)
-    def answer(self: _VersionManager) -> str:
-        if not answers:
-            answers.append(ask(self))
-        return answers[0]
+    ``own`` answers in place of the method of this name; where it answers None, Optuna does.
+    """
+    theirs = getattr(_VersionManager, name)
 
-    return answer
+    @functools.wraps(theirs)
+    def answer(self: _VersionManager) -> Any:
+        return own(self) or theirs(self)
+
+    setattr(_VersionManager, name, answer)
 
 
-_VersionManager.get_head_version = _asked_once(_VersionManager.get_head_version)  # type: ignore[assignment]
+def _version_in(manager: _VersionManager) -> str | None:
+    """The version of a database's tables, if it has one."""
+    try:
+        with manager.engine.connect() as connection:
+            return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    except (exc.DBAPIError, exc.MultipleResultsFound):  # no such table, or several versions
+        return None
+
+
+@functools.cache
+def _latest_version() -> str | None:
+    """The version of the tables that Optuna makes: of those in its folder the one that no other one follows."""
+    texts = [file.read_text() for file in Path(models.__file__).with_name("alembic").glob("versions/v*.py")]
+    own, followed = (
+        {match[1] for text in texts if (match := re.search(rf'^{name} = "(.+)"$', text, re.MULTILINE))}
+        for name in ("revision", "down_revision")
+    )
+    last = own - followed
+    return last.pop() if len(last) == 1 and len(own) == len(texts) else None
+
+
+_without_alembic("_init_alembic", _version_in)
+_without_alembic("get_current_version", _version_in)
+_without_alembic("get_head_version", lambda manager: _latest_version())
 
 
 def with_identity(template: FrozenTrial, row: Any) -> FrozenTrial:

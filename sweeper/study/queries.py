@@ -21,8 +21,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.errors import UserError, did_you_mean
 from mdaf.sweeper.runs.metric_columns import RECORDED
+from mdaf.sweeper.storage.late_reads import names_of_attributes, read_late
+from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.storage.optuna_internals import storage_of, trial_id_of
-from mdaf.sweeper.trials.user_attrs import CONFIRMS, sound
+from mdaf.sweeper.trials.user_attrs import CONFIRMS, OUR_TYPES, sound
 
 Row = dict[str, Any]
 
@@ -44,6 +46,13 @@ ATTRIBUTES = (
 
 class QueryError(UserError):
     """A question that the storage can't answer; the message is one line."""
+
+
+def open_to_ask(url: str) -> BaseStorage:
+    """The storage at ``url``, opened only to be read. Of large studies, finished trials are read as far as needed."""
+    storage = open_storage(url, create=False, read_only=True)
+    read_late(storage, OUR_TYPES)
+    return storage
 
 
 def load_studies(storage: BaseStorage) -> list[Study]:
@@ -149,17 +158,24 @@ def trial_columns(study: Study) -> list[str]:
     """
     trials = trials_of(study)
     params = sorted({name for trial in trials for name in trial.params})
-    others = sorted({name for trial in trials for name in trial.user_attrs} - set(ATTRIBUTES))
+    others = sorted(names_of_attributes(trials) - set(ATTRIBUTES))
     first = ["number", "state", *_value_columns(study), *(f"params.{name}" for name in params)]
     last = ["datetime_start", "datetime_complete", "duration"]
     taken = {*first, *last}
     return [*first, *ATTRIBUTES, *(f"attrs.{name}" if name in taken else name for name in others), *last]
 
 
-def trial_rows(study: Study) -> list[Row]:
-    """One row a trial, with the ``trial_columns``; times are local, the duration in seconds."""
-    columns = trial_columns(study)
-    return [_trial_row(trial, columns, _value_columns(study)) for trial in trials_of(study)]
+def filled_columns(study: Study) -> set[str]:
+    """The names of the job's attributes, and ``duration``, that are known of at least one trial."""
+    trials = trials_of(study)
+    ended = {"duration"} if any(trial.duration for trial in trials) else set()
+    return (names_of_attributes(trials, filled=True) - {"duration"}) | ended
+
+
+def trial_rows(study: Study, trials: Sequence[FrozenTrial] | None = None) -> list[Row]:
+    """One row a trial, of these or of all, with the ``trial_columns``; times are local, the duration in seconds."""
+    columns, values = trial_columns(study), _value_columns(study)
+    return [_trial_row(trial, columns, values) for trial in (trials_of(study) if trials is None else trials)]
 
 
 def _trial_row(trial: FrozenTrial, columns: Sequence[str], values: Sequence[str]) -> Row:

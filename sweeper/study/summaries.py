@@ -13,8 +13,11 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.study import Study
 from optuna.trial import TrialState
 
+from mdaf.sweeper.storage.late_reads import attribute
+from mdaf.sweeper.storage.optuna_internals import importances_of
 from mdaf.sweeper.study.queries import QueryError, Row, counts, last_activity, objective, trial_record, trials_of
 from mdaf.sweeper.study.winners import count_of_points, is_race, point_record, raced_points, ranked
+from mdaf.sweeper.trials.user_attrs import OVERRIDES
 
 
 def study_rows(studies: Sequence[Study]) -> list[Row]:
@@ -57,7 +60,7 @@ def study_summary(study: Study) -> dict[str, Any]:
             if space.setdefault(name, distribution) != distribution:
                 changed.add(name)
             space[name] = distribution
-    given = [trial.user_attrs["overrides"] for trial in trials if isinstance(trial.user_attrs.get("overrides"), list)]
+    given = [said for trial in trials if isinstance(said := attribute(trial, OVERRIDES), list)]
     uses = Counter(override for overrides in given for override in dict.fromkeys(overrides))
     row = study_rows([study])[0]
     starts = [trial.datetime_start for trial in trials if trial.datetime_start]
@@ -111,7 +114,7 @@ def importances(study: Study) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found = optuna.importance.get_param_importances(study)
+            found = importances_of(study)
         except (ValueError, RuntimeError, TypeError) as error:  # another program's choices may be mappings
             raise QueryError(f"study {study.study_name!r} has no importances: {str(error).splitlines()[0]}") from error
     if not found:

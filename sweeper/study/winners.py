@@ -10,6 +10,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from mdaf.sweeper.storage.late_reads import holds
 from mdaf.sweeper.storage.optuna_internals import pareto_front
 from mdaf.sweeper.study.part import Part
 from mdaf.sweeper.trials.feasibility import is_feasible
@@ -59,12 +60,12 @@ def is_race(study: Study) -> bool:
     """Whether several trials of the study may be runs of one point, and it is asked about its points."""
     if isinstance(study, Part):
         return bool(study.points)
-    return len(study.directions) == 1 and any(POINT_ID in trial.user_attrs for trial in trials_of(study))
+    return len(study.directions) == 1 and any(holds(trial, POINT_ID) for trial in trials_of(study))
 
 
 def count_of_points(study: Study) -> int:
     """How many points have been begun."""
-    begun = [trial for trial in trials_of(study) if WITHDRAWN not in trial.user_attrs and point_of(trial)]
+    begun = [trial for trial in trials_of(study) if not holds(trial, WITHDRAWN) and point_of(trial)]
     return len({point_id_of(trial) for trial in begun})
 
 

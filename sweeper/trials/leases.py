@@ -25,6 +25,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from mdaf.process import is_gone, this_process
+from mdaf.sweeper.storage.late_reads import attribute
 from mdaf.sweeper.storage.optuna_internals import trial_id_of
 from mdaf.sweeper.storage.retrying import without_waiting
 from mdaf.sweeper.trials.user_attrs import JOB, LEASE_EXPIRES, WORKER
@@ -104,7 +105,7 @@ class LeaseWatch:
 
 def holders(trial: FrozenTrial) -> list[str]:
     """The processes recorded as holding a trial."""
-    return [str(trial.user_attrs[name]) for name in (WORKER, JOB) if trial.user_attrs.get(name)]
+    return [str(process) for name in (WORKER, JOB) if (process := attribute(trial, name))]
 
 
 def why_dead(trial: FrozenTrial, watch: LeaseWatch | None, held: Collection[int] | None = None) -> str | None:

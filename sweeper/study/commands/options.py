@@ -18,7 +18,7 @@ from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study import queries
 from mdaf.sweeper.study.commands.output import note
 from mdaf.sweeper.study.part import single_runs
-from mdaf.sweeper.trials.user_attrs import complaint
+from mdaf.sweeper.trials.user_attrs import complaint_of
 
 
 class RecordFormat(str, Enum):  # noqa: UP042 - typer prints a str enum's value
@@ -44,10 +44,10 @@ def choose(url: str, name: str | None, *, read_only: bool = True, runs: bool = F
 
     With ``runs`` a race is asked about its single runs.
     """
-    storage = open_storage(url, create=False, read_only=read_only)
+    storage = queries.open_to_ask(url) if read_only else open_storage(url, create=False)
     chosen = _chosen(storage, name)
     for trial in chosen.get_trials(deepcopy=False):
-        if wrong := complaint(trial.user_attrs):
+        if wrong := complaint_of(trial):
             found = f"study {chosen.study_name}, trial {trial.number}: {wrong}"
             if not read_only:
                 raise UserError(f"{found}; nothing is changed in a study that another program wrote")

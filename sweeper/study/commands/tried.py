@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 
-from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study import filters, points, queries, summaries, winners
 from mdaf.sweeper.study.commands.options import (
     DEFAULT_STORAGE,
@@ -79,7 +81,7 @@ def list_studies(
 
     Of a race also how many points it has, and the best one.
     """
-    studies = queries.load_studies(open_storage(storage, create=False, read_only=True))
+    studies = queries.load_studies(queries.open_to_ask(storage))
     found = summaries.study_rows([single_runs(study) for study in studies] if runs else studies)
     if form is RecordFormat.json:
         say(json_text(found))
@@ -164,19 +166,29 @@ def trials(
     if output is not None and form is RowsFormat.table:
         raise QueryError("--output needs --format csv, json or parquet")
     chosen = choose(storage, study, runs=runs)
-    raced = winners.is_race(chosen)
-    found = points.point_rows(chosen) if raced else queries.trial_rows(chosen)
+    wanted = {one.value for one in state or State}
+    if raced := winners.is_race(chosen):
+        found = points.point_rows(chosen)
+    elif where or sort is not None:
+        found = queries.trial_rows(chosen)
+    else:  # the others are not looked at, which would read them whole
+        found = queries.trial_rows(chosen, _first(chosen, wanted, limit))
     kept = filters.where(found, where or [])
-    if sort is not None or not raced:
-        kept = filters.sorted_by(kept, sort or "number")
-    kept = [row for row in kept if not state or any(_has_state(row, wanted.value) for wanted in state)][:limit]
+    if sort is not None:
+        kept = filters.sorted_by(kept, sort)
+    kept = [row for row in kept if any(_has_state(row, one) for one in wanted)][:limit]
     if form is not RowsFormat.table:
         write_rows(kept, points.point_columns(chosen) if raced else queries.trial_columns(chosen), form, output)
     elif raced:
         print_table([points.row_for_people(row) for row in kept], points.columns_for_people(found))
     else:
-        columns = _table_columns(found)
+        columns = _table_columns(chosen)
         print_table(kept, columns, [name for name in columns if name not in _LEAST_OF_A_TRIAL] + [*_LEAST_OF_A_TRIAL])
+
+
+def _first(study: Study, states: Collection[str], limit: int | None) -> list[FrozenTrial]:
+    """The first trials by number that are in one of these states."""
+    return [trial for trial in queries.trials_of(study) if trial.state.name.lower() in states][:limit]
 
 
 def _has_state(row: queries.Row, state: str) -> bool:
@@ -184,14 +196,16 @@ def _has_state(row: queries.Row, state: str) -> bool:
     return bool(row[state]) if "posterior_mean" in row else row["state"].lower() == state
 
 
-def _table_columns(found: list[queries.Row]) -> dict[str, str]:
+def _table_columns(study: Study) -> dict[str, str]:
     """Columns of the table for people, with headings: those that compare trials and hold anything."""
-    if not found:
+    if not queries.trials_of(study):
         return {}
-    params = [name for name in found[0] if name.startswith("params.")]
-    values = [name for name in found[0] if name == "value" or name.startswith("value.")]
-    optional = [*_OPTIONAL_COLUMNS] if "point_id" not in found[0] else ["seed", *_OPTIONAL_COLUMNS]
-    held = [name for name in optional if any(row.get(name) is not None for row in found)]
+    names = queries.trial_columns(study)
+    params = [name for name in names if name.startswith("params.")]
+    values = [name for name in names if name == "value" or name.startswith("value.")]
+    optional = [*_OPTIONAL_COLUMNS] if "point_id" not in names else ["seed", *_OPTIONAL_COLUMNS]
+    filled = queries.filled_columns(study)
+    held = [name for name in optional if name in filled]
     return {name: filters.HEADINGS.get(name, name) for name in ["number", "state", *values]} | {
         **queries.short_names(params),
         **{name: filters.HEADINGS.get(name, name) for name in held},

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from plotly.subplots import make_subplots
 
 from mdaf.pages.palette import BEST, FREE, OTHER, colours_of
+from mdaf.sweeper.storage.late_reads import attribute
 from mdaf.sweeper.study.consistency import names_of_values
 from mdaf.sweeper.study.pictures.excerpt import MOST_CURVES, MOST_EPOCHS, evenly, thinned
 from mdaf.sweeper.study.points import listed
@@ -189,10 +190,10 @@ def _param(name: str, trial: FrozenTrial) -> Any:
 
 def _marks(study: Study) -> dict[int, tuple[str, str]]:
     """Trial number -> name in the legend and colour, of the best trials and the known points."""
-    known = [trial for trial in trials_of(study) if trial.user_attrs.get(POINT) and trial.state.is_finished()]
-    names = list(dict.fromkeys(str(trial.user_attrs[POINT]) for trial in known))
+    known = [trial for trial in trials_of(study) if attribute(trial, POINT) and trial.state.is_finished()]
+    names = list(dict.fromkeys(str(attribute(trial, POINT)) for trial in known))
     colours = colours_of(names)
-    marks = {trial.number: (name, colours[name]) for trial in known for name in [str(trial.user_attrs[POINT])]}
+    marks = {trial.number: (name, colours[name]) for trial in known for name in [str(attribute(trial, POINT))]}
     for trial, label in _best(study):
         name, colour = marks.get(trial.number, (label, BEST))
         marks[trial.number] = (f"{name}, {label}" if name != label else label, colour)

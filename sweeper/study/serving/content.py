@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.pages.palette import BEST, OTHER, colours_of
 from mdaf.secrets import masked_text
-from mdaf.sweeper.storage.opening import open_storage
+from mdaf.sweeper.storage.late_reads import attribute
 from mdaf.sweeper.study import points, queries, winners
 from mdaf.sweeper.study.consistency import names_of_values
 from mdaf.sweeper.study.pictures.excerpt import MOST_EPOCHS, evenly, improving
@@ -29,7 +29,7 @@ def snapshot(url: str, name: str | None) -> dict[str, Any]:
     Raises what reading a database raises: ``QueryError`` for a study that is not there, ``StorageAwayError`` and errors
     of the driver where the database does not answer.
     """
-    storage = open_storage(url, create=False, read_only=True)
+    storage = queries.open_to_ask(url)
     studies = queries.load_studies(storage)
     if not studies:
         return {"studies": [], "study": None}
@@ -41,7 +41,7 @@ def _of(study: Study) -> dict[str, Any]:
     several = len(study.directions) > 1
     race = winners.is_race(study)
     trials = queries.trials_of(study)
-    names = [str(trial.user_attrs[POINT]) for trial in trials if trial.user_attrs.get(POINT)]
+    names = [str(name) for trial in trials if (name := attribute(trial, POINT))]
     colours = colours_of(names)
     best = winners.ranked(study)
     rows = _points(study, colours) if race else [_row(trial, colours, best) for trial in best[:MOST_ROWS]]
@@ -78,7 +78,7 @@ def _points(study: Study, colours: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def _row(trial: FrozenTrial, colours: Mapping[str, str], best: list[FrozenTrial]) -> dict[str, Any]:
-    name = trial.user_attrs.get(POINT)
+    name = attribute(trial, POINT)
     return {
         "name": in_a_line(f"trial {trial.number}" + (f", {name}" if name else "")),
         "colour": colours.get(str(name), BEST if trial.number == best[0].number else OTHER),
@@ -96,7 +96,7 @@ def _curves(trials: list[FrozenTrial], colours: Mapping[str, str], best: list[Fr
     """Learning curves: those that have a name, the best, what runs now, and others evenly."""
     held = [trial for trial in trials if trial.intermediate_values]
     first = best[0].number if best else None
-    marked = [t for t in held if t.number == first or t.user_attrs.get(POINT) or t.state is TrialState.RUNNING]
+    marked = [t for t in held if t.number == first or attribute(t, POINT) or t.state is TrialState.RUNNING]
     marked = evenly(marked, MOST_CURVES // 2)
     others = [trial for trial in held if trial not in marked]
     drawn = [*evenly(others, MOST_CURVES - len(marked)), *marked]
@@ -104,8 +104,8 @@ def _curves(trials: list[FrozenTrial], colours: Mapping[str, str], best: list[Fr
         {
             "name": f"trial {trial.number}",
             "state": trial.state.name.lower(),
-            "known": in_a_line(trial.user_attrs.get(POINT) or ("best" if trial.number == first else "")),
-            "colour": colours.get(str(trial.user_attrs.get(POINT)), BEST if trial.number == first else OTHER),
+            "known": in_a_line(attribute(trial, POINT) or ("best" if trial.number == first else "")),
+            "colour": colours.get(str(attribute(trial, POINT)), BEST if trial.number == first else OTHER),
             "points": [
                 [epoch, trial.intermediate_values[epoch]]
                 for epoch in evenly(sorted(trial.intermediate_values), MOST_EPOCHS)

@@ -14,6 +14,7 @@ from datetime import datetime
 
 from optuna.trial import FrozenTrial, TrialState
 
+from mdaf.sweeper.storage.late_reads import holds
 from mdaf.sweeper.trials.leases import holders
 from mdaf.sweeper.trials.user_attrs import SAME_RUN_AS
 
@@ -55,16 +56,21 @@ def seconds_left(pace: Pace, waiting: int, running: Sequence[float], at_once: in
 
 def _has_run(trial: FrozenTrial) -> bool:
     known = trial.datetime_start is not None and trial.datetime_complete is not None
-    return known and trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and SAME_RUN_AS not in trial.user_attrs
+    return known and trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and not holds(trial, SAME_RUN_AS)
 
 
 def _without_first(ended: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """The trials that began after their process had ended another one."""
     first_end: dict[str, datetime] = {}
-    for trial in ended:
+    processes = list(map(_process, ended))
+    for trial, process in zip(ended, processes, strict=True):
         assert trial.datetime_complete is not None
-        first_end.setdefault(_process(trial), trial.datetime_complete)
-    return [t for t in ended if t.datetime_start is not None and t.datetime_start >= first_end[_process(t)]]
+        first_end.setdefault(process, trial.datetime_complete)
+    return [
+        trial
+        for trial, process in zip(ended, processes, strict=True)
+        if trial.datetime_start is not None and trial.datetime_start >= first_end[process]
+    ]
 
 
 def _process(trial: FrozenTrial) -> str:

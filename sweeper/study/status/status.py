@@ -13,6 +13,7 @@ from typing import Any
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from mdaf.sweeper.storage.late_reads import attribute, holds
 from mdaf.sweeper.study import points, queries, winners
 from mdaf.sweeper.study.status.pace import Pace, pace_of, seconds_left
 from mdaf.sweeper.trials.allocation import ended
@@ -83,8 +84,8 @@ class Reader:
         if finished != self._ended:
             self._ended, self._best = finished, best_of(study)
         running = [_running(study, trial) for trial in trials if trial.state is TrialState.RUNNING]
-        failed = [trial for trial in trials if trial.state is TrialState.FAIL and WITHDRAWN not in trial.user_attrs]
-        interrupted = sum(bool(trial.user_attrs.get(INTERRUPTED)) for trial in failed)
+        failed = [trial for trial in trials if trial.state is TrialState.FAIL and not holds(trial, WITHDRAWN)]
+        interrupted = sum(bool(attribute(trial, INTERRUPTED)) for trial in failed)
         replaced = study.user_attrs.get(FAILED_TRIALS) != "count"
         race = winners.is_race(study)
         return Status(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from typer.testing import CliRunner
 
+from mdaf.sweeper.storage import fast_reads
 from mdaf.sweeper.storage.opening import StorageError, open_storage
 from mdaf.sweeper.study.cli import app
 from tests.sweeper import postgresql
@@ -45,6 +48,25 @@ def test_what_is_read_equals_what_optuna_reads(
         {name: as_text(value) for name, value in vars(trial).items()} for trial in expected
     ]
     assert [list(trial.params) for trial in found] == [list(trial.params) for trial in expected]
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe", "UTC"])
+def test_times_are_local_ones_also_when_the_clocks_are_changed(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    fast_reads._offset.cache_clear()
+    try:
+        begin = datetime(2026, 1, 1, 0, 7, 31, 123456)
+        moments = [begin + timedelta(minutes=5 * step) for step in range(12 * 24 * 365)]
+        found = [fast_reads._local_time(moment) for moment in moments]
+        expected = [moment.replace(tzinfo=UTC).astimezone().replace(tzinfo=None) for moment in moments]
+        assert found == expected
+        assert [moment.fold for moment in found if moment] == [moment.fold for moment in expected]
+        assert len({one - other for one, other in zip(found, moments, strict=True) if one}) == 1 + (zone[:2] in "EuAu")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+        fast_reads._offset.cache_clear()
 
 
 def test_a_study_that_is_not_there_is_an_error(url: str) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import inspect
+import subprocess
+import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import optuna
 import pytest
@@ -98,6 +100,58 @@ def test_a_distribution_says_what_it_holds() -> None:
 def test_the_pareto_front_holds_what_no_other_trial_is_better_than_in_everything() -> None:
     trials = [create_trial(values=values) for values in ([1.0, 0.0], [0.0, 1.0], [2.0, 2.0])]
     assert internals.pareto_front(trials, [StudyDirection.MINIMIZE] * 2) == trials[:2]
+
+
+def test_a_trial_reads_its_attributes_and_its_reports_when_it_is_asked_for_them() -> None:
+    class Details:
+        read_fields: ClassVar[list[str]] = []
+
+        def read(self, field: str, key: int) -> dict[Any, Any]:
+            self.read_fields.append(field)
+            return {"of": key}
+
+    whole = create_trial(value=0.5, params={"x": 0.5}, distributions=X)
+    names = ("number", "state", "datetime_start", "datetime_complete", "params", "distributions", "system_attrs")
+    fields = {name: getattr(whole, name) for name in names}
+    trial = internals.PartlyReadTrial(Details(), **fields, value=0.5, trial_id=7)
+    assert (trial.value, trial.params, Details.read_fields) == (0.5, {"x": 0.5}, [])
+    assert internals.details_of(trial) is not None
+    assert (trial.user_attrs, trial.user_attrs, trial.intermediate_values) == ({"of": 7}, {"of": 7}, {"of": 7})
+    assert Details.read_fields == ["user_attrs", "intermediate_values"]
+    assert internals.details_of(trial) is None
+    assert internals.details_of(whole) is None
+    assert set(vars(trial.whole())) == set(vars(whole))
+
+
+@pytest.mark.parametrize("trials", [2, 3, 60])
+@pytest.mark.parametrize("directions", [["maximize"], ["minimize"], ["minimize", "maximize"]])
+def test_importances_are_those_of_optuna(trials: int, directions: list[str]) -> None:
+    study = optuna.create_study(directions=directions, sampler=RandomSampler(seed=1))
+    space = {**X, "y": FloatDistribution(1e-3, 1, log=True), "k": CategoricalDistribution(["a", "b"])}
+    for _ in range(trials):
+        trial = study.ask(space)
+        study.tell(trial, [trial.params["x"] + 0.1 * trial.params["y"]] * len(directions))
+    assert internals.importances_of(study) == pytest.approx(optuna.importance.get_param_importances(study))
+    same = create_trial(value=1.0, params={"x": 0.5}, distributions={"x": FloatDistribution(0.5, 0.5)})
+    study = optuna.create_study()
+    study.add_trials([same, same])
+    assert internals.importances_of(study) == optuna.importance.get_param_importances(study)
+
+
+def test_neither_opening_a_database_nor_its_importances_import_what_takes_long(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    study = optuna.create_study(storage=url, study_name="s")
+    for value in (0.1, 0.2, 0.3):
+        study.add_trial(create_trial(value=value, params={"x": value}, distributions=X))
+    code = (
+        "import sys\nfrom mdaf.sweeper.storage.opening import open_storage\n"
+        "from mdaf.sweeper.study.queries import load_study\nfrom mdaf.sweeper.study.summaries import importances\n"
+        f"print(importances(load_study(open_storage({url!r}, create=False), 's')))\n"
+        "print(sorted({'alembic', 'sklearn', 'scipy', 'pandas'} & set(sys.modules)))\n"
+        "from optuna.importance import FanovaImportanceEvaluator as whole\nprint(whole.__name__)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    assert said.splitlines() == ["{'x': 1.0}", "[]", "FanovaImportanceEvaluator"]
 
 
 @pytest.mark.parametrize("kind", [RandomSampler, TPESampler, NSGAIISampler, CmaEsSampler, QMCSampler])
@@ -203,6 +257,24 @@ def test_optuna_takes_our_steps_where_it_has_private_names_for_them(tmp_path: Pa
         assert (copied.number, internals.trial_id_of(copied)) == (1, added.trial_id)
     assert [trial.value for trial in study.get_trials()] == [2.0, None]
     assert storage.fetched == -1
+
+
+def test_the_version_of_a_databases_tables_is_what_alembic_says(database: RDBStorage) -> None:
+    manager = database._version_manager
+    for name in ("get_current_version", "get_head_version"):
+        method = getattr(type(manager), name)
+        assert method(manager) == method.__wrapped__(manager)
+    database.upgrade()
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = 'v3.0.0.d'"))
+    assert database.get_current_version() == "v3.0.0.d"
+    with pytest.raises(RuntimeError, match="no longer compatible"):
+        RDBStorage(str(database.engine.url))
+    database.upgrade()
+    assert database.get_current_version() == database.get_head_version()
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM alembic_version"))
+    assert RDBStorage(str(database.engine.url)).get_current_version() == database.get_head_version()
 
 
 def test_the_tables_are_those_of_a_database_with_the_columns_that_are_read(database: RDBStorage) -> None:
