@@ -9,6 +9,7 @@ from typing import TypeVar
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from mdaf.sweeper.storage.late_reads import attribute
 from mdaf.sweeper.study.part import Part
 from mdaf.sweeper.study.queries import trials_of
 from mdaf.sweeper.study.winners import raced_points, ranked
@@ -20,30 +21,44 @@ Item = TypeVar("Item")
 MOST_CURVES = 200  # learning curves
 MOST_EPOCHS = 100  # of a learning curve
 MOST_POINTS = 100  # of a race, in the figure of its best points
-MOST_KNOWN = 20  # a grid gives all of its trials the name of a known point
+MOST_LINES = 300  # parallel coordinates
+MOST_KNOWN = 100  # more are the points of a grid, which gives each of its trials the name of a known point
+MOST_OF_A_FRONT = 2000
 
 
-def thinned(study: Study, most: int) -> Part:
+def thinned(study: Study, most: int, *, strictly: bool = False) -> Part:
     """``most`` of the complete and pruned trials, by number.
 
-    These are some of the known points, of those that improved the best value and of the best ones; the others lie
+    The best trial or the Pareto front and the known points are among them, even if these are more than ``most``, unless
+    ``strictly`` so. A quarter each are of those that improved the best value and of the best ones. The others lie
     evenly between the first and the last.
     """
     trials, points = trials_of(study, *DRAWN), raced_points(study)
     if len(trials) <= most:
         return Part(study, trials, points)
-    known = [trial for trial in trials if trial.user_attrs.get(POINT)][:MOST_KNOWN]
     best = ranked(study, points)
-    kept: dict[int, FrozenTrial] = {}
-    for some, share in ((best[:1], 1), (known, 4), (list(improving(study, trials)), 4), (best, 4)):
-        kept |= {trial.number: trial for trial in (some if len(some) <= most // share else evenly(some, most // share))}
+    always = best_ones(study, best) + known_ones(trials)
+    kept = {trial.number: trial for trial in (evenly(always, most) if strictly else always)}
+    for some in (list(improving(study, trials)), best):
+        kept |= {trial.number: trial for trial in evenly(some, min(most // 4, most - len(kept)))}
     others = [trial for trial in trials if trial.number not in kept]
     kept |= {trial.number: trial for trial in evenly(others, most - len(kept))}
     return Part(study, [kept[number] for number in sorted(kept)], points)
 
 
+def best_ones(study: Study, best: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Of ranked trials the best one; of several objectives the Pareto front, or so many of it as can be drawn."""
+    return list(best[:1]) if len(study.directions) == 1 else evenly(best, MOST_OF_A_FRONT)
+
+
+def known_ones(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials of known points; none if they are those of a grid."""
+    named = [trial for trial in trials if attribute(trial, POINT)]
+    return named if len(named) <= MOST_KNOWN else []
+
+
 def evenly(items: Sequence[Item], most: int) -> list[Item]:
-    """At most ``most`` of the items, evenly, the first and the last among them."""
+    """At most ``most`` of the items, evenly, the first and the last among them; none if it is not above zero."""
     if len(items) <= most:
         return list(items)
     step = (len(items) - 1) / max(1, most - 1)

@@ -21,7 +21,15 @@ from mdaf.sweeper.storage.opening import masked_text
 from mdaf.sweeper.study import points
 from mdaf.sweeper.study.consistency import names_of_values
 from mdaf.sweeper.study.part import Part
-from mdaf.sweeper.study.pictures.excerpt import DRAWN, MOST_CURVES, MOST_POINTS, renamed, thinned
+from mdaf.sweeper.study.pictures.excerpt import (
+    DRAWN,
+    MOST_CURVES,
+    MOST_LINES,
+    MOST_OF_A_FRONT,
+    MOST_POINTS,
+    renamed,
+    thinned,
+)
 from mdaf.sweeper.study.queries import QueryError, counts_in_words, short_names, trials_of
 from mdaf.sweeper.study.summaries import importances
 from mdaf.sweeper.study.winners import best_records, is_race, ranked
@@ -124,6 +132,7 @@ class Drawing:
 
     curves: Part  # trials, in the learning curves
     trials: Part  # or points, in every other figure
+    lines: Part  # in parallel coordinates
     few: Part  # in contours
     names: dict[str, str]  # parameter -> heading, the most important first
     matter: dict[str, float] | str  # parameter -> importance, or why there is none
@@ -137,7 +146,7 @@ def _drawing(study: Study, runs: Study) -> Drawing:
     shown = objectives[:MOST_OBJECTIVES]
     trials = thinned(study, MOST_TRIALS // len(shown))
     curves = trials if study is runs else thinned(runs, MOST_CURVES)
-    few = thinned(trials, CONTOUR_TRIALS)
+    few = thinned(trials, CONTOUR_TRIALS, strictly=True)
     try:
         matter: dict[str, float] | str = importances(study) if len(objectives) == 1 else importances(trials)
     except QueryError as error:
@@ -148,17 +157,28 @@ def _drawing(study: Study, runs: Study) -> Drawing:
     left_out = []
     drawn, found = len(trials.get_trials(deepcopy=False)), len(trials_of(study, *DRAWN))
     if drawn < found:
-        left_out.append(
-            f"Drawn are {drawn:,} of {found:,} {'trials' if study is runs else 'points'}: known points, those that "
-            "improved the best value, the best ones, and others evenly from the first to the last. Learning curves are "
-            f"{MOST_CURVES} {'of them' if study is runs else 'runs'}, contours {CONTOUR_TRIALS}; the table, the best "
-            "value and the importances are of all."
-        )
+        left_out.append(_what_is_drawn(study, drawn, found, single=study is runs))
     if len(every) > MOST_PARAMETERS:
         left_out.append(f"Drawn are the {MOST_PARAMETERS} most important of {len(every)} parameters.")
     if len(objectives) > len(shown):
         left_out.append(f"Drawn are the first {len(shown)} of {len(objectives)} objectives.")
-    return Drawing(curves, trials, few, short_names(every[:MOST_PARAMETERS]), matter, shown, left_out)
+    lines = thinned(trials, MOST_LINES)
+    return Drawing(curves, trials, lines, few, short_names(every[:MOST_PARAMETERS]), matter, shown, left_out)
+
+
+def _what_is_drawn(study: Study, drawn: int, found: int, *, single: bool) -> str:
+    """Which trials of a large study, or points of a large race, are drawn, in words."""
+    best = "the best one"
+    if len(study.directions) > 1:
+        front = len(ranked(study))
+        some = "" if front <= MOST_OF_A_FRONT else f"{MOST_OF_A_FRONT:,} of the {front:,} on "
+        best = f"{some}the Pareto front"
+    return (
+        f"Drawn are {drawn:,} of {found:,} {'trials' if single else 'points'}: known points, {best}, many of those "
+        "that improved the best value and of the best ones, and others evenly from the first to the last. Learning "
+        f"curves are {MOST_CURVES} {'of them' if single else 'runs'}, parallel coordinates {MOST_LINES} and contours "
+        f"{CONTOUR_TRIALS}; the table, the best value and the importances are of all."
+    )
 
 
 def _plots(study: Study, part: Drawing) -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -166,7 +186,7 @@ def _plots(study: Study, part: Drawing) -> Iterator[tuple[str, Callable[[], Any]
     from mdaf.sweeper.study.pictures import figures as ours
 
     show = optuna.visualization
-    short, few = renamed(part.trials, part.names), renamed(part.few, part.names)
+    short, few, lines = (renamed(some, part.names) for some in (part.trials, part.few, part.lines))
     several = len(study.directions) > 1
     if several:
         if len(study.directions) <= 3:  # more have no picture
@@ -181,7 +201,7 @@ def _plots(study: Study, part: Drawing) -> Iterator[tuple[str, Callable[[], Any]
         else:
             yield f"History{of}", partial(ours.history, part.trials, _value(index), index)
         yield f"Slices{of}", partial(ours.slices, part.trials, _value(index), list(part.names), index)
-        yield f"Parallel coordinates{of}", partial(_parallel, short, options)
+        yield f"Parallel coordinates{of}", partial(_parallel, lines, options)
         yield f"Contours{of}", partial(_contours, few, part, options)
     yield "Importances", partial(_importances, part)
 

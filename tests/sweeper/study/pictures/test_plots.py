@@ -227,10 +227,11 @@ def test_of_a_large_study_a_part_is_drawn_under_its_own_numbers_and_the_page_say
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     study = large(400, parameters=4)
-    for name, most in (("MOST_TRIALS", 100), ("CONTOUR_TRIALS", 20), ("MOST_PARAMETERS", 3)):
+    for name, most in (("MOST_TRIALS", 100), ("MOST_LINES", 30), ("CONTOUR_TRIALS", 20), ("MOST_PARAMETERS", 3)):
         monkeypatch.setattr(plots, name, most)
     page = plots_page(study)
     assert "Drawn are 100 of 360 trials" in page
+    assert "parallel coordinates 30 and contours 20;" in page
     assert "Drawn are the 3 most important of 4 parameters" in page
     assert "a secret" not in page
     part = thinned(study, 100)
@@ -244,6 +245,26 @@ def test_of_a_large_study_a_part_is_drawn_under_its_own_numbers_and_the_page_say
     [best] = [trace for trace in history(part).data if trace.name == "best so far"]
     assert max(best.y) == 0.9
     assert len(learning_curves(large(300)).data) <= 200
+
+
+def test_the_pareto_front_and_the_known_points_of_a_large_study_are_all_drawn() -> None:
+    study = optuna.create_study(directions=["maximize", "maximize"])
+    space: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
+    for number in range(400):
+        share = number / 400
+        worse = 0.0 if number % 10 == 0 else 2.0  # every tenth one is on the front
+        attributes = {"point": f"known {number}"} if number in (33, 44) else {}
+        study.add_trial(
+            create_trial(
+                values=[share - worse, -share - worse], params={"x": share}, distributions=space, user_attrs=attributes
+            )
+        )
+    front = set(range(0, 400, 10))
+    for most in (10, 60):
+        drawn = {trial.number for trial in thinned(study, most).trials}
+        assert front | {33, 44} <= drawn
+        assert len(drawn) == max(most, len(front) + 2)
+    assert len(thinned(study, 10, strictly=True).trials) == 10
 
 
 def test_a_study_that_is_not_large_is_drawn_whole(study: Study) -> None:
