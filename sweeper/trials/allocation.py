@@ -12,8 +12,9 @@ new trial its point and its seed, each pair to one.
 
 from __future__ import annotations
 
+import bisect
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -22,10 +23,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from mdaf.errors import UserError
 from mdaf.process import this_process
+from mdaf.sweeper.storage.late_reads import attribute, holds
 from mdaf.sweeper.storage.optuna_internals import add_trial, cache_trials, storage_of, trial_id_of
 from mdaf.sweeper.trials.leases import Leases, lease
 from mdaf.sweeper.trials.proposals import Proposer, attributes_of
 from mdaf.sweeper.trials.retries import (
+    UNFINISHED,
     FailedPoint,
     PointKey,
     Retries,
@@ -59,31 +62,30 @@ Planned = Sequence[tuple[str, dict[str, Any]]]  # name and point
 def counted(trials: Sequence[FrozenTrial], *, replace_failed: bool = True) -> list[FrozenTrial]:
     """The trials that count towards ``n_trials``, by number: finished, waiting, or running with a lease.
 
-    Failed ones count too where no other trial replaces them.
+    Failed ones count too where no other trial replaces them. ``trials`` are by number, too.
     """
-    duplicate = {trial.number for trial in duplicates(trials)}
-    found = [
-        trial
-        for trial in trials
-        if trial.number not in duplicate
-        and (
-            trial.state in (*FINISHED, TrialState.WAITING)
-            or (trial.state is TrialState.RUNNING and LEASE_EXPIRES in trial.user_attrs)
-        )
-    ]
+    superfluous = {trial.number for trial in duplicates(trials)}
+    found = [trial for trial in trials if trial.state in FINISHED or _counts(trial, superfluous)]
     if not replace_failed:
-        found += failed_for_good(trials)
-    return sorted(found, key=lambda trial: trial.number)
+        found = sorted(found + failed_for_good(trials), key=lambda trial: trial.number)
+    return found
+
+
+def _counts(trial: FrozenTrial, superfluous: Container[int]) -> bool:
+    """Whether an unfinished trial counts."""
+    if trial.state is TrialState.FAIL or trial.number in superfluous:
+        return False
+    return trial.state is TrialState.WAITING or LEASE_EXPIRES in trial.user_attrs
 
 
 def ended(trials: Sequence[FrozenTrial], *, replace_failed: bool = True) -> int:
     """How many of the trials that count have ended."""
-    return sum(trial.state.is_finished() for trial in counted(trials, replace_failed=replace_failed))
+    return sum(trial.state not in UNFINISHED for trial in counted(trials, replace_failed=replace_failed))
 
 
 def failed_for_good(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """The failed trials that no other one tries again, without those that never began or were interrupted."""
-    retried = {trial.user_attrs.get(RETRY_OF) for trial in trials if WITHDRAWN not in trial.user_attrs}
+    retried = {attribute(trial, RETRY_OF) for trial in trials if not holds(trial, WITHDRAWN)}
 
     def is_final(trial: FrozenTrial) -> bool:
         said = trial.user_attrs
@@ -151,7 +153,7 @@ class Allocation:
     ) -> None:
         self.study = study
         self.n_trials = n_trials
-        self.planned = planned
+        self.planned = self._open = planned
         self.only_planned = only_planned
         self.replace_failed = replace_failed
         self._race = race
@@ -175,7 +177,7 @@ class Allocation:
                 return self._held(trial_id_of(trial), draw_of(trial, trials))
         if len(stand) + owed >= self.n_trials:
             return None
-        left = still_planned(self.planned, trials) if self.planned else []
+        left = self._left(trials)
         if self.only_planned and len(left) <= _without_point(stand):
             return None
         return self._new(attributes, assign=bool(left))
@@ -184,12 +186,20 @@ class Allocation:
         """Whether nothing is left to do, here or in any other process."""
         if ended(trials, replace_failed=self.replace_failed) >= self.n_trials:
             return True
-        if not self.only_planned or any(not trial.state.is_finished() for trial in counted(trials)):
+        if not self.only_planned or any(trial.state in UNFINISHED for trial in counted(trials)):
             return False
         return not owed_retries(trials) and not still_planned(self.planned, trials)
 
     def _counted(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         return counted(trials, replace_failed=self.replace_failed)
+
+    def _left(self, trials: Sequence[FrozenTrial]) -> list[tuple[str, dict[str, Any]]]:
+        """The planned points that the study has not had. Those of finished trials are not looked for again."""
+        if self._open:
+            self._open = still_planned(self._open, [trial for trial in trials if trial.state not in UNFINISHED])
+        if self._open:
+            return still_planned(self._open, [trial for trial in trials if trial.state in UNFINISHED])
+        return []
 
     def _begin(self, trial: FrozenTrial, attributes: Mapping[str, Any]) -> bool:
         """Takes a waiting trial; False if another process did."""
@@ -213,8 +223,8 @@ class Allocation:
         template = create_trial(state=TrialState.RUNNING, user_attrs=held)
         trial_id = add_trial(self.study, template)
         trials = self.study.get_trials(deepcopy=False)
-        [mine] = [trial for trial in trials if trial_id_of(trial) == trial_id]
-        before = sum(trial.number < mine.number for trial in self._counted(trials))
+        mine = next(trial for trial in reversed(trials) if trial_id_of(trial) == trial_id)
+        before = bisect.bisect_left(self._counted(trials), mine.number, key=lambda trial: trial.number)
         if before + len(owed_retries(trials)) >= self.n_trials:
             self._retries.withdraw(trial_id, "another process took the last place first")
             return None

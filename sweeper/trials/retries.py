@@ -24,6 +24,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from mdaf.sweeper.storage.late_reads import attribute, holds
 from mdaf.sweeper.storage.optuna_internals import add_trial, storage_of, trial_id_of
 from mdaf.sweeper.trials.user_attrs import (
     DEATHS,
@@ -43,6 +44,7 @@ from mdaf.sweeper.trials.user_attrs import (
 )
 
 GRACE_SECONDS = 5.0
+UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
 PointKey = tuple[tuple[str, Any], ...]
 BY_ITS_POINT, BY_WHAT_WAS_TYPED = "point", "typed"  # what a trial may have failed by
 WHICH_RUN = (POINT, POINT_ID, SEED)
@@ -56,11 +58,13 @@ def point_of(trial: FrozenTrial) -> dict[str, Any]:
 
 def duplicates(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Unfinished trials that another one of the same key and a lower number makes superfluous."""
+    if not any(ENQUEUED_AS in trial.user_attrs for trial in trials if trial.state in UNFINISHED):
+        return []
     kept: set[str] = set()
     found = []
     for trial in sorted(trials, key=lambda trial: trial.number):
-        key = trial.user_attrs.get(ENQUEUED_AS)
-        if key in kept and not trial.state.is_finished():
+        key = attribute(trial, ENQUEUED_AS)
+        if key in kept and trial.state in UNFINISHED:
             found.append(trial)
         elif key is not None:
             kept.add(key)
@@ -69,8 +73,8 @@ def duplicates(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 def owed_retries(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Failed trials that are to be tried again and are not in line yet."""
-    keys = {trial.user_attrs.get(ENQUEUED_AS) for trial in trials}
-    failed = (trial for trial in trials if trial.state is TrialState.FAIL and RETRY in trial.user_attrs)
+    failed = [trial for trial in trials if trial.state is TrialState.FAIL and holds(trial, RETRY)]
+    keys = {attribute(trial, ENQUEUED_AS) for trial in trials} if failed else set()
     return [trial for trial in failed if _retry_key(trial) not in keys]
 
 
@@ -103,7 +107,7 @@ def failed_points(trials: Sequence[FrozenTrial], names: Sequence[str] | None = N
     owed = {trial.number for trial in owed_retries(trials)}
     at: dict[PointKey, list[FrozenTrial]] = {}
     for trial in sorted(trials, key=lambda trial: trial.number):
-        if WITHDRAWN not in trial.user_attrs and (point := point_of(trial)):
+        if not holds(trial, WITHDRAWN) and (point := point_of(trial)):
             at.setdefault(key_of_point(point, names), []).append(trial)
     found = {}
     for key, tries in at.items():

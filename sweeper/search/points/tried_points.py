@@ -45,7 +45,7 @@ class TriedPoints:
         if self.choice == RUN_AGAIN or not trial.params:
             return False
         seen = self.trials.seen()
-        stored = next(other for other in seen if trial_id_of(other) == trial_id_of(trial))
+        stored = next(other for other in reversed(seen) if trial_id_of(other) == trial_id_of(trial))
         if RETRY_OF in stored.user_attrs or (run := _run_of(stored)) is None:
             return False
         others = [other for other in seen if other.params == stored.params and other.number != stored.number]
