@@ -1,8 +1,11 @@
 """A study of many trials: ``python -m benchmarks.study_at_size``. Prints Markdown for docs/benchmarks.md.
 
 A sweep of 40 trials with jobs that record writes a database (``benchmarks.sweep``). Its trials are copied until there
-are ``--trials`` of them, each with values of its own. Then each question of ``mdaf-study`` is a process. At the end the
-sweep goes on for a few trials: what a trial costs the sweep's process, its job and the sampler's time included.
+are ``--trials`` of them, each with values of its own. Then each question of ``mdaf-study`` is a process.
+
+After that a process asks for a few trials more, as a sweep does, and for as many of a study in memory that has the same
+trials, as Optuna does: the difference is what the sweep adds. At the end the sweep itself goes on for a few trials:
+what a trial costs its process, with a job that records and with the sampler's time.
 """
 
 from __future__ import annotations
@@ -21,11 +24,17 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import optuna
 import sqlalchemy as sa
+from optuna.samplers import TPESampler
 
 from benchmarks.sweep import ROOT, VARIANTS
 from mdaf.sweeper.storage import optuna_internals as tables
+from mdaf.sweeper.storage.opening import open_storage
+from mdaf.sweeper.storage.optuna_internals import suggest
+from mdaf.sweeper.trials.trials import Trials
 
+ASKS = 8
 QUESTIONS = {
     "list": ["list"],
     "show": ["show"],
@@ -104,6 +113,36 @@ def question(folder: Path, url: str, words: Sequence[str]) -> tuple[float, float
     return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
 
 
+def ask_milliseconds(url: str, asks: int = ASKS) -> dict[str, float]:
+    """The work of one trial more, asked for, suggested and told, in milliseconds: in a sweep and in Optuna's memory."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = open_storage(url, create=False)
+    study = optuna.load_study(study_name="s", storage=storage, sampler=TPESampler(seed=1))
+    before = study.get_trials(deepcopy=False)
+    space = before[-1].distributions
+    alone = optuna.create_study(direction=study.direction, sampler=TPESampler(seed=1))
+    alone.add_trials(before)
+    trials = Trials(study)
+
+    def ours() -> optuna.trial.Trial | None:
+        seen = trials.seen()
+        return None if trials.is_over(seen) else trials.claim(seen, {"overrides": []})
+
+    found: dict[str, float] = {}
+    for name, one, ask in (("in a sweep", study, ours), ("in memory", alone, alone.ask)):
+        times = []
+        for _ in range(asks):
+            begun = time.process_time()
+            trial = ask()
+            assert trial is not None
+            for parameter, distribution in space.items():
+                suggest(trial, parameter, distribution)
+            one.tell(trial, before[0].values)
+            times.append(time.process_time() - begun)
+        found[name] = 1e3 * median(times)
+    return found
+
+
 def trial_milliseconds(folder: Path, trials: int) -> float:
     """The work of one trial more, in milliseconds of the processor: the median of a sweep that goes on for eight."""
     times = folder / "times"
@@ -119,7 +158,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.study_at_size", description=__doc__)
     parser.add_argument("--trials", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--smoke", action="store_true", help="80 trials, one round: seconds")
     options = parser.parse_args()
+    if options.smoke:
+        options.trials, options.rounds = 80, 1
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         url = build(folder, options.trials)
@@ -129,7 +171,10 @@ def main() -> None:
             clock, processor, memory = (median(column) for column in zip(*found, strict=True))
             print(f"| `{title}` | {clock:.2f} | {processor:.2f} | {memory / 1e9:.2f} |", flush=True)
         print(f"\npage of plot: {(folder / 'page.html').stat().st_size / 1e6:.1f} MB")
-        print(f"a trial more: {trial_milliseconds(folder, options.trials):.0f} ms of the processor")
+        for where, milliseconds in ask_milliseconds(url).items():
+            print(f"asking for a trial and telling it, {where}: {milliseconds:.0f} ms of the processor")
+        more = trial_milliseconds(folder, options.trials + ASKS)
+        print(f"a trial more of the sweep, with its job: {more:.0f} ms of the processor")
 
 
 if __name__ == "__main__":
