@@ -49,7 +49,7 @@ def _checked(words: Sequence[str]) -> int:
     from mdaf.sweeper.check.table import show
 
     logs.set_up()
-    found = findings(composed(words))
+    found = findings(composed(words), words)
     show(found)
     return sum(finding.is_wrong for finding in found)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from omegaconf import DictConfig
 from torch import nn
@@ -51,14 +51,18 @@ CHECKS: dict[str, Callable[[Subject], str | None]] = {
 }  # fmt: skip
 
 
-def findings(config: DictConfig) -> list[Finding]:
-    """What each check says of the model and the source of a config. UserError or DataError if they cannot be tried."""
+def findings(config: DictConfig, words: Sequence[str] | None = None) -> list[Finding]:
+    """What each check says of the model and the source of a config. UserError or DataError if they cannot be tried.
+
+    ``words``  from which the config was composed; with them a model of somebody else is built in other processes too.
+    """
     trained = model_factory.by_gradient(config.model)
     with shown() as progress:
         store = prepare_config(config.data, progress)
     model_factory.decide_fields(config, store)
     build = model_factory.builder(config.model, store.schema)
-    subject = Subject(build, DeviceStore(store, CPU))
+    is_ours = build.named.__module__.startswith("mdaf.model.")
+    subject = Subject(build, DeviceStore(store, CPU), None if is_ours else words)
     found = list(_found(subject, {"it is built": built}))
     if found[0].is_wrong or not trained:
         return found

@@ -9,7 +9,7 @@ import torch
 
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.model.stack import load_replica, replica_state, stack, state_of
-from mdaf.sweeper.check import samples
+from mdaf.sweeper.check import samples, weights
 from mdaf.sweeper.check.finding import FaultError, RemarkError
 from mdaf.sweeper.check.subject import RATES, SEEDS, Subject, backward, draw, refuse_apart, shortened
 from mdaf.sweeper.training.replicas import Replicas
@@ -17,13 +17,20 @@ from mdaf.sweeper.training.step import Stepper, StepSettings
 
 
 def seed_decides(subject: Subject) -> str | None:
-    """The same seed gives the same weights, another seed others."""
+    """The same seed gives the same weights, in every process, and another seed gives others."""
     one, again, other = (state_of(subject.model(seed)) for seed in (SEEDS[0], SEEDS[0], SEEDS[1]))
     if unequal := [name for name in one if not torch.equal(one[name], again[name])]:
         raise FaultError(
             f"the same seed gives other values for {shortened(unequal)}",
             "draw with torch, random or numpy.random; numpy.random.default_rng() needs a seed",
         )
+    mine = weights.figures(subject.model(SEEDS[0]))
+    for elsewhere in weights.in_other_processes(subject.words) if subject.words is not None else ():
+        if apart := weights.apart(mine, elsewhere):
+            raise FaultError(
+                f"the same seed gives other values in another process for {shortened(apart)}",
+                "go through lists or dict.fromkeys(...), not sets, whose order differs from process to process",
+            )
     drawn = [name for name, tensor in one.items() if tensor.numel() > 1 and len(tensor.unique()) > 1]
     fixed = [name for name in drawn if torch.equal(one[name], other[name])]
     if drawn and fixed == drawn:

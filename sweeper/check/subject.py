@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -28,10 +29,14 @@ SHOWN = 3  # names in a sentence
 
 @dataclass(frozen=True)
 class Subject:
-    """What is checked: a model, built by ``build`` with a seed, on samples of ``store``."""
+    """What is checked: a model, built by ``build`` with a seed, on samples of ``store``.
+
+    ``words``  of the command, by which another process builds the same model; None: no other process is asked.
+    """
 
     build: model_factory.Builder
     store: DeviceStore
+    words: Sequence[str] | None = None
 
     def model(self, seed: int = SEEDS[0]) -> CTRModel:
         """The model of a seed, in training, without dropout."""

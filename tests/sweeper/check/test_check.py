@@ -21,7 +21,7 @@ from mdaf.sweeper.check.checks import CHECKS, _found, built, findings
 from mdaf.sweeper.check.subject import Subject
 from mdaf.sweeper.training.model_factory import Builder
 from tests.model.all_layers import AllLayers
-from tests.sweeper.tiny import composed
+from tests.sweeper.tiny import ROOT, composed
 
 DATA = ("data=synthetic_tiny", "data.train_rows=300", "data.validation_rows=100", "device=cpu")
 
@@ -243,3 +243,40 @@ def test_a_model_of_this_project_passes_and_one_that_is_fitted_is_only_built(tmp
     small = {"embedding": {"item": 4, "other": 4}, "head": [8], "match_features": True}
     assert [f for f in findings(config("din", tmp_path, **small)) if f.result != "ok"] == []
     assert [f.check for f in findings(config("boosted", tmp_path))] == ["it is built"]
+
+
+SETS = """
+from torch import nn
+from tests.sweeper.check.test_check import Sound
+
+
+class Sets(Sound):
+    def __init__(self, schema):
+        super().__init__(schema)
+        self.more = nn.ModuleDict({name: nn.Linear(4, 4) for name in {*"abcdefgh"}})
+
+    def history(self, batch):
+        history = super().history(batch)
+        return sum(more(history) for _, more in sorted(self.more.items()))
+"""
+
+
+def test_a_model_that_draws_in_the_order_of_a_set_is_found_by_asking_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "of_sets.py").write_text(SETS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    monkeypatch.setenv("MDAF_ALLOW", "of_sets.*")
+    monkeypatch.setattr("mdaf.allowed.STARTED_WITH", "of_sets.*")
+    (tmp_path / "own/model").mkdir(parents=True)
+    (tmp_path / "own/model/mine.yaml").write_text("defaults: [_common, _self_]\n_target_: of_sets.Sets\n")
+    monkeypatch.setattr("sys.argv", ["mdaf", "check", "--config-dir", "own", *DATA, "model=mine"])
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    shown = capsys.readouterr().out
+    assert ended.value.code == 1
+    [row] = [" ".join(line.split()) for line in shown.splitlines() if line.startswith("the seed decides")]
+    assert "WRONG the same seed gives other values in another process for more." in row
+    assert "1 wrong" in shown.splitlines()[-1]
