@@ -160,6 +160,7 @@ class Allocation:
         self._leases = leases
         self._retries = retries
         self._prepare = prepare
+        self._last: tuple[Sequence[FrozenTrial], list[FrozenTrial]] | None = None
 
     def claim(self, trials: Sequence[FrozenTrial], attributes: Mapping[str, Any]) -> Trial | None:
         """The next trial, with these user attributes; None while enough trials count.
@@ -184,14 +185,17 @@ class Allocation:
 
     def is_over(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether nothing is left to do, here or in any other process."""
-        if ended(trials, replace_failed=self.replace_failed) >= self.n_trials:
+        if sum(trial.state not in UNFINISHED for trial in self._counted(trials)) >= self.n_trials:
             return True
         if not self.only_planned or any(trial.state in UNFINISHED for trial in counted(trials)):
             return False
         return not owed_retries(trials) and not still_planned(self.planned, trials)
 
     def _counted(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        return counted(trials, replace_failed=self.replace_failed)
+        """Those that count; of the trials that were counted last, without counting them again."""
+        if self._last is None or self._last[0] is not trials:
+            self._last = trials, counted(trials, replace_failed=self.replace_failed)
+        return self._last[1]
 
     def _left(self, trials: Sequence[FrozenTrial]) -> list[tuple[str, dict[str, Any]]]:
         """The planned points that the study has not had. Those of finished trials are not looked for again."""

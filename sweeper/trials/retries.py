@@ -137,6 +137,8 @@ def tried_again_as(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenT
 
 def earlier_tries(attributes: Mapping[str, Any], trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """The trials whose point a trial with these attributes tries again, the latest first."""
+    if RETRY_OF not in attributes:
+        return []
     numbered = {trial.number: trial for trial in trials}
     found: list[FrozenTrial] = []
     while isinstance(number := attributes.get(RETRY_OF), int) and number in numbered:
@@ -152,7 +154,8 @@ def draw_of(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
     would have drawn otherwise.
     """
     first = [trial, *earlier_tries(trial.user_attrs, trials)][-1].number
-    return first - sum(other.number < first and _drew_nothing(other, trials) for other in trials)
+    may_have = [other for other in trials if other.state is TrialState.FAIL or RETRY_OF in other.user_attrs]
+    return first - sum(other.number < first and _drew_nothing(other, trials) for other in may_have)
 
 
 def _drew_nothing(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
