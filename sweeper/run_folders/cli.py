@@ -122,7 +122,7 @@ def _chosen(found: Found, options: argparse.Namespace) -> tuple[list[Run], list[
     chosen: list[Run] = []
     kept: dict[str, list[Run]] = {}
     for group, run in wanted:
-        why = "its grid runs" if _runs_now(group) else referred.why_kept(group, run)
+        why = _why_busy(group) or referred.why_kept(group, run)
         why = why or why_it_stays(options.folder, run.path)
         if why is None:
             chosen.append(run)
@@ -154,10 +154,13 @@ def _without_best(pairs: Sequence[tuple[Group, Run]]) -> list[tuple[Group, Run]]
     return [(group, run) for group, run in pairs if best is not None and run.status == "finished" and run is not best]
 
 
-def _runs_now(group: Group) -> bool:
+def _why_busy(group: Group) -> str | None:
+    """Why the runs of a grid must stay for now; None if it is not at work."""
     if any(run.status == "running" for run in group.runs):
-        return True
-    return group.kind != "run" and time.time() - max(run.written for run in group.runs) < JUST_NOW
+        return "its grid runs"
+    if group.kind != "run" and time.time() - max(run.written for run in group.runs) < JUST_NOW:
+        return "its grid wrote something in the last minute"  # between two runs of a grid none is running
+    return None
 
 
 def _and_more(runs: Sequence[Run]) -> str:

@@ -126,12 +126,15 @@ def edges(trial: FrozenTrial) -> dict[str, str]:
 
     A continuous one does when it is within ``EDGE_SHARE`` of the width (the width of the logarithm where it was
     searched so), one with steps when it is the first or the last step.
+
+    An interval that begins at 0 has no low edge: nothing lies beyond no dropout and no label smoothing.
     """
     found = {}
     for name, distribution in trial.distributions.items():
         if not isinstance(distribution, FloatDistribution | IntDistribution) or distribution.single():
             continue
         value, low, high = (float(number) for number in (trial.params[name], distribution.low, distribution.high))
+        begins_at_zero = low == 0
         if not low <= value <= high:  # Optuna takes a point that was put in line as it is
             continue
         if distribution.step is not None:
@@ -140,8 +143,10 @@ def edges(trial: FrozenTrial) -> dict[str, str]:
             if distribution.log:
                 value, low, high = math.log(value), math.log(low), math.log(high)
             margin = EDGE_SHARE * (high - low)
-        if min(value - low, high - value) < margin:
-            found[name] = "low" if value - low < high - value else "high"
+        if high - value < margin:
+            found[name] = "high"
+        elif value - low < margin and not begins_at_zero:
+            found[name] = "low"
     return found
 
 

@@ -18,10 +18,13 @@ from mdaf.model.ctr import CTRModel, Output
 from mdaf.sweeper import __main__ as program
 from mdaf.sweeper.check import __main__ as command
 from mdaf.sweeper.check.checks import CHECKS, _found, built, findings
+from mdaf.sweeper.check.finding import OK, WRONG, Finding
 from mdaf.sweeper.check.subject import Subject
+from mdaf.sweeper.check.table import show
 from mdaf.sweeper.training.model_factory import Builder
 from tests.model.all_layers import AllLayers
 from tests.sweeper.tiny import ROOT, composed
+from tests.terminals import on_a_terminal, screen_of
 
 DATA = ("data=synthetic_tiny", "data.train_rows=300", "data.validation_rows=100", "device=cpu")
 
@@ -207,12 +210,30 @@ def test_the_command_prints_a_table_and_exits_with_1_if_something_is_wrong(
         program.main()
     shown = capsys.readouterr().out.splitlines()
     assert ended.value.code == 1
-    assert [line.split("  ")[0] for line in shown[1:-1]] == ["it is built", *CHECKS]
+    assert [line.split("  ")[0] for line in shown[1:-3]] == ["it is built", *CHECKS]
     [row] = [line for line in shown if line.startswith("labels ")]
-    assert " ".join(row.split()) == (
-        "labels WRONG the score depends on batch.labels, which is what it is to predict do not read batch.labels"
-    )
+    assert " ".join(row.split()) == ("labels WRONG the score depends on batch.labels, which is what it is to predict")
+    assert shown[-3:-1] == ["how to mend it:", "  labels: do not read batch.labels"]
     assert shown[-1] == f"{1 + len(CHECKS)} checks, 1 wrong"
+
+
+def test_a_narrow_terminal_shows_how_to_mend_what_is_wrong() -> None:
+    found = [
+        Finding(
+            "scores are logits", WRONG, "all scores are between 0 and 1", "give logits: leave out the last sigmoid"
+        ),
+        Finding("replicas in lock-step are solo runs", OK, "3 replicas"),
+    ]
+    shown = "\n".join(screen_of(on_a_terminal(lambda: show(found), 80), 80))
+    assert "how to mend it:\n  scores are logits: give logits: leave out the last sigmoid\n2 checks, 1 wrong" in shown
+    assert "not shown" not in shown
+
+
+def test_where_nothing_is_to_be_mended_nothing_is_said_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    show([Finding("padding", OK)])
+    shown = capsys.readouterr().out
+    assert "mend" not in shown
+    assert shown.endswith("1 check, nothing is wrong\n")
 
 
 @pytest.mark.parametrize(

@@ -149,8 +149,10 @@ def test_what_runs_now_stays(typed: Typed) -> None:
     (make("multirun/2026-01-01/11-00-00/0", failed=True) / "train.log").touch()
     Path("runs/multirun/2026-01-01/11-00-00/0/last.pt").touch()  # written now: its grid may be between two runs
     before = left()
-    assert typed("clean", "--failed", "--interrupted", "--all-but-best", "--yes")[0] == 0
+    code, *said = typed("clean", "--failed", "--interrupted", "--all-but-best", "--yes")
+    assert code == 0
     assert left() == before
+    assert "stays: runs/multirun/2026-01-01/11-00-00/0: its grid wrote something in the last minute\n" in "".join(said)
 
 
 def test_what_a_study_or_a_report_refers_to_stays(typed: Typed) -> None:

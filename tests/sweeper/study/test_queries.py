@@ -14,8 +14,11 @@ from mdaf.sweeper.study.winners import edges, rerun_overrides
 @pytest.mark.parametrize(
     ("distribution", "value", "expected"),
     [
-        (FloatDistribution(0, 1), 0.019, {"x": "low"}),
-        (FloatDistribution(0, 1), 0.021, {}),
+        (FloatDistribution(1, 2), 1.019, {"x": "low"}),
+        (FloatDistribution(1, 2), 1.021, {}),
+        (FloatDistribution(-1, 0), -0.999, {"x": "low"}),
+        (FloatDistribution(-1, 0), -0.001, {"x": "high"}),
+        (IntDistribution(1, 200), 1, {"x": "low"}),
         (FloatDistribution(0, 1), 0.999, {"x": "high"}),
         (FloatDistribution(1e-5, 1e-3, log=True), 1.08e-5, {"x": "low"}),
         (FloatDistribution(1e-5, 1e-3, log=True), 2e-5, {}),
@@ -30,6 +33,12 @@ def test_an_edge_is_the_last_fiftieth_of_the_width_or_the_last_step(
     distribution: BaseDistribution, value: float, expected: dict[str, str]
 ) -> None:
     assert edges(create_trial(value=0, params={"x": value}, distributions={"x": distribution})) == expected
+
+
+@pytest.mark.parametrize("distribution", [FloatDistribution(0, 0.1), FloatDistribution(0, 0.1, step=0.01)])
+def test_an_interval_from_0_has_no_low_edge_since_nothing_lies_beyond_it(distribution: BaseDistribution) -> None:
+    for value, expected in ((0.0, {}), (0.1, {"x": "high"})):
+        assert edges(create_trial(value=0, params={"x": value}, distributions={"x": distribution})) == expected
 
 
 def test_a_value_outside_of_its_interval_lies_on_no_edge() -> None:
