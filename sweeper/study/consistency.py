@@ -21,7 +21,7 @@ from mdaf.sweeper.runs.reader import CONFIG, RESULT, read_run
 from mdaf.sweeper.study.queries import trials_of
 from mdaf.sweeper.trials.admitted import run_folder
 from mdaf.sweeper.trials.space import key_of
-from mdaf.sweeper.trials.user_attrs import OBJECTIVE
+from mdaf.sweeper.trials.user_attrs import OBJECTIVE, SAME_RUN_AS
 
 RELATIVE = 1e-9  # databases may round the last digit
 FROM_THE_RESULT = ("best_epoch", "monitor", "config_hash", "data_hash", "seed")
@@ -88,7 +88,7 @@ def _compared(
 ) -> Iterator[tuple[str, Any, str, Any]]:
     """Name, the study's value, the file that knows it too, and the file's value."""
     states = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}
-    yield "trial", trial.number, RESULT, result["trial"]
+    yield "trial", trial.user_attrs.get(SAME_RUN_AS, trial.number), RESULT, result["trial"]
     yield "state", states[trial.state], RESULT, result["state"]
     names = objectives_of(study)
     best: EpochMetrics = next((row for row in history if row["epoch"] == result["best_epoch"]), {})

@@ -102,3 +102,20 @@ def test_a_run_of_another_trial_in_the_folder_and_one_that_is_not_here_are_told(
     assert found.exit_code == 1
     assert "trial 1: the study says trial 1, runs/0/result.json 0" in found.output
     assert "1 trials have no run folder here to be compared with, such as trial 2" in found.output
+
+
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED])
+def test_a_trial_that_was_not_run_is_compared_with_the_run_whose_value_it_has(here: Path, state: TrialState) -> None:
+    add_trial(here)
+    add_trial(here, state=state)
+    add_trial(here, state=state, run_dir="runs/1", same_run_as=1, value=0.7)
+    assert "nothing differs" in asked(here, "verify").output
+    assert "warning" not in asked(here, "best", "--top", "3").output
+    add_trial(here, state=state, run_dir="runs/1", same_run_as=0)
+    assert "trial 3: the study says trial 0, runs/1/result.json 1" in asked(here, "verify").output
+
+
+def test_a_value_that_differs_from_the_run_it_was_taken_from_is_named(here: Path) -> None:
+    add_trial(here)
+    add_trial(here, run_dir="runs/0", same_run_as=0, value=0.9)
+    assert "trial 1: the study says the value (val_auc) 0.9, runs/0/metrics.csv 0.7" in asked(here, "verify").output
