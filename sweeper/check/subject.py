@@ -23,6 +23,7 @@ from mdaf.sweeper.training.replicas import Hyperparameters, Replicas
 
 CPU = torch.device("cpu")
 SEEDS = (1, 2, 3)
+LEARNING_RATE = 1e-2
 RATES = (0.2, 0.0, 0.4)  # of dropout
 SHOWN = 3  # names in a sentence
 
@@ -57,7 +58,7 @@ class Subject:
 
     def replicas(self, seed: int) -> Replicas:
         """A stack of this one model, ready to train."""
-        point = Hyperparameters(seed, RATES[0], 0.0, 0.0, 1e-2)
+        point = Hyperparameters(seed, RATES[0], 0.0, 0.0, LEARNING_RATE)
         return Replicas(self.build, [point], Update(), CPU)
 
 

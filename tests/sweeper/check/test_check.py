@@ -266,6 +266,10 @@ def test_a_model_of_this_project_passes_and_one_that_is_fitted_is_only_built(tmp
     assert [f.check for f in findings(config("boosted", tmp_path))] == ["it is built"]
 
 
+def test_rounding_that_adam_makes_larger_is_no_fault_of_micro_batches(tmp_path: Path) -> None:
+    assert [f for f in findings(config("mamba4rec", tmp_path)) if f.is_wrong] == []
+
+
 SETS = """
 from torch import nn
 from tests.sweeper.check.test_check import Sound
