@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from mdaf.sweeper.storage.fast_reads import as_optuna_writes
+from mdaf.sweeper.storage.fast_reads import as_optuna_writes, check_texts
 from mdaf.sweeper.storage.optuna_internals import (
     TRIAL_USER_ATTRS,
     TRIALS,
@@ -103,8 +103,9 @@ def details_for(
     text = sa.case((_ATTRIBUTES.key.in_(sorted(expected.by_value)), _ATTRIBUTES.value_json), else_=start)
     rows = connection.execute(_of_finished(study_id, _ATTRIBUTES.key, text).distinct()).all()
     try:
+        check_texts({name for name, _ in rows})
         kinds = [(name, json.loads(text) if name in expected.by_value else _KINDS[text]) for name, text in rows]
-    except (ValueError, TypeError, LookupError, RecursionError):  # no JSON: reading it now says what it is
+    except (ValueError, TypeError, LookupError, RecursionError):  # no JSON, or no name: reading it now says what it is
         return None
     return Details(storage, study_id, finished, kinds) if expected.fits(kinds) else None
 

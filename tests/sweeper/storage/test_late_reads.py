@@ -254,3 +254,14 @@ def test_attributes_that_are_no_json_are_one_line_as_soon_as_they_are_needed(tmp
     answer = CliRunner().invoke(app, ["show", "5", "--study", "one", "--storage", url])
     assert (answer.exit_code, answer.output.count("\n")) == (2, 1), answer.output
     assert "what Optuna does not write" in answer.output
+
+
+@pytest.mark.usefixtures("large")
+def test_an_attribute_whose_name_is_no_text_is_one_line(tmp_path: Path) -> None:
+    url = write_studies(f"sqlite:///{tmp_path}/s.db")
+    with closing(sqlite3.connect(tmp_path / "s.db")) as database:
+        database.execute("UPDATE trial_user_attributes SET key = X'ff00' WHERE key = 'run_dir' AND trial_id = 5")
+        database.commit()
+    answer = CliRunner().invoke(app, ["trials", "--study", "one", "--storage", url])
+    assert (answer.exit_code, answer.output.count("\n")) == (2, 1), answer.output
+    assert "what Optuna does not write" in answer.output
