@@ -82,4 +82,5 @@ if __name__ == "__main__":
     from mdaf.sweeper.check.__main__ import composed
     from mdaf.sweeper.check.subject import SEEDS
 
-    print(json.dumps(of_config(composed(sys.argv[1:]), SEEDS[0])))
+    answer, sys.stdout = sys.stdout, sys.stderr  # what the model prints, also at the end, is no part of the answer
+    print(json.dumps(of_config(composed(sys.argv[1:]), SEEDS[0])), file=answer)

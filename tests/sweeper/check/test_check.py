@@ -271,6 +271,8 @@ def test_rounding_that_adam_makes_larger_is_no_fault_of_micro_batches(tmp_path: 
 
 
 SETS = """
+import atexit
+
 from torch import nn
 from tests.sweeper.check.test_check import Sound
 
@@ -278,6 +280,7 @@ from tests.sweeper.check.test_check import Sound
 class Sets(Sound):
     def __init__(self, schema):
         super().__init__(schema)
+        atexit.register(print, "what a program may say at its end")
         self.more = nn.ModuleDict({name: nn.Linear(4, 4) for name in {*"abcdefgh"}})
 
     def history(self, batch):
