@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mdaf.errors import UserError
 from mdaf.model.layers.basic import Embedding
+from mdaf.reporting import one_line
 from mdaf.sweeper.training.optim.deferred_adam import Lookups
 
 #: The most numbers in a gradient of which each thread has its own: 64 MB.
@@ -29,14 +31,21 @@ def can_share(model: nn.Module) -> bool:
 class Sharing:
     """A copy of a model for one thread. It has the model's tensors, and attributes of its own.
 
-    So its dropout can begin at another row. What it reads of a deferred table waits for ``take_lookups``.
+    So its dropout can begin at another row. What it reads of a deferred table waits for ``take_lookups``. UserError if
+    an attribute cannot be copied.
     """
 
     def __init__(self, model: nn.Module) -> None:
         made: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
         tables = [m.deferred for m in model.modules() if isinstance(m, Embedding) and m.deferred is not None]
         made |= {id(table): table for table in tables}
-        self.model = copy.deepcopy(model, made)
+        try:
+            self.model = copy.deepcopy(model, made)
+        except Exception as error:
+            raise UserError(
+                f"{type(model).__name__}.thread_safe: each thread needs a copy of the model, which cannot be made: "
+                f"{one_line(error)}; set thread_safe = False, or create that attribute in forward"
+            ) from error
         self._embeddings = [m for m in self.model.modules() if isinstance(m, Embedding) and m.deferred is not None]
         self._tables: list[Any] = [m.deferred for m in self._embeddings]
         self.take_lookups()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from torch import Tensor
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.event_store import EventStore
+from mdaf.errors import UserError
 from mdaf.model.mdaf import MDAF
 from mdaf.sweeper.training.evaluation import predict
 from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
@@ -188,3 +190,10 @@ def test_a_copy_has_the_tensors_of_the_model_and_dropout_of_its_own(store: Event
     assert all(own[name] is parameter for name, parameter in mine.items())
     firsts = [{m.first for m in of.modules() if hasattr(m, "first")} for of in (model, sharing.model)]
     assert firsts == [{0}, {64}]
+
+
+def test_a_model_that_cannot_be_copied_is_one_line_that_says_what_to_do() -> None:
+    model = zoo_model("mdaf_mamba")
+    model.lock = threading.Lock()
+    with pytest.raises(UserError, match=r"^MDAF\.thread_safe: .*cannot pickle '_thread\.lock' object; set thread_safe"):
+        Sharing(model)
