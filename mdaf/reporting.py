@@ -137,6 +137,22 @@ def _of_other_shape(text: str) -> str:
     return f"{key}={value}: {said}"
 
 
+# An element of a list that needs double quotes: one with a letter beyond ASCII or a =, and one in single quotes, which
+# are the shell's. An element in double quotes is passed over.
+_WORD = re.compile(
+    r"""
+    "[^"]*" | '(?P<single>[^'"]*)'
+    | (?P<bare> [^\[\]{},:"']*[^\x00-\x7f][^\[\]{},:"']* | [^\[\]{},"'=]+=[^\[\]{},"']* )
+    """,
+    re.VERBOSE,
+)
+
+
+def _in_double_quotes(element: re.Match[str]) -> str:
+    text = element["bare"] or element["single"]
+    return f'"{text.strip()}"' if text else element[0]
+
+
 def _unreadable(override: str) -> str:
     """What to type instead of an override with a character that Hydra's grammar does not allow."""
     if "=~" in override:
@@ -145,7 +161,7 @@ def _unreadable(override: str) -> str:
     if not equals:
         return f"found no value; type {key}=VALUE"
     if value.startswith("["):
-        value = re.sub(r"[^\[\]{},:\"']*[^\x00-\x7f][^\[\]{},:\"']*", lambda word: f'"{word[0].strip()}"', value)
+        value = _WORD.sub(_in_double_quotes, value)
         return f"words with such characters need quotes, type '{key}={value}'"
     if value.startswith("{"):
         return "words with such characters need quotes, and keys cannot have them here: write those in a file"

@@ -64,6 +64,11 @@ def test_what_hydra_refuses_without_a_type_of_its_own_is_the_users_to_mend() -> 
         ("model={a:[1", "model={a:[1: found no ] and no } at its end; type 'model={a:[1]}'"),
         ("model.head=[1]]", "model.head=[1]]: found a ] that nothing opens; type it without"),
         ("seed=a)", "seed=a): a value with such characters needs quotes of its own, type 'seed=\"a)\"'"),
+        (
+            "data.user_fields=[a.b=1,'c','ü']",
+            "data.user_fields=[a.b=1,'c','ü']: words with such characters need quotes, "
+            'type \'data.user_fields=["a.b=1","c","ü"]\'',
+        ),
     ],
 )
 def test_a_value_of_another_type_or_form_is_said_in_words_of_the_one_who_typed_it(
