@@ -23,7 +23,9 @@ JOURNAL = "journal:///runs/studies.log"
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
     with tarfile.open(MADE) as archive:
-        archive.extractall(tmp_path, filter="data")
+        if hasattr(tarfile, "data_filter"):  # from Python 3.11.4 on
+            archive.extraction_filter = tarfile.data_filter
+        archive.extractall(tmp_path)
     return tmp_path
 
 

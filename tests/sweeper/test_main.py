@@ -160,7 +160,7 @@ def test_a_mistake_that_is_typed_is_one_line_and_exit_code_2_too(here: Path) -> 
 def test_help_and_the_composed_config_read_well_and_start_nothing(here: Path, tmp_path: Path) -> None:
     help_text = typed("sweeper", "--help", cwd=tmp_path)
     assert help_text.returncode == 0, help_text.stderr
-    for line in ("regularization: balanced, strong, weak", "python -m sweeper -m hydra/sweeper=regularization"):
+    for line in ("regularization: balanced, strong, weak", "mdaf -m hydra/sweeper=regularization"):
         assert line in help_text.stdout
     config = typed("sweeper", "--cfg", "job", cwd=tmp_path)
     assert "dropout: 0.25" in config.stdout
