@@ -1,5 +1,7 @@
 """How many threads a forward pass takes."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -11,11 +13,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def three_threads() -> object:
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
+def three_threads(set_threads: Callable[[int], None]) -> None:
+    set_threads(3)
 
 
 def test_little_work_takes_one_thread_and_much_takes_all() -> None:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 
 import pytest
@@ -14,11 +15,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def four_threads() -> object:
-    before = torch.get_num_threads()
-    torch.set_num_threads(4)
-    yield
-    torch.set_num_threads(before)
+def four_threads(set_threads: Callable[[int], None]) -> None:
+    set_threads(4)
 
 
 def test_each_part_is_computed_once_and_the_workers_share_the_threads() -> None:
