@@ -10,8 +10,8 @@ import ctypes
 import os
 import sys
 import threading
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -84,15 +84,9 @@ def shared_by() -> int:
 
 def least_free_memory() -> int:
     """Bytes that are free on the GPU with the least, as the driver says it; 0 if it doesn't."""
-    with suppress(OSError, AttributeError):
-        driver = ctypes.CDLL("libnvidia-ml.so.1")
-        if driver.nvmlInit_v2() == 0:
-            try:
-                return min(_free(driver, number) for number in range(_count()))
-            except ValueError:  # there is none
-                return 0
-            finally:
-                driver.nvmlShutdown()
+    with suppress(AttributeError), _management() as driver:
+        if driver is not None:
+            return min((_free(driver, number) for number in range(_count())), default=0)
     return 0
 
 
@@ -141,15 +135,23 @@ def _is_number(value: Any) -> bool:
 @cache
 def _count() -> int:
     """How many NVIDIA GPUs the driver lists; 0 without a driver."""
-    try:
-        driver = ctypes.CDLL("libnvidia-ml.so.1")
+    with suppress(AttributeError), _management() as driver:
         count = ctypes.c_uint()
-        if driver.nvmlInit_v2() == 0:
-            asked = driver.nvmlDeviceGetCount_v2(ctypes.byref(count))
-            driver.nvmlShutdown()
-            if asked == 0:
-                return count.value
-    except (OSError, AttributeError):
-        pass
+        if driver is not None and driver.nvmlDeviceGetCount_v2(ctypes.byref(count)) == 0:
+            return count.value
     folder = Path("/proc/driver/nvidia/gpus")
     return len(list(folder.iterdir())) if folder.is_dir() else 0
+
+
+@contextmanager
+def _management() -> Iterator[Any]:
+    """NVIDIA's management library, begun and ended again; None where it is not there or does not begin."""
+    driver: Any = None
+    with suppress(OSError, AttributeError):
+        found = ctypes.CDLL("libnvidia-ml.so.1")
+        driver = found if found.nvmlInit_v2() == 0 else None
+    try:
+        yield driver
+    finally:
+        if driver is not None:
+            driver.nvmlShutdown()

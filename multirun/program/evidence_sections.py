@@ -164,6 +164,7 @@ def confirmation(report: Report, found: Confirmation) -> Section:
 
 
 def failed(report: Report, stage: str) -> list[Block]:
+    """A sentence on the runs of a stage that failed; nothing if none did."""
     which = failed_runs(report, stage)
     return [Text(f"Some runs failed and are missing from all figures: {which}.")] if which else []
 

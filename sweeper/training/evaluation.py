@@ -133,7 +133,7 @@ def predict(
     """Scores rows (replica, row) of a split in evaluation mode.
 
     Rows are sorted by history length first, so that forward passes contain little padding; the result is in the order
-    of ``rows``. A forward pass has at most ``batch_size`` rows; on a CPU it is cut into micro-batches as in training.
+    of ``rows``. A forward pass has at most ``batch_size`` rows of the longest histories, see ``forward_pass_sizes``.
     Several threads of a CPU may compute passes at once, each pass with the operations of one thread. ``beat`` is called
     in the calling thread after each of its own passes; what it raises ends the evaluation.
     """

@@ -110,6 +110,7 @@ def _value(study: Study, trial: FrozenTrial) -> Any:
 
 
 def seconds_so_far(trial: FrozenTrial) -> int | None:
+    """Seconds from the trial's start to its end, or until now; None where it has not started."""
     if trial.datetime_start is None:
         return None
     return round(((trial.datetime_complete or datetime.now()) - trial.datetime_start).total_seconds())

@@ -72,6 +72,7 @@ def _print_best(records: list[dict[str, Any]]) -> None:
 
 
 def warn_of_edges(records: list[dict[str, Any]]) -> None:
+    """Says of each record which of its values lie on an edge of the space that was searched."""
     for record in records:
         for name, edge in record["edges"].items():
             value = record["params"][name]
