@@ -1,1 +1,1 @@
-"""What measures speed; docs/benchmarks.md holds what it said."""
+"""What measures speed and statistics. Its figures are in docs/benchmarks.md, docs/statistics.md and docs/results.md."""

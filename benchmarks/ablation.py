@@ -25,7 +25,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from benchmarks.steps import Steps, composed
+from benchmarks.train.steps import Steps, composed
 from mdaf import conf
 from mdaf.model import scan
 from mdaf.model.kernels import backend

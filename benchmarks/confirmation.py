@@ -1,7 +1,7 @@
 """What naming a sweep's best trial at face value costs: ``python -m benchmarks.confirmation``. Markdown for
 docs/statistics.md.
 
-A repetition is one sweep on the surrogate of ``benchmarks.surrogate``: the three known points, then points drawn
+A repetition is one sweep on the surrogate of ``benchmarks.surrogates.bowls``: the three known points, then points drawn
 uniformly, each with the noise of one seed. Three ways to name a winner are compared: the highest value as it is; the
 highest mean of the best ``TOP`` trials and the balanced point on ``SEEDS`` fresh seeds; and the project's rule, which
 among those tied within noise takes the one nearest to the balanced point
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.surrogate import BEST, CURVATURE, FITTED_OPTIMUM, KNOWN_POINTS, MARGIN, unit
+from benchmarks.surrogates.bowls import BEST, CURVATURE, FITTED_OPTIMUM, KNOWN_POINTS, MARGIN, unit
 from mdaf.multirun.analysis.confirmation import choose
 from mdaf.streams import stream_seed
 

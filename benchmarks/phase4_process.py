@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.gpus import SMOKE
+from benchmarks.gpus.smoke import SMOKE
 
 RESEARCH = ("regularization=balanced", "data=synthetic_taobao", "data.bucketing=32", "device.precision=bf16")
 SEEDS = "42,123,456,789,2024"

@@ -15,7 +15,7 @@ import torch
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.steps import Steps, composed
+from benchmarks.train.steps import Steps, composed
 from mdaf import conf
 
 #: What part of a step a kernel belongs to: the first whose words are in its name.

@@ -23,8 +23,8 @@ import optuna
 from optuna import samplers
 from optuna.samplers import BaseSampler
 
-from benchmarks import surrogate
-from benchmarks.surrogate import Bowl
+from benchmarks.surrogates import bowls
+from benchmarks.surrogates.bowls import Bowl
 from mdaf.streams import stream_seed
 
 BUDGETS = (12, 24, 48)
@@ -32,8 +32,8 @@ NOISES = (0.0010, 0.0025)
 FINALISTS, FRESH_SEEDS = 5, 5  # of a confirmation
 REFERENCE = "tpe"  # whose regret the others' is compared with, repetition by repetition
 BOWLS: dict[str, Callable[[int], Bowl]] = {
-    "user_behavior": lambda _repetition: surrogate.fitted(),
-    "optimum inside": surrogate.inside,
+    "user_behavior": lambda _repetition: bowls.fitted(),
+    "optimum inside": bowls.inside,
 }
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "tpe": lambda seed: samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True),
@@ -61,21 +61,21 @@ class Regrets:
 def sweep(bowl: str, noise: float, sampler: str, repetition: int, trials: int) -> Regrets:
     """One simulated sweep; the bowl and the noise are the same for all samplers of a repetition."""
     objective = BOWLS[bowl](repetition)
-    errors = surrogate.noise(repetition, trials, noise)
+    errors = bowls.noise(repetition, trials, noise)
     study = optuna.create_study(
         direction="maximize", sampler=SAMPLERS[sampler](stream_seed(repetition, "sampler") % 2**31)
     )
-    for point in surrogate.KNOWN_POINTS:
+    for point in bowls.KNOWN_POINTS:
         study.enqueue_trial(point)
     true, seconds = np.empty(trials), 0.0
     for number in range(trials):
         started = time.perf_counter()
-        trial = study.ask(surrogate.SPACE)
+        trial = study.ask(bowls.SPACE)
         seconds += time.perf_counter() - started
         true[number] = objective.value(trial.params)
         study.tell(trial, true[number] + errors[number])
     seen = true + errors
-    again = true + surrogate.noise(repetition, trials, noise / np.sqrt(FRESH_SEEDS), "fresh seeds")
+    again = true + bowls.noise(repetition, trials, noise / np.sqrt(FRESH_SEEDS), "fresh seeds")
     chosen, confirmed = np.empty(trials, int), np.empty(trials, int)
     for count in range(1, trials + 1):
         best = np.argsort(-seen[:count])[:FINALISTS]
@@ -152,7 +152,7 @@ def _shown(mean: float, error: float) -> str:
 
 
 def plot(runs: dict[str, dict[str, list[Regrets]]], file: Path) -> None:
-    """Mean regret of the chosen trial against the number of trials, a panel for each surrogate."""
+    """Mean regret of the chosen trial against the number of trials, a panel for each bowl."""
     import matplotlib
 
     matplotlib.use("svg")

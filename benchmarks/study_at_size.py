@@ -28,7 +28,7 @@ import optuna
 import sqlalchemy as sa
 from optuna.samplers import TPESampler
 
-from benchmarks.sweep import ROOT, VARIANTS
+from benchmarks.sweep.variants import ROOT, VARIANTS
 from mdaf.sweeper.storage import optuna_internals as tables
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.storage.optuna_internals import suggest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.confirmation import BALANCED, simulate
-from benchmarks.surrogate import KNOWN_POINTS
+from benchmarks.surrogates.bowls import KNOWN_POINTS
 from mdaf import conf
 from mdaf.multirun.phase4.known import known_values
 

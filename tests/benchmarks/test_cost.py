@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.cost import cost_of
+from benchmarks.data.cost import cost_of
 
 MEGABYTE = 1_000_000
 

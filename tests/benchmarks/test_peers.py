@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.peers import CONTENDERS, WIDTHS
-from benchmarks.peers_ours import config, write_rows
-from benchmarks.peers_server import Clock, Task, padded
+from benchmarks.peers.__main__ import CONTENDERS, WIDTHS
+from benchmarks.peers.ours import config, write_rows
+from benchmarks.peers.server import Clock, Task, padded
 from mdaf import conf
 from mdaf.data.preparing.prepare import prepare
 from mdaf.data.store.device_store import DeviceStore

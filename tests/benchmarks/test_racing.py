@@ -10,20 +10,13 @@ import numpy as np
 import pytest
 from scipy.stats import qmc
 
-from benchmarks import smac
-from benchmarks.landscapes import BP, LANDSCAPES
-from benchmarks.racing import (
-    DESIGNS,
-    Cell,
-    Outcome,
-    cells,
-    false_on_flat,
-    read_options,
-    repetition,
-    repetitions_of,
-    table,
-)
-from benchmarks.surrogate import KNOWN_POINTS, fitted
+from benchmarks.racing import smac
+from benchmarks.racing.__main__ import cells, read_options, repetitions_of
+from benchmarks.racing.designs import DESIGNS, repetition
+from benchmarks.racing.tables import false_on_flat, table
+from benchmarks.racing.world import Cell, Outcome
+from benchmarks.surrogates.bowls import KNOWN_POINTS, fitted
+from benchmarks.surrogates.landscapes import BP, LANDSCAPES
 
 DRAWN = qmc.Sobol(3, rng=1).random_base2(9)
 QUIET = 0.5 * BP  # noise far below the differences of the fitted bowl

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from benchmarks.contenders import CONTENDERS, POINTS, REFERENCE
-from benchmarks.results import main
-from benchmarks.results_tables import FIGURES, tables
+from benchmarks.results.__main__ import main
+from benchmarks.results.contenders import CONTENDERS, POINTS, REFERENCE
+from benchmarks.results.tables import FIGURES, tables
 from mdaf.sweeper.search.points.known_points import known_points
 from mdaf.sweeper.trials.space import wanted
 

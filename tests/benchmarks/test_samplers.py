@@ -6,15 +6,15 @@ import numpy as np
 import optuna
 import pytest
 
-from benchmarks import surrogate
 from benchmarks.samplers import BOWLS, differences, sweep, table
+from benchmarks.surrogates import bowls
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def test_the_fitted_bowl_puts_the_known_points_where_they_were_measured() -> None:
     measured = [0.8983, 0.8966, 0.8915]  # weak, balanced, strong on user_behavior, two epochs, one seed
-    fitted = [surrogate.fitted().value(point) for point in surrogate.KNOWN_POINTS]
+    fitted = [bowls.fitted().value(point) for point in bowls.KNOWN_POINTS]
     assert fitted == pytest.approx(measured, abs=0.002)
     assert fitted == sorted(fitted, reverse=True)
 
@@ -24,14 +24,14 @@ def test_nothing_in_the_box_is_better_than_the_best(bowl: str) -> None:
     drawn = BOWLS[bowl](3)
     random = np.random.default_rng(0)
     for dropout, decay, smoothing in random.uniform((0.15, 1e-5, 0.0), (0.35, 1e-4, 0.1), (200, 3)):
-        point = dict(zip(surrogate.SPACE, (dropout, decay, smoothing), strict=True))
+        point = dict(zip(bowls.SPACE, (dropout, decay, smoothing), strict=True))
         assert drawn.value(point) <= drawn.best
 
 
 def test_an_optimum_inside_is_off_the_walls_and_differs_between_repetitions() -> None:
-    optima = np.array([surrogate.inside(repetition).optimum for repetition in range(50)])
-    assert optima.min() >= surrogate.MARGIN
-    assert optima.max() <= 1 - surrogate.MARGIN
+    optima = np.array([bowls.inside(repetition).optimum for repetition in range(50)])
+    assert optima.min() >= bowls.MARGIN
+    assert optima.max() <= 1 - bowls.MARGIN
     assert len(np.unique(optima)) == 150
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.train import MODELS, parts
+from benchmarks.train.__main__ import MODELS, parts
 from mdaf.model.layers.fields import Tables
 from tests.model.zoo import zoo_model
 

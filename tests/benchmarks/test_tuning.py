@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.tuning import Swept, command, table
+from benchmarks.tuning.__main__ import table
+from benchmarks.tuning.sweeps import Swept, command
 from tests.sweeper.tiny import ROOT
 
 

@@ -1,0 +1,1 @@
+"""Workers that sleep instead of training, against a PostgreSQL."""

@@ -1,0 +1,1 @@
+"""What preparing a log costs, and how fast batches come."""

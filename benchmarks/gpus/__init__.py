@@ -1,0 +1,1 @@
+"""The same work on more and more GPUs."""

@@ -1,0 +1,1 @@
+"""Training beside FuxiCTR and torch-rechub."""

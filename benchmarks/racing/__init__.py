@@ -1,0 +1,1 @@
+"""Whole pipelines, from a search to a verdict, simulated on landscapes."""

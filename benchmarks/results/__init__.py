@@ -1,0 +1,1 @@
+"""Every model on one data set, tuned alike."""

@@ -1,0 +1,1 @@
+"""Stand-ins for the objective of a sweep, on which searches and verdicts are simulated."""

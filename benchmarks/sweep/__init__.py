@@ -1,0 +1,1 @@
+"""What the sweeper adds to each trial."""

@@ -1,0 +1,1 @@
+"""Whole sweeps beside those of Ray Tune and hydra-optuna-sweeper."""
