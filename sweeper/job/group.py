@@ -20,7 +20,7 @@ from mdaf.errors import UserError
 from mdaf.interruption import Interruption
 from mdaf.model.ctr import Estimator
 from mdaf.model.kernels.compiling import compilation
-from mdaf.sweeper.hydra_ext.eta import after_first_epoch, already_there
+from mdaf.sweeper.hydra_ext import eta
 from mdaf.sweeper.job.job import Job
 from mdaf.sweeper.job.resuming import epoch_of, is_over, lock_step_groups, restore, states_of, take_over
 from mdaf.sweeper.machine.device import describe, set_up
@@ -90,7 +90,7 @@ class Ready:
             take_over(self.job.recorder, latest)
         over = is_over(latest, self.job.recorder, settings)
         if over:
-            already_there()
+            eta.already_there()
         return over
 
 
@@ -121,7 +121,8 @@ def _train_group(
     guard = Guard(**cfg.device.guard) if on_fallback is None else on_fallback
     with Interruption() as interruption, HangWatch(guard.hang, jobs[0].recorder.folder.path) as hang:
         watchdog = Watchdog(interruption, guard, hang, device, lambda record: _keep(record, jobs))
-        callbacks = [_LoggedRecorder(job, len(jobs)) for job in jobs]
+        epochs = eta.Group(len(jobs), cfg.training.epochs, compilation.seconds, same_runs=on_fallback is not None)
+        callbacks = [_LoggedRecorder(job, epochs) for job in jobs]
         try:
             train(
                 replicas,
@@ -197,9 +198,8 @@ def _go_on(jobs: Sequence[Job], states: Sequence[Saved], replicas: Replicas, *, 
 class _LoggedRecorder:
     """Calls a job's recorder and sends its messages to the job's own log."""
 
-    def __init__(self, job: Job, in_lock_step: int) -> None:
-        self.job, self.in_lock_step = job, in_lock_step
-        self.compiled_before = compilation.seconds
+    def __init__(self, job: Job, epochs: eta.Group) -> None:
+        self.job, self.epochs = job, epochs
 
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         self.job.recorder.step(epoch, step, steps, loss)
@@ -207,14 +207,8 @@ class _LoggedRecorder:
     def epoch(self, row: EpochMetrics, replicas: Trained, k: int, *, saves: bool) -> bool:
         with self.job.log.active():
             stops = self.job.recorder.epoch(row, replicas, k, saves=saves)
-            if estimate := after_first_epoch(
-                row["epoch_seconds"],
-                row["epoch"],
-                self.job.cfg.training.epochs,
-                self.in_lock_step,
-                once=compilation.seconds - self.compiled_before,
-            ):
-                log.info(estimate)
+            if said := self.epochs.after_epoch(row["epoch"], row["epoch_seconds"], compilation.seconds):
+                log.info(said)
             return stops
 
     def save(self, position: Position, partial_epoch: PartialEpoch | None, replicas: Replicas, k: int) -> None:

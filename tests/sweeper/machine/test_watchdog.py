@@ -276,10 +276,12 @@ def test_the_infrastructure_check_ends_with_its_verdict(work: Path, capsys: pyte
     assert result["epochs"] == 3
 
 
-def test_a_grid_of_runs_says_after_its_first_epoch_how_long_the_whole_takes(
+def test_a_grid_of_runs_says_after_its_second_epoch_how_long_the_rest_takes(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    typed = ["-m", *TYPED, "training.epochs=1", "training.steps_per_epoch=1", "seed=1,2", "hydra.sweep.dir=grid"]
+    typed = ["-m", *TYPED, "training.epochs=2", "training.steps_per_epoch=1", "seed=1,2", "hydra.sweep.dir=grid"]
     assert run(work, *typed) == 0
     said = capsys.readouterr().err
-    assert said.count("estimate of the whole: 2 runs of 1 epoch take about") == 1
+    assert said.count("estimate of") == 1
+    first, second = said.index("epoch 1/2"), said.index("epoch 2/2")
+    assert first < second < said.index("estimate of what is left of 2 runs of 2 epochs: about ")

@@ -1,4 +1,4 @@
-"""The line of the epoch under way, and the estimate of the whole: both may begin anywhere."""
+"""The line of the epoch under way, and the estimate of what is left: both may begin anywhere."""
 
 from __future__ import annotations
 
@@ -46,24 +46,60 @@ def test_the_line_begins_after_any_step_however_little_time_has_passed(
     assert ("50 samples/s" in said) == (seconds > 0 and first < 10)  # the rate of the steps since, not of all
 
 
-def test_the_estimate_counts_from_the_epoch_in_which_a_run_goes_on() -> None:
+def test_the_first_epoch_of_a_process_tells_nothing_and_the_second_one_decides() -> None:
     eta.expect(eta.Plan(3))
     eta.already_there()
-    said = eta.after_first_epoch(10.0, epoch=4, epochs=5, in_lock_step=1)
+    run = eta.Group(1, epochs=5, compiled=0.0)
+    assert run.after_epoch(3, 50.0, 0.0) is None  # it warms up, and compiling is not all of that
+    said = run.after_epoch(4, 10.0, 0.0)
     assert said is not None
     assert said.startswith("estimate of what is left of 2 runs of 5 epochs: about 60 s, until ")
-    assert eta.after_first_epoch(10.0, epoch=5, epochs=5, in_lock_step=1) is None
+    assert run.after_epoch(5, 10.0, 0.0) is None
 
 
-def test_the_estimate_of_a_run_from_its_beginning_is_that_of_the_whole() -> None:
-    eta.expect(eta.Plan(2))
-    said = eta.after_first_epoch(10.0, epoch=1, epochs=5, in_lock_step=1)
+def test_runs_of_one_epoch_are_estimated_by_the_second_run() -> None:
+    eta.expect(eta.Plan(5))
+    assert eta.Group(1, epochs=1, compiled=0.0).after_epoch(1, 50.0, 0.0) is None
+    said = eta.Group(1, epochs=1, compiled=0.0).after_epoch(1, 10.0, 0.0)
     assert said is not None
-    assert said.startswith("estimate of the whole: 2 runs of 5 epochs take about 2 min, until ")
+    assert said.startswith("estimate of what is left of 5 runs of 1 epoch: about 30 s, until ")
 
 
-def test_the_estimate_leaves_out_what_compiling_took_in_the_first_epoch() -> None:
+def test_a_long_first_epoch_gives_an_upper_bound_until_the_second_one() -> None:
     eta.expect(eta.Plan(2))
-    said = eta.after_first_epoch(100.0, epoch=1, epochs=5, in_lock_step=1, once=90.0)
+    run = eta.Group(1, epochs=5, compiled=10.0)
+    said = run.after_epoch(1, 3700.0, 110.0)
     assert said is not None
-    assert said.startswith("estimate of the whole: 2 runs of 5 epochs take about 3 min, until ")
+    assert said.startswith("estimate of what is left of 2 runs of 5 epochs: at most 9 h 00 min, until ")
+    said = run.after_epoch(2, 1800.0, 110.0)
+    assert said is not None
+    assert said.startswith("estimate of what is left of 2 runs of 5 epochs: about 4 h 00 min, until ")
+
+
+def test_the_runs_of_a_group_are_estimated_once_for_an_epoch() -> None:
+    eta.expect(eta.Plan(8))
+    group = eta.Group(4, epochs=3, compiled=0.0)
+    assert [group.after_epoch(1, 20.0, 0.0) for _ in range(4)] == [None] * 4
+    said = [group.after_epoch(2, 10.0, 0.0) for _ in range(4)]
+    assert said[0] is not None
+    assert said[0].startswith("estimate of what is left of 8 runs of 3 epochs: about 40 s, until ")
+    assert said[1:] == [None] * 3
+
+
+def test_compiling_within_the_second_epoch_is_left_out() -> None:
+    eta.expect(eta.Plan(2))
+    run = eta.Group(1, epochs=3, compiled=0.0)
+    run.after_epoch(1, 30.0, 20.0)
+    said = run.after_epoch(2, 30.0, 40.0)
+    assert said is not None
+    assert said.startswith("estimate of what is left of 2 runs of 3 epochs: about 40 s, until ")
+
+
+def test_runs_that_fall_back_to_the_cpu_are_estimated_by_its_second_epoch() -> None:
+    eta.expect(eta.Plan(2))
+    eta.Group(1, epochs=5, compiled=0.0).after_epoch(1, 1.0, 0.0)
+    run = eta.Group(1, epochs=5, compiled=0.0, same_runs=True)
+    assert run.after_epoch(2, 9.0, 0.0) is None
+    said = run.after_epoch(3, 5.0, 0.0)
+    assert said is not None
+    assert said.startswith("estimate of what is left of 2 runs of 5 epochs: about 35 s, until ")
