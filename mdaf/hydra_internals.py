@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import copy
 import functools
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,6 +22,7 @@ import hydra
 import omegaconf
 from hydra import version
 from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.core_plugins import basic_launcher
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher as BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
@@ -162,6 +164,15 @@ def _with_the_same_attributes(node: Any, memo: dict[int, Any]) -> Any:
     metadata.resolver_cache = copy.deepcopy(cache, memo) if cache else defaultdict(dict)
     copied.__dict__["_metadata"] = metadata
     return copied
+
+
+def launch_one_silently() -> None:
+    """Hydra's own launcher does not say any more that it launches 1 jobs: a sweep has a launch for each trial."""
+    logging.getLogger(basic_launcher.__name__).addFilter(_is_no_launch_of_one)
+
+
+def _is_no_launch_of_one(record: logging.LogRecord) -> bool:
+    return record.getMessage() != "Launching 1 jobs locally"
 
 
 def command_line_parser() -> argparse.ArgumentParser:

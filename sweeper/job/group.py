@@ -234,4 +234,5 @@ def announce(size: str, job: Job) -> None:
             f"{len(job.store.samples['train']):,}",
             f"{len(job.store.samples['validation']):,}",
             job.store.folder,
+            extra=job.log.common,
         )

@@ -67,14 +67,15 @@ class Job:
             with shown_progress() as progress:
                 self.store = prepare_config(cfg.data, progress)
             check_measurable(cfg, self.store)
-            self.decided_fields = self._decide_fields()
+            self.unknown_users = model_factory.decide_fields(cfg, self.store)
             self.recorder = self._recorder(stack)
             if self.recorder.tracked is not None:
                 stack.push(self.recorder.tracked)
             self.log = JobLog()
             stack.callback(self.log.close)
             with self.log.active():
-                log.info("splits: %s", promise_in_words(self.store))
+                log.info("splits: %s", promise_in_words(self.store), extra=self.log.common)
+                self._say_what_is_left_out()
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Job:
@@ -126,17 +127,15 @@ class Job:
             return f"best validation AUC {best['val_auc']:.4f}"
         return f"best {column(monitor).heading} {best[monitor]:.4f}, with validation AUC {best['val_auc']:.4f}"
 
-    def _decide_fields(self) -> bool:
-        """Decides which fields the model leaves out, if the config leaves that open; whether it did."""
-        unknown = model_factory.decide_fields(self.cfg, self.store)
-        if unknown is not None and self.cfg.model.without:
+    def _say_what_is_left_out(self) -> None:
+        if self.unknown_users is not None and self.cfg.model.without:
             log.info(
                 "training has not seen %.0f %% of the users in validation, so the model does without the user's id: "
                 "model.without=[%s]; model.without=[] keeps it",
-                100 * unknown,
+                100 * self.unknown_users,
                 ",".join(self.cfg.model.without),
+                extra=self.log.common,
             )
-        return unknown is not None
 
     def _recorder(self, stack: ExitStack) -> Recorder:
         cfg = self.cfg
@@ -148,7 +147,7 @@ class Job:
             check_unfinished(folder.path)
         identity = identify(cfg, self.store, self.device)
         if self.trial is not None:
-            record_start(self.trial, cfg, identity, folder, self.device, self.decided_fields)
+            record_start(self.trial, cfg, identity, folder, self.device, self.unknown_users is not None)
             if cfg.sweep.artifacts:
                 url = artifacts.url_of(cfg.sweep.artifacts, self.trial.study_name, self.trial.number)
                 artifacts.check(url)

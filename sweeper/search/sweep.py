@@ -23,7 +23,7 @@ from optuna.trial import Trial
 from mdaf import gpus, outcome, signals
 from mdaf.children import PIPE_VARIABLE, follow_parent
 from mdaf.errors import UserError
-from mdaf.hydra_internals import changes_directory, compose_fast, created
+from mdaf.hydra_internals import changes_directory, compose_fast, created, launch_one_silently
 from mdaf.names import folder_of
 from mdaf.sweeper.hydra_ext import eta
 from mdaf.sweeper.hydra_ext.config_cache import ComposedAlike
@@ -90,6 +90,7 @@ class Search:
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra. All sweeps of a study use the same folder, so that a later one can resume there."""
         compose_fast()
+        launch_one_silently()
         storage, study_name = self.settings.storage, self.settings.study_name
         folder = str(OmegaConf.to_container(config.hydra.sweep, resolve=False)["dir"])  # type: ignore[index,call-overload]
         if storage is not None and study_name is not None and "${now:" in folder:

@@ -117,6 +117,19 @@ def test_a_sweep_fills_the_study_and_each_trial_says_what_it_effectively_trained
 
 
 @pytest.mark.parametrize(
+    "many", [["seed=1,2"], ["hydra/sweeper=regularization", "hydra.sweeper.n_trials=2"]], ids=["a grid", "a sweep"]
+)
+def test_what_all_runs_have_in_common_is_shown_once_and_stands_in_the_log_of_each(
+    tmp_path: Path, many: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inside.run(tmp_path, "-m", *many, "training.steps_per_epoch=1", "hydra.sweep.dir=all") == 0
+    said, common = capsys.readouterr().err, ("splits: training ends before", " parameters; 600 training rows")
+    assert [said.count(line) for line in (*common, "Launching 1 jobs")] == [1, 1, 0]
+    logs = sorted(tmp_path.glob("all/*/train.log"))
+    assert [[log.read_text().count(line) for line in common] for log in logs] == [[1, 1]] * 2
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["typo=1"], "typo"),
