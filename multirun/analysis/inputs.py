@@ -96,6 +96,8 @@ class Inputs:
     ``search_epochs``  of the study's trials, where the runs that are compared have another number.
     ``judged``  whether configurations are judged by the criteria (``mdaf.sweeper.job.criteria.are_meant``). Reports
                 that do not say so judged them all.
+    ``research``  whether all runs are of the research's model and data, so that points stand for phases of it
+                (``mdaf.sweeper.job.criteria.is_the_research``).
     """
 
     title: str
@@ -125,6 +127,7 @@ class Inputs:
     forced: list[str] = field(default_factory=list)
     search_epochs: int | None = None
     judged: bool = True
+    research: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As report.json holds it."""

@@ -36,7 +36,7 @@ from mdaf.multirun.phase4.design import Design
 from mdaf.multirun.phase4.known import SEARCHED
 from mdaf.multirun.phase4.plan import Series, search_seeds
 from mdaf.multirun.phase4.points import checked, differences, point_hash
-from mdaf.sweeper.job.criteria import are_meant
+from mdaf.sweeper.job.criteria import are_meant, is_the_research
 from mdaf.sweeper.runs.reader import own_checkpoint, read_finished_run, read_run
 from mdaf.sweeper.study.queries import trials_of
 from mdaf.sweeper.trials.admitted import run_folder
@@ -107,6 +107,7 @@ def phase4_inputs(cfg: DictConfig, stages: Stages, report: Path) -> Inputs:
         claim=stages.named.claim(named),
         forced=stages.forced,
         judged=are_meant(first),
+        research=all(map(is_the_research, configs.values())),
         search_epochs=stages.search_epochs if stages.search_epochs != epochs else None,
     )
 

@@ -24,12 +24,6 @@ from mdaf.multirun.report.summary_section import detectable, spread_in_words
 from mdaf.sweeper.runs.metric_columns import IN_A_REPORT, MONITOR, ranking_in
 
 WITH_INTERVALS = ("val_auc", "test_auc", "test_loss", "test_ece")
-PHASES = {"weak": "Phase 1", "strong": "Phase 3", "balanced": "Phase 3 Revised"}
-
-
-def named(point: str) -> str:
-    """A configuration with the phase of the research whose regularization it has."""
-    return f"{point} (regularization of {PHASES[point]})" if point in PHASES else point
 
 
 def failed_in_words(failed: Mapping[str, Sequence[int]]) -> str:
@@ -78,7 +72,7 @@ def _with_intervals(report: Report) -> Fold:
         bounds = (0.0, math.inf) if name.endswith("_loss") else (0.0, 1.0)
         rows = [
             [
-                named(point),
+                point,
                 str(block.figures[name].n),
                 auc4(block.figures[name].mean),
                 auc4(block.figures[name].sd),
@@ -99,7 +93,7 @@ def _other_monitor(configurations: Mapping[str, ConfigurationFigures]) -> list[B
     if not others:
         return []
     which = listed(sorted(set(others.values())))
-    of = "" if len(others) == len(configurations) else f" of {listed([named(point) for point in others])}"
+    of = "" if len(others) == len(configurations) else f" of {listed(list(others))}"
     return [Text(f"The best epoch{of} is that of the best {which} (training.monitor), not of the highest val_auc.")]
 
 
@@ -109,8 +103,7 @@ def _best_epochs(configurations: Mapping[str, ConfigurationFigures]) -> list[Blo
     if not known:
         return []
     rows = [
-        [named(point), ", ".join(map(str, block.best_epochs)), signed(block.epoch_optimism)]
-        for point, block in known.items()
+        [point, ", ".join(map(str, block.best_epochs)), signed(block.epoch_optimism)] for point, block in known.items()
     ]
     decide = sorted({block.monitor or MONITOR for block in known.values()})
     flattered = "validation AUC" if decide == [MONITOR] else listed(decide)
@@ -126,7 +119,7 @@ def _all_means(configurations: Mapping[str, ConfigurationFigures]) -> Table:
     rows, names = [], (*IN_A_REPORT, *ranking_in([block.figures for block in configurations.values()]))
     for point, block in configurations.items():
         means = (block.figures.get(name) for name in names)
-        rows.append([named(point), *(auc4(found.mean if found else None) for found in means)])
+        rows.append([point, *(auc4(found.mean if found else None) for found in means)])
     return Table(["mean of", *names], rows)
 
 

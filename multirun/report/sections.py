@@ -12,11 +12,12 @@ from mdaf.multirun.analysis.validity import LIMITS
 from mdaf.multirun.analysis.wording import auc4, duration, listed, number, several, short, signed
 from mdaf.multirun.report.blocks import Block, Chart, Items, Section, Table, Text
 from mdaf.multirun.report.decision_section import decision_section
-from mdaf.multirun.report.results_section import PHASES, failed_in_words, named, results
+from mdaf.multirun.report.results_section import failed_in_words, results
 from mdaf.multirun.report.summary_section import findings
 from mdaf.multirun.report.verdict_section import verdict_section
 from mdaf.sweeper.job.criteria import decision_text
 
+OF_THE_PHASES = {"weak", "strong", "balanced"}
 NOT_THE_PHASES = (
     "weak, strong and balanced stand for the regularization of Phase 1, Phase 3 and Phase 3 Revised, and for nothing "
     "else of them. The research's Phase 1 had a learning rate of 0.001 and 5 epochs, its Phase 3 a learning rate of "
@@ -53,7 +54,7 @@ def configuration(report: Report) -> Section:
         ]
     else:
         blocks.append(Text("There is one configuration, so nothing differs but the seed."))
-    if any(name in PHASES for name in names):
+    if inputs.research and not OF_THE_PHASES.isdisjoint(names):
         blocks.append(Text(NOT_THE_PHASES))
     common = [o for o in inputs.points[0].overrides if not o.startswith("regularization.")]
     if common:
@@ -123,9 +124,7 @@ def comparison(report: Report) -> Section:
             blocks.append(_delta_table(table))
     if not any(table.baseline in ("weak", "strong") for table in figures.deltas):
         blocks += [_delta_table(table) for table in figures.deltas]
-    rows = [
-        [str(row.rank), named(row.name), auc4(row.val_auc), f"{row.percent_of_best:.1f} %"] for row in figures.ranking
-    ]
+    rows = [[str(row.rank), row.name, auc4(row.val_auc), f"{row.percent_of_best:.1f} %"] for row in figures.ranking]
     blocks += [
         Text("Ranked by mean validation AUC. A rank is no verdict: neighbours may be indistinguishable."),
         Table(["rank", "configuration", "val_auc", "share of the best"], rows),
@@ -147,7 +146,7 @@ def _delta_table(table: DeltaTable) -> Table:
         for row in table.rows
     ]
     head = ["metric", table.baseline, table.other, "delta", "in per cent"]
-    return Table(head, rows, caption=f"{table.other} against {named(table.baseline)}")
+    return Table(head, rows, caption=f"{table.other} against {table.baseline}")
 
 
 def criteria(report: Report) -> Section:
@@ -168,7 +167,7 @@ def criteria_blocks(assessments: Mapping[str, Assessment]) -> list[Block]:
     for point, found in assessments.items():
         rows = [[one.criterion, one.verdict, one.figures] for one in found.judgements]
         blocks += [
-            Table(["criterion", "", "figures"], rows, caption=named(point)),
+            Table(["criterion", "", "figures"], rows, caption=point),
             Text(
                 f"Tier {found.tier}: {MEANING[found.tier]}. Gap: {found.gap}. "
                 f"What follows: {decision_text(found.decision, found.reason)}"

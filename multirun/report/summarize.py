@@ -27,7 +27,7 @@ from mdaf.multirun.report.summary_section import findings
 from mdaf.multirun.report.verdict_section import verdict_section
 from mdaf.multirun.report.writer import write_beside_others
 from mdaf.sweeper.hydra_ext.run_config import is_hashed
-from mdaf.sweeper.job.criteria import are_meant
+from mdaf.sweeper.job.criteria import are_meant, is_the_research
 from mdaf.sweeper.job.trained_run import config_of
 from mdaf.sweeper.runs.reader import IDENTITY, read_run
 from mdaf.sweeper.runs.test_reads import reads_of_test
@@ -91,6 +91,7 @@ def summary_inputs(folders: Sequence[Path], report: Path) -> Inputs:
         trials=[],
         criteria=criteria_of(first),
         judged=are_meant(first),
+        research=all(map(is_the_research, configs.values())),
         **rules(phase4),
         runs=sources,
         rows="test" if all(read_scores(folder, "test") is not None for folder in folders) else "validation",

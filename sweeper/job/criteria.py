@@ -22,6 +22,7 @@ Verdict = Literal["PASS", "FAIL", "PENDING"]
 #: The sources whose data are the research's: impressions of ads, of which 4.7 % are clicked. UserBehavior is not one of
 #: them, although the research called its data so: a next click beside drawn negatives has other AUCs.
 OF_THE_RESEARCH: Final = ("mdaf.data.taobao_ad.TaobaoAd", "mdaf.data.taobao_ad_joined.TaobaoAdJoined")
+MODEL_OF_THE_RESEARCH: Final = ("mdaf.model.mdaf.MDAF", "mamba")
 NextStep = Literal["Phase 4", "regularize more", "regularize less", "complete the run", "look at the trajectory"]
 
 
@@ -34,6 +35,12 @@ def are_meant(config: DictConfig) -> bool:
     if OmegaConf.select(config, "data._target_") in OF_THE_RESEARCH:
         return True
     return bool(OmegaConf.to_container(config.criteria) != _own_criteria())
+
+
+def is_the_research(config: DictConfig) -> bool:
+    """Whether a run of this config trains the research's model on the research's data, as its phases did."""
+    model = tuple(OmegaConf.select(config, key) for key in ("model._target_", "model.sequence.kind"))
+    return model == MODEL_OF_THE_RESEARCH and OmegaConf.select(config, "data._target_") in OF_THE_RESEARCH
 
 
 @functools.cache

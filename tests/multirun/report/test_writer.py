@@ -25,7 +25,7 @@ from mdaf.multirun.report.sections import sections
 from mdaf.multirun.report.summarize import summary, summary_inputs
 from mdaf.multirun.report.verify import verify
 from mdaf.multirun.report.writer import markdown, page, write_report
-from mdaf.sweeper.job.criteria import are_meant
+from mdaf.sweeper.job.criteria import are_meant, is_the_research
 from tests.multirun.fakes import history, write_run
 from tests.processes import ROOT
 from tests.sweeper.tiny import TINY, composed
@@ -117,11 +117,30 @@ def test_calibration_stands_beside_auc(report: dict[str, Any]) -> None:
     assert "| test_ece | seeds | mean |" in text
 
 
-def test_the_phases_are_named_for_their_regularization_alone(report: dict[str, Any]) -> None:
+def test_the_phases_are_named_for_their_regularization_alone_and_where_the_research_is_repeated(
+    report: dict[str, Any],
+) -> None:
     text = markdown(Report.from_json(report))
-    assert "| weak (regularization of Phase 1) | 3 | 0.7011 |" in text
+    assert "| weak | 3 | 0.7011 |" in text
+    assert "Phase 1" not in text
+    assert "Phase 3" not in text
+    theirs = json.loads(json.dumps(report))
+    theirs["inputs"]["research"] = True
+    text = markdown(Report.from_json(theirs))
+    assert "stand for the regularization of Phase 1, Phase 3 and Phase 3 Revised, and for nothing else" in text
     assert "its Phase 3 a learning rate of 0.0003 and 15 epochs" in text
     assert "so is tier 1.5; tiers 1, 2 and 3 come from its other notes" in text
+
+
+def test_the_research_is_its_own_model_on_its_own_data() -> None:
+    def repeats(*overrides: str) -> bool:
+        return is_the_research(composed(*overrides, tiny=("data.path=folder",)))
+
+    assert repeats("data=taobao_ad")
+    assert repeats("data=taobao_ad_joined", "experiment=phase3_revised")
+    assert not repeats("data=taobao_ad", "model=din")
+    assert not repeats("data=taobao_ad", "model=mdaf_bst")
+    assert not repeats("data=user_behavior")
 
 
 def test_every_figure_names_its_runs_and_each_run_its_origin(report: dict[str, Any]) -> None:
