@@ -151,7 +151,7 @@ def _measured() -> None:
 
 def _measured_beside(descriptor: int) -> None:
     """A process that takes a share of the launch, with clocks in it."""
-    from mdaf import cores
+    from mdaf.hardware import cores
     from mdaf.multirun.launching import member
 
     began = min(_now(), _age_of_this_process())

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import hydra
 from omegaconf import DictConfig
 
-from mdaf.config_keys import check_keys
 from mdaf.errors import DataError
 from mdaf.extras import require
-from mdaf.reporting import BEGINS_AGAIN, reported_in_one_line
+from mdaf.messages.reporting import BEGINS_AGAIN, reported_in_one_line
+from mdaf.naming.config_keys import check_keys
 from mdaf.terminal import output
 from mdaf.terminal.parser import Parser
 from mdaf.terminal.programs import command

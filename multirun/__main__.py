@@ -9,14 +9,15 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from mdaf import alerts, conf, hydra_internals, logs, outcome
-from mdaf.allowed import allowed
-from mdaf.children import import_alike
+from mdaf import conf, hydra_internals
 from mdaf.conf import schema
 from mdaf.extras import require
-from mdaf.interruption import messages_of_parent
-from mdaf.reporting import in_one_line, reported_in_one_line
-from mdaf.secrets import masked
+from mdaf.messages import alerts, logs, outcome
+from mdaf.messages.reporting import in_one_line, reported_in_one_line
+from mdaf.messages.secrets import masked
+from mdaf.naming.allowed import allowed
+from mdaf.processes.children import import_alike
+from mdaf.processes.interruption import messages_of_parent
 from mdaf.sweeper import command_line
 from mdaf.sweeper.hydra_ext.config_sources import Configs
 from mdaf.sweeper.hydra_ext.overrides import hydra_value, unquoted
@@ -41,7 +42,7 @@ def to_verdict(cfg: DictConfig) -> None:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
 
-    from mdaf.config_keys import check_keys
+    from mdaf.naming.config_keys import check_keys
     from mdaf.sweeper.hydra_ext.run_config import check_alert, check_bounds
 
     check_keys(cfg, HydraConfig.get())

@@ -10,8 +10,8 @@ import typer
 
 from mdaf.errors import UserError
 from mdaf.extras import require
-from mdaf.interruption import messages_of_parent
 from mdaf.multirun.report.differences import Difference
+from mdaf.processes.interruption import messages_of_parent
 from mdaf.sweeper.study.commands.options import DEFAULT_STORAGE
 from mdaf.sweeper.study.commands.usage import OneLineGroup
 

@@ -39,7 +39,7 @@ from mdaf.multirun.phase4.plan import Series
 from mdaf.multirun.phase4.points import Point, composed, configs, hashes
 from mdaf.multirun.report.inputs import Stages, phase4_inputs
 from mdaf.multirun.report.writer import write_beside_others
-from mdaf.names import folder_of
+from mdaf.naming.studies import folder_of
 from mdaf.sweeper.runs.lock import locked
 from mdaf.sweeper.runs.provenance import commit
 from mdaf.sweeper.runs.reader import IDENTITY, read_run

@@ -9,13 +9,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from mdaf import alerts, conf, cores, hydra_internals, logs, names, outcome
-from mdaf.allowed import allowed
-from mdaf.children import follow_parent, import_alike
+from mdaf import conf, hydra_internals
 from mdaf.conf import schema
 from mdaf.errors import UserError, did_you_mean
 from mdaf.extras import require
-from mdaf.reporting import in_one_line, reported_in_one_line
+from mdaf.hardware import cores
+from mdaf.messages import alerts, logs, outcome
+from mdaf.messages.reporting import in_one_line, reported_in_one_line
+from mdaf.naming import studies
+from mdaf.naming.allowed import allowed
+from mdaf.processes.children import follow_parent, import_alike
 from mdaf.sweeper import command_line
 from mdaf.sweeper.hydra_ext import run_dirs
 from mdaf.sweeper.hydra_ext.imports import end_quickly, imported_to_stay
@@ -40,7 +43,7 @@ def prepare() -> None:
     logs.set_up()
     follow_parent()
     run_dirs.register()
-    names.register()
+    studies.register()
     cluster.register()
 
 

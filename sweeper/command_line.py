@@ -16,11 +16,11 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from mdaf.conf import options
-from mdaf.config_keys import key_question, keys_of
 from mdaf.errors import UserError, did_you_mean
 from mdaf.hydra_internals import command_line_parser
-from mdaf.names import DEFAULT_STORAGE
-from mdaf.secrets import masked
+from mdaf.messages.secrets import masked
+from mdaf.naming.config_keys import key_question, keys_of
+from mdaf.naming.studies import DEFAULT_STORAGE
 from mdaf.sweeper.corrections import instead_of_add, instead_of_config_name, instead_of_flag, instead_of_word
 from mdaf.sweeper.hydra_ext.overrides import choice_of, meant, same
 from mdaf.terminal.programs import program

@@ -10,8 +10,8 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from mdaf.conf import options
-from mdaf.config_keys import key_question, keys_of, keys_of_options
 from mdaf.errors import did_you_mean
+from mdaf.naming.config_keys import key_question, keys_of, keys_of_options
 
 
 def instead_of_word(word: str, before: Sequence[str], following: Sequence[str], config: type) -> str:

@@ -11,11 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdaf import logs
-from mdaf.children import import_alike
 from mdaf.errors import UserError, did_you_mean
 from mdaf.extras import require
-from mdaf.reporting import reported_in_one_line
+from mdaf.messages import logs
+from mdaf.messages.reporting import reported_in_one_line
+from mdaf.processes.children import import_alike
 from mdaf.sweeper.runs.metric_columns import column, is_ranking
 from mdaf.terminal import output, tables
 from mdaf.terminal.parser import Parser

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mdaf import conf
 from mdaf.multirun import __main__ as phase4
-from mdaf.signals import EXIT_RESUMABLE, Interrupted
+from mdaf.processes.signals import EXIT_RESUMABLE, Interrupted
 from mdaf.sweeper.evaluate import KEYS
 from mdaf.sweeper.runs.lock import locked
 from tests.processes import ROOT

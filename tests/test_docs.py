@@ -90,7 +90,7 @@ def test_a_command_line_of_the_documentation_is_taken(line: str, monkeypatch: py
     if program == "sweeper" and words[:1] and words[0] in OF_WORDS:  # mdaf predict
         program = OF_WORDS[words.pop(0)]
     monkeypatch.setattr("sys.argv", [program])
-    monkeypatch.setattr("mdaf.allowed.STARTED_WITH", "mine.*")  # of examples/own_model
+    monkeypatch.setattr("mdaf.naming.allowed.STARTED_WITH", "mine.*")  # of examples/own_model
     monkeypatch.syspath_prepend(ROOT / "examples/own_model")
     conf.register()
     if program == "sweeper.study":

@@ -145,7 +145,7 @@ def links(source: Path) -> Path:
 def test_an_import_against_an_arrow_breaks_its_contract(tmp_path: Path) -> None:
     pytest.importorskip("importlinter")
     source = copied(tmp_path)
-    with (source / "mdaf/names.py").open("a") as file:
+    with (source / "mdaf/naming/studies.py").open("a") as file:
         file.write("import mdaf.sweeper.study.queries\n")
     with (source / "sweeper/search/plugin.py").open("a") as file:
         file.write("def late():\n    import torch\n")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mdaf import conf
-from mdaf.interruption import EXIT_RESUMABLE
+from mdaf.processes.interruption import EXIT_RESUMABLE
 from tests.multirun.fakes import STUDY, make_study
 from tests.processes import Running
 from tests.sweeper.inside import TINIER

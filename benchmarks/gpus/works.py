@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.gpus.busy import Busy
-from mdaf.gpus import VISIBLE, visible
+from mdaf.hardware.gpus import VISIBLE, visible
 
 STUDY = "gpus"
 SHORT = ("training.epochs=1", "training.steps_per_epoch=2")

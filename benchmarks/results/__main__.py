@@ -30,11 +30,11 @@ from omegaconf import OmegaConf
 
 from benchmarks.results.contenders import CONTENDERS, Contender
 from benchmarks.results.tables import FIGURES, tables
-from mdaf.atomic import write_atomically
 from mdaf.data.inspecting.baselines import rule_aucs
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.batches.histories import item_in_history
 from mdaf.data.store.event_store import EventStore
+from mdaf.files.atomic import write_atomically
 from mdaf.multirun.analysis.rows.scores import DigestedRun, Scorer, read_scores
 from mdaf.sweeper.runs.reader import read_config, read_run
 from mdaf.sweeper.runs.test_reads import log_read

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from mdaf.atomic import write_atomically
 from mdaf.data.inspecting.baselines import COUNT, IN_HISTORY, POPULARITY, RECENCY, auc, rule_scores
 from mdaf.data.store.batches.histories import blocks_of
 from mdaf.data.store.event_store import EventStore
+from mdaf.files.atomic import write_atomically
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,6 @@ from typing import Any
 import polars as pl
 from omegaconf import DictConfig
 
-from mdaf.atomic import exchange, fsync_folder
 from mdaf.data.preparing.checking.deciding import REFUSE, check_deciding
 from mdaf.data.preparing.checking.leakage import leakage_check
 from mdaf.data.preparing.scratch import scratch, set_aside, sweep
@@ -32,6 +31,7 @@ from mdaf.data.store.manifest import CANDIDATE_GROUPS, CRC32, FORMAT_VERSION, RE
 from mdaf.data.store.promises import PROMISE
 from mdaf.data.store.writer import StoreWriter
 from mdaf.errors import DamagedStoreError, DataError
+from mdaf.files.atomic import exchange, fsync_folder
 from mdaf.terminal.progress import Progress, between, silent
 
 log = logging.getLogger(__name__)

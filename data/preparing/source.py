@@ -11,7 +11,6 @@ import hydra.utils
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
-from mdaf.allowed import class_named
 from mdaf.data.reading.defects import Defects
 from mdaf.data.reading.file_hashes import FileHashes
 from mdaf.data.reading.local_time import unix_seconds
@@ -19,7 +18,8 @@ from mdaf.data.schema import Schema
 from mdaf.data.store.cell_rows import CellRows
 from mdaf.data.store.writer import StoreWriter
 from mdaf.errors import DataError, UserError
-from mdaf.reporting import one_line
+from mdaf.messages.reporting import one_line
+from mdaf.naming.allowed import class_named
 from mdaf.terminal.progress import Progress
 
 # Settings that older stores do not have, with the value that gives the same store.
@@ -89,7 +89,7 @@ class Source(Protocol):
 def source_from(node: DictConfig | Mapping[str, Any]) -> Source:
     """The source that ``_target_`` of a config's ``data`` node names.
 
-    Raises DataError if it is neither in ``mdaf.data`` nor allowed by the user (``mdaf.allowed``).
+    Raises DataError if it is neither in ``mdaf.data`` nor allowed by the user (``mdaf.naming.allowed``).
     """
     plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
     assert isinstance(plain, dict)

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mdaf.atomic import fsync_folder
 from mdaf.data.reading.defects import Defects
 from mdaf.data.schema import Schema
 from mdaf.data.store.promises import PROMISE, SENTENCES, TIME
 from mdaf.errors import DamagedStoreError, DataError
+from mdaf.files.atomic import fsync_folder
 
 FORMAT_VERSION = 2
 MANIFEST = "store.json"

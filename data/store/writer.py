@@ -14,11 +14,11 @@ import numpy as np
 import polars as pl
 from numpy.lib import format as npy
 
-from mdaf.atomic import fsync_folder
 from mdaf.data.schema import PADDING
 from mdaf.data.store.cell_rows import CellRows, Fitted, Members
 from mdaf.data.store.manifest import CELL_IDS, CELL_WEIGHTS, MEMBER_ENDS, MEMBERS, VOCABULARY, WORD_ENDS
 from mdaf.data.store.vocabulary import Vocabulary
+from mdaf.files.atomic import fsync_folder
 
 
 class _GrowingArray:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from mdaf.api.display import Shown
-from mdaf.children import SECONDS_TO_SAVE, Child
 from mdaf.errors import StoppedError, UserError
-from mdaf.outcome import FILE_VARIABLE
-from mdaf.signals import EXIT_RESUMABLE
+from mdaf.messages.outcome import FILE_VARIABLE
+from mdaf.processes.children import SECONDS_TO_SAVE, Child
+from mdaf.processes.signals import EXIT_RESUMABLE
 
 POLL_SECONDS = 0.1  # an interruption is noticed so soon
 EXIT_USER_ERROR = 2
@@ -25,7 +25,7 @@ OUTPUT_IS_DRAINED = 10.0  # seconds that the last lines have, once the command i
 
 
 def outcome_of(module: str, words: Sequence[str], *, quiet: bool = False) -> dict[str, Any]:
-    """Runs ``python -m MODULE WORDS`` and returns what it noted (``mdaf.outcome``).
+    """Runs ``python -m MODULE WORDS`` and returns what it noted (``mdaf.messages.outcome``).
 
     Args:
         module: The module of the command, such as ``mdaf.sweeper``.

@@ -12,7 +12,7 @@ from mdaf.api.overrides import Overrides, words_of
 from mdaf.api.studies import check_text, storage_of
 from mdaf.errors import UserError
 from mdaf.extras import require
-from mdaf.names import folder_of
+from mdaf.naming.studies import folder_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,7 @@ from mdaf.api.command import outcome_of
 from mdaf.api.overrides import Overrides, words_of
 from mdaf.errors import UserError
 from mdaf.extras import imported, require
-from mdaf.secrets import masked
+from mdaf.messages.secrets import masked
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,8 +17,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mdaf import cores, interruption
+from mdaf.hardware import cores
 from mdaf.model.kernels.compile_lock import CompileLock
+from mdaf.processes import interruption
 
 
 class RequestedKernels:

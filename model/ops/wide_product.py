@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mdaf.hardware.processor import processor
 from mdaf.model.kernels.backend import reference_only
-from mdaf.processor import processor
 
 #: oneDNN gets a multiple of so many rows,
 STEP = 256

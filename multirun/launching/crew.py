@@ -23,12 +23,13 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from mdaf import gpus, signals
-from mdaf.children import SECONDS_TO_SAVE, Child, end_all
 from mdaf.errors import LostError, UserError
+from mdaf.hardware import gpus
 from mdaf.hydra_internals import keeps_traceback, returned
-from mdaf.interruption import EXIT_HUNG, EXIT_RESUMABLE, how_to_go_on
-from mdaf.reporting import one_line
+from mdaf.messages.reporting import one_line
+from mdaf.processes import signals
+from mdaf.processes.children import SECONDS_TO_SAVE, Child, end_all
+from mdaf.processes.interruption import EXIT_HUNG, EXIT_RESUMABLE, how_to_go_on
 
 if TYPE_CHECKING:  # it imports torch, and the processes are started before
     from mdaf.multirun.launching.lockstep import ComposedJob

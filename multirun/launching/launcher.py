@@ -13,8 +13,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from mdaf import cores, gpus, sweeper
+from mdaf import sweeper
 from mdaf.errors import UserError
+from mdaf.hardware import cores, gpus
 from mdaf.hydra_internals import BASIC_SWEEPER, BasicLauncher
 from mdaf.multirun.launching.shares import OF_A_GROUP
 from mdaf.sweeper.hydra_ext.config_cache import ComposedAlike, ComposedOnce

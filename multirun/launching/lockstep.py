@@ -16,11 +16,11 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from mdaf import cores
+from mdaf.hardware import cores
 from mdaf.hydra_internals import returned
-from mdaf.logs import keep_traceback
+from mdaf.messages.logs import keep_traceback
+from mdaf.messages.reporting import in_one_line, is_interruption, is_out_of_memory
 from mdaf.multirun.launching.shares import shares
-from mdaf.reporting import in_one_line, is_interruption, is_out_of_memory
 from mdaf.sweeper.hydra_ext import eta
 from mdaf.sweeper.hydra_ext.config_cache import ComposedOnce
 from mdaf.sweeper.hydra_ext.run_config import is_hashed

@@ -12,10 +12,11 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 
-from mdaf import conf, gpus, hydra_internals
-from mdaf.allowed import allowed
+from mdaf import conf, hydra_internals
+from mdaf.hardware import gpus
 from mdaf.hydra_internals import keeps_traceback, returned
-from mdaf.reporting import in_one_line, reported_in_one_line
+from mdaf.messages.reporting import in_one_line, reported_in_one_line
+from mdaf.naming.allowed import allowed
 from mdaf.sweeper.__main__ import prepare
 from mdaf.sweeper.hydra_ext.imports import end_quickly, imported_to_stay
 from mdaf.sweeper.hydra_ext.targets import explained

@@ -16,14 +16,14 @@ from hydra.errors import HydraException
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from mdaf.children import SECONDS_TO_SAVE, Child, pass_interruption_on
 from mdaf.conf.schema import Pace
-from mdaf.config_keys import check_keys
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.pace import slow_epochs
 from mdaf.multirun.phase4.points import Finished, Point, checked, composed, configs, point_hash
 from mdaf.multirun.phase4.side_by_side import Command, run, slots
 from mdaf.multirun.phase4.unfinished import make_way
+from mdaf.naming.config_keys import check_keys
+from mdaf.processes.children import SECONDS_TO_SAVE, Child, pass_interruption_on
 from mdaf.sweeper.command_line import check_option
 from mdaf.sweeper.hydra_ext.config_sources import ORIGIN, is_ours, rerun_command
 from mdaf.sweeper.hydra_ext.overrides import hydra_value, key_of, meant, parsed, same

@@ -14,11 +14,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mdaf import cores
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.event_store import EventStore
 from mdaf.errors import UserError
-from mdaf.logs import warn_once
+from mdaf.hardware import cores
+from mdaf.messages.logs import warn_once
 from mdaf.sweeper.hydra_ext.config_sources import Configs
 from mdaf.sweeper.hydra_ext.overrides import key_of
 from mdaf.sweeper.hydra_ext.run_config import config_hash, validate

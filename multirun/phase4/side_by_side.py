@@ -18,8 +18,8 @@ from typing import IO
 
 from omegaconf import DictConfig, OmegaConf
 
-from mdaf import cores, gpus
-from mdaf.children import SECONDS_TO_SAVE, Child, end_all, pass_interruption_on
+from mdaf.hardware import cores, gpus
+from mdaf.processes.children import SECONDS_TO_SAVE, Child, end_all, pass_interruption_on
 
 POLL_SECONDS = 0.1
 ENOUGH_FOR_TWO = 20e9  # free bytes of a GPU with which two processes train on it at once

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mdaf.errors import UserError
 from mdaf.multirun.phase4.points import Point, hashes
-from mdaf.names import numbered
+from mdaf.naming.studies import numbered
 from mdaf.sweeper.runs.checkpoint import saved_in
 from mdaf.sweeper.runs.folder import RunFolder
 from mdaf.sweeper.runs.lock import locked

@@ -36,7 +36,7 @@ from mdaf.multirun.program.study import (
     widened,
 )
 from mdaf.multirun.program.typed import Program, check_seed_key, seed_in
-from mdaf.names import folder_of
+from mdaf.naming.studies import folder_of
 from mdaf.sweeper.hydra_ext.overrides import SIGNS, same
 from mdaf.sweeper.runs.lock import locked
 from mdaf.sweeper.study.queries import trials_of

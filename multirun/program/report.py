@@ -11,15 +11,15 @@ from typing import Any
 
 from optuna.study import Study
 
-from mdaf.atomic import write_atomically
 from mdaf.errors import UserError
+from mdaf.files.atomic import write_atomically
 from mdaf.multirun.analysis.json_form import from_json
 from mdaf.multirun.program.content import FORMAT, KIND, Inputs, Report
 from mdaf.multirun.program.figures import compute
 from mdaf.multirun.program.sections import charts, colours, sections
 from mdaf.multirun.report import pages
 from mdaf.multirun.report.differences import Difference, as_read, differences, explained
-from mdaf.names import numbered
+from mdaf.naming.studies import numbered
 from mdaf.sweeper.runs.provenance import commit, versions
 from mdaf.sweeper.runs.reader import read_json
 from mdaf.sweeper.storage.opening import open_storage

@@ -13,10 +13,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mdaf.children import SECONDS_TO_SAVE, Child, pass_interruption_on
 from mdaf.errors import UserError
-from mdaf.reporting import environment_of_user
-from mdaf.secrets import masked_text
+from mdaf.messages.reporting import environment_of_user
+from mdaf.messages.secrets import masked_text
+from mdaf.processes.children import SECONDS_TO_SAVE, Child, pass_interruption_on
 from mdaf.sweeper.hydra_ext.overrides import SIGNS
 from mdaf.terminal.printable import in_a_line
 

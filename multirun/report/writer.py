@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mdaf.atomic import write_atomically
 from mdaf.errors import UserError
+from mdaf.files.atomic import write_atomically
 from mdaf.multirun.analysis.content import Report
 from mdaf.multirun.analysis.figures import compute
 from mdaf.multirun.analysis.inputs import Inputs
@@ -20,7 +20,7 @@ from mdaf.multirun.report.differences import as_read
 from mdaf.multirun.report.inputs import RULES
 from mdaf.multirun.report.sections import sections
 from mdaf.multirun.report.verify import read_report
-from mdaf.names import numbered
+from mdaf.naming.studies import numbered
 from mdaf.sweeper.runs.lock import locked
 from mdaf.sweeper.runs.provenance import commit, versions
 

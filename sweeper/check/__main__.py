@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
-from mdaf import conf, logs, names
-from mdaf.children import import_alike
+from mdaf import conf
 from mdaf.conf import schema
 from mdaf.extras import require
-from mdaf.reporting import reported_in_one_line
+from mdaf.messages import logs
+from mdaf.messages.reporting import reported_in_one_line
+from mdaf.naming import studies
+from mdaf.processes.children import import_alike
 from mdaf.sweeper import command_line
 from mdaf.sweeper.hydra_ext import run_dirs
 from mdaf.sweeper.hydra_ext.config_sources import Configs
@@ -56,12 +58,12 @@ def _checked(words: Sequence[str]) -> int:
 
 def composed(words: Sequence[str]) -> DictConfig:
     """The config of a run with these words. Raises UserError for words, keys and values that it cannot have."""
-    from mdaf.config_keys import check_keys
+    from mdaf.naming.config_keys import check_keys
     from mdaf.sweeper.hydra_ext.run_config import validate
 
     conf.register()
     run_dirs.register()
-    names.register()
+    studies.register()
     command_line.check(words, schema.Config, sweeps=False)
     configs, overrides = Configs.taken_from(words)
     config = configs.compose(overrides)

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from omegaconf import DictConfig
 
 from mdaf.data.preparing.prepare import prepare_config
+from mdaf.messages.reporting import environment_of_user
 from mdaf.model.ctr import CTRModel
 from mdaf.model.stack import state_of
-from mdaf.reporting import environment_of_user
 from mdaf.sweeper.training import model_factory
 from mdaf.sweeper.training.initialization import initialized
 

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from mdaf.names import DEFAULT_STORAGE
+from mdaf.naming.studies import DEFAULT_STORAGE
 from mdaf.terminal.programs import SCRIPTS, WORDS
 
 _PARSERS = {  # word -> the functions that make its parsers, by the word after it
@@ -66,7 +66,7 @@ def _of_overrides(word: str, before: Sequence[str], last: str) -> list[str]:
     """Of ``mdaf``, ``mdaf check`` and ``mdaf phase4``."""
     from mdaf import conf
     from mdaf.conf import options, schema
-    from mdaf.config_keys import keys_of, keys_of_options
+    from mdaf.naming.config_keys import keys_of, keys_of_options
 
     conf.register()
     if last.startswith("-"):

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mdaf.reporting import reported_in_one_line
+from mdaf.messages.reporting import reported_in_one_line
 from mdaf.sweeper.completion.scripts import HOW, SHELLS, script
 from mdaf.terminal.parser import Parser
 from mdaf.terminal.programs import command

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from mdaf.reporting import reported_in_one_line
+from mdaf.messages.reporting import reported_in_one_line
 from mdaf.sweeper.doctor.findings import Finding, findings
 from mdaf.terminal import output
 from mdaf.terminal.parser import Parser

@@ -14,12 +14,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from mdaf import cores
 from mdaf.errors import StoppedError, UserError
 from mdaf.extras import EXTRAS_FOR, PACKAGE, install, missing_of
-from mdaf.names import DEFAULT_STORAGE
-from mdaf.processor import processor
-from mdaf.secrets import masked
+from mdaf.hardware import cores
+from mdaf.hardware.processor import processor
+from mdaf.messages.secrets import masked
+from mdaf.naming.studies import DEFAULT_STORAGE
 from mdaf.sweeper.runs.provenance import commit
 from mdaf.terminal.programs import command
 

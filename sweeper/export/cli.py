@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mdaf.errors import UserError
 from mdaf.extras import require
-from mdaf.reporting import BEGINS_AGAIN, reported_in_one_line
+from mdaf.messages.reporting import BEGINS_AGAIN, reported_in_one_line
 from mdaf.terminal import output
 from mdaf.terminal.parser import Parser
 from mdaf.terminal.programs import command

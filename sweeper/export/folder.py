@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from mdaf.atomic import fsync_folder
 from mdaf.data.schema import FIRST_ID, MATCH_DIFFERS, MATCH_EQUALS, PADDING, UNKNOWN, Batch, Schema
 from mdaf.data.store.batches.time_gaps import gap_edges
 from mdaf.data.store.event_store import GAP_FIELD
 from mdaf.errors import UserError
+from mdaf.files.atomic import fsync_folder
 from mdaf.model.ctr import CTRModel
 from mdaf.sweeper.export.checks import TOLERANCE, Check, compare
 from mdaf.sweeper.export.formats import (

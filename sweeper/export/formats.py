@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from mdaf.errors import UserError
+from mdaf.messages.reporting import one_line
 from mdaf.model.kernels.backend import reference_kernels
-from mdaf.reporting import one_line
 from mdaf.sweeper.export.inputs import Input, Scoring
 
 OUTPUTS = ("logit", "score")

@@ -17,11 +17,11 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mdaf import alerts
-from mdaf.config_keys import check_keys
 from mdaf.hydra_internals import BASIC_SWEEPER, jobs_of_grid
-from mdaf.reporting import reported_in_one_line
-from mdaf.secrets import masked_value
+from mdaf.messages import alerts
+from mdaf.messages.reporting import reported_in_one_line
+from mdaf.messages.secrets import masked_value
+from mdaf.naming.config_keys import check_keys
 from mdaf.sweeper.hydra_ext.overrides import parsed, typed_in
 from mdaf.sweeper.hydra_ext.run_config import validate
 from mdaf.sweeper.runs.lock import check_free

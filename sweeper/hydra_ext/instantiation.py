@@ -13,8 +13,8 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from mdaf import hydra_internals
-from mdaf.allowed import allowed, is_named, refusal
 from mdaf.errors import UserError
+from mdaf.naming.allowed import allowed, is_named, refusal
 from mdaf.sweeper.hydra_ext.targets import PRUNERS, SAMPLERS, refused_by_hydra
 
 log = logging.getLogger(__name__)

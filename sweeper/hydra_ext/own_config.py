@@ -11,7 +11,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from mdaf.atomic import write_atomically
+from mdaf.files.atomic import write_atomically
 from mdaf.sweeper.runs.reader import CONFIG, OVERRIDES
 
 

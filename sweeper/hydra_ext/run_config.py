@@ -10,11 +10,11 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from mdaf import gpus
-from mdaf.alerts import EVENTS
-from mdaf.allowed import permitted
 from mdaf.errors import UserError, did_you_mean
-from mdaf.former_names import lasting
+from mdaf.hardware import gpus
+from mdaf.messages.alerts import EVENTS
+from mdaf.naming.allowed import permitted
+from mdaf.naming.former_names import lasting
 from mdaf.sweeper.hydra_ext.overrides import key_of
 from mdaf.sweeper.hydra_ext.training_keys import check_training_keys
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from mdaf.files.plain import plain_text
 from mdaf.hydra_internals import register_resolver
-from mdaf.plain_files import plain_text
-from mdaf.secrets import masked_value
+from mdaf.messages.secrets import masked_value
 
 # The file in which Hydra records the typed overrides of a run or of a sweep, and the keys that lead to them.
 TYPED_IN: dict[str, tuple[Path, tuple[str, ...]]] = {

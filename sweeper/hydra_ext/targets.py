@@ -1,6 +1,6 @@
 """The names that a config may have in ``_target_``. Each is listed by itself: a package would allow all its functions.
 
-The user of a program adds others in the environment variable ``MDAF_ALLOW`` (``mdaf.allowed``).
+The user of a program adds others in the environment variable ``MDAF_ALLOW`` (``mdaf.naming.allowed``).
 
 Models and data sources of this project are not listed but checked by their class
 (``mdaf.sweeper.training.model_factory``, ``mdaf.data.preparing.source``). Launchers and sweepers are plugins, which
@@ -15,8 +15,8 @@ from contextlib import contextmanager
 
 from hydra.errors import InstantiationException
 
-from mdaf.allowed import refusal
 from mdaf.errors import UserError
+from mdaf.naming.allowed import refusal
 
 CALLBACKS = (
     "mdaf.sweeper.hydra_ext.callbacks.Refusal",

@@ -6,8 +6,8 @@ import re
 
 from omegaconf import DictConfig
 
-from mdaf.allowed import allowed, is_named, refusal
 from mdaf.errors import UserError, did_you_mean
+from mdaf.naming.allowed import allowed, is_named, refusal
 from mdaf.sweeper.runs.metric_columns import MONITORS, RANKING, is_monitor
 
 LOSSES = ("bce", "focal")

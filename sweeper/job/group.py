@@ -17,9 +17,9 @@ from torch import Tensor
 from mdaf.conf.schema import Guard
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.errors import UserError
-from mdaf.interruption import Interruption
 from mdaf.model.ctr import Estimator
 from mdaf.model.kernels.compiling import compilation
+from mdaf.processes.interruption import Interruption
 from mdaf.sweeper.hydra_ext import eta
 from mdaf.sweeper.job.job import Job
 from mdaf.sweeper.job.resuming import epoch_of, is_over, lock_step_groups, restore, states_of, take_over

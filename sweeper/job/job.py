@@ -15,11 +15,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mdaf.conf.schema import Criteria
-from mdaf.config_keys import check_keys
 from mdaf.data.inspecting.trivial_rules import trivial_rules
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.promises import promise_in_words
+from mdaf.naming.config_keys import check_keys
 from mdaf.sweeper.hydra_ext.directories import work_where_it_was_typed
 from mdaf.sweeper.hydra_ext.own_config import OwnConfig
 from mdaf.sweeper.hydra_ext.run_config import validate

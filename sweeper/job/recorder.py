@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from mdaf import alerts
 from mdaf.conf.schema import Criteria
 from mdaf.data.inspecting.trivial_rules import TrivialRules, not_learning_yet
 from mdaf.errors import StoppedError, UserError, text_of
+from mdaf.messages import alerts
 from mdaf.model.stack import replica_state
 from mdaf.sweeper.job.summary import summarize
 from mdaf.sweeper.machine.steadiness import judge_steadiness

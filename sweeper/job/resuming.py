@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from mdaf.atomic import write_atomically
 from mdaf.errors import UserError
+from mdaf.files.atomic import write_atomically
 from mdaf.model.stack import load_replica
 from mdaf.sweeper.job.recorder import Recorder
 from mdaf.sweeper.runs.checkpoint import BEFORE, START, DamagedError, Position, Saved, read, saved_in

@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mdaf.secrets import masked_values
+from mdaf.messages.secrets import masked_values
 from mdaf.sweeper.hydra_ext.run_config import TELLING
 from mdaf.sweeper.tracking.parents import group_of
 from mdaf.sweeper.tracking.tracked_run import TrackedRun

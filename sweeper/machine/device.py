@@ -13,8 +13,8 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from mdaf import gpus
 from mdaf.errors import UserError
+from mdaf.hardware import gpus
 from mdaf.model.kernels.precompile import know_triton
 from mdaf.model.ops.batched_matmul import cpu_factors_in
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from mdaf.interruption import EXIT_HUNG, how_to_go_on
+from mdaf.processes.interruption import EXIT_HUNG, how_to_go_on
 
 STACKS = "hang.txt"
 MOST_SECONDS_A_LOOK = 1.0

@@ -12,7 +12,7 @@ import torch
 
 from mdaf.conf.schema import Guard
 from mdaf.errors import StoppedError
-from mdaf.interruption import EXIT_RESUMABLE, Interruption, SaveAndStop, how_to_go_on
+from mdaf.processes.interruption import EXIT_RESUMABLE, Interruption, SaveAndStop, how_to_go_on
 from mdaf.sweeper.machine.hang_watch import HangWatch
 from mdaf.sweeper.machine.telemetry import situation
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdaf import signals
 from mdaf.errors import UserError
 from mdaf.extras import require
-from mdaf.reporting import BEGINS_AGAIN, reported_in_one_line
+from mdaf.messages.reporting import BEGINS_AGAIN, reported_in_one_line
+from mdaf.processes import signals
 from mdaf.terminal import output
 from mdaf.terminal.parser import Parser
 from mdaf.terminal.programs import command

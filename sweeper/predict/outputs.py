@@ -10,9 +10,9 @@ from typing import BinaryIO
 
 import polars as pl
 
-from mdaf.atomic import write_atomically
 from mdaf.data.reading.formats.by_ending import PARQUET
 from mdaf.errors import UserError
+from mdaf.files.atomic import write_atomically
 
 _TEXT: dict[str, Callable[[pl.DataFrame, BinaryIO, bool], None]] = {
     ".csv": lambda frame, file, first: frame.write_csv(file, include_header=first),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mdaf.errors import UserError, did_you_mean
-from mdaf.reporting import reported_in_one_line
+from mdaf.messages.reporting import reported_in_one_line
 from mdaf.sweeper.run_folders import table
 from mdaf.sweeper.run_folders.found import Found, Group, Run, best_of, find
 from mdaf.sweeper.run_folders.references import references

@@ -14,9 +14,9 @@ from typing import Any, Literal
 import yaml  # type: ignore[import-untyped]
 
 from mdaf.errors import UserError
-from mdaf.plain_files import plain_text
-from mdaf.process import is_gone
-from mdaf.secrets import masked_value
+from mdaf.files.plain import plain_text
+from mdaf.messages.secrets import masked_value
+from mdaf.processes.identity import is_gone
 from mdaf.sweeper.run_folders.recognition import is_ours, is_run
 from mdaf.sweeper.runs.lock import NAME as LOCK
 from mdaf.sweeper.runs.metric_columns import MONITOR, best_epoch, is_better, monitor_in

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from mdaf.errors import UserError
-from mdaf.names import DEFAULT_STORAGE
-from mdaf.secrets import masked
+from mdaf.messages.secrets import masked
+from mdaf.naming.studies import DEFAULT_STORAGE
 from mdaf.sweeper.run_folders.found import Found, Group, Run, find
 from mdaf.sweeper.runs.reader import read_json
 

@@ -15,9 +15,9 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from mdaf.atomic import fsync_folder, write_atomically
 from mdaf.errors import UserError
-from mdaf.plain_files import plain
+from mdaf.files.atomic import fsync_folder, write_atomically
+from mdaf.files.plain import plain
 from mdaf.sweeper.runs.packing import form_of, pack, unpack
 from mdaf.sweeper.runs.reader import BEST, RESULT, checkpoint_digest, was_written
 

@@ -28,9 +28,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mdaf.atomic import write_atomically
 from mdaf.errors import StoppedError
-from mdaf.interruption import EXIT_RESUMABLE, how_to_go_on
+from mdaf.files.atomic import write_atomically
+from mdaf.processes.interruption import EXIT_RESUMABLE, how_to_go_on
 from mdaf.sweeper.runs import checkpoint
 from mdaf.sweeper.runs.background import Background, HostCopy
 from mdaf.sweeper.runs.metric_columns import COLUMNS, ranking_in

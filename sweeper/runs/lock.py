@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mdaf.errors import UserError
-from mdaf.interruption import how_to_choose_a_folder
-from mdaf.process import this_process
+from mdaf.processes.identity import this_process
+from mdaf.processes.interruption import how_to_choose_a_folder
 
 try:
     import fcntl

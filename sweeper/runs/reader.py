@@ -22,8 +22,8 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mdaf.errors import UserError
-from mdaf.interruption import how_to_choose_a_folder
-from mdaf.plain_files import plain, plain_text
+from mdaf.files.plain import plain, plain_text
+from mdaf.processes.interruption import how_to_choose_a_folder
 from mdaf.sweeper.runs.metric_columns import (
     COLUMNS,
     MONITOR,

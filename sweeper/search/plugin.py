@@ -29,7 +29,7 @@ class RegularizationSweeper(Sweeper):
     """
 
     def __init__(self, **keys: Any) -> None:
-        from mdaf.reporting import reported_to_other_programs
+        from mdaf.messages.reporting import reported_to_other_programs
         from mdaf.sweeper.search.sweep import Search
 
         self._reported = reported_to_other_programs

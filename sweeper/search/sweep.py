@@ -20,11 +20,13 @@ from optuna.samplers import GridSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import Trial
 
-from mdaf import gpus, outcome, signals
-from mdaf.children import PIPE_VARIABLE, follow_parent
 from mdaf.errors import UserError
+from mdaf.hardware import gpus
 from mdaf.hydra_internals import changes_directory, compose_fast, created, launch_one_silently
-from mdaf.names import folder_of
+from mdaf.messages import outcome
+from mdaf.naming.studies import folder_of
+from mdaf.processes import signals
+from mdaf.processes.children import PIPE_VARIABLE, follow_parent
 from mdaf.sweeper.hydra_ext import eta
 from mdaf.sweeper.hydra_ext.config_cache import ComposedAlike
 from mdaf.sweeper.hydra_ext.config_sources import write_origin

@@ -10,8 +10,8 @@ from optuna.trial import FrozenTrial, Trial
 
 from mdaf.errors import DataError, UserError
 from mdaf.hydra_internals import returned
-from mdaf.interruption import Interruption
-from mdaf.reporting import is_user_error, one_line
+from mdaf.messages.reporting import is_user_error, one_line
+from mdaf.processes.interruption import Interruption
 from mdaf.sweeper.hydra_ext.run_config import is_our_schema
 from mdaf.sweeper.search.points.tried_points import TAKE_VALUE, TriedPoints
 from mdaf.sweeper.search.running.cluster import is_lost, runs_elsewhere

@@ -15,7 +15,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
 
-from mdaf.secrets import masked
+from mdaf.messages.secrets import masked
 from mdaf.sweeper.storage import sqlite_file
 from mdaf.sweeper.storage.opening import StorageError, open_storage
 from mdaf.sweeper.storage.optuna_internals import study_id_of

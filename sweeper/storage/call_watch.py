@@ -22,7 +22,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from mdaf import interruption
+from mdaf.processes import interruption
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any
 from optuna.exceptions import StorageInternalError
 from sqlalchemy import exc
 
-from mdaf.secrets import masked_text
+from mdaf.messages.secrets import masked_text
 
 # Classes of SQLSTATE (its first two characters), and single codes: connection lost, shutting down or starting up, out
 # of connections or of space, a deadlock or another conflict of transactions, a transaction that an earlier error

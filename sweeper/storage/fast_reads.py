@@ -22,7 +22,7 @@ from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.errors import UserError
-from mdaf.reporting import one_line
+from mdaf.messages.reporting import one_line
 from mdaf.sweeper.storage.optuna_internals import (
     STUDIES,
     TRIAL_INTERMEDIATE_VALUES,

@@ -1,7 +1,7 @@
 """Opens a study database by its URL: a SQLite file, a server, or Optuna's journal file. Every command starts here.
 
 ``sqlite:///runs/studies.db`` is relative to the working directory, ``sqlite:////srv/studies.db`` is absolute, as in
-SQLAlchemy. The same holds for ``journal:///``. No message contains a password (``mdaf.secrets.masked``).
+SQLAlchemy. The same holds for ``journal:///``. No message contains a password (``mdaf.messages.secrets.masked``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sqlalchemy import exc
 
 from mdaf.errors import UserError
 from mdaf.extras import install
-from mdaf.secrets import masked, masked_text
+from mdaf.messages.secrets import masked, masked_text
 from mdaf.sweeper.storage import sqlite_file
 from mdaf.sweeper.storage.call_watch import pool_events
 from mdaf.sweeper.storage.database_errors import cause_of, is_away

@@ -24,10 +24,10 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy import exc
 
-from mdaf import interruption
 from mdaf.errors import StoppedError
-from mdaf.interruption import EXIT_RESUMABLE
-from mdaf.secrets import masked
+from mdaf.messages.secrets import masked
+from mdaf.processes import interruption
+from mdaf.processes.interruption import EXIT_RESUMABLE
 from mdaf.sweeper.storage.call_watch import Call, Outage, watched
 from mdaf.sweeper.storage.database_errors import is_away, is_conflict, is_refusal, reason_of
 from mdaf.sweeper.storage.optuna_internals import without_cache

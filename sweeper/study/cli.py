@@ -15,8 +15,9 @@ import typer
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
-from mdaf import logs, signals
 from mdaf.errors import StoppedError, UserError
+from mdaf.messages import logs
+from mdaf.processes import signals
 from mdaf.sweeper.hydra_ext.imports import end_quickly
 from mdaf.sweeper.storage.database_errors import reason_of
 from mdaf.sweeper.storage.opening import masked_text

@@ -7,7 +7,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from mdaf.plain_files import plain_text
+from mdaf.files.plain import plain_text
 from mdaf.sweeper.tracking.tracker import Told
 
 try:

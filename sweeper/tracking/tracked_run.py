@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
-from mdaf.atomic import write_atomically
-from mdaf.bounded import HangingError, within
 from mdaf.errors import text_of
-from mdaf.plain_files import plain_text
-from mdaf.reporting import is_interruption
-from mdaf.secrets import masked_text
+from mdaf.files.atomic import write_atomically
+from mdaf.files.plain import plain_text
+from mdaf.messages.reporting import is_interruption
+from mdaf.messages.secrets import masked_text
+from mdaf.processes.bounded import HangingError, within
 from mdaf.sweeper.runs.metric_columns import EpochMetrics
 from mdaf.sweeper.tracking.parents import parent_of
 from mdaf.sweeper.tracking.tracker import State, Told, Tracker, unknown

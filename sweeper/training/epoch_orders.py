@@ -10,9 +10,9 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from mdaf import cores
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.epoch_order import epoch_order
+from mdaf.hardware import cores
 
 #: How many orders are computed at the same time.
 AT_ONCE = 4

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from mdaf import cores
+from mdaf.hardware import cores
 from mdaf.model.seeding import drawn_so_far, seeded
 from mdaf.streams import stream_seed
 

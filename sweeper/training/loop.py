@@ -21,7 +21,7 @@ from torch import Tensor
 from mdaf.conf.schema import Training
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.errors import StoppedError
-from mdaf.interruption import SaveAndStop
+from mdaf.processes.interruption import SaveAndStop
 from mdaf.sweeper.machine.device import return_memory_if_short
 from mdaf.sweeper.machine.step_clock import StepClock
 from mdaf.sweeper.runs.checkpoint import START, PartialEpoch, Position

@@ -28,9 +28,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mdaf.allowed import allowed, is_named, refusal
 from mdaf.errors import UserError
-from mdaf.reporting import one_line
+from mdaf.messages.reporting import one_line
+from mdaf.naming.allowed import allowed, is_named, refusal
 
 #: Logits and targets (replica, batch), gamma (replica, 1) -> the loss of each sample (replica, batch).
 SampleLoss = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mdaf import gpus
 from mdaf.data.store.device_store import DeviceStore
+from mdaf.hardware import gpus
 from mdaf.sweeper.machine.device import computing_in
 from mdaf.sweeper.machine.telemetry import peak_resident_bytes, resident_mb
 from mdaf.sweeper.training.microbatches import micro_batch_sizes, position_weight

@@ -11,15 +11,15 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from mdaf.allowed import class_named
 from mdaf.data.schema import Schema
 from mdaf.data.store.event_store import USER_TABLE, EventStore
 from mdaf.data.store.seen import MOST, unknown_users
 from mdaf.errors import UserError, did_you_mean
+from mdaf.messages.reporting import one_line
 from mdaf.model.contract import check_replica_axis, check_tensors
 from mdaf.model.ctr import CTRModel
 from mdaf.model.plain import PlainModel
-from mdaf.reporting import one_line
+from mdaf.naming.allowed import class_named
 
 # Widths that a model's own options name, whether a log has that table or not.
 NAMED_IN_ALL = ("item", "category", "other")
@@ -27,7 +27,7 @@ OURS = "mdaf.model"
 
 
 def class_of(node: DictConfig) -> type[nn.Module]:
-    """The class that ``node`` names: a model of this package, or a module that the user allows (``mdaf.allowed``).
+    """The class that ``node`` names: a model of this package, or one that the user allows (``mdaf.naming.allowed``).
 
     Raises UserError for any other name, without importing it, and for a class that is no model.
     """

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from mdaf.errors import UserError
+from mdaf.messages.reporting import one_line
 from mdaf.model.layers.basic import Embedding
-from mdaf.reporting import one_line
 from mdaf.sweeper.training.optim.deferred_adam import Lookups
 
 #: The most numbers in a gradient of which each thread has its own: 64 MB.

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from mdaf.data.schema import Batch
 from mdaf.data.store.device_store import DeviceStore
+from mdaf.messages.reporting import is_out_of_memory
 from mdaf.model.kernels.backend import interpreting, triton_obstacle
 from mdaf.model.kernels.precompile import requests_only
 from mdaf.model.layers.basic import set_dropout
-from mdaf.reporting import is_out_of_memory
 from mdaf.sweeper.machine.device import computing_in, make_current
 from mdaf.sweeper.machine.threads import WORTH_THREADS, threads_for, weights_of_layers, workers_for
 from mdaf.sweeper.machine.workers import at_once

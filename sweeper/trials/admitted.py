@@ -16,10 +16,10 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from mdaf.allowed import permitted
 from mdaf.errors import UserError
-from mdaf.names import folder_of
-from mdaf.plain_files import plain_text
+from mdaf.files.plain import plain_text
+from mdaf.naming.allowed import permitted
+from mdaf.naming.studies import folder_of
 from mdaf.terminal.printable import in_a_line
 
 GROUPS = ("model", "data", "regularization", "training", "device", "experiment")

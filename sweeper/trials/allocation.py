@@ -22,7 +22,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from mdaf.errors import UserError
-from mdaf.process import this_process
+from mdaf.processes.identity import this_process
 from mdaf.sweeper.storage.late_reads import attribute, holds
 from mdaf.sweeper.storage.optuna_internals import add_trial, cache_trials, storage_of, trial_id_of
 from mdaf.sweeper.trials.leases import Leases, lease

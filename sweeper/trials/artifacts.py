@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdaf.errors import UserError
-from mdaf.names import folder_of
-from mdaf.secrets import masked, masked_text
+from mdaf.messages.secrets import masked, masked_text
+from mdaf.naming.studies import folder_of
 from mdaf.sweeper.trials.admitted import FETCHED, STUDIES, typed_here
 from mdaf.terminal.programs import command
 

@@ -23,11 +23,11 @@ from hydra.types import TaskFunction
 from omegaconf import DictConfig
 
 from mdaf.errors import UserError
-from mdaf.interruption import environment
-from mdaf.process import this_process
-from mdaf.reporting import one_line
-from mdaf.secrets import masked_text
-from mdaf.signals import EXIT_AT_ONCE, EXIT_RESUMABLE
+from mdaf.messages.reporting import one_line
+from mdaf.messages.secrets import masked_text
+from mdaf.processes.identity import this_process
+from mdaf.processes.interruption import environment
+from mdaf.processes.signals import EXIT_AT_ONCE, EXIT_RESUMABLE
 from mdaf.sweeper.hydra_ext.directories import from_anywhere
 from mdaf.sweeper.storage.retrying import without_waiting
 from mdaf.sweeper.trials.link import TrialLink, sweeps_settings

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution
 
 from mdaf.errors import UserError
-from mdaf.former_names import lasting
+from mdaf.naming.former_names import lasting
 from mdaf.sweeper.hydra_ext.overrides import key_of, parsed
 from mdaf.sweeper.hydra_ext.run_config import ADDED_LATER, NOT_HASHED, is_our_schema
 from mdaf.sweeper.trials.space import Space, meaning

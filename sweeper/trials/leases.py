@@ -24,7 +24,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from mdaf.process import is_gone, this_process
+from mdaf.processes.identity import is_gone, this_process
 from mdaf.sweeper.storage.late_reads import attribute
 from mdaf.sweeper.storage.optuna_internals import trial_id_of
 from mdaf.sweeper.storage.retrying import without_waiting

@@ -21,8 +21,8 @@ from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 
 from mdaf.errors import UserError
-from mdaf.process import this_process
-from mdaf.reporting import is_interruption
+from mdaf.messages.reporting import is_interruption
+from mdaf.processes.identity import this_process
 from mdaf.sweeper.hydra_ext.directories import from_anywhere
 from mdaf.sweeper.hydra_ext.instantiation import created
 from mdaf.sweeper.storage.opening import open_storage

@@ -17,8 +17,8 @@ from typing import Any
 from hydra.core.utils import JobReturn
 from optuna.trial import FrozenTrial
 
-from mdaf.reporting import is_user_error, one_line
-from mdaf.secrets import masked_text
+from mdaf.messages.reporting import is_user_error, one_line
+from mdaf.messages.secrets import masked_text
 from mdaf.sweeper.trials.retries import BY_ITS_POINT, BY_WHAT_WAS_TYPED
 from mdaf.sweeper.trials.user_attrs import ERROR, FAILED_BY, MICRO_BATCH, RETRY_OVERRIDES, TRACEBACK
 

@@ -22,8 +22,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from mdaf.errors import StoppedError
-from mdaf.reporting import is_interruption, is_out_of_memory, one_line
-from mdaf.secrets import masked_text
+from mdaf.messages.reporting import is_interruption, is_out_of_memory, one_line
+from mdaf.messages.secrets import masked_text
 from mdaf.sweeper.storage.optuna_internals import storage_of, stored_trial, trial_id_of
 from mdaf.sweeper.storage.retrying import StorageAwayError, at_the_end
 from mdaf.sweeper.trials.allocation import Allocation, Planned, counted, ended, failed_of, listed

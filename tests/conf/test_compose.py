@@ -11,7 +11,8 @@ from hydra import compose, initialize_config_module
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from mdaf import conf, names
+from mdaf import conf
+from mdaf.naming import studies
 from mdaf.sweeper.hydra_ext.instantiation import created
 from mdaf.sweeper.hydra_ext.run_config import validate
 from mdaf.sweeper.hydra_ext.targets import SAMPLERS
@@ -45,7 +46,7 @@ READ_A_FILE = (
 @pytest.fixture(autouse=True)
 def registered() -> None:
     conf.register()
-    names.register()
+    studies.register()
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: value)

@@ -14,7 +14,7 @@ from hydra.plugins.completion_plugin import DefaultCompletionPlugin
 
 from mdaf import conf
 from mdaf.conf import options
-from mdaf.reporting import one_line
+from mdaf.messages.reporting import one_line
 
 
 @contextmanager

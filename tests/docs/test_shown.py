@@ -18,8 +18,9 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 from typer.testing import CliRunner
 
-from mdaf import conf, names
+from mdaf import conf
 from mdaf.data import __main__ as data_program
+from mdaf.naming import studies
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study.cli import app
 from tests.data.logs import END, REAL_LOG, needs_real_log, write_rows
@@ -93,7 +94,7 @@ def test_the_status_that_is_shown_is_that_of_the_sweep_above_it() -> None:
     words = shlex.split(typed.replace("\\\n", ""))
     assert words[:2] == ["mdaf", "-m"]
     conf.register()
-    names.register()
+    studies.register()
     with initialize_config_module("mdaf.conf"):
         sweeper = compose("config", words[2:], return_hydra_config=True).hydra.sweeper
     study, trials = (line.split(maxsplit=1)[1] for line in status.splitlines()[:2])

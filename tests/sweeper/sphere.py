@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.study import Study
 from optuna.trial import Trial
 
-from mdaf.interruption import environment
+from mdaf.processes.interruption import environment
 from mdaf.sweeper.hydra_ext import config_sources
 from mdaf.sweeper.search.plugin import RegularizationSweeper
 from mdaf.sweeper.storage.opening import open_storage

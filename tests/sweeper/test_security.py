@@ -22,9 +22,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import mdaf.sweeper.search.reseeding  # noqa: F401 - the reader of CMA-ES's states
-from mdaf import logs
 from mdaf.errors import UserError
-from mdaf.names import complaint_about, folder_of
+from mdaf.messages import logs
+from mdaf.naming.studies import complaint_about, folder_of
 from mdaf.sweeper.hydra_ext.config_sources import Configs, rerun_command
 from mdaf.sweeper.hydra_ext.targets import CALLBACKS, PRUNERS, SAMPLERS
 from mdaf.sweeper.storage.opening import open_storage

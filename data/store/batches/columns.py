@@ -10,9 +10,9 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from mdaf import gpus
 from mdaf.data.schema import PADDING
 from mdaf.data.store.arrays import parts_of, read_part, refuse_cut
+from mdaf.hardware import gpus
 
 
 class Column(Protocol):

@@ -19,10 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mdaf import cores
 from mdaf.data.reading.file_hashes import any_change_shows
 from mdaf.data.store.manifest import REMEDY
 from mdaf.errors import DamagedStoreError
+from mdaf.hardware import cores
 
 STAMP = "verified.json"
 _BLOCK = 1 << 22

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from mdaf.atomic import write_atomically
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.event_store import EventStore
 from mdaf.errors import UserError
-from mdaf.logs import warn_once
-from mdaf.plain_files import plain
+from mdaf.files.atomic import write_atomically
+from mdaf.files.plain import plain
+from mdaf.messages.logs import warn_once
 from mdaf.sweeper.job.trained_run import TrainedRun
 from mdaf.sweeper.runs.reader import BEST, checkpoint_digest
 from mdaf.sweeper.runs.test_reads import log_read

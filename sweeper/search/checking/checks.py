@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import NopPruner
 
-from mdaf.config_keys import check_keys
 from mdaf.errors import DataError, UserError, did_you_mean
-from mdaf.names import complaint_about
+from mdaf.naming.config_keys import check_keys
+from mdaf.naming.studies import complaint_about
 from mdaf.sweeper.hydra_ext.run_config import is_our_schema, validate
 from mdaf.sweeper.runs.metric_columns import OBJECTIVES, RANKING, column, is_objective
 from mdaf.sweeper.search.points.tried_points import CHOICES

@@ -12,8 +12,8 @@ from typing import Any
 from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from mdaf.config_keys import key_question, keys_of
 from mdaf.errors import UserError
+from mdaf.naming.config_keys import key_question, keys_of
 from mdaf.sweeper.hydra_ext.overrides import SIGNS, meant, same
 from mdaf.sweeper.storage.optuna_internals import contains
 from mdaf.sweeper.trials.space import Space

@@ -18,7 +18,7 @@ from hydra.core.utils import JobReturn
 from optuna.trial import Trial
 
 from mdaf.errors import StoppedError
-from mdaf.interruption import EXIT_RESUMABLE
+from mdaf.processes.interruption import EXIT_RESUMABLE
 from mdaf.sweeper.search.running.cluster import connect
 from mdaf.sweeper.storage.optuna_internals import trial_id_of
 

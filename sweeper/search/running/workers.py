@@ -2,7 +2,7 @@
 
 An environment variable gives each worker its number. A worker asks the study for a trial whenever it is free. Its
 output appears on the terminal line by line, with its number in front. Workers end when this process ends, at Ctrl-C,
-and when this process is killed (``mdaf.children``).
+and when this process is killed (``mdaf.processes.children``).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO
 
-from mdaf import cores, gpus
-from mdaf.children import Child, end_all
 from mdaf.errors import StoppedError, UserError
-from mdaf.interruption import EXIT_HUNG, EXIT_RESUMABLE, Interrupted, Interruption
+from mdaf.hardware import cores, gpus
+from mdaf.processes.children import Child, end_all
+from mdaf.processes.interruption import EXIT_HUNG, EXIT_RESUMABLE, Interrupted, Interruption
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import optuna
 from omegaconf import DictConfig, OmegaConf
 from optuna.study import StudyDirection
 
-from mdaf.names import DEFAULT_STORAGE
+from mdaf.naming.studies import DEFAULT_STORAGE
 from mdaf.sweeper.hydra_ext.config_sources import Configs
 from mdaf.sweeper.hydra_ext.overrides import hydra_value
 from mdaf.sweeper.hydra_ext.run_config import is_our_schema

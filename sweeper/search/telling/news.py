@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from optuna.trial import FrozenTrial, Trial
 
-from mdaf import alerts
-from mdaf.reporting import in_one_line
+from mdaf.messages import alerts
+from mdaf.messages.reporting import in_one_line
 from mdaf.sweeper.study.winners import ranked
 from mdaf.sweeper.trials.outcome import Failure, shown
 from mdaf.sweeper.trials.same_point import point_id_of

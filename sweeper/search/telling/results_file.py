@@ -10,8 +10,8 @@ import optuna
 from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 
-from mdaf.atomic import write_atomically
 from mdaf.errors import UserError
+from mdaf.files.atomic import write_atomically
 from mdaf.sweeper.search.telling.advice import study_command
 from mdaf.sweeper.storage.opening import masked
 from mdaf.sweeper.study.points import in_words

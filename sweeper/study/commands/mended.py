@@ -10,7 +10,7 @@ import typer
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from mdaf.process import is_gone
+from mdaf.processes.identity import is_gone
 from mdaf.sweeper.study import queries
 from mdaf.sweeper.study.commands.options import DEFAULT_STORAGE, RecordFormat, StorageUrl, StudyName, TextOrJson, choose
 from mdaf.sweeper.study.commands.output import json_text, note, print_table, say

@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 
 from mdaf.errors import UserError
-from mdaf.names import DEFAULT_STORAGE as DEFAULT_STORAGE
+from mdaf.naming.studies import DEFAULT_STORAGE as DEFAULT_STORAGE
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study import queries
 from mdaf.sweeper.study.commands.output import note

@@ -21,8 +21,8 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from mdaf.atomic import write_atomically
 from mdaf.extras import imported
+from mdaf.files.atomic import write_atomically
 from mdaf.sweeper.runs.metric_columns import RECORDED
 from mdaf.sweeper.storage.opening import masked_text
 from mdaf.sweeper.study.queries import QueryError, Row

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mdaf.names import folder_of
+from mdaf.naming.studies import folder_of
 from mdaf.sweeper.storage.backup import back_up
 from mdaf.sweeper.storage.opening import masked
 from mdaf.sweeper.study import points, queries, summaries, winners

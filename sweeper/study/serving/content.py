@@ -9,8 +9,8 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from mdaf.messages.secrets import masked_text
 from mdaf.pages.palette import BEST, OTHER, colours_of
-from mdaf.secrets import masked_text
 from mdaf.sweeper.storage.late_reads import attribute
 from mdaf.sweeper.study import points, queries, winners
 from mdaf.sweeper.study.consistency import names_of_values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mdaf.secrets import masked_text
+from mdaf.messages.secrets import masked_text
 from mdaf.sweeper.study.queries import short_names
 from mdaf.sweeper.study.status.status import RunningTrial, Status
 from mdaf.terminal.durations import in_words, time_of

@@ -14,7 +14,7 @@ from tests.processes import CONTEXT, ROOT, _become
 
 
 class ForkedChild:
-    """As much of ``mdaf.children.Child`` as ``mdaf.api`` uses."""
+    """As much of ``mdaf.processes.children.Child`` as ``mdaf.api`` uses."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], **_: Any) -> None:
         _, dash_m, module, *arguments = command

@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 
-from mdaf import outcome
+from mdaf.messages import outcome
 
 
 def main(how: str) -> None:

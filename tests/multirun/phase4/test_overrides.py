@@ -28,7 +28,7 @@ def test_a_class_that_a_study_names_is_run_only_if_it_is_allowed_and_typed(monke
     trial, configs = winner("model=din", MINE), Configs(folder="own")
     with pytest.raises(UserError, match=r"model._target_=mine.Model: a key .* may name code; nothing of it is run"):
         overrides_of(trial, [], configs)
-    monkeypatch.setattr("mdaf.allowed.STARTED_WITH", "mine.Model")
+    monkeypatch.setattr("mdaf.naming.allowed.STARTED_WITH", "mine.Model")
     line = rf"type it: mdaf-phase4 --config-dir own study=base {MINE}$"
     with pytest.raises(UserError, match=line.replace(".", r"\.")):
         overrides_of(trial, [], configs)
@@ -37,7 +37,7 @@ def test_a_class_that_a_study_names_is_run_only_if_it_is_allowed_and_typed(monke
 
 @pytest.mark.parametrize("said", ["+model._partial_=true", "model.head._target_=mine.Model", "data._target_=os.system"])
 def test_no_permission_for_a_class_lets_a_study_name_other_code(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mdaf.allowed.STARTED_WITH", "mine.*")
+    monkeypatch.setattr("mdaf.naming.allowed.STARTED_WITH", "mine.*")
     with pytest.raises(UserError, match="nothing of it is run"):
         overrides_of(winner(said), [], Configs())
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from mdaf import gpus
+from mdaf.hardware import gpus
 from mdaf.multirun.phase4.side_by_side import Command, run, slots
-from mdaf.signals import Interrupted
+from mdaf.processes.signals import Interrupted
 
 SAYS = "import os, sys; print('on', os.environ['CUDA_VISIBLE_DEVICES'], flush=True); {}"
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from mdaf import conf
-from mdaf.children import Child
-from mdaf.interruption import EXIT_RESUMABLE
 from mdaf.multirun.phase4 import plan
 from mdaf.multirun.phase4.plan import Series
 from mdaf.multirun.phase4.points import Point
+from mdaf.processes.children import Child
+from mdaf.processes.interruption import EXIT_RESUMABLE
 from mdaf.sweeper.machine.watchdog import Watchdog
 from mdaf.sweeper.runs.checkpoint import LAST
 from tests.sweeper.inside import TINIER, assert_same_run, run

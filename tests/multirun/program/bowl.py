@@ -13,10 +13,10 @@ import optuna
 from omegaconf import DictConfig, OmegaConf
 from optuna.study import Study
 
-from mdaf.interruption import environment
 from mdaf.multirun.program.content import Report
 from mdaf.multirun.program.pipeline import decide
 from mdaf.multirun.program.typed import OURS, Program
+from mdaf.processes.interruption import environment
 from mdaf.sweeper.storage.opening import open_storage
 from tests.sweeper.sphere import CONFIG, sweep
 from tests.sweeper.tiny import below

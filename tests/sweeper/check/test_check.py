@@ -202,7 +202,7 @@ def test_the_command_prints_a_table_and_exits_with_1_if_something_is_wrong(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     name = f"{__name__}.{ReadsLabels.__name__}"
-    monkeypatch.setattr("mdaf.allowed.STARTED_WITH", name)
+    monkeypatch.setattr("mdaf.naming.allowed.STARTED_WITH", name)
     (tmp_path / "own/model").mkdir(parents=True)
     (tmp_path / "own/model/mine.yaml").write_text(f"defaults: [_common, _self_]\n_target_: {name}\n")
     monkeypatch.setattr("sys.argv", ["mdaf", "check", "--config-dir", "own", *DATA, "model=mine"])
@@ -297,7 +297,7 @@ def test_a_model_that_draws_in_the_order_of_a_set_is_found_by_asking_another_pro
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
     monkeypatch.setenv("MDAF_ALLOW", "of_sets.*")
-    monkeypatch.setattr("mdaf.allowed.STARTED_WITH", "of_sets.*")
+    monkeypatch.setattr("mdaf.naming.allowed.STARTED_WITH", "of_sets.*")
     (tmp_path / "own/model").mkdir(parents=True)
     (tmp_path / "own/model/mine.yaml").write_text("defaults: [_common, _self_]\n_target_: of_sets.Sets\n")
     monkeypatch.setattr("sys.argv", ["mdaf", "check", "--config-dir", "own", *DATA, "model=mine"])

@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 from optuna.pruners import MedianPruner
 from optuna.samplers import RandomSampler
 
-from mdaf import allowed
 from mdaf.errors import UserError
+from mdaf.naming import allowed
 from mdaf.sweeper.hydra_ext import instantiation
 from mdaf.sweeper.hydra_ext.instantiation import created
 from mdaf.sweeper.storage.opening import open_storage
@@ -211,7 +211,7 @@ import hydra
 
 @hydra.main(config_path=None, version_base=None)
 def main(cfg):
-    from mdaf.allowed import allowed
+    from mdaf.naming.allowed import allowed
     open("jobs.txt", "a").write(f"{allowed()}\\n")
     return float(cfg.x) ** 2
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import torch
 
-from mdaf import logs
-from mdaf.interruption import EXIT_RESUMABLE
-from mdaf.logs import MaskedRecord
-from mdaf.secrets import masked_text
+from mdaf.messages import logs
+from mdaf.messages.logs import MaskedRecord
+from mdaf.messages.secrets import masked_text
+from mdaf.processes.interruption import EXIT_RESUMABLE
 from mdaf.sweeper.job.job import Job
 from mdaf.sweeper.job.recorder import Recorder
 from mdaf.sweeper.runs import lock

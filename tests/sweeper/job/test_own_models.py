@@ -25,7 +25,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "own/model").mkdir(parents=True)
     (folder / "own/model/all_layers.yaml").write_text(f"defaults: [_common, _self_]\n_target_: {NAME}\nwidth: 4\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mdaf.allowed.STARTED_WITH", NAME)
+        patch.setattr("mdaf.naming.allowed.STARTED_WITH", NAME)
         assert (
             train(
                 folder, "-m", "hydra/launcher=replicas", f"seed={','.join(map(str, SEEDS))}", "hydra.sweep.dir=together"
@@ -38,7 +38,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mdaf.allowed.STARTED_WITH", NAME)
+    monkeypatch.setattr("mdaf.naming.allowed.STARTED_WITH", NAME)
 
 
 def train(folder: Path, *typed: str) -> int:

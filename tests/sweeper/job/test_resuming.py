@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from mdaf.errors import UserError
-from mdaf.interruption import EXIT_RESUMABLE
+from mdaf.processes.interruption import EXIT_RESUMABLE
 from mdaf.sweeper.job.job import Job
 from mdaf.sweeper.job.resuming import lock_step_groups
 from mdaf.sweeper.machine.watchdog import Watchdog

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mdaf.conf.schema import Guard
-from mdaf.interruption import EXIT_HUNG, EXIT_RESUMABLE, Interrupted, Interruption
+from mdaf.processes.interruption import EXIT_HUNG, EXIT_RESUMABLE, Interrupted, Interruption
 from mdaf.sweeper.machine.hang_watch import HangWatch
 from mdaf.sweeper.machine.steadiness import judge_steadiness
 from mdaf.sweeper.machine.telemetry import resident_mb, situation

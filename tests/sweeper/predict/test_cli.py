@@ -15,8 +15,8 @@ import pytest
 from omegaconf import OmegaConf
 
 import mdaf
-from mdaf import signals
 from mdaf.data.synthetic import Synthetic
+from mdaf.processes import signals
 from mdaf.sweeper.hydra_ext.run_config import config_hash
 from mdaf.sweeper.predict.cli import main
 from mdaf.sweeper.predict.predictor import Predictor

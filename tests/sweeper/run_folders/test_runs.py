@@ -10,8 +10,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from mdaf.process import this_process
-from mdaf.signals import Interrupted
+from mdaf.processes.identity import this_process
+from mdaf.processes.signals import Interrupted
 from mdaf.sweeper.run_folders import cli
 from mdaf.sweeper.tracking import tensorboard_events, tracked_run
 

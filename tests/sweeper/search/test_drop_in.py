@@ -543,7 +543,7 @@ def test_a_samplers_own_constraints_function_is_asked_for_each_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = f"{__name__}.{feasible_below_one.__name__}"
-    monkeypatch.setattr("mdaf.allowed.STARTED_WITH", name)  # as by MDAF_ALLOW before the program starts
+    monkeypatch.setattr("mdaf.naming.allowed.STARTED_WITH", name)  # as by MDAF_ALLOW before the program starts
     typed = f"hydra.sweeper.sampler.constraints_func={{_target_: {name}, _partial_: true}}"
     swept = sweep(tmp_path, "x=choice(0,1,2)", "hydra.sweeper.direction=maximize", "hydra.sweeper.n_trials=8", typed)
     for trial in swept.study.trials:

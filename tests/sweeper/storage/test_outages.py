@@ -14,7 +14,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from mdaf.reporting import in_one_line
+from mdaf.messages.reporting import in_one_line
 from mdaf.sweeper.storage import call_watch, retrying
 from mdaf.sweeper.storage.backup import back_up
 from mdaf.sweeper.storage.opening import StorageError, open_storage

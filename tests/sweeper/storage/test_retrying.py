@@ -19,8 +19,8 @@ import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
-from mdaf.interruption import Interrupted, Interruption
-from mdaf.reporting import is_user_error
+from mdaf.messages.reporting import is_user_error
+from mdaf.processes.interruption import Interrupted, Interruption
 from mdaf.sweeper.storage import call_watch, opening, retrying
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.storage.retrying import StorageAwayError, at_the_end

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from mdaf import conf
-from mdaf.secrets import masked, masked_text
+from mdaf.messages.secrets import masked, masked_text
 from mdaf.sweeper.hydra_ext.run_config import config_hash, validate
 from mdaf.sweeper.runs.checkpoint import LAST, DamagedError, PartialEpoch, Position, Saved, read, save, sealed
 from mdaf.sweeper.storage.opening import StorageError, open_storage

@@ -65,7 +65,7 @@ def test_tensorboard_has_each_epoch_once_after_a_run_was_interrupted_and_went_on
 
 
 def interrupt_after_epoch(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mdaf import signals
+    from mdaf.processes import signals
 
     original = Recorder.epoch
 

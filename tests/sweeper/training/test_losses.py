@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import mdaf.allowed
+import mdaf.naming.allowed
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.event_store import EventStore
 from mdaf.errors import UserError
@@ -90,7 +90,7 @@ def squared(logits: Tensor, targets: Tensor) -> Tensor:
 
 @pytest.fixture
 def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mdaf.allowed, "STARTED_WITH", "somebodys_losses.*")
+    monkeypatch.setattr(mdaf.naming.allowed, "STARTED_WITH", "somebodys_losses.*")
     found = own(
         squared=squared,
         mean=lambda logits, targets: squared(logits, targets).mean(),

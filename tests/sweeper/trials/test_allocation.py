@@ -13,7 +13,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import Trial, TrialState, create_trial
 
-from mdaf.process import this_process
+from mdaf.processes.identity import this_process
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.trials.leases import Leases
 from mdaf.sweeper.trials.trials import Trials

@@ -17,8 +17,8 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from mdaf import process
-from mdaf.process import is_gone, this_process
+from mdaf.processes import identity
+from mdaf.processes.identity import is_gone, this_process
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.trials import leases as lease
 from mdaf.sweeper.trials import retries
@@ -37,7 +37,7 @@ def study(tmp_path: Path) -> optuna.Study:
 @pytest.fixture
 def dead_process() -> str:
     """A process of this machine that is over, as it said itself while it lived."""
-    code = "from mdaf.process import this_process; print(this_process())"
+    code = "from mdaf.processes.identity import this_process; print(this_process())"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
@@ -64,11 +64,11 @@ def test_a_process_knows_itself_and_is_not_gone(dead_process: str, elsewhere: st
 
 def test_a_killed_process_that_nobody_waited_for_is_gone() -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    start = process._start_of(child.pid)
+    start = identity._start_of(child.pid)
     child.kill()
-    while process._start_of(child.pid) == start:
+    while identity._start_of(child.pid) == start:
         time.sleep(0.01)
-    assert is_gone(f"{process._host()}:{child.pid}:{start}") is True
+    assert is_gone(f"{identity._host()}:{child.pid}:{start}") is True
     child.wait()
 
 
@@ -100,8 +100,8 @@ def hide_starts(monkeypatch: pytest.MonkeyPatch, *, others: bool) -> None:
         if others:
             raise PermissionError
 
-    monkeypatch.setattr(process, "os", types.SimpleNamespace(**{**vars(os), "kill": kill}))
-    monkeypatch.setattr(process, "_start_of", lambda pid: None)
+    monkeypatch.setattr(identity, "os", types.SimpleNamespace(**{**vars(os), "kill": kill}))
+    monkeypatch.setattr(identity, "_start_of", lambda pid: None)
 
 
 @pytest.mark.parametrize("others", [True, False])
@@ -127,20 +127,20 @@ def test_a_hidden_process_that_is_over_is_gone(dead_process: str, monkeypatch: p
 
 def test_a_process_that_never_knew_its_start_is_left_to_its_lease_while_its_id_is_taken(dead_process: str) -> None:
     host, pid, _ = this_process().split(":")
-    assert is_gone(f"{host}:{pid}:{process.UNKNOWN}") is None
+    assert is_gone(f"{host}:{pid}:{identity.UNKNOWN}") is None
     host, pid, _ = dead_process.split(":")
-    assert is_gone(f"{host}:{pid}:{process.UNKNOWN}") is True
+    assert is_gone(f"{host}:{pid}:{identity.UNKNOWN}") is True
 
 
 def test_where_proc_is_another_namespace_s_no_start_is_read_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_sees_our_namespace", lambda: False)
-    assert this_process().endswith(f":{process.UNKNOWN}")
+    monkeypatch.setattr(identity, "_sees_our_namespace", lambda: False)
+    assert this_process().endswith(f":{identity.UNKNOWN}")
     assert is_gone(this_process()) is None
 
 
 @pytest.mark.parametrize("pid", ["0", "-1", "99999999999999999999", "", "self"])
 def test_a_holder_that_is_no_process_is_left_to_its_lease(pid: str) -> None:
-    assert is_gone(f"{process._host()}:{pid}:99") is None
+    assert is_gone(f"{identity._host()}:{pid}:99") is None
 
 
 def test_a_dead_processs_trial_fails_and_its_point_waits_to_be_tried_again(

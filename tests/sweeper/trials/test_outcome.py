@@ -10,7 +10,7 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from optuna.trial import Trial, TrialState
 
-from mdaf.reporting import is_out_of_memory
+from mdaf.messages.reporting import is_out_of_memory
 from mdaf.sweeper.trials.outcome import Failure, Objective, UnusableResultError, describe
 from mdaf.sweeper.trials.trials import Trials
 from mdaf.sweeper.trials.user_attrs import ERROR, MICRO_BATCH, RETRY_OF, RETRY_OVERRIDES, TRACEBACK

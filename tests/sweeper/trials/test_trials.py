@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.trial import Trial, TrialState
 
-from mdaf.interruption import Interrupted
+from mdaf.processes.interruption import Interrupted
 from mdaf.sweeper.trials.trials import Trials
 from mdaf.sweeper.trials.user_attrs import DIED, OUTCOME, RETRY_OF
 

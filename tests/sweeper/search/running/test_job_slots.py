@@ -27,8 +27,8 @@ from optuna.trial import Trial, TrialState
 from mdaf import conf, errors
 from mdaf.errors import UserError
 from mdaf.extras import install
-from mdaf.process import this_process
-from mdaf.reporting import one_line
+from mdaf.messages.reporting import one_line
+from mdaf.processes.identity import this_process
 from mdaf.sweeper.hydra_ext import run_dirs
 from mdaf.sweeper.runs.folder import FolderError
 from mdaf.sweeper.search import trial_loop

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mdaf.interruption import EXIT_HUNG
+from mdaf.processes.interruption import EXIT_HUNG
 from mdaf.sweeper.search.running import workers
 from mdaf.sweeper.search.running.workers import RESTARTS, WorkerError, run_workers
 

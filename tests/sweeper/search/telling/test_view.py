@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mdaf.interruption import EXIT_RESUMABLE
+from mdaf.processes.interruption import EXIT_RESUMABLE
 from tests.processes import Running
 from tests.terminals import screen_of
 

@@ -21,7 +21,7 @@ from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 from typer.testing import CliRunner, Result
 
-from mdaf.process import this_process
+from mdaf.processes.identity import this_process
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study.cli import app
 from mdaf.sweeper.study.commands.watched import live_rows

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mdaf.atomic import write_atomically
+from mdaf.files.atomic import write_atomically
 
 FILE_VARIABLE = "MDAF_OUTCOME_FILE"  # where the process that started the command reads its outcome
 

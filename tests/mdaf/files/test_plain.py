@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mdaf import plain_files
 from mdaf.errors import UserError
+from mdaf.files import plain
 from mdaf.sweeper.hydra_ext.run_dirs import run_folder_for
 from mdaf.sweeper.runs.checkpoint import DamagedError, read
 from mdaf.sweeper.runs.reader import checkpoint_digest, read_config, read_metrics, read_overrides, read_result
@@ -44,6 +44,6 @@ def test_a_pipe_beside_the_runs_of_a_command_is_passed_over(tmp_path: Path) -> N
 
 def test_a_text_that_no_run_can_have_left_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "result.json").write_text('{"state": "complete"}')
-    monkeypatch.setattr(plain_files, "LARGEST_BYTES", 10)
+    monkeypatch.setattr(plain, "LARGEST_BYTES", 10)
     with pytest.raises(UserError, match=r"result.json: cannot be read \(it is larger than the 10 bytes"):
         read_result(tmp_path)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mdaf.allowed import class_named, permitted
 from mdaf.data.preparing.source import source_from
 from mdaf.errors import DataError, NotAllowedError, UserError
+from mdaf.naming.allowed import class_named, permitted
 
 CODE = """
 from torch import nn
@@ -36,11 +36,11 @@ def test_a_class_is_allowed_by_its_name_or_by_its_package_and_by_nothing_else(
     with pytest.raises(NotAllowedError, match=rf"type export MDAF_ALLOW={mine}.Model and then the same command"):
         permitted(f"{mine}.Model", "mdaf.model")
     for entries in (f"{mine}.Model", f"other.*,{mine}.*"):
-        monkeypatch.setattr("mdaf.allowed.STARTED_WITH", entries)
+        monkeypatch.setattr("mdaf.naming.allowed.STARTED_WITH", entries)
         assert class_named(f"{mine}.Model", "mdaf.model").__name__ == "Model"
     with pytest.raises(NotAllowedError, match=r"elsewhere\.Other is not on the list"):  # imported there, not defined
         class_named(f"{mine}.Other", "mdaf.model")
-    monkeypatch.setattr("mdaf.allowed.STARTED_WITH", f"{mine}.Other")
+    monkeypatch.setattr("mdaf.naming.allowed.STARTED_WITH", f"{mine}.Other")
     assert class_named(f"{mine}.Other", "mdaf.model").__module__ == "elsewhere"
 
 
@@ -54,7 +54,7 @@ def test_a_class_is_allowed_by_its_name_or_by_its_package_and_by_nothing_else(
     ],
 )
 def test_what_cannot_be_had_is_one_line(mine: str, target: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mdaf.allowed.STARTED_WITH", target.format(mine))
+    monkeypatch.setattr("mdaf.naming.allowed.STARTED_WITH", target.format(mine))
     with pytest.raises(UserError, match=said):
         class_named(target.format(mine), "mdaf.model")
 
@@ -62,6 +62,6 @@ def test_what_cannot_be_had_is_one_line(mine: str, target: str, said: str, monke
 def test_a_source_of_ones_own_has_to_be_a_source(mine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=rf"^data\._target_: {mine}\.Nothing is not on the list"):
         source_from({"_target_": f"{mine}.Nothing"})
-    monkeypatch.setattr("mdaf.allowed.STARTED_WITH", f"{mine}.Nothing")
+    monkeypatch.setattr("mdaf.naming.allowed.STARTED_WITH", f"{mine}.Nothing")
     with pytest.raises(DataError, match="is not a source of logs: expected a class with build and fingerprint"):
         source_from({"_target_": f"{mine}.Nothing"})

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from mdaf import cores
+from mdaf.hardware import cores
 
 
 @pytest.fixture(autouse=True)

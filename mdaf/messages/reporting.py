@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
-from mdaf import signals
-from mdaf.children import SAFE_PATH, SAFE_PATH_IS_OURS, is_spoken_for
-from mdaf.config_keys import refused_key
 from mdaf.errors import DataError, StoppedError, UserError, did_you_mean, text_of
 from mdaf.extras import install
-from mdaf.interruption import environment, how_to_go_on, is_typed
-from mdaf.logs import keep_traceback
-from mdaf.secrets import masked_text
+from mdaf.messages.logs import keep_traceback
+from mdaf.messages.secrets import masked_text
+from mdaf.naming.config_keys import refused_key
+from mdaf.processes import signals
+from mdaf.processes.children import SAFE_PATH, SAFE_PATH_IS_OURS, is_spoken_for
+from mdaf.processes.interruption import environment, how_to_go_on, is_typed
 from mdaf.terminal.printable import in_a_line
 
 EXIT_USER_ERROR = 2

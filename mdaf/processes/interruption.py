@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 
-from mdaf import signals
+from mdaf.processes import signals
 
 EXIT_RESUMABLE = signals.EXIT_RESUMABLE  # the state is saved; the same command with resume=auto goes on
 EXIT_HUNG = 76  # a step hung; resume=auto goes on from the last checkpoint
@@ -27,7 +27,7 @@ class Interrupted(SaveAndStop, signals.Interrupted):
 
 
 class Interruption:
-    """While it lasts, the first signal makes ``check`` raise, and a second one ends the loop (``mdaf.signals``)."""
+    """While it lasts, the first signal makes ``check`` raise, and a second one ends the loop (``signals``)."""
 
     def __init__(self) -> None:
         self._context = ExitStack()

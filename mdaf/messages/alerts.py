@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from mdaf import outcome
-from mdaf.bounded import within
 from mdaf.errors import text_of
-from mdaf.secrets import masked_text
-from mdaf.signals import EXIT_AT_ONCE, Interrupted
+from mdaf.messages import outcome
+from mdaf.messages.secrets import masked_text
+from mdaf.processes.bounded import within
+from mdaf.processes.signals import EXIT_AT_ONCE, Interrupted
 
 log = logging.getLogger(__name__)
 

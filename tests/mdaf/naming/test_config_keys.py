@@ -7,8 +7,8 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
 from mdaf import conf
-from mdaf.config_keys import check_keys, keys_of, meant_key
 from mdaf.errors import DataError
+from mdaf.naming.config_keys import check_keys, keys_of, meant_key
 
 
 def composed(*overrides: str) -> DictConfig:

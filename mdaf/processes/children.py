@@ -21,7 +21,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from mdaf import signals
+from mdaf.processes import signals
 
 PIPE_VARIABLE = "MDAF_PARENT_PIPE"  # the identity of the pipe at standard input whose other end the parent holds
 

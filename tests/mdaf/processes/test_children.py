@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from mdaf.children import PIPE_VARIABLE, Child, import_alike
+from mdaf.processes.children import PIPE_VARIABLE, Child, import_alike
 from tests.processes import ROOT
 
 # A job that saves where it stands when it is asked to leave; its folder is typed behind it.
 JOB = """
 import os, sys, time
 from pathlib import Path
-from mdaf import signals
-from mdaf.children import follow_parent
+from mdaf.processes import signals
+from mdaf.processes.children import follow_parent
 
 def work(folder):
     follow_parent()
@@ -35,7 +35,7 @@ if __name__ == "__main__":
     work(sys.argv[1])
 """
 STARTS = {
-    "child": "from mdaf.children import Child; Child([sys.executable, 'job.py', '.']).wait()",
+    "child": "from mdaf.processes.children import Child; Child([sys.executable, 'job.py', '.']).wait()",
     "multiprocessing": "import multiprocessing as m; p = m.get_context('spawn').Process(target=job.work, args=('.',)); "
     "p.start(); p.join()",
     "joblib": "import joblib; joblib.Parallel(2)([joblib.delayed(job.work)('.'), joblib.delayed(len)('')])",
@@ -85,7 +85,7 @@ def test_a_child_that_is_let_go_saves_and_leaves_whatever_else_it_hears(tmp_path
 
 
 def test_a_process_that_inherits_the_word_but_not_the_pipe_follows_nobody(tmp_path: Path) -> None:
-    code = "from mdaf import children; children.follow_parent(); print(children._watching)"
+    code = "from mdaf.processes import children; children.follow_parent(); print(children._watching)"
     for value in ("1:1", ""):
         end = subprocess.run(
             [sys.executable, "-c", code],

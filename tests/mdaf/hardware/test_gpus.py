@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from mdaf import gpus
 from mdaf.errors import UserError
+from mdaf.hardware import gpus
 
 
 @pytest.fixture(autouse=True)

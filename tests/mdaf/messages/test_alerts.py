@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 import pytest
 
-from mdaf import alerts
+from mdaf.messages import alerts
 from mdaf.sweeper.job.recorder import Recorder
 from mdaf.sweeper.study.queries import trials_of
 from tests.sweeper.inside import run

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mdaf.errors import NotAllowedError, UserError, did_you_mean
-from mdaf.former_names import current
+from mdaf.naming.former_names import current
 
 VARIABLE = "MDAF_ALLOW"  # names of classes, or packages as mine.samplers.*, with commas between them
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")

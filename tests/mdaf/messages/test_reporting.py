@@ -11,8 +11,10 @@ import signal
 import pytest
 from hydra import compose, initialize_config_module
 
-from mdaf import children, conf, logs, reporting
-from mdaf.reporting import exit_code_of, in_one_line, is_user_error, reported_in_one_line
+from mdaf import conf
+from mdaf.messages import logs, reporting
+from mdaf.messages.reporting import exit_code_of, in_one_line, is_user_error, reported_in_one_line
+from mdaf.processes import children
 
 
 def raised_by(call: object) -> Exception:

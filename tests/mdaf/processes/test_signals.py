@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mdaf import signals
 from mdaf.data import __main__ as program
 from mdaf.data.store.writer import StoreWriter
 from mdaf.errors import DataError
+from mdaf.processes import signals
 
 TAKEN = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU"]
 

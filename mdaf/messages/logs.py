@@ -9,7 +9,7 @@ import warnings
 from types import TracebackType
 from typing import Any
 
-from mdaf.secrets import masked_text
+from mdaf.messages.secrets import masked_text
 from mdaf.terminal.printable import printable
 
 SILENT = ("torch._subclasses.fake_tensor",)  # prints statistics of a cache when a process ends

@@ -1,0 +1,1 @@
+"""What a command says, and to whom: errors, logs, alerts, its outcome. No password is in any of it."""

@@ -1,0 +1,1 @@
+"""Processes: which one this is, those that it starts, and how signals end it."""
