@@ -7,11 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from mdaf.hydra_internals import BASIC_SWEEPER, jobs_of_grid
+from mdaf.hydra_internals import BASIC_SWEEPER
 from mdaf.terminal.counting import Runs
 from mdaf.terminal.programs import command
 
@@ -25,18 +24,20 @@ class RunTable(Callback):
     Before the first of them it says how many there will be, so that the time of the whole can be estimated.
     """
 
+    def __init__(self) -> None:
+        self._begun = False  # what is refused has no runs, and the name of its folder would make it
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         if config.hydra.sweeper._target_ == BASIC_SWEEPER:
             from mdaf.sweeper.hydra_ext.eta import Plan, expect
-            from mdaf.sweeper.hydra_ext.overrides import typed_in
+            from mdaf.sweeper.hydra_ext.grid import jobs_of
 
-            parsed = OverridesParser.create().parse_overrides(typed_in(config)[1])
-            jobs = len(jobs_of_grid(parsed))
+            self._begun, jobs = True, len(jobs_of(config))
             expect(Plan(jobs))
             _block.enter_context(_runs_of(config, jobs))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        if config.hydra.sweeper._target_ != BASIC_SWEEPER:
+        if not self._begun:
             return
         _block.close()
         from mdaf.multirun.launching.table import collect, show

@@ -5,23 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mdaf.hydra_internals import BASIC_SWEEPER, jobs_of_grid
+from mdaf.hydra_internals import BASIC_SWEEPER
 from mdaf.messages import alerts
 from mdaf.messages.reporting import reported_in_one_line
 from mdaf.messages.secrets import masked_value
 from mdaf.naming.config_keys import check_keys
+from mdaf.sweeper.hydra_ext.grid import check_jobs, folders_of
 from mdaf.sweeper.hydra_ext.overrides import parsed, typed_in
 from mdaf.sweeper.hydra_ext.run_config import validate
 from mdaf.sweeper.runs.lock import check_free
@@ -51,9 +50,10 @@ class Refusal(Callback):
             groups = {o.key_or_group for o in swept if o.key_or_group in config.hydra.runtime.choices}
             keys = [o.key_or_group for o in swept if o.is_add() or o.is_force_add()]
             check_keys(config, swept=keys, without=groups)  # this config lacks the swept options
+            check_jobs(config)
             with suppress(OmegaConfBaseException):
                 if config.resume == "never" and not _names_new_folder(config.hydra.sweep, "dir"):
-                    for folder in _folders(config):
+                    for folder in folders_of(config):
                         check_free(folder)
                         check_unfinished(folder)
 
@@ -85,19 +85,3 @@ def _typed_overrides(config: DictConfig) -> list[Override]:
 def _names_new_folder(node: DictConfig, name: str) -> bool:
     """Whether a folder's name is ``${newest:...}``. Resolving it would create a new folder."""
     return "${newest:" in str(OmegaConf.to_container(node, resolve=False)[name])  # type: ignore[index,call-overload]
-
-
-def _folders(config: DictConfig) -> Iterator[Path]:
-    """The folders of a grid's jobs. A folder is left out if its name is known only once the job is composed."""
-    if config.hydra.sweeper._target_ != BASIC_SWEEPER:
-        return
-    typed = OverridesParser.create().parse_overrides(typed_in(config)[1])
-    for number, overrides in enumerate(jobs_of_grid(typed)):
-        with suppress(OmegaConfBaseException):
-            job: Any = OmegaConf.create(OmegaConf.to_container(config, resolve=False))
-            job.hydra.job.num, job.hydra.job.id = number, str(number)
-            for override in map(parsed, overrides):
-                chosen = OmegaConf.select(job, override.key_or_group)
-                if not (override.is_delete() or OmegaConf.is_config(chosen)):  # a group names no folder
-                    OmegaConf.update(job, override.key_or_group, override.value())
-            yield Path(str(job.hydra.sweep.dir)) / str(job.hydra.sweep.subdir)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
@@ -113,10 +114,17 @@ def validate(cfg: DictConfig) -> None:
         except UserError as error:
             raise UserError(f"{group}._target_: {error}") from None
     check_bounds(cfg)
+    _check_device(str(cfg.device.name))
     gpus.numbers_in(OmegaConf.select(cfg, gpus.KEY))
     check_training_keys(cfg.training)
     check_tracker(cfg)
     check_alert(cfg)
+
+
+def _check_device(name: str) -> None:
+    """UserError for what is the name of no device. Whether this machine has it is known once a job is set up."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise UserError(f"device.name: found {name}, expected auto, cpu, mps, cuda, or one GPU of several as cuda:1")
 
 
 def check_tracker(cfg: DictConfig) -> None:

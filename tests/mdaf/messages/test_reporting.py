@@ -71,6 +71,11 @@ def test_what_hydra_refuses_without_a_type_of_its_own_is_the_users_to_mend() -> 
             "data.user_fields=[a.b=1,'c','ü']: words with such characters need quotes, "
             'type \'data.user_fields=["a.b=1","c","ü"]\'',
         ),
+        (
+            "data.user_fields=[model.head=[1,2],tracker=mlflow]",
+            "data.user_fields=[model.head=[1,2],tracker=mlflow]: words with such characters need quotes, "
+            'type \'data.user_fields=["model.head=[1,2]","tracker=mlflow"]\'',
+        ),
     ],
 )
 def test_a_value_of_another_type_or_form_is_said_in_words_of_the_one_who_typed_it(

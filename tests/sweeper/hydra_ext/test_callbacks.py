@@ -84,6 +84,41 @@ def test_what_only_a_run_can_resolve_is_not_refused_before_it(
 
 
 @pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            ["seed=1,2,3", "training.epochs=0"],
+            "training.epochs: found 0, expected >= 1; set it with training.epochs=...",
+        ),
+        (["model=din,bst", "model.head=[0]"], "model.head: found 0, expected >= 1; set it with model.head=..."),
+        (["experiment=phase4", "training.batch_size=-1"], "training.batch_size: found -1, expected >= 1; set it with "),
+        (
+            ["seed=1,2", "device.name=gpu"],
+            "device.name: found gpu, expected auto, cpu, mps, cuda, or one GPU of several",
+        ),
+        (
+            ["regularization.dropout=0.1,2", "seed=1,2,3"],
+            "regularization.dropout: found 2.0, expected a number in [0, 1); set it with regularization.dropout=...; "
+            "found in 3 of 6 jobs, with regularization.dropout=2; none was launched",
+        ),
+        (
+            ["model=din,bst", "model.head=[8],[0],[4,0]", "training.epochs=1,-1"],
+            "model.head: found 0, expected >= 1; set it with model.head=...; found in 8 of 12 jobs, with "
+            "model=din model.head=[0] training.epochs=1, ",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_grid_with_a_value_that_jobs_cannot_have_is_refused_once_before_any_is_launched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], typed: list[str], said: str
+) -> None:
+    assert run(tmp_path, "-m", *typed, tiny=()) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {said}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     ("space", "said"),
     [
         ("regularization.dropout=interval(0.2,1.5)", "regularization.dropout: found 1.5"),
