@@ -61,9 +61,9 @@ def to_verdict(cfg: DictConfig) -> None:
 def _decided(cfg: DictConfig) -> tuple[Path, str, str]:
     """Of a study of this program: the report's folder, the study, and the verdict in a sentence."""
     from mdaf.multirun.pipeline import decide
-    from mdaf.multirun.report.blocks import in_a_sentence
+    from mdaf.multirun.report.rendering.blocks import in_a_sentence
+    from mdaf.multirun.report.sections.verdict import verdict_section
     from mdaf.multirun.report.summarize import show
-    from mdaf.multirun.report.verdict_section import verdict_section
     from mdaf.multirun.report.verify import load_report
 
     folder = decide(cfg)
@@ -77,8 +77,8 @@ def _decided_by_values(cfg: DictConfig) -> tuple[Path, str, str]:
     from mdaf.multirun.program.evidence_sections import results
     from mdaf.multirun.program.pipeline import decide
     from mdaf.multirun.program.verdict_sections import findings, verdict_section
-    from mdaf.multirun.report.blocks import in_a_sentence
-    from mdaf.multirun.report.printing import print_sections
+    from mdaf.multirun.report.rendering.blocks import in_a_sentence
+    from mdaf.multirun.report.rendering.printing import print_sections
 
     folder, report = decide(cfg)
     verdict = verdict_section(report)

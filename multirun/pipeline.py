@@ -15,9 +15,9 @@ from optuna.study import Study
 from mdaf.conf.schema import Pace
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.confirmation import check_disjoint
-from mdaf.multirun.analysis.inputs import Looks
+from mdaf.multirun.analysis.judging.versions import of_other_code
+from mdaf.multirun.analysis.report_data.inputs import Looks
 from mdaf.multirun.analysis.rows.scores import score_runs
-from mdaf.multirun.analysis.versions import of_other_code
 from mdaf.multirun.analysis.wording import several
 from mdaf.multirun.asking import ask_to_start
 from mdaf.multirun.phase4 import plan

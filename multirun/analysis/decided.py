@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mdaf.multirun.analysis.comparisons import ComparedPair, compare_pairs
-from mdaf.multirun.analysis.content import Comparison, DecisionFigures, OtherRows
-from mdaf.multirun.analysis.inputs import Inputs
 from mdaf.multirun.analysis.looks.decision import Look, LookPlan, make_looks
 from mdaf.multirun.analysis.looks.levels import nominal_level
 from mdaf.multirun.analysis.looks.power import detectable_effect, exaggeration, power_of
+from mdaf.multirun.analysis.report_data.content import Comparison, DecisionFigures, OtherRows
+from mdaf.multirun.analysis.report_data.inputs import Inputs
 from mdaf.multirun.analysis.rows.roc import DeLong
 from mdaf.multirun.analysis.rows.same_rows import RunOfPoint, SameRows
 from mdaf.multirun.analysis.statistics import paired

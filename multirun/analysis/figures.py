@@ -14,7 +14,12 @@ import torch
 
 from mdaf.multirun.analysis.comparisons import ComparedPair
 from mdaf.multirun.analysis.confirmation import confirm, pooled_sd
-from mdaf.multirun.analysis.content import (
+from mdaf.multirun.analysis.decided import Decided
+from mdaf.multirun.analysis.deltas import delta_table, ranking
+from mdaf.multirun.analysis.judging.criteria import assess
+from mdaf.multirun.analysis.judging.pace import slow_epochs
+from mdaf.multirun.analysis.judging.validity import Evidence, analyses, share_of_plan, sufficiency
+from mdaf.multirun.analysis.report_data.content import (
     CandidateFigures,
     ClaimFigures,
     ConfigurationFigures,
@@ -29,16 +34,11 @@ from mdaf.multirun.analysis.content import (
     RunTimes,
     SearchFigure,
 )
-from mdaf.multirun.analysis.criteria import assess
-from mdaf.multirun.analysis.decided import Decided
-from mdaf.multirun.analysis.deltas import delta_table, ranking
-from mdaf.multirun.analysis.inputs import CONFIRMATION, PHASE_4, SEARCH, Inputs
-from mdaf.multirun.analysis.pace import slow_epochs
+from mdaf.multirun.analysis.report_data.inputs import CONFIRMATION, PHASE_4, SEARCH, Inputs
+from mdaf.multirun.analysis.report_data.sources import Source, check_same_data
 from mdaf.multirun.analysis.rows.roc import roc_auc
 from mdaf.multirun.analysis.rows.scores import read_scores
-from mdaf.multirun.analysis.sources import Source, check_same_data
 from mdaf.multirun.analysis.statistics import Spread, spread
-from mdaf.multirun.analysis.validity import Evidence, analyses, share_of_plan, sufficiency
 from mdaf.streams import stream_seed
 from mdaf.sweeper.runs.metric_columns import CURVES, MONITOR, ON_TEST, OVER_SEEDS, column, ranking_in
 from mdaf.sweeper.runs.reader import RecordedRun, read_finished_run

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from mdaf.errors import UserError
-from mdaf.multirun.analysis.versions import of_other_code
+from mdaf.multirun.analysis.judging.versions import of_other_code
 from mdaf.sweeper.runs.metric_columns import OF_A_MULTIRUN, ranking_in
 from mdaf.sweeper.runs.reader import RecordedRun, read_run
 from mdaf.terminal import tables

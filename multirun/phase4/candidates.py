@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.confirmation import Confirmation, confirm, distance
-from mdaf.multirun.analysis.inputs import CandidateInput, Claim
+from mdaf.multirun.analysis.report_data.inputs import CandidateInput, Claim
 from mdaf.multirun.phase4 import plan
 from mdaf.multirun.phase4.design import BALANCED, RUNNER_UP, WINNER, Design
 from mdaf.multirun.phase4.known import GROUP, known_point, known_values

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.conf.schema import Pace
 from mdaf.errors import UserError
-from mdaf.multirun.analysis.pace import slow_epochs
+from mdaf.multirun.analysis.judging.pace import slow_epochs
 from mdaf.multirun.phase4.points import Finished, Point, checked, composed, configs, point_hash
 from mdaf.multirun.phase4.side_by_side import Command, run, slots
 from mdaf.multirun.phase4.unfinished import make_way

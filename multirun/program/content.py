@@ -12,8 +12,8 @@ from typing import Any
 
 from mdaf.multirun.analysis.comparisons import SeedDifference
 from mdaf.multirun.analysis.confirmation import ConfirmedCandidate
-from mdaf.multirun.analysis.json_form import from_json, to_json
 from mdaf.multirun.analysis.looks.decision import Look
+from mdaf.multirun.analysis.report_data.json_form import from_json, to_json
 from mdaf.multirun.analysis.statistics import Interval, Spread
 from mdaf.multirun.analysis.verdict_rule import Verdict
 

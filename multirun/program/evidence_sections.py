@@ -9,7 +9,7 @@ from mdaf.multirun.analysis.verdict_rule import MIN_SEEDS
 from mdaf.multirun.analysis.wording import ABSENT, interval, listed, number, p_value, several
 from mdaf.multirun.program.content import CONFIRMATION, PHASE_4, Comparison, Confirmation, Point, Report
 from mdaf.multirun.program.wording import better, confidence_of, difference, failed_runs, value
-from mdaf.multirun.report.blocks import DOTS, Block, Chart, Items, Section, Table, Text
+from mdaf.multirun.report.rendering.blocks import DOTS, Block, Chart, Items, Section, Table, Text
 
 RULE = (
     "A point is 'better' (or 'worse') if the paired t-test over the seeds has p below {level:.4g} and there are at "

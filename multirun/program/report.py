@@ -13,12 +13,12 @@ from optuna.study import Study
 
 from mdaf.errors import UserError
 from mdaf.files.atomic import write_atomically
-from mdaf.multirun.analysis.json_form import from_json
+from mdaf.multirun.analysis.report_data.json_form import from_json
 from mdaf.multirun.program.content import FORMAT, KIND, Inputs, Report
 from mdaf.multirun.program.figures import compute
 from mdaf.multirun.program.sections import charts, colours, sections
-from mdaf.multirun.report import pages
 from mdaf.multirun.report.differences import Difference, as_read, differences, explained
+from mdaf.multirun.report.rendering import pages
 from mdaf.naming.studies import numbered
 from mdaf.sweeper.runs.provenance import commit, versions
 from mdaf.sweeper.runs.reader import read_json

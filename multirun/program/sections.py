@@ -5,9 +5,9 @@ from __future__ import annotations
 from mdaf.multirun.program.content import Report
 from mdaf.multirun.program.evidence_sections import configuration, confirmation, results, runs, validity
 from mdaf.multirun.program.verdict_sections import findings, verdict_section
-from mdaf.multirun.report.blocks import Section
-from mdaf.multirun.report.pages import Drawn
-from mdaf.multirun.report.pictures import differences, spreads
+from mdaf.multirun.report.rendering.blocks import Section
+from mdaf.multirun.report.rendering.pages import Drawn
+from mdaf.multirun.report.rendering.pictures import differences, spreads
 from mdaf.pages.palette import colours_of
 
 

@@ -6,7 +6,7 @@ from mdaf.multirun.analysis.verdict_rule import MIN_SEEDS
 from mdaf.multirun.analysis.wording import caveat_of_force, caveat_of_other_plans, interval, listed, p_value, several
 from mdaf.multirun.program.content import PHASE_4, Comparison, Decision, Report
 from mdaf.multirun.program.wording import better, confidence_of, difference, failed_runs, value
-from mdaf.multirun.report.blocks import DOTS, Chart, Items, Section, Verdict
+from mdaf.multirun.report.rendering.blocks import DOTS, Chart, Items, Section, Verdict
 from mdaf.sweeper.hydra_ext.overrides import override_text, words
 
 SEEDS_ALONE = (

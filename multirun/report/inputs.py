@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.conf.schema import Criteria, Pace, Phase4, Tiers
 from mdaf.data.inspecting.trivial_rules import IN_WORDS
-from mdaf.multirun.analysis.inputs import (
+from mdaf.multirun.analysis.report_data.inputs import (
     CONFIRMATION,
     PHASE_4,
     SEARCH,
@@ -29,8 +29,8 @@ from mdaf.multirun.analysis.inputs import (
     ReportPoint,
     SearchTrial,
 )
-from mdaf.multirun.analysis.json_form import from_json
-from mdaf.multirun.analysis.sources import Source, TrivialRule, check_agreement
+from mdaf.multirun.analysis.report_data.json_form import from_json
+from mdaf.multirun.analysis.report_data.sources import Source, TrivialRule, check_agreement
 from mdaf.multirun.phase4.candidates import Named
 from mdaf.multirun.phase4.design import Design
 from mdaf.multirun.phase4.known import SEARCHED

@@ -11,20 +11,20 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from mdaf.errors import UserError
-from mdaf.multirun.analysis.content import Report
 from mdaf.multirun.analysis.figures import compute
-from mdaf.multirun.analysis.inputs import CONFIRMATION, PHASE_4, SEARCH, Change, Inputs, ReportPoint
+from mdaf.multirun.analysis.report_data.content import Report
+from mdaf.multirun.analysis.report_data.inputs import CONFIRMATION, PHASE_4, SEARCH, Change, Inputs, ReportPoint
+from mdaf.multirun.analysis.report_data.sources import check_same_data, configuration_of
 from mdaf.multirun.analysis.rows.scores import read_scores
-from mdaf.multirun.analysis.sources import check_same_data, configuration_of
 from mdaf.multirun.analysis.wording import number
 from mdaf.multirun.phase4.design import OF_THE_RESEARCH
 from mdaf.multirun.phase4.known import SEARCHED
 from mdaf.multirun.report.inputs import criteria_of, pairs, rules, source_of
-from mdaf.multirun.report.printing import print_sections
-from mdaf.multirun.report.results_section import results
-from mdaf.multirun.report.sections import criteria
-from mdaf.multirun.report.summary_section import findings
-from mdaf.multirun.report.verdict_section import verdict_section
+from mdaf.multirun.report.rendering.printing import print_sections
+from mdaf.multirun.report.sections.evidence import criteria
+from mdaf.multirun.report.sections.results import results
+from mdaf.multirun.report.sections.summary import findings
+from mdaf.multirun.report.sections.verdict import verdict_section
 from mdaf.multirun.report.writer import write_beside_others
 from mdaf.sweeper.hydra_ext.run_config import is_hashed
 from mdaf.sweeper.job.criteria import are_meant, is_the_research

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mdaf.errors import NotAllowedError, UserError
-from mdaf.multirun.analysis.content import FORMAT, Report
 from mdaf.multirun.analysis.figures import compute
-from mdaf.multirun.analysis.inputs import Inputs
-from mdaf.multirun.analysis.json_form import from_json
+from mdaf.multirun.analysis.report_data.content import FORMAT, Report
+from mdaf.multirun.analysis.report_data.inputs import Inputs
+from mdaf.multirun.analysis.report_data.json_form import from_json
+from mdaf.multirun.analysis.report_data.sources import Source
 from mdaf.multirun.analysis.rows.roc import roc_auc
 from mdaf.multirun.analysis.rows.scores import Scorer, read_scores
-from mdaf.multirun.analysis.sources import Source
 from mdaf.multirun.report.differences import Difference, as_read, differences, explained
 from mdaf.multirun.report.inputs import trivial_rule_of
 from mdaf.sweeper.runs.reader import checkpoint_digest, read_finished_run, read_json

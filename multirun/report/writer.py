@@ -11,14 +11,14 @@ from typing import Any
 
 from mdaf.errors import UserError
 from mdaf.files.atomic import write_atomically
-from mdaf.multirun.analysis.content import Report
 from mdaf.multirun.analysis.figures import compute
-from mdaf.multirun.analysis.inputs import Inputs
-from mdaf.multirun.report import pages
-from mdaf.multirun.report.charts import CHARTS, colours
+from mdaf.multirun.analysis.report_data.content import Report
+from mdaf.multirun.analysis.report_data.inputs import Inputs
 from mdaf.multirun.report.differences import as_read
 from mdaf.multirun.report.inputs import RULES
-from mdaf.multirun.report.sections import sections
+from mdaf.multirun.report.rendering import pages
+from mdaf.multirun.report.rendering.charts import CHARTS, colours
+from mdaf.multirun.report.sections.order import sections
 from mdaf.multirun.report.verify import read_report
 from mdaf.naming.studies import numbered
 from mdaf.sweeper.runs.lock import locked

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mdaf.multirun.analysis.content import Report
+from mdaf.multirun.analysis.report_data.content import Report
 from mdaf.multirun.report.summarize import summary
 from mdaf.multirun.report.verify import verify
 from mdaf.multirun.report.writer import markdown

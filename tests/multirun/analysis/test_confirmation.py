@@ -7,7 +7,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from mdaf.errors import UserError
 from mdaf.multirun.analysis.confirmation import check_disjoint, confirm, distance
-from mdaf.multirun.analysis.inputs import CandidateInput
+from mdaf.multirun.analysis.report_data.inputs import CandidateInput
 
 
 def candidate(name: str, sweep_value: float | None, away: float) -> CandidateInput:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from mdaf.multirun.analysis.content import Report
-from mdaf.multirun.report.blocks import Table, Text, every
-from mdaf.multirun.report.results_section import results
-from mdaf.multirun.report.sections import criteria
+from mdaf.multirun.analysis.report_data.content import Report
+from mdaf.multirun.report.rendering.blocks import Table, Text, every
+from mdaf.multirun.report.sections.evidence import criteria
+from mdaf.multirun.report.sections.results import results
 from mdaf.multirun.report.summarize import summary
 from tests.multirun.fakes import history, write_run
 from tests.sweeper.tiny import composed

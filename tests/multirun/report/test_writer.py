@@ -16,12 +16,12 @@ from omegaconf import OmegaConf
 
 from mdaf import conf
 from mdaf.errors import UserError
-from mdaf.multirun.analysis.content import Report
+from mdaf.multirun.analysis.report_data.content import Report
 from mdaf.multirun.analysis.statistics import spread
-from mdaf.multirun.report import charts, pages, pictures
-from mdaf.multirun.report.blocks import Chart, Section, Table, every
 from mdaf.multirun.report.inputs import rules
-from mdaf.multirun.report.sections import sections
+from mdaf.multirun.report.rendering import charts, pages, pictures
+from mdaf.multirun.report.rendering.blocks import Chart, Section, Table, every
+from mdaf.multirun.report.sections.order import sections
 from mdaf.multirun.report.summarize import summary, summary_inputs
 from mdaf.multirun.report.verify import verify
 from mdaf.multirun.report.writer import markdown, page, write_report

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mdaf.multirun.analysis.versions import of_other_code
+from mdaf.multirun.analysis.judging.versions import of_other_code
 from mdaf.sweeper.machine.watchdog import Watchdog
 from mdaf.sweeper.runs import provenance
 from mdaf.sweeper.runs.parts import changes, joined, part_from

@@ -7,11 +7,11 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from mdaf.multirun.analysis.content import Report
-from mdaf.multirun.analysis.inputs import PHASE_4
+from mdaf.multirun.analysis.report_data.content import Report
+from mdaf.multirun.analysis.report_data.inputs import PHASE_4
 from mdaf.multirun.analysis.wording import listed, several
-from mdaf.multirun.report.blocks import DOTS, Chart, Section, Verdict
-from mdaf.multirun.report.decision_section import beside_the_verdict, caveats, deploy, figures_behind, lead
+from mdaf.multirun.report.rendering.blocks import DOTS, Chart, Section, Verdict
+from mdaf.multirun.report.sections.decision import beside_the_verdict, caveats, deploy, figures_behind, lead
 from mdaf.sweeper.runs.metric_columns import MONITOR, best_epoch, column
 from mdaf.terminal.programs import here
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from mdaf.multirun.report.blocks import Block, Fold, Items, Section, Table, Text, Verdict
+from mdaf.multirun.report.rendering.blocks import Block, Fold, Items, Section, Table, Text, Verdict
 from mdaf.terminal import tables
 from mdaf.terminal.printable import printable
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from mdaf.multirun.analysis.content import Comparison, ConfigurationFigures, Report
+from mdaf.multirun.analysis.report_data.content import Comparison, ConfigurationFigures, Report
 from mdaf.multirun.analysis.verdict_rule import MIN_SEEDS, RULE
 from mdaf.multirun.analysis.wording import (
     auc4,
@@ -19,8 +19,8 @@ from mdaf.multirun.analysis.wording import (
     standard_error,
     within,
 )
-from mdaf.multirun.report.blocks import DOTS, Block, Chart, Fold, Items, Section, Table, Text
-from mdaf.multirun.report.summary_section import detectable, spread_in_words
+from mdaf.multirun.report.rendering.blocks import DOTS, Block, Chart, Fold, Items, Section, Table, Text
+from mdaf.multirun.report.sections.summary import detectable, spread_in_words
 from mdaf.sweeper.runs.metric_columns import IN_A_REPORT, MONITOR, ranking_in
 
 WITH_INTERVALS = ("val_auc", "test_auc", "test_loss", "test_ece")

@@ -6,11 +6,11 @@ from itertools import product
 
 import pytest
 
-from mdaf.multirun.analysis.criteria import assess, tier_of
 from mdaf.multirun.analysis.deltas import delta_table, ranking
-from mdaf.multirun.analysis.validity import Evidence, analyses, share_of_plan, sufficiency
-from mdaf.multirun.report import sections
-from mdaf.multirun.report.blocks import Text
+from mdaf.multirun.analysis.judging.criteria import assess, tier_of
+from mdaf.multirun.analysis.judging.validity import Evidence, analyses, share_of_plan, sufficiency
+from mdaf.multirun.report.rendering.blocks import Text
+from mdaf.multirun.report.sections import evidence as sections
 from mdaf.sweeper.job.criteria import Judgement, Verdict
 from mdaf.sweeper.job.summary import summarize
 from mdaf.sweeper.runs.metric_columns import COLUMNS
@@ -112,7 +112,7 @@ def test_a_runs_summary_and_a_report_say_the_same_for_all_81_combinations_of_ver
     said = set()
     for verdicts in product(words, repeat=4):
         judged = [Judgement(name, verdict, "") for name, verdict in zip("abcd", verdicts, strict=True)]
-        for module in ("mdaf.sweeper.job.summary", "mdaf.multirun.analysis.criteria"):
+        for module in ("mdaf.sweeper.job.summary", "mdaf.multirun.analysis.judging.criteria"):
             monkeypatch.setattr(f"{module}.judge", lambda *_, judged=judged: judged)
         decision = summarize({}, [row], 3, CRITERIA).rstrip().splitlines()[-1].strip()
         blocks = sections.criteria_blocks({"weak": assess([row], 3, CRITERIA, TIERS)})

@@ -8,11 +8,11 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mdaf.multirun.analysis.content import Comparison, ConfigurationFigures, Report
-from mdaf.multirun.analysis.inputs import CONFIRMATION, PHASE_4, SEARCH, SearchTrial
+from mdaf.multirun.analysis.report_data.content import Comparison, ConfigurationFigures, Report
+from mdaf.multirun.analysis.report_data.inputs import CONFIRMATION, PHASE_4, SEARCH, SearchTrial
 from mdaf.multirun.analysis.wording import within
-from mdaf.multirun.report.pages import Drawn
-from mdaf.multirun.report.pictures import differences, spreads
+from mdaf.multirun.report.rendering.pages import Drawn
+from mdaf.multirun.report.rendering.pictures import differences, spreads
 from mdaf.pages.charts import laid_out
 from mdaf.pages.palette import BASELINE, BEST, NAMED, OTHER, colours_of, with_opacity
 

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from mdaf.multirun.report.blocks import Chart, Section, every
+from mdaf.multirun.report.rendering.blocks import Chart, Section, every
 from mdaf.pages.charts import chart
 from mdaf.pages.document import copyable, document
 from mdaf.terminal.printable import in_markdown, printable
@@ -76,7 +76,7 @@ def _caption(name: str, sections: Sequence[Section]) -> str:
 def _templates(autoescape: bool) -> Environment:
     escape = printable if autoescape else in_markdown
     environment = Environment(
-        loader=PackageLoader("mdaf.multirun.report"),
+        loader=PackageLoader("mdaf.multirun.report.rendering"),
         autoescape=autoescape,
         finalize=lambda value: value if isinstance(value, Markup) else escape(value),
         trim_blocks=True,

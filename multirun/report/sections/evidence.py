@@ -1,20 +1,16 @@
-"""A report's sections: the research's own, in plain sentences that are filled from figures and from nothing else."""
+"""The sections behind the answer: what was compared, on which runs, and by which criteria it was judged."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
-from mdaf.multirun.analysis.content import DeltaTable, Report
-from mdaf.multirun.analysis.criteria import MEANING, Assessment
-from mdaf.multirun.analysis.inputs import CONFIRMATION, PHASE_4, SEARCH
-from mdaf.multirun.analysis.validity import LIMITS
+from mdaf.multirun.analysis.judging.criteria import MEANING, Assessment
+from mdaf.multirun.analysis.judging.validity import LIMITS
+from mdaf.multirun.analysis.report_data.content import DeltaTable, Report
+from mdaf.multirun.analysis.report_data.inputs import CONFIRMATION, PHASE_4, SEARCH
 from mdaf.multirun.analysis.wording import auc4, duration, listed, number, several, short, signed
-from mdaf.multirun.report.blocks import Block, Chart, Items, Section, Table, Text
-from mdaf.multirun.report.decision_section import decision_section
-from mdaf.multirun.report.results_section import failed_in_words, results
-from mdaf.multirun.report.summary_section import findings
-from mdaf.multirun.report.verdict_section import verdict_section
+from mdaf.multirun.report.rendering.blocks import Block, Chart, Items, Section, Table, Text
+from mdaf.multirun.report.sections.results import failed_in_words
 from mdaf.sweeper.job.criteria import decision_text
 
 OF_THE_PHASES = {"weak", "strong", "balanced"}
@@ -23,22 +19,6 @@ NOT_THE_PHASES = (
     "else of them. The research's Phase 1 had a learning rate of 0.001 and 5 epochs, its Phase 3 a learning rate of "
     "0.0003 and 15 epochs. Here all configurations have the same learning rate and epochs."
 )
-
-
-def sections(report: Report, folder: Path | None = None) -> list[Section]:
-    """All sections in their order, the answer first; those that this report has nothing for are left out.
-
-    ``folder``  the report's, to which its runs' folders are relative; None: this one.
-    """
-    found = [verdict_section(report, folder), findings(report), results(report)]
-    if report.figures.decision is not None:
-        found.append(decision_section(report))
-    if report.figures.confirmation is not None:
-        found.append(confirmation(report))
-    found += [configuration(report), comparison(report)]
-    if report.figures.criteria:
-        found.append(criteria(report))
-    return [*found, infrastructure(report), validity(report), artifacts(report)]
 
 
 def configuration(report: Report) -> Section:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from mdaf.multirun.analysis.content import Comparison, ConfigurationFigures, CriteriaFigures, Report
+from mdaf.multirun.analysis.report_data.content import Comparison, ConfigurationFigures, CriteriaFigures, Report
 from mdaf.multirun.analysis.wording import auc4, confidence, interval, listed, number, p_value, several, signed, within
-from mdaf.multirun.report.blocks import Items, Section
-from mdaf.multirun.report.decision_section import about_the_looks, optimism, spent
+from mdaf.multirun.report.rendering.blocks import Items, Section
+from mdaf.multirun.report.sections.decision import about_the_looks, optimism, spent
 from mdaf.sweeper.job.criteria import decision_text
 
 

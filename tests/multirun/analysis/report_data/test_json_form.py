@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mdaf.multirun.analysis.json_form import from_json, to_json
+from mdaf.multirun.analysis.report_data.json_form import from_json, to_json
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mdaf.data.inspecting.trivial_rules import not_learning_yet
-from mdaf.multirun.analysis.content import ClaimFigures, DecisionFigures, Report
-from mdaf.multirun.analysis.inputs import CONFIRMATION, PHASE_4, SEARCH, Claim, Inputs, Looks
+from mdaf.multirun.analysis.judging.versions import of_other_code
 from mdaf.multirun.analysis.looks.decision import Stop
-from mdaf.multirun.analysis.versions import of_other_code
+from mdaf.multirun.analysis.report_data.content import ClaimFigures, DecisionFigures, Report
+from mdaf.multirun.analysis.report_data.inputs import CONFIRMATION, PHASE_4, SEARCH, Claim, Inputs, Looks
 from mdaf.multirun.analysis.wording import (
     auc4,
     caveat_of_force,
@@ -21,7 +21,7 @@ from mdaf.multirun.analysis.wording import (
     standard_error,
 )
 from mdaf.multirun.phase4.known import SEARCHED
-from mdaf.multirun.report.blocks import Block, Items, Section, Table, Text
+from mdaf.multirun.report.rendering.blocks import Block, Items, Section, Table, Text
 
 WHY: dict[Stop | None, str] = {
     "verdict": "the question is answered",

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mdaf.conf.schema import Criteria, Pace, Tiers
-from mdaf.multirun.analysis.json_form import to_json
-from mdaf.multirun.analysis.sources import Source
+from mdaf.multirun.analysis.report_data.json_form import to_json
+from mdaf.multirun.analysis.report_data.sources import Source
 
 SEARCH, CONFIRMATION, PHASE_4 = "search", "confirmation", "phase 4"  # the stages of a run, and the keys of ``seeds``
 

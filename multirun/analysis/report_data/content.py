@@ -11,13 +11,13 @@ from typing import Any
 
 from mdaf.multirun.analysis.comparisons import ComparedPair
 from mdaf.multirun.analysis.confirmation import Confirmation, ConfirmedCandidate
-from mdaf.multirun.analysis.criteria import Assessment
 from mdaf.multirun.analysis.deltas import DeltaRow, Rank
-from mdaf.multirun.analysis.inputs import Inputs
-from mdaf.multirun.analysis.json_form import from_json, to_json
+from mdaf.multirun.analysis.judging.criteria import Assessment
+from mdaf.multirun.analysis.judging.validity import Analysis, Evidence
 from mdaf.multirun.analysis.looks.decision import Look, Stop
+from mdaf.multirun.analysis.report_data.inputs import Inputs
+from mdaf.multirun.analysis.report_data.json_form import from_json, to_json
 from mdaf.multirun.analysis.statistics import Interval, Spread
-from mdaf.multirun.analysis.validity import Analysis, Evidence
 from mdaf.multirun.analysis.verdict_rule import Verdict
 from mdaf.sweeper.runs.metric_columns import EpochMetrics
 
