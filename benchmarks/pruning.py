@@ -35,7 +35,7 @@ from mdaf.sweeper.search.reseeding import reseed
 from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
 from mdaf.sweeper.training.loop import train
 from mdaf.sweeper.training.replicas import Replicas, Trained
-from mdaf.sweeper.trials.space import wanted
+from mdaf.sweeper.trials.points.space import wanted
 
 PRUNER_NAMES = ("none", "median", "hyperband", "wilcoxon")
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mdaf.api.finished_run import Run
     from mdaf.api.reports import Report
     from mdaf.sweeper.predict.predictor import Predictor
-    from mdaf.sweeper.trials.attached import AttachedTrial
+    from mdaf.sweeper.trials.attaching.attached import AttachedTrial
 
 # Read once, when torch loads OpenMP, so it stands here. A thread that waits for another must sleep, not spin: beside
 # any other busy process (a second worker, a browser) spinning threads keep from its core the very thread that they
@@ -36,7 +36,7 @@ def attach() -> AttachedTrial:
 
     It works in whatever process a launcher runs the job, and in processes that the job starts.
     """
-    from mdaf.sweeper.trials.attached import attach as attach_here
+    from mdaf.sweeper.trials.attaching.attached import attach as attach_here
 
     return attach_here()
 

@@ -35,7 +35,7 @@ from mdaf.sweeper.predict import cli as predict
 from mdaf.sweeper.run_folders import cli as run_folders
 from mdaf.sweeper.study import cli as study
 from mdaf.sweeper.trials.compatibility import agree
-from mdaf.sweeper.trials.space import wanted
+from mdaf.sweeper.trials.points.space import wanted
 from mdaf.terminal import programs
 from tests.processes import ROOT
 

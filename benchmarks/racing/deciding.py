@@ -13,7 +13,7 @@ from benchmarks.racing.world import BALANCED, Cell, Params, World
 from benchmarks.surrogates.bowls import KNOWN_POINTS
 from mdaf.multirun.analysis.looks.decision import LookPlan, make_looks
 from mdaf.multirun.analysis.statistics import holm
-from mdaf.sweeper.trials.same_point import point_id
+from mdaf.sweeper.trials.points.same_point import point_id
 
 ALPHA = 0.05
 REPEATED = 5  # seeds of each point, of the design of 0.2

@@ -14,7 +14,7 @@ from benchmarks.racing.world import BALANCED, Params, World
 from benchmarks.surrogates.bowls import unit
 from mdaf.multirun.analysis.confirmation import choose
 from mdaf.sweeper.racing.points import points
-from mdaf.sweeper.trials.same_point import point_id
+from mdaf.sweeper.trials.points.same_point import point_id
 
 TOP, CONFIRMED = 3, 3  # of the design of 0.2: candidates, and seeds of each
 CONFIRMATION = range(1001, 1001 + CONFIRMED)

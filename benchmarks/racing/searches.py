@@ -13,8 +13,8 @@ from benchmarks.surrogates.bowls import KNOWN_POINTS, SPACE
 from mdaf.sweeper.racing.race import Race
 from mdaf.sweeper.racing.sampler import RacingSampler
 from mdaf.sweeper.search.settings import RACE_SEEDS
-from mdaf.sweeper.trials.proposals import Proposal
-from mdaf.sweeper.trials.same_point import point_id
+from mdaf.sweeper.trials.points.proposals import Proposal
+from mdaf.sweeper.trials.points.same_point import point_id
 from mdaf.sweeper.trials.user_attrs import POINT, POINT_ID, SEED
 
 TRIALS = 20  # of TPE

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.surrogates.bowls import KNOWN_POINTS, unit
 from benchmarks.surrogates.landscapes import Landscape
-from mdaf.sweeper.trials.same_point import point_id
+from mdaf.sweeper.trials.points.same_point import point_id
 
 NAMES = ("weak", "balanced", "strong")
 KNOWN = list(zip(NAMES, KNOWN_POINTS, strict=True))

@@ -20,7 +20,7 @@ from omegaconf import MISSING, DictConfig
 from mdaf.sweeper.hydra_ext.run_config import config_hash
 from mdaf.sweeper.runs import provenance
 from mdaf.sweeper.search.plugin import RegularizationSweeper
-from mdaf.sweeper.trials.link import TrialLink, sweeps_settings
+from mdaf.sweeper.trials.attaching.link import TrialLink, sweeps_settings
 from mdaf.sweeper.trials.outcome import MICRO_BATCH
 
 EPOCHS = 2

@@ -103,7 +103,7 @@ def _rows(found: Study) -> list[dict[str, Any]]:
 
 
 def _row(group: Group, point: Point | None, objectives: int, names: list[str]) -> dict[str, Any]:
-    from mdaf.sweeper.trials.same_point import seed_of
+    from mdaf.sweeper.trials.points.same_point import seed_of
 
     finished = group.finished
     figures: dict[str, Any] = {}

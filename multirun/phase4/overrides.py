@@ -12,7 +12,7 @@ from mdaf.multirun.phase4.plan import Winner
 from mdaf.sweeper.hydra_ext.config_sources import ORIGIN, Configs
 from mdaf.sweeper.hydra_ext.overrides import hydra_value
 from mdaf.sweeper.trials.admitted import SETTABLE, is_allowed_code, path_in, shown_refusals
-from mdaf.sweeper.trials.space import key_of
+from mdaf.sweeper.trials.points.space import key_of
 from mdaf.terminal.programs import command
 
 INSTEAD = {  # what the points and the seeds are made of has keys of its own

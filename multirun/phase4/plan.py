@@ -35,7 +35,7 @@ from mdaf.sweeper.study.consistency import AttributeOnly, check_trial, objective
 from mdaf.sweeper.study.queries import load_studies, load_study, most_recent_study, trials_of
 from mdaf.sweeper.study.winners import best_records, rerun_overrides
 from mdaf.sweeper.trials.admitted import run_folder, sorted_out
-from mdaf.sweeper.trials.space import effective_value
+from mdaf.sweeper.trials.points.space import effective_value
 from mdaf.sweeper.trials.user_attrs import RACE_SEEDS
 from mdaf.terminal.programs import SCRIPTS, here
 

@@ -9,7 +9,7 @@ import optuna
 from transformers import TrainerCallback
 
 from mdaf.errors import UserError, did_you_mean
-from mdaf.sweeper.trials.attached import attach
+from mdaf.sweeper.trials.attaching.attached import attach
 
 
 class TrialCallback(TrainerCallback):

@@ -7,7 +7,7 @@ from typing import Any
 import optuna
 
 from mdaf.errors import UserError, did_you_mean
-from mdaf.sweeper.trials.attached import attach
+from mdaf.sweeper.trials.attaching.attached import attach
 
 
 class ReportEachEpoch:

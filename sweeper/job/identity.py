@@ -24,7 +24,7 @@ from mdaf.sweeper.training.from_config import settings
 from mdaf.sweeper.trials.user_attrs import MICRO_BATCH
 
 if TYPE_CHECKING:
-    from mdaf.sweeper.trials.link import TrialLink
+    from mdaf.sweeper.trials.attaching.link import TrialLink
 
 
 def identify(cfg: DictConfig, store: EventStore, device: torch.device) -> dict[str, Any]:

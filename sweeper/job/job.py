@@ -38,12 +38,12 @@ from mdaf.sweeper.runs.metric_columns import MONITOR, column
 from mdaf.sweeper.runs.reader import check_unfinished
 from mdaf.sweeper.training import model_factory
 from mdaf.sweeper.training.progress import EpochProgress
-from mdaf.sweeper.trials import artifacts
+from mdaf.sweeper.trials.attaching import artifacts
 from mdaf.terminal.programs import command
 from mdaf.terminal.progress import shown as shown_progress
 
 if TYPE_CHECKING:
-    from mdaf.sweeper.trials.link import TrialLink
+    from mdaf.sweeper.trials.attaching.link import TrialLink
 
 log = logging.getLogger(__name__)
 
@@ -174,6 +174,6 @@ def attached(cfg: DictConfig) -> TrialLink | None:
     """
     if cfg.sweep.trial is None:
         return None
-    from mdaf.sweeper.trials.link import TrialLink, sweeps_settings
+    from mdaf.sweeper.trials.attaching.link import TrialLink, sweeps_settings
 
     return TrialLink(cfg.sweep.storage, cfg.sweep.study, cfg.sweep.trial, **sweeps_settings())

@@ -40,7 +40,7 @@ from mdaf.sweeper.training.replicas import Trained
 
 if TYPE_CHECKING:  # a run without a study needs neither Optuna nor a database's drivers
     from mdaf.sweeper.tracking.tracked_run import TrackedRun
-    from mdaf.sweeper.trials.link import TrialLink
+    from mdaf.sweeper.trials.attaching.link import TrialLink
 
 log = logging.getLogger(__name__)
 

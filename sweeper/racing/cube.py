@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from mdaf.sweeper.trials.space import Space, equal
+from mdaf.sweeper.trials.points.space import Space, equal
 
 Point = Mapping[str, Any]
 

@@ -14,9 +14,9 @@ from mdaf.sweeper.racing.cube import Cube
 from mdaf.sweeper.racing.process import Runs, fit, posterior
 from mdaf.sweeper.storage.late_reads import attribute, holds
 from mdaf.sweeper.trials.feasibility import is_feasible
+from mdaf.sweeper.trials.points.same_point import point_id_of, seed_of
+from mdaf.sweeper.trials.points.space import Space
 from mdaf.sweeper.trials.retries import BY_ITS_POINT, point_of
-from mdaf.sweeper.trials.same_point import point_id_of, seed_of
-from mdaf.sweeper.trials.space import Space
 from mdaf.sweeper.trials.user_attrs import FAILED_BY, POINT, SAME_RUN_AS, WITHDRAWN
 
 LARGE = 1e100  # a greater value has no square
@@ -27,7 +27,7 @@ PENDING = (TrialState.RUNNING, TrialState.WAITING)
 class Point:
     """A point of a study with at least one finished run.
 
-    ``id``              the same for all runs of the point (``mdaf.sweeper.trials.same_point``).
+    ``id``              the same for all runs of the point (``mdaf.sweeper.trials.points.same_point``).
     ``name``            of a known point; else None.
     ``trials``          the numbers of its finished runs, rising, with their ``seeds`` and ``values``. A seed is None
                         where nobody recorded it.

@@ -31,10 +31,10 @@ from mdaf.sweeper.racing.sampler import RacingSampler
 from mdaf.sweeper.racing.thompson import top_two
 from mdaf.sweeper.storage.optuna_internals import stored_trial
 from mdaf.sweeper.trials.allocation import Planned, still_planned
-from mdaf.sweeper.trials.proposals import Proposal
+from mdaf.sweeper.trials.points.proposals import Proposal
+from mdaf.sweeper.trials.points.same_point import point_id, point_id_of, seed_of, seeds_by_point
+from mdaf.sweeper.trials.points.space import Space
 from mdaf.sweeper.trials.retries import point_of
-from mdaf.sweeper.trials.same_point import point_id, point_id_of, seed_of, seeds_by_point
-from mdaf.sweeper.trials.space import Space
 from mdaf.sweeper.trials.user_attrs import OVERRIDES, POINT, POINT_ID, RETRY_OF, SEED, WITHDRAWN
 
 CANDIDATES = 300  # fresh points among which the model chooses

@@ -53,11 +53,11 @@ from mdaf.sweeper.storage.sqlite_file import settle
 from mdaf.sweeper.study.status.status import Reader
 from mdaf.sweeper.trials.admitted import STUDIES
 from mdaf.sweeper.trials.allocation import Planned
-from mdaf.sweeper.trials.attached import TrialTask
+from mdaf.sweeper.trials.attaching.attached import TrialTask
+from mdaf.sweeper.trials.attaching.link import TrialLink
 from mdaf.sweeper.trials.compatibility import agree, agree_on_directions
-from mdaf.sweeper.trials.link import TrialLink
 from mdaf.sweeper.trials.outcome import Objective
-from mdaf.sweeper.trials.space import Space, Wanted, grid_points, wanted
+from mdaf.sweeper.trials.points.space import Space, Wanted, grid_points, wanted
 from mdaf.sweeper.trials.trials import Trials
 from mdaf.sweeper.trials.user_attrs import FAILED_TRIALS, N_TRIALS, RACE_RUNS, RACE_SEEDS
 from mdaf.terminal import output

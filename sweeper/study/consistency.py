@@ -20,7 +20,7 @@ from mdaf.sweeper.runs.metric_columns import MONITOR, RECORDED, EpochMetrics, ra
 from mdaf.sweeper.runs.reader import CONFIG, RESULT, read_run
 from mdaf.sweeper.study.queries import trials_of
 from mdaf.sweeper.trials.admitted import run_folder
-from mdaf.sweeper.trials.space import key_of
+from mdaf.sweeper.trials.points.space import key_of
 from mdaf.sweeper.trials.user_attrs import OBJECTIVE, SAME_RUN_AS
 
 RELATIVE = 1e-9  # databases may round the last digit

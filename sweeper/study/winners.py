@@ -14,8 +14,8 @@ from mdaf.sweeper.storage.late_reads import holds
 from mdaf.sweeper.storage.optuna_internals import pareto_front
 from mdaf.sweeper.study.part import Part
 from mdaf.sweeper.trials.feasibility import is_feasible
+from mdaf.sweeper.trials.points.same_point import point_id_of
 from mdaf.sweeper.trials.retries import point_of
-from mdaf.sweeper.trials.same_point import point_id_of
 from mdaf.sweeper.trials.user_attrs import ADDED, POINT_ID, WITHDRAWN
 
 if TYPE_CHECKING:

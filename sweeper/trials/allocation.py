@@ -26,7 +26,8 @@ from mdaf.processes.identity import this_process
 from mdaf.sweeper.storage.late_reads import attribute, holds
 from mdaf.sweeper.storage.optuna_internals import add_trial, cache_trials, storage_of, trial_id_of
 from mdaf.sweeper.trials.leases import Leases, lease
-from mdaf.sweeper.trials.proposals import Proposer, attributes_of
+from mdaf.sweeper.trials.points.proposals import Proposer, attributes_of
+from mdaf.sweeper.trials.points.same_point import seed_of
 from mdaf.sweeper.trials.retries import (
     UNFINISHED,
     FailedPoint,
@@ -39,7 +40,6 @@ from mdaf.sweeper.trials.retries import (
     owed_retries,
     point_of,
 )
-from mdaf.sweeper.trials.same_point import seed_of
 from mdaf.sweeper.trials.user_attrs import (
     DIED,
     INTERRUPTED,

@@ -20,7 +20,7 @@ from mdaf.errors import UserError
 from mdaf.naming.former_names import lasting
 from mdaf.sweeper.hydra_ext.overrides import key_of, parsed
 from mdaf.sweeper.hydra_ext.run_config import ADDED_LATER, NOT_HASHED, is_our_schema
-from mdaf.sweeper.trials.space import Space, meaning
+from mdaf.sweeper.trials.points.space import Space, meaning
 from mdaf.sweeper.trials.user_attrs import CONFIG, DATA_HASH, MEANINGS, OBJECTIVE, complaint
 
 WAY_OUT = "give it another name (hydra.sweeper.study_name=...), or mix the two with "

@@ -40,7 +40,7 @@ from mdaf.sweeper.trials.outcome import (
     values_of,
     with_less_memory,
 )
-from mdaf.sweeper.trials.proposals import Proposer
+from mdaf.sweeper.trials.points.proposals import Proposer
 from mdaf.sweeper.trials.retries import Retries, owed_retries, point_of
 from mdaf.sweeper.trials.user_attrs import (
     DEATHS,

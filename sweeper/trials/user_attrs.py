@@ -171,7 +171,7 @@ def complaint(attributes: Mapping[str, Any]) -> str | None:
 
 
 def _is_outcome(value: Mapping[str, Any]) -> bool:
-    """Whether a job's own word of its end is as one writes it (``mdaf.sweeper.trials.link``)."""
+    """Whether a job's own word of its end is as one writes it (``mdaf.sweeper.trials.attaching.link``)."""
     values = value.get("values", ())
     numbers = values is None or (isinstance(values, list) and all(isinstance(number, NUMBER) for number in values))
     return numbers and value.get("state") == ("PRUNED" if values is None else "COMPLETE")

@@ -15,7 +15,7 @@ from benchmarks.results.__main__ import main
 from benchmarks.results.contenders import CONTENDERS, POINTS, REFERENCE
 from benchmarks.results.tables import FIGURES, tables
 from mdaf.sweeper.search.points.known_points import known_points
-from mdaf.sweeper.trials.space import wanted
+from mdaf.sweeper.trials.points.space import wanted
 
 
 def test_every_contender_is_tuned_at_twelve_points_of_its_own_space_and_neural_ones_at_the_same() -> None:

@@ -17,7 +17,7 @@ from mdaf.sweeper.hydra_ext.instantiation import created
 from mdaf.sweeper.hydra_ext.run_config import validate
 from mdaf.sweeper.hydra_ext.targets import SAMPLERS
 from mdaf.sweeper.search.points.known_points import known_points
-from mdaf.sweeper.trials.space import wanted
+from mdaf.sweeper.trials.points.space import wanted
 
 FOLDER = Path(conf.__file__).parent
 OPTIONS = sorted(

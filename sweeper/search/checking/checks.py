@@ -20,7 +20,7 @@ from mdaf.sweeper.runs.metric_columns import OBJECTIVES, RANKING, column, is_obj
 from mdaf.sweeper.search.points.tried_points import CHOICES
 from mdaf.sweeper.search.settings import SweepSettings
 from mdaf.sweeper.search.telling.advice import key_for
-from mdaf.sweeper.trials.space import Space, Wanted, overwritten
+from mdaf.sweeper.trials.points.space import Space, Wanted, overwritten
 from mdaf.terminal.programs import command, program
 
 MOST_PROBES = 24  # choices of a parameter that are checked beforehand; any others are checked by their own job

@@ -11,7 +11,7 @@ from mdaf.errors import UserError
 from mdaf.sweeper.hydra_ext.overrides import SIGNS, key_of
 from mdaf.sweeper.racing.sampler import RacingSampler
 from mdaf.sweeper.search.settings import SweepSettings
-from mdaf.sweeper.trials.space import Wanted
+from mdaf.sweeper.trials.points.space import Wanted
 
 
 def check_race(

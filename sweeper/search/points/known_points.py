@@ -16,7 +16,7 @@ from mdaf.errors import UserError
 from mdaf.naming.config_keys import key_question, keys_of
 from mdaf.sweeper.hydra_ext.overrides import SIGNS, meant, same
 from mdaf.sweeper.storage.optuna_internals import contains
-from mdaf.sweeper.trials.space import Space
+from mdaf.sweeper.trials.points.space import Space
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from mdaf.sweeper.hydra_ext.run_config import is_our_schema, tells_only
 from mdaf.sweeper.storage.optuna_internals import stored_trial, suggest
 from mdaf.sweeper.trials.admitted import memory_overrides, refusal
 from mdaf.sweeper.trials.compatibility import run_config
+from mdaf.sweeper.trials.points.space import Wanted, checked_value
 from mdaf.sweeper.trials.retries import point_of
-from mdaf.sweeper.trials.space import Wanted, checked_value
 from mdaf.sweeper.trials.user_attrs import ADDED, OVERRIDES, RETRY_OVERRIDES, RUN_CONFIG
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from mdaf.messages import alerts
 from mdaf.messages.reporting import in_one_line
 from mdaf.sweeper.study.winners import ranked
 from mdaf.sweeper.trials.outcome import Failure, shown
-from mdaf.sweeper.trials.same_point import point_id_of
+from mdaf.sweeper.trials.points.same_point import point_id_of
 from mdaf.sweeper.trials.trials import Trials
 
 

@@ -22,7 +22,7 @@ from mdaf.sweeper.study.queries import Row
 from mdaf.sweeper.study.status.block import rows_of, share_of
 from mdaf.sweeper.study.status.status import Reader, Status, value_so_far
 from mdaf.sweeper.trials import leases
-from mdaf.sweeper.trials.same_point import point_id_of, seed_of
+from mdaf.sweeper.trials.points.same_point import point_id_of, seed_of
 from mdaf.sweeper.trials.user_attrs import POINT
 from mdaf.terminal import screen, tables
 from mdaf.terminal.counting import block

@@ -14,7 +14,7 @@ from mdaf.sweeper.study import points, queries, summaries, winners
 from mdaf.sweeper.study.commands.options import DEFAULT_STORAGE, SingleRuns, StorageUrl, StudyName, choose
 from mdaf.sweeper.study.commands.output import RowsFormat, json_text, note, say, write_rows, write_whole
 from mdaf.sweeper.study.copying import copy_study
-from mdaf.sweeper.trials import artifacts
+from mdaf.sweeper.trials.attaching import artifacts
 from mdaf.terminal.progress import shown, working
 
 

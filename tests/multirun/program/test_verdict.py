@@ -21,7 +21,7 @@ from mdaf.multirun.program.report import verify
 from mdaf.multirun.program.runs import searched
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study.winners import ranked
-from mdaf.sweeper.trials.space import wanted
+from mdaf.sweeper.trials.points.space import wanted
 from tests.multirun.program.bowl import OUTER, in_this_process, judged, loss, phase4, runs_in, score, swept
 
 #: The least that a verdict can be of, where its size does not matter.

@@ -18,7 +18,7 @@ from mdaf.sweeper.racing.points import points
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study.cli import app
 from mdaf.sweeper.study.winners import ranked
-from mdaf.sweeper.trials.same_point import point_id
+from mdaf.sweeper.trials.points.same_point import point_id
 from mdaf.sweeper.trials.user_attrs import FAILED_BY, POINT, POINT_ID, SAME_RUN_AS, SEED
 
 SPACE: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}

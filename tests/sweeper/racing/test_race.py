@@ -28,7 +28,7 @@ from mdaf.sweeper.racing.sampler import RacingSampler
 from mdaf.sweeper.search.settings import RACE_SEEDS
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.trials.leases import Leases
-from mdaf.sweeper.trials.proposals import Proposal
+from mdaf.sweeper.trials.points.proposals import Proposal
 from mdaf.sweeper.trials.trials import Trials
 from mdaf.sweeper.trials.user_attrs import DIED, POINT, POINT_ID, SEED, WITHDRAWN
 from tests.sweeper import sphere

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 import mdaf
 from mdaf.errors import UserError
 from mdaf.sweeper.search import presets
-from mdaf.sweeper.trials.space import wanted
+from mdaf.sweeper.trials.points.space import wanted
 from tests.sweeper.sphere import PARAMS, dependent, sphere, sweep, two_objectives
 
 LESS_OFTEN = ("cmaes", "nsgaii", "nsgaiii", "gp", "qmc")  # samplers

@@ -21,7 +21,7 @@ import mdaf
 from mdaf import conf
 from mdaf.errors import UserError
 from mdaf.sweeper.storage.opening import open_storage
-from mdaf.sweeper.trials.link import TrialLink
+from mdaf.sweeper.trials.attaching.link import TrialLink
 from mdaf.sweeper.trials.user_attrs import RETRY_OF, TRACEBACK, WITHDRAWN
 from tests.processes import Running
 from tests.sweeper.sphere import sphere, sweep

@@ -31,7 +31,7 @@ from mdaf.sweeper.study.pictures import plots
 from mdaf.sweeper.study.points import study_of_points
 from mdaf.sweeper.study.summaries import importances
 from mdaf.sweeper.study.winners import raced_points
-from mdaf.sweeper.trials.same_point import point_id
+from mdaf.sweeper.trials.points.same_point import point_id
 from mdaf.sweeper.trials.user_attrs import POINT, POINT_ID, RACE_RUNS, SEED
 from tests.sweeper.study.commands.test_widths import BROKEN, asked, on_a_terminal, view_of
 from tests.sweeper.tiny import ROOT

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mdaf.sweeper.hydra_ext.config_sources import ORIGIN
-from mdaf.sweeper.trials.artifacts import ARTIFACTS
+from mdaf.sweeper.trials.attaching.artifacts import ARTIFACTS
 from mdaf.sweeper.trials.user_attrs import TYPES, USER_ATTRIBUTES, as_markdown, complaint
 
 DOCS = Path(__file__).parents[3] / "docs/reference/user-attributes.md"

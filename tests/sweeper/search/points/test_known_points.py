@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from mdaf.errors import UserError
 from mdaf.sweeper.search.points.known_points import known_points
-from mdaf.sweeper.trials.space import wanted
+from mdaf.sweeper.trials.points.space import wanted
 from tests.sweeper.sphere import sweep
 
 CONFIG = OmegaConf.create({"model": {"head": [8], "embedding": {"item": 4}}, "training": {"learning_rate": 1, "x": 1}})

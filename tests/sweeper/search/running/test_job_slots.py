@@ -37,7 +37,7 @@ from mdaf.sweeper.search.running.cluster import is_lost, whole_gpus
 from mdaf.sweeper.search.running.job_slots import JobSlots
 from mdaf.sweeper.search.sweep import Search
 from mdaf.sweeper.storage.opening import open_storage
-from mdaf.sweeper.trials.link import TrialLink
+from mdaf.sweeper.trials.attaching.link import TrialLink
 from mdaf.sweeper.trials.trials import Trials
 from mdaf.sweeper.trials.user_attrs import DIED, INTERRUPTED, JOB, LEASE_EXPIRES, OUTCOME, RETRY_OF, WORKER
 from tests.sweeper.sphere import sphere, sweep

@@ -216,6 +216,6 @@ def test_a_job_that_cannot_reach_the_study_runs_all_the_same(tmp_path: Path, for
         raise ConnectionError("no route to the database")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mdaf.sweeper.trials.attached.TrialLink.__init__", unreachable)
+        patch.setattr("mdaf.sweeper.trials.attaching.attached.TrialLink.__init__", unreachable)
         trials = sweep(tmp_path, *X, forked, task=task).study.trials
     assert [trial.values for trial in trials] == [[0.25]] * 3

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from mdaf.errors import UserError
 from mdaf.sweeper.storage.opening import open_storage
-from mdaf.sweeper.trials.link import TrialLink
+from mdaf.sweeper.trials.attaching.link import TrialLink
 from tests.sweeper.tiny import composed
 
 SPACE = {"regularization.dropout": FloatDistribution(0.1, 0.4), "model": CategoricalDistribution(("mdaf_mamba", "din"))}

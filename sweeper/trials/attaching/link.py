@@ -30,8 +30,8 @@ from mdaf.sweeper.storage.optuna_internals import storage_of, trial_id_of, trial
 from mdaf.sweeper.storage.retrying import without_waiting
 from mdaf.sweeper.trials.leases import Leases
 from mdaf.sweeper.trials.outcome import describe
+from mdaf.sweeper.trials.points.space import effective_value, overwritten
 from mdaf.sweeper.trials.retries import earlier_tries
-from mdaf.sweeper.trials.space import effective_value, overwritten
 from mdaf.sweeper.trials.user_attrs import INTERRUPTED, JOB, OUTCOME, RETRY_OF, WORKER
 
 log = logging.getLogger(__name__)

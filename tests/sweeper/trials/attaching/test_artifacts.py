@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from mdaf.errors import UserError
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study.cli import app
-from mdaf.sweeper.trials import artifacts
 from mdaf.sweeper.trials.admitted import came_from_elsewhere
+from mdaf.sweeper.trials.attaching import artifacts
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from mdaf.processes.interruption import environment
 from mdaf.processes.signals import EXIT_AT_ONCE, EXIT_RESUMABLE
 from mdaf.sweeper.hydra_ext.directories import from_anywhere
 from mdaf.sweeper.storage.retrying import without_waiting
-from mdaf.sweeper.trials.link import TrialLink, sweeps_settings
+from mdaf.sweeper.trials.attaching.link import TrialLink, sweeps_settings
 from mdaf.sweeper.trials.outcome import numbers
 
 log = logging.getLogger(__name__)

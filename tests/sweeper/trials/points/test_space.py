@@ -11,7 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from mdaf.errors import UserError
 from mdaf.sweeper.hydra_ext.overrides import meant
-from mdaf.sweeper.trials.space import checked_value, grid_points, meaning, wanted
+from mdaf.sweeper.trials.points.space import checked_value, grid_points, meaning, wanted
 
 PARAMS = {"dropout": "interval(0.15, 0.35)", "decay": "tag(log, interval(1e-5, 1e-4))"}
 
