@@ -15,8 +15,9 @@ from mdaf.data.schema import FIRST_ID
 from mdaf.data.store.arrays import read_parts
 from mdaf.data.store.event_store import GAP_FIELD, SPLITS, EventStore, count_codes
 from mdaf.errors import DataError
+from mdaf.files.replacing import check_replaceable
 from mdaf.pages.charts import chart, laid_out
-from mdaf.pages.document import document
+from mdaf.pages.document import document, is_page
 from mdaf.pages.palette import OTHER, colours_of, with_opacity
 from mdaf.pages.palette import SPLITS as OF_SPLITS
 from mdaf.terminal.printable import printable
@@ -36,7 +37,8 @@ _CAPTIONS = {
 
 
 def write_page(store: EventStore, found: Inspection, path: Path) -> None:
-    """Writes the page of a store. Raises DataError if the file cannot be written."""
+    """Writes the page of a store. UserError if the file cannot be written, or if another one has this name."""
+    check_replaceable(path, f"--html {path}", "page of this program", is_page)
     timed = any(field.name == GAP_FIELD for field in store.schema.sequence)  # without gaps, times only give the order
     figures = [
         *([_samples_over_time(store)] if timed else []),

@@ -8,12 +8,15 @@ from functools import cache
 from importlib import resources
 from typing import Final
 
+from mdaf.files.replacing import Start
+
 _DOCUMENT: Final = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
+<meta name="generator" content="mdaf-sweep">
 <title>{title}</title>
 <link rel="icon" href="data:,">
 <style>
@@ -33,6 +36,11 @@ _DOCUMENT: Final = """<!DOCTYPE html>
 </body>
 </html>
 """
+
+
+def is_page(start: Start) -> bool:
+    """Whether a file that begins so is one of these pages."""
+    return b'<meta name="generator" content="mdaf-sweep">' in start.head
 
 
 @cache

@@ -79,13 +79,13 @@ def _run(options: argparse.Namespace) -> None:
     from mdaf.sweeper.predict.predictor import ROWS_AT_ONCE, Predictor
     from mdaf.terminal.progress import shown
 
-    check_output(options.out)
     rows = ROWS_AT_ONCE if options.rows is None else options.rows
     if rows < 1:
         raise UserError(f"--rows {rows}: expected at least 1")
     for given in (options.file, options.events):
         if given is not None and given.exists() and options.out.exists() and given.samefile(options.out):
             raise UserError(f"--out {options.out}: is {given}, which is read; choose another name")
+    check_output(options.out, options.score)
     predictor = Predictor(
         options.run,
         device=options.device,

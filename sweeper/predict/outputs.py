@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +15,7 @@ import polars as pl
 from mdaf.data.reading.formats.by_ending import PARQUET
 from mdaf.errors import UserError
 from mdaf.files.atomic import write_atomically
+from mdaf.files.replacing import Start, check_replaceable
 
 _TEXT: dict[str, Callable[[pl.DataFrame, BinaryIO, bool], None]] = {
     ".csv": lambda frame, file, first: frame.write_csv(file, include_header=first),
@@ -23,14 +26,24 @@ _TEXT: dict[str, Callable[[pl.DataFrame, BinaryIO, bool], None]] = {
 ENDINGS = (*PARQUET, *_TEXT, *(f"{ending}.gz" for ending in _TEXT))
 
 
-def check_output(path: Path) -> None:
-    """UserError if a file of that name cannot be written."""
+def check_output(path: Path, score: str) -> None:
+    """UserError if a file of that name cannot be written, or if it is there and its last column is not ``score``."""
     if not _ending(path):
         raise UserError(f"--out {path}: expected a name that ends in one of {', '.join(ENDINGS)}")
-    if path.is_dir():
-        raise UserError(f"--out {path}: is a folder; expected the name of a file")
+    check_replaceable(path, f"--out {path}", f"file with {score} as its last column", lambda it: _has(it, score))
     if not path.absolute().parent.is_dir():
         raise UserError(f"--out {path}: there is no folder {path.absolute().parent}")
+
+
+def _has(start: Start, score: str) -> bool:
+    """Whether a file that begins so may be one of scores."""
+    line = start.first_line
+    if start.footer:
+        return score.encode() in start.footer
+    if line.startswith("{"):
+        with suppress(ValueError):
+            return list(json.loads(line))[-1:] == [score]
+    return any(line == score or line.endswith((f"{mark}{score}", f'{mark}"{score}"')) for mark in ",\t")
 
 
 def write_rows(path: Path, frames: Iterable[pl.DataFrame]) -> int:

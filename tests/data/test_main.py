@@ -54,6 +54,13 @@ def test_inspect_writes_a_page_of_plots_that_needs_no_network(
         assert title in text
     assert '<script src="http' not in text
     assert [path.name for path in page.parent.iterdir()] == ["tiny.html"]
+    typed = ("inspect", "--html", str(page), "data=synthetic_tiny", f"data.root={root}")
+    assert run(capsys, *typed)[0] == 0
+    page.write_text("<html>another page</html>", encoding="utf-8")
+    code, _, said = run(capsys, *typed)
+    assert code == 2
+    assert "is there already, and is no page of this program; choose another name" in said
+    assert "another page" in page.read_text(encoding="utf-8")
 
 
 def test_inspect_says_so_where_no_row_is_bad(tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:

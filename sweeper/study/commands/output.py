@@ -23,6 +23,8 @@ from rich.table import Table
 
 from mdaf.extras import imported
 from mdaf.files.atomic import write_atomically
+from mdaf.files.replacing import Start, check_replaceable
+from mdaf.pages.document import is_page
 from mdaf.sweeper.runs.metric_columns import RECORDED
 from mdaf.sweeper.storage.opening import masked_text
 from mdaf.sweeper.study.queries import QueryError, Row
@@ -33,6 +35,17 @@ from mdaf.terminal.printable import in_a_cell, in_a_line, printable
 _FLOATS = {"value", *RECORDED, "duration", "mean", "standard_error", "posterior_mean", "posterior_sd"}
 _INTEGERS = {"number", "seed", "best_epoch", "runs", "diverged", "complete", "pruned", "fail", "running", "waiting"}
 _TIMES = {"datetime_start", "datetime_complete"}
+
+
+# Of rows of trials, rows of points, each as CSV and as JSON, and of a whole study.
+_BEGINNINGS = (
+    b"number,state,",
+    b"id,name,runs,",
+    b'[\n  {\n    "number": ',
+    b'[\n  {\n    "id": ',
+    b"[]\n",
+    b'{\n  "optuna": ',
+)
 
 
 class RowsFormat(str, Enum):  # noqa: UP042
@@ -190,13 +203,25 @@ def _wrapped(before: str, text: str) -> str:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Writes the file under a temporary name, then renames it: nobody reads a half."""
+    """Writes the file under a temporary name, then renames it: nobody reads a half.
+
+    UserError if a file of that name is there that no command of a study wrote.
+    """
+    check_replaceable(path, f"--output {path}", "file that mdaf-study wrote", _is_of_a_study)
     whole = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda file: file.write(whole))
     except OSError as error:
         raise QueryError(f"can't write {path}: {error.strerror}") from None
+
+
+def _is_of_a_study(start: Start) -> bool:
+    """Whether a file that begins so is rows of trials or points, a whole study, or a page."""
+    columns = (b"number", b"state"), (b"posterior_mean", b"seeds")
+    if start.footer:
+        return any(all(name in start.footer for name in names) for names in columns)
+    return is_page(start) or start.head.startswith(_BEGINNINGS)
 
 
 def write_rows(rows: list[Row], names: list[str], form: RowsFormat, output: Path | None) -> None:

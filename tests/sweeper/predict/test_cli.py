@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import shutil
 import signal
 from collections.abc import Callable
@@ -74,6 +76,36 @@ def test_columns_and_order_are_kept_in_every_format(
     assert found["id"].to_list() == ROWS["id"].to_list()
     assert found["score"].cast(pl.Float64).to_list() == pytest.approx(scores, abs=1e-6)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.csv", out.name]
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "csv.gz", "parquet"])
+def test_the_same_line_typed_twice_replaces_its_scores_and_no_other_file(
+    ending: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, out = tmp_path / "rows.csv", tmp_path / f"scores.{ending}"
+    ROWS.write_csv(given)
+    line = [str(run), str(given), "--out", str(out)]
+    assert main(line) == main(line) == 0
+    capsys.readouterr()
+    ours = out.read_bytes()
+    others = gzip.compress(given.read_bytes()) if ending == "csv.gz" else given.read_bytes()
+    ROWS.write_parquet(out) if ending == "parquet" else out.write_bytes(others)
+    kept = out.read_bytes()
+    said = f"error: --out {out}: is there already, and is no file with score as its last column; choose another name"
+    assert refused(capsys, *line).startswith(said)
+    assert out.read_bytes() == kept != ours
+    out.write_bytes(b"")
+    assert main(line) == 0  # an empty file holds nothing that could be lost
+
+
+def test_a_device_is_not_replaced_by_a_file_of_scores(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ROWS.write_csv(tmp_path / "rows.csv")
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert "is no file; expected the name of a file" in refused(
+        capsys, run, tmp_path / "rows.csv", "--out", tmp_path / "pipe.csv"
+    )
 
 
 def test_a_parquet_file_keeps_its_types(run: Path, scores: list[float], tmp_path: Path) -> None:

@@ -430,6 +430,22 @@ def test_export_holds_the_whole_study_and_is_named_after_it_in_a_folder(ask: Ask
     assert json.loads((tmp_path / "one.json").read_text())["study"] == "old"
 
 
+@pytest.mark.parametrize(
+    "line", ["export --output {}/x.json", "trials --format csv --output {}/x", "trials --format json --output {}/x",
+             "export --output {}/x.csv", "trials --format parquet --output {}/x", "plot --output {}/x.html"]
+)  # fmt: skip
+def test_the_same_line_typed_twice_replaces_what_it_wrote_and_no_other_file(
+    ask: Ask, tmp_path: Path, line: str
+) -> None:
+    pytest.importorskip("plotly")
+    typed = f"{line.format(tmp_path)} --study balanced"
+    assert ask(typed).exit_code == ask(typed).exit_code == 0
+    [file] = tmp_path.iterdir()
+    file.write_text("id,label\n1,0\n")
+    assert "is there already, and is no file that mdaf-study wrote; choose another name" in _error(ask(typed))
+    assert file.read_text() == "id,label\n1,0\n"
+
+
 def test_numbers_that_are_not_finite_are_exported_as_json_that_others_can_read(
     ask: Ask, fresh: Callable[..., tuple[str, Study]], tmp_path: Path
 ) -> None:
