@@ -76,7 +76,7 @@ def spread(runs: Sequence[RunRow]) -> dict[str, dict[str, Spread]]:
 
 def metrics_of(block: Sequence[RunRow]) -> list[str]:
     """The metrics that a configuration's runs have."""
-    return [*OF_A_MULTIRUN, *ranking_in(block)]
+    return [*(name for name in OF_A_MULTIRUN if any(run.get(name) is not None for run in block)), *ranking_in(block)]
 
 
 def _by_configuration(runs: Sequence[RunRow]) -> dict[str, list[RunRow]]:

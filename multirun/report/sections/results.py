@@ -116,7 +116,8 @@ def _best_epochs(configurations: Mapping[str, ConfigurationFigures]) -> list[Blo
 
 
 def _all_means(configurations: Mapping[str, ConfigurationFigures]) -> Table:
-    rows, names = [], (*IN_A_REPORT, *ranking_in([block.figures for block in configurations.values()]))
+    figures = [block.figures for block in configurations.values()]
+    rows, names = [], [*(name for name in IN_A_REPORT if any(name in one for one in figures)), *ranking_in(figures)]
     for point, block in configurations.items():
         means = (block.figures.get(name) for name in names)
         rows.append([point, *(auc4(found.mean if found else None) for found in means)])

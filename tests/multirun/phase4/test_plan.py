@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mdaf.errors import UserError
-from mdaf.multirun.launching.table import collect, spread
+from mdaf.multirun.launching.table import collect, show, spread
 from mdaf.multirun.phase4.plan import best_trials, open_study
 from mdaf.multirun.report.verify import verify
 from mdaf.sweeper.runs.checkpoint import DIGEST, sealed
@@ -130,6 +130,13 @@ def test_the_spread_is_over_the_seeds_of_one_configuration(tmp_path: Path) -> No
     assert weak["val_auc"].mean == pytest.approx(0.75)
     assert weak["val_auc"].std == pytest.approx(0.0707107, abs=1e-6)  # sample standard deviation
     assert math.isnan(statistics["regularization=strong"]["val_auc"].std)
-    assert math.isnan(weak["gate_mean"].mean)
+    assert "gate_mean" not in weak  # this model has no gate
     again = write_run(tmp_path / "3", 123, 0.80, "[seed=123, regularization=weak]")
     assert spread(collect([*runs, again]))["regularization=weak"] == weak  # one seed counts once
+
+
+def test_a_table_of_runs_has_no_column_without_a_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show(collect([write_run(tmp_path / str(seed), seed, 0.70 + seed / 100) for seed in (1, 2)]), "grid")
+    said = capsys.readouterr().out
+    assert "val_auc" in said
+    assert "gate_mean" not in said

@@ -273,13 +273,15 @@ def test_the_text_has_the_charts_captions_and_every_table(report: dict[str, Any]
                 assert f"Chart in report.html: {block.caption}" in text
 
 
-def test_a_model_without_a_gate_has_no_gate_chart(tmp_path: Path, runs: Path) -> None:
+def test_a_model_without_a_gate_has_no_gate_chart_and_no_column_of_it(tmp_path: Path, runs: Path) -> None:
     without = dict.fromkeys(("gate_mean", "gate_std", "gate_median", "gate_min", "gate_max"))
     rows = [row | without for row in history(0.7)]
     write_run(tmp_path / "one", composed("regularization=weak", tiny=TINY), rows)
     found = summary([tmp_path], tmp_path / "report")
     html = page(found)
     assert 'id="chart-gates"' not in html
+    [heading] = [line for line in markdown(found).splitlines() if line.startswith("| mean of | val_auc |")]
+    assert "gate" not in heading
     assert "Nothing to draw: Share of the static branch" in html
 
 
