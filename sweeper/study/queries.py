@@ -24,7 +24,8 @@ from mdaf.sweeper.runs.metric_columns import RECORDED
 from mdaf.sweeper.storage.late_reads import names_of_attributes, read_late
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.storage.optuna_internals import storage_of, trial_id_of
-from mdaf.sweeper.trials.user_attrs import CONFIRMS, OUR_TYPES, sound
+from mdaf.sweeper.trials.soundness import OUR_TYPES, sound
+from mdaf.sweeper.trials.user_attrs import CONFIRMS
 
 Row = dict[str, Any]
 

@@ -18,7 +18,7 @@ from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study import queries
 from mdaf.sweeper.study.commands.output import note
 from mdaf.sweeper.study.part import single_runs
-from mdaf.sweeper.trials.user_attrs import complaint_of
+from mdaf.sweeper.trials.soundness import complaint_of
 
 
 class RecordFormat(str, Enum):  # noqa: UP042 - typer prints a str enum's value

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,3 +76,12 @@ def test_upstreams_own_options_stay_where_it_is_installed() -> None:
     Plugins.instance()
     presets.store()
     assert OmegaConf.get_type(option("tpe")).__module__ == "hydra_plugins.hydra_optuna_sweeper.config"
+
+
+def test_finding_the_plugins_imports_neither_optuna_nor_drivers_of_databases() -> None:
+    code = (
+        "import sys; from hydra.core.plugins import Plugins; Plugins.instance(); "
+        "print(sorted({'mdaf.sweeper.search.presets', 'optuna', 'sqlalchemy', 'torch', 'numpy'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "['mdaf.sweeper.search.presets']\n"
