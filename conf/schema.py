@@ -75,7 +75,8 @@ class Training:
     ``epochs``               Number of passes over the training rows.
     ``batch_size``           Samples per optimizer step.
     ``eval_batch_size``      Greatest number of samples with the longest histories per forward pass in evaluation. A
-                             CPU takes fewer where that is faster, a GPU up to eight times as many of short histories.
+                             CPU takes fewer where that is faster. A GPU with much memory takes up to eight times as
+                             many of all replicas together, and up to eight times as many again of short histories.
     ``learning_rate``        Learning rate of Adam after the warmup.
     ``grad_clip_norm``       Greatest allowed norm of a replica's whole gradient; null: gradients are not clipped.
     ``decay``                How weight decay is applied: `coupled` adds it to Adam's gradient (L2), `decoupled` is

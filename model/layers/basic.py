@@ -37,6 +37,8 @@ class Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.bias is None:
             return self.product(x)
+        if x.is_cuda:
+            return stacked_product(as_factor(x.flatten(1, -2)), self.weight, bias=self.bias).unflatten(1, x.shape[1:-1])
         y = torch.baddbmm(self.bias.unsqueeze(1), x.flatten(1, -2), self.weight.transpose(1, 2))
         return y.unflatten(1, x.shape[1:-1])
 

@@ -106,9 +106,9 @@ class Recorder:
         if saves:
             self._save_after(row, replicas, k, is_best=improved)
         else:
-            if improved:
-                self.folder.keep_best(self._state(Position(row["epoch"] + 1, 0), None, replicas, k, []))
-            self.folder.record(self.history, aside=replicas.device.type != "cpu")
+            best = self._state(Position(row["epoch"] + 1, 0), None, replicas, k, []) if improved else None
+            one_is_left = row["epoch"] == self.epochs - 1
+            self.folder.record(self.history, best, aside=replicas.device.type != "cpu", one_is_left=one_is_left)
         self.resident_mb.append(resident_mb())
         log.info(describe_epoch(row, self.epochs))
         try:

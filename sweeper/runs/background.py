@@ -32,6 +32,10 @@ class Background:
             pending.result()
 
 
+#: The share of a GPU's memory that stays free while states wait there for being copied.
+STAYS_FREE = 0.25
+
+
 class HostCopy:
     """Copies nested mappings, lists and tensors to the CPU, always into the same memory.
 
@@ -42,10 +46,37 @@ class HostCopy:
         self._buffers: list[Tensor] = []
 
     def of(self, content: Mapping[str, Any]) -> dict[str, Any]:
-        """A copy of ``content`` that training does not change. It overwrites the previous copy."""
+        """A copy of ``content``. It overwrites the previous copy."""
         held, self._buffers = iter(self._buffers), []
         copied: dict[str, Any] = replaced(content, Tensor, lambda tensor: self._copied(tensor, next(held, None)))
         return copied
+
+    def begun(self, content: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
+        """``of``, to be called by any thread. Until then training may change all of ``content`` but its tensors.
+
+        The copy is made at once if they have no room on the GPU until then.
+        """
+        tensors: list[Tensor] = []
+
+        def noted(tensor: Tensor) -> Tensor:
+            tensors.append(tensor)
+            return tensor
+
+        frozen = replaced(content, Tensor, noted)
+        gpu = next((tensor.device for tensor in tensors if tensor.is_cuda), None)
+        if gpu is None or not _has_room(gpu):
+            copied = self.of(content)
+            return lambda: copied
+        computed = torch.cuda.Event()
+        computed.record()
+
+        def complete() -> dict[str, Any]:
+            beside = torch.cuda.Stream(gpu)  # steps that are launched meanwhile do not wait for the copy
+            beside.wait_event(computed)
+            with torch.cuda.stream(beside):
+                return self.of(frozen)
+
+        return complete
 
     def _copied(self, value: Tensor, buffer: Tensor | None) -> Tensor:
         """A copy of ``value`` in ``buffer``, or in a new buffer if that has another shape or type."""
@@ -53,3 +84,8 @@ class HostCopy:
             buffer = torch.empty(value.shape, dtype=value.dtype)
         self._buffers.append(buffer)
         return buffer.copy_(value.detach())
+
+
+def _has_room(gpu: torch.device) -> bool:
+    free, whole = torch.cuda.mem_get_info(gpu)
+    return free > STAYS_FREE * whole

@@ -22,8 +22,8 @@ import csv
 import io
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,23 +75,49 @@ class RunFolder:
         with self._explained(name):
             checkpoint.put(self.path / name, content)
 
-    def record(self, history: Sequence[Mapping[str, Any]], *, aside: bool) -> None:
-        """Writes metrics.csv after an epoch whose state is not saved; ``aside``: in the background."""
+    def record(
+        self,
+        history: Sequence[Mapping[str, Any]],
+        best: checkpoint.Saved | None = None,
+        *,
+        aside: bool,
+        one_is_left: bool = False,
+    ) -> None:
+        """Writes metrics.csv after an epoch whose state is not saved; ``aside``: in the background.
+
+        ``best``: as for ``keep_best``. If ``one_is_left`` of the epochs, the background also writes best.pt while that
+        one is trained, unless there is a state, which would be older than best.pt then.
+        """
         self.wait()
-        if not aside:
-            self.write_metrics(history)
-            return
         rows = list(history)
-        self._background.submit(lambda: self.write_metrics(rows))
+        copied = None if best is None else self._weights(best)
+
+        def work() -> None:
+            self.write_metrics(rows)
+            if copied is not None:
+                self._best = copied()
+            if aside and one_is_left and not (self.path / checkpoint.LAST).exists():
+                self._write_best()
+
+        if aside:
+            self._background.submit(work)
+        else:
+            work()
 
     def keep_best(self, state: checkpoint.Saved) -> None:
         """Keeps the weights of the best epoch so far in memory. The next ``save`` writes them to best.pt."""
         self.wait()  # it may be writing those that are kept now
+        self._best = self._weights(state)()
+
+    def _weights(self, state: checkpoint.Saved) -> Callable[[], dict[str, Any]]:
+        """Gives the content of a best.pt with this state, on the CPU."""
         content = replace(state, history=list(state.history), optimizer=[]).content()
-        self._best = content if _on_cpu(state) else self._best_copy.of(content)
+        return (lambda: content) if _on_cpu(state) else self._best_copy.begun(content)
 
     def forget_best(self) -> None:
         """Drops the weights that ``keep_best`` keeps: the run starts again."""
+        with suppress(StoppedError):
+            self.wait()  # it may be about to keep them
         self._best = None
 
     def save(self, state: checkpoint.Saved, *, is_best: bool = False) -> None:
@@ -102,19 +128,18 @@ class RunFolder:
         """
         content = state.content()
         self.wait()
-        on_cpu = _on_cpu(state)
-        if not on_cpu:
-            content = (self._best_copy if is_best else self._copy).of(content)
-        if is_best:
-            self._best = content  # until best.pt is there: if that fails, the next state writes it
-        if on_cpu:
+        if _on_cpu(state):
             self._save(content, is_best)
-        else:
-            self._background.submit(lambda: self._save(content, is_best))
+            return
+        copied = (self._best_copy if is_best else self._copy).begun(content)
+        self._background.submit(lambda: self._save(copied(), is_best))
 
     def save_best(self) -> None:
         """Waits like ``wait``, and writes best.pt if a best epoch's weights are still kept: no last state took them."""
         self.wait()
+        self._write_best()
+
+    def _write_best(self) -> None:
         if self._best is not None:
             self.write_checkpoint(BEST, checkpoint.sealed(self._best))
             self._best = None
@@ -129,23 +154,25 @@ class RunFolder:
         """Waits until everything that was saved is on the disk."""
         self._background.wait()
 
-    def _save(self, content: Mapping[str, Any], is_best: bool) -> None:
+    def _save(self, content: dict[str, Any], is_best: bool) -> None:
         """last.pt first: until best.pt is there too, the state before it and the best.pt of that one are whole.
 
         If best.pt cannot be written, the state before takes the place of last.pt again: nothing goes on without
         best.pt, and the next state would replace the one before.
         """
+        if is_best:
+            self._best = content  # until best.pt is there: if that fails, the next state writes it
         if content["metrics_history"]:
             self.write_metrics(content["metrics_history"])
-        content = checkpoint.sealed(content)
+        sealed = checkpoint.sealed(content)
         with self._explained(checkpoint.LAST):
-            checkpoint.save(self.path, content)
+            checkpoint.save(self.path, sealed)
         if is_best:
             with self._explained(BEST):
-                checkpoint.link_best(self.path, content)
-        elif (best := self._best) is not None:
+                checkpoint.link_best(self.path, sealed)
+        else:
             try:
-                self.write_checkpoint(BEST, checkpoint.sealed(best))
+                self._write_best()
             except FolderError:
                 self.go_back()
                 raise

@@ -24,7 +24,7 @@ def capture(step: Callable[[], tuple[Tensor, Tensor]], pool: Any) -> Captured:
     """
     graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
     try:
-        with torch.cuda.graph(graph, pool=pool):
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):  # other threads copy states
             loss, logits = step()
     except RuntimeError as error:
         torch.cuda.set_stream(before)  # a capture that cannot be ended leaves its own

@@ -10,6 +10,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from mdaf import gpus
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.model.layers.basic import set_dropout
 from mdaf.streams import stream_seed
@@ -18,7 +19,7 @@ from mdaf.sweeper.machine.threads import threads_for, weights_of_layers, workers
 from mdaf.sweeper.machine.workers import at_once
 from mdaf.sweeper.runs.metric_columns import KINDS, EpochMetrics, cut_of
 from mdaf.sweeper.training import metrics
-from mdaf.sweeper.training.microbatches import default_positions, forward_pass_sizes, position_weight
+from mdaf.sweeper.training.microbatches import default_positions, forward_pass_sizes, position_weight, rows_of_a_pass
 from mdaf.sweeper.training.parallel import can_share
 from mdaf.sweeper.training.ranking import ranking_metrics
 from mdaf.sweeper.training.replicas import Trained
@@ -133,7 +134,8 @@ def predict(
     """Scores rows (replica, row) of a split in evaluation mode.
 
     Rows are sorted by history length first, so that forward passes contain little padding; the result is in the order
-    of ``rows``. A forward pass has at most ``batch_size`` rows of the longest histories, see ``forward_pass_sizes``.
+    of ``rows``. A forward pass has at most ``batch_size`` rows of the longest histories, see ``forward_pass_sizes``; on
+    a GPU see also ``rows_of_a_pass``.
     Several threads of a CPU may compute passes at once, each pass with the operations of one thread. ``beat`` is called
     in the calling thread after each of its own passes; what it raises ends the evaluation.
     """
@@ -141,7 +143,11 @@ def predict(
     model.eval()
     set_dropout(model, None, None)
     lengths, order = store.lengths(split)[rows].sort(dim=1, stable=True)
-    sizes = forward_pass_sizes(lengths, batch_size, default_positions(device), position_weight(model, len(rows)))
+    weight = position_weight(model, len(rows))
+    if device.type == "cuda" and lengths.numel():
+        memory = torch.cuda.get_device_properties(device).total_memory // gpus.shared_by()
+        batch_size = rows_of_a_pass(batch_size, weight, len(rows), int(lengths.max()), memory)
+    sizes = forward_pass_sizes(lengths, batch_size, default_positions(device), weight)
     parts, longest, weights = order.split(sizes, dim=1), lengths.amax(dim=0).tolist(), weights_of_layers(model)
     ends = [longest[end - 1] for end in accumulate(sizes)]
     works = [part.numel() * (1 + end) * weights for part, end in zip(parts, ends, strict=True)]

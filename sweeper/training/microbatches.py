@@ -33,6 +33,14 @@ IN_MEMORY = 2
 PARTS_OF_A_WORKER = (1, 1.5, 2, 3)
 #: Rows are cut in multiples of this number.
 BLOCK = 64
+#: On a GPU a forward pass in evaluation has at most so many times the rows that were asked for, over all replicas: few
+#: replicas take more rows each, since the GPU would wait for Python, and many take fewer, which fill it too.
+MORE_OF_ALL = 8
+#: Bytes of each channel of a position in such a pass.
+BYTES = 32
+#: The share of the memory that more rows than were asked for may take. Of all memory, not of what is free: that would
+#: make the rounding of a run depend on others.
+SHARE_OF_MEMORY = 1 / 16
 #: On a GPU a forward pass of short histories in evaluation has at most so many times the rows of one of the longest.
 MORE_ROWS = 8
 
@@ -130,6 +138,18 @@ def forward_pass_sizes(lengths: Tensor, most: int, positions: int | None, weight
         return _few_passes(longest, most)
     begins = range(0, len(longest), most)
     return [size for begin in begins for size in micro_batch_sizes(longest[begin : begin + most], weight, positions)]
+
+
+def rows_of_a_pass(most: int, weight: float, replicas: int, longest: int, memory: int) -> int:
+    """The rows of each replica in a GPU's forward pass of the longest histories, where ``most`` were asked for.
+
+    ``weight`` is what a position counts as; ``memory`` is what the process may take of the GPU's, in bytes.
+    """
+    wanted = max(1, most * MORE_OF_ALL // replicas)
+    if wanted <= most:
+        return wanted
+    fit = int(SHARE_OF_MEMORY * memory / ((1 + longest) * weight * CHANNELS * BYTES))
+    return max(most, min(wanted, fit))
 
 
 def _few_passes(longest: Sequence[int], most: int) -> list[int]:

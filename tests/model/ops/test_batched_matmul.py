@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mdaf.model.layers.basic import Linear
-from mdaf.model.ops.batched_matmul import cpu_factors_in, stacked_product
+from mdaf.model.ops.batched_matmul import cpu_factors_in, parts_of_rows, stacked_product, summed_product
 from tests.model.backends import DEVICE, assert_close, value_and_gradients
 
 
@@ -26,6 +26,37 @@ def test_the_product_and_its_gradients_are_those_of_pytorch(dtype: torch.dtype, 
     assert_close(
         value_and_gradients(stacked_product, arguments(dtype)), value_and_gradients(plain, arguments(dtype)), rtol, atol
     )
+
+
+@pytest.mark.parametrize(("dtype", "rtol", "atol"), [(torch.float32, 1e-5, 1e-5), (torch.bfloat16, 2e-2, 5e-2)])
+def test_a_bias_and_its_gradient_are_those_of_pytorch(dtype: torch.dtype, rtol: float, atol: float) -> None:
+    def biased(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return stacked_product(x, weight, bias=bias)
+
+    def plainly(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return plain(x, weight) + bias.to(x.dtype).unsqueeze(1)
+
+    bias = torch.randn(3, 4, generator=torch.Generator().manual_seed(2)).to(DEVICE)
+    found = value_and_gradients(biased, arguments(dtype) | {"bias": bias})
+    assert_close(found, value_and_gradients(plainly, arguments(dtype) | {"bias": bias}), rtol, atol)
+
+
+@pytest.mark.parametrize("parts", [2, 4, 12])
+def test_a_sum_over_rows_in_parts_is_the_sum_over_rows(parts: int) -> None:
+    draw = torch.Generator().manual_seed(3)
+    dy, x = (torch.randn(3, 24, width, generator=draw).to(DEVICE) for width in (4, 5))
+    whole = summed_product(dy, x, torch.float32, parts=1)
+    torch.testing.assert_close(summed_product(dy, x, torch.float32, parts), whole, rtol=1e-5, atol=1e-5)
+
+
+def test_the_parts_of_a_sum_over_rows_are_equal_and_neither_short_nor_many() -> None:
+    wide, narrow = torch.float32, torch.bfloat16
+    assert parts_of_rows(5 * 80 * 448, 102_400, wide) == 32
+    assert parts_of_rows(5 * 256 * 512, 2048, wide) == 4
+    assert parts_of_rows(5 * 1408 * 1408, 2048, wide) == 1
+    assert parts_of_rows(5 * 80 * 448, 102_400, narrow) == 4
+    assert parts_of_rows(5 * 512 * 128, 36_864, narrow) == 1
+    assert parts_of_rows(5 * 80 * 448, 102_401, wide) == 1
 
 
 def test_the_gradient_of_a_weight_has_its_type_and_its_layout() -> None:

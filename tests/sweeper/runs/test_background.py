@@ -56,3 +56,16 @@ def test_the_next_copy_takes_the_memory_of_the_one_before_where_it_fits() -> Non
     assert second["a"].data_ptr() == places["a"]
     assert torch.equal(second["a"], torch.zeros(2))
     assert torch.equal(second["b"], torch.zeros(4))
+
+
+def test_a_copy_that_is_begun_is_of_what_was_there_whoever_completes_it() -> None:
+    history = [{"epoch": 1}]
+    begun = HostCopy().begun({"history": history, "weights": {"a": torch.ones(2)}})
+    history[0]["epoch"] = 7
+    history.append({"epoch": 2})
+    found = []
+    thread = threading.Thread(target=lambda: found.append(begun()))
+    thread.start()
+    thread.join(10)
+    assert found[0]["history"] == [{"epoch": 1}]
+    assert torch.equal(found[0]["weights"]["a"], torch.ones(2))

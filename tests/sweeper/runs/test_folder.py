@@ -120,6 +120,28 @@ def test_the_best_weights_of_a_state_that_cannot_be_written_are_kept_for_the_nex
     assert (best["epoch"], best["weights"]["weight"].tolist()) == (1, [1, 1])
 
 
+def test_the_best_weights_are_written_while_the_last_epoch_is_trained(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.record([{"epoch": 1}], state(1), aside=True)
+    folder.wait()
+    assert not (tmp_path / "best.pt").exists()
+    folder.record([{"epoch": 1}, {"epoch": 2}], aside=True, one_is_left=True)
+    folder.wait()
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 1
+    save(folder, state(3), is_best=True)
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 3
+
+
+def test_best_weights_are_not_written_before_a_state_that_would_be_older(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    save(folder, state(1), is_best=True)
+    folder.record([{"epoch": 2}], state(2), aside=True, one_is_left=True)
+    folder.wait()
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 1
+    save(folder, state(3))
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 2
+
+
 def test_the_digest_of_a_checkpoint_is_that_of_its_file_under_either_name(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     for epoch, is_best in ((1, True), (2, False), (3, True)):

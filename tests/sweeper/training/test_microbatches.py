@@ -12,6 +12,7 @@ from mdaf.sweeper.training.microbatches import (
     forward_pass_sizes,
     micro_batch_sizes,
     position_weight,
+    rows_of_a_pass,
     sizes_for_workers,
 )
 from tests.model.zoo import zoo_model
@@ -80,6 +81,17 @@ def test_a_gpu_evaluates_more_rows_at_a_time_where_histories_are_short() -> None
     assert len(sizes) < len(longest) / 1024 / 2
     assert max(positions(longest, sizes)) <= 1024 * 51
     assert max(sizes) <= MORE_ROWS * 1024
+
+
+def test_few_replicas_are_evaluated_in_passes_of_more_rows_where_memory_is_large_and_many_in_passes_of_fewer() -> None:
+    def rows(replicas: int, memory: float) -> int:
+        return rows_of_a_pass(4096, replicas, replicas, longest=18, memory=int(memory))
+
+    large, small = 140e9, 8e9
+    assert rows(1, large) > rows(5, large) > 4096 == rows(8, large)
+    assert rows(40, large) == rows(40, small) == 4096 * 8 // 40
+    assert rows(1, small) == rows(5, small) == 4096
+    assert rows_of_a_pass(1, 1, 40, longest=18, memory=int(large)) == 1
 
 
 @pytest.mark.parametrize("longest", [[0] * 3500, [50] * 3500, [*range(50)] + [50] * 3450])
