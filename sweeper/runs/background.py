@@ -33,7 +33,7 @@ class Background:
 
 
 #: The share of a GPU's memory that stays free while states wait there for being copied.
-STAYS_FREE = 0.25
+STAYS_FREE = 0.15
 
 
 class HostCopy:
