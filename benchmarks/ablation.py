@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--replicas", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--steps", type=int, default=0, help="measured steps; 0: by the device")
     parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     conf.register()
     print(f"{os.cpu_count()} cores, torch {torch.__version__}; {' '.join(options.overrides)}\n")
     for count in options.replicas:

@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--replicas", type=int, default=5)
     parser.add_argument("--steps", type=int, default=0, help="measured steps; 0: sixty")
     parser.add_argument("--kernels", type=int, default=20, help="how many kernels are named")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     if not torch.cuda.is_available():
         raise SystemExit("benchmarks.profile looks at kernels of a CUDA device, of which there is none here")
     conf.register()

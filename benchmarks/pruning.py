@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--trials", type=int, default=20, help="of a sweep")
     parser.add_argument("--curves", type=Path, default=Path("runs/pruning.jsonl"), help="where curves are kept")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     torch.set_num_threads(1)  # as in a sweep of several workers; these runs are small
     conf.register()

@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--replicas", type=int, nargs="+", default=[1, 2, 5, 8, 16])
     parser.add_argument("--solo", type=int, default=2, help="measured processes of one run")
     parser.add_argument("--sequence", type=int, default=5, help="the largest K that is run one after another")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     print(f"{os.cpu_count()} cores, torch {torch.__version__}; {' '.join(options.overrides)}\n")
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), options.overrides)

@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0, help="of a round, at least two steps")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 4], help="numbers of processes to try")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     if OURS not in options.libraries:
         parser.error("--libraries lacks ours, which the others are compared with")
     conf.register()

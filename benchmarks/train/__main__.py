@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="of the config, say data=synthetic_taobao data.bucketing=32")
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--steps", type=int, default=0, help="measured steps; 0: by the device")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     conf.register()
     print(f"{os.cpu_count()} cores, torch {torch.__version__}; {' '.join(options.overrides)}\n")
     names = ("model", "parameters", "ms a step", "samples/s", *PARTS, "optimizer")

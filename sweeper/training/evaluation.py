@@ -10,8 +10,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from mdaf import gpus
 from mdaf.data.store.device_store import DeviceStore
+from mdaf.hardware import gpus
 from mdaf.model.layers.basic import set_dropout
 from mdaf.streams import stream_seed
 from mdaf.sweeper.machine.device import computing_in
