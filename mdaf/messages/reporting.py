@@ -121,7 +121,8 @@ def _of_other_shape(text: str) -> str:
     key, value, why = found["key"], found["value"], found["why"]
     shape = {"[": "a list", "{": "a mapping"}.get(value[:1], "one value")
     if re.match(r"Invalid value assigned: \w+ is not a ListConfig", why):
-        said = f"found one value, expected a list; type '{key}=[{value}]'"
+        word = f'"{value}"' if value in ("true", "false", "null") else value
+        said = f"found one value, expected a list; type '{key}=[{word}]'"
     elif why.startswith("Invalid type assigned: ") or (
         why.startswith("Cannot merge incompatible") and shape == "a list"
     ):

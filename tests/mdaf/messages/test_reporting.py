@@ -41,6 +41,10 @@ def test_what_hydra_refuses_without_a_type_of_its_own_is_the_users_to_mend() -> 
     [
         ("seed=", "seed=: found nothing, expected a whole number"),
         ("training.learning_rate=fast", "training.learning_rate=fast: found fast, expected a number"),
+        (
+            "alert.command=false",
+            "alert.command=false: found one value, expected a list; type 'alert.command=[\"false\"]'",
+        ),
         ("alert.command=echo", "alert.command=echo: found one value, expected a list; type 'alert.command=[echo]'"),
         (
             "training.ranking_at=3",
