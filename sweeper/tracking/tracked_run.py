@@ -110,7 +110,10 @@ class TrackedRun:
                 _hanging.add(self.name)
                 after = "this process goes on without it"
             why = masked_text(" ".join(text_of(error).split()))[:300] or type(error).__name__
-            log.warning("tracker=%s: %s; %s", self.name, why.removeprefix(f"tracker={self.name} "), after)
+            why = why.removeprefix(f"tracker={self.name} ")
+            sweep = self.told.group_folder  # its other runs have the same fault; see ``mdaf.sweeper.job.job_log``
+            extra = {} if sweep is None else {"common_in": str(sweep)}
+            log.warning("tracker=%s: %s; %s", self.name, why, after, extra=extra)
 
     def _epoch(self, row: EpochMetrics) -> None:
         tracker = self._begun()

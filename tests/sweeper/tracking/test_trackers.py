@@ -261,6 +261,19 @@ def test_a_tracker_that_fails_is_one_warning_and_the_run_is_as_it_would_have_bee
     assert metrics(tmp_path / "r") == metrics(tmp_path / "plain")
 
 
+def test_the_fault_of_a_tracker_is_shown_once_for_a_grid_and_stands_in_the_log_of_each_run(
+    tmp_path: Path, wandb: Wandb, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ConnectionError("nobody there")
+
+    monkeypatch.setattr(Wandb.Run, "log", refuse)
+    assert run(tmp_path, "-m", "seed=1,2", "tracker=wandb", "hydra.sweep.dir=grid") == 0
+    fault = "tracker=wandb: nobody there; the run goes on without it"
+    assert capsys.readouterr().err.count(fault) == 1
+    assert [log.read_text().count(fault) for log in sorted(tmp_path.glob("grid/*/train.log"))] == [1, 1]
+
+
 def test_a_tracker_that_hangs_is_waited_for_once_in_a_process(
     tmp_path: Path, wandb: Wandb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
