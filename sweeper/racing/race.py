@@ -29,11 +29,12 @@ from mdaf.sweeper.racing.points import Group, grouped, runs_of
 from mdaf.sweeper.racing.process import fit, posterior
 from mdaf.sweeper.racing.sampler import RacingSampler
 from mdaf.sweeper.racing.thompson import top_two
-from mdaf.sweeper.storage.optuna_internals import stored_trial
+from mdaf.sweeper.storage.optuna_internals import stored_trial, trial_id_of
 from mdaf.sweeper.trials.allocation import Planned, still_planned
 from mdaf.sweeper.trials.points.proposals import Proposal
 from mdaf.sweeper.trials.points.same_point import point_id, point_id_of, seed_of, seeds_by_point
 from mdaf.sweeper.trials.points.space import Space
+from mdaf.sweeper.trials.points.taking import take_free
 from mdaf.sweeper.trials.retries import point_of
 from mdaf.sweeper.trials.user_attrs import OVERRIDES, POINT, POINT_ID, RETRY_OF, SEED, WITHDRAWN
 
@@ -105,18 +106,21 @@ class Race:
         """Gives a trial whose point a custom search space has suggested a seed that no other run of the point has."""
         if self.cube is not None or RETRY_OF in trial.user_attrs:
             return
-        attempts = 0
-        while True:
-            trials = trial.study.get_trials(deepcopy=False)
-            [mine] = [one for one in trials if one.number == trial.number]
-            others = [one for one in trials if one.number != trial.number]
-            had = seeds_by_point(others).get(point_id(point_of(mine)), set())
-            if (seed := seed_of(mine)) is not None and seed not in had:
-                trial.set_user_attr(POINT_ID, point_id(point_of(mine)))
-                return
-            seed, attempts = self._next(had, attempts), attempts + 1
+        trials = trial.study.get_trials(deepcopy=False)
+        [mine] = [one for one in trials if one.number == trial.number]
+        point = point_id(point_of(mine))
+
+        def choose(others: list[FrozenTrial], attempts: int) -> int:
+            seed = self._next(seeds_by_point(others).get(point, set()), attempts)
             trial.set_user_attr(OVERRIDES, self.with_seed(trial.user_attrs.get(OVERRIDES, ()), seed))
             trial.set_user_attr(SEED, seed)
+            return seed
+
+        def is_free(seed: int, others: list[FrozenTrial]) -> bool:
+            return seed not in seeds_by_point(others).get(point, ())
+
+        take_free(trial.study, trial_id_of(trial), trials, choose, is_free, held=seed_of(mine))
+        trial.set_user_attr(POINT_ID, point)
 
     # ---- the beginning
 

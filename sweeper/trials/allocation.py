@@ -26,8 +26,9 @@ from mdaf.processes.identity import this_process
 from mdaf.sweeper.storage.late_reads import attribute, holds
 from mdaf.sweeper.storage.optuna_internals import add_trial, cache_trials, storage_of, trial_id_of
 from mdaf.sweeper.trials.leases import Leases, lease
-from mdaf.sweeper.trials.points.proposals import Proposer, attributes_of
+from mdaf.sweeper.trials.points.proposals import Proposal, Proposer, attributes_of
 from mdaf.sweeper.trials.points.same_point import seed_of
+from mdaf.sweeper.trials.points.taking import take_free
 from mdaf.sweeper.trials.retries import (
     UNFINISHED,
     FailedPoint,
@@ -244,35 +245,35 @@ class Allocation:
         return self._held(trial_id, draw_of(mine, trials))
 
     def _assign(self, trial_id: int, trials: Sequence[FrozenTrial]) -> bool:
-        """Gives a trial of this process a planned point that no other one has; False if none is left.
-
-        Of processes that write the same point at the same time each sees the other's, or the later one does; who sees
-        another's takes a different one. So no point is had twice.
-        """
+        """Gives a trial of this process a planned point that no other one has; False if none is left."""
         storage = storage_of(self.study)
-        while True:
-            others = [trial for trial in trials if trial_id_of(trial) != trial_id]
+
+        def choose(others: list[FrozenTrial], attempts: int) -> tuple[str, dict[str, Any]] | None:
             left = still_planned(self.planned, others)
             rivals = _without_point(counted(others))
             if not left:
                 storage.set_trial_system_attr(trial_id, "fixed_params", {})
-                return False
+                return None
             # The rivals choose at this moment too: numbers decide at first, then chance.
-            name, point = left[0] if not rivals else random.choice(left[: rivals + 1])
-            storage.set_trial_system_attr(trial_id, "fixed_params", point)
-            trials = self.study.get_trials(deepcopy=False)
-            others = [trial for trial in trials if trial_id_of(trial) != trial_id]
-            if still_planned([(name, point)], others):
-                storage.set_trial_user_attr(trial_id, POINT, name)
-                return True
+            chosen = left[0] if not rivals else random.choice(left[: rivals + 1])
+            storage.set_trial_system_attr(trial_id, "fixed_params", chosen[1])
+            return chosen
+
+        taken = take_free(
+            self.study, trial_id, trials, choose, lambda chosen, others: bool(still_planned([chosen], others))
+        )
+        if taken is None:
+            return False
+        storage.set_trial_user_attr(trial_id, POINT, taken[0])
+        return True
 
     def _enter(
         self, race: Proposer, trial_id: int, draw: int, trials: Sequence[FrozenTrial], attributes: Mapping[str, Any]
     ) -> None:
-        """Gives a trial of this process a run that no other one has, as ``_assign`` does. UserError if none is left."""
-        storage, attempts = storage_of(self.study), 0
-        while True:
-            others = [trial for trial in trials if trial_id_of(trial) != trial_id]
+        """Gives a trial of this process a run that no other one has. UserError if none is left."""
+        storage = storage_of(self.study)
+
+        def choose(others: list[FrozenTrial], attempts: int) -> Proposal:
             try:
                 found = race.propose(draw, others, max(attempts, _without_point(counted(others))))
             except UserError:
@@ -282,10 +283,9 @@ class Allocation:
             for name, value in attributes_of(found, race, attributes).items():
                 storage.set_trial_user_attr(trial_id, name, value)
             storage.set_trial_system_attr(trial_id, "fixed_params", found.point)  # last: now the others see the run
-            trials, attempts = self.study.get_trials(deepcopy=False), attempts + 1
-            others = [trial for trial in trials if trial_id_of(trial) != trial_id]
-            if race.is_free(found, others):
-                return
+            return found
+
+        take_free(self.study, trial_id, trials, choose, race.is_free)
 
     def _of_its_run(self, trial: FrozenTrial, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """In a race: the attributes of a waiting trial that depend on its seed; without one, its point's next."""
