@@ -110,14 +110,8 @@ def _train_group(
     replicas = build_replicas(cfg, jobs[0].store, values, device)
     _refuse_cut_batches(cfg, replicas)
     _announce_all(jobs, replicas)
-    start = EpochState(START.epoch)
-    states = [r.states[position] for r in ready if r.states]
-    if states:
-        start = _go_on(jobs, states, replicas, fell_back=on_fallback is not None)
+    start = _begin(ready, position, replicas, fell_back=on_fallback is not None)
     histories = [list(job.recorder.history) for job in jobs]
-    for r in ready:
-        r.states.clear()  # the checkpoints take as much memory as the replicas
-    del states
     guard = Guard(**cfg.device.guard) if on_fallback is None else on_fallback
     with Interruption() as interruption, HangWatch(guard.hang, jobs[0].recorder.folder.path) as hang:
         watchdog = Watchdog(interruption, guard, hang, device, lambda record: _keep(record, jobs))
@@ -183,10 +177,18 @@ def _on_cpu(jobs: Sequence[Job], guard: Guard) -> None:
         _train_group(group, position, gathered, settings(cfg, device), guard)
 
 
-def _go_on(jobs: Sequence[Job], states: Sequence[Saved], replicas: Replicas, *, fell_back: bool) -> EpochState:
-    """Loads checkpoints into replicas and recorders; returns the state of the epoch there."""
+def _begin(ready: Sequence[Ready], position: Position, replicas: Replicas, *, fell_back: bool) -> EpochState:
+    """Loads the checkpoints of ``position``, if there are any, into replicas and recorders; the epoch's state there.
+
+    The checkpoints are given up: they take as much memory as the replicas.
+    """
+    states = [r.states[position] for r in ready if r.states]
+    for r in ready:
+        r.states.clear()
+    if not states:
+        return EpochState(START.epoch)
     restore(replicas, states)
-    for job, state in zip(jobs, states, strict=True):
+    for job, state in zip([r.job for r in ready], states, strict=True):
         with job.log.active():
             take_over(job.recorder, state)
             at = state.position

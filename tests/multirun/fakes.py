@@ -106,6 +106,33 @@ def write_run(
     return folder
 
 
+def _add_run(
+    study: optuna.Study,
+    folder: Path,
+    params: dict[str, float],
+    distributions: Mapping[str, FloatDistribution],
+    seed: int,
+    value: float,
+    seconds: Sequence[float],
+    **more: Any,
+) -> None:
+    """A run of a point on a seed, and its trial with further attributes."""
+    config = composed([*TINY, *(f"{key}={one}" for key, one in params.items()), f"seed={seed}"])
+    trial = len(study.get_trials(deepcopy=False))
+    run = write_run(folder / "search" / str(trial), config, history(value, seconds=seconds), trial=trial)
+    attributes = {
+        "run_dir": str(run),
+        SEED: seed,
+        "overrides": [f"seed={seed}", *TINY],
+        "effective": params,
+        "config_hash": config_hash(config),
+        **more,
+    }
+    study.add_trial(
+        optuna.trial.create_trial(params=params, distributions=dict(distributions), value=value, user_attrs=attributes)
+    )
+
+
 def make_study(
     folder: Path,
     seconds: Sequence[float] = (1.0, 1.0),
@@ -131,38 +158,15 @@ def make_study(
     study = optuna.create_study(storage=url, study_name=STUDY, direction="maximize")
     if typed_with is not None:
         study.set_user_attr(ORIGIN, typed_with)
-    for number, (point, value) in enumerate(zip(POINTS, values, strict=True)):
-        params = dict(zip(space, (*point, 2e-3, 1e-3), strict=False))
-        config = composed([*TINY, *(f"{key}={one}" for key, one in params.items()), f"seed={seed}"])
-        run = write_run(folder / "search" / str(number), config, history(value, seconds=seconds), trial=number)
-        attributes = {
-            "run_dir": str(run),
-            "seed": seed,
-            "overrides": [f"seed={seed}", *TINY, *overrides],
-            "effective": params,
-            "epoch_seconds": 60.0,
-            "config_hash": (others or {}).get(number, config_hash(config)),
-            **({POINT: named[number]} if named and number in named else {}),
-        }
-        study.add_trial(
-            optuna.trial.create_trial(params=params, distributions=dict(space), value=value, user_attrs=attributes)
-        )
+    points = [dict(zip(space, (*point, 2e-3, 1e-3), strict=False)) for point in POINTS]
+    for number, value in enumerate(values):
+        more: dict[str, Any] = {"epoch_seconds": 60.0, "overrides": [f"seed={seed}", *TINY, *overrides]}
+        more |= {"config_hash": others[number]} if others and number in others else {}
+        more |= {POINT: named[number]} if named and number in named else {}
+        _add_run(study, folder, points[number], space, seed, value, seconds, **more)
     for number, other_seed, value in runs_again:
-        params = dict(zip(space, (*POINTS[number], 2e-3, 1e-3), strict=False))
-        config = composed([*TINY, *(f"{key}={one}" for key, one in params.items()), f"seed={other_seed}"])
-        trial = len(study.get_trials(deepcopy=False))
-        run = write_run(folder / "search" / str(trial), config, history(value, seconds=seconds), trial=trial)
-        attributes = {
-            "run_dir": str(run),
-            SEED: other_seed,
-            POINT_ID: point_id(params),
-            "overrides": [f"seed={other_seed}", *TINY],
-            "effective": params,
-            "config_hash": config_hash(config),
-        }
-        study.add_trial(
-            optuna.trial.create_trial(params=params, distributions=dict(space), value=value, user_attrs=attributes)
-        )
+        known = {POINT_ID: point_id(points[number])}
+        _add_run(study, folder, points[number], space, other_seed, value, seconds, **known)
     return url
 
 
