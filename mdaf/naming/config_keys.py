@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mdaf.errors import DataError, text_of
-from mdaf.terminal.programs import program
+from mdaf.terminal.programs import command, program
 
 SCHEMA = "schema_"  # a schema's name begins with this; the name of its option follows
 CLOSE = 0.7  # difflib's ratio: a key that is more similar than this is suggested
@@ -41,7 +41,7 @@ def check_keys(
     texts = [text for node in nodes for text in _interpolations(node)]
     for key in added:
         if not any(_reads(text, key) for text in texts):
-            raise DataError(f"{key}: nothing reads this key{_question(key, keys_of(config), {key})}")
+            raise DataError(f"{key}: nothing reads this key{_question(key, config, {key})}")
 
 
 def refused_key(error: BaseException, arguments: Iterable[str] = ()) -> str | None:
@@ -66,7 +66,7 @@ def refused_key(error: BaseException, arguments: Iterable[str] = ()) -> str | No
     value = text_of(error).partition(" use +")[2].partition("=")[2] if key == typed[1] else ""
     if value:
         value = next((text.partition("=")[2] for text in arguments if text.partition("=")[0] == key), value)
-    line = f"{key}: there is no such key{_question(key, known, value=value)}"
+    line = f"{key}: there is no such key{_question(key, root, value=value)}"
     if is_open(root, key) and "did you mean" not in line:
         line += f"; {key.rpartition('.')[0]} takes new ones, with a + before the key"
     return line
@@ -151,9 +151,14 @@ def key_question(typed: str, known: Iterable[str], value: str = "") -> str:
     return f"; did you mean {found}{f'={value}' if value else ''}?" if found is not None else ""
 
 
-def _question(key: str, known: Iterable[str], without: Iterable[str] = (), value: str = "") -> str:
+def _question(key: str, config: DictConfig, without: Iterable[str] = (), value: str = "") -> str:
+    """The key of ``config`` that was meant, or the line that shows them all."""
+    known = keys_of(config)
     others = [name for name in known if not any(name == other or name.startswith(f"{other}.") for other in without)]
-    return key_question(key, others, value) or f"; {program()} --cfg job shows all that there are"
+    schema = OmegaConf.get_type(config)
+    of_a_run = (getattr(schema, "__module__", ""), getattr(schema, "__name__", "")) == ("mdaf.conf.schema", "Config")
+    shows = command("sweeper") if of_a_run else program()  # Phase 4, mdaf check and others take keys of runs, too
+    return key_question(key, others, value) or f"; {shows} --cfg job shows all that there are"
 
 
 def is_open(root: DictConfig, key: str) -> bool:

@@ -156,6 +156,7 @@ def test_only_a_made_up_log_can_be_generated(tmp_path: Path, capsys: pytest.Capt
         (["prepair"], "did you mean prepare?"),
         (["inspect", "--htm1", "x"], "did you mean --html?"),
         (["prepare", "data=userbehavior"], "did you mean data=user_behavior?"),
+        (["prepare", "data.qqqq=1"], "mdaf --cfg job shows all that there are"),
         ([], "required: prepare|inspect|generate"),
     ],
 )

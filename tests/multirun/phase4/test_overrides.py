@@ -56,6 +56,7 @@ def test_a_tracker_that_is_typed_reaches_the_runs() -> None:
     [
         ("tracker=mlfow", "tracker=mlfow: no such option, expected .*; did you mean tracker=mlflow"),
         ("tracker.projct=x", "tracker.projct: there is no such key; did you mean tracker.project=x"),
+        ("tracker.qqqq=x", r"tracker.qqqq: there is no such key; \S*mdaf --cfg job shows all that there are"),
         ("tracker.artifacts=[sumary]", "tracker.artifacts: found sumary, .*did you mean summary"),
     ],
 )
