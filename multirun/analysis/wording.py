@@ -76,17 +76,3 @@ def short(commit: str) -> str:
         return ABSENT
     parts = (part.partition("+") for part in commit.split(", then "))
     return ", then ".join(name[:12] + plus + changes for name, plus, changes in parts)
-
-
-def caveat_of_force(lacks: Sequence[str]) -> str:
-    """What is said first of a report that was made in spite of what it lacks."""
-    return f"It was started with force=true although it lacked {'; '.join(lacks)}."
-
-
-def caveat_of_other_plans(plans: Sequence[str], alpha: float) -> str:
-    """What is said first where the same question was looked at before under other plans, each as it was typed."""
-    return (
-        f"The plan of looks was changed with force=true: the same question was looked at before with "
-        f"{'; and with '.join(plans)}. The error of all these looks together is larger than {alpha:g}, and nobody "
-        "knows by how much."
-    )

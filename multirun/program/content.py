@@ -13,7 +13,7 @@ from typing import Any
 from mdaf.multirun.analysis.comparisons import SeedDifference
 from mdaf.multirun.analysis.confirmation import ConfirmedCandidate
 from mdaf.multirun.analysis.looks.decision import Look
-from mdaf.multirun.analysis.report_data.json_form import from_json, to_json
+from mdaf.multirun.analysis.report_data.json_form import JsonObject
 from mdaf.multirun.analysis.statistics import Interval, Spread
 from mdaf.multirun.analysis.verdict_rule import Verdict
 
@@ -62,7 +62,7 @@ class Looks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inputs:
+class Inputs(JsonObject):
     """What a report is about, and the rules by which it judges.
 
     ``runs_of``     the study that holds the runs.
@@ -107,11 +107,6 @@ class Inputs:
     def sign(self) -> int:
         """1 where a greater value is better, else -1."""
         return 1 if self.direction == "maximize" else -1
-
-    def to_json(self) -> dict[str, Any]:
-        """As report.json holds it."""
-        found: dict[str, Any] = to_json(self)
-        return found
 
 
 @dataclass(frozen=True)
@@ -180,7 +175,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Figures:
+class Figures(JsonObject):
     """Every figure of a report. ``runs``: the value of each run. ``search``: point -> the value of its trial."""
 
     runs: dict[str, float]
@@ -190,14 +185,9 @@ class Figures:
     comparisons: list[Comparison]
     decision: Decision | None
 
-    def to_json(self) -> dict[str, Any]:
-        """As report.json holds it."""
-        found: dict[str, Any] = to_json(self)
-        return found
-
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(JsonObject):
     """A report. ``commit`` is that of the code that wrote it."""
 
     format: int = FORMAT
@@ -208,13 +198,3 @@ class Report:
     versions: dict[str, str] = field(default_factory=dict)
     inputs: Inputs
     figures: Figures
-
-    def to_json(self) -> dict[str, Any]:
-        """As report.json holds it."""
-        found: dict[str, Any] = to_json(self)
-        return found
-
-    @staticmethod
-    def from_json(content: Any) -> Report:
-        """From report.json; KeyError or TypeError if it is none."""
-        return from_json(Report, content)

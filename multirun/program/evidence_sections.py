@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mdaf.multirun.analysis.sentences import chosen_of_the_tied, found_with_power, missing_runs, overstated
 from mdaf.multirun.analysis.verdict_rule import MIN_SEEDS
 from mdaf.multirun.analysis.wording import ABSENT, interval, listed, number, p_value, several
 from mdaf.multirun.program.content import CONFIRMATION, PHASE_4, Comparison, Confirmation, Point, Report
@@ -15,7 +16,6 @@ RULE = (
     "A point is 'better' (or 'worse') if the paired t-test over the seeds has p below {level:.4g} and there are at "
     "least {seeds} pairs{margin}. Otherwise the two are 'indistinguishable', which does not mean equal."
 )
-
 
 LIMITS = (
     "The seeds of the runs are all that varies. Whether a difference would also hold on other rows of the same data, "
@@ -116,19 +116,8 @@ def _can_find(report: Report) -> list[str]:
     found = report.figures.decision
     if found is None:
         return [detectable(row) for row in report.figures.comparisons]
-    items = []
-    if found.detectable is not None:
-        items.append(
-            f"At the spread that was seen, these looks find a true difference of {found.detectable:.4g} with 80 % "
-            "power. The spread of so few pairs is itself uncertain."
-        )
-    if found.exaggeration is not None:
-        items.append(
-            "A point is called better where the mean difference happens to be large, so that mean is too large on "
-            f"average. A true difference that is found with 80 % power is overstated by {100 * found.exaggeration:.0f} "
-            "% on average, a smaller one by more."
-        )
-    return items
+    items = [] if found.detectable is None else [found_with_power(f"{found.detectable:.4g}")]
+    return items if found.exaggeration is None else [*items, overstated("A point", found.exaggeration)]
 
 
 def confirmation(report: Report, found: Confirmation) -> Section:
@@ -147,13 +136,7 @@ def confirmation(report: Report, found: Confirmation) -> Section:
         ]
         for row in found.candidates
     ]
-    if len(found.tied) == 1:
-        how = f"Its mean is the best, and no other lies within the noise of {value(found.noise)}."
-    else:
-        how = (
-            f"{listed(found.tied)} lie within the noise of {value(found.noise)}, one standard error of a difference of "
-            f"two means, so the one nearest to {inputs.baseline} is taken."
-        )
+    how = chosen_of_the_tied(found.tied, value(found.noise), inputs.baseline)
     text = (
         "The sweep's best trials and the baseline were run again on fresh seeds. The best of many noisy values "
         "looks better than it is. Optimism is the difference to the mean of the fresh seeds. "
@@ -166,7 +149,7 @@ def confirmation(report: Report, found: Confirmation) -> Section:
 def failed(report: Report, stage: str) -> list[Block]:
     """A sentence on the runs of a stage that failed; nothing if none did."""
     which = failed_runs(report, stage)
-    return [Text(f"Some runs failed and are missing from all figures: {which}.")] if which else []
+    return [Text(missing_runs(which))] if which else []
 
 
 def configuration(report: Report) -> Section:

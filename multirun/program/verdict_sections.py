@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from mdaf.multirun.analysis.sentences import (
+    caveat_of_failures,
+    caveat_of_force,
+    caveat_of_other_plans,
+    other_questions,
+)
 from mdaf.multirun.analysis.verdict_rule import MIN_SEEDS
-from mdaf.multirun.analysis.wording import caveat_of_force, caveat_of_other_plans, interval, listed, p_value, several
+from mdaf.multirun.analysis.wording import interval, listed, p_value, several
 from mdaf.multirun.program.content import PHASE_4, Comparison, Decision, Report
 from mdaf.multirun.program.wording import better, confidence_of, difference, failed_runs, value
 from mdaf.multirun.report.rendering.blocks import DOTS, Chart, Items, Section, Verdict
@@ -91,10 +97,7 @@ def _caveats(report: Report) -> list[str]:
     if inputs.forced:
         found.append(caveat_of_force(inputs.forced))
     if failed := failed_runs(report, PHASE_4):
-        found.append(
-            f"Runs failed: {failed}. Only seeds on which both points have a value are compared. How often one of them "
-            "fails is no part of the verdict."
-        )
+        found.append(caveat_of_failures(failed, "both points have a value"))
     if inputs.looks is not None and inputs.looks.other_plans:
         found.append(caveat_of_other_plans(inputs.looks.other_plans, inputs.alpha))
     return found
@@ -149,12 +152,8 @@ def _looked(report: Report, found: Decision) -> str:
         "futility": f"no more seeds were run, since {report.inputs.winner} was not ahead",
         "last look": "that was the last look",
     }.get(str(found.stop), "the question is open")
-    other = (
-        f" Beside this question, looks were made for this study at others: {'; '.join(looks.other_questions)}. Each of "
-        f"them has an error of {report.inputs.alpha:g} of its own."
-        if looks.other_questions
-        else ""
-    )
+    others = looks.other_questions
+    other = f" {other_questions(others, 'for this study', report.inputs.alpha)}" if others else ""
     times = "once" if len(found.looks) == 1 else several(len(found.looks), "time")
     return (
         f"Looks were planned after {listed(looks.planned)} pairs of seeds. The study was looked at {times}: {why}. "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mdaf.multirun.analysis.wording import ABSENT, confidence, listed
+from mdaf.multirun.analysis.wording import ABSENT, confidence
 from mdaf.multirun.program.content import Report
 
 
@@ -27,9 +27,7 @@ def confidence_of(report: Report) -> str:
     return "95 % interval" if looks is None else confidence(report.inputs.alpha, len(looks.planned))
 
 
-def failed_runs(report: Report, stage: str) -> str:
-    """The runs of a stage that failed, by point; empty where none did."""
-    failed = {
-        name.removeprefix(f"{stage}/"): seeds for name, seeds in report.inputs.failed.items() if name.startswith(stage)
-    }
-    return "; ".join(f"{point} on seed {listed(seeds)}" for point, seeds in failed.items())
+def failed_runs(report: Report, stage: str) -> dict[str, list[int]]:
+    """The seeds of a stage without a value, by point."""
+    failed = report.inputs.failed.items()
+    return {name.removeprefix(f"{stage}/"): seeds for name, seeds in failed if name.startswith(stage)}

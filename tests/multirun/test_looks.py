@@ -364,7 +364,7 @@ def test_power_is_stated_for_the_looks_that_were_planned_and_noise_is_measured(
     assert effect is not None
     assert decision["detectable"] == pytest.approx(effect * decision["looks"][-1]["sd"])
     assert (
-        f"they find a true difference of {decision['detectable']:.5f} with 80 % power"
+        f"these looks find a true difference of {decision['detectable']:.5f} with 80 % power"
         in (folder / "report.md").read_text()
     )
     spreads = [block["figures"]["test_auc"]["sd"] for block in figures["configurations"].values()]

@@ -16,7 +16,7 @@ from mdaf.multirun.analysis.judging.criteria import Assessment
 from mdaf.multirun.analysis.judging.validity import Analysis, Evidence
 from mdaf.multirun.analysis.looks.decision import Look, Stop
 from mdaf.multirun.analysis.report_data.inputs import Inputs
-from mdaf.multirun.analysis.report_data.json_form import from_json, to_json
+from mdaf.multirun.analysis.report_data.json_form import JsonObject
 from mdaf.multirun.analysis.statistics import Interval, Spread
 from mdaf.multirun.analysis.verdict_rule import Verdict
 from mdaf.sweeper.runs.metric_columns import EpochMetrics
@@ -212,7 +212,7 @@ class EvidenceFigures(Evidence):
 
 
 @dataclass(frozen=True)
-class Figures:
+class Figures(JsonObject):
     """Every figure of a report.
 
     ``noise``  standard deviation of one seed's AUC, pooled over the configurations, by split.
@@ -234,14 +234,9 @@ class Figures:
     noise: dict[str, float] | None = None
     spent: dict[str, int] | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """As report.json holds it."""
-        found: dict[str, Any] = to_json(self)
-        return found
-
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(JsonObject):
     """A report. ``commit`` is that of the code that wrote it, None where it was not written to a file."""
 
     format: int = FORMAT
@@ -252,13 +247,3 @@ class Report:
     inputs: Inputs
     figures: Figures
     test_reads: list[dict[str, Any]]
-
-    def to_json(self) -> dict[str, Any]:
-        """As report.json holds it."""
-        found: dict[str, Any] = to_json(self)
-        return found
-
-    @staticmethod
-    def from_json(content: Any) -> Report:
-        """From report.json; KeyError or TypeError if it is none."""
-        return from_json(Report, content)

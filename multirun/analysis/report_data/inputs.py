@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mdaf.conf.schema import Criteria, Pace, Tiers
-from mdaf.multirun.analysis.report_data.json_form import to_json
+from mdaf.multirun.analysis.report_data.json_form import JsonObject
 from mdaf.multirun.analysis.report_data.sources import Source
 
 SEARCH, CONFIRMATION, PHASE_4 = "search", "confirmation", "phase 4"  # the stages of a run, and the keys of ``seeds``
@@ -88,7 +88,7 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inputs:
+class Inputs(JsonObject):
     """What a report is about, and the rules by which it judges: with the runs, all that its figures need.
 
     ``rows``    the split on which differences are decided: ``test`` or ``validation``.
@@ -128,8 +128,3 @@ class Inputs:
     search_epochs: int | None = None
     judged: bool = True
     research: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """As report.json holds it."""
-        found: dict[str, Any] = to_json(self)
-        return found

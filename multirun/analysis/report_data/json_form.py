@@ -10,11 +10,25 @@ import functools
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from omegaconf import MISSING  # the default of a mandatory key of a config's schema
 
 T = TypeVar("T")
+
+
+class JsonObject:
+    """A dataclass that is an object of report.json."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As report.json holds it."""
+        found: dict[str, Any] = to_json(self)
+        return found
+
+    @classmethod
+    def from_json(cls, content: Any) -> Self:
+        """From report.json; KeyError or TypeError if it is none."""
+        return from_json(cls, content)
 
 
 def to_json(value: Any) -> Any:

@@ -7,10 +7,16 @@ from mdaf.multirun.analysis.judging.versions import of_other_code
 from mdaf.multirun.analysis.looks.decision import Stop
 from mdaf.multirun.analysis.report_data.content import ClaimFigures, DecisionFigures, Report
 from mdaf.multirun.analysis.report_data.inputs import CONFIRMATION, PHASE_4, SEARCH, Claim, Inputs, Looks
-from mdaf.multirun.analysis.wording import (
-    auc4,
+from mdaf.multirun.analysis.sentences import (
+    caveat_of_failures,
     caveat_of_force,
     caveat_of_other_plans,
+    found_with_power,
+    other_questions,
+    overstated,
+)
+from mdaf.multirun.analysis.wording import (
+    auc4,
     confidence,
     interval,
     listed,
@@ -45,11 +51,7 @@ def caveats(report: Report) -> list[str]:
             f"{inputs.search_epochs}: the winner was chosen at another number of epochs than it is judged at."
         )
     if inputs.failed:
-        which = "; ".join(f"{point} on seed {listed(seeds)}" for point, seeds in inputs.failed.items())
-        found.append(
-            f"Runs failed: {which}. Only seeds on which both configurations finished are compared. How often one of "
-            "them fails is no part of the verdict."
-        )
+        found.append(caveat_of_failures(inputs.failed, "both configurations finished"))
     if inputs.looks is not None and inputs.looks.other_plans:
         found.append(caveat_of_other_plans(inputs.looks.other_plans, inputs.alpha))
     return [*found, *_below_trivial_rules(report)]
@@ -100,10 +102,8 @@ def about_the_looks(report: Report) -> list[str]:
         return []
     sentences = [_error(found, inputs.looks), *_borrowed(report)]
     if inputs.looks.other_questions:
-        sentences.append(
-            f"Beside this question, looks were made at others, for this study or against the same {found.b}: "
-            f"{'; '.join(inputs.looks.other_questions)}. Each of them has an error of {found.alpha:g} of its own."
-        )
+        where = f"for this study or against the same {found.b}"
+        sentences.append(other_questions(inputs.looks.other_questions, where, found.alpha))
     return sentences
 
 
@@ -230,16 +230,9 @@ def _can_find(found: DecisionFigures) -> list[str]:
         "differences are roughly normal."
     ]
     if found.detectable is not None:
-        items.append(
-            f"At the spread that was seen, they find a true difference of {found.detectable:.5f} with 80 % power, "
-            "without the error of the rows. The spread of so few pairs is itself uncertain."
-        )
+        items.append(found_with_power(f"{found.detectable:.5f}", ", without the error of the rows"))
     if found.exaggeration is not None:
-        items.append(
-            f"{found.a} is called better where the mean difference happens to be large, so that mean is too large on "
-            f"average. A true difference that is found with 80 % power is overstated by {100 * found.exaggeration:.0f} "
-            "% on average, a smaller one by more."
-        )
+        items.append(overstated(found.a, found.exaggeration))
     return items
 
 

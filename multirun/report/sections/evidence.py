@@ -8,9 +8,9 @@ from mdaf.multirun.analysis.judging.criteria import MEANING, Assessment
 from mdaf.multirun.analysis.judging.validity import LIMITS
 from mdaf.multirun.analysis.report_data.content import DeltaTable, Report
 from mdaf.multirun.analysis.report_data.inputs import CONFIRMATION, PHASE_4, SEARCH
+from mdaf.multirun.analysis.sentences import chosen_of_the_tied, missing_runs
 from mdaf.multirun.analysis.wording import auc4, duration, listed, number, several, short, signed
 from mdaf.multirun.report.rendering.blocks import Block, Chart, Items, Section, Table, Text
-from mdaf.multirun.report.sections.results import failed_in_words
 from mdaf.sweeper.job.criteria import decision_text
 
 OF_THE_PHASES = {"weak", "strong", "balanced"}
@@ -68,14 +68,7 @@ def confirmation(report: Report) -> Section:
         ]
         for row in found.candidates
     ]
-    tied = found.tied
-    if len(tied) == 1:
-        how = f"Its mean is the highest, and no other lies within the noise of {found.noise:.5f}."
-    else:
-        how = (
-            f"{listed(tied)} lie within the noise of {found.noise:.5f}, one standard error of a difference of two "
-            "means, so the one nearest to the balanced point is taken."
-        )
+    how = chosen_of_the_tied(found.tied, f"{found.noise:.5f}", "the balanced point")
     text = (
         "The sweep's best trials were trained again on seeds that it never used. The value in the sweep is the best of "
         "many noisy values, so it is too high on average. "
@@ -86,7 +79,7 @@ def confirmation(report: Report) -> Section:
     head.append("distance from balanced")
     blocks: list[Block] = [Text(text), Table(head, rows)]
     if report.inputs.failed_confirmation:
-        blocks.append(Text(failed_in_words(report.inputs.failed_confirmation)))
+        blocks.append(Text(missing_runs(report.inputs.failed_confirmation)))
     blocks.append(Chart("landscape", "Each trial of the sweep by its value; the known points have a name."))
     return Section("Confirmation", blocks)
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from mdaf.multirun.analysis.report_data.content import Comparison, ConfigurationFigures, Report
+from mdaf.multirun.analysis.sentences import missing_runs
 from mdaf.multirun.analysis.verdict_rule import MIN_SEEDS, RULE
 from mdaf.multirun.analysis.wording import (
     auc4,
@@ -26,12 +27,6 @@ from mdaf.sweeper.runs.metric_columns import IN_A_REPORT, MONITOR, ranking_in
 WITH_INTERVALS = ("val_auc", "test_auc", "test_loss", "test_ece")
 
 
-def failed_in_words(failed: Mapping[str, Sequence[int]]) -> str:
-    """Which runs of which configurations failed."""
-    which = "; ".join(f"{point}: seed {listed(seeds)}" for point, seeds in failed.items())
-    return f"Some runs failed and are missing from all figures: {which}."
-
-
 def results(report: Report) -> Section:
     """Every configuration over its seeds, and the paired comparisons."""
     figures, inputs = report.figures, report.inputs
@@ -46,7 +41,7 @@ def results(report: Report) -> Section:
         ),
     ]
     if inputs.failed:
-        blocks.append(Text(failed_in_words(inputs.failed)))
+        blocks.append(Text(missing_runs(inputs.failed)))
     blocks += [
         Chart("curves", "Validation and training AUC by epoch: the line is the mean over seeds, the band all of them."),
         Chart(
