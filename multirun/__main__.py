@@ -19,7 +19,7 @@ from mdaf.naming.allowed import allowed
 from mdaf.processes.children import import_alike
 from mdaf.processes.interruption import messages_of_parent
 from mdaf.sweeper import command_line
-from mdaf.sweeper.hydra_ext.config_sources import Configs
+from mdaf.sweeper.hydra_ext.configs.sources import Configs
 from mdaf.sweeper.hydra_ext.overrides import hydra_value, unquoted
 from mdaf.sweeper.hydra_ext.targets import explained
 from mdaf.terminal import output

@@ -48,9 +48,9 @@ FIRST = (
     "tests/sweeper/test_main.py",
     "tests/sweeper/job/test_zoo.py",
     "tests/sweeper/search/test_killed_sweep.py",
-    "tests/sweeper/search/test_other_program.py",
-    "tests/sweeper/search/test_hydra_suites.py",
-    "tests/sweeper/search/test_upstream_suite.py",
+    "tests/sweeper/search/any_program/test_other_program.py",
+    "tests/sweeper/search/any_program/test_hydra_suites.py",
+    "tests/sweeper/search/any_program/test_upstream_suite.py",
 )
 
 compose_fast()  # as every command of this program and every sweep does

@@ -18,7 +18,7 @@ from mdaf.errors import UserError
 from mdaf.hardware import cores, gpus
 from mdaf.hydra_internals import BASIC_SWEEPER, BasicLauncher
 from mdaf.multirun.launching.shares import OF_A_GROUP
-from mdaf.sweeper.hydra_ext.config_cache import ComposedAlike, ComposedOnce
+from mdaf.sweeper.hydra_ext.configs.cache import ComposedAlike, ComposedOnce
 from mdaf.sweeper.hydra_ext.imports import imported_to_stay
 
 if TYPE_CHECKING:

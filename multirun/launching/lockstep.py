@@ -22,7 +22,7 @@ from mdaf.messages.logs import keep_traceback
 from mdaf.messages.reporting import in_one_line, is_interruption, is_out_of_memory
 from mdaf.multirun.launching.shares import shares
 from mdaf.sweeper.hydra_ext import eta
-from mdaf.sweeper.hydra_ext.config_cache import ComposedOnce
+from mdaf.sweeper.hydra_ext.configs.cache import ComposedOnce
 from mdaf.sweeper.hydra_ext.run_config import is_hashed
 from mdaf.sweeper.job.group import train_jobs
 from mdaf.sweeper.job.identity import shown

@@ -9,7 +9,7 @@ from optuna.study import Study
 
 from mdaf.errors import UserError
 from mdaf.multirun.phase4.plan import Winner
-from mdaf.sweeper.hydra_ext.config_sources import ORIGIN, Configs
+from mdaf.sweeper.hydra_ext.configs.sources import ORIGIN, Configs
 from mdaf.sweeper.hydra_ext.overrides import hydra_value
 from mdaf.sweeper.trials.admitted import SETTABLE, is_allowed_code, path_in, shown_refusals
 from mdaf.sweeper.trials.points.space import key_of

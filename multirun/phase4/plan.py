@@ -25,7 +25,7 @@ from mdaf.multirun.phase4.unfinished import make_way
 from mdaf.naming.config_keys import check_keys
 from mdaf.processes.children import SECONDS_TO_SAVE, Child, pass_interruption_on
 from mdaf.sweeper.command_line import check_option
-from mdaf.sweeper.hydra_ext.config_sources import ORIGIN, is_ours, rerun_command
+from mdaf.sweeper.hydra_ext.configs.sources import ORIGIN, is_ours, rerun_command
 from mdaf.sweeper.hydra_ext.overrides import hydra_value, key_of, meant, parsed, same
 from mdaf.sweeper.hydra_ext.run_config import check_tracker
 from mdaf.sweeper.runs.metric_columns import MONITOR

@@ -19,7 +19,7 @@ from mdaf.data.store.event_store import EventStore
 from mdaf.errors import UserError
 from mdaf.hardware import cores
 from mdaf.messages.logs import warn_once
-from mdaf.sweeper.hydra_ext.config_sources import Configs
+from mdaf.sweeper.hydra_ext.configs.sources import Configs
 from mdaf.sweeper.hydra_ext.overrides import key_of
 from mdaf.sweeper.hydra_ext.run_config import config_hash, validate
 from mdaf.sweeper.runs.reader import BEST, IDENTITY, RESULT, checkpoint_digest, own_checkpoint, read_run

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mdaf.errors import UserError, did_you_mean
 from mdaf.multirun.program.content import Point
-from mdaf.sweeper.hydra_ext.config_sources import ORIGIN, is_ours
+from mdaf.sweeper.hydra_ext.configs.sources import ORIGIN, is_ours
 from mdaf.sweeper.hydra_ext.overrides import SIGNS, hydra_value, same
 from mdaf.sweeper.search.points.known_points import OutsideError, recorded
 from mdaf.sweeper.storage.opening import open_storage

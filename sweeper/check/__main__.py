@@ -16,7 +16,7 @@ from mdaf.naming import studies
 from mdaf.processes.children import import_alike
 from mdaf.sweeper import command_line
 from mdaf.sweeper.hydra_ext import run_dirs
-from mdaf.sweeper.hydra_ext.config_sources import Configs
+from mdaf.sweeper.hydra_ext.configs.sources import Configs
 from mdaf.sweeper.hydra_ext.overrides import unquoted
 from mdaf.terminal import output
 from mdaf.terminal.programs import answer_version, command

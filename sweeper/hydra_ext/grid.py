@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mdaf.errors import DataError, UserError
 from mdaf.hydra_internals import BASIC_SWEEPER, jobs_of_grid
-from mdaf.sweeper.hydra_ext.config_cache import ComposedAlike
+from mdaf.sweeper.hydra_ext.configs.cache import ComposedAlike
 from mdaf.sweeper.hydra_ext.overrides import parsed, typed_in
 from mdaf.sweeper.hydra_ext.run_config import validate
 

@@ -20,8 +20,8 @@ from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.promises import promise_in_words
 from mdaf.naming.config_keys import check_keys
+from mdaf.sweeper.hydra_ext.configs.saved import OwnConfig
 from mdaf.sweeper.hydra_ext.directories import work_where_it_was_typed
-from mdaf.sweeper.hydra_ext.own_config import OwnConfig
 from mdaf.sweeper.hydra_ext.run_config import validate
 from mdaf.sweeper.job.criteria import are_meant
 from mdaf.sweeper.job.identity import identify, record_start, shown

@@ -28,8 +28,8 @@ from mdaf.naming.studies import folder_of
 from mdaf.processes import signals
 from mdaf.processes.children import PIPE_VARIABLE, follow_parent
 from mdaf.sweeper.hydra_ext import eta
-from mdaf.sweeper.hydra_ext.config_cache import ComposedAlike
-from mdaf.sweeper.hydra_ext.config_sources import write_origin
+from mdaf.sweeper.hydra_ext.configs.cache import ComposedAlike
+from mdaf.sweeper.hydra_ext.configs.sources import write_origin
 from mdaf.sweeper.hydra_ext.directories import from_anywhere
 from mdaf.sweeper.hydra_ext.run_config import is_our_schema
 from mdaf.sweeper.racing.sampler import RacingSampler

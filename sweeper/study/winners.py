@@ -76,7 +76,7 @@ def best_records(study: Study, top: int) -> list[dict[str, Any]]:
 
     ``left_out`` are overrides that a study may not say, each with the reason (``mdaf.sweeper.trials.admitted``).
     """
-    from mdaf.sweeper.hydra_ext.config_sources import ORIGIN, for_a_single_run, is_ours, rerun_command
+    from mdaf.sweeper.hydra_ext.configs.sources import ORIGIN, for_a_single_run, is_ours, rerun_command
     from mdaf.sweeper.trials.admitted import sorted_out  # and with it Hydra's parser, which no other question needs
 
     points = raced_points(study)

@@ -17,7 +17,7 @@ from optuna.distributions import FloatDistribution
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.event_store import EventStore
 from mdaf.multirun.phase4.points import composed
-from mdaf.sweeper.hydra_ext.config_sources import ORIGIN
+from mdaf.sweeper.hydra_ext.configs.sources import ORIGIN
 from mdaf.sweeper.hydra_ext.run_config import config_hash
 from mdaf.sweeper.runs.metric_columns import COLUMNS, MONITOR, best_epoch, ranking_in
 from mdaf.sweeper.runs.reader import checkpoint_digest

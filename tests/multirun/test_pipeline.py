@@ -21,7 +21,7 @@ from mdaf.multirun.phase4.points import composed
 from mdaf.multirun.pipeline import decide
 from mdaf.multirun.report import writer
 from mdaf.multirun.report.verify import verify
-from mdaf.sweeper.hydra_ext.config_sources import Configs
+from mdaf.sweeper.hydra_ext.configs.sources import Configs
 from tests.multirun.fakes import STUDY, WIDE, Trainer, history, make_study, noisy, settings, write_run
 from tests.sweeper.tiny import TINY
 

@@ -21,7 +21,7 @@ from optuna.study import Study
 from optuna.trial import Trial
 
 from mdaf.processes.interruption import environment
-from mdaf.sweeper.hydra_ext import config_sources
+from mdaf.sweeper.hydra_ext.configs import sources
 from mdaf.sweeper.search.plugin import RegularizationSweeper
 from mdaf.sweeper.storage.opening import open_storage
 from tests.sweeper.tiny import empty_database
@@ -125,7 +125,7 @@ def sweep(
             (folder / "s.db").write_bytes(empty_database())
         typed += [f"hydra.sweeper.storage={swept.url}", "hydra.sweeper.study_name=s", "hydra.sweeper.n_jobs=1"]
     # Whether the config asks for many runs without -m is found by composing it once more, which has no answer here.
-    asked = patch.object(config_sources, "_asks_for_many_runs", return_value=False)
+    asked = patch.object(sources, "_asks_for_many_runs", return_value=False)
     with _hydra(folder) as hydra, environment({"HYDRA_FULL_ERROR": "1" if raises else "0"}), asked:
         swept.returned = hydra.multirun(
             config_name="config", task_function=job, overrides=typed, with_log_configuration=False

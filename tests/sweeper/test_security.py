@@ -25,7 +25,7 @@ import mdaf.sweeper.search.reseeding  # noqa: F401 - the reader of CMA-ES's stat
 from mdaf.errors import UserError
 from mdaf.messages import logs
 from mdaf.naming.studies import complaint_about, folder_of
-from mdaf.sweeper.hydra_ext.config_sources import Configs, rerun_command
+from mdaf.sweeper.hydra_ext.configs.sources import Configs, rerun_command
 from mdaf.sweeper.hydra_ext.targets import CALLBACKS, PRUNERS, SAMPLERS
 from mdaf.sweeper.storage.opening import open_storage
 from mdaf.sweeper.study import winners

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.study import StudyDirection
 
 from mdaf.naming.studies import DEFAULT_STORAGE
-from mdaf.sweeper.hydra_ext.config_sources import Configs
+from mdaf.sweeper.hydra_ext.configs.sources import Configs
 from mdaf.sweeper.hydra_ext.overrides import hydra_value
 from mdaf.sweeper.hydra_ext.run_config import is_our_schema
 from mdaf.sweeper.runs.metric_columns import MONITOR

@@ -13,7 +13,7 @@ from mdaf.errors import UserError
 from mdaf.multirun.__main__ import main
 from mdaf.multirun.phase4.overrides import overrides_of, split
 from mdaf.multirun.phase4.plan import Winner
-from mdaf.sweeper.hydra_ext.config_sources import Configs
+from mdaf.sweeper.hydra_ext.configs.sources import Configs
 from mdaf.sweeper.trials.admitted import sorted_out
 
 MINE = "model._target_=mine.Model"

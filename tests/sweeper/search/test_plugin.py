@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 
 from mdaf import conf
 from mdaf.errors import StoppedError, UserError
-from mdaf.sweeper.hydra_ext.config_cache import ComposedAlike
+from mdaf.sweeper.hydra_ext.configs.cache import ComposedAlike
 from mdaf.sweeper.runs.folder import FolderError
 from mdaf.sweeper.search.settings import SweepSettings
 from mdaf.sweeper.search.sweep import Search

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mdaf.sweeper.hydra_ext.config_sources import ORIGIN
+from mdaf.sweeper.hydra_ext.configs.sources import ORIGIN
 from mdaf.sweeper.trials.attaching.artifacts import ARTIFACTS
 from mdaf.sweeper.trials.user_attrs import TYPES, USER_ATTRIBUTES, as_markdown, complaint
 

@@ -17,8 +17,8 @@ from mdaf.data.reading import file_hashes
 from mdaf.data.reading.file_hashes import NAME, FileHashes
 from mdaf.data.store.writer import StoreWriter
 from mdaf.errors import DataError
+from tests.data.faults.test_damaged_files import SOURCES
 from tests.data.logs import ANCHOR, OTHER, user_behavior, write_rows
-from tests.data.test_damaged_files import SOURCES
 
 HOUR = 3600
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from mdaf.data.preparing.prepare import prepare
 from mdaf.data.preparing.source import Source
 from tests.data import test_event_log as event_logs
+from tests.data.faults.test_damaged_files import LENIENT, attempt
 from tests.data.logs import ANCHOR, OTHER, START, Row, user_behavior, write_rows
-from tests.data.test_damaged_files import LENIENT, attempt
 from tests.fuzz import fuzz, parts
 
 pytestmark = pytest.mark.timeout(3000)

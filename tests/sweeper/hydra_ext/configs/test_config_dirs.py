@@ -8,7 +8,7 @@ import pytest
 
 from mdaf.data import __main__ as data
 from mdaf.sweeper.check import __main__ as check
-from mdaf.sweeper.hydra_ext.config_sources import Configs
+from mdaf.sweeper.hydra_ext.configs.sources import Configs
 
 
 @pytest.mark.parametrize("words", [["--config-dir", "own"], ["-cd", "own"], ["hydra.searchpath=[file://own]"]], ids=str)

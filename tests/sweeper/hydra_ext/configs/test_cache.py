@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from mdaf import conf
-from mdaf.sweeper.hydra_ext.config_cache import ComposedAlike, ComposedOnce
+from mdaf.sweeper.hydra_ext.configs.cache import ComposedAlike, ComposedOnce
 from mdaf.sweeper.training.replicas import REPLICA_KEYS
 
 MASTER = OmegaConf.create({})

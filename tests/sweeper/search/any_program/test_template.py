@@ -12,7 +12,7 @@ import optuna
 import pytest
 
 from mdaf.sweeper.study.winners import best_records
-from tests.sweeper.search.test_program_shapes import Program
+from tests.sweeper.search.any_program.test_program_shapes import Program
 
 BEFORE, AFTER = "override /hydra/sweeper: optuna", "override /hydra/sweeper: study"
 
