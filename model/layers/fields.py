@@ -63,16 +63,20 @@ class Tables(nn.ModuleDict):
 
     def side_by_side(self, fields: Sequence[Field], ids: Mapping[str, Tensor]) -> Tensor:
         """The concatenated vectors of all ``fields``: ids (replica, ...) -> (replica, ..., sum of widths)."""
-        return torch.cat(self.each(fields, ids), dim=-1)
+        return self._concatenated(fields, ids, as_factors=False)
 
     def factors(self, fields: Sequence[Field], ids: Mapping[str, Tensor]) -> Tensor:
         """As ``side_by_side``, in the type that autocast gives the factors of a matrix product."""
+        return self._concatenated(fields, ids, as_factors=True)
+
+    def _concatenated(self, fields: Sequence[Field], ids: Mapping[str, Tensor], *, as_factors: bool) -> Tensor:
         if any(field.name in self._weighted for field in fields):
-            vectors = self.side_by_side(fields, ids)
-            return vectors.to(factor_type(vectors))
+            vectors = torch.cat(self.each(fields, ids), dim=-1)
+            return vectors.to(factor_type(vectors)) if as_factors else vectors
         tables = [cast(Embedding, self[attribute(field.table)]) for field in fields]
         parts = [table.rows(ids[field.name]) for table, field in zip(tables, fields, strict=True)]
-        return side_by_side(parts, factor_type(parts[0].weight))
+        weight = parts[0].weight
+        return side_by_side(parts, factor_type(weight) if as_factors else weight.dtype)
 
 
 def event_fields(schema: Schema, match_features: bool) -> tuple[Field, ...]:
@@ -100,6 +104,9 @@ class FieldVectors(nn.Module):
         self.count = len(self.static) + len(self.pooled)
 
     def forward(self, batch: Batch) -> Tensor:
-        vectors = self.tables.each(self.static, batch.static)
-        vectors += [mean_position(x, batch.lengths) for x in self.tables.each(self.pooled, batch.sequence)]
-        return torch.stack(vectors, dim=2)
+        vectors = [mean_position(x, batch.lengths) for x in self.tables.each(self.pooled, batch.sequence)]
+        parts = [torch.stack(vectors, dim=2)] if vectors else []
+        if self.static:
+            together = self.tables.side_by_side(self.static, batch.static)
+            parts = [together.unflatten(-1, (len(self.static), -1)), *parts]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
