@@ -24,8 +24,11 @@ class PReLU(nn.Module):
         self.slope = nn.Parameter(torch.full((1, dim), 0.25))
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = [F.prelu(rows.flatten(0, -2), slope) for rows, slope in zip(x, self.slope.to(x.dtype), strict=True)]
-        return (parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)).view(x.shape)
+        slopes = self.slope.to(x.dtype)
+        if len(x) == 1:
+            return F.prelu(x.flatten(0, -2), slopes[0]).view(x.shape)
+        parts = [F.prelu(rows.flatten(0, -2), slope) for rows, slope in zip(x, slopes, strict=True)]
+        return torch.stack(parts).view(x.shape)
 
 
 class ActivationUnit(nn.Module):
