@@ -3,7 +3,8 @@
 Three works, each as a user types it: a grid of seeds, Phase 4 of four points on five seeds each, and a race; with
 ``--works ray`` a grid of seeds by Ray's launcher too. Each runs twice with a single short epoch before: once to compile
 kernels (``--warm`` leaves it out), and once to measure the start and the end of its processes, which ``trained`` is
-without. ``busy`` is the share of the time in which kernels ran on a GPU, as nvidia-smi samples it.
+without. ``busy`` is the share of the time in which kernels ran on a GPU, as nvidia-smi samples it. ``AUC`` is the most
+by which the best validation AUC of a run differs from that of the same run on the first number of GPUs.
 
 ``--smoke`` is the same with tiny models on a CPU, where processes take the place of GPUs.
 """
@@ -15,9 +16,9 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.gpus.smoke import SMOKE
-from benchmarks.gpus.works import TITLES, WORKS, Bench
+from benchmarks.gpus.works import TITLES, WORKS, Bench, Measured
 
-COLUMNS = ("work", "GPUs", "wall, s", "times faster", "trained, s", "times faster", "busy")
+COLUMNS = ("work", "GPUs", "wall, s", "times faster", "trained, s", "times faster", "busy", "AUC")
 
 
 def main() -> None:
@@ -41,13 +42,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), options)
         for work in options.works:
-            first: tuple[float, float] | None = None
+            first: Measured | None = None
             for gpus in options.gpus:
-                whole, start, busy = bench.measured(WORKS[work], gpus)
-                trained = whole - start
-                first = first or (whole, trained)
-                cells = [str(gpus), f"{whole:.1f}", f"{first[0] / whole:.2f}", f"{trained:.1f}"]
-                cells += [f"{first[1] / trained:.2f}" if trained > 0 else "", busy]
+                found = bench.measured(WORKS[work], gpus)
+                first = first or found
+                faster = f"{first.trained / found.trained:.2f}" if found.trained > 0 else ""
+                differs = found.difference(first)
+                cells = [str(gpus), f"{found.whole:.1f}", f"{first.whole / found.whole:.2f}", f"{found.trained:.1f}"]
+                cells += [faster, found.busy, "" if differs is None else f"{differs:.5f}"]
                 print(f"| {TITLES[work].format(**vars(options))} | {' | '.join(cells)} |", flush=True)
 
 

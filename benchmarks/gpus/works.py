@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.gpus.busy import Busy
@@ -16,6 +18,32 @@ from mdaf.hardware.gpus import VISIBLE, visible
 
 STUDY = "gpus"
 SHORT = ("training.epochs=1", "training.steps_per_epoch=2")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A work on some GPUs.
+
+    ``whole``  seconds
+    ``start``  seconds of the same with a single short epoch
+    ``busy``   the share of the time in which kernels ran
+    ``aucs``   the best validation AUC of each config and seed
+    """
+
+    whole: float
+    start: float
+    busy: str
+    aucs: dict[str, float]
+
+    @property
+    def trained(self) -> float:
+        """Seconds without start and end."""
+        return self.whole - self.start
+
+    def difference(self, other: Measured) -> float | None:
+        """The most by which the AUC of a run differs from the other's; None if no run is the same."""
+        both = self.aucs.keys() & other.aucs.keys()
+        return max((abs(self.aucs[run] - other.aucs[run]) for run in both), default=None)
 
 
 class Bench:
@@ -26,28 +54,28 @@ class Bench:
         self._runs = 0
         self._prepared = False
 
-    def measured(self, work: Work, gpus: int) -> tuple[float, float, str]:
-        """Seconds of the whole, of the same with a single short epoch, and the share of the time in kernels."""
+    def measured(self, work: Work, gpus: int) -> Measured:
+        """Measures a work on so many GPUs."""
         if work is phase4:
             self.prepare()
         if not self.options.warm:
             self._timed(work, gpus, SHORT)
-        start = self._timed(work, gpus, SHORT)
+        start, _ = self._timed(work, gpus, SHORT)
         with Busy() as busy:
-            whole = self._timed(work, gpus, (f"training.epochs={self.options.epochs}",))
-        return whole, start, busy.shown(visible()[:gpus])
+            whole, aucs = self._timed(work, gpus, (f"training.epochs={self.options.epochs}",))
+        return Measured(whole, start, busy.shown(visible()[:gpus]), aucs)
 
-    def _timed(self, work: Work, gpus: int, more: Sequence[str]) -> float:
+    def _timed(self, work: Work, gpus: int, more: Sequence[str]) -> tuple[float, dict[str, float]]:
         self._runs += 1
         where = self.folder / f"work-{self._runs}"
         begun = time.perf_counter()
         finished = work(self, [*self.options.overrides, *self.share(gpus), *more], where)
         seconds = time.perf_counter() - begun
-        found = len(list(where.rglob("result.json")))
-        if found != finished:
-            raise SystemExit(f"{found} of {finished} runs finished below {where}")
+        results = [json.loads(file.read_text()) for file in where.rglob("result.json")]
+        if len(results) != finished:
+            raise SystemExit(f"{len(results)} of {finished} runs finished below {where}")
         shutil.rmtree(where)
-        return seconds
+        return seconds, {f"{one['config_hash']} {one['seed']}": one["best"]["val_auc"] for one in results}
 
     def share(self, gpus: int) -> list[str]:
         """The words that give a command so many GPUs, or in a smoke test processes."""
