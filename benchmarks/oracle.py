@@ -50,7 +50,7 @@ SMALL = (  # trained on two cores in minutes
 
 
 class Fewer(DeviceStore):
-    """A store on its device of whose training rows only some are there, drawn from a stream of their own."""
+    """A store on its device with only some of its training rows, which a random stream of their own chooses."""
 
     def __init__(self, store: EventStore, device: torch.device, count: int, history_order: str) -> None:
         super().__init__(store, device, history_order=history_order)

@@ -1,10 +1,10 @@
 """Regret of Optuna's samplers against trials: ``python -m benchmarks.samplers``. Markdown for docs/benchmarks.md.
 
 A repetition is one sweep on a surrogate of this project's objective with its real noise: the known points first, then
-what the sampler proposes, up to the greatest number of trials; a smaller budget is its beginning. Regret is what the
-winner is truly worth less than the best of the box. There are three winners: the trial with the highest noisy value, as
-a sweep names it (*chosen*); of the five highest the one with the best mean over five fresh seeds, as Phase 4 does
-(*confirmed*); and the best point that was tried at all (*tried*), which tells the search from the choice.
+what the sampler proposes, up to the greatest number of trials; a smaller budget is its beginning. Regret is how much
+less the winner is truly worth than the best point of the box. There are three winners: the trial with the highest noisy
+value, as a sweep names it (*chosen*); of the five highest the one with the best mean over five fresh seeds, as Phase 4
+does (*confirmed*); and the truly best point that was tried (*tried*), whose regret is that of the search alone.
 """
 
 from __future__ import annotations

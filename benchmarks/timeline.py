@@ -2,7 +2,7 @@
 
 It runs ``python -m sweeper -m seed=...`` with clocks around its stages, and prints Markdown: when each began first and
 ended last, in seconds since the command began, how often it ran, and how long in all. A stage includes those within it.
-The device is waited for before and after each, so the whole takes a little longer than without clocks.
+Each stage begins and ends with a synchronization of the device, so the whole takes a little longer than without clocks.
 
 Where several processes share the seeds (``device.gpus=4``, or ``hydra.launcher.processes=2`` on a CPU), each has a
 table of its own, on the same clock.

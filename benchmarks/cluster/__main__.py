@@ -1,9 +1,10 @@
 """Workers that sleep instead of training: ``python -m benchmarks.cluster --storage URL``. For docs/benchmarks.md.
 
 Each worker does to the study what a worker of a sweep does: claims a trial, asks the sampler, writes a job's
-attributes, reports, holds a lease, tells the result. Between asking and telling it sleeps. A run begins in the midst of
-things: every worker has a trial already, of which a random part is over. Many threads share a process, and with it the
-reader's cache and a few connections; ``--idle`` more connections a worker stay open, as those of processes would.
+attributes, reports, holds a lease, tells the result. Between asking and telling it sleeps. When a run begins, every
+worker already has a trial, and a random part of the trial's time is over. Many worker threads share a process, its
+cache of the study and a few connections. ``--idle`` opens further connections for each worker, as workers in processes
+of their own would.
 
 The server must be PostgreSQL on this machine, so that the processor time of its processes can be read.
 """
@@ -74,7 +75,7 @@ def simulate(url: str, load: Load, processes: int, history: int, idle: int) -> s
 
 
 def row(load: Load, seen: Sequence[Seen], before: Server, after: Server) -> str:
-    """Markdown."""
+    """A row of the table, in Markdown."""
     asks = np.array([seconds for one in seen for seconds in one.asks])
     tells = np.array([seconds for one in seen for seconds in one.tells])
     done, window = max(len(asks), 1), load.window

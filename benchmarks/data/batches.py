@@ -28,7 +28,7 @@ TRAINED = (0, 32)  # those of them that training is measured with
 def batches(store: EventStore, device: torch.device) -> None:
     """Gathering batches, beside a DataLoader over the rows of a DataFrame.
 
-    With one thread: the DataLoader uses no more, and on a shared machine two that wait for each other measure that.
+    Both use one thread. The DataLoader uses no more, and two threads of a shared machine would wait for each other.
     """
     torch.set_num_threads(1)
     gathered = DeviceStore(store, device)

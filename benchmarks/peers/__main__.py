@@ -107,7 +107,7 @@ def by_processor(answer: Mapping[str, float]) -> float:
 
 
 def begun(task: Task, peers: str, workers: Sequence[int], seconds: float) -> Contender:
-    """A contender after its first round; of a peer that one whose loader has the fastest number of processes."""
+    """A contender after its first round; a peer has the number of loader processes with which it was fastest."""
     if task.library in (OURS, PRODUCTS):
         own = Contender(task, [sys.executable, "-P", "-m", "benchmarks.peers.ours"])
         own.ask(seconds)

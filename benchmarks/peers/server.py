@@ -1,8 +1,8 @@
 """Trains a model of another library as a process of its own: ``PYTHON -P benchmarks/peers/server.py``.
 
 It imports nothing of this project. The first line of standard input is a JSON object: a ``Task``. The answer to it is
-``{"parameters": n}``. Each further line is a number of seconds: so long the library's own training loop runs over its
-own loader, in whole steps of which the first is not counted. The answer is ``{"samples", "seconds",
+``{"parameters": n}``. Each further line is a number of seconds. For that time the library's own training loop runs over
+its own loader, in whole steps; the first step is not counted. The answer is ``{"samples", "seconds",
 "processor", "bytes", "device_bytes"}``: ``processor`` is seconds of the processor and ``bytes`` the memory of the
 process and of its loader's processes, ``device_bytes`` the most of PyTorch on the device.
 """

@@ -2,8 +2,8 @@
 
 The same objective, which costs nothing, the same sampler and SQLite in one run: Optuna alone, hydra-optuna-sweeper,
 this project's sweeper with the same job, and with a job that knows its trial and records what the project's own does.
-A trial's time is that from the begin of its job to the begin of the next one. Each is a process of its own, in turn,
-several times over; processes start before their clocks do.
+A trial's time is that from the beginning of its job to the beginning of the next one. Each variant is a process of its
+own. The variants run in turn, several times over. The start of a process is not measured.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ VARIANTS: dict[str, Callable[[Path, int], list[str]]] = {
 
 
 def trial_times(variant: str, trials: int, folder: Path | None = None, *, light: bool = False) -> np.ndarray:
-    """Of each trial but the last the seconds by the clock and of work, ``(trials - 1, 2)``, in a sweep of its own."""
+    """Runs one sweep: the seconds by the clock and of the processor of each trial but the last, ``(trials - 1, 2)``."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
         command = VARIANTS[variant](Path(name), trials)
         if light and command[1] == "-m":

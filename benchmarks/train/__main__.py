@@ -1,10 +1,10 @@
 """Measures training steps of every model: ``python -m benchmarks.train``. Prints Markdown for docs/benchmarks.md.
 
-A step is the whole of it: gathering the batch, forward, backward, clipping, Adam. The measured steps are spread over
-the epoch by the lengths of their histories, so that their mean is that of the epoch. Where their time goes is measured
-by running parts of them alone, on what they get within the steps, piece by piece: so the shares need not add up. What
-neither looks embeddings up nor belongs to a sequence is static: what crosses fields, mixes branches, gives the logit.
-The optimizer's share is measured within the step, on CUDA by what is left of it.
+A step is gathering the batch, forward, backward, clipping and Adam. The measured steps are spread over the epoch by
+the lengths of their histories, so that their mean is that of the epoch. To find where their time goes, each part of the
+model is run alone, on the inputs that it has within the steps and in the same micro-batches. So the shares need not add
+up. ``static`` is what neither looks embeddings up nor belongs to a sequence: crossing fields, mixing branches, the
+logit. The optimizer's share is measured within the step; on CUDA it is what forward and backward leave of the step.
 """
 
 from __future__ import annotations

@@ -35,10 +35,10 @@ def threads_of(processes: int) -> int:
 
 
 def environment_of(processes: int, number: int | None = None) -> dict[str, str]:
-    """What the environment of one of so many processes says: how many threads, or with ``number`` which cores.
+    """The environment variables of one of so many processes: how many threads it has, or with ``number`` which cores.
 
-    A process that is bound takes as many threads as it has cores by itself. A user who sets the threads of this command
-    also decides where they run: then nothing is said of cores.
+    A process that is bound to cores takes as many threads as it has cores by itself. A user who sets the threads of
+    this command also decides where they run: then no process is bound.
     """
     if number is not None and hasattr(os, "sched_setaffinity") and THREADS[0] not in os.environ:
         return {GIVEN: ",".join(map(str, part_of(number, processes)))}

@@ -72,13 +72,13 @@ def numbers_in(wanted: Any) -> list[int] | None:
 
 
 def environment_of(names: Sequence[str], shared_by: int = 1) -> dict[str, str]:
-    """What the environment of a process says that is given these GPUs; so many processes are given each of them."""
+    """The environment variables of a process that is given these GPUs. ``shared_by``: processes that share each GPU."""
     found = {VISIBLE: ",".join(names), GIVEN: str(len(names))}
     return found | {SHARED: str(shared_by)} if shared_by > 1 else found
 
 
 def shared_by() -> int:
-    """How many processes have each GPU of this one: of its memory they take an even part each."""
+    """How many processes share each GPU of this process. Each takes an even part of its memory."""
     return int(os.environ.get(SHARED, 1))
 
 

@@ -123,7 +123,7 @@ def _why(error: Exception) -> str:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A webhook that sends elsewhere has not taken the message: who is told is what was typed."""
+    """Follows no redirect: only the address that was typed is told."""
 
     def redirect_request(self, *_: Any) -> None:
         """No other request."""
@@ -165,7 +165,7 @@ def tell(event: str, text: str, **facts: Any) -> None:
 
 @contextmanager
 def at_the_end(in_words: Callable[[Exception], str | None], *, of_a_worker: bool = False) -> Iterator[None]:
-    """Tells how a command ended that runs within this context. Nobody is told that Ctrl-C ended it.
+    """Tells how the command within this context ended, unless Ctrl-C ended it.
 
     ``in_words``     gives the line that a user sees for an error, or None.
     ``of_a_worker``  whether another process of this program started the command, and tells how it ended.

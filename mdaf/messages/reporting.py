@@ -206,7 +206,7 @@ def reported_in_one_line(interrupted: str | None = None) -> Iterator[None]:
 
 @contextmanager
 def reported_to_other_programs() -> Iterator[None]:
-    """The same for what other Hydra programs run of this one, where Hydra would print a traceback and exit with 1.
+    """The same for parts of this program within another Hydra program, where Hydra would print a traceback and exit 1.
 
     Errors pass through where Hydra raises them: in this program's own commands, and with HYDRA_FULL_ERROR=1. So do the
     errors of the other program's jobs, which Hydra reports.

@@ -1,7 +1,7 @@
 """Run folders on a store that all machines reach, by URL: a job leaves a copy there, whoever needs it fetches it.
 
 URLs are those of fsspec: ``s3://bucket/runs``, ``gs://``, ``sftp://``, ``file:///srv/runs``; each but ``file`` needs a
-driver. fsspec itself comes with torch.
+driver.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ class TrialLink:
     def conclude(self, values: Sequence[float] | None) -> None:
         """Records what the job returns, None where the pruner stopped it, if another process tells the study.
 
-        Should that one be gone by then, whoever finds the trial tells the study of it (``Trials.reap``).
+        If that process is gone by then, the next process that finds the trial tells the study (``Trials.reap``).
         """
         if self._leases is not None:
             state = "PRUNED" if values is None else "COMPLETE"
@@ -144,8 +144,8 @@ class TrialLink:
     def earlier_folders(self, own: Path) -> list[Path]:
         """The run folders of the trials whose point this one tries again, the latest first.
 
-        The latest need not hold a state: it may have been interrupted again before it had saved one. They lie beside
-        this one's ``own``, under their numbers: where else they might lie no study may say.
+        The latest need not hold a state: it may have been interrupted again before it had saved one. The folders are
+        looked for beside this trial's ``own``, under their numbers alone, since a study may not name paths.
         """
         if RETRY_OF not in self._trial.user_attrs or own.name != str(self.number):
             return []
@@ -167,7 +167,7 @@ class TrialLink:
             raise self._given_up() from None
 
     def constrain(self, row: Mapping[str, Any], *, only_given: bool = False) -> None:
-        """Records how far the metrics of ``row`` are above their greatest allowed values; one without a value is.
+        """Records how far the metrics of ``row`` are above their greatest allowed values; infinitely without a value.
 
         ``only_given``  whether a metric that ``row`` does not have is left alone.
         """

@@ -1,4 +1,4 @@
-"""The search space: read from overrides and ``params``, with what every job gets as it is; a point as overrides."""
+"""The search space as overrides and ``params`` give it, the overrides that every job gets, and a point as overrides."""
 
 from __future__ import annotations
 
