@@ -3,9 +3,9 @@
 PyTorch multiplies float32 matrices on a CPU by MKL. On AMD processors with AVX-512 MKL computes in AVX2, at half of
 their speed. oneDNN, which PyTorch brings too, computes in AVX-512. Both round to float32; the order of sums differs.
 
-oneDNN generates machine code for each shape, which takes milliseconds. So it is given blocks of few numbers of rows,
-and MKL the rows that are left. PyTorch has no public way to choose oneDNN for float32, so this is the only file that
-calls its private operator.
+oneDNN generates machine code for each shape, which takes half a millisecond, and keeps it for a thousand shapes. So it
+is given few numbers of rows, and MKL the rows that are left. PyTorch has no public way to choose oneDNN for float32, so
+this is the only file that calls its private operator.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from mdaf.model.kernels.backend import reference_only
 
 #: oneDNN gets a multiple of so many rows,
 STEP = 256
-#: and at most so many at once.
-BLOCK = 1024
+#: at most so many at once in a product, which is then written where it stays,
+BLOCK = 16384
+#: and at most so many at once in a sum over rows. Another number rounds the sum in another way.
+SUMMED = 1024
 #: A layer is wide with so many weights, or with so many inputs or outputs. Below, calls cost what the products save.
 WEIGHTS, CHANNELS = 8192, 256
 
@@ -92,8 +94,8 @@ def _sum_of_products(a: Tensor, b: Tensor) -> Tensor:
     total = a.new_zeros(a.shape[1], b.shape[1]) if whole < rows else None
     if total is not None:
         torch.mm(a[whole:].t(), b[whole:], out=total)
-    for begin in range(0, whole, BLOCK):
-        end = min(begin + BLOCK, whole)
+    for begin in range(0, whole, SUMMED):
+        end = min(begin + SUMMED, whole)
         part = _onednn(a[begin:end].t(), b[begin:end].t())
         total = part if total is None else total.add_(part)
     assert total is not None
