@@ -76,7 +76,8 @@ def _forward(first, last, chunks, length, x, x_pitch, weight, bias, lengths, out
     total = np.empty(channels, np.float32)
     for task in range(first, last):
         replica = task // chunks
-        for row in range(replica * batch + task % chunks, (replica + 1) * batch, chunks):
+        begin, end = task % chunks * batch // chunks, (task % chunks + 1) * batch // chunks
+        for row in range(replica * batch + begin, replica * batch + end):
             steps = min(max(lengths[row], 0), length)
             start = row * length
             for t in range(steps):

@@ -1,6 +1,7 @@
 """Deferred Adam on CPU cores, for ``mdaf.sweeper.training.optim.deferred_adam``; interface as in ``table_adam_triton``.
 
-A thread takes one row at a time and does all its missed steps while the row is in the processor's cache.
+A thread takes some rows at a time and does all their missed steps while they are in the processor's cache. A step of
+one row waits for the step before it, so several narrow rows are computed side by side.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ _REST1, _REST2 = np.float32(1 - BETA1), np.float32(1 - BETA2)
 _EPS = np.float32(EPS)
 _ZERO = np.float32(0.0)
 _ONE = np.float32(1.0)
+#: Channels of narrow rows that are caught up side by side.
+LANES = 128
 
 
 @loop
@@ -31,28 +34,50 @@ def _step(weight, mean, square, gradient, scale, decay, rates):
         weight[c] = (_ONE - rates[2]) * weight[c] - rates[0] * mean[c] / (np.sqrt(square[c]) * rates[1] + _EPS)
 
 
+@loop
+def _copy(w, m, v, weight, mean, square):
+    """Copies a row's weights and moments, (channel,)."""
+    for c in range(w.size):
+        weight[c] = w[c]
+        mean[c] = m[c]
+        square[c] = v[c]
+
+
 @kernel
-def _catch_up(first, last, chunks, upto, keys, weight, mean, square, gradient, done, rates, decay):
-    """Kernel of ``for_each_chunk``; keys (replica, position) are sorted."""
-    replicas, count = keys.shape
-    rows = done.size // replicas
+def _catch_up(first, last, upto, k, keys, weight, mean, square, gradient, done, rates, decay):
+    """Kernel of ``for_each_chunk``; a chunk is one row of ``keys``, all of replica k."""
     for task in range(first, last):
-        k = task // chunks
-        for i in range(task % chunks, count, chunks):
-            row = keys[k, i]
-            if i and row == keys[k, i - 1]:
-                continue
-            for step in range(done[row] + 1, upto + 1):
-                _step(
-                    weight[row],
-                    mean[row],
-                    square[row],
-                    gradient[row],
-                    np.float32(0),
-                    decay[row // rows],
-                    rates[step, row // rows],
-                )
-            done[row] = max(done[row], upto)
+        row = keys[task]
+        for step in range(done[row] + 1, upto + 1):
+            _step(weight[row], mean[row], square[row], gradient[row], _ZERO, decay[k], rates[step, k])
+        done[row] = upto
+
+
+@kernel
+def _catch_up_narrow(first, last, upto, k, keys, weight, mean, square, gradient, done, rates, decay):
+    """As ``_catch_up``; a chunk is as many rows as have ``LANES`` channels, those that have missed most first.
+
+    So those that take a step lie side by side.
+    """
+    dim = weight.shape[1]
+    each = LANES // dim
+    w, m, v = np.empty((3, LANES), np.float32)
+    nothing = np.zeros(LANES, np.float32)
+    for task in range(first, last):
+        rows = keys[task * each : (task + 1) * each]
+        for i in range(rows.size):
+            row, lanes = rows[i], i * dim
+            _copy(weight[row], mean[row], square[row], w[lanes:], m[lanes:], v[lanes:])
+        behind = 0
+        for step in range(done[rows[0]] + 1, upto + 1):
+            while behind < rows.size and done[rows[behind]] < step:
+                behind += 1
+            size = behind * dim
+            _step(w[:size], m[:size], v[:size], nothing[:size], _ZERO, decay[k], rates[step, k])
+        for i in range(rows.size):
+            row, lanes = rows[i], slice(i * dim, (i + 1) * dim)
+            _copy(w[lanes], m[lanes], v[lanes], weight[row], mean[row], square[row])
+            done[row] = upto
 
 
 @kernel
@@ -111,10 +136,18 @@ def _by_replica(keys: Tensor, steps: Steps) -> Any:
 
 def catch_up(table: Table, steps: Steps, keys: Tensor, behind: int) -> None:
     """Does the missed steps up to ``now`` - ``behind`` on the rows of ``keys``; shapes as in ``Table``."""
-    sorted_keys = _by_replica(keys, steps)
-    upto, chunks = int(steps.now) - behind, chunk_count(sorted_keys.shape[1])
+    upto, dim = int(steps.now) - behind, table.weight.shape[1]
+    narrow = dim <= LANES // 4
     arrays = [a.numpy() for a in (*table[:5], steps.rates, steps.decay)]
-    for_each_chunk(_catch_up, chunks * len(sorted_keys), chunks, upto, sorted_keys, *arrays)
+    for k, sorted_keys in enumerate(keys.view(len(steps.decay), -1)):
+        done = table.done[sorted_keys]
+        late = done < upto
+        late[1:] &= sorted_keys[1:] != sorted_keys[:-1]
+        rows = sorted_keys[late]
+        if narrow:
+            rows = rows[done[late].argsort(stable=True)]
+        chunks = -(-len(rows) // (LANES // dim)) if narrow else len(rows)
+        for_each_chunk(_catch_up_narrow if narrow else _catch_up, chunks, upto, k, rows.numpy(), *arrays)
 
 
 def add_gradient(table: Table, steps: Steps, keys: Tensor, source: Tensor, values: Tensor) -> None:
