@@ -28,7 +28,7 @@ def arguments(rows: int, inputs: int, outputs: int, replicas: int = 1) -> dict[s
     }
 
 
-@pytest.mark.parametrize("rows", [1, wide.STEP, wide.STEP + 1, wide.BLOCK, 2 * wide.BLOCK + wide.STEP + 3])
+@pytest.mark.parametrize("rows", [1, wide.STEP, wide.STEP + 1, wide.SUMMED, 2 * wide.SUMMED + wide.STEP + 3])
 @pytest.mark.parametrize(("inputs", "outputs"), [(8, 256), (40, 24)])
 def test_the_product_and_its_gradients_are_those_of_pytorch(rows: int, inputs: int, outputs: int) -> None:
     given = arguments(rows, inputs, outputs, replicas=2)
@@ -45,9 +45,20 @@ def test_rows_that_are_slices_of_wider_ones_are_multiplied_alike() -> None:
 
 
 def test_the_product_is_the_same_bit_for_bit_when_it_is_computed_again() -> None:
-    given = arguments(wide.BLOCK + wide.STEP, 64, 256)
+    given = arguments(wide.SUMMED + wide.STEP, 64, 256)
     first, again = (value_and_gradients(wide.wide_product, given) for _ in range(2))
     assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+@pytest.mark.parametrize("rows", [5 * wide.STEP, 5 * wide.STEP + 3])
+def test_the_product_is_the_same_bit_for_bit_in_blocks_of_any_number_of_rows(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = arguments(rows, 64, 256)
+    at_once = value_and_gradients(wide.wide_product, given)
+    monkeypatch.setattr(wide, "BLOCK", 2 * wide.STEP)
+    in_blocks = value_and_gradients(wide.wide_product, given)
+    assert all(torch.equal(at_once[name], in_blocks[name]) for name in at_once)
 
 
 def test_what_needs_no_gradient_gets_none() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mdaf.model.layers.basic import Embedding
 from mdaf.model.ops.embedding import side_by_side
@@ -98,6 +98,21 @@ def test_settled_weights_are_those_of_an_adam_that_moves_every_row_at_every_step
     train(embedding, optimizer, list(reads()), clips=(1.0, 0.5))
     optimizer.settle()
     torch.testing.assert_close(embedding.weight.detach().cpu(), expected(decoupled, (1.0, 0.5)), rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("backend", [kernels.cpu])
+def test_a_wide_row_is_caught_up_as_narrow_ones_are(backend: str) -> None:
+    times = 13
+    narrow, optimizer = deferred(backend)
+    train(narrow, optimizer, list(reads()), (1.0, 0.5))
+    wide = table()
+    wide.weight = nn.Parameter(wide.weight.detach().repeat(1, 1, times))
+    of_wide = DeferredAdam({"table": wide}, DECAYS, False, wide.weight.device, backend)
+    repeated = [Read(r.ids, (r.weights[0].repeat(1, 1, times), r.weights[1].repeat(1, 1, 1, times))) for r in reads()]
+    train(wide, of_wide, repeated, (1.0, 0.5))
+    optimizer.settle()
+    of_wide.settle()
+    assert torch.equal(wide.weight, narrow.weight.repeat(1, 1, times))
 
 
 @backends
