@@ -31,7 +31,7 @@ from mdaf.streams import stream_seed
 from mdaf.sweeper.machine.device import describe, set_up
 from mdaf.sweeper.runs.checkpoint import PartialEpoch, Position
 from mdaf.sweeper.runs.metric_columns import EpochMetrics
-from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
+from mdaf.sweeper.training.building.from_config import build_replicas, hyperparameters, settings
 from mdaf.sweeper.training.loop import train
 from mdaf.sweeper.training.replicas import Replicas, Trained
 

@@ -180,9 +180,11 @@ def _install() -> None:
     from mdaf.sweeper.job import group, job
     from mdaf.sweeper.job.recorder import Recorder
     from mdaf.sweeper.runs.folder import RunFolder
-    from mdaf.sweeper.training import evaluation, loop, step
+    from mdaf.sweeper.training import loop
     from mdaf.sweeper.training.epoch_orders import EpochOrders
+    from mdaf.sweeper.training.evaluating import evaluation
     from mdaf.sweeper.training.replicas import Replicas
+    from mdaf.sweeper.training.stepping import step
 
     places: list[tuple[str, Any, str]] = [
         ("the jobs of this process", lockstep, "run_jobs"),

@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.epoch_order import epoch_order
 from mdaf.data.store.event_store import EventStore
-from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
-from mdaf.sweeper.training.step import Stepper
+from mdaf.sweeper.training.building.from_config import build_replicas, hyperparameters, settings
+from mdaf.sweeper.training.stepping.step import Stepper
 
 BATCH = 2048
 WINDOWS = (0, 8, 32, 128)  # batches within which samples are sorted by length

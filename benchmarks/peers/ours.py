@@ -22,8 +22,8 @@ from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.epoch_order import epoch_order
 from mdaf.data.store.event_store import EventStore
 from mdaf.sweeper.machine.device import set_up
-from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
-from mdaf.sweeper.training.step import Stepper, longest_histories
+from mdaf.sweeper.training.building.from_config import build_replicas, hyperparameters, settings
+from mdaf.sweeper.training.stepping.step import Stepper, longest_histories
 
 
 def write_rows(store: EventStore, file: Path) -> None:

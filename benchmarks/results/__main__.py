@@ -38,7 +38,7 @@ from mdaf.files.atomic import write_atomically
 from mdaf.multirun.analysis.rows.scores import DigestedRun, Scorer, read_scores
 from mdaf.sweeper.runs.reader import read_config, read_run
 from mdaf.sweeper.runs.test_reads import log_read
-from mdaf.sweeper.training.metrics import auc, calibration_error, grouped_auc, log_loss
+from mdaf.sweeper.training.evaluating.metrics import auc, calibration_error, grouped_auc, log_loss
 
 SPLITS = ("validation", "test")
 BUDGET = ("epochs", "points", "tuning_seed", "seeds")  # what is finished must have been trained with

@@ -33,7 +33,7 @@ from mdaf.model.layers.fields import Tables
 from mdaf.model.layers.sequence import SequenceBranch
 from mdaf.sweeper.machine.device import computing_in
 from mdaf.sweeper.training.replicas import Replicas
-from mdaf.sweeper.training.step import Stepper
+from mdaf.sweeper.training.stepping.step import Stepper
 
 PARTS = ("embedding", "sequence", "static")
 MODELS = sorted(path.stem for path in Path(conf.__file__).parent.glob("model/[!_]*.yaml") if path.stem != "boosted")

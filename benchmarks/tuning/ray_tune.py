@@ -18,7 +18,7 @@ from mdaf import conf
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.sweeper.machine.device import set_up
-from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
+from mdaf.sweeper.training.building.from_config import build_replicas, hyperparameters, settings
 from mdaf.sweeper.training.loop import train
 
 METRIC = "val_auc"

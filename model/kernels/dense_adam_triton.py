@@ -2,7 +2,7 @@
 
 Each replica has its own learning rate, weight decay and clipping factor. PyTorch's fused Adam, and the clipping before
 it, would be launched once for each replica: with five replicas that is a fourth of all kernels of a training step. Here
-each chunk of a parameter is one program of a single launch. Used by ``mdaf.sweeper.training.optim.dense_adam``.
+each chunk of a parameter is one program of a single launch. Used by ``mdaf.sweeper.training.optim.joint_adam``.
 """
 
 from __future__ import annotations

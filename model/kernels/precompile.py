@@ -2,8 +2,8 @@
 
 Triton compiles a kernel at its first launch, on one processor, while the launch waits. For the kernels of one model
 this takes more than half a minute on a machine that has not trained the model before. Most of this time is spent
-outside Python, so threads can share it. ``mdaf.sweeper.training.step`` goes through one step in which kernels are
-requested but not run, and so learns which kernels to compile.
+outside Python, so threads can share it. ``mdaf.sweeper.training.stepping.step`` goes through one step in which kernels
+are requested but not run, and so learns which kernels to compile.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ from mdaf.multirun.analysis.statistics import Spread, spread
 from mdaf.streams import stream_seed
 from mdaf.sweeper.runs.metric_columns import CURVES, MONITOR, ON_TEST, OVER_SEEDS, column, ranking_in
 from mdaf.sweeper.runs.reader import RecordedRun, read_finished_run
-from mdaf.sweeper.training.metrics import calibration_error, log_loss
+from mdaf.sweeper.training.evaluating.metrics import calibration_error, log_loss
 
 Runs = Mapping[str, RecordedRun]  # by the id of their source
 Repeated = Mapping[str, Mapping[int, str]]  # configuration of Phase 4 -> seed -> id of the run

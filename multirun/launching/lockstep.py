@@ -28,11 +28,11 @@ from mdaf.sweeper.job.group import train_jobs
 from mdaf.sweeper.job.identity import shown
 from mdaf.sweeper.job.job import Job
 from mdaf.sweeper.machine.device import make_current, return_cached_memory
-from mdaf.sweeper.training import model_factory
-from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
+from mdaf.sweeper.training.building import model_factory
+from mdaf.sweeper.training.building.from_config import build_replicas, hyperparameters, settings
 from mdaf.sweeper.training.memory import Capacity, Footprint, footprint, forget_peak, free_bytes, held_bytes, peak_bytes
 from mdaf.sweeper.training.replicas import REPLICA_KEYS
-from mdaf.sweeper.training.step import Stepper
+from mdaf.sweeper.training.stepping.step import Stepper
 
 if TYPE_CHECKING:
     from mdaf.multirun.launching.crew import Crew

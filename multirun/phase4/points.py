@@ -23,7 +23,7 @@ from mdaf.sweeper.hydra_ext.configs.sources import Configs
 from mdaf.sweeper.hydra_ext.overrides import key_of
 from mdaf.sweeper.hydra_ext.run_config import config_hash, validate
 from mdaf.sweeper.runs.reader import BEST, IDENTITY, RESULT, checkpoint_digest, own_checkpoint, read_run
-from mdaf.sweeper.training.model_factory import decide_fields
+from mdaf.sweeper.training.building.model_factory import decide_fields
 from mdaf.sweeper.trials.admitted import came_from_elsewhere
 
 log = logging.getLogger(__name__)

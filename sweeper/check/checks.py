@@ -15,7 +15,7 @@ from mdaf.model.stack import state_of
 from mdaf.sweeper.check import learning, scores
 from mdaf.sweeper.check.finding import FaultError, Finding
 from mdaf.sweeper.check.subject import CPU, Subject
-from mdaf.sweeper.training import model_factory
+from mdaf.sweeper.training.building import model_factory
 from mdaf.terminal.progress import shown
 
 SCORED = "each sample gets a score"  # without which no other check says anything

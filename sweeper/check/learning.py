@@ -14,7 +14,7 @@ from mdaf.sweeper.check import samples, weights
 from mdaf.sweeper.check.finding import FaultError, RemarkError
 from mdaf.sweeper.check.subject import LEARNING_RATE, RATES, SEEDS, Subject, backward, draw, refuse_apart, shortened
 from mdaf.sweeper.training.replicas import Replicas
-from mdaf.sweeper.training.step import Stepper, StepSettings
+from mdaf.sweeper.training.stepping.step import Stepper, StepSettings
 
 
 def seed_decides(subject: Subject) -> str | None:

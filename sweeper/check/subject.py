@@ -15,11 +15,11 @@ from mdaf.model.ctr import CTRModel
 from mdaf.model.layers.basic import dropout_keys, set_dropout
 from mdaf.sweeper.check import samples
 from mdaf.sweeper.check.finding import FaultError
-from mdaf.sweeper.training import model_factory
-from mdaf.sweeper.training.initialization import initialized
-from mdaf.sweeper.training.losses import cross_entropy
+from mdaf.sweeper.training.building import model_factory
+from mdaf.sweeper.training.building.initialization import initialized
 from mdaf.sweeper.training.optim.replica_optimizers import Update
 from mdaf.sweeper.training.replicas import Hyperparameters, Replicas
+from mdaf.sweeper.training.stepping.losses import cross_entropy
 
 CPU = torch.device("cpu")
 SEEDS = (1, 2, 3)

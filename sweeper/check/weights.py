@@ -17,8 +17,8 @@ from mdaf.data.preparing.prepare import prepare_config
 from mdaf.messages.reporting import environment_of_user
 from mdaf.model.ctr import CTRModel
 from mdaf.model.stack import state_of
-from mdaf.sweeper.training import model_factory
-from mdaf.sweeper.training.initialization import initialized
+from mdaf.sweeper.training.building import model_factory
+from mdaf.sweeper.training.building.initialization import initialized
 
 ORDERS = ("1", "2")  # of sets, as values of PYTHONHASHSEED
 SECONDS = 120.0  # after which a process is given up

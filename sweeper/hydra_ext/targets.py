@@ -3,8 +3,8 @@
 The user of a program adds others in the environment variable ``MDAF_ALLOW`` (``mdaf.naming.allowed``).
 
 Models and data sources of this project are not listed but checked by their class
-(``mdaf.sweeper.training.model_factory``, ``mdaf.data.preparing.source``). Launchers and sweepers are plugins, which
-Hydra looks up itself.
+(``mdaf.sweeper.training.building.model_factory``, ``mdaf.data.preparing.source``). Launchers and sweepers are plugins,
+which Hydra looks up itself.
 """
 
 from __future__ import annotations

@@ -28,9 +28,9 @@ from mdaf.sweeper.machine.hang_watch import HangWatch
 from mdaf.sweeper.machine.watchdog import FallBack, Watchdog
 from mdaf.sweeper.runs.checkpoint import START, PartialEpoch, Position, Saved
 from mdaf.sweeper.runs.metric_columns import EpochMetrics
-from mdaf.sweeper.training import model_factory
+from mdaf.sweeper.training.building import model_factory
+from mdaf.sweeper.training.building.from_config import build_replicas, hyperparameters, settings
 from mdaf.sweeper.training.fitted import fit
-from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
 from mdaf.sweeper.training.loop import EpochState, orders_of, train
 from mdaf.sweeper.training.replicas import Replicas, Trained
 from mdaf.sweeper.training.settings import LoopSettings

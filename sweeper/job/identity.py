@@ -20,7 +20,7 @@ from mdaf.sweeper.machine.device import choose_precision, describe
 from mdaf.sweeper.runs import provenance
 from mdaf.sweeper.runs.folder import RunFolder
 from mdaf.sweeper.runs.metric_columns import MONITOR
-from mdaf.sweeper.training.from_config import settings
+from mdaf.sweeper.training.building.from_config import settings
 from mdaf.sweeper.trials.user_attrs import MICRO_BATCH
 
 if TYPE_CHECKING:

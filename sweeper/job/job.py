@@ -36,7 +36,7 @@ from mdaf.sweeper.runs.folder import RunFolder
 from mdaf.sweeper.runs.lock import locked
 from mdaf.sweeper.runs.metric_columns import MONITOR, column
 from mdaf.sweeper.runs.reader import check_unfinished
-from mdaf.sweeper.training import model_factory
+from mdaf.sweeper.training.building import model_factory
 from mdaf.sweeper.training.progress import EpochProgress
 from mdaf.sweeper.trials.attaching import artifacts
 from mdaf.terminal.programs import command

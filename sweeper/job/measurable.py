@@ -14,8 +14,8 @@ from mdaf.data.store.batches.histories import item_in_history
 from mdaf.data.store.event_store import EventStore
 from mdaf.errors import UserError
 from mdaf.sweeper.runs.metric_columns import KINDS, cut_of, is_ranking
-from mdaf.sweeper.training import metrics
-from mdaf.sweeper.training.evaluation import cuts_of
+from mdaf.sweeper.training.evaluating import metrics
+from mdaf.sweeper.training.evaluating.evaluation import cuts_of
 
 SPLIT = "validation"
 

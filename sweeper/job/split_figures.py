@@ -17,10 +17,10 @@ from mdaf.streams import stream_seed
 from mdaf.sweeper.job.trained_run import TrainedRun
 from mdaf.sweeper.job.trained_store import store_of
 from mdaf.sweeper.runs.metric_columns import KINDS, MONITOR
-from mdaf.sweeper.training.evaluation import Measured, cuts_of, predict
-from mdaf.sweeper.training.metrics import NotFiniteError, user_aucs
-from mdaf.sweeper.training.ranking import of_each_group, ranks
-from mdaf.sweeper.training.resampling import in_parts, interval, resampled_aucs
+from mdaf.sweeper.training.evaluating.evaluation import Measured, cuts_of, predict
+from mdaf.sweeper.training.evaluating.metrics import NotFiniteError, user_aucs
+from mdaf.sweeper.training.evaluating.ranking import of_each_group, ranks
+from mdaf.sweeper.training.evaluating.resampling import in_parts, interval, resampled_aucs
 
 LEVEL = 0.95
 RANKING_AT = (1, 3)  # of runs of versions that had no training.ranking_at

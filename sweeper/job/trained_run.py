@@ -16,9 +16,9 @@ from mdaf.sweeper.hydra_ext.run_config import config_hash, is_hash_of
 from mdaf.sweeper.machine.device import choose_precision, set_up
 from mdaf.sweeper.runs.checkpoint import Saved, read_best
 from mdaf.sweeper.runs.reader import BEST, CONFIG, RecordedRun, read_finished_run
-from mdaf.sweeper.training import model_factory
+from mdaf.sweeper.training.building import model_factory
+from mdaf.sweeper.training.building.from_config import build_replicas, hyperparameters
 from mdaf.sweeper.training.fitted import FittedReplica
-from mdaf.sweeper.training.from_config import build_replicas, hyperparameters
 from mdaf.sweeper.training.replicas import Trained
 
 

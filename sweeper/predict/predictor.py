@@ -23,7 +23,7 @@ from mdaf.sweeper.job.trained_run import TrainedRun
 from mdaf.sweeper.job.trained_store import store_of
 from mdaf.sweeper.machine.device import available_devices
 from mdaf.sweeper.runs.reader import BEST
-from mdaf.sweeper.training.evaluation import predict
+from mdaf.sweeper.training.evaluating.evaluation import predict
 from mdaf.terminal.progress import Progress, silent
 
 SCORE = "score"

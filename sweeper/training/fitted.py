@@ -16,9 +16,9 @@ from mdaf.data.store.device_store import DeviceStore
 from mdaf.errors import StoppedError
 from mdaf.model.ctr import Estimator
 from mdaf.streams import stream_seed
-from mdaf.sweeper.training import metrics
 from mdaf.sweeper.training.early_stopping import EarlyStopping
-from mdaf.sweeper.training.evaluation import evaluate
+from mdaf.sweeper.training.evaluating import metrics
+from mdaf.sweeper.training.evaluating.evaluation import evaluate
 from mdaf.sweeper.training.loop import Callback, diverged, row_of
 from mdaf.sweeper.training.replicas import Hyperparameters
 from mdaf.sweeper.training.settings import LoopSettings

@@ -26,14 +26,14 @@ from mdaf.sweeper.machine.device import return_memory_if_short
 from mdaf.sweeper.machine.step_clock import StepClock
 from mdaf.sweeper.runs.checkpoint import START, PartialEpoch, Position
 from mdaf.sweeper.runs.metric_columns import MONITOR, EpochMetrics
-from mdaf.sweeper.training import metrics
 from mdaf.sweeper.training.early_stopping import EarlyStopping
 from mdaf.sweeper.training.epoch_orders import EpochOrders
-from mdaf.sweeper.training.evaluation import evaluate
+from mdaf.sweeper.training.evaluating import metrics
+from mdaf.sweeper.training.evaluating.evaluation import evaluate
 from mdaf.sweeper.training.optim.schedule import Plateau, learning_rate_factor
 from mdaf.sweeper.training.replicas import Replicas, Trained
 from mdaf.sweeper.training.settings import LoopSettings
-from mdaf.sweeper.training.step import Stepper, longest_histories
+from mdaf.sweeper.training.stepping.step import Stepper, longest_histories
 
 log = logging.getLogger(__name__)
 

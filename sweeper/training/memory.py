@@ -15,9 +15,9 @@ from mdaf.data.store.device_store import DeviceStore
 from mdaf.hardware import gpus
 from mdaf.sweeper.machine.device import computing_in
 from mdaf.sweeper.machine.telemetry import peak_resident_bytes, resident_mb
-from mdaf.sweeper.training.microbatches import micro_batch_sizes, position_weight
 from mdaf.sweeper.training.replicas import Replicas
 from mdaf.sweeper.training.settings import LoopSettings
+from mdaf.sweeper.training.stepping.microbatches import micro_batch_sizes, position_weight
 
 log = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from mdaf.model.layers.basic import dropout_keys, set_dropout
 from mdaf.model.stack import keep, stack
 from mdaf.streams import stream_seed
 from mdaf.sweeper.machine.device import put
-from mdaf.sweeper.training.initialization import all_initialized, initialized
+from mdaf.sweeper.training.building.initialization import all_initialized, initialized
 from mdaf.sweeper.training.optim.replica_optimizers import OptimizerSettings, ReplicaOptimizers, Update
-from mdaf.sweeper.training.parallel import MOST_NUMBERS, can_share
+from mdaf.sweeper.training.stepping.parallel import MOST_NUMBERS, can_share
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mdaf.conf.schema import Training
-from mdaf.sweeper.training.step import StepSettings
+from mdaf.sweeper.training.stepping.step import StepSettings
 
 
 @dataclass(frozen=True)

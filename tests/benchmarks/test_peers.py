@@ -15,7 +15,7 @@ from mdaf import conf
 from mdaf.data.preparing.prepare import prepare
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.model.layers.basic import Linear
-from mdaf.sweeper.training.model_factory import builder
+from mdaf.sweeper.training.building.model_factory import builder
 from tests.data.logs import START, TEST, VALIDATION, synthetic, user_behavior
 from tests.data.logs import write_rows as write_log
 

@@ -8,7 +8,7 @@ import torch
 
 from mdaf.data.schema import FIRST_ID, MATCH_ROWS, Batch, Field
 from mdaf.model.layers.fusion import GatedFusion
-from mdaf.sweeper.training.model_factory import builder
+from mdaf.sweeper.training.building.model_factory import builder
 from tests.model.samples import SCHEMA, batch, mdaf
 from tests.model.zoo import node
 

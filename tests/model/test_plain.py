@@ -17,7 +17,7 @@ from mdaf.model.layers.basic import dropout_keys, set_dropout
 from mdaf.model.plain import PlainModel
 from mdaf.model.seeding import seeded
 from mdaf.model.stack import keep, load_replica, replica_state, stack, state_of
-from mdaf.sweeper.training.initialization import all_initialized, initialized
+from mdaf.sweeper.training.building.initialization import all_initialized, initialized
 from tests.model.all_layers import AllLayers
 from tests.model.samples import SCHEMA, batch
 from tests.model.zoo import part

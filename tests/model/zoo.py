@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from mdaf import conf
 from mdaf.data.schema import Batch, Schema
 from mdaf.model.ctr import CTRModel
-from mdaf.sweeper.training.model_factory import builder, by_gradient
+from mdaf.sweeper.training.building.model_factory import builder, by_gradient
 from tests.model.samples import SCHEMA
 
 MODELS = sorted(path.stem for path in (Path(conf.__file__).parent / "model").glob("[!_]*.yaml"))

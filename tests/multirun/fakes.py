@@ -21,7 +21,7 @@ from mdaf.sweeper.hydra_ext.configs.sources import ORIGIN
 from mdaf.sweeper.hydra_ext.run_config import config_hash
 from mdaf.sweeper.runs.metric_columns import COLUMNS, MONITOR, best_epoch, ranking_in
 from mdaf.sweeper.runs.reader import checkpoint_digest
-from mdaf.sweeper.training.model_factory import decide_fields
+from mdaf.sweeper.training.building.model_factory import decide_fields
 from mdaf.sweeper.trials.points.same_point import point_id
 from mdaf.sweeper.trials.user_attrs import POINT, POINT_ID, SEED
 from tests.sweeper.tiny import TINY, below, empty_database

@@ -12,7 +12,7 @@ from mdaf.errors import UserError
 from mdaf.multirun.analysis.rows.roc import DeLong, delong, roc_auc
 from mdaf.multirun.analysis.rows.scores import Scores, read_scores
 from mdaf.streams import stream_seed
-from mdaf.sweeper.training.resampling import resampled_aucs, resampled_error, user_weights
+from mdaf.sweeper.training.evaluating.resampling import resampled_aucs, resampled_error, user_weights
 
 
 class RunOfPoint(NamedTuple):

@@ -26,7 +26,7 @@ from mdaf.messages.logs import warn_once
 from mdaf.sweeper.job.trained_run import TrainedRun
 from mdaf.sweeper.runs.reader import BEST, checkpoint_digest
 from mdaf.sweeper.runs.test_reads import log_read
-from mdaf.sweeper.training.evaluation import predict
+from mdaf.sweeper.training.evaluating.evaluation import predict
 from mdaf.terminal.progress import shown
 
 log = logging.getLogger(__name__)

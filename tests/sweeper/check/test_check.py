@@ -21,7 +21,7 @@ from mdaf.sweeper.check.checks import CHECKS, _found, built, findings
 from mdaf.sweeper.check.finding import OK, WRONG, Finding
 from mdaf.sweeper.check.subject import Subject
 from mdaf.sweeper.check.table import show
-from mdaf.sweeper.training.model_factory import Builder
+from mdaf.sweeper.training.building.model_factory import Builder
 from tests.model.all_layers import AllLayers
 from tests.sweeper.tiny import ROOT, composed
 from tests.terminals import on_a_terminal, screen_of

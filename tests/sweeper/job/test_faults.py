@@ -25,7 +25,7 @@ from mdaf.sweeper.runs import lock
 from mdaf.sweeper.runs.checkpoint import LAST, DamagedError, Position, Saved, read
 from mdaf.sweeper.runs.folder import RunFolder
 from mdaf.sweeper.runs.lock import LockedError, locked
-from mdaf.sweeper.training.step import Stepper
+from mdaf.sweeper.training.stepping.step import Stepper
 from tests.sweeper.inside import assert_same_run, run
 
 TYPED = ("training.epochs=3", "training.train_sample=200")

@@ -15,7 +15,7 @@ from mdaf.sweeper.machine.device import (
     select_device,
     set_up,
 )
-from mdaf.sweeper.training.microbatches import POSITIONS, default_positions
+from mdaf.sweeper.training.stepping.microbatches import POSITIONS, default_positions
 from tests.sweeper.tiny import ROOT
 
 

@@ -18,7 +18,7 @@ from mdaf.sweeper.machine.hang_watch import HangWatch
 from mdaf.sweeper.machine.steadiness import judge_steadiness
 from mdaf.sweeper.machine.telemetry import resident_mb, situation
 from mdaf.sweeper.machine.watchdog import SlowDownDetector, TooSlowError, Watchdog
-from mdaf.sweeper.training.step import Stepper
+from mdaf.sweeper.training.stepping.step import Stepper
 from tests.sweeper.inside import STEPS, assert_same_run, run, start
 
 TYPED = ("training.epochs=3", "training.train_sample=200", "device.guard.patience=2")

@@ -15,8 +15,8 @@ from mdaf.model.stack import replica_state
 from mdaf.sweeper.hydra_ext.run_config import config_hash
 from mdaf.sweeper.runs.checkpoint import Position, Saved, sealed, write
 from mdaf.sweeper.runs.reader import BEST
-from mdaf.sweeper.training import model_factory
-from mdaf.sweeper.training.initialization import initialized
+from mdaf.sweeper.training.building import model_factory
+from mdaf.sweeper.training.building.initialization import initialized
 from tests.multirun.fakes import history, store_of, write_run
 
 SIZE = ("data=synthetic_tiny", "device=cpu", "data.train_rows=400", "data.validation_rows=150", "data.test_rows=100")

@@ -19,8 +19,8 @@ from mdaf.multirun.analysis.rows import roc
 from mdaf.sweeper.study import queries, summaries, winners
 from mdaf.sweeper.study.pictures import figures
 from mdaf.sweeper.study.pictures.plots import plots_page
-from mdaf.sweeper.training import metrics, resampling
-from mdaf.sweeper.training.evaluation import gate_statistics
+from mdaf.sweeper.training.evaluating import metrics, resampling
+from mdaf.sweeper.training.evaluating.evaluation import gate_statistics
 from mdaf.sweeper.training.replicas import Replicas
 from mdaf.sweeper.trials.outcome import values_of
 from tests.sweeper.inside import run

@@ -19,7 +19,7 @@ from mdaf.messages.secrets import masked, masked_text
 from mdaf.sweeper.hydra_ext.run_config import config_hash, validate
 from mdaf.sweeper.runs.checkpoint import LAST, DamagedError, PartialEpoch, Position, Saved, read, save, sealed
 from mdaf.sweeper.storage.opening import StorageError, open_storage
-from mdaf.sweeper.training.from_config import hyperparameters, settings
+from mdaf.sweeper.training.building.from_config import hyperparameters, settings
 from tests.fuzz import fuzz, parts
 from tests.sweeper.inside import run
 

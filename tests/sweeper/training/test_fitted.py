@@ -10,9 +10,9 @@ import torch
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.model.ctr import Estimator
+from mdaf.sweeper.training.building.from_config import hyperparameters, settings
+from mdaf.sweeper.training.building.model_factory import builder
 from mdaf.sweeper.training.fitted import fit
-from mdaf.sweeper.training.from_config import hyperparameters, settings
-from mdaf.sweeper.training.model_factory import builder
 from tests.sweeper.tiny import composed
 from tests.sweeper.training.test_loop import Notebook
 

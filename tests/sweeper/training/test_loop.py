@@ -16,8 +16,8 @@ from mdaf.data.schema import MATCH_EQUALS
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.event_store import EventStore
 from mdaf.sweeper.runs.metric_columns import EpochMetrics
-from mdaf.sweeper.training.evaluation import auc_of_kinds, predict
-from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
+from mdaf.sweeper.training.building.from_config import build_replicas, hyperparameters, settings
+from mdaf.sweeper.training.evaluating.evaluation import auc_of_kinds, predict
 from mdaf.sweeper.training.loop import DivergedError, row_of, train
 from mdaf.sweeper.training.optim.schedule import learning_rate_factor
 from mdaf.sweeper.training.replicas import Hyperparameters, Replicas

@@ -12,7 +12,7 @@ from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.batches.columns import device_bytes
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.hardware import gpus
-from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
+from mdaf.sweeper.training.building.from_config import build_replicas, hyperparameters, settings
 from mdaf.sweeper.training.memory import COPIES, SHARE, Capacity, Footprint, footprint, free_bytes
 from tests.sweeper.tiny import composed
 

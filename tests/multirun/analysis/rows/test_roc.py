@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from mdaf.multirun.analysis.rows.roc import delong, roc_auc
-from mdaf.sweeper.training import metrics
-from mdaf.sweeper.training.resampling import resampled_aucs, resampled_error, user_weights
+from mdaf.sweeper.training.evaluating import metrics
+from mdaf.sweeper.training.evaluating.resampling import resampled_aucs, resampled_error, user_weights
 
 
 def scored(rows: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mdaf.sweeper.training.microbatches import (
+from mdaf.sweeper.training.stepping.microbatches import (
     BLOCK,
     CALLS,
     CALLS_AT_ONCE,

@@ -8,14 +8,14 @@ from omegaconf import DictConfig, OmegaConf
 from mdaf.conf.schema import Training
 from mdaf.data.store.event_store import EventStore
 from mdaf.sweeper.machine.device import choose_precision
-from mdaf.sweeper.training import model_factory
-from mdaf.sweeper.training.initialization import undrawn
-from mdaf.sweeper.training.losses import loss_of
-from mdaf.sweeper.training.microbatches import default_positions
+from mdaf.sweeper.training.building import model_factory
+from mdaf.sweeper.training.building.initialization import undrawn
 from mdaf.sweeper.training.optim.replica_optimizers import Update
 from mdaf.sweeper.training.replicas import REPLICA_KEYS, Hyperparameters, Replicas
 from mdaf.sweeper.training.settings import LoopSettings
-from mdaf.sweeper.training.step import StepSettings
+from mdaf.sweeper.training.stepping.losses import loss_of
+from mdaf.sweeper.training.stepping.microbatches import default_positions
+from mdaf.sweeper.training.stepping.step import StepSettings
 
 
 def hyperparameters(cfg: DictConfig) -> Hyperparameters:

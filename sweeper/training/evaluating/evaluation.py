@@ -18,12 +18,17 @@ from mdaf.sweeper.machine.device import computing_in
 from mdaf.sweeper.machine.threads import threads_for, weights_of_layers, workers_for
 from mdaf.sweeper.machine.workers import at_once
 from mdaf.sweeper.runs.metric_columns import KINDS, EpochMetrics, cut_of
-from mdaf.sweeper.training import metrics
-from mdaf.sweeper.training.microbatches import default_positions, forward_pass_sizes, position_weight, rows_of_a_pass
-from mdaf.sweeper.training.parallel import can_share
-from mdaf.sweeper.training.ranking import ranking_metrics
+from mdaf.sweeper.training.evaluating import metrics
+from mdaf.sweeper.training.evaluating.ranking import ranking_metrics
 from mdaf.sweeper.training.replicas import Trained
 from mdaf.sweeper.training.settings import LoopSettings
+from mdaf.sweeper.training.stepping.microbatches import (
+    default_positions,
+    forward_pass_sizes,
+    position_weight,
+    rows_of_a_pass,
+)
+from mdaf.sweeper.training.stepping.parallel import can_share
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from mdaf.sweeper.runs.metric_columns import cut_of, ranking_names
-from mdaf.sweeper.training.metrics import check_finite
+from mdaf.sweeper.training.evaluating.metrics import check_finite
 
 
 @dataclass(frozen=True)

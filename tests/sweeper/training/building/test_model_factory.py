@@ -10,7 +10,7 @@ from hydra.errors import ConfigCompositionException
 
 from mdaf import conf
 from mdaf.errors import UserError
-from mdaf.sweeper.training.model_factory import builder, by_gradient
+from mdaf.sweeper.training.building.model_factory import builder, by_gradient
 from tests.model.samples import SCHEMA
 from tests.model.zoo import node
 

@@ -19,11 +19,11 @@ from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.event_store import EventStore
 from mdaf.errors import UserError
 from mdaf.model.mdaf import MDAF
-from mdaf.sweeper.training.evaluation import predict
-from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
-from mdaf.sweeper.training.parallel import Sharing, can_share
+from mdaf.sweeper.training.building.from_config import build_replicas, hyperparameters, settings
+from mdaf.sweeper.training.evaluating.evaluation import predict
 from mdaf.sweeper.training.replicas import Replicas
-from mdaf.sweeper.training.step import Stepper
+from mdaf.sweeper.training.stepping.parallel import Sharing, can_share
+from mdaf.sweeper.training.stepping.step import Stepper
 from tests.model.zoo import MODELS, trained_by_gradient, zoo_model
 from tests.sweeper.tiny import composed
 
@@ -42,7 +42,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> EventStore:
 @pytest.fixture(autouse=True)
 def any_work_is_enough_and_any_table_is_deferred(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("mdaf.sweeper.machine.threads.WORTH_THREADS", 1)
-    monkeypatch.setattr("mdaf.sweeper.training.step.WORTH_THREADS", 1)
+    monkeypatch.setattr("mdaf.sweeper.training.stepping.step.WORTH_THREADS", 1)
     monkeypatch.setattr("mdaf.sweeper.training.optim.replica_optimizers.DEFERRED_ROWS", 100)
     before = torch.get_num_threads()
     yield

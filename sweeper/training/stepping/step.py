@@ -28,11 +28,16 @@ from mdaf.model.layers.basic import set_dropout
 from mdaf.sweeper.machine.device import computing_in, make_current
 from mdaf.sweeper.machine.threads import WORTH_THREADS, threads_for, weights_of_layers, workers_for
 from mdaf.sweeper.machine.workers import at_once
-from mdaf.sweeper.training.capture import Captured, capture
-from mdaf.sweeper.training.losses import BatchLoss, SampleLoss, branch_losses, cross_entropy
-from mdaf.sweeper.training.microbatches import MicroBatch, micro_batch_sizes, position_weight, sizes_for_workers
-from mdaf.sweeper.training.parallel import GradientSum, Sharing
 from mdaf.sweeper.training.replicas import Replicas
+from mdaf.sweeper.training.stepping.capture import Captured, capture
+from mdaf.sweeper.training.stepping.losses import BatchLoss, SampleLoss, branch_losses, cross_entropy
+from mdaf.sweeper.training.stepping.microbatches import (
+    MicroBatch,
+    micro_batch_sizes,
+    position_weight,
+    sizes_for_workers,
+)
+from mdaf.sweeper.training.stepping.parallel import GradientSum, Sharing
 from mdaf.terminal.progress import working
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from torch import nn
 
 from mdaf.model.layers.basic import Embedding
 from mdaf.streams import stream_seed
-from mdaf.sweeper.training.initialization import all_initialized, initialized, undrawn
-from mdaf.sweeper.training.model_factory import builder
+from mdaf.sweeper.training.building.initialization import all_initialized, initialized, undrawn
+from mdaf.sweeper.training.building.model_factory import builder
 from tests.model.samples import SCHEMA
 from tests.model.zoo import MODELS, node, trained_by_gradient
 

@@ -17,7 +17,7 @@ from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.event_store import EventStore
 from mdaf.errors import UserError
 from mdaf.sweeper.hydra_ext.run_config import validate
-from mdaf.sweeper.training.losses import BatchLoss, cross_entropy, focal, loss_of
+from mdaf.sweeper.training.stepping.losses import BatchLoss, cross_entropy, focal, loss_of
 from tests.sweeper.tiny import composed
 from tests.sweeper.training.test_loop import POINT, trained
 

@@ -15,7 +15,8 @@ by the number of samples and not by the sum of weights, so a weight also scales 
 optimum under bce is logit(p) + log w instead of logit(p): the scores rank alike, but are no click probabilities any
 more.
 
-A loss has one value for each replica, (replica,). ``mdaf.sweeper.training.step`` calls these functions and sums them.
+A loss has one value for each replica, (replica,). ``mdaf.sweeper.training.stepping.step`` calls these functions and
+sums them.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdaf.sweeper.training.ranking import ranking_metrics
+from mdaf.sweeper.training.evaluating.ranking import ranking_metrics
 
 CUTS = (1, 3)
 #: Of each group the positive's score, then those of its negatives.

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from mdaf.data.preparing.prepare import prepare_config
 from mdaf.data.store.device_store import DeviceStore
-from mdaf.sweeper.training.capture import Captured
-from mdaf.sweeper.training.evaluation import evaluate
-from mdaf.sweeper.training.from_config import build_replicas, hyperparameters, settings
-from mdaf.sweeper.training.losses import BatchLoss, branch_losses, cross_entropy
-from mdaf.sweeper.training.step import Stepper, longest_histories, padded_length
+from mdaf.sweeper.training.building.from_config import build_replicas, hyperparameters, settings
+from mdaf.sweeper.training.evaluating.evaluation import evaluate
+from mdaf.sweeper.training.stepping.capture import Captured
+from mdaf.sweeper.training.stepping.losses import BatchLoss, branch_losses, cross_entropy
+from mdaf.sweeper.training.stepping.step import Stepper, longest_histories, padded_length
 from tests.gpu import needs_cuda, needs_two_gpus
 from tests.sweeper.inside import assert_same_run, start
 from tests.sweeper.tiny import composed
@@ -140,7 +140,7 @@ def losses_of_steps(monkeypatch: pytest.MonkeyPatch, outcomes: Sequence[Exceptio
         graph = Replayed(step, *rows.shape)
         return Captured(graph, graph.loss, graph.logits)
 
-    monkeypatch.setattr("mdaf.sweeper.training.step.capture", captured)
+    monkeypatch.setattr("mdaf.sweeper.training.stepping.step.capture", captured)
     monkeypatch.setattr(stepper, "_captures", outcomes is not None)
     rows = device_store.rows("train")[:256].expand(2, -1)
     replicas.model.train()
@@ -172,7 +172,7 @@ def test_the_longest_histories_are_captured_first(monkeypatch: pytest.MonkeyPatc
     stepper = Stepper(replicas, device_store, replace(settings(cfg, torch.device("cpu")).step, positions=None))
     longest: list[int] = []
     monkeypatch.setattr(
-        "mdaf.sweeper.training.step.capture", lambda step, pool: Captured(Replayed(step, 1, 64), *step())
+        "mdaf.sweeper.training.stepping.step.capture", lambda step, pool: Captured(Replayed(step, 1, 64), *step())
     )
     monkeypatch.setattr(stepper, "_captures", True)
     gather = device_store.gather

@@ -1,0 +1,1 @@
+"""Replicas from a config: which model, with which first weights."""

@@ -1,0 +1,1 @@
+"""What is measured after an epoch: scores of a split and the metrics of them."""

@@ -1,0 +1,1 @@
+"""One training step: its micro-batches, its losses, its capture in a CUDA graph."""
