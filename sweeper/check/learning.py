@@ -13,6 +13,7 @@ from mdaf.model.stack import load_replica, replica_state, stack, state_of
 from mdaf.sweeper.check import samples, weights
 from mdaf.sweeper.check.finding import FaultError, RemarkError
 from mdaf.sweeper.check.subject import LEARNING_RATE, RATES, SEEDS, Subject, backward, draw, refuse_apart, shortened
+from mdaf.sweeper.check.written import refuse_writes
 from mdaf.sweeper.training.replicas import Replicas
 from mdaf.sweeper.training.stepping.step import Stepper, StepSettings
 
@@ -123,7 +124,8 @@ def resuming(subject: Subject) -> str:
 
 
 def micro_batches(subject: Subject) -> str:
-    """The gradient of a batch in pieces is that of the whole batch, where the model says so."""
+    """The gradient of a batch in pieces is the whole batch's, and threads can share it, where the model says so."""
+    refuse_writes(subject)
     if not subject.model().separable:
         return "a batch is always computed as a whole"
     whole, pieces = subject.replicas(SEEDS[0]), subject.replicas(SEEDS[0])

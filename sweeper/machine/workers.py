@@ -67,10 +67,13 @@ def _take_threads(threads: int) -> None:
 
 
 def _wait(others: list[Future[None]], failures: list[BaseException]) -> None:
-    """Returns when all have ended, also if a signal comes: what they compute belongs to the caller."""
+    """Returns when all that have begun have ended, also if a signal comes: what they compute belongs to the caller.
+
+    Those that have not begun never do: no part is left for them. To wait for a thread that waits itself has no end.
+    """
     while True:
         try:
-            wait(others)
+            wait([other for other in others if not other.cancel()])
         except BaseException as error:
             failures.append(error)
         else:

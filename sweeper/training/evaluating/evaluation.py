@@ -141,8 +141,9 @@ def predict(
     Rows are sorted by history length first, so that forward passes contain little padding; the result is in the order
     of ``rows``. A forward pass has at most ``batch_size`` rows of the longest histories, see ``forward_pass_sizes``; on
     a GPU see also ``rows_of_a_pass``.
-    Several threads of a CPU may compute passes at once, each pass with the operations of one thread. ``beat`` is called
-    in the calling thread after each of its own passes; what it raises ends the evaluation.
+    Several threads of a CPU may compute passes at once, each with its share of torch's threads. Where that is one, the
+    scores are those of one thread, bit for bit. ``beat`` is called in the calling thread after each of its own passes;
+    what it raises ends the evaluation.
     """
     model, device = replicas.model, replicas.device
     model.eval()

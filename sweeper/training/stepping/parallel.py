@@ -1,7 +1,7 @@
 """The gradient of a batch whose micro-batches several threads of a CPU compute at once.
 
-Results do not depend on which thread computes what, nor on which one ends first. A micro-batch is computed by the
-operations of one thread, and what the micro-batches give is added up in their order.
+Results do not depend on which thread computes what, nor on which one ends first. Each thread has the same share of
+torch's threads for its operations, and what the micro-batches give is added up in their order.
 """
 
 from __future__ import annotations

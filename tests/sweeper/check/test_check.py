@@ -150,6 +150,45 @@ class NotSeparable(CTRModel):
         return Output(scores - scores.mean(dim=1, keepdim=True) if self.training else scores)
 
 
+class Keeps(CTRModel):
+    """Says that threads can share it, and hands its vectors on in an attribute."""
+
+    thread_safe = True
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__()
+        self.item = nn.Parameter(torch.randn(1, schema.tables["item"]))
+
+    def forward(self, batch: Batch) -> Output:
+        self.kept = self.item.gather(1, batch.static["item"].long())
+        return Output(self.kept)
+
+
+class CountsBatches(Keeps):
+    thread_safe = True
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__(schema)
+        self.register_buffer("batches", torch.zeros(1))
+
+    def forward(self, batch: Batch) -> Output:
+        if self.training:
+            self.batches.add_(1)
+        return Output(self.item.gather(1, batch.static["item"].long()))
+
+
+class Collects(Keeps):
+    thread_safe = True
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__(schema)
+        self.sizes: dict[str, list[int]] = {"batches": []}
+
+    def forward(self, batch: Batch) -> Output:
+        self.sizes["batches"].append(len(batch))
+        return Output(self.item.gather(1, batch.static["item"].long()))
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> DeviceStore:
     return DeviceStore(
@@ -186,6 +225,9 @@ def test_a_model_without_fault_passes_every_check(store: DeviceStore, kind: type
         (FunctionalDropout, "dropout is the config's", "note training draws random numbers with regularization.drop"),
         (OnlyOne, "dropout is the config's", "note regularization.dropout has no effect"),
         (OnlyOne, "replicas in lock-step are solo runs", "WRONG the gradient of item: differences up to"),
+        (Keeps, "micro-batches", "WRONG forward writes kept, and several threads would write it at once"),
+        (CountsBatches, "micro-batches", "WRONG forward writes batches, and several threads would"),
+        (Collects, "micro-batches", "WRONG forward writes sizes, and several threads would"),
         (NotSeparable, "micro-batches", "WRONG item after a step in micro-batches: differences up to"),
     ],
 )

@@ -70,6 +70,19 @@ def test_an_exception_is_raised_once_when_all_threads_have_ended_and_no_part_is_
     assert torch.get_num_threads() == 4
 
 
+def test_workers_may_compute_parts_of_their_own_part_at_once() -> None:
+    done: list[tuple[int, int]] = []
+    both_there = threading.Barrier(2, timeout=30)
+
+    def compute(worker: int, part: int) -> None:
+        both_there.wait()  # no thread is free for what either begins now
+        at_once(lambda worker, inner: done.append((part, inner)), 3, 2)
+
+    at_once(compute, 2, 2)
+    assert sorted(done) == [(part, inner) for part in range(2) for inner in range(3)]
+    assert torch.get_num_threads() == 4
+
+
 def test_one_worker_takes_all_threads_and_no_parts_are_none() -> None:
     threads: list[int] = []
     at_once(lambda worker, part: threads.append(torch.get_num_threads()), 3, 1)

@@ -147,7 +147,7 @@ def test_an_exception_of_any_thread_ends_the_step_in_the_calling_one(
     assert torch.get_num_threads() == 2
 
 
-def test_scores_are_the_same_bit_for_bit_on_any_number_of_threads(store: EventStore) -> None:
+def test_scores_are_the_same_bit_for_bit_on_several_threads_with_passes_of_their_own(store: EventStore) -> None:
     run = Run(store, 1)
     rows = run.store.rows("train").expand(2, -1)
     beats: list[int] = []
