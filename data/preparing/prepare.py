@@ -37,18 +37,28 @@ from mdaf.terminal.progress import Progress, between, silent
 log = logging.getLogger(__name__)
 
 
-def prepare_config(node: DictConfig | Mapping[str, Any], progress: Progress = silent, deep: bool = False) -> EventStore:
+def prepare_config(
+    node: DictConfig | Mapping[str, Any], progress: Progress = silent, deep: bool = False, *, silently: bool = False
+) -> EventStore:
     """``prepare`` for a config's ``data`` node, whose key ``root`` is the folder of the stores."""
-    return prepare(source_from(node), node["root"], progress, deep, node.get("decided_labels", REFUSE))
+    decided = node.get("decided_labels", REFUSE)
+    return prepare(source_from(node), node["root"], progress, deep, decided, silently=silently)
 
 
 def prepare(
-    source: Source, root: str | Path, progress: Progress = silent, deep: bool = False, decided: str = REFUSE
+    source: Source,
+    root: str | Path,
+    progress: Progress = silent,
+    deep: bool = False,
+    decided: str = REFUSE,
+    *,
+    silently: bool = False,
 ) -> EventStore:
     """Opens the store of ``source`` below ``root``, or builds it if there is none or if it is damaged.
 
-    ``deep``     whether an existing store is verified completely; see ``EventStore.open``.
-    ``decided``  what is done about a label that a trivial fact decides; see ``check_deciding``.
+    ``deep``      whether an existing store is verified completely; see ``EventStore.open``.
+    ``decided``   what is done about a label that a trivial fact decides; see ``check_deciding``.
+    ``silently``  leaves it to the caller to call ``say_what_was_read``.
 
     Two processes may build the same store at the same time: the first to finish wins, the other opens its store.
     Raises DataError if the log cannot be used and LeakageError if the store leaks; neither leaves files behind.
@@ -72,10 +82,16 @@ def prepare(
             source, {split: (len(store.samples[split]), store.positives(split)) for split in SPLITS}
         )
     store = store or _build(source, hashes, folder, identity, progress, decided)
+    if not silently:
+        say_what_was_read(store)
+    return store
+
+
+def say_what_was_read(store: EventStore, extra: Mapping[str, object] | None = None) -> None:
+    """Logs how many rows of the raw log were read, dropped and corrected; a warning if any were."""
     if store.defects.rows:
         level = logging.WARNING if store.defects.bad else logging.INFO
-        log.log(level, "%s: %s", folder.name, store.defects)
-    return store
+        log.log(level, "%s: %s", store.folder.name, store.defects, extra=extra)
 
 
 def _existing_store(folder: Path, data_hash: str, deep: bool = False) -> EventStore | None:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mdaf.conf.schema import Criteria
 from mdaf.data.inspecting.trivial_rules import trivial_rules
-from mdaf.data.preparing.prepare import prepare_config
+from mdaf.data.preparing.prepare import prepare_config, say_what_was_read
 from mdaf.data.store.device_store import DeviceStore
 from mdaf.data.store.promises import promise_in_words
 from mdaf.naming.config_keys import check_keys
@@ -65,7 +65,7 @@ class Job:
             self._is_alone = HydraConfig.get().mode is not RunMode.MULTIRUN
             self.device = set_up(cfg.device) if model_factory.by_gradient(cfg.model) else torch.device("cpu")
             with shown_progress() as progress:
-                self.store = prepare_config(cfg.data, progress)
+                self.store = prepare_config(cfg.data, progress, silently=True)
             check_measurable(cfg, self.store)
             self.unknown_users = model_factory.decide_fields(cfg, self.store)
             self.recorder = self._recorder(stack)
@@ -74,6 +74,7 @@ class Job:
             self.log = JobLog()
             stack.callback(self.log.close)
             with self.log.active():
+                say_what_was_read(self.store, self.log.common)
                 log.info("splits: %s", promise_in_words(self.store), extra=self.log.common)
                 self._say_what_is_left_out()
             self._stack = stack.pop_all()

@@ -57,6 +57,16 @@ def test_a_run_does_without_the_users_id_where_validation_has_other_users(
     assert hashes(Point("open", LOG, folder), 42) == recorded, "Phase 4 finds the run"
 
 
+def test_how_many_rows_were_read_is_shown_once_for_all_runs_and_stands_in_the_log_of_each(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = ("-m", "seed=1,2,3", "training.steps_per_epoch=1", "hydra.sweep.dir=all")
+    assert run(folder, *LOG, *many, tiny=()) == 0
+    assert capsys.readouterr().err.count("500 rows read; dropped: none") == 1
+    logs = [log.read_text() for log in folder.glob("all/*/train.log")]
+    assert [log.count("500 rows read; dropped: none") for log in logs] == [1, 1, 1]
+
+
 def test_a_sweeps_trials_agree_on_the_fields_with_each_other_and_with_what_is_typed(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
