@@ -178,10 +178,14 @@ def _columns(rows: Sequence[Row], columns: dict[str, str], important: Sequence[s
 
 
 def print_record(record: dict[str, Any], indent: str = "") -> None:
-    """Prints a record as lines of name and value; an inner record or a text of several lines is indented below."""
-    width = max((len(in_a_line(key)) for key, value in record.items() if not _is_block(value)), default=0)
-    for key, value in ((in_a_line(key), value) for key, value in record.items()):
-        if isinstance(value, dict) and value:
+    """Prints a record as lines of name and value; an inner record or a text of several lines is indented below.
+
+    What has no value is left out.
+    """
+    known = {in_a_line(key): value for key, value in record.items() if _has_value(value)}
+    width = max((len(key) for key, value in known.items() if not _is_block(value)), default=0)
+    for key, value in known.items():
+        if isinstance(value, dict):
             say(f"{indent}{key}")
             print_record(value, indent + "  ")
         elif _is_block(value):
@@ -189,8 +193,7 @@ def print_record(record: dict[str, Any], indent: str = "") -> None:
             for line in str(value).rstrip().splitlines():
                 say(f"{indent}  {line}")
         else:
-            text = f"{'' if value in (None, [], {}) else _field(value)}"
-            say(_wrapped(f"{indent}{key.ljust(width)}  ", text).rstrip())
+            say(_wrapped(f"{indent}{key.ljust(width)}  ", f"{_field(value)}").rstrip())
 
 
 def _wrapped(before: str, text: str) -> str:
@@ -200,6 +203,14 @@ def _wrapped(before: str, text: str) -> str:
         return before + text
     lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
     return before + f"\n{' ' * len(before)}".join(lines)
+
+
+def check_ending(path: Path, *endings: str) -> str:
+    """The ending of a file to write, in small letters. QueryError if it is none of ``endings``."""
+    ending = path.suffix.lower()
+    if ending not in endings:
+        raise QueryError(f"--output {path}: expected a name that ends in {' or '.join(endings)}")
+    return ending
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -237,8 +248,14 @@ def write_rows(rows: list[Row], names: list[str], form: RowsFormat, output: Path
         typer.echo(content, nl=False)
 
 
+def _has_value(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_value(item) for item in value.values())
+    return value is not None and value != "" and value != []
+
+
 def _is_block(value: Any) -> bool:
-    return (isinstance(value, dict) and bool(value)) or (isinstance(value, str) and "\n" in value.strip())
+    return isinstance(value, dict) or (isinstance(value, str) and "\n" in value.strip())
 
 
 def _field(value: Any) -> Any:

@@ -12,7 +12,7 @@ from mdaf.sweeper.storage.backup import back_up
 from mdaf.sweeper.storage.opening import masked
 from mdaf.sweeper.study import points, queries, summaries, winners
 from mdaf.sweeper.study.commands.options import DEFAULT_STORAGE, SingleRuns, StorageUrl, StudyName, choose
-from mdaf.sweeper.study.commands.output import RowsFormat, json_text, note, say, write_rows, write_whole
+from mdaf.sweeper.study.commands.output import RowsFormat, check_ending, json_text, note, say, write_rows, write_whole
 from mdaf.sweeper.study.copying import copy_study
 from mdaf.sweeper.trials.attaching import artifacts
 from mdaf.terminal.progress import shown, working
@@ -31,6 +31,7 @@ def plot(
     """
     from mdaf.sweeper.study.pictures.plots import plots_page
 
+    check_ending(output, ".html")
     chosen = choose(storage, study, runs=runs)
     with working("drawing the plots"):
         write_whole(output, plots_page(chosen))
@@ -57,7 +58,7 @@ def export(
     raced = winners.is_race(chosen)
     if output.is_dir() or not output.suffix:
         output = output / f"{folder_of(chosen.study_name)}.json"
-    form = output.suffix.removeprefix(".").lower()
+    form = check_ending(output, ".json", ".csv", ".parquet").removeprefix(".")
     if form in (RowsFormat.csv, RowsFormat.parquet):
         rows = points.point_rows(chosen) if raced else queries.trial_rows(chosen)
         names = points.point_columns(chosen) if raced else queries.trial_columns(chosen)

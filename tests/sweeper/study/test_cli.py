@@ -231,6 +231,14 @@ def test_show_n_gives_the_whole_trial(ask: Ask) -> None:
     assert record["duration"] == 30
 
 
+@pytest.mark.parametrize("line", ["show", "show 1", "show 3 --study balanced"])
+def test_show_has_no_name_without_a_value(ask: Ask, line: str) -> None:
+    lines = ask(line).stdout.splitlines()
+    depths = [len(text) - len(text.lstrip()) for text in lines]
+    names = [number for number, text in enumerate(lines) if len(text.split()) == 1]
+    assert all(depths[number + 1] > depths[number] for number in names), lines
+
+
 def test_show_n_of_a_failed_trial_gives_its_traceback_line_by_line(ask: Ask) -> None:
     lines = [line.strip() for line in ask("show 5").stdout.splitlines()]
     assert "ValueError: [bold]NaN[/bold] loss" in lines
@@ -444,6 +452,17 @@ def test_the_same_line_typed_twice_replaces_what_it_wrote_and_no_other_file(
     file.write_text("id,label\n1,0\n")
     assert "is there already, and is no file that mdaf-study wrote; choose another name" in _error(ask(typed))
     assert file.read_text() == "id,label\n1,0\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "endings"),
+    [("plot --output {}/s.csv", ".html"), ("plot --output {}/s", ".html"),
+     ("export --output {}/s.html", ".json or .csv or .parquet")],
+)  # fmt: skip
+def test_a_file_has_the_ending_of_what_it_holds(ask: Ask, tmp_path: Path, line: str, endings: str) -> None:
+    said = _error(ask(f"{line.format(tmp_path)} --study balanced"))
+    assert said.rstrip().endswith(f"expected a name that ends in {endings}")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_numbers_that_are_not_finite_are_exported_as_json_that_others_can_read(
