@@ -47,7 +47,7 @@ def results(report: Report) -> Section:
     blocks: list[Block] = [
         Chart("spreads", f"{DOTS}, the bar its 95 % interval."),
         Text(f"{inputs.objective} over the seeds of Phase 4, a {better(report)} value is better."),
-        Table(["point", "seeds", "mean", "sd", "t interval", "bootstrap interval", "values"], rows),
+        Table.of_what_is_known(["point", "seeds", "mean", "sd", "t interval", "bootstrap interval", "values"], rows),
         *failed(report, PHASE_4),
     ]
     if figures.comparisons:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from mdaf.multirun.analysis.wording import ABSENT
+
 
 @dataclass(frozen=True)
 class Text:
@@ -30,6 +32,12 @@ class Table:
     rows: Sequence[Sequence[str]]
     caption: str = ""
     kind: str = "table"
+
+    @staticmethod
+    def of_what_is_known(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> Table:
+        """A table without the columns in which no row has a value."""
+        known = [place for place in range(len(header)) if any(row[place] not in ("", ABSENT) for row in rows)]
+        return Table([header[place] for place in known], [[row[place] for place in known] for row in rows], caption)
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,7 @@ def decision_section(report: Report) -> Section:
     ]
     said = confidence(found.alpha, len(report.inputs.looks.planned) if report.inputs.looks else 1)
     head = ["pairs planned", "pairs", "mean difference", said, "p", "error of users", "verdict", "then"]
-    blocks: list[Block] = [Text(_rule(report.inputs, found)), Table(head, rows)]
+    blocks: list[Block] = [Text(_rule(report.inputs, found)), Table.of_what_is_known(head, rows)]
     if any(look.users_error is None for look in found.looks):
         blocks.append(Text(_seeds_alone(report, found)))
     return Section("Decision", [*blocks, Items(_can_find(found))])

@@ -36,8 +36,8 @@ def results(report: Report) -> Section:
         *_other_monitor(figures.configurations),
         _all_means(figures.configurations),
         Text(
-            "Means over the seeds, each run at its best epoch. For val_loss, val_ece, train_val_gap and those of the "
-            "test split that are named so, less is better."
+            "Means over the seeds, each run at its best epoch. For every loss, every ECE and train_val_gap, less is "
+            "better."
         ),
     ]
     if inputs.failed:
@@ -78,7 +78,8 @@ def _with_intervals(report: Report) -> Fold:
             if name in block.figures
         ]
         if rows:
-            blocks.append(Table([name, "seeds", "mean", "sd", "t interval", "bootstrap interval"], rows))
+            head = [name, "seeds", "mean", "sd", "t interval", "bootstrap interval"]
+            blocks.append(Table.of_what_is_known(head, rows))
     return Fold("Each configuration with its intervals", [*blocks, *_best_epochs(figures.configurations)])
 
 
@@ -187,7 +188,7 @@ def _behind(comparisons: Sequence[Comparison], level: str) -> list[Block]:
         ]
         for row in comparisons
     ]
-    return [Text(text), Table(["difference", *head], rows, "What each difference rests on")]
+    return [Text(text), Table.of_what_is_known(["difference", *head], rows, "What each difference rests on")]
 
 
 def _on_other_rows(comparisons: Sequence[Comparison]) -> list[Block]:
@@ -207,12 +208,12 @@ def _on_other_rows(comparisons: Sequence[Comparison]) -> list[Block]:
     if not split and all(row.seed_correlation is None for row in comparisons):
         return []
     text = (
-        "How far a seed that suits one configuration suits the other is its correlation over the seeds. Where it is "
-        "high, pairing by seed makes differences sharper; where it is negative, it costs. "
+        "The correlation of seeds says whether a seed that is good for one configuration is good for the other too. "
+        "Where it is high, pairing by seed makes intervals narrower; where it is negative, it makes them wider. "
     )
     other = f"The last three columns are of the {split} rows, on which nothing is decided." if split else ""
     head = ["difference", "correlation of seeds", f"mean on {split or 'other'} rows", "t interval", "t p"]
-    return [Text(text + other), Table(head, rows)]
+    return [Text(text + other), Table.of_what_is_known(head, rows)]
 
 
 def _rows_of_pairs(comparisons: Sequence[Comparison], split: str) -> list[Block]:

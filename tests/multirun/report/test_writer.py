@@ -94,6 +94,9 @@ def test_it_is_decided_on_the_test_rows_and_said_first(report: dict[str, Any]) -
 
 def test_three_seeds_have_no_bootstrap_interval_and_five_have_one(report: dict[str, Any]) -> None:
     assert report["figures"]["configurations"]["weak"]["figures"]["val_auc"]["bootstrap_interval"] is None
+    text = markdown(Report.from_json(report))
+    assert "| val_auc | seeds | mean | sd | t interval" in text
+    assert "| bootstrap interval" not in text
     sample = list(np.random.default_rng(1).normal(size=5))
     assert spread(sample[:4], np.random.default_rng(1)).bootstrap_interval is None
     assert spread(sample, np.random.default_rng(1)).bootstrap_interval is not None
