@@ -48,9 +48,30 @@ def one_line(error: BaseException) -> str:
     if missing := re.match(r"Unknown plugin class : '(?:hydra_plugins\.hydra_(\w+?)_launcher)\b", text_of(error)):
         name, extra = missing[1], {"submitit": "slurm"}.get(missing[1], missing[1])
         return f"hydra/launcher: hydra-{name}-launcher is not installed; {install(extra)}"
+    if several := _several_options(text_of(error), sys.argv[1:]):
+        return several
     if not_a_number := _ENTRY.fullmatch(text_of(error)):
         return _entry_of_a_list(not_a_number[1], sys.argv[1:])
     return _composition_message(error)
+
+
+def _several_options(text: str, arguments: Iterable[str]) -> str | None:
+    """The message where a list names options of a group that exclude each other, as in ``model=[din,bst]``."""
+    if (place := re.match(r"In '([\w/]+)/\w+': \w+ raised while composing config", text)) is None:
+        return None
+    typed = next((argument for argument in arguments if re.match(rf"\+?{place[1]}=\[", argument)), None)
+    return None if typed is None else _one_run_each(f"{typed}: found a list, expected one option")
+
+
+def _one_run_each(text: str) -> str:
+    """A message that says where a list was typed for one value, with what to type for a run with each entry."""
+    found = re.match(r"(\S+?)=\[([^\[\]{}=]+)\]: (?:found|Invalid value) .*, expected ", text)
+    if found is None:
+        return text
+    values = [value.strip() for value in found[2].split(",")]
+    if len(values) == 1:
+        return f"{text}; type {found[1]}={values[0]}"
+    return f"{text}; for a run with each, type -m {found[1]}={','.join(values)}"
 
 
 def _entry_of_a_list(entry: str, arguments: Iterable[str]) -> str:
@@ -87,7 +108,7 @@ def _composition_message(error: BaseException) -> str:
         text = before + (": " if match[0].startswith("=") else "") + found + text[match.end() :]
     if keys and (match := _BELOW_A_VALUE.fullmatch(text)) and match[1].lstrip("+").startswith(f"{keys[0]}."):
         return f"{match[1].lstrip('+')}: {keys[0]} is one value, with no keys below it; set {keys[0]} itself"
-    return f"{keys[0]}: {text}" if keys and keys[0] not in text else text
+    return f"{keys[0]}: {text}" if keys and keys[0] not in text else _one_run_each(text)
 
 
 def _of_parser(found: re.Match[str]) -> str:

@@ -62,7 +62,10 @@ def refused_key(error: BaseException, arguments: Iterable[str] = ()) -> str | No
     if key.replace("/", ".") in known:  # the key exists, but its new value is a mapping with an unknown entry
         key = str(cause.full_key)
     if options := _options_with(key):
-        return f"{key}: the {options[0].partition('=')[0]} that is chosen has no such key; {', '.join(options)} have it"
+        have = "has" if len(options) == 1 else "have"
+        return (
+            f"{key}: the {options[0].partition('=')[0]} that is chosen has no such key; {', '.join(options)} {have} it"
+        )
     value = text_of(error).partition(" use +")[2].partition("=")[2] if key == typed[1] else ""
     if value:
         value = next((text.partition("=")[2] for text in arguments if text.partition("=")[0] == key), value)

@@ -53,7 +53,12 @@ def test_what_hydra_refuses_without_a_type_of_its_own_is_the_users_to_mend() -> 
         ("alert.on={a:1}", "alert.on={a:1}: found a mapping, expected a list, as 'alert.on=[VALUE]'"),
         ("alert=x", "alert=x: found one value, but alert has keys of its own; set them, as alert.KEY=VALUE"),
         ("alert=[1]", "alert=[1]: found a list, but alert has keys of its own; set them, as alert.KEY=VALUE"),
-        ("training.monitor=[a]", "training.monitor=[a]: found a list, expected one text"),
+        ("training.monitor=[a]", "training.monitor=[a]: found a list, expected one text; type training.monitor=a"),
+        ("seed=[1, 2]", "seed=[1, 2]: found [1, 2], expected a whole number; for a run with each, type -m seed=1,2"),
+        (
+            "model=[din,bst]",
+            "model=[din,bst]: found a list, expected one option; for a run with each, type -m model=din,bst",
+        ),
         ("seed=null", "seed=null: found null, expected a value"),
         ("seed={}", "seed={}: found {}, expected a whole number"),
         ("seed.x=1", "seed.x: seed is one value, with no keys below it; set seed itself"),
