@@ -27,14 +27,15 @@ SEEDS = "42,123,456,789,2024"
 def main() -> None:
     """Measures both trees in turn."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.phase4_process", description=__doc__)
-    parser.add_argument("trees", nargs=2, type=Path, help="folders of this project, before and after")
+    parser.add_argument("before", type=Path, metavar="BEFORE", help="a folder of this project")
+    parser.add_argument("after", type=Path, metavar="AFTER", help="another one")
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--override", action="append", default=[], help="of the config, say data.root=/tmp/stores")
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
     words = [*((*SMOKE, "training.epochs=1") if options.smoke else RESEARCH), *options.override]
     times = 1 if options.smoke else options.times
-    took: dict[Path, list[float]] = {tree: [] for tree in options.trees}
+    took: dict[Path, list[float]] = {tree: [] for tree in (options.before, options.after)}
     for tree in took:
         seconds(tree, [*words, "training.epochs=1", "training.steps_per_epoch=4"])
     for _ in range(times):

@@ -159,7 +159,9 @@ def measured(tasks: Sequence[Task], options: argparse.Namespace) -> list[Contend
 
 def main() -> None:
     """Measures the models that were asked for, one after the other, and prints one table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("overrides", nargs="*", help="of our config: data=user_behavior data.path=...")
     parser.add_argument("--peers", required=True, metavar="PYTHON", help="the interpreter that has both libraries")
     parser.add_argument("--models", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS))

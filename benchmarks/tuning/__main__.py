@@ -47,7 +47,9 @@ def table(found: dict[str, list[Swept]]) -> str:
 
 def main() -> None:
     """Runs the sweeps in turn and prints one table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.tuning", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.tuning", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--ray", metavar="PYTHON", help="the interpreter that has Ray and this project")
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=4)
