@@ -6,6 +6,7 @@ import logging
 import sys
 import traceback
 import warnings
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -51,11 +52,14 @@ _said: set[str] = set()
 
 
 def warn_once(log: logging.Logger, message: str, *arguments: object) -> None:
-    """A warning of a fault that is met each time the same file is read: this process says it the first time."""
-    text = message % arguments
+    """A warning of a fault that is met each time the same file is read: this process says it the first time.
+
+    A file is the same one by whichever path it is met.
+    """
+    text = message % tuple(part.resolve() if isinstance(part, Path) else part for part in arguments)
     if text not in _said:
         _said.add(text)
-        log.warning("%s", text)
+        log.warning(message, *arguments)
 
 
 def keep_traceback(error: BaseException) -> None:

@@ -6,6 +6,7 @@ import ast
 import errno
 import os
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
@@ -125,7 +126,7 @@ def _not_closed(override: str) -> str | None:
         elif character in "]}" and (not open_ones or open_ones.pop() != character):
             return f"found a {character} that nothing opens; type it without"
     end = "".join(reversed(open_ones))
-    return f"found no {' and no '.join(end)} at its end; type '{override}{end}'" if end else None
+    return f"found no {' and no '.join(end)} at its end; type {shlex.quote(override + end)}" if end else None
 
 
 def _of_other_type(found: re.Match[str]) -> str:
@@ -143,7 +144,7 @@ def _of_other_shape(text: str) -> str:
     shape = {"[": "a list", "{": "a mapping"}.get(value[:1], "one value")
     if re.match(r"Invalid value assigned: \w+ is not a ListConfig", why):
         word = f'"{value}"' if value in ("true", "false", "null") else value
-        said = f"found one value, expected a list; type '{key}=[{word}]'"
+        said = f"found one value, expected a list; type {shlex.quote(f'{key}=[{word}]')}"
     elif why.startswith("Invalid type assigned: ") or (
         why.startswith("Cannot merge incompatible") and shape == "a list"
     ):
@@ -159,12 +160,13 @@ def _of_other_shape(text: str) -> str:
     return f"{key}={value}: {said}"
 
 
-# An element of a list that needs double quotes: one with a letter beyond ASCII or a =, and one in single quotes, which
-# are the shell's. An element in double quotes is passed over.
+# An element of a list that needs double quotes: one with a letter beyond ASCII, an apostrophe or a =, and one in single
+# quotes, which are the shell's. An element in double quotes is passed over.
 _WORD = re.compile(
     r"""
-    "[^"]*" | '(?P<single>[^'"]*)'
-    | (?P<bare> [^\[\]{},:"']*[^\x00-\x7f][^\[\]{},:"']* | [^\[\]{},"'=]+=(?:\[[^\[\]"']*\]|[^\[\]{},"'])* )
+    "[^"]*" | (?<!\w)'(?P<single>[^'"]*)'
+    | (?P<bare> [^\[\]{},:"'=]*\w'\w[^\[\]{},:"'=]* | [^\[\]{},:"']*[^\x00-\x7f][^\[\]{},:"']*
+    | [^\[\]{},"'=]+=(?:\[[^\[\]"']*\]|[^\[\]{},"'])* )
     """,
     re.VERBOSE,
 )
@@ -184,10 +186,13 @@ def _unreadable(override: str) -> str:
         return f"found no value; type {key}=VALUE"
     if value.startswith("["):
         value = _WORD.sub(_in_double_quotes, value)
-        return f"words with such characters need quotes, type '{key}={value}'"
+        return f"words with such characters need quotes, type {shlex.quote(f'{key}={value}')}"
     if value.startswith("{"):
         return "words with such characters need quotes, and keys cannot have them here: write those in a file"
-    return f"a value with such characters needs quotes of its own, type '{key}=\"{value}\"'"
+    quoted = re.fullmatch(r"'(.*)'|\"(.*)\"", value, re.DOTALL)
+    text = (quoted[1] or quoted[2] or "") if quoted else value
+    in_quotes = '"' + text.replace('"', r"\"") + '"'
+    return f"a value with such characters needs quotes of its own, type {shlex.quote(f'{key}={in_quotes}')}"
 
 
 def _no_such_option(error: MissingConfigException, path: str, options: Iterable[str]) -> str:

@@ -59,7 +59,15 @@ PRUNERS = tuple(
 def refused_by_hydra(error: Exception) -> str | None:
     """The same if Hydra refused what a name turned out to stand for; None for its other errors."""
     found = re.match(r"Target '([\w.]+)'.* is not in the Hydra execution whitelist", str(error))
-    return refusal(found[1]) if found else None
+    if found:
+        return refusal(found[1])
+    never = re.match(r"Target '([\w.]+)'.*? cannot be authorized by the\s+Hydra\s+execution whitelist", str(error))
+    if never:
+        return (
+            f"no config may name {never[1]}, whatever MDAF_ALLOW says: what it runs would be up to the config; "
+            "expected a function or class of your own that calls it"
+        )
+    return None
 
 
 @contextmanager

@@ -6,10 +6,12 @@ import json
 import logging
 import os
 import runpy
+import shlex
 import signal
 
 import pytest
 from hydra import compose, initialize_config_module
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from mdaf import conf
 from mdaf.messages import logs, reporting
@@ -76,6 +78,25 @@ def test_what_hydra_refuses_without_a_type_of_its_own_is_the_users_to_mend() -> 
         ("model.head=[1]]", "model.head=[1]]: found a ] that nothing opens; type it without"),
         ("seed=a)", "seed=a): a value with such characters needs quotes of its own, type 'seed=\"a)\"'"),
         (
+            "data.path='it's.csv'",
+            "data.path='it's.csv': a value with such characters needs quotes of its own, "
+            """type 'data.path="it'"'"'s.csv"'""",
+        ),
+        (
+            'data.path="a"b',
+            'data.path="a"b: a value with such characters needs quotes of its own, '
+            r"""type 'data.path="\"a\"b"'""",
+        ),
+        (
+            "data.user_fields=[age,it's]",
+            "data.user_fields=[age,it's]: cannot be read; words with such characters need quotes, "
+            """type 'data.user_fields=[age,"it'"'"'s"]'""",
+        ),
+        (
+            "data.user_fields=['age'",
+            "data.user_fields=['age': found no ] at its end; type 'data.user_fields=['\"'\"'age'\"'\"']'",
+        ),
+        (
             "data.user_fields=[a.b=1,'c','ü']",
             "data.user_fields=[a.b=1,'c','ü']: words with such characters need quotes, "
             'type \'data.user_fields=["a.b=1","c","ü"]\'',
@@ -98,6 +119,8 @@ def test_a_value_of_another_type_or_form_is_said_in_words_of_the_one_who_typed_i
             compose("config", overrides=[typed])
 
     assert in_one_line(raised_by(composed)) == line
+    if "quotes" in line or "at its end" in line:
+        OverridesParser.create().parse_overrides(shlex.split(line.partition("type ")[2]))
 
 
 def test_a_bug_is_not_whoever_called_it() -> None:

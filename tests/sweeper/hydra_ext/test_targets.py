@@ -182,6 +182,19 @@ class Logger(documented()):  # type: ignore[misc]
     pass
 
 
+def test_what_hydra_allows_in_no_config_is_one_whole_sentence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    typed = ["+hydra.callbacks.mine._target_=subprocess.run", "+hydra.callbacks.mine.args=[touch,made]"]
+    assert inside.run(tmp_path, *typed, "hydra.run.dir=run") == 2
+    [line] = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert line == (
+        "error: hydra.callbacks.mine: no config may name subprocess.run, whatever MDAF_ALLOW says: what it runs would "
+        "be up to the config; expected a function or class of your own that calls it"
+    )
+    assert not (tmp_path / "made").exists()
+
+
 def test_a_callback_of_the_user_is_refused_and_allowed_in_the_same_way(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], allow: functools.partial[None]
 ) -> None:

@@ -67,6 +67,15 @@ def test_scores_of_the_run_that_was_in_a_folder_before_count_for_nothing(work: P
     assert np.array_equal(anew.logits, kept.logits)
 
 
+def test_left_out_scores_are_named_once_by_whichever_path_they_are_met(
+    work: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copy(scores_file(work / "other", "test"), scores_file(work / "one", "test"))
+    for folder in (Path("runs/one"), work / "one", work / "other" / ".." / "one"):
+        assert read_scores(folder, "test") is None
+    assert [record.getMessage().partition(" holds")[0] for record in caplog.records] == ["runs/one/scores_test.npz"]
+
+
 def test_scores_that_name_no_checkpoint_are_computed_again(work: Path) -> None:
     file = scores_file(work / "one", "test")
     with np.load(file) as held:
