@@ -28,7 +28,7 @@ def row_of(group: Group) -> dict[str, Any]:
         return row_of_run(group.runs[0])
     best, keys = group.best, differing(group.runs)
     common = [text for text in group.runs[0].overrides if text.partition("=")[0] not in keys]
-    different = f"differ in {', '.join(keys)}" if keys else ""
+    different = f"(differing in {', '.join(keys)})" if keys else ""
     return {
         "kind": group.kind,
         "path": str(group.path),

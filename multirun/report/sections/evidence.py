@@ -89,7 +89,7 @@ def comparison(report: Report) -> Section:
     figures = report.figures
     blocks: list[Block] = []
     if figures.deltas:
-        blocks.append(Text("Deltas in per cent are of the first value with its sign, as in the research's tables."))
+        blocks.append(Text("Deltas in per cent are of the first value with its sign."))
     for against in ("weak", "strong"):
         for table in figures.deltas:
             if against not in (table.baseline, table.other) or table.baseline != against:

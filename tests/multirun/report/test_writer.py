@@ -127,6 +127,7 @@ def test_the_phases_are_named_for_their_regularization_alone_and_where_the_resea
     assert "| weak | 3 | 0.7011 |" in text
     assert "Phase 1" not in text
     assert "Phase 3" not in text
+    assert "the research" not in text.partition("\n## Criteria\n")[0]
     theirs = json.loads(json.dumps(report))
     theirs["inputs"]["research"] = True
     text = markdown(Report.from_json(theirs))

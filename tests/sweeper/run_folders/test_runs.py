@@ -76,7 +76,7 @@ def test_each_kind_is_listed_with_status_value_and_what_differs(typed: Typed) ->
         "single/2026-01-01/10-00-02": ("run", "interrupted", None),
         "studies/s": ("sweep", "finished", 0.65),
     }
-    assert rows["runs/multirun/2026-01-01/10-00-00"]["what"] == "model=din differ in seed"
+    assert rows["runs/multirun/2026-01-01/10-00-00"]["what"] == "model=din (differing in seed)"
     assert rows["runs/running"]["bytes"] > 1000
     assert typed("--format", "csv")[1].splitlines()[0].startswith("kind,path,status")
     assert "0.7000 val AUC" in typed()[1]
