@@ -96,12 +96,15 @@ def csv_text(rows: Sequence[Row], columns: Sequence[str]) -> str:
 
 
 def parquet_bytes(rows: Sequence[Row], names: Sequence[str]) -> bytes:
-    """Parquet whose column types don't depend on which trials there are; a list or dict is a string of JSON."""
+    """Parquet whose column types don't depend on which trials there are.
+
+    A list or dict is a string of JSON. So is each number of a column that has a whole number of more than 64 bits.
+    """
     pl = imported("polars", "parquet", "--format parquet")
     columns = []
     for name in names:
         values, heading = [row[name] for row in rows], printable(name)
-        kinds = {type(value) for value in values if value is not None}
+        kinds = {str if _is_longer(value) else type(value) for value in values if value is not None}
         if name in _TIMES:
             columns.append(pl.Series(heading, values, dtype=pl.Datetime("us")))
         elif kinds == {bool}:
@@ -116,6 +119,11 @@ def parquet_bytes(rows: Sequence[Row], names: Sequence[str]) -> bytes:
     out = io.BytesIO()
     pl.DataFrame(columns).write_parquet(out)
     return out.getvalue()
+
+
+def _is_longer(value: Any) -> bool:
+    """Whether a value is a whole number of more than 64 bits, which no column of numbers holds."""
+    return isinstance(value, int) and not -(1 << 63) <= value < 1 << 63
 
 
 def print_table(

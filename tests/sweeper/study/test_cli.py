@@ -355,6 +355,18 @@ def test_trials_as_parquet_have_the_types_of_their_columns(ask: Ask, tmp_path: P
     assert [file.name for file in tmp_path.iterdir()] == ["t.parquet"]
 
 
+def test_whole_numbers_of_more_than_64_bits_are_texts_in_parquet(
+    ask: Ask, fresh: Callable[..., tuple[str, Study]], tmp_path: Path
+) -> None:
+    address, study = fresh()
+    for user_attrs in ({"large": 10**30, "either": 10**400}, {"large": 1, "either": 0.5}):
+        study.add_trial(create_trial(value=0.5, user_attrs=user_attrs))
+    assert ask(f"trials --format parquet --output {tmp_path}/t.parquet", address).exit_code == 0
+    frame = pl.read_parquet(tmp_path / "t.parquet")
+    assert frame["large"].to_list() == [str(10**30), "1"]
+    assert frame["either"].to_list() == [str(10**400), "0.5"]
+
+
 def test_trials_are_filtered_sorted_and_limited(ask: Ask) -> None:
     def numbers(options: str) -> list[int]:
         return [row["number"] for row in json.loads(ask(f"trials --format json {options}").stdout)]
