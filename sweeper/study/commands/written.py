@@ -83,6 +83,8 @@ def fetch(
     """
     chosen = choose(storage, study)
     missing = artifacts.missing(chosen.study_name, queries.trials_of(chosen), source, to)
+    if not missing:
+        say(f"study {chosen.study_name}: nothing to fetch, every run folder that sweep.artifacts copied is here")
     with shown() as progress:
         for number, (trial, folder, url) in enumerate(missing):
             progress(f"copying run {number + 1} of {len(missing)}", number / len(missing))
