@@ -28,7 +28,8 @@ from mdaf.terminal.printable import in_a_line
 EXIT_USER_ERROR = 2
 BEGINS_AGAIN = "nothing is left half written: the same command begins again"
 
-SAID_BY_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+SAID_BY_THE_SYSTEM = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 _COMPOSING = ("hydra", "omegaconf")
 _CHOICES = re.compile(r"(?:=\S*: )?Invalid value '(?P<found>[^']*)', expected one of (?P<known>\[[^\]]*\])")
 _ENTRY = re.compile(r"invalid literal for int\(\) with base 10: '([^']*)'")  # a list's entry that is no number
@@ -278,6 +279,8 @@ def in_one_line(error: Exception) -> str | None:
         return masked_text(f"{one_line(error)}; {halve if is_typed() else free}")
     if isinstance(error, OSError) and error.filename is not None and error.errno in SAID_BY_THE_SYSTEM:
         return f"{os.fsdecode(error.filename)}: {os.strerror(error.errno)}; choose another folder, or make room"
+    if isinstance(error, OSError) and error.errno in FULL:  # a write does not name its file
+        return f"a file cannot be written: {os.strerror(error.errno)}; make room, then type the same command again"
     return None
 
 

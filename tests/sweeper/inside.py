@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,8 @@ def _typed(folder: Path, words: list[str]) -> Iterator[None]:
         os.chdir(before[0])
         sys.argv = before[1]
         for handler in set(root.handlers) - set(before[2]):
-            handler.close()
+            with suppress(OSError):  # as at the end of a process
+                handler.close()
         root.handlers[:] = before[2]
         root.setLevel(before[3])
         sys.excepthook = before[4]

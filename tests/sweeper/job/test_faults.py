@@ -58,10 +58,10 @@ def complaint(capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 @contextmanager
-def full_disk() -> Iterator[None]:
-    """Within it no file can grow beyond a page: the system itself refuses to write."""
+def full_disk(room: int = 4096) -> Iterator[None]:
+    """Within it no file can grow beyond ``room``: the system itself refuses to write."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:
         yield
     finally:
@@ -105,6 +105,17 @@ def test_a_disk_that_is_full_at_an_epochs_end_ends_the_run_and_it_goes_on_from_t
     assert "FolderError" in (work / "filled/train.log").read_text()
     assert run(work, *TYPED, "hydra.run.dir=filled", "resume=auto") == 0
     assert_same_run(work / "filled", work / "whole")
+
+
+def test_a_disk_that_is_full_before_the_run_begins_is_one_line_and_the_same_command_runs(
+    work: Path, complaint: Any
+) -> None:
+    typed = (*TYPED, "hydra.run.dir=early", "resume=auto")
+    with full_disk(200):  # Hydra writes the config
+        assert run(work, *typed) == 1
+    assert complaint() == "error: a file cannot be written: File too large; make room, then type the same command again"
+    assert run(work, *typed) == 0
+    assert_same_run(work / "early", work / "whole")
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(work: Path, complaint: Any) -> None:

@@ -104,8 +104,8 @@ def ran(python: Path, folder: Path, *typed: str, **variables: str) -> subprocess
     )
 
 
-def environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MDAF_ALLOW")}
+def environment(**changes: str) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MDAF_ALLOW")} | changes
 
 
 def trials_in(folder: Path) -> list[FrozenTrial]:
@@ -195,7 +195,8 @@ def test_a_program_that_names_no_version_base_works_in_its_run_folders_and_share
 
 @pytest.mark.slow
 def test_this_programs_own_command_says_which_hydra_it_needs(python: Path, folder: Path) -> None:
-    told = subprocess.run([python.with_name("mdaf")], cwd=folder, env=environment(), capture_output=True, text=True)
+    activated = environment(PATH=f"{python.parent}{os.pathsep}{os.environ['PATH']}")
+    told = subprocess.run(["mdaf"], cwd=folder, env=activated, capture_output=True, text=True)
     assert told.returncode == 2
     [line] = told.stderr.splitlines()
     assert line.startswith("error: mdaf needs the extra [ctr], and found hydra-core 1.3.2, omegaconf 2.3.0: ")
