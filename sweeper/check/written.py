@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mdaf.sweeper.check.finding import FaultError
 from mdaf.sweeper.check.subject import SEEDS, Subject, backward, draw, shortened
+from mdaf.sweeper.runs.checkpoint import digest
 from mdaf.sweeper.training.stepping.parallel import can_share
 
 
@@ -47,7 +48,7 @@ def _mark_of(content: dict[str, Any], name: str) -> Any:
 def _mark(value: Any) -> Any:
     """Something that is another one as soon as ``value`` is replaced, or changed where that can be seen."""
     if isinstance(value, Tensor):
-        return id(value), value._version
+        return id(value), digest(value)
     if isinstance(value, dict):
         return id(value), tuple((key, _mark(part)) for key, part in value.items())
     if isinstance(value, list | tuple):
