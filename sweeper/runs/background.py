@@ -52,7 +52,7 @@ class HostCopy:
         return copied
 
     def begun(self, content: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
-        """``of``, to be called by any thread. Until then training may change all of ``content`` but its tensors.
+        """``of``, to be called once, by any thread. Until then training may change all of ``content`` but its tensors.
 
         The copy is made at once if they have no room on the GPU until then.
         """
@@ -74,7 +74,9 @@ class HostCopy:
             beside = torch.cuda.Stream(gpu)  # steps that are launched meanwhile do not wait for the copy
             beside.wait_event(computed)
             with torch.cuda.stream(beside):
-                return self.of(frozen)
+                copied = self.of(frozen)
+            frozen.clear()  # the GPU's memory is free while the copy is written
+            return copied
 
         return complete
 
